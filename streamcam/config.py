@@ -1,0 +1,221 @@
+"""Everything fixed at start, from presets, TOML files, flags and ``--set``."""
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
+
+from streamcam.errors import ConfigError, ParameterError, nearest
+from streamcam.parameters import FLAG, Parameters
+from streamcam.settings import Settings, canonical, from_json, names
+
+DEFAULT_STEPS = 2
+
+
+def _loras(value: Any) -> Any:
+    value = from_json(value)
+    items = [value] if isinstance(value, str) else value
+    if isinstance(items, (list, tuple)):
+        return dict(_lora(str(item)) for item in items)
+    return value
+
+
+def _lora(item: str) -> tuple[str, float]:
+    path, colon, scale = item.rpartition(":")
+    try:
+        return (path, float(scale)) if colon else (item, 1.0)
+    except ValueError:
+        return item, 1.0
+
+
+def _multiple_of_8(value: int) -> int:
+    if value % 8:
+        near = max(8, round(value / 8) * 8)
+        raise ValueError(f"must be a multiple of 8 (the nearest is {near})")
+    return value
+
+
+Side = Annotated[int, Field(ge=8, le=8192)]
+
+
+class Config(Settings):
+    """The settings that a running stream cannot change."""
+
+    model: str = Field(
+        default="stabilityai/sd-turbo",
+        validation_alias=AliasChoices("model", "model_id_or_path"),
+        description="Hub id, folder in diffusers layout, .safetensors file, or random:NAME.",
+        json_schema_extra=FLAG,
+    )
+    single_file_config: str | None = Field(
+        default=None,
+        description="Folder or hub id whose config files describe a single-file model."
+        " Default: the family that the file's tensors belong to, from the hub.",
+    )
+    mode: Literal["img2img", "txt2img"] = Field(
+        default="img2img", description="From the camera's picture, or from noise alone."
+    )
+    vae: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("vae", "vae_id"),
+        description='Autoencoder: hub id or folder, "full" for the model\'s own.'
+        " Default: TAESD or TAESDXL.",
+        json_schema_extra=FLAG,
+    )
+    use_tiny_vae: bool = Field(
+        default=True, description="Use the tiny autoencoder where none is named."
+    )
+    lora: Annotated[dict[str, float], BeforeValidator(_loras)] = Field(
+        default_factory=dict,
+        validation_alias=AliasChoices("lora", "lora_dict"),
+        description="LoRA as PATH_OR_ID[:SCALE]; may be given several times.",
+        json_schema_extra=FLAG,
+    )
+    use_lcm_lora: bool | None = Field(
+        default=None,
+        description="Fuse the LCM-LoRA. Default: only where the model is not few-step already.",
+    )
+    lcm_lora_id: str | None = Field(
+        default=None, description="LCM-LoRA to fuse. Default: the one made for the model's family."
+    )
+    width: Side = Field(default=512, description="Pixels, by 8.", json_schema_extra=FLAG)
+    height: Side = Field(default=512, description="Pixels, by 8.", json_schema_extra=FLAG)
+    fit: Literal["fill", "fit", "stretch"] = Field(
+        default="fill",
+        description="How another aspect ratio is met: crop, add bars, or distort.",
+    )
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=50,
+        description="Number of denoising steps. Default: as many as t_index_list has, else 2.",
+    )
+    frame_buffer_size: int = Field(
+        default=1, ge=1, le=64, description="Frames in one call.", json_schema_extra=FLAG
+    )
+    cfg_type: Literal["none", "full", "self", "initialize"] = Field(
+        default="self",
+        description="Guidance: none, full CFG, or residual CFG (self-, onetime-negative).",
+        json_schema_extra=FLAG,
+    )
+    do_add_noise: bool = Field(default=True, description="Add noise again between the steps.")
+    use_denoising_batch: bool = Field(
+        default=True, description="Run the steps of different frames as one batch (Stream Batch)."
+    )
+    cross_frame_attention: bool = Field(
+        default=False, description="Let the frames of the stream batch attend to each other."
+    )
+    cache_prompt_kv: bool = Field(
+        default=True, description="Compute the prompt's attention keys and values once per prompt."
+    )
+    similar_image_filter_metric: Literal["centred", "cosine"] = Field(
+        default="centred", description="Similarity about the mean, or the paper's plain cosine."
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|xpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda, cuda:N, mps or xpu.",
+        json_schema_extra=FLAG,
+    )
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        default="auto",
+        description="Number format of the models. auto: float16 on a GPU, else float32.",
+        json_schema_extra=FLAG,
+    )
+    acceleration: Literal["eager", "compiled"] = Field(
+        default="eager", description="How the models run.", json_schema_extra=FLAG
+    )
+    offline: bool = Field(
+        default_factory=lambda: os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"),
+        description="Never reach for the hub.",
+        json_schema_extra=FLAG,
+    )
+    live: Parameters = Field(default_factory=Parameters, description="The first live snapshot.")
+
+    _by_8 = field_validator("width", "height")(_multiple_of_8)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.cross_frame_attention and not self.use_denoising_batch:
+            raise ValueError("cross_frame_attention needs use_denoising_batch=true")
+        self.check(self.live)
+        return self
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps n: structural, so fixed while the stream runs."""
+        given = self.live.t_index_list
+        return self.steps or (len(given) if given else DEFAULT_STEPS)
+
+    def indices(self, parameters: Parameters) -> tuple[int, ...]:
+        """Return the n schedule indices of `parameters`."""
+        default_strength = 1.0 if self.mode == "txt2img" else 0.4
+        return parameters.indices(self.num_steps, default_strength)
+
+    def check(self, parameters: Parameters) -> Parameters:
+        """Return `parameters` if this structure can run them, else raise ParameterError."""
+        n = self.num_steps
+        if parameters.t_index_list is not None and len(parameters.t_index_list) != n:
+            raise ParameterError(
+                f"t_index_list has {len(parameters.t_index_list)} entries, but the number of steps"
+                f" is fixed at start: {n}"
+            )
+        if n > parameters.num_inference_steps:
+            raise ParameterError(
+                f"{n} steps need num_inference_steps of at least {n},"
+                f" got {parameters.num_inference_steps}"
+            )
+        return parameters
+
+
+def build(layers: Iterable[Mapping[str, Any]]) -> Config:
+    """Return the Config made of `layers`, flat tables of settings, later ones winning.
+
+    Raises:
+        ConfigError: a name is unknown (the nearest is named) or a value is refused.
+    """
+    to_config, to_live = canonical(Config), canonical(Parameters)
+    fixed: dict[str, Any] = {}
+    live = Parameters()
+    for layer in layers:
+        changes: dict[str, Any] = {}
+        for name, value in layer.items():
+            if name in to_live:
+                changes[to_live[name]] = value
+            elif name in to_config and name != "live":
+                fixed[to_config[name]] = value
+            else:
+                known = [n for table in (Config, Parameters) for n, _ in names(table)]
+                known.remove("live")
+                raise ConfigError(f'unknown setting "{name}": {nearest(name, known)}')
+        live = live.changed(changes)
+        if live.t_index_list and "t_index_list" in changes and "steps" not in layer:
+            fixed["steps"] = len(live.t_index_list)
+    return Config.parse(fixed | {"live": live})
+
+
+def load(preset: str) -> dict[str, Any]:
+    """Return the settings of a TOML file, or of the preset of that name in ``configs/``."""
+    path = Path(preset)
+    if path.suffix != ".toml":
+        found = presets()
+        if preset not in found:
+            raise ConfigError(f'no preset "{preset}": {nearest(preset, found)}')
+        path = found[preset]
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read {path}: {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+
+
+def presets() -> dict[str, Path]:
+    """Return the shipped presets and those in ``./configs``, which win, by name."""
+    package = Path(__file__).parent
+    folders = (package / "configs", package.parent / "configs", Path("configs"))
+    return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}

@@ -1,0 +1,39 @@
+"""The kinds of error streamcam raises on purpose: one line each, with the remedy.
+
+Raise them where the cause is known. Only ``cli`` prints them and exits; every
+other exception is a bug and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class StreamcamError(Exception):
+    """Something the user can mend; the message says how."""
+
+    exit_code = 1
+
+
+class ConfigError(StreamcamError):
+    """A setting is unknown, out of range or contradicts another."""
+
+    exit_code = 2
+
+
+class ParameterError(ConfigError):
+    """A live change is unknown, out of range or would change the structure."""
+
+
+class ModelError(StreamcamError):
+    """A model, LoRA or VAE is missing, damaged or does not fit."""
+
+
+class MediaError(StreamcamError):
+    """A file to read or write is missing, unreadable, empty or cannot be written."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the hint that names the known word nearest to `name`, or lists them all."""
+    known = sorted(known)
+    match = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f'did you mean "{match[0]}"?' if match else f"known: {', '.join(known)}"

@@ -1,0 +1,60 @@
+"""A ``.npy`` array that grows frame by frame."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from streamcam.errors import MediaError
+from streamcam.sinks.partial import PartialOutput
+from streamcam.types import Frame
+
+
+class Array(PartialOutput):
+    """``(T, H, W, 3)`` uint8 RGB, written as it comes.
+
+    The format keeps room in its header for the first axis to grow: the count is put in
+    every `EVERY` frames and at the end, so that a crash leaves a readable array.
+    """
+
+    EVERY = 30
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._count = 0
+        self._shape: tuple[int, ...] = (0, 0, 3)
+
+    def begin(self) -> None:
+        self._file = self.partial.open("wb")
+
+    def write(self, frame: Frame) -> None:
+        if not self._count:
+            self._shape = frame.image.shape
+            self._write_header()
+        if frame.image.shape != self._shape:
+            raise MediaError(f"frame {frame.index} is {frame.image.shape}, not {self._shape}")
+        self._file.write(np.ascontiguousarray(frame.image).data)
+        self._count += 1
+        if self._count % self.EVERY == 0:
+            self._file.flush()
+            self._write_header()
+            self._file.seek(0, 2)
+
+    def _write_header(self) -> None:
+        self._file.seek(0)
+        npy.write_array_header_1_0(
+            self._file,
+            {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)},
+        )
+
+    def finish(self) -> None:
+        self._file.flush()
+        self._write_header()
+        self._file.close()
+
+    def abandon(self) -> None:
+        if hasattr(self, "_file"):
+            try:
+                self._file.close()
+            except OSError:
+                pass  # The write that failed is what is being reported.

@@ -1,0 +1,53 @@
+"""Still pictures: one file, or a folder of numbered PNGs."""
+
+import shutil
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from streamcam.errors import MediaError
+from streamcam.sinks.partial import PartialOutput
+from streamcam.types import Frame
+
+
+class Still(PartialOutput):
+    """One image file, for one frame."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._written = False
+
+    def begin(self) -> None:
+        self.partial.touch()
+
+    def write(self, frame: Frame) -> None:
+        if self._written:
+            raise MediaError(
+                f"{self.path} holds one picture, but the input has more frames;"
+                f" name a folder ({self.path.with_suffix('')}), a video or a .npy instead"
+            )
+        Pillow.fromarray(frame.image).save(self.partial, quality=95)
+        self._written = True
+
+
+class Folder(PartialOutput):
+    """``000000.png``, ``000001.png``, … in a folder of their own."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise MediaError(f"{path} exists and is not an empty folder; choose another name")
+
+    def begin(self) -> None:
+        if self.partial.exists():
+            shutil.rmtree(self.partial)
+        self.partial.mkdir()
+
+    def write(self, frame: Frame) -> None:
+        path = self.partial / f"{frame.index:06d}.png"
+        Pillow.fromarray(frame.image).save(path, compress_level=1)
+
+    def publish(self) -> None:
+        if self.path.exists():
+            self.path.rmdir()
+        self.partial.rename(self.path)

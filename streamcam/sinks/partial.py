@@ -1,0 +1,97 @@
+"""Files that come into being whole: written under another name, moved when complete."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from streamcam.errors import MediaError
+from streamcam.types import Frame
+
+
+class PartialOutput:
+    """A sink that writes to `partial` beside `path` and moves it there when it is whole.
+
+    After an error nothing is left. After an interruption, and after a crash of the whole
+    process, what was rendered so far stays under the partial name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+
+    def begin(self) -> None:
+        """Open `partial` for writing."""
+        raise AssertionError("a sink says how it opens its file")
+
+    def write(self, frame: Frame) -> None:
+        """Append one picture."""
+        raise AssertionError("a sink says how it writes a picture")
+
+    def finish(self) -> None:
+        """Make `partial` a complete file and close it."""
+
+    def abandon(self) -> None:
+        """Close `partial` without completing it; must not raise."""
+
+    def __enter__(self) -> Self:
+        with self.reporting():
+            self.begin()
+        return self
+
+    def send(self, frame: Frame) -> None:
+        with self.reporting():
+            self.write(frame)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self.discard()
+            return
+        try:
+            with self.reporting():
+                self.finish()
+                if kind is None:
+                    self.publish()
+        except MediaError:
+            self.discard()
+            raise
+
+    def publish(self) -> None:
+        """Move the complete file to its own name, over what stood there."""
+        self.partial.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self.abandon()
+        if self.partial.is_dir():
+            shutil.rmtree(self.partial, ignore_errors=True)
+        else:
+            self.partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Turn what the system says of a failed write into one line with the remedy."""
+        try:
+            yield
+        except OSError as error:
+            raise MediaError(f"cannot write {self.path}: {remedy(error)}") from None
+
+
+def remedy(error: OSError) -> str:
+    """Return what went wrong with a write, and what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "the disk is full; free some space or choose another place"
+    if error.errno == errno.EFBIG:
+        return "the file grew beyond the size allowed here; choose another place"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{os.strerror(error.errno)}; choose a place you may write to"
+    return error.strerror or str(error)

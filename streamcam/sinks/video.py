@@ -1,0 +1,85 @@
+"""Video files, through PyAV, playable up to the last second whatever happens."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.video.reformatter import Colorspace
+
+from streamcam.errors import MediaError
+from streamcam.sinks.partial import PartialOutput
+from streamcam.types import Frame
+
+CLOCK = Fraction(1, 90_000)
+
+# Players can open a file that was cut off anywhere: Matroska in clusters of a second,
+# MP4 in fragments of one. Bit-exact: the same pictures make the same bytes.
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+CONTAINERS = {
+    ".mkv": {"cluster_time_limit": "1000"},
+    ".webm": {"cluster_time_limit": "1000"},
+    ".mp4": FRAGMENTS,
+    ".m4v": FRAGMENTS,
+    ".mov": FRAGMENTS,
+}
+H264 = ("libx264", {"crf": "16", "preset": "fast", "rc-lookahead": "10"})
+VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"})
+FORMATS = {".mkv": "matroska", ".m4v": "mp4"}
+CODECS = {".webm": VP9}
+
+
+class Video(PartialOutput):
+    """H.264 in Matroska, MP4 or MOV; VP9 in WebM. BT.709, 4:2:0."""
+
+    def __init__(self, path: Path, rate: Fraction) -> None:
+        super().__init__(path)
+        self._rate = rate
+        self._suffix = path.suffix.lower()
+        self._last_pts = -1
+
+    def begin(self) -> None:
+        # A file object of ours reports every failed write; unbuffered, so that a crash
+        # loses nothing that the container gave out.
+        self._file = self.partial.open("wb", buffering=0)
+        options = {"fflags": "+bitexact", "flush_packets": "1"} | CONTAINERS[self._suffix]
+        self._container = av.open(
+            self._file, "w", format=FORMATS.get(self._suffix, self._suffix[1:]), options=options
+        )
+        codec, codec_options = CODECS.get(self._suffix, H264)
+        self._track: Any = self._container.add_stream(codec, rate=self._rate, options=codec_options)
+        self._track.pix_fmt = "yuv420p"
+        self._track.codec_context.gop_size = max(1, round(self._rate))
+        self._track.codec_context.flags |= av.codec.context.Flags.bitexact
+        self._track.codec_context.time_base = CLOCK
+        for name in ("colorspace", "color_primaries", "color_trc"):
+            setattr(self._track.codec_context, name, 1)
+
+    def write(self, frame: Frame) -> None:
+        height, width = frame.image.shape[:2]
+        if height % 2 or width % 2:
+            raise MediaError(f"a video needs even sides, got {width}x{height}")
+        if self._last_pts < 0:
+            self._track.width, self._track.height = width, height
+        picture = av.VideoFrame.from_ndarray(frame.image, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709
+        )
+        self._last_pts = max(round(frame.captured_at / CLOCK), self._last_pts + 1)
+        picture.pts, picture.time_base = self._last_pts, CLOCK
+        for packet in self._track.encode(picture):
+            self._container.mux(packet)
+
+    def finish(self) -> None:
+        for packet in self._track.encode(None) if self._last_pts >= 0 else ():
+            self._container.mux(packet)
+        self._container.close()
+        self._file.close()
+
+    def abandon(self) -> None:
+        try:
+            self._container.close()
+        except (OSError, AttributeError):
+            pass  # The write that failed is what is being reported.
+        finally:
+            if hasattr(self, "_file"):
+                self._file.close()

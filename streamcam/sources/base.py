@@ -1,0 +1,35 @@
+"""What the file sources share: nothing to hold open, frames counted and timed by a rate."""
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Self
+
+from streamcam.types import Frame, Image
+
+
+class FileSource:
+    """Number and time the pictures that `images` yields."""
+
+    def __init__(self, rate: Fraction, length: int | None) -> None:
+        self.rate = rate
+        self.length = length
+
+    def images(self) -> Iterable[Image]:
+        """Yield every picture, in order, one in memory at a time."""
+        raise AssertionError("a file source says how it reads its pictures")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Frame]:
+        for index, image in enumerate(self.images()):
+            yield Frame(image, index, float(index / self.rate))

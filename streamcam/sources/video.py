@@ -1,0 +1,72 @@
+"""Video files, through PyAV: every frame, in order, at its own time."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+from streamcam.errors import MediaError
+from streamcam.types import Frame, Image
+
+
+class Video:
+    """The first video track of a file, turned as its metadata says."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._container = av.open(str(path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise MediaError(
+                f"cannot read {path}: {error.strerror or error};"
+                " it should be a video, an image, a folder of images or a .npy array"
+            ) from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise MediaError(f"{path} has no video track")
+        self._track = self._container.streams.video[0]
+        self._track.thread_type = "AUTO"
+        self.rate = self._track.average_rate or self._track.guessed_rate or Fraction(30)
+        self.length = self._track.frames or self._expected_length()
+
+    def _expected_length(self) -> int | None:
+        duration = self._container.duration
+        return round(duration / av.time_base * self.rate) if duration else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        start: float | None = None
+        index = -1
+        try:
+            for index, decoded in enumerate(self._container.decode(self._track)):
+                time = float(index / self.rate) if decoded.time is None else decoded.time
+                start = time if start is None else start
+                yield Frame(upright(decoded), index, time - start)
+        except av.error.FFmpegError as error:
+            raise MediaError(
+                f"{self._path} is damaged after frame {index}: {error.strerror}"
+            ) from None
+        if index < 0:
+            raise MediaError(f"{self._path} holds no frames")
+
+
+def upright(decoded: VideoFrame) -> Image:
+    """Return the frame as RGB, turned upright where the file says that it is not."""
+    image = decoded.to_ndarray(format="rgb24")
+    quarter_turns = round(getattr(decoded, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image

@@ -1,0 +1,78 @@
+"""The house on one page: a Source gives Frames, a Stream turns them, a Sink takes them.
+
+::
+
+    with source, sink:
+        for frame in source:
+            for picture in stream(frame, parameters):
+                sink.send(picture)
+        for picture in stream.drain(parameters):
+            sink.send(picture)
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcam.parameters import Parameters
+
+Image = NDArray[np.uint8]
+"""``(H, W, 3)`` uint8 RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture: where it stands in its stream, and when it was taken."""
+
+    image: Image
+    index: int
+    captured_at: float
+    """Seconds: monotonic for a camera, from the start of the file otherwise."""
+
+
+class Source(Protocol):
+    """Gives frames in order while it is entered."""
+
+    rate: Fraction
+    """Frames per second."""
+    length: int | None
+    """Number of frames, where it is known beforehand."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    def __iter__(self) -> Iterator[Frame]: ...
+
+
+class Stream(Protocol):
+    """One frame in; zero, one or many out, in order, each for the frame it belongs to."""
+
+    chunk: int
+    """Frames that one call of the model takes."""
+
+    def __call__(self, frame: Frame, parameters: Parameters) -> Sequence[Frame]: ...
+
+    def drain(self, parameters: Parameters) -> Sequence[Frame]:
+        """Return the frames still in flight; the stream then starts anew."""
+
+
+class Sink(Protocol):
+    """Takes frames in order while it is entered."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    def send(self, frame: Frame) -> None: ...
