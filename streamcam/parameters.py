@@ -1,6 +1,7 @@
 """Everything an operator may change on air, as one immutable snapshot."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -126,7 +127,7 @@ class Parameters(Settings):
         if indices is None:
             return self
         shown = ",".join(map(str, indices))
-        if any(a >= b for a, b in zip(indices, indices[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(indices)):
             wanted = ",".join(map(str, sorted(set(indices))))
             raise ValueError(f"t_index_list must ascend: {shown} could be {wanted}")
         if indices[-1] >= self.num_inference_steps:

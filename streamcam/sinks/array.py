@@ -1,5 +1,6 @@
 """A ``.npy`` array that grows frame by frame."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,6 @@ class Array(PartialOutput):
 
     def abandon(self) -> None:
         if hasattr(self, "_file"):
-            try:
+            # The write that failed is what is being reported.
+            with suppress(OSError):
                 self._file.close()
-            except OSError:
-                pass  # The write that failed is what is being reported.

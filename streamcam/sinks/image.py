@@ -10,7 +10,17 @@ from streamcam.sinks.partial import PartialOutput
 from streamcam.types import Frame
 
 
-class Still(PartialOutput):
+class Pictures(PartialOutput):
+    """Image files are whole as soon as they are written: there is nothing to close."""
+
+    def finish(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+class Still(Pictures):
     """One image file, for one frame."""
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +40,7 @@ class Still(PartialOutput):
         self._written = True
 
 
-class Folder(PartialOutput):
+class Folder(Pictures):
     """``000000.png``, ``000001.png``, … in a folder of their own."""
 
     def __init__(self, path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from streamcam.errors import MediaError
 from streamcam.types import Frame
 
 
-class PartialOutput:
+class PartialOutput(ABC):
     """A sink that writes to `partial` beside `path` and moves it there when it is whole.
 
     After an error nothing is left. After an interruption, and after a crash of the whole
@@ -24,17 +25,19 @@ class PartialOutput:
         self.path = path
         self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
 
+    @abstractmethod
     def begin(self) -> None:
         """Open `partial` for writing."""
-        raise AssertionError("a sink says how it opens its file")
 
+    @abstractmethod
     def write(self, frame: Frame) -> None:
         """Append one picture."""
-        raise AssertionError("a sink says how it writes a picture")
 
+    @abstractmethod
     def finish(self) -> None:
         """Make `partial` a complete file and close it."""
 
+    @abstractmethod
     def abandon(self) -> None:
         """Close `partial` without completing it; must not raise."""
 

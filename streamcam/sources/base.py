@@ -1,5 +1,6 @@
 """What the file sources share: nothing to hold open, frames counted and timed by a rate."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from types import TracebackType
@@ -8,16 +9,16 @@ from typing import Self
 from streamcam.types import Frame, Image
 
 
-class FileSource:
+class FileSource(ABC):
     """Number and time the pictures that `images` yields."""
 
     def __init__(self, rate: Fraction, length: int | None) -> None:
         self.rate = rate
         self.length = length
 
+    @abstractmethod
     def images(self) -> Iterable[Image]:
         """Yield every picture, in order, one in memory at a time."""
-        raise AssertionError("a file source says how it reads its pictures")
 
     def __enter__(self) -> Self:
         return self

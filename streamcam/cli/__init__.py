@@ -1,0 +1,51 @@
+"""The ``streamcam`` command: the only place that prints errors and exits."""
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from streamcam import __version__
+from streamcam.cli.bench import bench
+from streamcam.cli.models import models
+from streamcam.cli.render import render
+from streamcam.errors import StreamcamError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="streamcam")
+def streamcam() -> None:
+    """Streaming diffusion between your camera and a virtual camera."""
+
+
+for command in (render, models, bench):
+    streamcam.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is said in one line."""
+    signal.signal(signal.SIGTERM, _stop)
+    sys.exit(_run(streamcam.main))
+
+
+def _run(command: Callable[..., Any]) -> int:
+    try:
+        command(standalone_mode=False)
+    except StreamcamError as error:
+        click.echo(f"streamcam: {error}", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("streamcam: stopped", err=True)
+        return 130
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    return 0
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt

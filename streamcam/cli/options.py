@@ -1,0 +1,78 @@
+"""Flags made from the tables of fields: each is declared once, in `Config` or `Parameters`."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from streamcam.config import Config, build, load
+from streamcam.errors import ConfigError
+from streamcam.parameters import Parameters
+from streamcam.settings import choices
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+SEVERAL = ("lora",)
+
+
+def settings(command: Command) -> Command:
+    """Give `command` ``--config``, ``--set`` and a flag for every field marked with one."""
+    extra = [
+        click.Option(
+            ["--config", "presets"],
+            multiple=True,
+            metavar="NAME|FILE.toml",
+            help="Preset from configs/, or a TOML file; later ones win.",
+        ),
+        click.Option(
+            ["--set", "assignments"],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Any setting by its name; wins over all else.",
+        ),
+    ]
+    flags = [
+        _flag(name, field)
+        for table in (Config, Parameters)
+        for name, field in table.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("flag")
+    ]
+    command.__click_params__ = [  # type: ignore[attr-defined]
+        *getattr(command, "__click_params__", []),
+        *reversed(flags + extra),
+    ]
+    return command
+
+
+def _flag(name: str, field: Any) -> click.Option:
+    words = choices(field)
+    note = "" if field.default in (None, "") or name in (*SEVERAL, "prompt", "negative_prompt") else (
+        f" [{str(field.default).lower() if isinstance(field.default, bool) else field.default}]"
+    )
+    if field.annotation is bool:
+        return click.Option([f"--{name.replace('_', '-')}", name], is_flag=True, default=None,
+                            help=field.description)
+    return click.Option(
+        [f"--{name.replace('_', '-')}", name],
+        multiple=name in SEVERAL,
+        metavar="|".join(words) or None,
+        help=f"{field.description}{note}",
+    )
+
+
+def configured(
+    presets: tuple[str, ...], assignments: tuple[str, ...], flags: dict[str, Any], **fixed: Any
+) -> Config:
+    """Return the Config of the command line: presets, then flags, then ``--set``.
+
+    `fixed` is what the command itself decides, and wins.
+    """
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    pairs = [_assignment(text) for text in assignments]
+    return build([*map(load, presets), given, *({name: value} for name, value in pairs), fixed])
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f'--set takes KEY=VALUE, got "{text}"')
+    return name.strip().replace("-", "_"), value

@@ -1,0 +1,1 @@
+"""Where live changes come from."""

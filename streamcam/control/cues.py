@@ -1,0 +1,76 @@
+"""Cues: live changes by frame number, as JSON Lines, so that a show can be repeated.
+
+``{"frame": 40, "prompt": "neon", "guidance_scale": 1.4}``: from frame 40 on.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from streamcam.errors import MediaError, ParameterError
+from streamcam.parameters import Parameters
+
+MAX_LINE = 65_536
+
+
+class Cues:
+    """The changes of one show, every one checked before the show begins."""
+
+    def __init__(self, changes: dict[int, list[dict[str, Any]]]) -> None:
+        self._changes = changes
+
+    def __call__(self, frame: int, parameters: Parameters) -> Parameters:
+        """Return the snapshot from `frame` on: `parameters` with the changes due there."""
+        for changes in self._changes.get(frame, ()):
+            parameters = parameters.changed(changes)
+        return parameters
+
+
+def read(
+    path: Path, parameters: Parameters, check: Callable[[Parameters], Parameters]
+) -> Cues:
+    """Return the cues in `path`, having gone through them once from `parameters` on.
+
+    Args:
+        path: JSON Lines; cues of one frame apply in their order.
+        parameters: the snapshot that the show begins with.
+        check: refuses snapshots that the stream cannot run.
+
+    Raises:
+        MediaError: the file cannot be read.
+        ParameterError: a line is no cue, or its change is refused; the line is named.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"cannot read the cues {path}: {error}") from None
+    changes: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    where: dict[int, list[int]] = defaultdict(list)
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            cue = _parse(line, f"{path}, line {number}")
+            frame = cue.pop("frame")
+            changes[frame].append(cue)
+            where[frame].append(number)
+    for frame in sorted(changes):
+        for cue, number in zip(changes[frame], where[frame], strict=True):
+            try:
+                parameters = check(parameters.changed(cue))
+            except ParameterError as error:
+                raise ParameterError(f"{path}, line {number}: {error}") from None
+    return Cues(dict(changes))
+
+
+def _parse(line: str, where: str) -> dict[str, Any]:
+    if len(line) > MAX_LINE:
+        raise ParameterError(f"{where}: longer than {MAX_LINE} characters")
+    try:
+        cue = json.loads(line)
+    except (json.JSONDecodeError, RecursionError):
+        raise ParameterError(f'{where} is not JSON; a cue is {{"frame": 40, "seed": 7}}') from None
+    frame = cue.get("frame") if isinstance(cue, dict) else None
+    if not isinstance(frame, int) or isinstance(frame, bool) or frame < 0:
+        raise ParameterError(f'{where} has no "frame"; a cue is {{"frame": 40, "seed": 7}}')
+    return dict(cue)

@@ -1,0 +1,1 @@
+"""Image diffusion as a Stream (StreamDiffusion, arXiv 2312.12491)."""

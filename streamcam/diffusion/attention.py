@@ -1,0 +1,126 @@
+"""Attention over the stream batch: the prompt's keys and values cached, frames joined.
+
+The U-Net hands its encoder states through to every cross-attention untouched, so the cached
+keys and values travel in their place: one tensor ``(rows, L, D + sum of 2 * inner)`` with the
+prompt's embeddings first and each layer's keys and values after them. It stays a plain
+tensor in and out, which every accelerator takes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PromptCache(nn.Module):
+    """Compute the keys and values of every cross-attention of a U-Net at once.
+
+    Making one switches the U-Net over: from then on it takes what `forward` returns as its
+    encoder states.
+    """
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        layers = [
+            (name, module)
+            for name, module in unet.named_modules()
+            if name.endswith(".attn2") and hasattr(module, "to_k")
+        ]
+        self._layers = [layer for _, layer in layers]
+        processors = dict(unet.attn_processors)
+        width = start = unet.config.cross_attention_dim
+        for name, layer in layers:
+            processors[f"{name}.processor"] = CachedCrossAttention(start, layer.inner_dim)
+            start += 2 * layer.inner_dim
+        unet.set_attn_processor(processors)
+        if unet.config.addition_embed_type == "text":
+            unet.add_embedding = OfEmbeddings(unet.add_embedding, width)
+
+    def forward(self, prompt_embeds: Tensor) -> Tensor:
+        """Return ``(b, L, D + sum of 2 * inner)`` for embeddings ``(b, L, D)``."""
+        parts = [prompt_embeds]
+        for layer in self._layers:
+            states = prompt_embeds
+            if layer.norm_cross:
+                states = layer.norm_encoder_hidden_states(states)
+            parts += [layer.to_k(states), layer.to_v(states)]
+        return torch.cat(parts, dim=-1)
+
+
+class OfEmbeddings(nn.Module):
+    """A module that looks at the embeddings alone, at the front of the cached states."""
+
+    def __init__(self, module: nn.Module, width: int) -> None:
+        super().__init__()
+        self.module = module
+        self.width = width
+
+    def forward(self, states: Tensor) -> Tensor:
+        result: Tensor = self.module(states[..., : self.width])
+        return result
+
+
+class CachedCrossAttention:
+    """Cross-attention whose keys and values stand ready in the encoder states."""
+
+    def __init__(self, start: int, width: int) -> None:
+        self.start = start
+        self.width = width
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        **_: Any,
+    ) -> Tensor:
+        middle = self.start + self.width
+        key = encoder_hidden_states[..., self.start : middle]
+        value = encoder_hidden_states[..., middle : middle + self.width]
+        query = attn.to_q(hidden_states)
+        return _project(attn, _attend(query, key, value, attn.heads))
+
+
+class CrossFrameAttention:
+    """Self-attention over all rows of a stream batch at once (section 3.6).
+
+    `groups` are the numbers of rows that see each other: those with the negative prompt, if
+    any, and those with the prompt.
+    """
+
+    def __init__(self, groups: Sequence[int]) -> None:
+        self.groups = list(groups)
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        _, length, width = hidden_states.shape
+        joined = []
+        for rows in hidden_states.split(self.groups):
+            row = rows.reshape(1, -1, width)
+            query, key, value = attn.to_q(row), attn.to_k(row), attn.to_v(row)
+            joined.append(_attend(query, key, value, attn.heads).reshape(-1, length, width))
+        return _project(attn, torch.cat(joined))
+
+
+def join_frames(unet: Any, groups: Sequence[int]) -> None:
+    """Let every self-attention of `unet` see all rows of its group."""
+    processors = {
+        name: CrossFrameAttention(groups) if name.endswith(".attn1.processor") else processor
+        for name, processor in unet.attn_processors.items()
+    }
+    unet.set_attn_processor(processors)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    batch, length, width = query.shape
+    query, key, value = (
+        t.view(batch, -1, heads, width // heads).transpose(1, 2) for t in (query, key, value)
+    )
+    joined = F.scaled_dot_product_attention(query, key, value)
+    return joined.transpose(1, 2).reshape(batch, length, width)
+
+
+def _project(attn: Any, states: Tensor) -> Tensor:
+    result: Tensor = attn.to_out[1](attn.to_out[0](states))
+    return result / attn.rescale_output_factor

@@ -1,0 +1,1 @@
+"""What moves frames: offline, and live."""
