@@ -19,13 +19,20 @@ def list_() -> None:
     for repo in found:
         click.echo(f"{repo.bytes / 1e9:7.2f} GB  {repo.id}")
     if not found:
-        click.echo('no models in the cache; get one with "streamcam models pull stabilityai/sd-turbo"')
+        click.echo(
+            'no models in the cache; get one with "streamcam models pull stabilityai/sd-turbo"'
+        )
 
 
 @models.command()
 @click.argument("names", nargs=-1, metavar="[ID]...")
-@click.option("--config", "presets", multiple=True, metavar="NAME|FILE.toml",
-              help="Fetch all that a preset needs.")
+@click.option(
+    "--config",
+    "presets",
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help="Fetch all that a preset needs.",
+)
 def pull(names: tuple[str, ...], presets: tuple[str, ...]) -> None:
     """Fetch models from the hub, each with the autoencoder and LCM-LoRA it runs with.
 

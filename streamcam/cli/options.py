@@ -45,12 +45,20 @@ def settings(command: Command) -> Command:
 
 def _flag(name: str, field: Any) -> click.Option:
     words = choices(field)
-    note = "" if field.default in (None, "") or name in (*SEVERAL, "prompt", "negative_prompt") else (
-        f" [{str(field.default).lower() if isinstance(field.default, bool) else field.default}]"
+    note = (
+        ""
+        if field.default in (None, "") or name in (*SEVERAL, "prompt", "negative_prompt")
+        else (
+            f" [{str(field.default).lower() if isinstance(field.default, bool) else field.default}]"
+        )
     )
     if field.annotation is bool:
-        return click.Option([f"--{name.replace('_', '-')}", name], is_flag=True, default=None,
-                            help=field.description)
+        return click.Option(
+            [f"--{name.replace('_', '-')}", name],
+            is_flag=True,
+            default=None,
+            help=field.description,
+        )
     return click.Option(
         [f"--{name.replace('_', '-')}", name],
         multiple=name in SEVERAL,

@@ -126,5 +126,3 @@ def _rate(fps: str | None) -> Fraction:
     if not 0 < rate <= 1000:
         raise ConfigError(f"--fps takes a rate such as 25 or 30000/1001, got {fps}")
     return rate.limit_denominator(100_000)
-
-

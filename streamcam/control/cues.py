@@ -28,9 +28,7 @@ class Cues:
         return parameters
 
 
-def read(
-    path: Path, parameters: Parameters, check: Callable[[Parameters], Parameters]
-) -> Cues:
+def read(path: Path, parameters: Parameters, check: Callable[[Parameters], Parameters]) -> Cues:
     """Return the cues in `path`, having gone through them once from `parameters` on.
 
     Args:

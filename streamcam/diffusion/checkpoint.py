@@ -164,7 +164,9 @@ def _from_folder(path: Path, dtype: torch.dtype) -> Any:
     parts = json.loads(index.read_text(encoding="utf-8"))
     kind = parts.get("_class_name")
     if kind not in PIPELINES:
-        raise ModelError(f"{path} is a {kind}; streamcam runs SD 1.x, SD 2.x, SDXL and their Turbos")
+        raise ModelError(
+            f"{path} is a {kind}; streamcam runs SD 1.x, SD 2.x, SDXL and their Turbos"
+        )
     return DiffusionPipeline.from_pretrained(
         str(path),
         dtype=dtype,

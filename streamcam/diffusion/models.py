@@ -79,9 +79,9 @@ def from_pipeline(pipe: Any, config: Config, device: torch.device) -> Models:
     """Return the stages of a diffusers pipeline."""
     from diffusers import LCMScheduler
 
-    unet, vae = pipe.unet.to(device).eval(), pipe.vae.to(device).eval()
-    for encoder in text_encoders(pipe):
-        encoder.to(device).eval()
+    unet, vae = pipe.unet, pipe.vae
+    for module in (unet, vae, *text_encoders(pipe)):
+        module.to(device).eval().requires_grad_(False)
     if vae.config.get("force_upcast") and vae.dtype == torch.float16:
         vae.float()  # This autoencoder overflows in half precision.
     n, f = config.num_steps, config.frame_buffer_size

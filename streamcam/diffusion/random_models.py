@@ -42,7 +42,10 @@ CLIPS: dict[str, list[dict[str, Any]]] = {
 }
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sd-1.5": ("PNDMScheduler", {"skip_prk_steps": True, "steps_offset": 1}),
-    "sd-2.1": ("DDIMScheduler", {"prediction_type": "v_prediction", "steps_offset": 1, "clip_sample": False}),
+    "sd-2.1": (
+        "DDIMScheduler",
+        {"prediction_type": "v_prediction", "steps_offset": 1, "clip_sample": False},
+    ),
     "sd-turbo": (
         "EulerDiscreteScheduler",
         {"timestep_spacing": "trailing", "steps_offset": 1},
@@ -185,6 +188,4 @@ def _vocabulary() -> dict[str, int]:
 def _tokenizer() -> Any:
     import transformers
 
-    return transformers.CLIPTokenizer(
-        vocab=_vocabulary(), merges=[], model_max_length=CLIP_TOKENS
-    )
+    return transformers.CLIPTokenizer(vocab=_vocabulary(), merges=[], model_max_length=CLIP_TOKENS)

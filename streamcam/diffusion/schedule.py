@@ -57,9 +57,7 @@ def lcm_timesteps(num_inference_steps: int, num_train_timesteps: int = 1000) -> 
     ]
 
 
-def steps_at(
-    indices: tuple[int, ...], num_inference_steps: int, alphas_cumprod: Tensor
-) -> Steps:
+def steps_at(indices: tuple[int, ...], num_inference_steps: int, alphas_cumprod: Tensor) -> Steps:
     """Return the steps at `indices` of the schedule, on the device of `alphas_cumprod`."""
     device = alphas_cumprod.device
     schedule = lcm_timesteps(num_inference_steps, len(alphas_cumprod))

@@ -204,9 +204,7 @@ class DiffusionStream:
         condition = self._conditioner(
             self._parameters, negative=(total - positive) * f, positive=positive * f
         )
-        eps = self._models.denoise(
-            rows.flatten(0, 1), timesteps.repeat_interleave(f), condition
-        )
+        eps = self._models.denoise(rows.flatten(0, 1), timesteps.repeat_interleave(f), condition)
         return eps.unflatten(0, (total, f))
 
     def _release(self, x_0: Tensor) -> list[Frame]:

@@ -1,0 +1,46 @@
+"""What the tests share: small random models, in the layouts that real ones come in."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+torch.set_num_threads(2)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Reference data beside the project; tests that need it say so where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the reference data is not beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder of a tiny random model in diffusers layout, made on first use."""
+    from tests.layouts import save_pipeline, save_tiny_vae
+
+    root = tmp_path_factory.mktemp("models")
+
+    def folder(name: str) -> Path:
+        path = root / name
+        if not path.exists():
+            save_tiny_vae(path) if name == "taesd" else save_pipeline(name, path)
+        return path
+
+    return folder
+
+
+@pytest.fixture
+def streamed() -> Callable[..., Any]:
+    """Return a function that runs frames through a stream made from settings."""
+    from tests.streams import Streamed
+
+    return Streamed

@@ -1,0 +1,156 @@
+"""Run a recorded case of the reference data through streamcam's own stream.
+
+What the reference drew from generators of its own is injected; everything else, from the
+frame to the picture, is streamcam's.
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamcam.config import Config, build
+from streamcam.diffusion import stream as stream_module
+from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.stream import DiffusionStream
+from streamcam.diffusion.stream_batch import Noise, Plan, guided_step, noised
+from streamcam.types import Frame
+
+Tensors = dict[str, Tensor]
+
+
+def config_of(case: dict[str, Any], models: Path) -> Config:
+    """Return the Config that says what a recorded case says."""
+    vae = "full" if case["vae"] == "pipe" else str(models / case["vae"])
+    names = ("cfg_type", "t_index_list", "num_inference_steps", "guidance_scale", "delta")
+    names += ("do_add_noise", "use_denoising_batch", "frame_buffer_size", "width", "height")
+    names += ("seed", "prompt", "negative_prompt")
+    settings = {name: case[name] for name in names} | {
+        "model": str(models / case["model"]),
+        "vae": vae,
+        "mode": "img2img" if case["mode"] == "img2img" else "txt2img",
+        "use_lcm_lora": False,
+        "fit": "stretch",
+        "device": "cpu",
+        "dtype": "float32",
+    }
+    return build([settings])
+
+
+@cache
+def _models(model: str, vae: str, width: int, height: int) -> Models:
+    settings = {"model": model, "vae": vae, "width": width, "height": height, "device": "cpu"}
+    return load_models(build([settings | {"use_lcm_lora": False}]), say=lambda _: None)
+
+
+class Run:
+    """One case, call by call; afterwards its attributes hold what the reference recorded."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.x0_latent: list[Tensor] = []
+        self.output: list[Tensor] = []
+        self.x_t_in: list[Tensor] = []
+        self.models = _models(config.model, str(config.vae), config.width, config.height)
+        self.stream = DiffusionStream(self.models._replace(decode=self._decode), config)
+
+    def _decode(self, x_0: Tensor) -> Tensor:
+        picture = self.models.decode(x_0)
+        self.x0_latent.append(x_0.clone())
+        self.output.append(picture.clone())
+        return picture
+
+    @property
+    def init_noise(self) -> Tensor:
+        """Return the noise drawn for the seed, ``(n, C, h, w)``."""
+        return self.stream._noise.stock[:, 0]
+
+    def state(self) -> Tensors:
+        """Return the state after the last call, as the reference lays it out."""
+        stream = self.stream
+        assert stream._state is not None
+        steps, noise, state = stream._steps, stream._noise, stream._state
+        ratio = steps.alpha[1:] / steps.beta[1:]
+        held = steps.alpha[1:] * state.x_0 + steps.beta[1:] * noise.added[1:]
+        stock = noise.stock[1:] + ratio * state.residual
+        return {"x_t_latent_buffer": held.flatten(0, 1), "stock_noise": stock.flatten(0, 1)}
+
+
+def stream_batch_case(
+    config: Config, frames: Tensor, x_noise: Tensor | None, prompts: dict[int, str]
+) -> tuple[Run, list[Tensors]]:
+    """Run a case through the Stream itself; return also the state after every call."""
+    run = Run(config)
+    states = []
+    parameters = config.live
+    entering = stream_module.stream_batch
+
+    def recorded(x_t: Tensor, *others: Any) -> Any:
+        run.x_t_in.append(x_t.clone())
+        return entering(x_t, *others)
+
+    stream_module.stream_batch = recorded
+    try:
+        for call, group in enumerate(frames):
+            if call in prompts:
+                parameters = parameters.changed({"prompt": prompts[call]})
+            if x_noise is not None:
+                run.stream._draw_per_frame = lambda call=call: x_noise[call]  # type: ignore[method-assign]
+            for slot, image in enumerate(group):
+                run.stream(Frame(image.numpy(), call * len(group) + slot, 0.0), parameters)
+            states.append(run.state() if config.num_steps > 1 else {})
+    finally:
+        stream_module.stream_batch = entering
+    return run, states
+
+
+@torch.inference_mode()
+def published_sequential_case(
+    config: Config, frames: Tensor, x_noise: Tensor | None, step_noise: Tensor | None, *, asis: bool
+) -> Run:
+    """Run a case as the published code does without a denoising batch.
+
+    Every step stands alone there: fresh noise between steps, residual noise that is never
+    carried on (zero for ``self``, the negative prediction for ``initialize``, each step anew),
+    and, `asis`, the previous call's latents in place of the first step's noise. streamcam's
+    own sequential path carries the residual noise instead, and so gives what Stream Batch gives.
+    """
+    run = Run(config)
+    stream, n = run.stream, config.num_steps
+    stream._n = 1  # Rows of one step at a time.
+    first_noise = stream._noise.added[:1]
+    for call, group in enumerate(frames):
+        plan = Plan(
+            stream._steps,
+            Noise(stream._noise.added, torch.zeros_like(stream._noise.stock)),
+            GUIDANCE[config.cfg_type],
+            config.live.guidance_scale,
+            config.live.delta,
+        )
+        if x_noise is not None:
+            x_t = x_noise[call]
+        else:
+            images = stream_module.to_tensor(
+                [image.numpy() for image in group], stream._models.device
+            )
+            start = plan._replace(noise=Noise(first_noise, plan.noise.stock))
+            x_t = noised(run.models.encode(images, None), start)
+            if asis:
+                first_noise = x_t[:1].unsqueeze(0)
+        run.x_t_in.append(x_t.clone())
+        x_0 = x_t.unsqueeze(0)
+        for i in range(n):
+            one = plan._replace(
+                steps=plan.steps.only(i), noise=Noise(plan.noise.added[:1], plan.noise.stock[:1])
+            )
+            if i:
+                x_t = (one.steps.alpha * x_0)[0]
+                if step_noise is not None:
+                    x_t = x_t + one.steps.beta[0] * step_noise[call, i - 1]
+            rows = x_t.unsqueeze(0)
+            x_0, _ = guided_step(rows, torch.zeros_like(rows), one, stream._denoise)
+        run._decode(x_0[0])
+    return run

@@ -1,0 +1,25 @@
+"""Tiny random checkpoints on disk, laid out like the real ones."""
+
+import json
+from pathlib import Path
+
+from streamcam.diffusion.random_models import random_pipeline, random_tiny_vae
+
+
+def save_pipeline(name: str, path: Path) -> Path:
+    """Write ``tiny-NAME`` in diffusers layout: configs, safetensors, vocab.json and merges.txt."""
+    pipe = random_pipeline(f"tiny-{name}")
+    pipe.save_pretrained(path, safe_serialization=True)
+    for tokenizer in path.glob("tokenizer*"):
+        saved = tokenizer / "tokenizer.json"
+        vocabulary = json.loads(saved.read_text())["model"]["vocab"]
+        (tokenizer / "vocab.json").write_text(json.dumps(vocabulary))
+        (tokenizer / "merges.txt").write_text("#version: 0.2\n")
+        saved.unlink()
+    return path
+
+
+def save_tiny_vae(path: Path) -> Path:
+    """Write a tiny autoencoder of TAESD's layout."""
+    random_tiny_vae(width=8).save_pretrained(path, safe_serialization=True)
+    return path

@@ -1,0 +1,70 @@
+"""Run frames through a real stream, with every stage's calls recorded."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from streamcam.config import build
+from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.stream import DiffusionStream
+from streamcam.types import Frame
+
+TINY = {"model": "random:tiny-sd-turbo", "width": 64, "height": 64, "prompt": "a cat"}
+
+
+def moving(count: int, *, size: int = 64, seed: int = 0) -> list[Frame]:
+    """Return frames of noise, no two alike."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return [Frame(image, i, i / 30) for i, image in enumerate(images)]
+
+
+def still(count: int, *, size: int = 64, seed: int = 0, first: int = 0) -> list[Frame]:
+    """Return the same picture again and again."""
+    image = moving(1, size=size, seed=seed)[0].image
+    return [Frame(image, i, i / 30) for i in range(first, first + count)]
+
+
+class Streamed:
+    """A stream over recorded stages."""
+
+    def __init__(self, models: Models | None = None, **settings: Any) -> None:
+        self.config = build([TINY, settings])
+        self.models = models or load_models(self.config, say=lambda _: None)
+        self.calls: Counter[str] = Counter()
+        self.rows: list[int] = []
+        self.latents: list[torch.Tensor] = []
+        self.stream = DiffusionStream(self._recorded(self.models), self.config)
+
+    def _recorded(self, models: Models) -> Models:
+        def stage(name: str, function: Any) -> Any:
+            def call(first: torch.Tensor, *others: Any) -> Any:
+                self.calls[name] += 1
+                if name == "denoise":
+                    self.rows.append(len(first))
+                if name == "decode":
+                    self.latents.extend(first.clone())
+                return function(first, *others)
+
+            return call
+
+        names = ("encode_text", "encode", "denoise", "decode")
+        return models._replace(**{name: stage(name, getattr(models, name)) for name in names})
+
+    def __call__(
+        self, frames: list[Frame], changes: dict[int, dict[str, Any]] | None = None
+    ) -> Any:
+        """Return every frame that comes out, the drained ones included."""
+        out: list[Frame] = []
+        parameters = self.config.live
+        for frame in frames:
+            parameters = parameters.changed((changes or {}).get(frame.index, {}))
+            out += self.stream(frame, parameters)
+        return out + self.stream.drain(parameters)
+
+
+def images(frames: list[Frame]) -> np.ndarray:
+    """Return the pictures of `frames` as one array."""
+    return np.stack([frame.image for frame in frames])
