@@ -19,9 +19,8 @@ def list_() -> None:
     for repo in found:
         click.echo(f"{repo.bytes / 1e9:7.2f} GB  {repo.id}")
     if not found:
-        click.echo(
-            'no models in the cache; get one with "streamcam models pull stabilityai/sd-turbo"'
-        )
+        click.echo("no models in the cache; one way to get one:")
+        click.echo("streamcam models pull stabilityai/sd-turbo")
 
 
 @models.command()

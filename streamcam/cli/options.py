@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from pydantic.fields import FieldInfo
 
 from streamcam.config import Config, build, load
 from streamcam.errors import ConfigError
@@ -43,27 +44,16 @@ def settings(command: Command) -> Command:
     return command
 
 
-def _flag(name: str, field: Any) -> click.Option:
-    words = choices(field)
-    note = (
-        ""
-        if field.default in (None, "") or name in (*SEVERAL, "prompt", "negative_prompt")
-        else (
-            f" [{str(field.default).lower() if isinstance(field.default, bool) else field.default}]"
-        )
-    )
+def _flag(name: str, field: FieldInfo) -> click.Option:
+    flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
-        return click.Option(
-            [f"--{name.replace('_', '-')}", name],
-            is_flag=True,
-            default=None,
-            help=field.description,
-        )
+        return click.Option([flag, name], is_flag=True, default=None, help=field.description)
+    plain = isinstance(field.default, (str, int, float))
     return click.Option(
-        [f"--{name.replace('_', '-')}", name],
+        [flag, name],
         multiple=name in SEVERAL,
-        metavar="|".join(words) or None,
-        help=f"{field.description}{note}",
+        metavar="|".join(choices(field)) or None,
+        help=f"{field.description} [{field.default}]" if plain else field.description,
     )
 
 

@@ -94,9 +94,9 @@ class CrossFrameAttention:
         self.groups = list(groups)
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        _, length, width = hidden_states.shape
+        length, width = hidden_states.shape[1:]
         joined = []
-        for rows in hidden_states.split(self.groups):
+        for rows in torch.split(hidden_states, self.groups):
             row = rows.reshape(1, -1, width)
             query, key, value = attn.to_q(row), attn.to_k(row), attn.to_v(row)
             joined.append(_attend(query, key, value, attn.heads).reshape(-1, length, width))
@@ -115,12 +115,13 @@ def join_frames(unet: Any, groups: Sequence[int]) -> None:
 def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     batch, length, width = query.shape
     query, key, value = (
-        t.view(batch, -1, heads, width // heads).transpose(1, 2) for t in (query, key, value)
+        states.view(batch, -1, heads, width // heads).transpose(1, 2)
+        for states in (query, key, value)
     )
-    joined = F.scaled_dot_product_attention(query, key, value)
+    joined: Tensor = F.scaled_dot_product_attention(query, key, value)
     return joined.transpose(1, 2).reshape(batch, length, width)
 
 
 def _project(attn: Any, states: Tensor) -> Tensor:
-    result: Tensor = attn.to_out[1](attn.to_out[0](states))
-    return result / attn.rescale_output_factor
+    result: Tensor = attn.to_out[1](attn.to_out[0](states)) / attn.rescale_output_factor
+    return result

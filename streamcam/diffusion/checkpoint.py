@@ -68,10 +68,14 @@ def load_pipeline(config: Config, dtype: torch.dtype, say: Say) -> Any:
     return pipe
 
 
-def needed(config: Config) -> list[str]:
-    """Return the hub ids that `config` needs, so that they can be fetched beforehand."""
-    vae = [config.vae] if config.vae not in (None, FULL_VAE) else []
-    return [name for name in (config.model, *vae, *config.lora) if hub.local(name) is None]
+def fetch(config: Config, say: Say) -> None:
+    """Bring into the cache all that `config` needs, by loading it once.
+
+    Raises:
+        ModelError: the hub cannot be reached, or does not have it.
+    """
+    load_pipeline(config, torch.float32, say)
+    say(f"{config.model} is ready")
 
 
 def family_of(pipe: Any) -> str:

@@ -57,7 +57,7 @@ class Conditioner:
 
     def _blended(self, prompt: Prompt, interpolation: str) -> Text:
         weighted = [(text, weight) for text, weight in prompt if weight]
-        texts = [self._texts(t, lambda t=t: self._models.encode_text(t)) for t, _ in weighted]
+        texts = [self._text(text) for text, _ in weighted]
         weights = [weight for _, weight in weighted]
         blend = BLENDS[interpolation]
         pooled = [text.pooled for text in texts if text.pooled is not None]
@@ -65,6 +65,9 @@ class Conditioner:
             blend([text.embeds for text in texts], weights),
             blend(pooled, weights) if pooled else None,
         )
+
+    def _text(self, text: str) -> Text:
+        return self._texts(text, lambda: self._models.encode_text(text))
 
     def _condition(self, parts: list[tuple[Text, int]]) -> Condition:
         rows = sum(count for _, count in parts)

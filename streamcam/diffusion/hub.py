@@ -111,16 +111,12 @@ def local(name: str) -> Path | None:
     """
     path = Path(name).expanduser()
     if path.suffix.lower() in PICKLES:
-        raise ModelError(
-            f"{name} is a pickled file, which can run code; convert it to .safetensors"
-        )
+        raise ModelError(f"{name} is pickled, which can run code; convert it to .safetensors")
     if path.exists():
         return path
     if HUB_ID.fullmatch(name) and not name.startswith("."):
         return None
-    raise ModelError(
-        f"no such model: {name} is not a file or folder here, nor a hub id (USER/NAME)"
-    )
+    raise ModelError(f"no such model: {name} is no file or folder here, nor a hub id (USER/NAME)")
 
 
 def _snapshot(repo: str, patterns: list[str], *, offline: bool) -> Path:

@@ -74,7 +74,6 @@ def load_models(config: Config, say: Say = print) -> Models:
     return from_pipeline(pipe, config, device)
 
 
-@torch.inference_mode()
 def from_pipeline(pipe: Any, config: Config, device: torch.device) -> Models:
     """Return the stages of a diffusers pipeline."""
     from diffusers import LCMScheduler
@@ -200,6 +199,7 @@ class Denoise(nn.Module):
         super().__init__()
         self.unet = unet
         self.noise_from = NOISE_FROM[prediction]
+        self.alphas_cumprod: Tensor
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
 
     def forward(self, x_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:

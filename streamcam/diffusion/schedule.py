@@ -75,7 +75,7 @@ def steps_at(indices: tuple[int, ...], num_inference_steps: int, alphas_cumprod:
 
 
 def signal_and_noise(timesteps: Tensor, alphas_cumprod: Tensor) -> tuple[Tensor, Tensor]:
-    """Return alpha and beta at `timesteps`, each ``(rows, 1, 1, 1)``: x_t = alpha x_0 + beta eps."""
+    """Return alpha and beta, each ``(rows, 1, 1, 1)``, of x_t = alpha x_0 + beta eps."""
     a = alphas_cumprod[timesteps].clamp(min=LEAST_ALPHA_CUMPROD).reshape(-1, 1, 1, 1)
     return a.sqrt(), (1 - a).sqrt()
 

@@ -1,7 +1,7 @@
 """Image diffusion as a Stream: the one place of the house that keeps its state."""
 
 from collections import Counter, deque
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,15 +27,20 @@ from streamcam.parameters import Parameters
 from streamcam.types import Frame, Image
 
 
-class Ticket(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ticket:
     """A frame on its way: whose picture is due, in the order of the frames."""
 
     index: int
     captured_at: float
-    look: similarity.Vector | None
-    """The frame as the similarity filter sees it; None if the filter is off."""
     skipped: bool
-    """It was like the one before it, and gets the same picture."""
+    """It was like the last one processed, and gets the same picture."""
+    look: similarity.Vector | None
+    """The frame as the similarity filter sees it, where it will need that."""
+
+    def collect(self, picture: Image) -> Frame:
+        """Return the frame with its picture."""
+        return Frame(picture, self.index, self.captured_at)
 
 
 class DiffusionStream:
@@ -103,7 +108,8 @@ class DiffusionStream:
         image = fitted(frame.image, self._config.width, self._config.height, self._config.fit)
         look = similarity.vector(image) if parameters.enable_similar_image_filter else None
         skipped = look is not None and self._skips(look)
-        self._tickets.append(Ticket(frame.index, frame.captured_at, look, skipped))
+        kept = None if skipped else look
+        self._tickets.append(Ticket(frame.index, frame.captured_at, skipped, kept))
         if skipped:
             self.counts["skipped"] += 1
             self._skipped_in_a_row += 1
@@ -138,7 +144,8 @@ class DiffusionStream:
             return []
         indices = self._config.indices(self._config.check(parameters))
         if parameters.reset != before.reset:
-            return self.drain(parameters)
+            let_go: list[Frame] = self.drain(parameters)
+            return let_go
         self._parameters = parameters
         if parameters.seed != before.seed:
             self._sow(parameters.seed)
@@ -204,8 +211,9 @@ class DiffusionStream:
         condition = self._conditioner(
             self._parameters, negative=(total - positive) * f, positive=positive * f
         )
-        eps = self._models.denoise(rows.flatten(0, 1), timesteps.repeat_interleave(f), condition)
-        return eps.unflatten(0, (total, f))
+        flat = rows.flatten(0, 1)
+        eps = self._models.denoise(flat, timesteps.repeat_interleave(f), condition)
+        return eps.reshape(rows.shape)
 
     def _release(self, x_0: Tensor) -> list[Frame]:
         """Decode the pictures that have come out and hand them to the frames they belong to."""
@@ -215,7 +223,7 @@ class DiffusionStream:
                 break  # What is left only filled up the last call.
             ticket = self._tickets.popleft()
             self._picture, self._on_air = picture, ticket.look
-            frames.append(Frame(picture, ticket.index, ticket.captured_at))
+            frames.append(ticket.collect(picture))
             frames += self._like_the_last()
         return frames
 
@@ -223,6 +231,5 @@ class DiffusionStream:
         """Return the frames next in turn that were similar to the one last shown."""
         frames: list[Frame] = []
         while self._tickets and self._tickets[0].skipped and self._picture is not None:
-            ticket = self._tickets.popleft()
-            frames.append(Frame(self._picture, ticket.index, ticket.captured_at))
+            frames.append(self._tickets.popleft().collect(self._picture))
         return frames

@@ -47,7 +47,9 @@ class Video(PartialOutput):
             self._file, "w", format=FORMATS.get(self._suffix, self._suffix[1:]), options=options
         )
         codec, codec_options = CODECS.get(self._suffix, H264)
-        self._track: Any = self._container.add_stream(codec, rate=self._rate, options=codec_options)
+        options = dict(codec_options)
+        track: Any = self._container.add_stream(codec, rate=self._rate, options=options)
+        self._track = track
         self._track.pix_fmt = "yuv420p"
         self._track.codec_context.gop_size = max(1, round(self._rate))
         self._track.codec_context.flags |= av.codec.context.Flags.bitexact

@@ -29,7 +29,8 @@ class FileSource(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        pass
+        """Let go; a source that holds a file open closes it here."""
+        return
 
     def __iter__(self) -> Iterator[Frame]:
         for index, image in enumerate(self.images()):

@@ -67,6 +67,6 @@ class Video:
 
 def upright(decoded: VideoFrame) -> Image:
     """Return the frame as RGB, turned upright where the file says that it is not."""
-    image = decoded.to_ndarray(format="rgb24")
+    image: Image = decoded.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     quarter_turns = round(getattr(decoded, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
