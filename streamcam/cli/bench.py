@@ -1,8 +1,78 @@
-"""``streamcam bench``."""
+"""``streamcam bench``: measure, in one run and on the same weights."""
+
+import json
+from dataclasses import asdict
+from fractions import Fraction
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import Console
+from rich.table import Table
+
+from streamcam.cli.options import configured, settings
+
+if TYPE_CHECKING:
+    from streamcam.diffusion.bench import Row
 
 
 @click.group()
 def bench() -> None:
     """Measure, in one run and on the same weights."""
+
+
+@bench.command()
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option(
+    "--frames", type=click.IntRange(min=1), default=3, show_default=True, help="In each round."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+@settings
+def pipeline(
+    rounds: int,
+    frames: int,
+    as_json: bool,
+    presets: tuple[str, ...],
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Compare Stream Batch, guidance, similarity filter and prompt cache; show the overhead.
+
+    Without --model a random one of 9 million parameters is measured, at 256x256. Each line is
+    the median of all rounds, in which the lines of a group take turns; ratios are against the
+    first line of its group, round by round.
+    """
+    from streamcam.diffusion.bench import MOVING, Bench, machine
+    from streamcam.sources.pattern import Pattern
+
+    small = {"model": "random:small-sd-turbo", "width": 256, "height": 256}
+    config = configured(presets, assignments, small | _given(flags) if not presets else flags)
+    scene = Pattern(config.width, config.height, Fraction(4), MOVING)
+    measured = Bench(config, list(scene.images()), rounds=rounds, frames=frames)
+    console = Console(stderr=True)
+    with console.status("measuring"):
+        rows = list(measured.rows())
+    if as_json:
+        click.echo(json.dumps({"machine": machine(config), "rows": list(map(asdict, rows))}))
+        return
+    _print(rows, machine(config))
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value not in (None, ())}
+
+
+def _print(rows: "list[Row]", machine: dict[str, Any]) -> None:
+    console = Console()
+    console.print(", ".join(f"{name} {value}" for name, value in machine.items()), highlight=False)
+    for title, lines in groupby(rows, attrgetter("table")):
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        table.add_column("", min_width=26)
+        for heading in ("ms/frame", "times as fast", "outside"):
+            table.add_column(heading, justify="right")
+        table.add_column("")
+        for row in lines:
+            share = f"{row.outside:.1%}" if row.outside > 1e-4 else ""
+            table.add_row(row.name, f"{row.ms:.1f}", f"{row.ratio:.2f}", share, row.note)
+        console.print(table)

@@ -10,7 +10,11 @@ from safetensors import SafetensorError, safe_open
 
 from streamcam.config import Config
 from streamcam.diffusion import hub
-from streamcam.diffusion.random_models import random_pipeline, random_tiny_vae
+from streamcam.diffusion.random_models import (
+    random_pipeline,
+    random_tiny_vae,
+    tiny_vae_width,
+)
 from streamcam.errors import ModelError
 
 Say = Callable[[str], None]
@@ -234,8 +238,8 @@ def _vae(config: Config, pipe: Any, family: str, dtype: torch.dtype) -> Any:
     ):
         return None
     if config.vae is None and config.model.startswith(RANDOM):
-        scale = 8 if config.model.startswith(f"{RANDOM}tiny-") else 64
-        return random_tiny_vae(pipe.vae.config.latent_channels, width=scale).to(dtype)
+        width = tiny_vae_width(config.model.removeprefix(RANDOM))
+        return random_tiny_vae(pipe.vae.config.latent_channels, width=width).to(dtype)
     try:
         folder = hub.part_folder(config.vae or TINY_VAES[family], offline=config.offline)
     except ModelError as error:

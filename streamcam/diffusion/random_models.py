@@ -58,6 +58,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 BASES = {"sd-turbo": "sd-2.1", "sdxl-turbo": "sdxl"}
 SCALES = {"tiny": (16, 32), "small": (64, 128, 192)}
+VAE_WIDTHS = {"tiny": 8, "small": 16}
 
 
 def random_pipeline(name: str, seed: int = 0) -> Any:
@@ -88,6 +89,11 @@ def random_tiny_vae(latent_channels: int = 4, *, width: int = 64, seed: int = 1)
             encoder_block_out_channels=channels,
             decoder_block_out_channels=channels,
         )
+
+
+def tiny_vae_width(name: str) -> int:
+    """Return how wide the tiny autoencoder of the random model `name` is; TAESD's own is 64."""
+    return VAE_WIDTHS.get(name.partition("-")[0], 64)
 
 
 def _pipeline(architecture: str, channels: tuple[int, ...] | None) -> Any:

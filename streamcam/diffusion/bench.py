@@ -1,0 +1,279 @@
+"""What the stream costs: every comparison in one run, on the same weights, in turns."""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from streamcam.config import Config
+from streamcam.diffusion.checkpoint import load_pipeline
+from streamcam.diffusion.conditioning import Conditioner
+from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.image import to_images, to_tensor
+from streamcam.diffusion.models import Condition, Models, from_pipeline, pick_device, pick_dtype
+from streamcam.diffusion.stream import DiffusionStream
+from streamcam.parameters import Parameters, indices_of
+from streamcam.types import Frame, Image
+
+MOVING = 8
+"""Frames of the moving scene, before it begins again."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of a table; times are in milliseconds a frame, each the median of all rounds."""
+
+    table: str
+    name: str
+    ms: float
+    ratio: float
+    """Of the first line of the group to this one: 2 is twice as fast."""
+    outside: float
+    """Share of the time spent outside the models, 0 to 1."""
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Case:
+    """One way to run, timed a few frames at a time so that all cases share the noise."""
+
+    name: str
+    step: Callable[[], float]
+    """Run one frame; return the seconds of it spent inside the models."""
+    note: Callable[[], str] = str
+    totals: list[float] = field(default_factory=list)
+    insides: list[float] = field(default_factory=list)
+
+    def run(self, frames: int) -> None:
+        """Time `frames` frames and keep their mean."""
+        began = time.perf_counter()
+        inside = sum(self.step() for _ in range(frames))
+        self.totals.append((time.perf_counter() - began) / frames)
+        self.insides.append(inside / frames)
+
+
+class Bench:
+    """The comparisons of ``streamcam bench pipeline``, for one model."""
+
+    def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int, frames: int) -> None:
+        self._config = config
+        self._scene = scene
+        self._rounds = rounds
+        self._frames = frames
+        device = pick_device(config.device)
+        pipe = load_pipeline(config, pick_dtype(config.dtype, device), lambda _: None)
+        # The same weights twice: with the prompt's keys and values cached, and without.
+        plain = copy.copy(pipe)
+        plain.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+        self._models = from_pipeline(pipe, config, device)
+        self._uncached = from_pipeline(plain, changed(config, cache_prompt_kv=False), device)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every line, table by table."""
+        yield from self.overhead()
+        yield from self.steps()
+        yield from self.guidance()
+        yield from self.similarity_filter()
+        yield from self.prompt_cache()
+
+    def overhead(self) -> Iterator[Row]:
+        """Compare the whole stream with nothing but its model calls."""
+        bare = Case("bare model calls", self._bare())
+        stream = self._case("the stream", self._config)
+        yield from self._measured("overhead", [bare, stream])
+
+    def steps(self) -> Iterator[Row]:
+        """Compare sequential steps with Stream Batch."""
+        for n in (1, 2, 3, 4):
+            settings = at_steps(self._config, n, "none")
+            one_by_one = changed(settings, use_denoising_batch=False)
+            cases = [
+                self._case(f"{n} steps, sequential", one_by_one),
+                self._case(f"{n} steps, Stream Batch", settings),
+            ]
+            yield from self._measured("Stream Batch", cases)
+
+    def guidance(self) -> Iterator[Row]:
+        """Compare full CFG with residual CFG and with none."""
+        for n in range(1, 6):
+            modes = ("full", "initialize", "self", "none")
+            cases = [
+                self._case(f"{n} steps, {mode}", at_steps(self._config, n, mode)) for mode in modes
+            ]
+            yield from self._measured("guidance", cases)
+
+    def similarity_filter(self) -> Iterator[Row]:
+        """Compare the filter on and off, on a moving scene and on a still one."""
+        for scene, frames in (("moving", self._scene), ("still", self._scene[:1])):
+            cases = []
+            for state in (False, True):
+                live = self._config.live.changed({"enable_similar_image_filter": state})
+                name = f"{scene} scene, filter {'on' if state else 'off'}"
+                cases.append(self._case(name, changed(self._config, live=live), scene=frames))
+            yield from self._measured("similarity filter", cases, frames=22)
+
+    def prompt_cache(self) -> Iterator[Row]:
+        """Compare the prompt's keys and values computed every frame and once per prompt."""
+        for n in (1, 4):
+            settings = at_steps(self._config, n, "self")
+            cases = [
+                self._case(f"{n} steps, K/V cache off", settings, models=self._uncached),
+                self._case(f"{n} steps, K/V cache on", settings),
+            ]
+            for case, models in zip(cases, (self._uncached, self._models), strict=True):
+                flops = _flops(models, settings)
+                case.note = lambda flops=flops: f"{flops / 1e9:.2f} GFLOP in the U-Net"  # type: ignore[misc]
+            yield from self._measured("prompt cache", cases)
+
+    def _measured(
+        self, table: str, cases: list[Case], *, frames: int | None = None
+    ) -> Iterator[Row]:
+        for case in cases:
+            case.run(self._config.num_steps + 5)
+            case.totals.clear()
+            case.insides.clear()
+        for _ in range(self._rounds):
+            for case in cases:
+                case.run(frames or self._frames)
+        for case in cases:
+            pairs = zip(cases[0].totals, case.totals, strict=True)
+            outside = zip(case.totals, case.insides, strict=True)
+            yield Row(
+                table=table,
+                name=case.name,
+                ms=statistics.median(case.totals) * 1e3,
+                ratio=statistics.median(first / own for first, own in pairs),
+                outside=statistics.median(1 - inside / total for total, inside in outside),
+                note=case.note(),
+            )
+
+    def _case(
+        self,
+        name: str,
+        config: Config,
+        *,
+        models: Models | None = None,
+        scene: Sequence[Image] | None = None,
+    ) -> Case:
+        scene = scene or self._scene
+        clock = Clock(models or self._models)
+        stream = DiffusionStream(clock.models, config)
+        frames = iter_frames(scene)
+
+        def step() -> float:
+            clock.seconds = 0.0
+            for _ in range(config.frame_buffer_size):
+                stream(next(frames), config.live)
+            return clock.seconds
+
+        def note() -> str:
+            total = stream.counts["processed"] + stream.counts["skipped"]
+            return f"{stream.counts['skipped'] / total:.0%} of frames skipped"
+
+        filtered = config.live.enable_similar_image_filter
+        return Case(name, step, note if filtered else str)
+
+    def _bare(self) -> Callable[[], float]:
+        config, models, f = self._config, self._models, self._config.frame_buffer_size
+        n = config.num_steps
+        rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
+        condition = _condition(models, rows)
+        latents = torch.randn(rows, *models.latent_shape, device=models.device)
+        timesteps = torch.full((rows,), 399, device=models.device)
+        images = to_tensor([self._scene[0]] * f, models.device)
+
+        def step() -> float:
+            began = time.perf_counter()
+            with torch.inference_mode():
+                x_0 = models.encode(images, latents[:f])
+                models.denoise(latents, timesteps, condition)
+                to_images(models.decode(x_0))
+            return time.perf_counter() - began
+
+        return step
+
+
+class Clock:
+    """Adds up the time that a stream spends in its models."""
+
+    def __init__(self, models: Models) -> None:
+        self.seconds = 0.0
+        self._device = models.device
+        self.models = models._replace(
+            encode=self._timed(models.encode),
+            denoise=self._timed(models.denoise),
+            decode=self._timed(models.decode),
+        )
+
+    def _timed(self, stage: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*tensors: Any) -> Any:
+            self._settle()
+            began = time.perf_counter()
+            result = stage(*tensors)
+            self._settle()
+            self.seconds += time.perf_counter() - began
+            return result
+
+        return call
+
+    def _settle(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def changed(config: Config, **values: Any) -> Config:
+    """Return `config` with other values, checked as at start."""
+    fields = {name: getattr(config, name) for name in type(config).model_fields}
+    return Config.parse(fields | values)
+
+
+def at_steps(config: Config, n: int, cfg_type: str) -> Config:
+    """Return `config` with `n` steps over most of the schedule, guided as `cfg_type` says."""
+    indices = indices_of(0.8, n, config.live.num_inference_steps)
+    live = config.live.changed({"t_index_list": indices})
+    return changed(config, live=live, steps=n, cfg_type=cfg_type)
+
+
+def iter_frames(scene: Sequence[Image]) -> Iterator[Frame]:
+    """Yield the frames of `scene`, over and over."""
+    index = 0
+    while True:
+        yield Frame(scene[index % len(scene)], index, float(Fraction(index, 30)))
+        index += 1
+
+
+def machine(config: Config) -> dict[str, str | int]:
+    """Return what the figures were measured on."""
+    device = pick_device(config.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return {
+        "device": name,
+        "dtype": str(pick_dtype(config.dtype, device)).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "model": config.model,
+        "size": f"{config.width}x{config.height}",
+        "acceleration": config.acceleration,
+    }
+
+
+@torch.inference_mode()
+def _flops(models: Models, config: Config) -> int:
+    rows = config.num_steps * config.frame_buffer_size
+    condition = _condition(models, rows)
+    latents = torch.randn(rows, *models.latent_shape, device=models.device)
+    timesteps = torch.full((rows,), 399, device=models.device)
+    with FlopCounterMode(display=False) as counter:
+        models.denoise(latents, timesteps, condition)
+    return int(counter.get_total_flops())
+
+
+@torch.inference_mode()
+def _condition(models: Models, rows: int) -> Condition:
+    return Conditioner(models)(Parameters(), negative=0, positive=rows)
