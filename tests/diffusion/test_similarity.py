@@ -1,0 +1,186 @@
+"""The similarity filter: what it may leave out, and what it must never do to the picture."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamcam.diffusion.similarity import (
+    centred,
+    cosine,
+    skip_probability,
+    skips,
+    vector,
+)
+from streamcam.types import Frame, Image
+from tests.streams import Streamed, images, moving, still
+
+FILTER = {"enable_similar_image_filter": True}
+
+
+def stage(brightness: int, figure_at: int | None, *, size: int = 64) -> Image:
+    """Return an evenly lit stage, with a figure over 15% of it."""
+    image = np.full((size, size, 3), brightness, np.uint8)
+    if figure_at is not None:
+        width = round(0.15 * size)
+        image[:, figure_at : figure_at + width] += 40
+    return image
+
+
+@pytest.mark.parametrize("brightness", [0, 4, 20, 120, 200])
+def test_motion_counts_the_same_on_a_dark_stage_as_on_a_bright_one(brightness: int) -> None:
+    here, there = vector(stage(brightness, 4)), vector(stage(brightness, 40))
+    assert centred(here, there) < 0
+    assert skip_probability(centred(here, there), 0.98) == 0
+    assert centred(here, here) == pytest.approx(1)
+
+
+def test_plain_cosine_is_fooled_by_the_dark_as_the_paper_has_it() -> None:
+    here, there = vector(stage(4, 4)), vector(stage(4, 40))
+    assert cosine(here, there) > 0.9
+
+
+def test_a_change_of_light_is_a_change() -> None:
+    scene = moving(1)[0].image // 4
+    assert centred(vector(scene), vector(scene + 60)) < 0.9
+    assert centred(vector(stage(0, None)), vector(stage(255, None))) < 0
+
+
+def test_empty_frames_are_alike() -> None:
+    assert centred(vector(stage(0, None)), vector(stage(0, None))) == pytest.approx(1)
+    assert centred(vector(stage(127, None)), vector(stage(127, None))) == pytest.approx(1)
+
+
+@given(
+    st.floats(-1, 1),
+    st.floats(-1, 1),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 20),
+    st.integers(0, 20),
+)
+def test_decision_is_a_probability_with_a_limit(
+    similarity: float, threshold: float, draw: float, skipped: int, limit: int
+) -> None:
+    probability = skip_probability(similarity, threshold)
+    assert 0 <= probability <= 1 + 1e-9
+    if similarity < threshold:
+        assert probability == 0
+    if skips(probability, draw, skipped, limit):
+        assert skipped < limit
+        assert draw <= probability
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("limit", [0, 1, 3, 10])
+def test_a_still_scene_skips_exactly_the_maximum_between_two_frames(n: int, limit: int) -> None:
+    stream = Streamed(**FILTER, similar_image_filter_max_skip_frame=limit, t_index_list=STEPS[n])
+    live, pattern = stream.config.live, ""
+    for frame in still(60):
+        before = stream.calls["denoise"]
+        stream.stream(frame, live)
+        pattern += "1" if stream.calls["denoise"] > before else "0"
+    # Until the first picture is out, there is nothing to show in place of a frame.
+    assert pattern == ("1" * n + ("0" * limit + "1") * 60)[:60]
+
+
+STEPS = {1: "45", 2: "32,45", 4: "0,16,32,45"}
+
+
+@pytest.mark.parametrize("n", STEPS)
+def test_a_skipped_frame_runs_no_model(n: int) -> None:
+    stream = Streamed(**FILTER, t_index_list=STEPS[n])
+    out = stream(still(40))
+    counts = stream.stream.counts
+    assert counts["processed"] + counts["skipped"] == 40
+    assert counts["skipped"] > 25
+    assert stream.calls["encode"] == counts["processed"]
+    assert stream.calls["denoise"] == counts["processed"] + n - 1
+    assert stream.calls["decode"] == counts["processed"]
+    assert [frame.index for frame in out] == list(range(40))
+
+
+def test_f_frames_per_call_skip_too() -> None:
+    stream = Streamed(**FILTER, frame_buffer_size=2)
+    out = stream(still(30))
+    assert [frame.index for frame in out] == list(range(30))
+    assert stream.stream.counts["skipped"] > 15
+    assert stream.calls["encode"] == -(-stream.stream.counts["processed"] // 2)
+
+
+@pytest.mark.parametrize("n", STEPS)
+def test_after_a_cut_to_a_still_scene_the_new_scene_comes_at_once(n: int) -> None:
+    """Published, the old scene stayed on air: what was in flight stalled behind skipped frames."""
+    stream = Streamed(**FILTER, t_index_list=STEPS[n])
+    live = stream.config.live
+    frames = still(30) + still(30, seed=1, first=30)
+    shown: dict[int, list[int]] = {}
+    for frame in frames:
+        shown[frame.index] = [picture.index for picture in stream.stream(frame, live)]
+    calls_until_shown = next(k for k in range(30, 60) if 30 in shown[k]) - 30
+    assert calls_until_shown == n - 1
+
+
+@pytest.mark.parametrize("n", STEPS)
+def test_each_picture_is_that_of_its_own_scene(n: int) -> None:
+    frames = still(15) + still(15, seed=1, first=15) + moving(4, seed=3) + still(9, seed=2)
+    frames = [Frame(frame.image, i, i / 30) for i, frame in enumerate(frames)]
+    steps = {"t_index_list": STEPS[n]}
+    filtered, plain = Streamed(**FILTER, **steps)(frames), Streamed(**steps)(frames)
+    assert [frame.index for frame in filtered] == list(range(len(frames)))
+    assert np.abs(images(filtered).astype(int) - images(plain)).max() <= 1
+
+
+def test_no_frame_shows_a_picture_that_was_never_made() -> None:
+    stream = Streamed(**FILTER, t_index_list=STEPS[4])
+    live = stream.config.live
+    for index, frame in enumerate(still(4)):
+        assert len(stream.stream(frame, live)) == (1 if index == 3 else 0)
+
+
+@pytest.mark.parametrize("n", STEPS)
+@pytest.mark.parametrize("change", [{"prompt": "a red dog"}, {"seed": 5}, {"guidance_scale": 2.0}])
+def test_a_live_change_shows_on_a_still_scene_without_waiting(n: int, change: dict) -> None:
+    stream = Streamed(**FILTER, t_index_list=STEPS[n])
+    live = stream.config.live
+    for frame in still(30):
+        stream.stream(frame, live)
+    changed, before = live.changed(change), stream.calls["denoise"]
+    for frame in still(n, first=30):
+        stream.stream(frame, changed)
+    assert stream.calls["denoise"] == before + n
+
+
+def test_decisions_follow_the_seed_and_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    scene = moving(1)[0].image.astype(int)
+    grainy = [np.clip(scene + rng.normal(0, 8, scene.shape), 0, 255) for _ in range(60)]
+    frames = [Frame(image.astype(np.uint8), i, i / 30) for i, image in enumerate(grainy)]
+
+    def skipped(**values: object) -> list[bool]:
+        stream = Streamed(**FILTER, t_index_list="45", **values)
+        counts = []
+        for frame in frames:
+            stream.stream(frame, stream.config.live)
+            counts.append(stream.stream.counts["skipped"])
+        return [b > a for a, b in zip([0, *counts], counts, strict=False)]
+
+    assert skipped() == skipped()
+    assert skipped() != skipped(seed=3)
+    assert sum(skipped(similar_image_filter_threshold=0.5)) > sum(skipped())
+    assert not any(skipped(similar_image_filter_threshold=1.0))
+
+
+def test_the_metric_can_be_the_papers() -> None:
+    frames = [Frame(stage(4, 4 + 2 * i), i, i / 30) for i in range(20)]
+    centred_, cosine_ = (
+        Streamed(
+            **FILTER,
+            similar_image_filter_metric=metric,
+            t_index_list="45",
+            similar_image_filter_threshold=0.8,
+        )
+        for metric in ("centred", "cosine")
+    )
+    for stream in (centred_, cosine_):
+        stream(frames)
+    assert centred_.stream.counts["skipped"] < cosine_.stream.counts["skipped"]
