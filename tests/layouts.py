@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from streamcam.diffusion.random_models import random_pipeline, random_tiny_vae
 
@@ -22,4 +23,17 @@ def save_pipeline(name: str, path: Path) -> Path:
 def save_tiny_vae(path: Path) -> Path:
     """Write a tiny autoencoder of TAESD's layout."""
     random_tiny_vae(width=8).save_pretrained(path, safe_serialization=True)
+    return path
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    """Change settings in a JSON file; None takes one away."""
+    settings = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+
+
+def truncate(path: Path, share: float = 0.5) -> Path:
+    """Cut a file off, as an interrupted copy leaves it."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
     return path

@@ -1,7 +1,10 @@
 """``streamcam models``: what is in the cache, and how to get more into it."""
 
+from typing import Any
+
 import click
 
+from streamcam.cli.options import configured, settings
 from streamcam.errors import ModelError
 
 
@@ -12,7 +15,7 @@ def models() -> None:
 
 @models.command(name="list")
 def list_() -> None:
-    """Show the models in the cache, and the random ones that need none."""
+    """Show the models, autoencoders and LoRAs in the cache."""
     from streamcam.diffusion.hub import cached
 
     found = cached()
@@ -23,30 +26,25 @@ def list_() -> None:
         click.echo("streamcam models pull stabilityai/sd-turbo")
 
 
-@models.command()
+@models.command(options_metavar="[OPTIONS]")
 @click.argument("names", nargs=-1, metavar="[ID]...")
-@click.option(
-    "--config",
-    "presets",
-    multiple=True,
-    metavar="NAME|FILE.toml",
-    help="Fetch all that a preset needs.",
-)
-def pull(names: tuple[str, ...], presets: tuple[str, ...]) -> None:
-    """Fetch models from the hub, each with the autoencoder and LCM-LoRA it runs with.
+@settings
+def pull(
+    names: tuple[str, ...], presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any
+) -> None:
+    """Fetch models from the hub, each with the autoencoder and the LoRAs it runs with.
 
-    An interrupted download goes on where it stopped.
+    Give the settings that you will run with. A connection that is cut is picked up where it
+    broke; when the command itself was stopped, files already whole are not fetched again.
     """
-    from streamcam.cli.options import configured
     from streamcam.diffusion.checkpoint import fetch
+    from streamcam.diffusion.models import pick_device, pick_dtype
 
-    if not names and not presets:
+    if not names and not presets and not flags.get("model"):
         raise click.UsageError("name a model, such as stabilityai/sd-turbo, or a --config")
-    configs = [configured(presets, (), {"model": name}) for name in names] or [
-        configured(presets, (), {})
-    ]
-    for config in configs:
-        fetch(config, click.echo)
+    for fixed in [{"model": name} for name in names] or [{}]:
+        config = configured(presets, assignments, flags, **fixed)
+        fetch(config, pick_dtype(config.dtype, pick_device(config.device)), click.echo)
 
 
 @models.command()

@@ -1,11 +1,15 @@
 """Model files: found on disk, in the cache, or fetched from the hub with progress and resume."""
 
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from streamcam.diffusion.weights import in_one_line
 from streamcam.errors import ModelError
 
+INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -40,37 +44,65 @@ def _age(revision: Any) -> float:
     return float(revision.last_modified)
 
 
-def pipeline_folder(model: str, *, offline: bool, half: bool = False) -> Path:
+def model_index(model: str, *, offline: bool) -> Path:
+    """Return the file that names the parts of `model`, fetching it if need be.
+
+    Raises:
+        ModelError: it is nowhere, or is not in diffusers layout.
+    """
+    if (path := local(model)) is not None:
+        index = path / INDEX
+        if not index.exists():
+            raise ModelError(
+                f"{path} is not in diffusers layout: it has no {INDEX};"
+                " name the folder that has one, or a single .safetensors file"
+            )
+        return index
+    from huggingface_hub import hf_hub_download
+
+    with _asking(model, offline=offline):
+        return Path(hf_hub_download(model, INDEX, local_files_only=offline))
+
+
+def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[str]) -> Path:
     """Return the folder of `model` in diffusers layout, fetching it if need be.
 
     Args:
         model: a folder, or a hub id.
         offline: never reach for the hub.
-        half: prefer half-precision files where the hub has them.
+        half: prefer half-precision files.
+        without: parts that are not needed.
 
     Raises:
-        ModelError: neither is there, or the download failed.
+        ModelError: it is nowhere, or the download failed.
     """
     if (path := local(model)) is not None:
         return path
     from diffusers import DiffusionPipeline
 
-    def download(variant: str | None) -> Path:
+    def download(variant: str | None, offline: bool) -> Path:
         return Path(
             DiffusionPipeline.download(
-                model, use_safetensors=True, local_files_only=offline, variant=variant
+                model,
+                variant=variant,
+                use_safetensors=True,
+                local_files_only=offline,
+                **dict.fromkeys(without),
             )
         )
 
-    try:
-        if half:
+    preferred, other = ("fp16", None) if half else (None, "fp16")
+    with _asking(model, offline=offline):
+        try:
+            return download(preferred, offline)
+        except Exception as error:
+            # Fetch the other files only where the hub lacks the preferred ones; but where it
+            # cannot be reached, what was fetched for another device will do.
+            lacking = isinstance(error, ValueError) or _has_no_safetensors(error)
             try:
-                return download("fp16")
-            except ValueError:
-                pass  # The hub has no half-precision files of this model.
-        return download(None)
-    except (OSError, ValueError) as error:
-        raise _unreachable(model, error, offline=offline) from error
+                return download(other, offline or not lacking)
+            except Exception as second:
+                raise (second if lacking else error) from None
 
 
 def part_folder(name: str, *, offline: bool) -> Path:
@@ -92,7 +124,13 @@ def lora_file(name: str, *, offline: bool) -> Path:
     repo, file = name, LORA_FILE
     if name.endswith(".safetensors") and name.count("/") == 2 and not Path(name).exists():
         repo, _, file = name.rpartition("/")
-    path = local(repo) or _snapshot(repo, [file], offline=offline)
+    if (path := local(repo)) is None:
+        folder = _snapshot(repo, [file], offline=offline)
+        if not (folder / file).exists():
+            raise ModelError(
+                f"{repo} on the hub has no {file}; name its LoRA as {repo}/FILE.safetensors"
+            )
+        return folder / file
     if path.is_file():
         return path
     found = [path / file] if (path / file).exists() else sorted(path.glob("*.safetensors"))
@@ -114,32 +152,67 @@ def local(name: str) -> Path | None:
         raise ModelError(f"{name} is pickled, which can run code; convert it to .safetensors")
     if path.exists():
         return path
-    if HUB_ID.fullmatch(name) and not name.startswith("."):
+    if HUB_ID.fullmatch(name) and path.suffix != ".safetensors":
         return None
     raise ModelError(f"no such model: {name} is no file or folder here, nor a hub id (USER/NAME)")
 
 
 def _snapshot(repo: str, patterns: list[str], *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
 
+    with _asking(repo, offline=offline, pull="with the same settings"):
+        return Path(snapshot_download(repo, allow_patterns=patterns, local_files_only=offline))
+
+
+@contextmanager
+def _asking(name: str, *, offline: bool, pull: str = "") -> Iterator[None]:
+    """Say in one line why the cache and the hub do not give `name`."""
     try:
-        folder = Path(snapshot_download(repo, allow_patterns=patterns, local_files_only=offline))
-    except (OSError, HfHubHTTPError) as error:
-        raise _unreachable(repo, error, offline=offline) from error
-    if not any(folder.rglob("*")):
-        raise ModelError(f"{repo} has none of {', '.join(patterns)}")
-    return folder
+        yield
+    except Exception as error:  # The library's kinds are many, and change with its version.
+        if offline:
+            why = "not in the cache, and offline"
+            remedy = f'fetch it once with "streamcam models pull {pull or name}"'
+        else:
+            why, remedy = _refusal(error)
+        raise ModelError(f"no model {name}: no folder here, {why}; {remedy}") from error
 
 
-def _unreachable(name: str, error: Exception, *, offline: bool) -> ModelError:
-    if offline:
-        why = "not in the cache, and offline"
-        remedy = f'fetch it once with "streamcam models pull {name}"'
-    elif "401" in str(error) or "404" in str(error) or "403" in str(error):
-        why = "the hub does not give it"
-        remedy = "check the name, and log in with huggingface-cli where it is gated"
-    else:
-        why = "not in the cache, and the hub cannot be reached"
-        remedy = "connect once to fetch it, or name a local folder"
-    return ModelError(f"no model {name}: {why}; {remedy}")
+def _refusal(error: Exception) -> tuple[str, str]:
+    """Return why the hub did not give something, and what to do about it."""
+    from huggingface_hub import errors
+
+    if _has_no_safetensors(error):
+        return (
+            "and on the hub its weights are pickled, which can run code",
+            "choose one with .safetensors",
+        )
+    for kind, why, remedy in (
+        (
+            errors.GatedRepoError,
+            "and the hub gives it to some accounts alone",
+            'accept its terms on its page, then log in with "hf auth login"',
+        ),
+        (
+            errors.RepositoryNotFoundError,
+            "and the hub has none of that name, or it is private",
+            'check the name, or log in with "hf auth login"',
+        ),
+        (
+            errors.RemoteEntryNotFoundError,
+            f"and on the hub it is not in diffusers layout: it has no {INDEX}",
+            "choose a model for diffusers",
+        ),
+        (
+            errors.LocalEntryNotFoundError,
+            "not in the cache, and the hub cannot be reached",
+            "connect once to fetch it, or name a local folder",
+        ),
+    ):
+        if isinstance(error, kind):
+            return why, remedy
+    return f"and the download failed ({in_one_line(error)})", "try again: whole files are kept"
+
+
+def _has_no_safetensors(error: Exception) -> bool:
+    return "`safetensors` weights" in str(error)

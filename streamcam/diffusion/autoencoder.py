@@ -1,0 +1,64 @@
+"""The autoencoder that pictures go through: a tiny one, unless another is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from streamcam.config import Config
+from streamcam.diffusion import hub
+from streamcam.diffusion.family import FAMILIES, RANDOM, family_of
+from streamcam.diffusion.random_models import random_tiny_vae, tiny_vae_width
+from streamcam.diffusion.weights import check_complete, explained
+from streamcam.errors import ModelError
+
+FULL = "full"
+"""Asks for the model's own."""
+KINDS = ("AutoencoderTiny", "AutoencoderKL")
+
+
+def autoencoder(pipe: Any, config: Config, dtype: torch.dtype) -> Any:
+    """Return the autoencoder that `config` names for `pipe`, which may be its own.
+
+    Raises:
+        ModelError: it is missing or damaged, or makes other latents than the model takes.
+    """
+    own_is_tiny = type(pipe.vae).__name__ == "AutoencoderTiny"
+    own = config.vae is None and (own_is_tiny or not config.use_tiny_vae)
+    if own or config.vae == FULL:
+        return pipe.vae
+    if config.vae is None and config.model.startswith(RANDOM):
+        width = tiny_vae_width(config.model.removeprefix(RANDOM))
+        return random_tiny_vae(pipe.vae.config.latent_channels, width=width).to(dtype)
+    name = config.vae or FAMILIES[family_of(pipe)].tiny_vae
+    try:
+        folder = hub.part_folder(name, offline=config.offline)
+    except ModelError as error:
+        raise ModelError(f"{error}; or use the model's own autoencoder with --vae full") from None
+    vae = _load(folder, dtype)
+    if vae.config.latent_channels != pipe.unet.config.in_channels:
+        raise ModelError(
+            f"the autoencoder {name} makes latents of {vae.config.latent_channels} channels, the"
+            f" model takes {pipe.unet.config.in_channels}; leave --vae away for one that fits"
+        )
+    return vae
+
+
+def _load(folder: Path, dtype: torch.dtype) -> Any:
+    import diffusers
+
+    file = folder / "config.json"
+    with explained(f"the autoencoder {folder}", folder, "fetch it again"):
+        config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        kind = config.get("_class_name")
+        if kind not in KINDS:
+            raise ModelError(
+                f"{folder} is no autoencoder in diffusers layout: its config.json must name"
+                f" {' or '.join(KINDS)}"
+            )
+        vae = getattr(diffusers, kind).from_pretrained(
+            str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    check_complete(vae, None, f"the autoencoder {folder}")
+    return vae

@@ -1,0 +1,86 @@
+"""LoRAs, added to the weights once and for all: the stream then costs no more for them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from streamcam.config import Config
+from streamcam.diffusion import hub
+from streamcam.diffusion.family import FAMILIES, RANDOM, family_of, is_few_step
+from streamcam.diffusion.weights import explained, tensor_names
+from streamcam.errors import ModelError
+
+Say = Callable[[str], None]
+
+TEXT_READER = re.compile(r"attn2[._](processor\.)?to_k.*(lora[._]down|lora_A)(\.\w+)?\.weight$")
+"""Matches, in every LoRA format, the matrix that is as wide as the texts attended to."""
+
+
+def fuse_all(pipe: Any, config: Config, say: Say) -> None:
+    """Add the LoRAs that `config` names, and the LCM-LoRA if the model needs it.
+
+    Raises:
+        ModelError: one is missing or damaged, or made for another base model.
+    """
+    if lcm_lora := _lcm_lora(pipe, config, say):
+        try:
+            file = hub.lora_file(lcm_lora, offline=config.offline)
+        except ModelError as error:
+            raise ModelError(f"{error}; or go without it with --set use_lcm_lora=false") from None
+        fuse(pipe, file, 1.0)
+    for name, scale in config.lora.items():
+        say(f"LoRA {name}, scale {scale:g}")
+        fuse(pipe, hub.lora_file(name, offline=config.offline), scale)
+
+
+def fuse(pipe: Any, file: Path, scale: float) -> None:
+    """Add the LoRA in `file` to the weights of `pipe`, times `scale`.
+
+    Raises:
+        ModelError: it is damaged, or made for another base model.
+    """
+    _check_base(pipe, file)
+    with explained(f"LoRA {file} into this {_name(pipe)} model", file, "choose one made for it"):
+        pipe.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
+    if not any(pipe.get_list_adapters().values()):
+        raise ModelError(f"LoRA {file} has no layers that this {_name(pipe)} model has")
+    pipe.fuse_lora(lora_scale=scale)
+    pipe.unload_lora_weights()
+
+
+def _check_base(pipe: Any, file: Path) -> None:
+    readers = [name for name in sorted(tensor_names(file)) if TEXT_READER.search(name)]
+    if not readers:
+        return
+    with safe_open(file, "pt") as weights:
+        width = int(weights.get_slice(readers[0]).get_shape()[1])
+    wanted = pipe.unet.config.cross_attention_dim
+    if width != wanted:
+        raise ModelError(
+            f"LoRA {file} is for another base model: it attends to texts {width} wide, this"
+            f" {_name(pipe)} model to {wanted} (SD 1.x has 768, SD 2.x 1024, SDXL 2048)"
+        )
+
+
+def _lcm_lora(pipe: Any, config: Config, say: Say) -> str | None:
+    if config.use_lcm_lora is False or config.model.startswith(RANDOM):
+        return None
+    if config.use_lcm_lora is None and is_few_step(pipe):
+        say("few-step model: no LCM-LoRA needed")
+        return None
+    name = config.lcm_lora_id or FAMILIES[family_of(pipe)].lcm_lora
+    if name is None:
+        say(
+            f"no LCM-LoRA is known for {_name(pipe)}, so a few steps give a rough picture;"
+            " name one with --set lcm_lora_id=…"
+        )
+        return None
+    say(f"LCM-LoRA {name}" + ("" if is_few_step(pipe) else ", since the model is not few-step"))
+    return name
+
+
+def _name(pipe: Any) -> str:
+    return FAMILIES[family_of(pipe)].name

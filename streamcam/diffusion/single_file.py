@@ -1,0 +1,81 @@
+"""Checkpoints in one file, in the layout that the models were first published in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+from streamcam.config import Config
+from streamcam.diffusion import hub
+from streamcam.diffusion.family import FAMILIES
+from streamcam.diffusion.weights import check_complete, explained, tensor_names
+from streamcam.errors import ModelError
+
+Say = Callable[[str], None]
+
+INPUT = "model.diffusion_model.input_blocks.0.0.weight"
+PIPELINES = {
+    "sd-1": "StableDiffusionPipeline",
+    "sd-2": "StableDiffusionPipeline",
+    "sdxl": "StableDiffusionXLPipeline",
+}
+
+
+def from_file(path: Path, config: Config, dtype: torch.dtype, say: Say) -> Any:
+    """Return the pipeline in the file at `path`; say what its config files were taken from.
+
+    Raises:
+        ModelError: it is no checkpoint of a known family, is damaged, or lacks its config.
+    """
+    import diffusers
+
+    family = _family(path)
+    described_by = config.single_file_config or FAMILIES[family].config
+    folder = _described(path, described_by, offline=config.offline)
+    say(f"{path.name} has no config of its own: read as {described_by} describes it")
+    kind = getattr(diffusers, PIPELINES[family])
+    remedy = "name config files that fit with --set single_file_config=FOLDER"
+    with explained(f"{path} as {described_by} describes it", path, remedy):
+        pipe = kind.from_single_file(
+            str(path), config=str(folder), dtype=dtype, local_files_only=True, safety_checker=None
+        )
+    for part, module in pipe.components.items():
+        if isinstance(module, torch.nn.Module):
+            check_complete(module, None, f"{path}, {part}")
+    return pipe
+
+
+def _family(path: Path) -> str:
+    names = tensor_names(path)
+    family = next((name for name, f in FAMILIES.items() if f.mark in names), None)
+    if family is None or INPUT not in names:
+        raise ModelError(
+            f"{path} is no whole SD 1.x, SD 2.x or SDXL checkpoint; a LoRA goes with --lora,"
+            " an autoencoder with --vae"
+        )
+    with safe_open(path, "pt") as weights:
+        channels = weights.get_slice(INPUT).get_shape()[1]
+    if channels != 4:
+        raise ModelError(
+            f"{path} takes {channels} channels, not 4: inpainting and depth models cannot run as"
+            " a stream; choose the plain model"
+        )
+    return family
+
+
+def _described(path: Path, described_by: str, *, offline: bool) -> Path:
+    try:
+        folder = hub.config_folder(described_by, offline=offline)
+    except ModelError as error:
+        raise ModelError(
+            f"{path.name} needs the config files of its family ({error});"
+            " or give them with --set single_file_config=FOLDER"
+        ) from None
+    if not (folder / "model_index.json").exists():
+        raise ModelError(
+            f"{described_by} cannot describe {path.name}: it has no model_index.json;"
+            " name a folder in diffusers layout with --set single_file_config=FOLDER"
+        )
+    return folder

@@ -1,0 +1,90 @@
+"""Files of weights: what is wrong with them, in one line, when they do not load."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from streamcam.errors import ModelError
+
+REFUSALS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ImportError,
+    SafetensorError,
+)
+"""What the loading libraries raise over files that are missing, damaged or of another kind."""
+
+
+@contextmanager
+def explained(what: str, path: Path, remedy: str) -> Iterator[None]:
+    """Turn what goes wrong in loading `what` from `path` into one line with its remedy.
+
+    Raises:
+        ModelError: the damaged file where there is one, else what the library says.
+    """
+    try:
+        yield
+    except REFUSALS as error:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            _examine(file)
+        raise ModelError(f"cannot load {what}: {in_one_line(error)}; {remedy}") from error
+
+
+def tensor_names(path: Path) -> set[str]:
+    """Return the names of all tensors in the ``.safetensors`` files at `path`.
+
+    Raises:
+        ModelError: a file is damaged.
+    """
+    names: set[str] = set()
+    for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
+        _examine(file)
+        with safe_open(file, "pt") as weights:
+            names.update(weights.keys())
+    return names
+
+
+def check_complete(module: torch.nn.Module, stored: set[str] | None, what: str) -> None:
+    """Raise ModelError where weights of `module` were left empty, or are not `stored`."""
+    # Libraries differ in whether names begin with this, from version to version.
+    found = stored and {name.removeprefix("text_model.") for name in stored}
+    missing = [
+        name
+        for name, weight in module.named_parameters()
+        if weight.is_meta or (found is not None and name.removeprefix("text_model.") not in found)
+    ]
+    if missing:
+        raise ModelError(
+            f"cannot load {what}: {len(missing)} of its weights are missing, {missing[0]} among"
+            " them; fetch the model again"
+        )
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the beginning of what `error` says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300] if lines else type(error).__name__
+
+
+def _examine(file: Path) -> None:
+    """Raise ModelError if a file of weights or of settings is damaged."""
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, "pt"):
+                pass
+        elif file.suffix == ".json":
+            json.loads(file.read_text(encoding="utf-8"))
+    except (SafetensorError, ValueError, OSError) as error:
+        size = f"{file.stat().st_size} bytes" if file.exists() else "no file"
+        raise ModelError(
+            f"{file} is damaged or cut off ({size}): {in_one_line(error)};"
+            " delete it and fetch it again"
+        ) from None
