@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from streamcam.errors import MediaError
 from streamcam.sinks.partial import PartialOutput
 from streamcam.types import Frame
 
@@ -23,17 +22,15 @@ class Array(PartialOutput):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._count = 0
-        self._shape: tuple[int, ...] = (0, 0, 3)
+        self._frame_shape: tuple[int, ...] = (0, 0, 3)
 
     def begin(self) -> None:
         self._file = self.partial.open("wb")
 
     def write(self, frame: Frame) -> None:
         if not self._count:
-            self._shape = frame.image.shape
+            self._frame_shape = frame.image.shape
             self._write_header()
-        if frame.image.shape != self._shape:
-            raise MediaError(f"frame {frame.index} is {frame.image.shape}, not {self._shape}")
         self._file.write(np.ascontiguousarray(frame.image).data)
         self._count += 1
         if self._count % self.EVERY == 0:
@@ -45,7 +42,7 @@ class Array(PartialOutput):
         self._file.seek(0)
         npy.write_array_header_1_0(
             self._file,
-            {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)},
+            {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._frame_shape)},
         )
 
     def finish(self) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sinks.partial import PartialOutput
+from streamcam.sinks.partial import PartialOutput, remedy
 from streamcam.types import Frame
 
 
@@ -23,21 +23,26 @@ class Pictures(PartialOutput):
 class Still(Pictures):
     """One image file, for one frame."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, length: int | None = None) -> None:
         super().__init__(path)
         self._written = False
+        if length is not None and length > 1:
+            raise self._too_many()
 
     def begin(self) -> None:
         self.partial.touch()
 
     def write(self, frame: Frame) -> None:
         if self._written:
-            raise MediaError(
-                f"{self.path} holds one picture, but the input has more frames;"
-                f" name a folder ({self.path.with_suffix('')}), a video or a .npy instead"
-            )
+            raise self._too_many()
         Pillow.fromarray(frame.image).save(self.partial, quality=95)
         self._written = True
+
+    def _too_many(self) -> MediaError:
+        return MediaError(
+            f"{self.path} holds one picture, but there are more frames;"
+            f" name a folder ({self.path.with_suffix('')}), a video or a .npy instead"
+        )
 
 
 class Folder(Pictures):
@@ -45,7 +50,11 @@ class Folder(Pictures):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        try:
+            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        except OSError as error:
+            raise MediaError(f"cannot write {path}: {remedy(error)}") from None
+        if taken:
             raise MediaError(f"{path} exists and is not an empty folder; choose another name")
 
     def begin(self) -> None:
@@ -54,8 +63,10 @@ class Folder(Pictures):
         self.partial.mkdir()
 
     def write(self, frame: Frame) -> None:
-        path = self.partial / f"{frame.index:06d}.png"
-        Pillow.fromarray(frame.image).save(path, compress_level=1)
+        # Under another name first: a crash then leaves whole pictures only.
+        unfinished = self.partial / "unfinished.tmp"
+        Pillow.fromarray(frame.image).save(unfinished, format="PNG", compress_level=1)
+        unfinished.rename(self.partial / f"{frame.index:06d}.png")
 
     def publish(self) -> None:
         if self.path.exists():

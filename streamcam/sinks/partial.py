@@ -23,7 +23,8 @@ class PartialOutput(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+        self.partial = partial_name(path)
+        self._shape: tuple[int, ...] | None = None
 
     @abstractmethod
     def begin(self) -> None:
@@ -42,13 +43,21 @@ class PartialOutput(ABC):
         """Close `partial` without completing it; must not raise."""
 
     def __enter__(self) -> Self:
-        with self.reporting():
-            self.begin()
+        try:
+            with self.reporting():
+                self.begin()
+        except BaseException:
+            self.discard()
+            raise
         return self
 
     def send(self, frame: Frame) -> None:
+        shape = frame.image.shape
+        if self._shape not in (None, shape):
+            raise MediaError(f"frame {frame.index} is {_size(shape)}, not {_size(self._shape)}")
         with self.reporting():
             self.write(frame)
+        self._shape = shape
 
     def __exit__(
         self,
@@ -56,7 +65,7 @@ class PartialOutput(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is not None and issubclass(kind, Exception):
+        if kind is not None and (self._shape is None or issubclass(kind, Exception)):
             self.discard()
             return
         try:
@@ -89,8 +98,17 @@ class PartialOutput(ABC):
             raise MediaError(f"cannot write {self.path}: {remedy(error)}") from None
 
 
+def _size(shape: tuple[int, ...] | None) -> str:
+    return f"{shape[1]}x{shape[0]}" if shape else "nothing"
+
+
+def partial_name(path: Path) -> Path:
+    """Return where the output lies until it is whole: ``out.partial.mkv`` beside ``out.mkv``."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
 def remedy(error: OSError) -> str:
-    """Return what went wrong with a write, and what to do about it."""
+    """Return what went wrong with a write to disk, and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space or choose another place"
     if error.errno == errno.EFBIG:

@@ -1,5 +1,8 @@
 """Video files, through PyAV, playable up to the last second whatever happens."""
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,9 +42,7 @@ class Video(PartialOutput):
         self._last_pts = -1
 
     def begin(self) -> None:
-        # A file object of ours reports every failed write; unbuffered, so that a crash
-        # loses nothing that the container gave out.
-        self._file = self.partial.open("wb", buffering=0)
+        self._file = WholeWrites(self.partial, "wb")
         options = {"fflags": "+bitexact", "flush_packets": "1"} | CONTAINERS[self._suffix]
         self._container = av.open(
             self._file, "w", format=FORMATS.get(self._suffix, self._suffix[1:]), options=options
@@ -68,20 +69,51 @@ class Video(PartialOutput):
         )
         self._last_pts = max(round(frame.captured_at / CLOCK), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, CLOCK
-        for packet in self._track.encode(picture):
-            self._container.mux(packet)
+        with self._explaining():
+            for packet in self._track.encode(picture):
+                self._container.mux(packet)
 
     def finish(self) -> None:
-        for packet in self._track.encode(None) if self._last_pts >= 0 else ():
-            self._container.mux(packet)
-        self._container.close()
+        with self._explaining():
+            for packet in self._track.encode(None) if self._last_pts >= 0 else ():
+                self._container.mux(packet)
+            self._container.close()
         self._file.close()
 
     def abandon(self) -> None:
-        try:
+        # The write that failed is what is being reported.
+        with suppress(av.error.FFmpegError, OSError, AttributeError):
             self._container.close()
-        except (OSError, AttributeError):
-            pass  # The write that failed is what is being reported.
-        finally:
-            if hasattr(self, "_file"):
-                self._file.close()
+        with suppress(OSError, AttributeError):
+            self._file.close()
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Raise the failed write itself: FFmpeg reports it late, as something else, or never."""
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            if not self._file.failed:
+                raise MediaError(f"cannot write {self.path}: {error.strerror}") from None
+        if self._file.failed:
+            raise self._file.failed
+
+
+class WholeWrites(io.FileIO):
+    """A file that writes all it is given, and remembers why it could not.
+
+    Unbuffered, so that a crash loses nothing that the container gave out. FFmpeg takes no
+    notice when the system writes only a part, as it does just before the disk is full.
+    """
+
+    failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failed = self.failed or error
+            raise
+        return len(data)

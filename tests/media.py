@@ -1,0 +1,151 @@
+"""Make and read small media files, and stand in for the model where none is needed."""
+
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import av
+import numpy as np
+
+from streamcam import sinks, sources
+from streamcam.parameters import Parameters
+from streamcam.types import Frame, Image
+
+RATE = Fraction(30)
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def plain(colour: Sequence[int], *, width: int = 64, height: int = 48) -> Image:
+    """Return a picture of one colour."""
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def noise(count: int, *, width: int = 64, height: int = 48, seed: int = 0) -> list[Frame]:
+    """Return frames that hardly compress, no two alike."""
+    rng = np.random.default_rng(seed)
+    shape = (count, height, width, 3)
+    return numbered(rng.integers(0, 256, shape, dtype=np.uint8))
+
+
+def numbered(images: Iterable[Image], rate: Fraction = RATE) -> list[Frame]:
+    """Return `images` as frames at an even rate."""
+    return [Frame(image, i, float(i / rate)) for i, image in enumerate(images)]
+
+
+def read(path: Path) -> list[Frame]:
+    """Return all frames of a file, through the project's own source."""
+    with sources.open_file(path, RATE) as source:
+        return list(source)
+
+
+def write(path: Path, frames: Iterable[Frame], rate: Fraction = RATE) -> Path:
+    """Write `frames` to `path`, through the project's own sink."""
+    with sinks.open_file(path, rate) as sink:
+        for frame in frames:
+            sink.send(frame)
+    return path
+
+
+def encode(path: Path, images: Iterable[Image], *, codec: str = "libx264", **options: Any) -> Path:
+    """Write a video as other programs do: no fragments, its index at the end."""
+    with av.open(str(path), "w", options=options) as container:
+        track: Any = container.add_stream(codec, rate=RATE)
+        track.pix_fmt = "yuv420p"
+        images = list(images)
+        track.height, track.width = images[0].shape[:2]
+        for image in images:
+            container.mux(track.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(track.encode(None))
+    return path
+
+
+def sound(path: Path, codec: str) -> Path:
+    """Write a tenth of a second of silence."""
+    with av.open(str(path), "w") as container:
+        track: Any = container.add_stream(codec, rate=44100)
+        track.layout = "mono"
+        silence = np.zeros((1, 4410), np.int16)
+        frame = av.AudioFrame.from_ndarray(silence, format="s16", layout="mono")
+        frame.sample_rate = 44100
+        frame.pts = 0
+        resampler = av.AudioResampler(track.format, "mono", 44100, track.frame_size or None)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(track.encode(piece))
+        container.mux(track.encode(None))
+    return path
+
+
+def decoded(path: Path) -> int:
+    """Count the frames of a video, through PyAV alone."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def ran(script: str, *arguments: object) -> str:
+    """Run `script` in a fresh Python without torch; return what it prints.
+
+    It finds its first argument as `path`, and in `peak_mb()` the most memory it has taken.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", PROLOGUE + dedent(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PROLOGUE = """
+import resource, signal, sys
+from fractions import Fraction
+from pathlib import Path
+
+path = Path(sys.argv[1])
+
+def peak_mb():
+    unit = 1024 if sys.platform == "linux" else 1024 ** 2
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+"""
+
+
+class Passing:
+    """A stream whose pictures are the frames themselves, `delay` calls later."""
+
+    chunk = 1
+
+    def __init__(self, delay: int = 0) -> None:
+        self.delay = delay
+        self.seen: list[Parameters] = []
+        self._held: list[Frame] = []
+
+    def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
+        self.seen.append(parameters)
+        self._held.append(frame)
+        return [self._held.pop(0)] if len(self._held) > self.delay else []
+
+    def drain(self, parameters: Parameters) -> list[Frame]:  # noqa: ARG002
+        held, self._held = self._held, []
+        return held
+
+
+class Kept:
+    """A sink that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.closed_after: Any = "not closed"
+
+    def __enter__(self) -> "Kept":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self.closed_after = kind
+
+    def send(self, frame: Frame) -> None:
+        self.frames.append(frame)

@@ -1,0 +1,142 @@
+"""What holds for every kind of output: whole, or not there."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamcam import sinks
+from streamcam.errors import MediaError
+from streamcam.sinks.partial import partial_name
+from streamcam.types import Frame
+from tests.media import RATE, noise, ran, read, write
+
+OUTPUTS = ["a.mkv", "a.mp4", "a.mov", "a.webm", "a.npy", "a.png", "folder"]
+
+# Writes frames until it is told that it cannot, with SIGXFSZ out of the way.
+FILL = """
+import numpy as np
+from streamcam import sinks
+from streamcam.errors import MediaError
+from streamcam.types import Frame
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+limit, count = int(sys.argv[2]), int(sys.argv[3])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+images = np.random.default_rng(0).integers(0, 256, (count, 48, 64, 3), dtype=np.uint8)
+told = "nothing"
+try:
+    with sinks.open_file(path, Fraction(30)) as sink:
+        for index, image in enumerate(images):
+            sink.send(Frame(image, index, index / 30))
+except MediaError as error:
+    told = str(error)
+print(told)
+"""
+
+
+def frames_for(name: str, count: int = 40) -> int:
+    return 1 if name.endswith(".png") else count
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_the_output_appears_only_when_it_is_whole(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with sinks.open_file(path, RATE) as sink:
+        for frame in noise(frames_for(name)):
+            sink.send(frame)
+        assert not path.exists()
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert len(read(path)) == frames_for(name)
+
+
+def stop_with(error: BaseException, path: Path, frames: list[Frame]) -> None:
+    """Write `frames`, then raise `error` before the output is whole."""
+    with sinks.open_file(path, RATE) as sink:
+        for frame in frames:
+            sink.send(frame)
+        raise error
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_after_an_error_nothing_is_left(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="broken"):
+        stop_with(ValueError("broken"), tmp_path / name, noise(frames_for(name)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", OUTPUTS[:-1])
+def test_after_an_error_the_earlier_output_is_untouched(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, noise(1))
+    before = path.read_bytes()
+    with pytest.raises(MediaError):
+        stop_with(MediaError("the input is damaged"), path, noise(1, seed=1))
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_after_an_interruption_what_was_rendered_stays(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with pytest.raises(KeyboardInterrupt):
+        stop_with(KeyboardInterrupt(), path, noise(frames_for(name)))
+    assert not path.exists()
+    assert len(read(partial_name(path))) == frames_for(name)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_an_interruption_before_the_first_picture_leaves_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stop_with(KeyboardInterrupt(), tmp_path / name, [])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_disk_that_is_full_is_told_and_nothing_is_left(tmp_path: Path, name: str) -> None:
+    told = ran(FILL, tmp_path / name, 4000, 40)
+    assert told.startswith(f"cannot write {tmp_path / name}: the file grew beyond the size")
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.webm", "a.npy"])
+def test_a_disk_that_is_full_at_the_last_byte_is_noticed(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert ran(FILL, path, 0, 40) == "nothing\n"
+    whole = path.read_bytes()
+    assert "the file grew beyond" in ran(FILL, path, len(whole) - 1, 40)
+    assert path.read_bytes() == whole
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 kB, where one may be mounted."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(tmp_path)]
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk, and not everywhere")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("name", [name for name in OUTPUTS if name != "a.png"])
+def test_a_small_disk_that_is_full_says_so(small_disk: Path, name: str) -> None:
+    with pytest.raises(MediaError, match=r"the disk is full; free some space or choose another"):
+        write(small_disk / name, noise(120))
+    assert not list(small_disk.iterdir())
+
+
+def test_a_small_disk_without_room_for_a_picture_says_so(small_disk: Path) -> None:
+    with pytest.raises(MediaError, match=r"the disk is full"):
+        write(small_disk / "a.png", noise(1, width=512, height=512))
+    assert not list(small_disk.iterdir())
+
+
+def test_a_place_that_cannot_be_opened_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    name = "a" * 246 + ".mkv"  # Fits, but not with ".partial" in it.
+    with pytest.raises(MediaError, match=r"File name too long"):
+        write(tmp_path / name, noise(1))
+    assert not list(tmp_path.iterdir())
