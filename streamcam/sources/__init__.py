@@ -17,8 +17,12 @@ def open_file(path: Path, rate: Fraction) -> Source:
     Raises:
         MediaError: there is nothing at `path`, or it is of no kind that can be read.
     """
-    if not path.exists():
-        raise MediaError(f"no such input: {path}")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise MediaError(f"no such input: {path}") from None
+    except OSError as error:
+        raise MediaError(f"cannot read {path}: {error.strerror}") from None
     if path.is_dir():
         from streamcam.sources.image import Folder
 

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from streamcam.errors import MediaError
 from streamcam.sources.base import FileSource
@@ -15,10 +18,7 @@ class Array(FileSource):
     """``(T, H, W, 3)`` uint8 RGB, memory-mapped."""
 
     def __init__(self, path: Path, rate: Fraction) -> None:
-        try:
-            frames = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise MediaError(f"cannot read the array {path}: {error}") from None
+        frames = _mapped(path)
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise MediaError(
                 f"{path} holds {frames.shape} {frames.dtype}; frames must be (T, H, W, 3) uint8 RGB"
@@ -26,8 +26,19 @@ class Array(FileSource):
         if not frames.size:
             raise MediaError(f"{path} holds no frames: {frames.shape}")
         super().__init__(rate, length=len(frames))
-        self._frames = frames
+        self._path = path
+        self._count = len(frames)
 
     def images(self) -> Iterator[Image]:
-        for frame in self._frames:
-            yield np.array(frame)
+        for index in range(self._count):
+            # Mapped anew for every frame: pages once read count as memory while a map lives.
+            yield np.array(_mapped(self._path)[index])
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        # A map of the file's bytes only: what NumPy would unpack or unpickle is refused.
+        return npy.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MediaError(f"cannot read the array {path}: {reason}") from None

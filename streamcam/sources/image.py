@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from streamcam.errors import MediaError
 from streamcam.sources import IMAGES
@@ -30,20 +30,29 @@ class Folder(FileSource):
     """Every image in a folder, ``2.png`` before ``10.png``."""
 
     def __init__(self, path: Path, rate: Fraction) -> None:
-        files = [p for p in path.iterdir() if p.suffix.lower() in IMAGES]
+        try:
+            files = [p for p in path.iterdir() if _is_image(p)]
+        except OSError as error:
+            raise MediaError(f"cannot read {path}: {error.strerror}") from None
         if not files:
             raise MediaError(f"no images in {path}; it should hold {', '.join(IMAGES)} files")
         super().__init__(rate, length=len(files))
-        self._files = sorted(files, key=lambda p: natural(p.name))
+        self._files = sorted(files, key=lambda p: (natural(p.name), p.name))
 
     def images(self) -> Iterator[Image]:
         return map(read, self._files)
 
 
+def _is_image(path: Path) -> bool:
+    # Hidden files are none: macOS leaves a "._1.png" beside a "1.png" on foreign disks.
+    hidden = path.name.startswith(".")
+    return path.suffix.lower() in IMAGES and not hidden and path.is_file()
+
+
 def natural(name: str) -> list[tuple[int, str]]:
     """Return the sort key that counts digits as numbers."""
     parts = re.split(r"(\d+)", name.lower())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def read(path: Path) -> Image:
@@ -54,6 +63,18 @@ def read(path: Path) -> Image:
     """
     try:
         with Pillow.open(path) as file:
-            return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-        raise MediaError(f"cannot read the image {path}: {error}") from None
+            return np.asarray(_eight_bit(ImageOps.exif_transpose(file)).convert("RGB"))
+    except UnidentifiedImageError:
+        raise MediaError(f"cannot read the image {path}: it is damaged, or no image") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise MediaError(f"cannot read the image {path}: {reason}") from None
+
+
+def _eight_bit(picture: Pillow.Image) -> Pillow.Image:
+    """Scale 16-bit grey to 8 bits, which Pillow would cut off at white."""
+    if picture.mode.startswith("I;16"):
+        return Pillow.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits; save it with 8 or 16 bits")
+    return picture

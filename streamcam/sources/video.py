@@ -8,10 +8,13 @@ from typing import Self
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 
 from streamcam.errors import MediaError
 from streamcam.types import Frame, Image
+
+COVER = Disposition.attached_pic
 
 
 class Video:
@@ -20,16 +23,19 @@ class Video:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._container = av.open(str(path))
+            # An absolute path: FFmpeg takes "take:1.mp4" for the protocol "take".
+            self._container = av.open(str(path.absolute()))
         except (av.error.FFmpegError, OSError) as error:
             raise MediaError(
                 f"cannot read {path}: {error.strerror or error};"
                 " it should be a video, an image, a folder of images or a .npy array"
             ) from None
-        if not self._container.streams.video:
+        tracks = [t for t in self._container.streams.video if not t.disposition & COVER]
+        # FFmpeg shows plain text as the screen of a terminal.
+        if not tracks or self._container.format.name == "tty":
             self._container.close()
             raise MediaError(f"{path} has no video track")
-        self._track = self._container.streams.video[0]
+        self._track = tracks[0]
         self._track.thread_type = "AUTO"
         self.rate = self._track.average_rate or self._track.guessed_rate or Fraction(30)
         self.length = self._track.frames or self._expected_length()
@@ -59,7 +65,8 @@ class Video:
                 yield Frame(upright(decoded), index, time - start)
         except av.error.FFmpegError as error:
             raise MediaError(
-                f"{self._path} is damaged after frame {index}: {error.strerror}"
+                f"{self._path} is damaged after frame {index}: {error.strerror};"
+                f" --frames {index + 1} takes what comes before"
             ) from None
         if index < 0:
             raise MediaError(f"{self._path} holds no frames")
