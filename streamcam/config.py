@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from streamcam.errors import ConfigError, ParameterError, nearest
-from streamcam.parameters import FLAG, Parameters
+from streamcam.parameters import FLAG, Parameters, index_list
 from streamcam.settings import Settings, canonical, from_json, names
 
 DEFAULT_STEPS = 2
@@ -177,24 +177,42 @@ def build(layers: Iterable[Mapping[str, Any]]) -> Config:
     Raises:
         ConfigError: a name is unknown (the nearest is named) or a value is refused.
     """
+    fixed: dict[str, Any] = {}
+    live: dict[str, Any] = {}
+    for layer in layers:
+        settings, changes = _sorted(layer)
+        fixed |= settings
+        live |= changes
+        if changes.get("t_index_list") is not None:
+            live.pop("strength", None)
+            if "steps" not in settings:
+                fixed["steps"] = _count(changes["t_index_list"])
+        elif changes.get("strength") is not None:
+            live.pop("t_index_list", None)
+    return Config.parse(fixed | {"live": Parameters.parse(live)})
+
+
+def _sorted(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what of `layer` is `Config`'s and what is `Parameters`', by the fields' own names."""
     to_config, to_live = canonical(Config), canonical(Parameters)
     fixed: dict[str, Any] = {}
-    live = Parameters()
-    for layer in layers:
-        changes: dict[str, Any] = {}
-        for name, value in layer.items():
-            if name in to_live:
-                changes[to_live[name]] = value
-            elif name in to_config and name != "live":
-                fixed[to_config[name]] = value
-            else:
-                known = [n for table in (Config, Parameters) for n, _ in names(table)]
-                known.remove("live")
-                raise ConfigError(f'unknown setting "{name}": {nearest(name, known)}')
-        live = live.changed(changes)
-        if live.t_index_list and "t_index_list" in changes and "steps" not in layer:
-            fixed["steps"] = len(live.t_index_list)
-    return Config.parse(fixed | {"live": live})
+    live: dict[str, Any] = {}
+    for name, value in layer.items():
+        if name in to_live:
+            live[to_live[name]] = value
+        elif name in to_config and name != "live":
+            fixed[to_config[name]] = value
+        else:
+            known = [n for table in (Config, Parameters) for n, _ in names(table)]
+            known.remove("live")
+            raise ConfigError(f'unknown setting "{name}": {nearest(name, known)}')
+    return fixed, live
+
+
+def _count(indices: Any) -> int | None:
+    """Return how many indices are given; None for what is no list, which is refused later."""
+    listed = index_list(indices)
+    return len(listed) if isinstance(listed, (list, tuple)) and listed else None
 
 
 def load(preset: str) -> dict[str, Any]:
@@ -206,11 +224,11 @@ def load(preset: str) -> dict[str, Any]:
             raise ConfigError(f'no preset "{preset}": {nearest(preset, found)}')
         path = found[preset]
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {path}: {reason}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 

@@ -32,7 +32,7 @@ def index_list(value: Any) -> Any:
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
 Prompt = Annotated[
-    tuple[tuple[Annotated[str, Field(max_length=MAX_PROMPT_BYTES)], Weight], ...],
+    tuple[tuple[str, Weight], ...],
     BeforeValidator(_prompt),
     Field(min_length=1, max_length=MAX_PROMPTS),
 ]
@@ -116,7 +116,10 @@ class Parameters(Settings):
 
     @field_validator("prompt", "negative_prompt")
     @classmethod
-    def _some_weight(cls, prompt: tuple[tuple[str, float], ...]) -> Any:
+    def _usable(cls, prompt: tuple[tuple[str, float], ...]) -> Any:
+        longest = max(len(text.encode()) for text, _ in prompt)
+        if longest > MAX_PROMPT_BYTES:
+            raise ValueError(f"a text takes at most {MAX_PROMPT_BYTES} bytes, not {longest}")
         if not any(weight for _, weight in prompt):
             raise ValueError("at least one prompt needs a weight above 0")
         return prompt

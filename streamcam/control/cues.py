@@ -41,9 +41,11 @@ def read(path: Path, parameters: Parameters, check: Callable[[Parameters], Param
         ParameterError: a line is no cue, or its change is refused; the line is named.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(), which also splits where a text holds a U+2028.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(f"cannot read the cues {path}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise MediaError(f"cannot read the cues {path}: {reason}") from None
     changes: dict[int, list[dict[str, Any]]] = defaultdict(list)
     where: dict[int, list[int]] = defaultdict(list)
     for number, line in enumerate(lines, start=1):
@@ -66,7 +68,7 @@ def _parse(line: str, where: str) -> dict[str, Any]:
         raise ParameterError(f"{where}: longer than {MAX_LINE} characters")
     try:
         cue = json.loads(line)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         raise ParameterError(f'{where} is not JSON; a cue is {{"frame": 40, "seed": 7}}') from None
     frame = cue.get("frame") if isinstance(cue, dict) else None
     if not isinstance(frame, int) or isinstance(frame, bool) or frame < 0:

@@ -1,0 +1,162 @@
+from pathlib import Path
+
+import pytest
+
+from streamcam.config import Config, build, load, presets
+from streamcam.errors import ConfigError, ParameterError
+from streamcam.settings import from_json
+
+
+def test_later_layers_win_and_each_setting_finds_its_table() -> None:
+    config = build([{"width": 64, "seed": 3}, {"width": 128, "prompt": "a"}, {"seed": "4"}])
+    assert (config.width, config.height) == (128, 512)
+    assert (config.live.seed, config.live.prompt) == (4, (("a", 1.0),))
+
+
+def test_the_names_of_the_reference_are_taken_too() -> None:
+    config = build([{"model_id_or_path": "a/b", "vae_id": "c/d", "lora_dict": {"e": 0.5}}])
+    assert (config.model, config.vae, config.lora) == ("a/b", "c/d", {"e": 0.5})
+    assert build([{"model": "x"}, {"model_id_or_path": "y"}]).model == "y"
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"widht": 64}, r'unknown setting "widht": did you mean "width"\?'),
+        ({"guidance": 2}, r'unknown setting "guidance": did you mean "guidance_scale"\?'),
+        ({"zzz": 2}, r'unknown setting "zzz": known: acceleration, .*width'),
+        ({"live": {}}, r'unknown setting "live"'),
+        ({"width": 100}, r"width: must be a multiple of 8 \(the nearest is 96\), got 100"),
+        ({"height": 4}, r"height: .*greater than or equal to 8"),
+        ({"width": "wide"}, r"width: .*got 'wide'"),
+        ({"width": 64.5}, r"width: .*got 64\.5"),
+        ({"cfg_type": "half"}, r"cfg_type: .*'none', 'full', 'self' or 'initialize', got 'half'"),
+        ({"device": "gpu"}, r"device: .*got 'gpu'"),
+        ({"lora": {"a": "b"}}, r"lora: .*got 'b'"),
+        ({"t_index_list": [45, 32]}, r"t_index_list must ascend: 45,32 could be 32,45"),
+        ({"t_index_list": [50]}, r"goes beyond the schedule"),
+        ({"t_index_list": {}}, r"t_index_list: "),
+        ({"t_index_list": [1, 2], "steps": 3}, r"has 2 entries, but .* fixed at start: 3"),
+        ({"steps": 4, "num_inference_steps": 3}, r"4 steps need num_inference_steps of at least 4"),
+        (
+            {"cross_frame_attention": True, "use_denoising_batch": False},
+            r"cross_frame_attention needs use_denoising_batch=true",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(settings: dict[str, object], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        build([settings])
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"width: .*; height: "):
+        build([{"width": 100, "height": 100}])
+
+
+def test_the_number_of_steps_follows_the_list_that_was_given_last() -> None:
+    assert build([{}]).num_steps == 2
+    assert build([{"t_index_list": [1, 2, 3]}]).num_steps == 3
+    assert build([{"steps": 4}, {"t_index_list": "1,2,3"}]).num_steps == 3
+    assert build([{"t_index_list": [1, 2, 3]}, {"strength": 0.5}]).num_steps == 3
+    assert build([{"t_index_list": [1, 2, 3]}, {"strength": 0.5, "steps": 1}]).num_steps == 1
+
+
+def test_the_later_of_strength_and_t_index_list_holds() -> None:
+    assert build([{"t_index_list": [1]}, {"strength": 0.5}]).live.t_index_list is None
+    config = build([{"strength": 0.5}, {"t_index_list": [1]}])
+    assert (config.live.strength, config.live.t_index_list) == (None, (1,))
+
+
+def test_layers_are_judged_together_and_not_one_by_one() -> None:
+    preset = {"t_index_list": [32, 45]}
+    config = build([preset, {"num_inference_steps": 4}, {"t_index_list": "1,3"}])
+    assert config.live.t_index_list == (1, 3)
+
+
+def test_text_to_image_begins_at_pure_noise() -> None:
+    assert build([{"mode": "txt2img"}]).indices(Config().live)[0] == 0
+    assert build([{}]).indices(Config().live)[0] > 0
+
+
+def test_a_live_change_may_not_alter_the_number_of_steps() -> None:
+    config = build([{"t_index_list": [32, 45]}])
+    config.check(config.live.changed({"t_index_list": [10, 20]}))
+    with pytest.raises(ParameterError, match=r"3 entries, but the number of steps is fixed .*: 2"):
+        config.check(config.live.changed({"t_index_list": [10, 20, 30]}))
+    with pytest.raises(ParameterError, match=r"2 steps need num_inference_steps of at least 2"):
+        config.check(config.live.changed({"t_index_list": None, "num_inference_steps": 1}))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("a/b:0.5", {"a/b": 0.5}),
+        ("a/b", {"a/b": 1.0}),
+        (("a:0.5", "b:2"), {"a": 0.5, "b": 2.0}),
+        (r"C:\loras\a.safetensors", {r"C:\loras\a.safetensors": 1.0}),
+        ('{"a": 0.5}', {"a": 0.5}),
+        ('["a:0.5", "b"]', {"a": 0.5, "b": 1.0}),
+    ],
+)
+def test_loras_are_read_with_their_scales(given: object, wanted: dict[str, float]) -> None:
+    assert build([{"lora": given}]).lora == wanted
+
+
+def test_offline_follows_the_hub_s_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert Config().offline
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert not Config().offline
+
+
+def test_a_toml_file_is_read_with_and_without_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a b.toml"
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_text('prompt = "ä"\nwidth = 64\n', encoding=encoding)
+        assert load(str(path)) == {"prompt": "ä", "width": 64}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"a = 1\nwidth = x", r"a\.toml is not valid TOML: .*line 2"),
+        (b"width = 1\nwidth = 2\n", r"is not valid TOML"),
+        (b"a = " + b"[" * 50_000, r"is not valid TOML"),
+        (b"\xff\xfe", r"cannot read .*a\.toml: it is not UTF-8 text"),
+    ],
+)
+def test_a_damaged_toml_file_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=complaint):
+        load(str(path))
+
+
+def test_a_missing_preset_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r'no preset "first-rum": did you mean "first-run"\?'):
+        load("first-rum")
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
+        load(str(tmp_path / "none.toml"))
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
+        load(str(tmp_path / "folder.toml"))
+
+
+def test_presets_in_the_working_folder_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "first-run.toml").write_text("width = 8")
+    monkeypatch.chdir(tmp_path)
+    assert load("first-run") == {"width": 8}
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_shipped_preset_is_valid(name: str) -> None:
+    build([load(name)])
+
+
+@pytest.mark.parametrize("text", ["[1,", "[" * 100_000, "{", "[" + "1" * 5000 + "]"])
+def test_what_only_looks_like_json_is_left_as_it_is(text: str) -> None:
+    assert from_json(text) == text
