@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
 from streamcam.config import Config
 from streamcam.diffusion import hub
@@ -44,11 +46,28 @@ def fuse(pipe: Any, file: Path, scale: float) -> None:
     """
     _check_base(pipe, file)
     with explained(f"LoRA {file} into this {_name(pipe)} model", file, "choose one made for it"):
-        pipe.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
+        if (weights := _scaled(load_file(file))) is not None:
+            pipe.load_lora_weights(weights)
+        else:  # From the file, whose header may hold the scales.
+            pipe.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
     if not any(pipe.get_list_adapters().values()):
         raise ModelError(f"LoRA {file} has no layers that this {_name(pipe)} model has")
     pipe.fuse_lora(lora_scale=scale)
     pipe.unload_lora_weights()
+
+
+def _scaled(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """Multiply every layer by its alpha over its rank; None where no layer has an alpha.
+
+    Loaded as they are, layers whose alphas differ get each other's.
+    """
+    alphas = [name for name in weights if name.endswith(".alpha")]
+    for name in alphas:
+        layer = name.removesuffix(".alpha")
+        down, up = (weights.get(f"{layer}.lora_{which}.weight") for which in ("down", "up"))
+        if down is not None and up is not None:
+            weights[f"{layer}.lora_up.weight"] = up.float() * weights.pop(name) / down.shape[0]
+    return weights if alphas else None
 
 
 def _check_base(pipe: Any, file: Path) -> None:
@@ -61,7 +80,8 @@ def _check_base(pipe: Any, file: Path) -> None:
     if width != wanted:
         raise ModelError(
             f"LoRA {file} is for another base model: it attends to texts {width} wide, this"
-            f" {_name(pipe)} model to {wanted} (SD 1.x has 768, SD 2.x 1024, SDXL 2048)"
+            f" {_name(pipe)} model to {wanted} (SD 1.x has 768, SD 2.x 1024, SDXL 2048);"
+            f" choose one made for {_name(pipe)}"
         )
 
 
