@@ -44,7 +44,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sd-1.5": ("PNDMScheduler", {"skip_prk_steps": True, "steps_offset": 1}),
     "sd-2.1": (
         "DDIMScheduler",
-        {"prediction_type": "v_prediction", "clip_sample": False},
+        {"prediction_type": "v_prediction", "steps_offset": 1, "clip_sample": False},
     ),
     "sd-turbo": (
         "EulerDiscreteScheduler",

@@ -1,0 +1,31 @@
+"""The docs: what is made from the code is up to date, what is shown can be run."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from streamcam.config import build, load, presets
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == generate.settings_page()
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_is_valid(name: str) -> None:
+    build([load(name)])
