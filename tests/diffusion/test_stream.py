@@ -1,0 +1,125 @@
+"""The Stream as its users see it, over small stand-in models: any input, any change, in order."""
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamcam.config import build
+from streamcam.diffusion.models import Models, Text
+from streamcam.diffusion.stream import DiffusionStream
+from streamcam.types import Frame
+
+SIZE = 16
+
+
+def stand_in(**others: Any) -> Models:
+    """Return models that are cheap and make every picture depend on frame, prompt and step."""
+
+    def encode(images: torch.Tensor, _noise: torch.Tensor | None) -> torch.Tensor:
+        return F.avg_pool2d(images, 8).mean(1, keepdim=True).expand(-1, 4, -1, -1)
+
+    def denoise(rows: torch.Tensor, timesteps: torch.Tensor, condition: Any) -> torch.Tensor:
+        told = condition.states.mean((1, 2)) + timesteps / 1000
+        return 0.5 * rows + told.reshape(-1, 1, 1, 1)
+
+    def decode(latents: torch.Tensor) -> torch.Tensor:
+        return latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+    stages: dict[str, Any] = {
+        "encode_text": lambda text: Text(torch.full((1, 2, 4), len(text) / 10.0), None),
+        "encode": encode,
+        "denoise": denoise,
+        "decode": decode,
+        "expand": lambda embeds: embeds,
+        "alphas_cumprod": torch.linspace(0.999, 0.005, 1000),
+        "latent_shape": (4, SIZE // 8, SIZE // 8),
+        "samples": False,
+        "time_ids": None,
+        "device": torch.device("cpu"),
+    }
+    return Models(**(stages | others))
+
+
+def stream_of(**values: Any) -> DiffusionStream:
+    config = build([{"width": SIZE, "height": SIZE, **values}])
+    return DiffusionStream(stand_in(), config)
+
+
+def grey(level: int, index: int) -> Frame:
+    image = np.full((SIZE, SIZE, 3), level, np.uint8)
+    image[::2] //= 2
+    return Frame(image, index, index / 30)
+
+
+CHANGES = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"prompt": st.text(max_size=9)}),
+    st.fixed_dictionaries({"guidance_scale": st.floats(0, 5)}),
+    st.fixed_dictionaries({"strength": st.floats(0, 1)}),
+    st.fixed_dictionaries({"seed": st.integers(0, 99)}),
+    st.fixed_dictionaries({"reset": st.integers(0, 3)}),
+    st.fixed_dictionaries({"enable_similar_image_filter": st.booleans()}),
+    st.fixed_dictionaries({"similar_image_filter_threshold": st.floats(-1, 1)}),
+    st.fixed_dictionaries({"similar_image_filter_max_skip_frame": st.integers(0, 5)}),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    steps=st.integers(1, 4),
+    f=st.integers(1, 3),
+    cfg_type=st.sampled_from(["none", "full", "self", "initialize"]),
+    batched=st.booleans(),
+    show=st.lists(st.tuples(st.sampled_from([0, 90, 91, 200]), CHANGES), max_size=24),
+)
+def test_every_frame_comes_out_once_and_in_order_whatever_changes(
+    steps: int, f: int, cfg_type: str, batched: bool, show: list[tuple[int, dict[str, Any]]]
+) -> None:
+    stream = stream_of(
+        steps=steps, frame_buffer_size=f, cfg_type=cfg_type, use_denoising_batch=batched
+    )
+    parameters = build([{"steps": steps}]).live
+    out: list[Frame] = []
+    for index, (level, changes) in enumerate(show):
+        parameters = parameters.changed(changes)
+        out += stream(grey(level, index), parameters)
+        assert len(out) <= index + 1
+    out += stream.drain(parameters)
+    assert [frame.index for frame in out] == list(range(len(show)))
+    assert all(frame.image.shape == (SIZE, SIZE, 3) for frame in out)
+
+
+def test_memory_does_not_grow_with_the_show() -> None:
+    stream = stream_of(
+        steps=3,
+        enable_similar_image_filter=True,
+        similar_image_filter_max_skip_frame=50,
+    )
+    parameters = stream._config.live
+
+    def run(first: int, count: int) -> int:
+        for index in range(first, first + count):
+            text = {"prompt": f"{index // 7}", "enable_similar_image_filter": True}
+            stream(grey(index // 40 % 256, index), parameters.changed(text))
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        early = run(0, 1500)
+        late = run(1500, 1500)
+    finally:
+        tracemalloc.stop()
+    assert late - early < 100_000
+
+
+def test_frames_of_any_size_are_fitted() -> None:
+    stream = stream_of(steps=1)
+    live = stream._config.live
+    for shape in ((90, 160, 3), (16, 16, 3), (7, 3, 3)):
+        (out,) = stream(Frame(np.zeros(shape, np.uint8), 0, 0.0), live)
+        assert out.image.shape == (SIZE, SIZE, 3)
