@@ -85,8 +85,8 @@ def decoded(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-def ran(script: str, *arguments: object) -> str:
-    """Run `script` in a fresh Python without torch; return what it prints.
+def ran(script: str, *arguments: object, errors: bool = False) -> str:
+    """Run `script` in a fresh Python without torch; return what it prints (or its errors).
 
     It finds its first argument as `path`, and in `peak_mb()` the most memory it has taken.
     """
@@ -98,7 +98,7 @@ def ran(script: str, *arguments: object) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stderr if errors else done.stdout
 
 
 PROLOGUE = """

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from streamcam.errors import ParameterError
 from streamcam.parameters import MAX_PROMPTS, Parameters, indices_of
 
-
 EXAMPLES = settings(derandomize=True, deadline=None)
 
 

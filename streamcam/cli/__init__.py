@@ -36,8 +36,11 @@ def _run(command: Callable[..., Any]) -> int:
     except StreamcamError as error:
         click.echo(f"streamcam: {error}", err=True)
         return error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"streamcam: {_in_one_line(error)}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("streamcam: stopped", err=True)
@@ -45,6 +48,13 @@ def _run(command: Callable[..., Any]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     return 0
+
+
+def _in_one_line(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split())
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f'{message.rstrip(".")}; see "{error.ctx.command_path} --help"'
+    return message
 
 
 def _stop(_signal: int, _frame: object) -> None:

@@ -1,8 +1,11 @@
 """``streamcam render``."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from streamcam import sinks, sources
 from streamcam.cli.options import configured, settings
+from streamcam.cli.stopping import stopping
 from streamcam.config import Config
-from streamcam.errors import ConfigError
-from streamcam.types import Source
+from streamcam.control.cues import Cues, read
+from streamcam.errors import ConfigError, MediaError
+from streamcam.runtime import offline
+from streamcam.types import Sink, Source
 
 PATTERN = "pattern"
 
@@ -45,37 +52,21 @@ def render(
         raise click.UsageError("render takes INPUT and OUTPUT, or OUTPUT and --frames")
     fixed = {"mode": "txt2img"} if len(paths) == 1 else {}
     config = configured(presets, assignments, flags, **fixed)
-    source = _source(paths[0] if len(paths) == 2 else None, config, frames, _rate(fps))
-    _render(source, Path(paths[-1]), config, frames, cues)
-
-
-def _render(
-    source: Source, output: Path, config: Config, frames: int | None, cues: str | None
-) -> None:
-    from streamcam import sinks
-    from streamcam.control.cues import Cues, read
-    from streamcam.runtime import offline
-
-    console = Console(stderr=True)
-    changes = read(Path(cues), config.live, config.check) if cues else Cues({})
-    sink = sinks.open_file(output, source.rate)
-    stream = _stream(config, console)
+    given = paths[0] if len(paths) == 2 else None
+    source = _source(given, config, frames, _rate(fps))
     length = min((n for n in (source.length, frames) if n), default=None)
-    pictures = offline.render(
-        source,
-        stream,
-        sink,
-        parameters=config.live,
-        parameters_at=changes,
-        frames=frames,
-    )
+    sink = _sink(given, Path(paths[-1]), source.rate, length)
+    changes = _cues(cues, config)
+    console = Console(stderr=True)
+    stream = _stream(config, console)
     began = time.perf_counter()
+    pictures = offline.render(
+        source, stream, sink, parameters=config.live, parameters_at=changes, frames=frames
+    )
     written = _watch(pictures, length, console)
     seconds = time.perf_counter() - began
     skipped = f", {stream.counts['skipped']} skipped" if stream.counts["skipped"] else ""
-    console.print(
-        f"{output}: {written} frames{skipped}, {written / seconds:.1f} fps", highlight=False
-    )
+    _say(console, f"{paths[-1]}: {written} frames{skipped}, {written / seconds:.1f} fps")
 
 
 def _stream(config: Config, console: Console) -> Any:
@@ -83,11 +74,15 @@ def _stream(config: Config, console: Console) -> Any:
         from streamcam.diffusion.models import load_models
         from streamcam.diffusion.stream import DiffusionStream
 
-        say = lambda line: console.print(line, highlight=False, markup=False)  # noqa: E731
-        return DiffusionStream(load_models(config, say), config)
+        return DiffusionStream(load_models(config, partial(_say, console)), config)
 
 
-def _watch(pictures: Iterator[int], length: int | None, console: Console) -> int:
+def _say(console: Console, line: str) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _watch(pictures: Generator[int], length: int | None, console: Console) -> int:
+    """Show how far it has come; a signal stops it between two frames."""
     written = 0
     columns = (
         TextColumn("rendering"),
@@ -96,17 +91,18 @@ def _watch(pictures: Iterator[int], length: int | None, console: Console) -> int
         TextColumn("{task.fields[fps]:.1f} fps"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    with bar as progress, stopping() as asked, closing(pictures):
         task = progress.add_task("render", total=length, fps=0.0)
         for written in pictures:
             progress.update(task, completed=written, fps=progress.tasks[0].speed or 0.0)
+            if asked.is_set():
+                raise KeyboardInterrupt
         progress.update(task, total=written)
     return written
 
 
 def _source(given: str | None, config: Config, frames: int | None, rate: Fraction) -> Source:
-    from streamcam import sources
-
     if given not in (None, PATTERN):
         return sources.open_file(Path(str(given)), rate)
     if frames is None:
@@ -119,10 +115,25 @@ def _source(given: str | None, config: Config, frames: int | None, rate: Fractio
 
 
 def _rate(fps: str | None) -> Fraction:
-    try:
-        rate = Fraction(fps or 30)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
+    if fps is None:
+        return Fraction(30)
+    # The pattern keeps out exponents, over which a Fraction takes forever.
+    plain = re.fullmatch(r"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?", fps, re.ASCII)
+    rate = Fraction(fps).limit_denominator(100_000) if plain else Fraction(0)
     if not 0 < rate <= 1000:
         raise ConfigError(f"--fps takes a rate such as 25 or 30000/1001, got {fps}")
-    return rate.limit_denominator(100_000)
+    return rate
+
+
+def _sink(given: str | None, output: Path, rate: Fraction, length: int | None) -> Sink:
+    sink = sinks.open_file(output, rate, length=length)
+    if given not in (None, PATTERN):
+        source = Path(str(given)).resolve()
+        for path in (sink.path, sink.partial):
+            if path.exists() and (path.samefile(source) or source.is_relative_to(path.resolve())):
+                raise MediaError(f"{output} would be written over {given}; choose another name")
+    return sink
+
+
+def _cues(given: str | None, config: Config) -> Cues:
+    return read(Path(given), config.live, config.check) if given else Cues({})

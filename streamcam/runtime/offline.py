@@ -1,6 +1,6 @@
 """Render: the Stream that runs live, over a file: every frame, in order, no clock."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 
 from streamcam.parameters import Parameters
@@ -18,7 +18,7 @@ def render(
     parameters: Parameters,
     parameters_at: ParametersAt,
     frames: int | None = None,
-) -> Iterator[int]:
+) -> Generator[int]:
     """Run `frames` of `source` (default: all) through `stream` into `sink`.
 
     Yields:

@@ -1,0 +1,243 @@
+"""``streamcam render`` in this process; what ends a process is in test_render_stopped."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from streamcam.cli import _run, streamcam
+from tests.media import RED, decoded, encode, noise, numbered, plain, ran, read, sound, write
+
+Render = Callable[..., tuple[int, str]]
+TINY = ("--model", "random:tiny-sd-turbo", "--width", "64", "--height", "64")
+
+
+@pytest.fixture
+def render(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Render:
+    """Run ``streamcam render`` on the tiny model; return the exit code and what it says."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str]:
+        words = ["render", *TINY, *map(str, arguments)]
+        code = _run(lambda **how: streamcam.main(words, **how))
+        return code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize("output", ["b.mkv", "b.mp4", "b.webm", "b.npy", "b"])
+@pytest.mark.parametrize("given", ["a.mkv", "a.npy", "a"])
+def test_as_many_frames_come_out_as_go_in(
+    tmp_path: Path, render: Render, given: str, output: str
+) -> None:
+    write(tmp_path / given, noise(7))
+    code, said = render(given, output)
+    assert (code, "b" in said, len(said.splitlines())) == (0, True, 3)
+    frames = read(tmp_path / output)
+    assert [frame.index for frame in frames] == list(range(7))
+    assert {frame.image.shape for frame in frames} == {(64, 64, 3)}
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([given, output])
+
+
+@pytest.mark.parametrize("output", ["b.png", "b.jpg", "b.npy", "b.mp4", "ä b [red]"])
+def test_one_image_makes_one_picture(tmp_path: Path, render: Render, output: str) -> None:
+    write(tmp_path / "ä é.png", noise(1))
+    code, said = render("ä é.png", output)
+    assert (code, f"{output}: 1 frames" in said) == (0, True)
+    assert len(read(tmp_path / output)) == 1
+
+
+@pytest.mark.parametrize("settings", [(), ("--set", "frame_buffer_size=3"), ("--set", "steps=4")])
+def test_no_frame_is_lost_where_frames_run_in_batches(
+    tmp_path: Path, render: Render, settings: tuple[str, ...]
+) -> None:
+    assert render("pattern", "b.npy", "--frames", 10, *settings)[0] == 0
+    assert np.load(tmp_path / "b.npy").shape == (10, 64, 64, 3)
+
+
+def test_text_to_image_takes_the_number_of_frames(tmp_path: Path, render: Render) -> None:
+    assert render("b", "--frames", 6, "--prompt", "a cat")[0] == 0
+    frames = read(tmp_path / "b")
+    assert len(frames) == 6
+    assert not np.array_equal(frames[0].image, frames[5].image)
+
+
+def test_frames_stop_a_longer_input(tmp_path: Path, render: Render) -> None:
+    write(tmp_path / "a.mkv", noise(20))
+    assert render("a.mkv", "b.mkv", "--frames", 5)[0] == 0
+    assert decoded(tmp_path / "b.mkv") == 5
+
+
+def test_the_rate_of_a_video_is_kept_and_that_of_pictures_is_given(
+    tmp_path: Path, render: Render
+) -> None:
+    write(tmp_path / "a", noise(4))
+    assert render("a", "b.mp4", "--fps", "25")[0] == 0
+    assert render("b.mp4", "c.mkv", "--fps", "50")[0] == 0
+    times = [frame.captured_at for frame in read(tmp_path / "c.mkv")]
+    assert times == pytest.approx([0, 0.04, 0.08, 0.12], abs=0.001)
+
+
+@pytest.mark.parametrize("output", ["mkv", "mp4", "webm", "npy"])
+def test_rendering_twice_makes_the_same_bytes(tmp_path: Path, render: Render, output: str) -> None:
+    write(tmp_path / "a.mkv", noise(12))
+    for name in ("b", "c"):
+        assert render("a.mkv", f"{name}.{output}")[0] == 0
+    assert (tmp_path / f"b.{output}").read_bytes() == (tmp_path / f"c.{output}").read_bytes()
+
+
+def test_cues_change_the_pictures_from_their_frame_on(tmp_path: Path, render: Render) -> None:
+    write(tmp_path / "a.npy", numbered([plain(RED)] * 8))
+    (tmp_path / "cues.jsonl").write_text(json.dumps({"frame": 4, "prompt": "neon", "seed": 9}))
+    still = ("--set", "steps=1")
+    assert render("a.npy", "b.npy", *still)[0] == 0
+    assert render("a.npy", "c.npy", *still, "--cues", "cues.jsonl")[0] == 0
+    without, with_cues = np.load(tmp_path / "b.npy"), np.load(tmp_path / "c.npy")
+    assert np.array_equal(without[:4], with_cues[:4])
+    assert not np.array_equal(without[4], with_cues[4])
+
+
+def test_presets_flags_and_assignments_win_in_this_order(tmp_path: Path, render: Render) -> None:
+    (tmp_path / "look.toml").write_text("width = 8\nheight = 8\nprompt = 'a'\nseed = 1\n")
+    # The flags of `render` here say 64 x 64.
+    arguments = ("pattern", "b.npy", "--frames", 2, "--config", "look.toml", "--set", "height=32")
+    assert render(*arguments)[0] == 0
+    assert np.load(tmp_path / "b.npy").shape == (2, 32, 64, 3)
+
+
+# (arguments, exit code, what is said); files a.* are there, as made in the test.
+WRONG = [
+    (("none.mp4", "b.mp4"), 1, "no such input: none.mp4"),
+    (("empty.mp4", "b.mp4"), 1, "cannot read empty.mp4: "),
+    (("cut.mp4", "b.mp4"), 1, "cannot read cut.mp4: "),
+    (("a.wav", "b.mp4"), 1, "a.wav has no video track"),
+    (("a.txt", "b.mp4"), 1, "a.txt"),
+    (("empty.png", "b.png"), 1, "cannot read the image empty.png"),
+    (("nothing", "b"), 1, "no images in nothing; it should hold .png"),
+    (("grey.npy", "b.npy"), 1, "frames must be (T, H, W, 3) uint8 RGB"),
+    (("float.npy", "b.npy"), 1, "frames must be (T, H, W, 3) uint8 RGB"),
+    (("a.mkv", "no/b.mkv"), 1, "/no; make it first"),
+    (("a.mkv", "full"), 1, "full exists and is not an empty folder; choose another name"),
+    (("a.mkv", "b.gif"), 1, "cannot write b.gif: known are .mkv"),
+    (("a.mkv", "b.png"), 1, "b.png holds one picture, but there are more frames; name a folder"),
+    (("b.png", "--frames", "2"), 1, "b.png holds one picture, but there are more frames"),
+    (("a.mkv", "."), 1, "is no name for a file"),
+    (("a.mkv", "a.mkv"), 1, "a.mkv would be written over a.mkv; choose another name"),
+    (("c.partial.mkv", "c.mkv"), 1, "c.mkv would be written over c.partial.mkv"),
+    (("d.partial", "d"), 1, "d would be written over d.partial; choose another name"),
+    (("d.partial/1.png", "d"), 1, "d would be written over d.partial/1.png"),
+    (("a.mkv", "b.mkv", "--cues", "none.jsonl"), 1, "cannot read the cues none.jsonl: No such"),
+    (("a.mkv", "b.mkv", "--cues", "cues.jsonl"), 2, "cues.jsonl, line 1: delta: "),
+    (("a.mkv", "b.mkv", "--set", "widht=64"), 2, '"widht": did you mean "width"?'),
+    (("a.mkv", "b.mkv", "--set", "width"), 2, '--set takes KEY=VALUE, got "width"'),
+    (("a.mkv", "b.mkv", "--width", "100"), 2, "width: must be a multiple of 8 (the nearest is 96)"),
+    (("a.mkv", "b.mkv", "--t-index-list", "45,32"), 2, "t_index_list must ascend"),
+    (("a.mkv", "b.mkv", "--t-index-list", "32,50"), 2, "the last index is 49"),
+    (("a.mkv", "b.mkv", "--config", "bad.toml"), 2, "bad.toml is not valid TOML: "),
+    (("a.mkv", "b.mkv", "--config", "unknown.toml"), 2, 'unknown setting "promt": did you mean'),
+    (("a.mkv", "b.mkv", "--config", "first-rum"), 2, 'did you mean "first-run"?'),
+    (("a.mkv", "b.mkv", "--fps", "fast"), 2, "--fps takes a rate such as 25 or 30000/1001"),
+    (("a.mkv", "b.mkv", "--fps", "0"), 2, "--fps takes a rate"),
+    (("a.mkv", "b.mkv", "--fps", "1e-9"), 2, "--fps takes a rate"),
+    (("a.mkv", "b.mkv", "--frames", "0"), 2, "'--frames'"),
+    (("a.mkv", "b.mkv", "--bogus"), 2, "--bogus"),
+    (("b.mkv",), 2, "say how many with --frames"),
+    (("pattern", "b.mkv"), 2, "say how many with --frames"),
+    ((), 2, "render takes INPUT and OUTPUT"),
+    (("a.mkv", "b.mkv", "c.mkv"), 2, "render takes INPUT and OUTPUT"),
+]
+
+
+def lay_out(folder: Path) -> None:
+    """Put the files that `WRONG` speaks of into `folder`."""
+    for name in ("a.mkv", "c.partial.mkv", "d"):
+        write(folder / name, noise(3))
+    (folder / "d").rename(folder / "d.partial")
+    (folder / "d.partial" / "000000.png").rename(folder / "d.partial" / "1.png")
+    cut = encode(folder / "cut.mp4", [frame.image for frame in noise(3)])
+    cut.write_bytes(cut.read_bytes()[:2000])
+    sound(folder / "a.wav", "pcm_s16le")
+    (folder / "a.txt").write_text("hello\n" * 50)
+    for name in ("empty.mp4", "empty.png"):
+        (folder / name).touch()
+    for name in ("nothing", "full"):
+        (folder / name).mkdir()
+    (folder / "full" / "mine").touch()
+    np.save(folder / "grey.npy", np.zeros((4, 8, 8), np.uint8))
+    np.save(folder / "float.npy", np.zeros((4, 8, 8, 3), np.float32))
+    (folder / "cues.jsonl").write_text('{"frame": 0, "delta": -1}')
+    (folder / "bad.toml").write_text("width = ")
+    (folder / "unknown.toml").write_text("promt = 'a'")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_what_is_wrong_is_said_in_one_line_before_torch_is_even_imported(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    before = contents(tmp_path)
+    script = """
+        import json, os
+        from click import echo
+        from streamcam.cli import _run, streamcam
+        os.chdir(path)
+        for words in json.loads(sys.argv[2]):
+            echo(_run(lambda **how: streamcam.main(["render", *words], **how)), err=True)
+        print(sorted({"torch", "diffusers"} & set(sys.modules)), file=sys.stderr)
+    """
+    *lines, imported = ran(
+        script, tmp_path, json.dumps([words for words, *_ in WRONG]), errors=True
+    ).splitlines()
+    assert imported == "[]"
+    told = list(zip(lines[::2], map(int, lines[1::2]), strict=True))
+    assert len(told) == len(WRONG), lines
+    for (said, code), (words, wanted, complaint) in zip(told, WRONG, strict=True):
+        assert said.startswith("streamcam: ")
+        assert (complaint in said, code) == (True, wanted), (words, said)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("output", ["b.mkv", "b.mp4", "b.npy", "b"])
+def test_damage_half_way_is_told_and_leaves_nothing(
+    tmp_path: Path, render: Render, output: str
+) -> None:
+    write(tmp_path / "a", noise(9))
+    (tmp_path / "a" / "000005.png").write_bytes(b"damaged")
+    code, said = render("a", output)
+    assert code == 1
+    assert said.splitlines()[-1].startswith("streamcam: cannot read the image a/000005.png")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_damage_half_way_leaves_the_earlier_output_as_it_was(
+    tmp_path: Path, render: Render
+) -> None:
+    write(tmp_path / "a", noise(9))
+    assert render("a", "b.mp4")[0] == 0
+    before = (tmp_path / "b.mp4").read_bytes()
+    (tmp_path / "a" / "000005.png").write_bytes(b"damaged")
+    assert render("a", "b.mp4")[0] == 1
+    assert (tmp_path / "b.mp4").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b.mp4"]
+
+
+def test_frames_of_different_sizes_are_all_fitted(tmp_path: Path, render: Render) -> None:
+    (tmp_path / "a").mkdir()
+    for index, size in enumerate([(33, 17), (64, 64), (200, 10)]):
+        Pillow.new("RGB", size, "red").save(tmp_path / "a" / f"{index}.png")
+    assert render("a", "b.npy")[0] == 0
+    assert np.load(tmp_path / "b.npy").shape == (3, 64, 64, 3)
+
+
+def test_skipped_frames_are_counted(tmp_path: Path, render: Render) -> None:
+    write(tmp_path / "a.npy", numbered([plain(RED)] * 12))
+    similar = ("--set", "enable_similar_image_filter=true")
+    code, said = render("a.npy", "b.npy", *similar)
+    assert (code, "skipped" in said) == (0, True)
+    assert len(np.load(tmp_path / "b.npy")) == 12

@@ -1,0 +1,90 @@
+"""``streamcam render`` as a process of its own that is stopped in the middle."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.cli.test_render import TINY
+from tests.media import decoded
+
+FRAMES_BEFORE = 60
+DEADLINE_S = 90
+
+
+class Rendering:
+    """A render without a foreseeable end."""
+
+    def __init__(self, output: Path) -> None:
+        words = ["render", "pattern", str(output), "--frames", "1000000", *TINY]
+        self.partial = output.with_name(f"{output.stem}.partial{output.suffix}")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "streamcam", *words, "--set", "steps=1"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for(self, frames: int) -> None:
+        """Wait until so many frames can be read from the partial output."""
+        until = time.monotonic() + DEADLINE_S
+        while self.readable() < frames:
+            assert self.process.poll() is None, self.process.communicate()[1]
+            assert time.monotonic() < until, "the render is too slow"
+            time.sleep(0.2)
+
+    def readable(self) -> int:
+        if self.partial.is_dir():
+            return len(list(self.partial.glob("*.png")))
+        try:
+            if self.partial.suffix == ".npy":
+                return len(np.load(self.partial, mmap_mode="r"))
+            return decoded(self.partial)
+        except (OSError, ValueError, av.error.FFmpegError):
+            return 0
+
+    def stop(self, how: signal.Signals) -> tuple[int, str]:
+        """Send the signal; return the exit code and what was said."""
+        self.process.send_signal(how)
+        said = self.process.communicate(timeout=30)[1]
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def rendering(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rendering]:
+    rendering = Rendering(tmp_path / request.param)
+    yield rendering
+    rendering.process.kill()
+    rendering.process.communicate()
+
+
+@pytest.mark.parametrize("rendering", ["a.mkv", "a.mp4", "a.npy"], indirect=True)
+def test_a_crash_leaves_what_was_rendered_playable(rendering: Rendering) -> None:
+    rendering.wait_for(FRAMES_BEFORE)
+    code, _ = rendering.stop(signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert rendering.readable() >= FRAMES_BEFORE
+    assert [p.name for p in rendering.partial.parent.iterdir()] == [rendering.partial.name]
+
+
+@pytest.mark.parametrize(
+    ("rendering", "how"),
+    [("a.mkv", signal.SIGINT), ("a.mp4", signal.SIGTERM), ("a", signal.SIGINT)],
+    indirect=["rendering"],
+)
+def test_an_interruption_keeps_what_was_rendered(rendering: Rendering, how: signal.Signals) -> None:
+    rendering.wait_for(FRAMES_BEFORE)
+    code, said = rendering.stop(how)
+    assert code == 130
+    assert said.splitlines()[-1] == "streamcam: stopped"
+    assert "Traceback" not in said
+    assert rendering.readable() >= FRAMES_BEFORE
+    assert [p.name for p in rendering.partial.parent.iterdir()] == [rendering.partial.name]
+    if rendering.partial.suffix == ".mkv":
+        with av.open(str(rendering.partial)) as container:
+            assert container.duration, "a finished Matroska file knows how long it is"

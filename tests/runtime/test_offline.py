@@ -1,0 +1,133 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamcam import sinks
+from streamcam.control.cues import Cues
+from streamcam.errors import MediaError
+from streamcam.parameters import Parameters
+from streamcam.runtime.offline import render
+from streamcam.sources.base import FileSource
+from streamcam.types import Image
+from tests.media import RATE, Kept, Passing, noise, plain, ran, read
+
+AT_REST = Parameters()
+
+
+class Given(FileSource):
+    """A source of given pictures that knows whether it was closed."""
+
+    def __init__(self, images: list[Image], error: Exception | None = None) -> None:
+        super().__init__(RATE, len(images))
+        self._images = images
+        self._error = error
+        self.taken = 0
+        self.closed = False
+
+    def images(self) -> Iterator[Image]:
+        for image in self._images:
+            self.taken += 1
+            yield image
+        if self._error:
+            raise self._error
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+
+def given(count: int, error: Exception | None = None) -> Given:
+    return Given([frame.image for frame in noise(count)], error)
+
+
+@pytest.mark.parametrize("delay", [0, 1, 3, 20])
+def test_every_frame_comes_out_once_in_order(delay: int) -> None:
+    source, sink = given(10), Kept()
+    written = list(render(source, Passing(delay), sink, parameters=AT_REST, parameters_at=Cues({})))
+    assert [frame.index for frame in sink.frames] == list(range(10))
+    assert written == sorted(written)
+    assert written[-1] == 10
+    assert source.closed
+    assert sink.closed_after is None
+
+
+def test_only_the_frames_asked_for_are_taken_from_the_source() -> None:
+    source, sink = given(10), Kept()
+    pictures = render(
+        source, Passing(2), sink, parameters=AT_REST, parameters_at=Cues({}), frames=4
+    )
+    assert max(pictures) == 4
+    assert len(sink.frames) == source.taken == 4
+
+
+def test_each_frame_runs_with_the_snapshot_of_its_time() -> None:
+    stream, cues = Passing(), Cues({1: [{"seed": 7}], 3: [{"seed": 8}, {"delta": 0.5}]})
+    list(render(given(5), stream, Kept(), parameters=AT_REST, parameters_at=cues))
+    seen = [(parameters.seed, parameters.delta) for parameters in stream.seen]
+    assert seen == [(2, 1), (7, 1), (7, 1), (8, 0.5), (8, 0.5)]
+
+
+def test_an_error_of_the_source_reaches_the_sink_before_it_is_raised() -> None:
+    source, sink = given(3, MediaError("damaged")), Kept()
+    with pytest.raises(MediaError, match="damaged"):
+        list(render(source, Passing(), sink, parameters=AT_REST, parameters_at=Cues({})))
+    assert sink.closed_after is MediaError
+    assert source.closed
+
+
+def test_giving_up_half_way_keeps_what_was_rendered(tmp_path: Path) -> None:
+    sink = sinks.open_file(tmp_path / "a.npy", RATE)
+    pictures = render(given(10), Passing(), sink, parameters=AT_REST, parameters_at=Cues({}))
+    for _ in range(4):
+        next(pictures)
+    pictures.close()
+    assert not sink.path.exists()
+    assert len(read(sink.partial)) == 4
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.mkv", "a.mp4"])
+def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None:
+    # The frames together are nearly 200 MB; what grows is the encoder's and the decoder's own.
+    script = """
+        import numpy as np
+        from streamcam import sinks, sources
+        from streamcam.control.cues import Cues
+        from streamcam.parameters import Parameters
+        from streamcam.runtime.offline import render
+        from streamcam.sources.pattern import Blank
+
+        class Passing:
+            chunk = 1
+            def __call__(self, frame, parameters):
+                return [frame]
+            def drain(self, parameters):
+                return []
+
+        def copy(source, path):
+            sink = sinks.open_file(path, Fraction(30))
+            pictures = render(
+                source, Passing(), sink, parameters=Parameters(), parameters_at=Cues({})
+            )
+            return max(pictures)
+
+        def there_and_back(count):
+            copy(Blank(256, 256, Fraction(30), count), path)
+            again = path.with_name("again" + path.suffix)
+            return copy(sources.open_file(path, Fraction(30)), again)
+
+        there_and_back(90)
+        before = peak_mb()
+        print(there_and_back(1000), peak_mb() - before)
+    """
+    count, grown_mb = ran(script, tmp_path / name).split()
+    assert int(count) == 1000
+    assert float(grown_mb) < 25
+
+
+def test_pictures_pass_unchanged_from_file_to_file(tmp_path: Path) -> None:
+    source = Given([plain((i, 2 * i, 255 - i)) for i in range(40)])
+    sink = sinks.open_file(tmp_path / "a", RATE)
+    list(render(source, Passing(3), sink, parameters=AT_REST, parameters_at=Cues({})))
+    again = np.stack([frame.image[0, 0] for frame in read(tmp_path / "a")])
+    assert again.tolist() == [[i, 2 * i, 255 - i] for i in range(40)]
