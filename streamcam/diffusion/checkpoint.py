@@ -51,12 +51,13 @@ def load_pipeline(config: Config, dtype: torch.dtype, say: Say) -> Any:
         ModelError: something is missing, damaged or does not fit.
     """
     _quiet()
-    pipe = _base(config, dtype, say)
-    _check_runs(pipe, config.model)
-    family = FAMILIES[family_of(pipe)].name
-    say(f"model {config.model}: {family}, {pipe.scheduler.config.prediction_type}")
-    pipe.vae = autoencoder(pipe, config, dtype)
-    fuse_all(pipe, config, say)
+    with hub.kept(offline=config.offline):
+        pipe = _base(config, dtype, say)
+        _check_runs(pipe, config.model)
+        family = FAMILIES[family_of(pipe)].name
+        say(f"model {config.model}: {family}, {pipe.scheduler.config.prediction_type}")
+        pipe.vae = autoencoder(pipe, config, dtype)
+        fuse_all(pipe, config, say)
     return pipe
 
 

@@ -23,6 +23,22 @@ class Cached(NamedTuple):
     path: Path
 
 
+@contextmanager
+def kept(*, offline: bool) -> Iterator[None]:
+    """Keep the libraries from the hub while `offline`.
+
+    Told to use local files alone, they still ask it for other things.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def cached() -> list[Cached]:
     """Return what the cache holds, by name."""
     from huggingface_hub import scan_cache_dir
@@ -125,12 +141,7 @@ def lora_file(name: str, *, offline: bool) -> Path:
     if name.endswith(".safetensors") and name.count("/") == 2 and not Path(name).exists():
         repo, _, file = name.rpartition("/")
     if (path := local(repo)) is None:
-        folder = _snapshot(repo, [file], offline=offline)
-        if not (folder / file).exists():
-            raise ModelError(
-                f"{repo} on the hub has no {file}; name its LoRA as {repo}/FILE.safetensors"
-            )
-        return folder / file
+        return _single(repo, file, offline=offline)
     if path.is_file():
         return path
     found = [path / file] if (path / file).exists() else sorted(path.glob("*.safetensors"))
@@ -157,6 +168,19 @@ def local(name: str) -> Path | None:
     raise ModelError(f"no such model: {name} is no file or folder here, nor a hub id (USER/NAME)")
 
 
+def _single(repo: str, file: str, *, offline: bool) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    with _asking(repo, offline=offline, pull="with the same settings"):
+        try:
+            return Path(hf_hub_download(repo, file, local_files_only=offline))
+        except RemoteEntryNotFoundError:
+            raise ModelError(
+                f"{repo} on the hub has no {file}; name its LoRA as {repo}/FILE.safetensors"
+            ) from None
+
+
 def _snapshot(repo: str, patterns: list[str], *, offline: bool) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -169,6 +193,8 @@ def _asking(name: str, *, offline: bool, pull: str = "") -> Iterator[None]:
     """Say in one line why the cache and the hub do not give `name`."""
     try:
         yield
+    except ModelError:
+        raise
     except Exception as error:  # The library's kinds are many, and change with its version.
         if offline:
             why = "not in the cache, and offline"

@@ -1,0 +1,312 @@
+"""``streamcam models`` against a hub over real HTTP, and what was fetched, used without it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.hubs import COMMIT, Hub
+from tests.layouts import edit_json
+from tests.loras import RANK, UNET_QUERY, pair, save_kohya
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+PULL = ["models", "pull", "demo/tiny", "--vae", "demo/taesd"]
+RENDER = ["render", "--width", "64", "--height", "64", "--frames", "2", "pattern"]
+DRIVER = """
+import contextlib, io, json, sys
+from streamcam import cli
+for args in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli._run(lambda args=args, **options: cli.streamcam.main(args, **options))
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
+
+
+class Result(NamedTuple):
+    """What one command line did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(home: Path, hub: Hub, *commands: list[str]) -> list[Result]:
+    """Run command lines in one process of their own, which has its own cache."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(home),
+        "HF_HUB_DISABLE_XET": "1",
+        "TQDM_POSITION": "-1",  # Shows the bars although nobody watches.
+    }
+    environment.pop("HF_HUB_OFFLINE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input=json.dumps(commands),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [Result(*json.loads(line)) for line in done.stdout.splitlines()]
+
+
+class Fetched(NamedTuple):
+    """What there is after a session of downloads."""
+
+    home: Path
+    hub: Hub
+    results: dict[str, Result]
+
+
+def publish(root: Path, model_folder: Callable[[str], Path]) -> dict[str, Path]:
+    """Return the models of the hub by name: sound ones, and ones that cannot run."""
+    models = {
+        "demo/tiny": Path(shutil.copytree(model_folder("sd-turbo"), root / "tiny")),
+        "demo/dream": Path(shutil.copytree(model_folder("sd-1.5"), root / "dream")),
+        "demo/pickled": Path(shutil.copytree(model_folder("sd-1.5"), root / "pickled")),
+        "demo/flux": Path(shutil.copytree(model_folder("sd-1.5"), root / "flux")),
+        "demo/gated": model_folder("sd-1.5"),
+        "demo/taesd": model_folder("taesd"),
+        "demo/lcm": root / "lcm",
+        "demo/style": root / "style",
+    }
+    # The library keeps what it got of a cut file in steps of 10 MB.
+    padded = load_file(models["demo/tiny"] / UNET) | {"padding": torch.zeros(7_500_000)}
+    save_file(padded, models["demo/tiny"] / UNET)
+    for file in [*models["demo/tiny"].glob("*/*.safetensors")]:
+        shutil.copy(file, file.with_suffix(".fp16.safetensors"))
+    (models["demo/pickled"] / UNET).rename((models["demo/pickled"] / UNET).with_suffix(".bin"))
+    edit_json(models["demo/flux"] / "model_index.json", _class_name="FluxPipeline")
+    checker = models["demo/dream"] / "safety_checker"
+    checker.mkdir()
+    (checker / "model.safetensors").touch()
+    edit_json(
+        models["demo/dream"] / "model_index.json",
+        safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+    )
+    shape = padded[f"{UNET_QUERY}.weight"].shape
+    for name, file in (("lcm", "pytorch_lora_weights"), ("style", "neon")):
+        (root / name).mkdir()
+        path = root / name / f"{file}.safetensors"
+        save_kohya(path, {UNET_QUERY: pair(shape)}, alpha=RANK)
+    return models
+
+
+@pytest.fixture(scope="module")
+def fetched(
+    model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fetched]:
+    """A cache filled by command lines, while the hub fails now and then."""
+    root = tmp_path_factory.mktemp("hub")
+    dream = ["models", "pull", "demo/dream", "--vae", "demo/taesd"]
+    lcm = ["--set", "lcm_lora_id=demo/lcm"]
+    sessions: dict[str, list[str]] = {
+        "unknown": ["models", "pull", "demo/nothing"],
+        "gated": ["models", "pull", "demo/gated"],
+        "flux": ["models", "pull", "demo/flux"],
+        "pickled": ["models", "pull", "demo/pickled"],
+        "not a model": ["models", "pull", "demo/taesd"],
+        "broken": PULL,
+        "cut": PULL,
+        "again": PULL,
+        "unnamed LoRA": [*dream, "--lora", "demo/style", "--set", "use_lcm_lora=false"],
+        "LoRAs": [*dream, "--lora", "demo/style/neon.safetensors:0.5", *lcm],
+        "list": ["models", "list"],
+        "path": ["models", "path", "demo/tiny"],
+        "no path": ["models", "path", "demo/nothing"],
+    }
+    with Hub(publish(root, model_folder)) as hub:
+        hub.gated.add("demo/gated")
+        hub.broken.add(f"demo/tiny/{UNET}")
+        hub.cut.add(f"demo/tiny/{UNET}")
+        results = run(root / "home", hub, *sessions.values())
+        yield Fetched(root / "home", hub, dict(zip(sessions, results, strict=True)))
+
+
+def refusal(result: Result) -> str:
+    """Return the one line in which a command failed."""
+    assert result.code == 1
+    line = result.err.strip().splitlines()[-1]
+    assert line.startswith("streamcam: ")
+    assert "Traceback" not in result.err
+    return line
+
+
+def test_pull_fetches_the_model_and_its_autoencoder(fetched: Fetched) -> None:
+    result = fetched.results["cut"]
+    assert result.code == 0
+    assert result.out.splitlines() == [
+        "model demo/tiny: SD 2.x, epsilon",
+        "few-step model: no LCM-LoRA needed",
+        "demo/tiny is ready",
+    ]
+    assert "demo/taesd/diffusion_pytorch_model.safetensors" in fetched.hub.downloads()
+
+
+def test_pull_shows_the_progress_of_downloads_alone(fetched: Fetched) -> None:
+    progress = fetched.results["cut"].err
+    assert "100%" in progress
+    assert "B/s" in progress or "MB" in progress
+    assert "pipeline components" not in progress
+    assert "Loading weights" not in progress
+
+
+def test_an_interrupted_download_goes_on_where_it_stopped(fetched: Fetched) -> None:
+    assert fetched.hub.ranges() == ["bytes=10485760-"]
+
+
+def test_a_broken_download_says_to_try_again_and_keeps_whole_files(fetched: Fetched) -> None:
+    line = refusal(fetched.results["broken"])
+    assert "no model demo/tiny" in line
+    assert "try again: whole files are kept" in line
+    assert fetched.hub.downloads().count("demo/tiny/text_encoder/model.safetensors") == 1
+
+
+def test_what_is_there_is_not_fetched_again(fetched: Fetched) -> None:
+    assert fetched.results["again"].code == 0
+    assert fetched.hub.downloads().count(f"demo/tiny/{UNET}") == 3  # Broken, cut, resumed.
+    assert fetched.hub.downloads().count("demo/taesd/diffusion_pytorch_model.safetensors") == 1
+
+
+def test_half_precision_files_are_left_out_where_they_are_not_used(fetched: Fetched) -> None:
+    assert not [file for file in fetched.hub.downloads() if ".fp16." in file]
+
+
+def test_the_safety_checker_is_left_out(fetched: Fetched) -> None:
+    assert not [file for file in fetched.hub.downloads() if "safety_checker" in file]
+
+
+def test_pull_fetches_loras_and_the_lcm_lora(fetched: Fetched) -> None:
+    result = fetched.results["LoRAs"]
+    assert result.code == 0
+    assert "LCM-LoRA demo/lcm, since the model is not few-step" in result.out
+    assert "LoRA demo/style/neon.safetensors, scale 0.5" in result.out
+    downloads = fetched.hub.downloads()
+    assert "demo/lcm/pytorch_lora_weights.safetensors" in downloads
+    assert "demo/style/neon.safetensors" in downloads
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("unknown", "no model demo/nothing: no folder here, and the hub has none of that name"),
+        ("gated", "accept its terms on its page"),
+        ("flux", "demo/flux is a FluxPipeline"),
+        ("pickled", "choose one with .safetensors"),
+        ("not a model", "has no model_index.json"),
+        ("unnamed LoRA", "name its LoRA as demo/style/FILE.safetensors"),
+        ("no path", 'fetch it with "streamcam models pull demo/nothing"'),
+    ],
+)
+def test_what_cannot_be_had_is_refused_in_one_line(fetched: Fetched, name: str, told: str) -> None:
+    assert told in refusal(fetched.results[name])
+
+
+def test_a_model_that_cannot_run_is_refused_before_its_weights_are_fetched(
+    fetched: Fetched,
+) -> None:
+    downloads = fetched.hub.downloads()
+    assert [file for file in downloads if "flux" in file] == ["demo/flux/model_index.json"]
+
+
+def test_list_shows_what_is_in_the_cache(fetched: Fetched) -> None:
+    listed = [line.split()[-1] for line in fetched.results["list"].out.splitlines()]
+    assert {"demo/tiny", "demo/taesd", "demo/dream", "demo/lcm", "demo/style"} <= set(listed)
+
+
+def test_path_prints_the_folder(fetched: Fetched) -> None:
+    folder = Path(fetched.results["path"].out.strip())
+    assert (folder / "model_index.json").is_file()
+    assert folder.name == COMMIT
+
+
+@pytest.fixture(scope="module")
+def offline(fetched: Fetched) -> tuple[dict[str, Result], list[Any], Path]:
+    """Command lines run offline, and what the hub was asked in the meantime."""
+    out = fetched.home.parent
+    loras = ["--lora", "demo/style/neon.safetensors", "--set", "lcm_lora_id=demo/lcm"]
+    models = {
+        "tiny": ["demo/tiny", "--vae", "demo/taesd"],
+        "halved": ["demo/tiny", "--vae", "demo/taesd", "--dtype", "bfloat16"],
+        "dream": ["demo/dream", "--vae", "demo/taesd", *loras],
+        "no model": ["demo/nothing", "--vae", "demo/taesd"],
+        "no vae": ["demo/tiny"],
+        "no lora": ["demo/tiny", "--vae", "demo/taesd", "--lora", "demo/other"],
+    }
+    before, fetched.hub.asked = fetched.hub.asked, []
+    commands = [
+        [*RENDER, str(out / f"{name}.npy"), "--offline", "--model", *model]
+        for name, model in models.items()
+    ]
+    results = run(fetched.home, fetched.hub, *commands)
+    asked, fetched.hub.asked = fetched.hub.asked, before
+    return dict(zip(models, results, strict=True)), asked, out
+
+
+@pytest.mark.parametrize("name", ["tiny", "halved", "dream"])
+def test_offline_runs_from_the_cache(
+    offline: tuple[dict[str, Result], list[Any], Path], name: str
+) -> None:
+    results, _, out = offline
+    assert results[name].code == 0, results[name].err
+    assert np.load(out / f"{name}.npy").shape == (2, 64, 64, 3)
+
+
+def test_offline_asks_the_hub_nothing_at_all(
+    offline: tuple[dict[str, Result], list[Any], Path],
+) -> None:
+    assert offline[1] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("no model", '"streamcam models pull demo/nothing"'),
+        ("no vae", "--vae full"),
+        ("no lora", "no model demo/other: no folder here, not in the cache, and offline"),
+    ],
+)
+def test_what_is_not_cached_is_refused_offline(
+    offline: tuple[dict[str, Result], list[Any], Path], name: str, told: str
+) -> None:
+    assert told in refusal(offline[0][name])
+
+
+def test_a_hub_out_of_reach_does_not_stop_what_is_in_the_cache(
+    fetched: Fetched, tmp_path: Path
+) -> None:
+    gone = Hub({})
+    gone.close()
+    output = tmp_path / "tiny.npy"
+    cached, missing = run(
+        fetched.home,
+        gone,
+        [*RENDER, str(output), "--model", "demo/tiny", "--vae", "demo/taesd"],
+        ["models", "pull", "demo/nothing"],
+    )
+    assert cached.code == 0, cached.err
+    assert np.load(output).shape == (2, 64, 64, 3)
+    assert "not in the cache, and the hub cannot be reached; connect once" in refusal(missing)
+
+
+def test_an_empty_cache_says_how_to_fill_it(tmp_path: Path) -> None:
+    gone = Hub({})
+    gone.close()
+    listed, pulled = run(tmp_path, gone, ["models", "list"], ["models", "pull"])
+    assert listed.code == 0
+    assert "streamcam models pull stabilityai/sd-turbo" in listed.out
+    assert pulled.code == 2
+    assert "name a model, such as stabilityai/sd-turbo, or a --config" in pulled.err
