@@ -155,6 +155,16 @@ class Config(Settings):
         default_strength = 1.0 if self.mode == "txt2img" else 0.4
         return parameters.indices(self.num_steps, default_strength)
 
+    def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
+        """Return `parameters` with live `changes`.
+
+        Raises:
+            ParameterError: a value is refused, or would change what is fixed at start.
+        """
+        if fixed := [name for name in changes if name in canonical(Config)]:
+            raise ParameterError(f'"{fixed[0]}" is fixed at start and cannot change live')
+        return self.check(parameters.changed(changes))
+
     def check(self, parameters: Parameters) -> Parameters:
         """Return `parameters` if this structure can run them, else raise ParameterError."""
         n = self.num_steps

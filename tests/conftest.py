@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -36,11 +35,3 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
         return path
 
     return folder
-
-
-@pytest.fixture
-def streamed() -> Callable[..., Any]:
-    """Return a function that runs frames through a stream made from settings."""
-    from tests.streams import Streamed
-
-    return Streamed

@@ -136,4 +136,4 @@ def _sink(given: str | None, output: Path, rate: Fraction, length: int | None) -
 
 
 def _cues(given: str | None, config: Config) -> Cues:
-    return read(Path(given), config.live, config.check) if given else Cues({})
+    return read(Path(given), config) if given else Cues({})

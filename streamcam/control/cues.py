@@ -5,10 +5,10 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from streamcam.config import Config
 from streamcam.errors import MediaError, ParameterError
 from streamcam.parameters import Parameters
 
@@ -28,13 +28,12 @@ class Cues:
         return parameters
 
 
-def read(path: Path, parameters: Parameters, check: Callable[[Parameters], Parameters]) -> Cues:
-    """Return the cues in `path`, having gone through them once from `parameters` on.
+def read(path: Path, config: Config) -> Cues:
+    """Return the cues in `path`, having gone through them once from the start of the show.
 
     Args:
         path: JSON Lines; cues of one frame apply in their order.
-        parameters: the snapshot that the show begins with.
-        check: refuses snapshots that the stream cannot run.
+        config: what the show is run with.
 
     Raises:
         MediaError: the file cannot be read.
@@ -54,10 +53,11 @@ def read(path: Path, parameters: Parameters, check: Callable[[Parameters], Param
             frame = cue.pop("frame")
             changes[frame].append(cue)
             where[frame].append(number)
+    parameters = config.live
     for frame in sorted(changes):
         for cue, number in zip(changes[frame], where[frame], strict=True):
             try:
-                parameters = check(parameters.changed(cue))
+                parameters = config.changed(parameters, cue)
             except ParameterError as error:
                 raise ParameterError(f"{path}, line {number}: {error}") from None
     return Cues(dict(changes))

@@ -27,6 +27,7 @@ def test_compiled_equals_eager_and_live_changes_recompile_nothing() -> None:
     eager = images(Streamed(**settings)(frames, changes))
     compiled = Streamed(acceleration="compiled", **settings)
     compiled(frames[:2])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 3
     with torch.compiler.set_stance("fail_on_recompile"):
         ours = images(compiled(frames, changes))
     assert np.abs(ours.astype(int) - eager).max() <= 1

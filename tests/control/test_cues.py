@@ -21,7 +21,7 @@ def opened(tmp_path: Path) -> Opened:
         path = tmp_path / "a.jsonl"
         texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
         path.write_text("\n".join(texts), encoding=encoding)
-        return read(path, CONFIG.live, CONFIG.check)
+        return read(path, CONFIG)
 
     return cues
 
@@ -89,9 +89,14 @@ def test_a_wrong_line_is_named_before_the_show_begins(
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"cannot read the cues .*no\.jsonl: No such file"):
-        read(tmp_path / "no.jsonl", CONFIG.live, CONFIG.check)
+        read(tmp_path / "no.jsonl", CONFIG)
     with pytest.raises(MediaError, match=r"cannot read the cues .*: Is a directory"):
-        read(tmp_path, CONFIG.live, CONFIG.check)
+        read(tmp_path, CONFIG)
     (tmp_path / "a.jsonl").write_bytes(b"\xff")
     with pytest.raises(MediaError, match=r"cannot read the cues .*: it is not UTF-8 text"):
-        read(tmp_path / "a.jsonl", CONFIG.live, CONFIG.check)
+        read(tmp_path / "a.jsonl", CONFIG)
+
+
+def test_what_is_fixed_at_start_is_called_that(opened: Opened) -> None:
+    with pytest.raises(ParameterError, match='line 1: "cfg_type" is fixed at start'):
+        opened({"frame": 3, "cfg_type": "none"})
