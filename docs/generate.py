@@ -55,7 +55,7 @@ def _values(field: FieldInfo) -> str:
     limits = {type(limit).__name__: limit for limit in field.metadata}
     low = next((getattr(limits[k], k.lower()) for k in ("Ge", "Gt") if k in limits), None)
     high = next((getattr(limits[k], k.lower()) for k in ("Le", "Lt") if k in limits), None)
-    kinds = [kind for kind in (get_args(field.annotation) or [field.annotation])]
+    kinds = get_args(field.annotation) or (field.annotation,)
     kind = {int: "whole number", float: "number", bool: "true, false", str: "text"}
     word = kind.get(kinds[0], "list" if "tuple" in str(kinds[0]) else "")
     if low is None:

@@ -69,7 +69,7 @@ def test_no_cues_change_nothing(opened: Opened) -> None:
         ({"frame": True}, r'line 2 has no "frame"'),
         ({"frame": 1.5}, r'line 2 has no "frame"'),
         ({"frame": 1, "sed": 7}, r'line 2: unknown parameter "sed": did you mean "seed"\?'),
-        ({"frame": 1, "width": 64}, r'line 2: unknown parameter "width"'),
+        ({"frame": 1, "width": 64}, r'line 2: "width" is fixed at start'),
         ({"frame": 1, "delta": -1}, r"line 2: delta: .*got -1"),
         ({"frame": 1, "t_index_list": [45, 32]}, r"line 2: t_index_list must ascend"),
         ({"frame": 1, "t_index_list": [1, 2, 3]}, r"line 2: .*number of steps is fixed at start"),
