@@ -66,18 +66,14 @@ def model_index(model: str, *, offline: bool) -> Path:
     Raises:
         ModelError: it is nowhere, or is not in diffusers layout.
     """
-    if (path := local(model)) is not None:
-        index = path / INDEX
-        if not index.exists():
-            raise ModelError(
-                f"{path} is not in diffusers layout: it has no {INDEX};"
-                " name the folder that has one, or a single .safetensors file"
-            )
-        return index
-    from huggingface_hub import hf_hub_download
-
-    with _asking(model, offline=offline):
-        return Path(hf_hub_download(model, INDEX, local_files_only=offline))
+    # Asked for as a folder, a hub out of reach is given up at once.
+    index = (local(model) or _snapshot(model, [INDEX], offline=offline, pull=model)) / INDEX
+    if not index.exists():
+        raise ModelError(
+            f"{model} is not in diffusers layout: it has no {INDEX};"
+            " name the folder that has one, or a single .safetensors file"
+        )
+    return index
 
 
 def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[str]) -> Path:
@@ -108,7 +104,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
         )
 
     preferred, other = ("fp16", None) if half else (None, "fp16")
-    with _asking(model, offline=offline):
+    with _asking(model, offline=offline, pull=model):
         try:
             return download(preferred, offline)
         except Exception as error:
@@ -181,15 +177,29 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
             ) from None
 
 
-def _snapshot(repo: str, patterns: list[str], *, offline: bool) -> Path:
+def _snapshot(
+    repo: str, patterns: list[str], *, offline: bool, pull: str = "with the same settings"
+) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import tqdm
 
-    with _asking(repo, offline=offline, pull="with the same settings"):
-        return Path(snapshot_download(repo, allow_patterns=patterns, local_files_only=offline))
+    class Bar(tqdm):  # type: ignore[misc]
+        """Stays away where there are no weights, whose download takes its time."""
+
+        def __init__(self, *others: Any, **settings: Any) -> None:
+            weightless = not any(pattern.endswith(".safetensors") for pattern in patterns)
+            super().__init__(*others, **settings | ({"disable": True} if weightless else {}))
+
+    with _asking(repo, offline=offline, pull=pull):
+        return Path(
+            snapshot_download(
+                repo, allow_patterns=patterns, local_files_only=offline, tqdm_class=Bar
+            )
+        )
 
 
 @contextmanager
-def _asking(name: str, *, offline: bool, pull: str = "") -> Iterator[None]:
+def _asking(name: str, *, offline: bool, pull: str) -> Iterator[None]:
     """Say in one line why the cache and the hub do not give `name`."""
     try:
         yield
@@ -198,7 +208,7 @@ def _asking(name: str, *, offline: bool, pull: str = "") -> Iterator[None]:
     except Exception as error:  # The library's kinds are many, and change with its version.
         if offline:
             why = "not in the cache, and offline"
-            remedy = f'fetch it once with "streamcam models pull {pull or name}"'
+            remedy = f'fetch it once with "streamcam models pull {pull}"'
         else:
             why, remedy = _refusal(error)
         raise ModelError(f"no model {name}: no folder here, {why}; {remedy}") from error
@@ -223,11 +233,6 @@ def _refusal(error: Exception) -> tuple[str, str]:
             errors.RepositoryNotFoundError,
             "and the hub has none of that name, or it is private",
             'check the name, or log in with "hf auth login"',
-        ),
-        (
-            errors.RemoteEntryNotFoundError,
-            f"and on the hub it is not in diffusers layout: it has no {INDEX}",
-            "choose a model for diffusers",
         ),
         (
             errors.LocalEntryNotFoundError,
