@@ -154,14 +154,18 @@ def local(name: str) -> Path | None:
     Raises:
         ModelError: it is neither, or it is a pickled file.
     """
-    path = Path(name).expanduser()
-    if path.suffix.lower() in PICKLES:
+    if Path(name).suffix.lower() in PICKLES:
         raise ModelError(f"{name} is pickled, which can run code; convert it to .safetensors")
-    if path.exists():
+    try:
+        path = Path(name).expanduser()
+        here = bool(name) and path.exists()
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f'cannot read "{name[:80]}": {in_one_line(error)[:80]}') from None
+    if here:
         return path
     if HUB_ID.fullmatch(name) and path.suffix != ".safetensors":
         return None
-    raise ModelError(f"no such model: {name} is no file or folder here, nor a hub id (USER/NAME)")
+    raise ModelError(f'no model "{name}": no file or folder here, nor a hub id (USER/NAME)')
 
 
 def _single(repo: str, file: str, *, offline: bool) -> Path:

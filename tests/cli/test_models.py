@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tests.hubs import COMMIT, Hub
 from tests.layouts import edit_json
 from tests.loras import RANK, UNET_QUERY, pair, save_kohya
+from tests.single_files import save_single_file
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 PULL = ["models", "pull", "demo/tiny", "--vae", "demo/taesd"]
@@ -76,6 +77,7 @@ def publish(root: Path, model_folder: Callable[[str], Path]) -> dict[str, Path]:
     models = {
         "demo/tiny": Path(shutil.copytree(model_folder("sd-turbo"), root / "tiny")),
         "demo/dream": Path(shutil.copytree(model_folder("sd-1.5"), root / "dream")),
+        "demo/halves": Path(shutil.copytree(model_folder("sd-turbo"), root / "halves")),
         "demo/pickled": Path(shutil.copytree(model_folder("sd-1.5"), root / "pickled")),
         "demo/flux": Path(shutil.copytree(model_folder("sd-1.5"), root / "flux")),
         "demo/gated": model_folder("sd-1.5"),
@@ -86,8 +88,10 @@ def publish(root: Path, model_folder: Callable[[str], Path]) -> dict[str, Path]:
     # The library keeps what it got of a cut file in steps of 10 MB.
     padded = load_file(models["demo/tiny"] / UNET) | {"padding": torch.zeros(7_500_000)}
     save_file(padded, models["demo/tiny"] / UNET)
-    for file in [*models["demo/tiny"].glob("*/*.safetensors")]:
-        shutil.copy(file, file.with_suffix(".fp16.safetensors"))
+    for name in ("demo/tiny", "demo/halves"):
+        for file in [*models[name].glob("*/*.safetensors")]:
+            shutil.copy(file, file.with_suffix(".fp16.safetensors"))
+    save_single_file(model_folder("sd-1.5"), root / "one.safetensors")
     (models["demo/pickled"] / UNET).rename((models["demo/pickled"] / UNET).with_suffix(".bin"))
     edit_json(models["demo/flux"] / "model_index.json", _class_name="FluxPipeline")
     checker = models["demo/dream"] / "safety_checker"
@@ -113,6 +117,7 @@ def fetched(
     root = tmp_path_factory.mktemp("hub")
     dream = ["models", "pull", "demo/dream", "--vae", "demo/taesd"]
     lcm = ["--set", "lcm_lora_id=demo/lcm"]
+    described = [*lcm, "--vae", "demo/taesd", "--set", "single_file_config=demo/dream"]
     sessions: dict[str, list[str]] = {
         "unknown": ["models", "pull", "demo/nothing"],
         "gated": ["models", "pull", "demo/gated"],
@@ -124,6 +129,8 @@ def fetched(
         "again": PULL,
         "unnamed LoRA": [*dream, "--lora", "demo/style", "--set", "use_lcm_lora=false"],
         "LoRAs": [*dream, "--lora", "demo/style/neon.safetensors:0.5", *lcm],
+        "halves": ["models", "pull", "demo/halves", "--vae", "demo/taesd", "--dtype", "bfloat16"],
+        "one file": ["models", "pull", str(root / "one.safetensors"), *described],
         "list": ["models", "list"],
         "path": ["models", "path", "demo/tiny"],
         "no path": ["models", "path", "demo/nothing"],
@@ -182,7 +189,21 @@ def test_what_is_there_is_not_fetched_again(fetched: Fetched) -> None:
 
 
 def test_half_precision_files_are_left_out_where_they_are_not_used(fetched: Fetched) -> None:
-    assert not [file for file in fetched.hub.downloads() if ".fp16." in file]
+    assert not [file for file in fetched.hub.downloads() if "tiny" in file and ".fp16." in file]
+
+
+def test_half_precision_files_alone_are_fetched_where_they_are_used(fetched: Fetched) -> None:
+    assert fetched.results["halves"].code == 0
+    weights = [f for f in fetched.hub.downloads() if "halves" in f and f.endswith(".safetensors")]
+    assert len(weights) == 3
+    assert all(".fp16." in file for file in weights)
+
+
+def test_a_single_file_is_described_from_the_hub(fetched: Fetched) -> None:
+    result = fetched.results["one file"]
+    assert result.code == 0, result.err
+    told = "one.safetensors has no config of its own: read as demo/dream describes it"
+    assert told in result.out
 
 
 def test_the_safety_checker_is_left_out(fetched: Fetched) -> None:
@@ -238,10 +259,13 @@ def offline(fetched: Fetched) -> tuple[dict[str, Result], list[Any], Path]:
     """Command lines run offline, and what the hub was asked in the meantime."""
     out = fetched.home.parent
     loras = ["--lora", "demo/style/neon.safetensors", "--set", "lcm_lora_id=demo/lcm"]
+    described = ["--set", "single_file_config=demo/dream"]
     models = {
         "tiny": ["demo/tiny", "--vae", "demo/taesd"],
         "halved": ["demo/tiny", "--vae", "demo/taesd", "--dtype", "bfloat16"],
         "dream": ["demo/dream", "--vae", "demo/taesd", *loras],
+        "wholes": ["demo/halves", "--vae", "demo/taesd"],
+        "one": [str(out / "one.safetensors"), "--vae", "demo/taesd", *loras, *described],
         "no model": ["demo/nothing", "--vae", "demo/taesd"],
         "no vae": ["demo/tiny"],
         "no lora": ["demo/tiny", "--vae", "demo/taesd", "--lora", "demo/other"],
@@ -256,7 +280,7 @@ def offline(fetched: Fetched) -> tuple[dict[str, Result], list[Any], Path]:
     return dict(zip(models, results, strict=True)), asked, out
 
 
-@pytest.mark.parametrize("name", ["tiny", "halved", "dream"])
+@pytest.mark.parametrize("name", ["tiny", "halved", "wholes", "dream", "one"])
 def test_offline_runs_from_the_cache(
     offline: tuple[dict[str, Result], list[Any], Path], name: str
 ) -> None:

@@ -388,8 +388,8 @@ def test_a_folder_in_another_layout_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_nothing_is_refused() -> None:
-    assert "neither" not in refusal(Path("no such thing"))
-    assert "no file or folder here, nor a hub id" in refusal(Path("no such thing"))
+    line = refusal(Path("no such thing"))
+    assert line == 'no model "no such thing": no file or folder here, nor a hub id (USER/NAME)'
 
 
 def test_a_mistyped_file_is_not_asked_of_the_hub() -> None:

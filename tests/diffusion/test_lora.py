@@ -240,7 +240,7 @@ def test_a_pickled_lora_is_refused(model_folder: Folder, tmp_path: Path) -> None
 
 def test_a_missing_lora_is_refused(model_folder: Folder, tmp_path: Path) -> None:
     line = refusal(model_folder("sd-turbo"), tmp_path / "style.safetensors")
-    assert f"{tmp_path}/style.safetensors is no file or folder here" in line
+    assert f'no model "{tmp_path}/style.safetensors": no file or folder here' in line
 
 
 def test_a_folder_of_loras_needs_one_to_be_named(
