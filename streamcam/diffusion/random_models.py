@@ -7,6 +7,7 @@ parameters, ``random:tiny-sd-turbo`` next to none. The pictures mean nothing.
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from streamcam.errors import ModelError, nearest
 
@@ -84,11 +85,32 @@ def random_tiny_vae(latent_channels: int = 4, *, width: int = 64, seed: int = 1)
     channels = (width,) * 4
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return diffusers.AutoencoderTiny(
+        vae = diffusers.AutoencoderTiny(
             latent_channels=latent_channels,
             encoder_block_out_channels=channels,
             decoder_block_out_channels=channels,
         )
+    _spread(vae)
+    return vae
+
+
+@torch.no_grad()
+def _spread(vae: Any) -> None:
+    """Scale both halves so that a test picture becomes a picture with some contrast."""
+    ramp = torch.linspace(-1, 1, 64)
+    picture = torch.stack([ramp.expand(64, 64), ramp.expand(64, 64).T, -ramp.expand(64, 64)])[None]
+    latents = _standardise(vae.encoder, picture, std=1.0, gain=1)
+    # The decoder doubles its pictures, to reach from -1 to 1.
+    _standardise(vae.decoder, latents, std=0.5, gain=2)
+
+
+def _standardise(half: Any, given: Tensor, *, std: float, gain: int) -> Tensor:
+    """Give every channel of what `half` makes mean 0 and this deviation; return it."""
+    last, made = half.layers[-1], half(given)
+    last.weight *= (std / made.std((0, 2, 3))).reshape(-1, 1, 1, 1)
+    last.bias -= half(given).mean((0, 2, 3)) / gain
+    result: Tensor = half(given)
+    return result
 
 
 def tiny_vae_width(name: str) -> int:

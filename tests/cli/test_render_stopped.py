@@ -45,7 +45,7 @@ class Rendering:
             if self.partial.suffix == ".npy":
                 return len(np.load(self.partial, mmap_mode="r"))
             return decoded(self.partial)
-        except (OSError, ValueError, av.error.FFmpegError):
+        except (OSError, ValueError, EOFError, av.error.FFmpegError):
             return 0
 
     def stop(self, how: signal.Signals) -> tuple[int, str]:
