@@ -1,7 +1,7 @@
 """From what the user names to a diffusers pipeline, its variety told from its own config."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,12 @@ import torch
 from streamcam.config import Config
 from streamcam.diffusion import hub
 from streamcam.diffusion.autoencoder import autoencoder
-from streamcam.diffusion.family import FAMILIES, RANDOM, family_of
+from streamcam.diffusion.family import FAMILIES, RANDOM, Say, family_of
 from streamcam.diffusion.lora import fuse_all
 from streamcam.diffusion.random_models import random_pipeline
 from streamcam.diffusion.single_file import from_file
 from streamcam.diffusion.weights import check_complete, explained, tensor_names
 from streamcam.errors import ModelError
-
-Say = Callable[[str], None]
 
 PIPELINES = (
     "StableDiffusionPipeline",
@@ -31,7 +29,7 @@ UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 MODEL_FILES = (("config.json", "*.safetensors"),)
-TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 FILES: dict[str, tuple[tuple[str, ...], ...]] = {
     "unet": MODEL_FILES,
     "vae": MODEL_FILES,
@@ -102,7 +100,7 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
             # The text encoders' library makes up what a file lacks; the other leaves it empty.
             made_up = part in TEXT_ENCODERS
             stored = tensor_names(folder / part) if made_up else None
-            check_complete(module, stored, f"{name}, {part}")
+            check_complete(module, stored, f"{part} of {name}")
     return pipe
 
 

@@ -1,6 +1,10 @@
 """Which family a model belongs to, told from its own config, and what is made for that family."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
+
+Say = Callable[[str], None]
+"""Takes a line on what was chosen, and why."""
 
 RANDOM = "random:"
 """Begins the names of models with random weights."""

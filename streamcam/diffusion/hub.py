@@ -11,6 +11,8 @@ from streamcam.errors import ModelError
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
+PULL = "streamcam models pull"
+SAME = f'"{PULL}" and the same settings'
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -67,7 +69,9 @@ def model_index(model: str, *, offline: bool) -> Path:
         ModelError: it is nowhere, or is not in diffusers layout.
     """
     # Asked for as a folder, a hub out of reach is given up at once.
-    index = (local(model) or _snapshot(model, [INDEX], offline=offline, pull=model)) / INDEX
+    index = (
+        local(model) or _snapshot(model, [INDEX], offline=offline, pull=f'"{PULL} {model}"')
+    ) / INDEX
     if not index.exists():
         raise ModelError(
             f"{model} is not in diffusers layout: it has no {INDEX};"
@@ -104,7 +108,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
         )
 
     preferred, other = ("fp16", None) if half else (None, "fp16")
-    with _asking(model, offline=offline, pull=model):
+    with _asking(model, offline=offline, pull=f'"{PULL} {model}"'):
         try:
             return download(preferred, offline)
         except Exception as error:
@@ -172,7 +176,7 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    with _asking(repo, offline=offline, pull="with the same settings"):
+    with _asking(repo, offline=offline, pull=SAME):
         try:
             return Path(hf_hub_download(repo, file, local_files_only=offline))
         except RemoteEntryNotFoundError:
@@ -181,9 +185,7 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
             ) from None
 
 
-def _snapshot(
-    repo: str, patterns: list[str], *, offline: bool, pull: str = "with the same settings"
-) -> Path:
+def _snapshot(repo: str, patterns: list[str], *, offline: bool, pull: str = SAME) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import tqdm
 
@@ -212,7 +214,7 @@ def _asking(name: str, *, offline: bool, pull: str) -> Iterator[None]:
     except Exception as error:  # The library's kinds are many, and change with its version.
         if offline:
             why = "not in the cache, and offline"
-            remedy = f'fetch it once with "streamcam models pull {pull}"'
+            remedy = f"fetch it once with {pull}"
         else:
             why, remedy = _refusal(error)
         raise ModelError(f"no model {name}: no folder here, {why}; {remedy}") from error

@@ -1,7 +1,6 @@
 """LoRAs, added to the weights once and for all: the stream then costs no more for them."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ from torch import Tensor
 
 from streamcam.config import Config
 from streamcam.diffusion import hub
-from streamcam.diffusion.family import FAMILIES, RANDOM, family_of, is_few_step
+from streamcam.diffusion.family import FAMILIES, RANDOM, Say, family_of, is_few_step
 from streamcam.diffusion.weights import explained, tensor_names
 from streamcam.errors import ModelError
-
-Say = Callable[[str], None]
 
 TEXT_READER = re.compile(r"attn2[._](processor\.)?to_k.*(lora[._]down|lora_A)(\.\w+)?\.weight$")
 """Matches, in every LoRA format, the matrix that is as wide as the texts attended to."""

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from streamcam.accelerate import accelerator
 from streamcam.config import Config
 from streamcam.diffusion.attention import PromptCache, join_frames
-from streamcam.diffusion.checkpoint import Say, load_pipeline
+from streamcam.diffusion.checkpoint import load_pipeline
+from streamcam.diffusion.family import Say
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.schedule import signal_and_noise
 from streamcam.errors import ConfigError

@@ -1,6 +1,5 @@
 """Checkpoints in one file, in the layout that the models were first published in."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +8,9 @@ from safetensors import safe_open
 
 from streamcam.config import Config
 from streamcam.diffusion import hub
-from streamcam.diffusion.family import FAMILIES
+from streamcam.diffusion.family import FAMILIES, Say
 from streamcam.diffusion.weights import check_complete, explained, tensor_names
 from streamcam.errors import ModelError
-
-Say = Callable[[str], None]
 
 INPUT = "model.diffusion_model.input_blocks.0.0.weight"
 PIPELINES = {
@@ -34,7 +31,10 @@ def from_file(path: Path, config: Config, dtype: torch.dtype, say: Say) -> Any:
     family = _family(path)
     described_by = config.single_file_config or FAMILIES[family].config
     folder = _described(path, described_by, offline=config.offline)
-    say(f"{path.name} has no config of its own: read as {described_by} describes it")
+    say(
+        f"{path.name} has no config of its own: read as {described_by} describes it"
+        + ("" if config.single_file_config else " (--set single_file_config=… for another)")
+    )
     kind = getattr(diffusers, PIPELINES[family])
     remedy = "name config files that fit with --set single_file_config=FOLDER"
     with explained(f"{path} as {described_by} describes it", path, remedy):
@@ -43,7 +43,7 @@ def from_file(path: Path, config: Config, dtype: torch.dtype, say: Say) -> Any:
         )
     for part, module in pipe.components.items():
         if isinstance(module, torch.nn.Module):
-            check_complete(module, None, f"{path}, {part}")
+            check_complete(module, None, f"{part} of {path}")
     return pipe
 
 

@@ -1,6 +1,7 @@
 """Files of weights: what is wrong with them, in one line, when they do not load."""
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,10 @@ def explained(what: str, path: Path, remedy: str) -> Iterator[None]:
         ModelError: the damaged file where there is one, else what the library says.
     """
     try:
-        yield
+        with warnings.catch_warnings():
+            # What these say is for the authors of the model.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     except REFUSALS as error:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             _examine(file)
@@ -63,15 +67,15 @@ def check_complete(module: torch.nn.Module, stored: set[str] | None, what: str) 
     ]
     if missing:
         raise ModelError(
-            f"cannot load {what}: {len(missing)} of its weights are missing, {missing[0]} among"
-            " them; fetch the model again"
+            f"{what} lacks {len(missing)} of its weights, such as {missing[0]};"
+            " fetch the model again"
         )
 
 
 def in_one_line(error: BaseException) -> str:
     """Return the beginning of what `error` says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300] if lines else type(error).__name__
+    return " ".join(lines[:2])[:300].rstrip(" .") if lines else type(error).__name__
 
 
 def _examine(file: Path) -> None:

@@ -254,8 +254,8 @@ def test_a_missing_weight_is_named(copy: Folder, part: str) -> None:
     del weights[gone]
     save_file(weights, file, metadata={"format": "pt"})
     line = refusal(folder)
-    assert f"{folder}, {part}: 1 of its weights are missing" in line
-    assert gone.removeprefix("text_model.") in line
+    lacking = f"{part} of {folder} lacks 1 of its weights, such as "
+    assert line == f"{lacking}{gone.removeprefix('text_model.')}; fetch the model again"
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder"])
@@ -275,14 +275,28 @@ def test_a_pickled_checkpoint_is_refused_unopened(tmp_path: Path, name: str) -> 
     assert "pickled, which can run code" in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("gone", ["tokenizer", "tokenizer/vocab.json", "tokenizer/merges.txt"])
-def test_a_missing_tokenizer_is_named(copy: Folder, gone: str) -> None:
+def test_a_missing_tokenizer_is_named(copy: Folder) -> None:
     folder = copy("sd-turbo")
-    path = folder / gone
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    line = refusal(folder)
-    assert "tokenizer" in line
-    assert "fetch the model again" in line
+    shutil.rmtree(folder / "tokenizer")
+    line = f"{folder}/tokenizer lacks tokenizer.json; fetch the model again"
+    assert refusal(folder) == line
+
+
+@pytest.mark.parametrize("gone", ["vocab.json", "merges.txt"])
+def test_a_tokenizer_with_half_its_files_is_refused(copy: Folder, gone: str) -> None:
+    folder = copy("sd-turbo")
+    (folder / "tokenizer" / gone).unlink()
+    assert refusal(folder) == f"{folder}/tokenizer lacks {gone}; fetch the model again"
+
+
+def test_loading_gives_no_advice_meant_for_authors(
+    copy: Folder, recwarn: pytest.WarningsRecorder
+) -> None:
+    folder = copy("sd-2.1")
+    edit_json(folder / "scheduler/scheduler_config.json", steps_offset=0)
+    recwarn.clear()
+    loaded(folder)
+    assert [warning for warning in recwarn if warning.category is FutureWarning] == []
 
 
 @pytest.mark.parametrize(
