@@ -27,9 +27,8 @@ def save_tiny_vae(path: Path) -> Path:
 
 
 def edit_json(path: Path, **changes: Any) -> None:
-    """Change settings in a JSON file; None takes one away."""
-    settings = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}))
+    """Change settings in a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def truncate(path: Path, share: float = 0.5) -> Path:

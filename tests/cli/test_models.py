@@ -48,6 +48,7 @@ def run(home: Path, hub: Hub, *commands: list[str]) -> list[Result]:
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_XET": "1",
+        "OMP_NUM_THREADS": "1",
         "TQDM_POSITION": "-1",  # Shows the bars although nobody watches.
     }
     environment.pop("HF_HUB_OFFLINE", None)
