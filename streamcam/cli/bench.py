@@ -23,15 +23,13 @@ def bench() -> None:
 
 
 @bench.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
 @click.option(
-    "--frames", type=click.IntRange(min=1), default=3, show_default=True, help="In each round."
+    "--rounds", type=click.IntRange(min=1), default=21, show_default=True, help="Frames per line."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
 @settings
 def pipeline(
     rounds: int,
-    frames: int,
     as_json: bool,
     presets: tuple[str, ...],
     assignments: tuple[str, ...],
@@ -40,8 +38,8 @@ def pipeline(
     """Compare Stream Batch, guidance, similarity filter and prompt cache; show the overhead.
 
     Without --model a random one of 9 million parameters is measured, at 256x256. Each line is
-    the median of all rounds, in which the lines of a group take turns; ratios are against the
-    first line of its group, round by round.
+    the median over all rounds, in which the lines of a group take turns, a frame each; ratios are
+    against the first line of the group, round by round.
     """
     from streamcam.diffusion.bench import MOVING, Bench, machine
     from streamcam.sources.pattern import Pattern
@@ -49,7 +47,7 @@ def pipeline(
     small = {"model": "random:small-sd-turbo", "width": 256, "height": 256}
     config = configured(presets, assignments, small | _given(flags) if not presets else flags)
     scene = Pattern(config.width, config.height, Fraction(4), MOVING)
-    measured = Bench(config, list(scene.images()), rounds=rounds, frames=frames)
+    measured = Bench(config, list(scene.images()), rounds=rounds)
     console = Console(stderr=True)
     with console.status("measuring"):
         rows = list(measured.rows())

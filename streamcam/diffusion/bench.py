@@ -61,11 +61,10 @@ class Case:
 class Bench:
     """The comparisons of ``streamcam bench pipeline``, for one model."""
 
-    def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int, frames: int) -> None:
+    def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int) -> None:
         self._config = config
         self._scene = scene
         self._rounds = rounds
-        self._frames = frames
         device = pick_device(config.device)
         pipe = load_pipeline(config, pick_dtype(config.dtype, device), lambda _: None)
         # The same weights twice: with the prompt's keys and values cached, and without.
@@ -116,6 +115,7 @@ class Bench:
                 live = self._config.live.changed({"enable_similar_image_filter": state})
                 name = f"{scene} scene, filter {'on' if state else 'off'}"
                 cases.append(self._case(name, changed(self._config, live=live), scene=frames))
+            # Whole turns of the filter: ten frames skipped, one processed.
             yield from self._measured("similarity filter", cases, frames=22)
 
     def prompt_cache(self) -> Iterator[Row]:
@@ -131,16 +131,14 @@ class Bench:
                 case.note = lambda flops=flops: f"{flops / 1e9:.2f} GFLOP in the U-Net"  # type: ignore[misc]
             yield from self._measured("prompt cache", cases)
 
-    def _measured(
-        self, table: str, cases: list[Case], *, frames: int | None = None
-    ) -> Iterator[Row]:
+    def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:
             case.run(self._config.num_steps + 5)
             case.totals.clear()
             case.insides.clear()
-        for _ in range(self._rounds):
+        for _ in range(-(-self._rounds // frames)):
             for case in cases:
-                case.run(frames or self._frames)
+                case.run(frames)
         for case in cases:
             pairs = zip(cases[0].totals, case.totals, strict=True)
             outside = zip(case.totals, case.insides, strict=True)

@@ -82,6 +82,8 @@ def from_pipeline(pipe: Any, config: Config, device: torch.device) -> Models:
     unet, vae = pipe.unet, pipe.vae
     for module in (unet, vae, *text_encoders(pipe)):
         module.to(device).eval().requires_grad_(False)
+    # Convolutions on large pictures run twice as fast so; on small latents it makes no odds.
+    vae.to(memory_format=torch.channels_last)
     if vae.config.get("force_upcast") and vae.dtype == torch.float16:
         vae.float()  # This autoencoder overflows in half precision.
     n, f = config.num_steps, config.frame_buffer_size
@@ -174,7 +176,8 @@ class Encode(nn.Module):
         else:
             posterior = encoded.latent_dist
             latents = posterior.mean.float() + posterior.std.float() * noise
-        result: Tensor = (latents - self.shift) * self.scale
+        # In plain layout again, which the U-Net takes best.
+        result: Tensor = ((latents - self.shift) * self.scale).contiguous()
         return result
 
 
