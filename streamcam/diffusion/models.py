@@ -19,6 +19,9 @@ from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.schedule import signal_and_noise
 from streamcam.errors import ConfigError
 
+LCM_GUIDANCE = 8.5
+"""The guidance scale that latent consistency models run at (diffusers' own default)."""
+
 
 class Text(NamedTuple):
     """What the text encoders make of one text."""
@@ -205,6 +208,8 @@ class Denoise(nn.Module):
         self.noise_from = NOISE_FROM[prediction]
         self.alphas_cumprod: Tensor
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
+        self.guidance_embedding: Tensor | None
+        self.register_buffer("guidance_embedding", _guidance_embedding(unet), persistent=False)
 
     def forward(self, x_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         added = None
@@ -214,11 +219,16 @@ class Denoise(nn.Module):
             x_t.to(self.unet.dtype),
             timesteps,
             encoder_hidden_states=condition.states,
+            timestep_cond=self._told_guidance(len(x_t)),
             added_cond_kwargs=added,
             return_dict=False,
         )[0]
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
         return self.noise_from(predicted.float(), x_t, alpha, beta)
+
+    def _told_guidance(self, rows: int) -> Tensor | None:
+        embedding = self.guidance_embedding
+        return None if embedding is None else embedding.expand(rows, -1)
 
 
 def _noise_from_epsilon(predicted: Tensor, _x_t: Tensor, _alpha: Tensor, _beta: Tensor) -> Tensor:
@@ -239,6 +249,19 @@ NOISE_FROM = {
     "sample": _noise_from_sample,
 }
 """How noise follows from what a U-Net predicts, by its scheduler's ``prediction_type``."""
+
+
+def _guidance_embedding(unet: Any) -> Tensor | None:
+    """Return what latent consistency models are told of the guidance distilled into them."""
+    if unet.config.time_cond_proj_dim is None:
+        return None
+    from diffusers import LatentConsistencyModelPipeline as Lcm
+
+    # The method looks at none of its pipeline.
+    told: Tensor = Lcm.get_guidance_scale_embedding(
+        None, torch.tensor([LCM_GUIDANCE - 1]), embedding_dim=unet.config.time_cond_proj_dim
+    )
+    return told.to(unet.device, unet.dtype)
 
 
 def _time_ids(unet: Any, config: Config, device: torch.device) -> Tensor | None:

@@ -16,7 +16,7 @@ from streamcam.config import build
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.family import family_of, is_few_step
 from streamcam.diffusion.models import Condition, Denoise, encode_text, from_pipeline, load_models
-from streamcam.diffusion.random_models import random_tiny_vae
+from streamcam.diffusion.random_models import random_pipeline, random_tiny_vae
 from streamcam.errors import ModelError
 from tests.layouts import edit_json, truncate
 from tests.single_files import save_single_file
@@ -446,3 +446,21 @@ def test_the_command_line_says_it_in_one_line(
     assert cli._run(command) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith(f"streamcam: {folder / UNET} is damaged or cut off")
+
+
+@torch.inference_mode()
+def test_a_latent_consistency_model_is_told_the_guidance_it_was_distilled_at() -> None:
+    """Left out, such a model runs as if its guidance embedding did not exist."""
+    pipe = random_pipeline("tiny-sd-1.5")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pipe.unet = type(pipe.unet).from_config(pipe.unet.config, time_cond_proj_dim=16)
+    raw, x_t, timesteps = pipe.unet, torch.randn(2, 4, 8, 8), torch.tensor([999, 19])
+    told = pipe.get_guidance_scale_embedding(torch.tensor([7.5]), embedding_dim=16)
+    embeds = torch.randn(2, 77, raw.config.cross_attention_dim)
+    expected = raw(x_t, timesteps, embeds, timestep_cond=told.expand(2, -1)).sample
+    untold = raw(x_t, timesteps, embeds).sample
+    models = from_pipeline(pipe, build([{"cache_prompt_kv": False}]), torch.device("cpu"))
+    ours = models.denoise(x_t, timesteps, Condition(embeds, None, None))
+    torch.testing.assert_close(ours, expected)
+    assert not torch.allclose(ours, untold)
