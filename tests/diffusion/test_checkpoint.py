@@ -139,7 +139,7 @@ class Predicting(torch.nn.Module):
     def __init__(self, unet: Any, prediction: str, alphas_cumprod: torch.Tensor) -> None:
         super().__init__()
         self.unet, self.prediction, self.alphas_cumprod = unet, prediction, alphas_cumprod
-        self.dtype = unet.dtype
+        self.dtype, self.device, self.config = unet.dtype, unet.device, unet.config
 
     def forward(self, x_t: torch.Tensor, timesteps: torch.Tensor, **others: Any) -> Any:
         eps = self.unet(x_t, timesteps, **others)[0]
