@@ -38,7 +38,7 @@ def pull(
     broke; when the command itself was stopped, files already whole are not fetched again.
     """
     from streamcam.diffusion.checkpoint import fetch
-    from streamcam.diffusion.models import pick_device, pick_dtype
+    from streamcam.diffusion.devices import pick_device, pick_dtype
 
     if not names and not presets and not flags.get("model"):
         raise click.UsageError("name a model, such as stabilityai/sd-turbo, or a --config")

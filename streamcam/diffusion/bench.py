@@ -14,9 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from streamcam.config import Config
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.conditioning import Conditioner
+from streamcam.diffusion.devices import pick_device, pick_dtype
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image import to_images, to_tensor
-from streamcam.diffusion.models import Condition, Models, from_pipeline, pick_device, pick_dtype
+from streamcam.diffusion.models import Models, from_pipeline
+from streamcam.diffusion.stages import Condition
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.parameters import Parameters, indices_of
 from streamcam.types import Frame, Image

@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.models import Condition, Models, Text
+from streamcam.diffusion.models import Models
+from streamcam.diffusion.stages import Condition, Text
 from streamcam.parameters import Parameters, Prompt
 
 Value = TypeVar("Value")

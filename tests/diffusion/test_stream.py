@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcam.config import build
-from streamcam.diffusion.models import Models, Text
+from streamcam.diffusion.models import Models
+from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.types import Frame
 

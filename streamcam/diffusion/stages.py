@@ -1,0 +1,136 @@
+"""The stages of a checkpoint, tensors to tensors: an autoencoder's halves and a U-Net.
+
+Whatever the model predicts, `Denoise` gives the noise; whatever the autoencoder, `Encode` and
+`Decode` deal in scaled latents; latents are float32 outside, whatever runs inside.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from streamcam.diffusion.schedule import signal_and_noise
+
+LCM_GUIDANCE = 8.5
+"""The guidance scale that latent consistency models run at (diffusers' own default)."""
+
+
+class Text(NamedTuple):
+    """What the text encoders make of one text."""
+
+    embeds: Tensor
+    """``(1, L, D)``."""
+    pooled: Tensor | None
+    """``(1, P)`` for SDXL."""
+
+
+class Condition(NamedTuple):
+    """What every row of a U-Net call is told, beside its timestep."""
+
+    states: Tensor
+    """``(rows, L, D')``: embeddings, with cached keys and values after them."""
+    pooled: Tensor | None
+    """``(rows, P)`` for SDXL."""
+    time_ids: Tensor | None
+    """``(rows, 6)`` for SDXL: original size, crop and target size."""
+
+
+class Encode(nn.Module):
+    """Pictures to scaled latents."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+        self.scale = vae.config.scaling_factor
+        self.shift = vae.config.get("shift_factor") or 0.0
+
+    def forward(self, images: Tensor, noise: Tensor | None) -> Tensor:
+        encoded = self.vae.encode(images.to(self.vae.dtype))
+        if hasattr(encoded, "latents"):
+            latents = encoded.latents.float()
+        else:
+            posterior = encoded.latent_dist
+            latents = posterior.mean.float() + posterior.std.float() * noise
+        # In plain layout again, which the U-Net takes best.
+        result: Tensor = ((latents - self.shift) * self.scale).contiguous()
+        return result
+
+
+class Decode(nn.Module):
+    """Scaled latents to pictures."""
+
+    def __init__(self, vae: Any) -> None:
+        super().__init__()
+        self.vae = vae
+        self.scale = vae.config.scaling_factor
+        self.shift = vae.config.get("shift_factor") or 0.0
+
+    def forward(self, latents: Tensor) -> Tensor:
+        latents = (latents / self.scale + self.shift).to(self.vae.dtype)
+        images: Tensor = self.vae.decode(latents, return_dict=False)[0]
+        return images
+
+
+class Denoise(nn.Module):
+    """Latents to the noise in them, whatever the U-Net predicts."""
+
+    def __init__(self, unet: Any, prediction: str, alphas_cumprod: Tensor) -> None:
+        super().__init__()
+        self.unet = unet
+        self.noise_from = NOISE_FROM[prediction]
+        self.alphas_cumprod: Tensor
+        self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
+        self.guidance_embedding: Tensor | None
+        self.register_buffer("guidance_embedding", _guidance_embedding(unet), persistent=False)
+
+    def forward(self, x_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+        added = None
+        if condition.pooled is not None:
+            added = {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
+        predicted = self.unet(
+            x_t.to(self.unet.dtype),
+            timesteps,
+            encoder_hidden_states=condition.states,
+            timestep_cond=self._told_guidance(len(x_t)),
+            added_cond_kwargs=added,
+            return_dict=False,
+        )[0]
+        alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
+        return self.noise_from(predicted.float(), x_t, alpha, beta)
+
+    def _told_guidance(self, rows: int) -> Tensor | None:
+        embedding = self.guidance_embedding
+        return None if embedding is None else embedding.expand(rows, -1)
+
+
+def _noise_from_epsilon(predicted: Tensor, _x_t: Tensor, _alpha: Tensor, _beta: Tensor) -> Tensor:
+    return predicted
+
+
+def _noise_from_v(predicted: Tensor, x_t: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    return alpha * predicted + beta * x_t
+
+
+def _noise_from_sample(predicted: Tensor, x_t: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    return (x_t - alpha * predicted) / beta
+
+
+NOISE_FROM = {
+    "epsilon": _noise_from_epsilon,
+    "v_prediction": _noise_from_v,
+    "sample": _noise_from_sample,
+}
+"""How noise follows from what a U-Net predicts, by its scheduler's ``prediction_type``."""
+
+
+def _guidance_embedding(unet: Any) -> Tensor | None:
+    """Return what latent consistency models are told of the guidance distilled into them."""
+    if unet.config.time_cond_proj_dim is None:
+        return None
+    from diffusers import LatentConsistencyModelPipeline as Lcm
+
+    # The method looks at none of its pipeline.
+    told: Tensor = Lcm.get_guidance_scale_embedding(
+        None, torch.tensor([LCM_GUIDANCE - 1]), embedding_dim=unet.config.time_cond_proj_dim
+    )
+    return told.to(unet.device, unet.dtype)
