@@ -245,5 +245,7 @@ def load(preset: str) -> dict[str, Any]:
 def presets() -> dict[str, Path]:
     """Return the shipped presets and those in ``./configs``, which win, by name."""
     package = Path(__file__).parent
-    folders = (package / "configs", package.parent / "configs", Path("configs"))
+    checkout = package.parent / "pyproject.toml"
+    shipped = package.parent / "configs" if checkout.exists() else package / "configs"
+    folders = (shipped, Path("configs"))
     return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}

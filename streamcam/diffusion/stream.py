@@ -106,7 +106,7 @@ class DiffusionStream:
         """
         let_go = self._follow(parameters)
         image = fitted(frame.image, self._config.width, self._config.height, self._config.fit)
-        look = similarity.vector(image) if parameters.enable_similar_image_filter else None
+        look = self._look(image)
         skipped = look is not None and self._skips(look)
         kept = None if skipped else look
         self._tickets.append(Ticket(frame.index, frame.captured_at, skipped, kept))
@@ -120,6 +120,11 @@ class DiffusionStream:
         self._accepted = look
         self._gathered.append(image)
         return let_go + (self._run(self._gathered) if len(self._gathered) == self.chunk else [])
+
+    def _look(self, image: Image) -> similarity.Vector | None:
+        # Pictures made from noise alone owe nothing to the frames, alike or not.
+        filtered = self._parameters.enable_similar_image_filter and self._config.mode == "img2img"
+        return similarity.vector(image) if filtered else None
 
     @torch.inference_mode()
     def drain(self, parameters: Parameters) -> list[Frame]:

@@ -241,3 +241,14 @@ def test_skipped_frames_are_counted(tmp_path: Path, render: Render) -> None:
     code, said = render("a.npy", "b.npy", *similar)
     assert (code, "skipped" in said) == (0, True)
     assert len(np.load(tmp_path / "b.npy")) == 12
+
+
+def test_the_flags_are_those_that_users_know() -> None:
+    options = streamcam.commands["render"].params
+    flags = {flag for option in options for flag in option.opts}
+    known = (
+        "--model --t-index-list --strength --num-inference-steps --cfg-type --guidance-scale"
+        " --delta --seed --prompt --negative-prompt --width --height --frame-buffer-size --lora"
+        " --vae --device --dtype --acceleration --cues --offline --config --set --frames"
+    )
+    assert set(known.split()) <= flags

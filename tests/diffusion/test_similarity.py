@@ -170,6 +170,13 @@ def test_decisions_follow_the_seed_and_the_threshold() -> None:
     assert not any(skipped(similar_image_filter_threshold=1.0))
 
 
+def test_pictures_made_from_noise_alone_are_never_left_out() -> None:
+    stream = Streamed(**FILTER, mode="txt2img", t_index_list="0")
+    out = images(stream(still(6)))
+    assert stream.stream.counts["skipped"] == 0
+    assert not np.array_equal(out[0], out[1])
+
+
 def test_the_metric_can_be_the_papers() -> None:
     frames = [Frame(stage(4, 4 + 2 * i), i, i / 30) for i in range(20)]
     centred_, cosine_ = (
