@@ -22,6 +22,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 run: $(READY)
+	mkdir -p out
 	$(BIN)/streamcam render pattern out/first.mp4 --frames 90 --config first-run
 
 bench: $(READY)
