@@ -1,6 +1,6 @@
 """Pictures to tensors and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,13 @@ from PIL import ImageOps
 from torch import Tensor
 
 from streamcam.types import Image
+
+LANCZOS = Pillow.Resampling.LANCZOS
+FITS: dict[str, Callable[[Pillow.Image, tuple[int, int], Pillow.Resampling], Pillow.Image]] = {
+    "fill": ImageOps.fit,
+    "fit": ImageOps.pad,
+    "stretch": Pillow.Image.resize,
+}
 
 
 def fitted(image: Image, width: int, height: int, fit: str) -> Image:
@@ -19,12 +26,7 @@ def fitted(image: Image, width: int, height: int, fit: str) -> Image:
     """
     if image.shape[:2] == (height, width):
         return image
-    picture, size, how = Pillow.fromarray(image), (width, height), Pillow.Resampling.LANCZOS
-    if fit == "stretch":
-        return np.asarray(picture.resize(size, how))
-    if fit == "fit":
-        return np.asarray(ImageOps.pad(picture, size, how))
-    return np.asarray(ImageOps.fit(picture, size, how))
+    return np.asarray(FITS[fit](Pillow.fromarray(image), (width, height), LANCZOS))
 
 
 def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:

@@ -58,6 +58,7 @@ class DiffusionStream:
         self._config = config
         self._n = config.num_steps
         self._guidance = GUIDANCE[config.cfg_type]
+        self._from_noise = config.mode == "txt2img"
         self._metric = similarity.METRICS[config.similar_image_filter_metric]
         self._conditioner = Conditioner(models)
         self._reset(config.live)
@@ -123,7 +124,7 @@ class DiffusionStream:
 
     def _look(self, image: Image) -> similarity.Vector | None:
         # Pictures made from noise alone owe nothing to the frames, alike or not.
-        filtered = self._parameters.enable_similar_image_filter and self._config.mode == "img2img"
+        filtered = self._parameters.enable_similar_image_filter and not self._from_noise
         return similarity.vector(image) if filtered else None
 
     @torch.inference_mode()
@@ -197,7 +198,7 @@ class DiffusionStream:
 
     def _entering(self, images: list[Image] | None, plan: Plan) -> Tensor:
         """Return the latents that enter the first step: noised frames, or noise alone."""
-        if self._config.mode == "txt2img":
+        if self._from_noise:
             return self._draw_per_frame()
         if images is not None:
             noise = self._draw_per_frame() if self._models.samples else None
