@@ -128,6 +128,9 @@ class Config(Settings):
     acceleration: Literal["eager", "compiled"] = Field(
         default="eager", description="How the models run.", json_schema_extra=FLAG
     )
+    warmup: int = Field(
+        default=0, ge=0, le=100, description="Calls on black frames before the first real one."
+    )
     offline: bool = Field(
         default_factory=lambda: os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"),
         description="Never reach for the hub.",

@@ -74,7 +74,9 @@ def _stream(config: Config, console: Console) -> Any:
         from streamcam.diffusion.models import load_models
         from streamcam.diffusion.stream import DiffusionStream
 
-        return DiffusionStream(load_models(config, partial(_say, console)), config)
+        stream = DiffusionStream(load_models(config, partial(_say, console)), config)
+        stream.warm_up()
+        return stream
 
 
 def _say(console: Console, line: str) -> None:

@@ -80,6 +80,18 @@ class DiffusionStream:
         self._skipped_in_a_row = 0
         self._unsettled = 0
 
+    def warm_up(self) -> None:
+        """Make the calls that ``warmup`` asks for, and forget them.
+
+        The first call of a compiled model takes its time, and is better not a frame's.
+        """
+        black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
+        unfiltered = self._config.live.changed({"enable_similar_image_filter": False})
+        for _ in range(self._config.warmup * self.chunk):
+            self(black, unfiltered)
+        self.counts.clear()
+        self._reset(self._config.live)
+
     def _sow(self, seed: int) -> None:
         # The published draw: all steps at once from a CPU generator, which then goes on.
         self._generator = torch.Generator("cpu").manual_seed(seed)

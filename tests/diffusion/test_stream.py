@@ -118,6 +118,25 @@ def test_memory_does_not_grow_with_the_show() -> None:
     assert late - early < 100_000
 
 
+def test_warming_up_makes_its_calls_and_leaves_no_trace() -> None:
+    settings = {"steps": 2, "frame_buffer_size": 2, "enable_similar_image_filter": True}
+    cold, warm = stream_of(**settings), stream_of(**settings, warmup=3)
+    made = []
+    warm._models = warm._models._replace(
+        denoise=lambda rows, *others: made.append(len(rows)) or cold._models.denoise(rows, *others)
+    )
+    warm.warm_up()
+    assert made == [4, 4, 4]
+    assert not warm.counts
+    frames, live = [grey(10 * i, i) for i in range(6)], cold._config.live
+    ours, expected = (
+        [frame for given in frames for frame in stream(given, live)] + stream.drain(live)
+        for stream in (warm, cold)
+    )
+    assert [frame.index for frame in ours] == list(range(6))
+    assert all((a.image == b.image).all() for a, b in zip(ours, expected, strict=True))
+
+
 def test_frames_of_any_size_are_fitted() -> None:
     stream = stream_of(steps=1)
     live = stream._config.live
