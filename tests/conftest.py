@@ -15,14 +15,6 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """Reference data beside the project; tests that need it say so where it is absent."""
-    if not SHARED.is_dir():
-        pytest.skip("the reference data is not beside this checkout")
-    return SHARED
-
-
-@pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return the folder of a tiny random model in diffusers layout, made on first use."""
     from tests.layouts import save_pipeline, save_tiny_vae

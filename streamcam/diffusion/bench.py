@@ -80,6 +80,7 @@ class Bench:
         yield from self.overhead()
         yield from self.steps()
         yield from self.guidance()
+        yield from self.residual()
         yield from self.similarity_filter()
         yield from self.prompt_cache()
 
@@ -108,6 +109,15 @@ class Bench:
                 self._case(f"{n} steps, {mode}", at_steps(self._config, n, mode)) for mode in modes
             ]
             yield from self._measured("guidance", cases)
+
+    def residual(self) -> Iterator[Row]:
+        """Compare what residual guidance adds to no guidance at all."""
+        for n in range(1, 6):
+            cases = [
+                self._case(f"{n} steps, {mode}", at_steps(self._config, n, mode))
+                for mode in ("none", "self")
+            ]
+            yield from self._measured("residual guidance", cases)
 
     def similarity_filter(self) -> Iterator[Row]:
         """Compare the filter on and off, on a moving scene and on a still one."""

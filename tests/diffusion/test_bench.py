@@ -14,6 +14,7 @@ def test_every_comparison_is_made_and_the_rows_add_up() -> None:
         "overhead",
         "Stream Batch",
         "guidance",
+        "residual guidance",
         "similarity filter",
         "prompt cache",
     ]
