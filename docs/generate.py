@@ -1,11 +1,13 @@
 """Write the pages that follow from the code: ``python docs/generate.py``."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from streamcam.config import Config
+from streamcam.broadcast import Broadcast
+from streamcam.config import PARTS, Config
 from streamcam.parameters import Parameters
 from streamcam.settings import Settings, canonical, choices
 
@@ -20,16 +22,18 @@ with a flag also have one of their own. Later ones win: presets in their order, 
 """
 
 FIXED = "\n## Fixed at start\n\n"
+ON_AIR = "\n## Broadcast\n\nFixed at start too, and read by `streamcam run` alone.\n\n"
 LIVE = "\n## Live\n\nThese may change on air, and by frame in a cue file.\n\n"
 COLUMNS = "| setting | flag | values | default | |\n|---|---|---|---|---|\n"
 
 
 def settings_page() -> str:
     """Return the page that lists every setting."""
-    return HEAD + FIXED + _table(Config, leave_out=("live",)) + LIVE + _table(Parameters)
+    fixed = FIXED + _table(Config, leave_out=PARTS)
+    return HEAD + fixed + ON_AIR + _table(Broadcast) + LIVE + _table(Parameters)
 
 
-def _table(table: type[Settings], *, leave_out: tuple[str, ...] = ()) -> str:
+def _table(table: type[Settings], *, leave_out: Container[str] = ()) -> str:
     others = {own: name for name, own in canonical(table).items() if name != own}
     rows = []
     for name, field in table.model_fields.items():
@@ -68,9 +72,15 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or default is None:
         return ""
     if isinstance(default, tuple):
-        default = default[0][0]
+        default = _shown(default)
     shown = str(default).lower() if isinstance(default, bool) else str(default)
     return f"`{shown}`" if shown else ""
+
+
+def _shown(default: tuple[Any, ...]) -> str:
+    if isinstance(default[0], tuple):
+        return str(default[0][0])
+    return ("x" if isinstance(default[0], int) else ", ").join(map(str, default))
 
 
 if __name__ == "__main__":

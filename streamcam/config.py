@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
+from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError, ParameterError, nearest
 from streamcam.parameters import FLAG, Parameters, index_list
-from streamcam.settings import Settings, canonical, from_json, names
+from streamcam.settings import Settings, canonical, from_json
 
 DEFAULT_STEPS = 2
+PARTS = ("broadcast", "live")
 
 
 def _loras(value: Any) -> Any:
@@ -136,6 +138,9 @@ class Config(Settings):
         description="Never reach for the hub.",
         json_schema_extra=FLAG,
     )
+    broadcast: Broadcast = Field(
+        default_factory=Broadcast, description="What comes in and where it goes."
+    )
     live: Parameters = Field(default_factory=Parameters, description="The first live snapshot.")
 
     _by_8 = field_validator("width", "height")(_multiple_of_8)
@@ -164,7 +169,7 @@ class Config(Settings):
         Raises:
             ParameterError: a value is refused, or would change what is fixed at start.
         """
-        if fixed := [name for name in changes if name in canonical(Config)]:
+        if fixed := [name for name in changes if name in _FIXED]:
             raise ParameterError(f'"{fixed[0]}" is fixed at start and cannot change live')
         return self.check(parameters.changed(changes))
 
@@ -182,6 +187,10 @@ class Config(Settings):
                 f" got {parameters.num_inference_steps}"
             )
         return parameters
+
+
+_FIXED = {n: own for n, own in canonical(Config).items() if own not in PARTS} | canonical(Broadcast)
+_LIVE = canonical(Parameters)
 
 
 def build(layers: Iterable[Mapping[str, Any]]) -> Config:
@@ -202,23 +211,22 @@ def build(layers: Iterable[Mapping[str, Any]]) -> Config:
                 fixed["steps"] = _count(changes["t_index_list"])
         elif changes.get("strength") is not None:
             live.pop("t_index_list", None)
-    return Config.parse(fixed | {"live": Parameters.parse(live)})
+    broadcast = {name: fixed.pop(name) for name in Broadcast.model_fields if name in fixed}
+    parts = {"broadcast": Broadcast.parse(broadcast), "live": Parameters.parse(live)}
+    return Config.parse(fixed | parts)
 
 
 def _sorted(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what of `layer` is `Config`'s and what is `Parameters`', by the fields' own names."""
-    to_config, to_live = canonical(Config), canonical(Parameters)
+    """Return what of `layer` is fixed at start and what is live, by the fields' own names."""
     fixed: dict[str, Any] = {}
     live: dict[str, Any] = {}
     for name, value in layer.items():
-        if name in to_live:
-            live[to_live[name]] = value
-        elif name in to_config and name != "live":
-            fixed[to_config[name]] = value
+        if name in _LIVE:
+            live[_LIVE[name]] = value
+        elif name in _FIXED:
+            fixed[_FIXED[name]] = value
         else:
-            known = [n for table in (Config, Parameters) for n, _ in names(table)]
-            known.remove("live")
-            raise ConfigError(f'unknown setting "{name}": {nearest(name, known)}')
+            raise ConfigError(f'unknown setting "{name}": {nearest(name, [*_FIXED, *_LIVE])}')
     return fixed, live
 
 

@@ -32,8 +32,22 @@ class MediaError(StreamcamError):
     """A file to read or write is missing, unreadable, empty or cannot be written."""
 
 
+class DeviceError(StreamcamError):
+    """A camera, virtual camera or port is missing, busy, refused or gone."""
+
+
+class EngineError(StreamcamError):
+    """The engine could not be started."""
+
+
+MAX_LISTED = 24
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the hint that names the known word nearest to `name`, or lists them all."""
+    """Return the hint that names the known word nearest to `name`, or lists them."""
     known = sorted(known)
-    match = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f'did you mean "{match[0]}"?' if match else f"known: {', '.join(known)}"
+    if match := get_close_matches(name, known, n=1, cutoff=0.5):
+        return f'did you mean "{match[0]}"?'
+    if len(known) <= MAX_LISTED:
+        return f"known: {', '.join(known)}"
+    return f"among those known: {', '.join(get_close_matches(name, known, n=8, cutoff=0))}"

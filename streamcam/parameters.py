@@ -113,6 +113,40 @@ class Parameters(Settings):
     reset: int = Field(
         default=0, ge=0, description="Counter: raising it starts the stream anew.", lt=2**63
     )
+    mirror: bool = Field(
+        default=False, description="Turn the camera's left and right.", json_schema_extra=FLAG
+    )
+    rotate: Literal["0", "90", "180", "270"] = Field(
+        default="0", description="Turn the camera clockwise, degrees.", json_schema_extra=FLAG
+    )
+    mix: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the picture over the camera; 0 is the camera.",
+    )
+    bypass: bool = Field(default=False, description="Show the camera instead of the picture.")
+    freeze: bool = Field(default=False, description="Hold what is on air.")
+    blackout: bool = Field(default=False, description="Show black.")
+    panic: bool = Field(
+        default=False, description="Show the standby slate, whatever else is going on."
+    )
+    fps_limit: float = Field(
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="Most frames per second that the model is given; 0 is no limit.",
+    )
+    prompt_time: float = Field(
+        default=0.0, ge=0, le=600, description="Seconds over which a new prompt fades in."
+    )
+    preset_time: float = Field(
+        default=0.0, ge=0, le=600, description="Seconds over which a preset fades in."
+    )
+    record: bool = Field(default=True, description="Let the recorder run.")
+    snapshot: int = Field(
+        default=0, ge=0, lt=2**63, description="Counter: raising it saves what is on air as a PNG."
+    )
 
     @field_validator("prompt", "negative_prompt")
     @classmethod

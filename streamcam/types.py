@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcam.parameters import Parameters
+from streamcam.stats import Status
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` uint8 RGB."""
@@ -36,7 +37,11 @@ class Frame:
 
 
 class Source(Protocol):
-    """Gives frames in order while it is entered."""
+    """Gives frames in order while it is entered.
+
+    A live one stamps frames with the monotonic clock, and raises DeviceError when what it reads
+    is gone; whoever broadcasts enters it anew.
+    """
 
     rate: Fraction
     """Frames per second."""
@@ -66,7 +71,7 @@ class Stream(Protocol):
 
 
 class Sink(Protocol):
-    """Takes frames in order while it is entered."""
+    """Takes frames in order while it is entered; raises a StreamcamError when it cannot."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -76,3 +81,16 @@ class Sink(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
     def send(self, frame: Frame) -> None: ...
+
+
+class Scene(Protocol):
+    """What a broadcast lets its sinks see beside the pictures; safe to call from any thread."""
+
+    def before(self) -> Frame | None:
+        """Return the newest frame that came in, turned upright; None while there is none."""
+
+    def status(self) -> Status:
+        """Return how the broadcast fares."""
+
+    def ruling(self) -> tuple[int, Parameters]:
+        """Return the snapshot that the model has, and the index of the first frame it ruled."""

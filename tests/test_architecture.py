@@ -17,7 +17,19 @@ FLOORS = [
     {"runtime", "control"},
     {"sources", "sinks", "diffusion", "video"},
     {"accelerate"},
-    {"types", "parameters", "config", "settings", "errors", "stats", "__init__"},
+    {
+        "types",
+        "parameters",
+        "broadcast",
+        "config",
+        "live",
+        "settings",
+        "errors",
+        "stats",
+        "pixels",
+        "v4l2",
+        "__init__",
+    },
 ]
 GROUND = len(FLOORS) - 1
 TENSORS = {"torch", "torchvision", "diffusers", "transformers", "peft", "safetensors"}

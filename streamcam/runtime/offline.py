@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 
 from streamcam.parameters import Parameters
+from streamcam.pixels import oriented
 from streamcam.types import Frame, Sink, Source, Stream
 
 ParametersAt = Callable[[int, Parameters], Parameters]
@@ -28,7 +29,9 @@ def render(
     with source, sink:
         for frame in islice(source, frames):
             parameters = parameters_at(frame.index, parameters)
-            written += _send(stream(frame, parameters), sink)
+            image = oriented(frame.image, parameters.rotate, mirror=parameters.mirror)
+            upright = Frame(image, frame.index, frame.captured_at)
+            written += _send(stream(upright, parameters), sink)
             yield written
         written += _send(stream.drain(parameters), sink)
         yield written

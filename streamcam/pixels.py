@@ -1,0 +1,112 @@
+"""Pictures to pictures, on the processor, through OpenCV: sizes, turns, mixes, pixel formats."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcam.types import Image
+
+Bytes = NDArray[np.uint8]
+
+TURNS = {
+    "90": cv2.ROTATE_90_CLOCKWISE,
+    "180": cv2.ROTATE_180,
+    "270": cv2.ROTATE_90_COUNTERCLOCKWISE,
+}
+
+
+def fitted(image: Image, width: int, height: int, fit: str) -> Image:
+    """Return `image` at ``(height, width)``; as it is where it has that size.
+
+    `fit` meets another aspect ratio: ``fill`` crops about the centre, ``fit`` adds black bars,
+    ``stretch`` distorts.
+    """
+    h, w = image.shape[:2]
+    if (w, h) == (width, height):
+        return image
+    if fit == "fill":
+        scale = max(width / w, height / h)
+        part_w, part_h = min(w, round(width / scale)), min(h, round(height / scale))
+        left, top = (w - part_w) // 2, (h - part_h) // 2
+        return _resized(image[top : top + part_h, left : left + part_w], width, height)
+    if fit == "fit":
+        scale = min(width / w, height / h)
+        inner_w, inner_h = max(1, round(w * scale)), max(1, round(h * scale))
+        left, top = (width - inner_w) // 2, (height - inner_h) // 2
+        padded = np.zeros((height, width, 3), np.uint8)
+        padded[top : top + inner_h, left : left + inner_w] = _resized(image, inner_w, inner_h)
+        return padded
+    return _resized(image, width, height)
+
+
+def _resized(image: Image, width: int, height: int) -> Image:
+    h, w = image.shape[:2]
+    if (w, h) == (width, height):
+        return np.ascontiguousarray(image)
+    shrink = max(w / width, h / height)
+    # Area averages every pixel, at ten times the price: below 1.5 nothing falls between.
+    how = cv2.INTER_AREA if shrink > 1.5 else cv2.INTER_LINEAR if shrink > 1 else cv2.INTER_CUBIC
+    return _picture(cv2.resize(image, (width, height), interpolation=how))
+
+
+def oriented(image: Image, rotate: str, *, mirror: bool) -> Image:
+    """Return `image` turned clockwise by `rotate` degrees, then with left and right swapped."""
+    if rotate != "0":
+        image = _picture(cv2.rotate(image, TURNS[rotate]))
+    return _picture(cv2.flip(image, 1)) if mirror else image
+
+
+def mixed(picture: Image, camera: Image, share: float) -> Image:
+    """Return `share` of `picture` over `camera`, both of one size."""
+    return _picture(cv2.addWeighted(picture, share, camera, 1 - share, 0.0))
+
+
+def _picture(array: object) -> Image:
+    # OpenCV's types say less than is known.
+    assert isinstance(array, np.ndarray)
+    return array
+
+
+def rgb(image: Image) -> Bytes:
+    """Return the picture as it is, ``(H, W, 3)``."""
+    return image
+
+
+def i420(image: Image) -> Bytes:
+    """Return planar 4:2:0, BT.601 limited range, ``(H * 3 / 2, W)``; sides must be even."""
+    return _picture(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420))
+
+
+def nv12(image: Image) -> Bytes:
+    """Return 4:2:0 with U and V in pairs, ``(H * 3 / 2, W)``."""
+    luma, pairs = _luma_and_pairs(image)
+    return np.concatenate([luma, pairs])
+
+
+def yuyv(image: Image) -> Bytes:
+    """Return 4:2:2 as Y U Y V, ``(H, W, 2)``."""
+    luma, pairs = _luma_and_pairs(image)
+    return _picture(cv2.merge([luma, np.repeat(pairs, 2, axis=0)]))
+
+
+def uyvy(image: Image) -> Bytes:
+    """Return 4:2:2 as U Y V Y, ``(H, W, 2)``."""
+    luma, pairs = _luma_and_pairs(image)
+    return _picture(cv2.merge([np.repeat(pairs, 2, axis=0), luma]))
+
+
+def _luma_and_pairs(image: Image) -> tuple[Bytes, Bytes]:
+    """Return Y ``(H, W)`` and U, V in turns ``(H / 2, W)``.
+
+    By way of 4:2:0, for which OpenCV has a fast path: five times as fast as its own 4:2:2.
+    """
+    height, width = image.shape[:2]
+    planes = i420(image)
+    quarter = height * width // 4
+    chroma = planes[height:].reshape(-1)
+    u, v = chroma[:quarter], chroma[quarter:]
+    pairs = _picture(cv2.merge([u, v])).reshape(height // 2, width)
+    return planes[:height], pairs
+
+
+FORMATS = {"rgb": rgb, "i420": i420, "nv12": nv12, "yuyv": yuyv, "uyvy": uyvy}
