@@ -43,7 +43,7 @@ def _table(table: type[Settings], *, leave_out: Container[str] = ()) -> str:
         flag = f"`--{name.replace('_', '-')}`" if _has_flag(field) else ""
         rows.append(
             f"| `{name}`{known_as} | {flag} | {_values(field)} | {_default(field)}"
-            f" | {field.description} |\n"
+            f" | {str(field.description).replace(chr(124), chr(92) + chr(124))} |\n"
         )
     return COLUMNS + "".join(rows)
 
