@@ -37,11 +37,7 @@ class Frame:
 
 
 class Source(Protocol):
-    """Gives frames in order while it is entered.
-
-    A live one stamps frames with the monotonic clock, and raises DeviceError when what it reads
-    is gone; whoever broadcasts enters it anew.
-    """
+    """Gives frames in order while it is entered."""
 
     rate: Fraction
     """Frames per second."""
@@ -56,6 +52,16 @@ class Source(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
     def __iter__(self) -> Iterator[Frame]: ...
+
+
+class LiveSource(Source, Protocol):
+    """Gives frames as they happen, stamped with the monotonic clock.
+
+    It raises a StreamcamError when what it reads is gone, and may then be entered anew.
+    """
+
+    def stop(self) -> None:
+        """Have the iteration end soon, from any thread."""
 
 
 class Stream(Protocol):

@@ -1,0 +1,202 @@
+"""On air: the process that viewers depend on. Source, engine and sinks meet here, and may fail."""
+
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from streamcam.config import Config
+from streamcam.errors import StreamcamError
+from streamcam.live import Control
+from streamcam.parameters import Parameters
+from streamcam.runtime.capture import Capture
+from streamcam.runtime.desk import Desk, Feeds
+from streamcam.runtime.engine import Engine
+from streamcam.runtime.gauges import Gauges
+from streamcam.runtime.outlet import Outgoing, Outlet
+from streamcam.stats import Rate, Status
+from streamcam.types import Frame, Image, LiveSource, Scene, Sink
+
+log = logging.getLogger(__name__)
+
+PASSTHROUGH = "passthrough"
+SWITCH_INTERVAL_S = 0.001
+STOP_S = 1.5
+
+
+class Broadcast:
+    """Sends a picture to every sink at every tick of the clock, whatever happens to the rest.
+
+    Args:
+        config: with `config.model` "passthrough" there is no engine, and the camera is shown.
+        control: what the operator sets.
+        source: what comes in.
+        sinks: given this broadcast as their `Scene`, the sinks and their names.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        control: Control,
+        source: LiveSource,
+        sinks: Callable[[Scene], Iterable[tuple[str, Sink]]],
+    ) -> None:
+        self.failed: StreamcamError | None = None
+        """Why it cannot go on, when `over` is set by a failure."""
+        self.over = threading.Event()
+        """Set when there is no reason to go on: the source has ended, or the model is unusable."""
+        self._config = config
+        self._control = control
+        self._capture = Capture(source, lambda: control.parameters, self._came_in)
+        self.engine = None if config.model == PASSTHROUGH else Engine(config, self._fail)
+        self._desk = Desk(config)
+        self._outlets = [Outlet(name, sink) for name, sink in sinks(self)]
+        self._rate = Rate()
+        self._ticks = Rate()
+        self._gauges = Gauges(config.device)
+        self._began = time.monotonic()
+        self._next_offer = 0.0
+        self._passed: tuple[int, Parameters] = (0, config.live)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="output", daemon=True)
+
+    def __enter__(self) -> Self:
+        # Threads that copy and encode must not keep the clock's thread waiting.
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        for outlet in self._outlets:
+            outlet.start()
+        self._thread.start()
+        self._capture.start()
+        if self.engine:
+            self.engine.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        self._thread.join(STOP_S)
+        self._capture.stop()
+        if self.engine:
+            self.engine.stop()
+        end = time.monotonic() + STOP_S
+        for outlet in self._outlets:
+            outlet.ask_to_stop()
+        for outlet in self._outlets:
+            outlet.join(max(0.1, end - time.monotonic()))
+
+    def wait_until_sending(self, timeout_s: float) -> None:
+        """Wait until every sink has been opened, or has said why it cannot be."""
+        end = time.monotonic() + timeout_s
+        for outlet in self._outlets:
+            outlet.opened.wait(max(0.0, end - time.monotonic()))
+
+    # ---- Scene
+
+    def before(self) -> Frame | None:
+        return self._capture.newest
+
+    def ruling(self) -> tuple[int, Parameters]:
+        return self.engine.ruling if self.engine else self._passed
+
+    def status(self) -> Status:
+        now = time.monotonic()
+        engine = self.engine
+        vram, power = self._gauges.read()
+        latencies = next((o.latencies for o in self._outlets if o.latencies.recent), None)
+        return Status(
+            state=engine.state if engine else PASSTHROUGH,
+            source=self._source_state(now),
+            fps_in=self._capture.rate.per_second(now),
+            fps_model=self._rate.per_second(now),
+            fps_out=self._ticks.per_second(now),
+            latency_p50=latencies.percentile(50) if latencies else None,
+            latency_p95=latencies.percentile(95) if latencies else None,
+            dropped=engine.dropped if engine else 0,
+            skipped=engine.skipped if engine else 0,
+            restarts=engine.restarts if engine else 0,
+            uptime=now - self._began,
+            model=self._config.model,
+            vram=vram,
+            power=power,
+            sinks=tuple(outlet.line for outlet in self._outlets),
+        )
+
+    def _source_state(self, now: float) -> str:
+        if self._capture.ended.is_set():
+            return "ended"
+        return "lost" if self._capture.problem(now) else "live"
+
+    # ---- the capture thread
+
+    def _came_in(self, frame: Frame) -> None:
+        parameters = self._control.parameters
+        if self.engine is None:
+            if parameters is not self._passed[1]:
+                self._passed = (frame.index, parameters)
+            return
+        if parameters.fps_limit:
+            if frame.captured_at < self._next_offer:
+                return
+            period = 1 / parameters.fps_limit
+            self._next_offer = max(self._next_offer + period, frame.captured_at)
+        self.engine.offer(frame, parameters)
+
+    def _fail(self, error: StreamcamError) -> None:
+        self.failed = error
+        self.over.set()
+
+    # ---- the output thread
+
+    def _loop(self) -> None:
+        period = float(1 / self._config.broadcast.rate)
+        pictures: deque[Frame] = deque(maxlen=self._config.frame_buffer_size)
+        picture = shown = None
+        start, tick = time.monotonic(), 0
+        while not self._stopping.wait(max(0.0, start + tick * period - time.monotonic())):
+            now = time.monotonic()
+            # After a stall the clock goes on from here; what was missed is not caught up with.
+            tick = max(tick, int((now - start) / period)) + 1
+            self._ticks.tick(now)
+            parameters = self._control.advance()
+            came = self.engine.pictures() if self.engine else []
+            for _ in came:
+                self._rate.tick(now)
+            pictures.extend(came)
+            picture = pictures.popleft() if pictures else picture
+            image = self._compose(self._feeds(picture, now), parameters)
+            frame = self._desk.frame
+            self._send(image, frame, fresh=frame is not None and frame is not shown, now=now)
+            shown = frame
+            if self._capture.ended.is_set():
+                self.over.set()
+
+    def _feeds(self, picture: Frame | None, now: float) -> Feeds:
+        engine = self.engine
+        return Feeds(
+            camera=self._capture.newest,
+            picture=picture,
+            model=engine.state if engine else "none",
+            detail=engine.detail if engine else "",
+            source=self._capture.problem(now),
+        )
+
+    def _compose(self, feeds: Feeds, parameters: Parameters) -> Image:
+        try:
+            return self._desk.compose(feeds, parameters)
+        except Exception:
+            # On air is sacred: whatever is wrong with this picture, the last one is still good.
+            log.exception("cannot compose a picture; the last one stays")
+            return self._desk.held
+
+    def _send(self, image: Image, frame: Frame | None, *, fresh: bool, now: float) -> None:
+        out = Frame(image, frame.index if frame else -1, frame.captured_at if frame else now)
+        for outlet in self._outlets:
+            outlet.put(Outgoing(out, fresh))

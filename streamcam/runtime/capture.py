@@ -1,0 +1,93 @@
+"""The capture loop: reads the source in a thread of its own, and opens it again when it is lost."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from streamcam.errors import StreamcamError
+from streamcam.parameters import Parameters
+from streamcam.pixels import oriented
+from streamcam.runtime.backoff import Backoff
+from streamcam.stats import Rate
+from streamcam.types import Frame, LiveSource
+
+log = logging.getLogger(__name__)
+
+SILENCE_S = 1.8
+"""Seconds without a frame after which a source counts as lost, whatever it says."""
+
+
+class Capture:
+    """Gives every frame of `source`, turned upright, to `on_frame`, numbered without a break."""
+
+    def __init__(
+        self,
+        source: LiveSource,
+        parameters: Callable[[], Parameters],
+        on_frame: Callable[[Frame], None],
+    ) -> None:
+        self.newest: Frame | None = None
+        self.rate = Rate()
+        self.ended = threading.Event()
+        """Set when the source has come to its end."""
+        self._source = source
+        self._parameters = parameters
+        self._on_frame = on_frame
+        self._count = 0
+        self._problem: str | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="capture", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have the source let go."""
+        self._stopping.set()
+        self._source.stop()
+        self._thread.join(2.0)
+
+    def problem(self, now: float) -> str | None:
+        """Return why there are no frames, in one line; None while they come."""
+        if self._problem is None and self.newest is not None and not self.ended.is_set():
+            silence = now - self.newest.captured_at
+            if silence > max(SILENCE_S, 3 / float(self._source.rate)):
+                return f"no frame for {silence:.0f} s"
+        return self._problem
+
+    def _keep(self) -> None:
+        backoff = Backoff(most=2.0)
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                with self._source as source:
+                    self._read(source)
+                if not self._stopping.is_set():
+                    self.ended.set()
+                return
+            except StreamcamError as error:
+                if self._problem != str(error):
+                    log.warning("%s; trying again", error)
+                self._problem = str(error)
+            except Exception:
+                # A bug in reading one frame is no reason to go off air.
+                log.exception("the source failed; trying again")
+                self._problem = "the source failed"
+            self._stopping.wait(backoff.next(healthy_s=time.monotonic() - began))
+
+    def _read(self, source: LiveSource) -> None:
+        for frame in source:
+            if self._stopping.is_set():
+                return
+            if self._problem is not None:
+                log.info("the source is back")
+                self._problem = None
+            parameters = self._parameters()
+            image = oriented(frame.image, parameters.rotate, mirror=parameters.mirror)
+            self.newest = replace(frame, image=image, index=self._count)
+            self._count += 1
+            self.rate.tick(frame.captured_at)
+            self._on_frame(self.newest)

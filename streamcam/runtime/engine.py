@@ -1,0 +1,201 @@
+"""The engine as the broadcast process sees it: started, fed, watched, and started again."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+from streamcam.config import Config
+from streamcam.errors import EngineError, StreamcamError
+from streamcam.parameters import Parameters
+from streamcam.pixels import fitted
+from streamcam.runtime.backoff import Backoff
+from streamcam.runtime.ring import MAX_NOTE, Ring
+from streamcam.runtime.worker import BEAT, SKIPPED, TAKEN, Said, serve
+from streamcam.types import Frame
+
+log = logging.getLogger(__name__)
+
+LOADING, RUNNING, LOST, STOPPED = "loading", "running", "lost", "stopped"
+LOADING_DEADLINE_S = 60.0
+WATCH_S = 0.05
+
+
+class Engine:
+    """Keeps one engine process going, and hands frames to it and pictures back.
+
+    `offer` is for one thread, `pictures` for another; neither ever waits.
+    """
+
+    def __init__(self, config: Config, fatal: Callable[[StreamcamError], None]) -> None:
+        self.state = LOADING
+        self.detail = f"loading {config.model}"
+        """What goes on, in a few words for a slate."""
+        self.restarts = 0
+        self.ruling = (0, config.live)
+        self._config = config
+        self._fatal = fatal
+        shape = (config.height, config.width, 3)
+        self._frames = Ring(shape, capacity=config.frame_buffer_size)
+        self._pictures = Ring(shape, capacity=config.frame_buffer_size)
+        self._offered = 0
+        self._version = 1
+        self._note = _note(config.live)
+        self._stopping = threading.Event()
+        self._calls: deque[float] = deque([0.0], maxlen=100)
+        self._thread = threading.Thread(target=self._keep, name="engine", daemon=True)
+
+    def start(self) -> None:
+        """Start the engine process; returns at once."""
+        self._thread.start()
+
+    def offer(self, frame: Frame, parameters: Parameters) -> None:
+        """Give the engine a frame and the snapshot that rules it; older ones make way."""
+        if parameters is not self.ruling[1]:
+            self._note = _note(parameters)
+            self._version += 1
+            self.ruling = (frame.index, parameters)
+        config = self._config
+        image = fitted(frame.image, config.width, config.height, config.fit)
+        if self.state == RUNNING:
+            self._offered += 1
+        self._frames.put(
+            image, frame.index, frame.captured_at, version=self._version, note=self._note
+        )
+
+    def pictures(self) -> list[Frame]:
+        """Return the pictures that have come since the last call, oldest first."""
+        messages = self._pictures.take()
+        if self.state != RUNNING:
+            return []  # From an engine that is gone.
+        return [Frame(m.image, m.index, m.captured_at) for m in messages]
+
+    @property
+    def dropped(self) -> int:
+        """Frames offered to a running engine that newer ones overtook."""
+        return max(0, self._offered - int(self._pictures.cells[TAKEN]))
+
+    @property
+    def skipped(self) -> int:
+        """Frames that the similarity filter left out."""
+        return int(self._pictures.cells[SKIPPED])
+
+    def stop(self) -> None:
+        """End the engine process, by force if need be, and free the shared memory."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.state = STOPPED
+        self._frames.close(unlink=True)
+        self._pictures.close(unlink=True)
+
+    # ---- the thread that keeps it going
+
+    def _keep(self) -> None:
+        # The engine inherits this: Ctrl-C is for the broadcast process, which ends it in order.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            loss = self._life()
+            if self._stopping.is_set():
+                return
+            was_running = self.state == RUNNING
+            self.state, self.detail = LOST, "the engine is being restarted"
+            if isinstance(loss, StreamcamError) and not was_running and not self.restarts:
+                # It never ran: this is for the user to mend, not for another try.
+                self._fatal(loss)
+                return
+            pause = backoff.next(healthy_s=time.monotonic() - began if was_running else 0.0)
+            log.warning("%s; starting another engine in %.1f s", loss, pause)
+            self._stopping.wait(pause)
+            self.restarts += 1
+
+    def _life(self) -> StreamcamError | str:
+        """Run one engine process from its start to its end; return what ended it."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=serve,
+            args=(self._config, self._frames, self._pictures, theirs),
+            name="streamcam-engine",
+            daemon=True,
+        )
+        # Waiting threads must not spin: the processor is shared with the broadcast process.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        process.start()
+        theirs.close()
+        try:
+            return self._watch(process, ours)
+        finally:
+            ours.close()
+            if process.is_alive():
+                process.kill()
+            process.join()
+            process.close()
+
+    def _watch(self, process: BaseProcess, line: Connection) -> StreamcamError | str:
+        self._begin()
+        beat, beat_at = -1, time.monotonic()
+        while not self._stopping.is_set():
+            try:
+                while line.poll(WATCH_S):
+                    if loss := self._heard(line.recv()):
+                        return loss
+            except (EOFError, OSError):
+                process.join(1.0)
+                return f"the engine has died ({_cause(process.exitcode)})"
+            now = time.monotonic()
+            if (newest := int(self._pictures.cells[BEAT])) != beat:
+                if self.state == RUNNING:
+                    self._calls.append(now - beat_at)
+                beat, beat_at = newest, now
+            elif now - beat_at > self._deadline():
+                return f"the engine has hung for {now - beat_at:.1f} s"
+        return "stopped"
+
+    def _begin(self) -> None:
+        self.state, self.detail = LOADING, f"loading {self._config.model}"
+        self._calls = deque([0.0], maxlen=100)
+        self._offered = 0
+        self._pictures.cells[TAKEN] = 0
+
+    def _deadline(self) -> float:
+        """Return the seconds without a sign of life that are too many."""
+        if self.state != RUNNING:
+            return max(LOADING_DEADLINE_S, self._config.broadcast.engine_deadline)
+        return max(self._config.broadcast.engine_deadline, 5 * max(self._calls))
+
+    def _heard(self, said: Said) -> StreamcamError | str | None:
+        if said.kind == "line":
+            log.info(said.text)
+            self.detail = said.text
+        elif said.kind == "ready":
+            self._calls.append(said.seconds)
+            self.state, self.detail = RUNNING, ""
+            log.info("the engine is running")
+        elif said.kind == "failed":
+            error = EngineError(said.text)
+            error.exit_code = said.exit_code
+            return error
+        else:
+            return f"the engine has crashed:\n{said.text}"
+        return None
+
+
+def _note(parameters: Parameters) -> bytes:
+    note = parameters.model_dump_json().encode()
+    assert len(note) <= MAX_NOTE, f"a snapshot of {len(note)} bytes"
+    return note
+
+
+def _cause(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "no exit status"
+    return f"signal {-exitcode}" if exitcode < 0 else f"exit status {exitcode}"

@@ -1,0 +1,100 @@
+"""A sink on air: in a thread of its own, so that none of them can hold up the others."""
+
+import logging
+import threading
+import time
+from typing import NamedTuple
+
+from streamcam.errors import StreamcamError
+from streamcam.runtime.backoff import Backoff
+from streamcam.runtime.slots import Slot
+from streamcam.stats import Latencies, Rate
+from streamcam.types import Frame, Sink
+
+log = logging.getLogger(__name__)
+
+QUEUE = 4
+"""Pictures that a sink may be behind before the oldest is dropped."""
+
+
+class Outgoing(NamedTuple):
+    """A picture for the sinks."""
+
+    frame: Frame
+    fresh: bool
+    """The first time this picture goes out: its age is a latency."""
+
+
+class Outlet:
+    """Sends to one sink; when that fails, says so and tries again."""
+
+    def __init__(self, name: str, sink: Sink) -> None:
+        self.name = name
+        self.latencies = Latencies()
+        self.rate = Rate()
+        self.problem: str | None = "opening"
+        self.opened = threading.Event()
+        """Set when the first try to open the sink is over, well or not."""
+        self._sink = sink
+        self._slot: Slot[Outgoing] = Slot(QUEUE)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Open the sink and begin to send; returns at once."""
+        self._thread.start()
+
+    def put(self, outgoing: Outgoing) -> None:
+        """Hand over the next picture; never waits."""
+        self._slot.put(outgoing)
+
+    def ask_to_stop(self) -> None:
+        """Have the sink closed once it has sent what it was given."""
+        self._stopping.set()
+        self._slot.close()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the sink is closed."""
+        self._thread.join(timeout_s)
+
+    @property
+    def line(self) -> str:
+        """How the sink fares."""
+        state = self.problem or f"{self.rate.per_second(time.monotonic()):.1f} fps"
+        lost = f", {self._slot.dropped} dropped" if self._slot.dropped else ""
+        return f"{self.name}: {state}{lost}"
+
+    def _keep(self) -> None:
+        backoff = Backoff(most=5.0)
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                with self._sink as sink:
+                    if self.opened.is_set():
+                        log.info("%s is back", self.name)
+                    self.problem = None
+                    self.opened.set()
+                    self._send_all(sink)
+                return
+            except StreamcamError as error:
+                if self.problem != str(error):
+                    log.warning("%s: %s; trying again", self.name, error)
+                self.problem = str(error)
+                self.opened.set()
+            except Exception:
+                # A bug in one sink is no reason for the others to stop.
+                log.exception("%s failed; trying again", self.name)
+                self.problem = "failed"
+                self.opened.set()
+            self._stopping.wait(backoff.next(healthy_s=time.monotonic() - began))
+
+    def _send_all(self, sink: Sink) -> None:
+        while True:
+            outgoing = self._slot.get()
+            if outgoing is None:
+                return
+            sink.send(outgoing.frame)
+            now = time.monotonic()
+            self.rate.tick(now)
+            if outgoing.fresh:
+                self.latencies.add(now - outgoing.frame.captured_at)

@@ -1,0 +1,26 @@
+"""What goes on air when there is no picture: a card with a few words."""
+
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageDraw
+
+from streamcam.types import Image
+
+GROUND, INK, FAINT = (18, 20, 26), (235, 237, 242), (130, 136, 150)
+
+
+@lru_cache(maxsize=32)
+def slate(title: str, detail: str, size: tuple[int, int]) -> Image:
+    """Return a card of `size` (width, height) with a title and a smaller line below it."""
+    card = Pillow.new("RGB", size, GROUND)
+    draw = ImageDraw.Draw(card)
+    width, height = size
+    x, y = width / 2, height / 2
+    draw.text((x, y - height * 0.03), title, fill=INK, font_size=height * 0.07, anchor="mm")
+    shown = detail if len(detail) <= 80 else f"{detail[:77]}..."
+    draw.text((x, y + height * 0.06), shown, fill=FAINT, font_size=height * 0.03, anchor="mm")
+    picture = np.asarray(card).copy()
+    picture.setflags(write=False)
+    return picture

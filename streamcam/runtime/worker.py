@@ -1,0 +1,128 @@
+"""The engine process: owns torch and the accelerator, and runs the model on its main thread.
+
+Whoever started it may kill it at any moment; it ends by itself when that process is gone.
+"""
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import NamedTuple, NoReturn
+
+from streamcam.config import Config
+from streamcam.errors import StreamcamError
+from streamcam.parameters import Parameters
+from streamcam.runtime.ring import Ring
+from streamcam.types import Frame, Stream
+
+BEAT, TAKEN, SKIPPED, CALLS = 1, 2, 3, 4
+"""Cells of the ring of pictures: signs of life, and frames taken, skipped, and calls made."""
+
+IDENTITY = "identity"
+IDLE_S = 0.1
+
+
+class Said(NamedTuple):
+    """What the engine tells: a line for the log, that it is ready, or why it has failed."""
+
+    kind: str
+    text: str = ""
+    exit_code: int = 0
+    seconds: float = 0.0
+    """What a first call of the model took."""
+
+
+def serve(config: Config, frames: Ring, pictures: Ring, line: Connection) -> None:
+    """Load the model, then turn `frames` into `pictures` until `line` is closed or for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_die_with, args=(line,), daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(5)  # On a busy processor the process that viewers depend on goes first.
+    try:
+        with _Beating(pictures):
+            stream, seconds = open_stream(config, lambda text: line.send(Said("line", text)))
+        line.send(Said("ready", seconds=seconds))
+        _run(stream, config, frames, pictures)
+    except StreamcamError as error:
+        line.send(Said("failed", str(error), error.exit_code))
+    except Exception:
+        line.send(Said("crashed", traceback.format_exc()))
+
+
+def open_stream(config: Config, say: Callable[[str], None]) -> tuple[Stream, float]:
+    """Return the Stream that `config` asks for, loaded and warm, and the seconds of warming up."""
+    if config.model == IDENTITY:
+        return Identity(), 0.0
+    from streamcam.diffusion.models import load_models
+    from streamcam.diffusion.stream import DiffusionStream
+
+    # Never cold on air: the first call is slow, and says how long a frame may take.
+    config = config.model_copy(update={"warmup": max(1, config.warmup)})
+    stream = DiffusionStream(load_models(config, say), config)
+    began = time.monotonic()
+    stream.warm_up()
+    return stream, time.monotonic() - began
+
+
+def _run(stream: Stream, config: Config, frames: Ring, pictures: Ring) -> NoReturn:
+    parameters, version = config.live, 0
+    counts = getattr(stream, "counts", {})
+    while True:
+        pictures.cells[BEAT] += 1
+        if not frames.wait(IDLE_S):
+            continue
+        for message in frames.take():
+            if message.version != version:
+                parameters = Parameters.model_validate_json(message.note)
+                version = message.version
+            frame = Frame(message.image, message.index, message.captured_at)
+            for picture in stream(frame, parameters):
+                pictures.put(picture.image, picture.index, picture.captured_at, version=version)
+            pictures.cells[BEAT] += 1
+            pictures.cells[TAKEN] += 1
+            pictures.cells[SKIPPED] = counts.get("skipped", 0)
+            pictures.cells[CALLS] = counts.get("calls", 0)
+
+
+def _die_with(line: Connection) -> None:
+    """End this process, whatever it is doing, once the other end of `line` is gone."""
+    try:
+        line.recv()
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+class _Beating:
+    """Shows signs of life from a thread, for while the main thread is busy loading."""
+
+    def __init__(self, pictures: Ring) -> None:
+        self._pictures = pictures
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._done.wait(IDLE_S):
+            self._pictures.cells[BEAT] += 1
+
+
+class Identity:
+    """The Stream that gives back every frame: to measure what the house itself costs."""
+
+    chunk = 1
+
+    def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:  # noqa: ARG002
+        return [frame]
+
+    def drain(self, parameters: Parameters) -> list[Frame]:  # noqa: ARG002
+        return []
