@@ -7,9 +7,10 @@ stop at any instruction, and the other goes on.
 """
 
 import socket
+from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from select import select
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ META = np.dtype(
 )
 
 
-class Message(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Message:
     """A frame as it travels."""
 
     image: Image
