@@ -22,6 +22,9 @@ from streamcam.v4l2.calls import (
     query,
     rates,
     set_control,
+    set_format,
+    set_rate,
+    start,
 )
 
 __all__ = [
@@ -42,6 +45,9 @@ __all__ = [
     "rates",
     "set_attribute",
     "set_control",
+    "set_format",
+    "set_rate",
+    "start",
 ]
 
 CAN_CAPTURE, CAN_OUTPUT, CAN_CAPTURE_PLANES, CAN_METADATA = 0x1, 0x2, 0x1000, 0x00800000

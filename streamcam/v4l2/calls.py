@@ -25,7 +25,7 @@ CAPTURE, OUTPUT = 1, 2
 HAS_DEVICE_CAPS = 0x80000000
 COMPRESSED = 0x1
 NEXT_CONTROL = 0x80000000
-READ, BOTH = 2, 3
+WRITE, READ, BOTH = 1, 2, 3
 
 
 def _request(direction: int, number: int, size: int) -> int:
@@ -39,12 +39,17 @@ SIZES = struct.Struct("9I8x")
 RATES = struct.Struct("11I8x")
 CONTROL = struct.Struct("Ii")
 CONTROL_QUERY = struct.Struct("2I32s4i12x")
+STREAM = struct.Struct("i")
+PARAMETERS = struct.Struct("5I184x")
 # The kernel's union of formats holds pointers, and begins where they are aligned.
 FORMAT = struct.Struct("I4x12I152x" if struct.calcsize("P") == 8 else "I12I152x")
 
 QUERY_CAPABILITY = _request(READ, 0, CAPABILITY.size)
 ENUMERATE_FORMATS = _request(BOTH, 2, DESCRIPTION.size)
 GET_FORMAT = _request(BOTH, 4, FORMAT.size)
+SET_FORMAT = _request(BOTH, 5, FORMAT.size)
+STREAM_ON = _request(WRITE, 18, STREAM.size)
+SET_PARAMETERS = _request(BOTH, 22, PARAMETERS.size)
 GET_CONTROL = _request(BOTH, 27, CONTROL.size)
 SET_CONTROL = _request(BOTH, 28, CONTROL.size)
 QUERY_CONTROL = _request(BOTH, 36, CONTROL_QUERY.size)
@@ -137,7 +142,7 @@ def _sizes(fd: int, fourcc: int, *, compressed: bool) -> Iterator[Mode]:
 
 def rates(fd: int, fourcc: str, width: int, height: int) -> tuple[Fraction, ...]:
     """Return the frames per second to be had, the fastest first; of a range both ends."""
-    return _rates(fd, int.from_bytes(fourcc.encode("latin-1"), "little"), width, height)
+    return _rates(fd, _number(fourcc), width, height)
 
 
 def _rates(fd: int, fourcc: int, width: int, height: int) -> tuple[Fraction, ...]:
@@ -177,6 +182,22 @@ def set_control(fd: int, number: int, value: int) -> None:
     _ioctl(fd, SET_CONTROL, CONTROL.pack(number, value))
 
 
+def set_format(fd: int, fourcc: str, width: int, height: int, stream: int = CAPTURE) -> None:
+    """Ask for a format; the driver may take another without an error, which `format_of` tells."""
+    asked = FORMAT.pack(stream, width, height, _number(fourcc), *[0] * 9)
+    _ioctl(fd, SET_FORMAT, asked)
+
+
+def set_rate(fd: int, rate: Fraction, stream: int = CAPTURE) -> None:
+    """Ask for so many frames per second; of an output it is what readers are told."""
+    _ioctl(fd, SET_PARAMETERS, PARAMETERS.pack(stream, 0, 0, rate.denominator, rate.numerator))
+
+
+def start(fd: int, stream: int = CAPTURE) -> None:
+    """Turn the stream on; EINVAL where the driver wants buffers first."""
+    _ioctl(fd, STREAM_ON, STREAM.pack(stream))
+
+
 def _enumerated(
     fd: int, request: int, layout: struct.Struct, *of: int
 ) -> Iterator[tuple[int, ...]]:
@@ -204,3 +225,7 @@ def _text(raw: bytes) -> str:
 def _fourcc(number: int) -> str:
     # The highest bit stands for big-endian.
     return (number & 0x7FFFFFFF).to_bytes(4, "little").decode("latin-1").rstrip()
+
+
+def _number(fourcc: str) -> int:
+    return int.from_bytes(fourcc.ljust(4).encode("latin-1"), "little")
