@@ -12,7 +12,8 @@ from streamcam.config import Config
 from streamcam.errors import MediaError, ParameterError
 from streamcam.parameters import Parameters
 
-MAX_LINE = 65_536
+MAX_LINE = 262_144
+"""Characters: room for all prompts there may be, at their longest, as escapes."""
 
 
 class Cues:

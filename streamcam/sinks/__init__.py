@@ -25,7 +25,7 @@ def open_file(path: Path, rate: Fraction, *, length: int | None = None) -> Parti
         MediaError: the suffix is of no kind that can be written, or the place is not fit.
     """
     suffix = path.suffix.lower()
-    _check_place(path, may_be_folder=suffix not in (*VIDEOS, ".npy", *IMAGES))
+    check_place(path, may_be_folder=suffix not in (*VIDEOS, ".npy", *IMAGES))
     if suffix in VIDEOS:
         from streamcam.sinks.video import Video
 
@@ -49,7 +49,7 @@ def open_file(path: Path, rate: Fraction, *, length: int | None = None) -> Parti
     return Folder(path)
 
 
-def _check_place(path: Path, *, may_be_folder: bool) -> None:
+def check_place(path: Path, *, may_be_folder: bool) -> None:
     """Refuse at once what would otherwise fail after the model has loaded, or at the end."""
     folder = path.absolute().parent
     try:

@@ -6,6 +6,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -105,6 +106,13 @@ def _size(shape: tuple[int, ...] | None) -> str:
 def partial_name(path: Path) -> Path:
     """Return where the output lies until it is whole: ``out.partial.mkv`` beside ``out.mkv``."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield ``out.mkv``, ``out-2.mkv``, ``out-3.mkv``, … for ever."""
+    yield path
+    for number in count(2):
+        yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def remedy(error: OSError) -> str:

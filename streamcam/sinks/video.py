@@ -1,7 +1,7 @@
 """Video files, through PyAV, playable up to the last second whatever happens."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -26,19 +26,25 @@ CONTAINERS = {
     ".m4v": FRAGMENTS,
     ".mov": FRAGMENTS,
 }
+Encoder = tuple[str, dict[str, str]]
+"""FFmpeg's name of it, and its options."""
+
 H264 = ("libx264", {"crf": "16", "preset": "fast", "rc-lookahead": "10"})
 VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"})
 FORMATS = {".mkv": "matroska", ".m4v": "mp4"}
-CODECS = {".webm": VP9}
+DEFAULT_ENCODERS: dict[str, Encoder] = dict.fromkeys(CONTAINERS, H264) | {".webm": VP9}
 
 
 class Video(PartialOutput):
     """H.264 in Matroska, MP4 or MOV; VP9 in WebM. BT.709, 4:2:0."""
 
-    def __init__(self, path: Path, rate: Fraction) -> None:
+    def __init__(
+        self, path: Path, rate: Fraction, encoders: Mapping[str, Encoder] = DEFAULT_ENCODERS
+    ) -> None:
         super().__init__(path)
         self._rate = rate
         self._suffix = path.suffix.lower()
+        self._encoder = encoders[self._suffix]
         self._last_pts = -1
 
     def begin(self) -> None:
@@ -47,7 +53,7 @@ class Video(PartialOutput):
         self._container = av.open(
             self._file, "w", format=FORMATS.get(self._suffix, self._suffix[1:]), options=options
         )
-        codec, codec_options = CODECS.get(self._suffix, H264)
+        codec, codec_options = self._encoder
         options = dict(codec_options)
         track: Any = self._container.add_stream(codec, rate=self._rate, options=options)
         self._track = track

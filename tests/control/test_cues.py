@@ -73,7 +73,7 @@ def test_no_cues_change_nothing(opened: Opened) -> None:
         ({"frame": 1, "delta": -1}, r"line 2: delta: .*got -1"),
         ({"frame": 1, "t_index_list": [45, 32]}, r"line 2: t_index_list must ascend"),
         ({"frame": 1, "t_index_list": [1, 2, 3]}, r"line 2: .*number of steps is fixed at start"),
-        ({"frame": 1, "prompt": "x" * 70_000}, r"line 2: longer than 65536 characters"),
+        ({"frame": 1, "prompt": "x" * 270_000}, r"line 2: longer than 262144 characters"),
         ({"frame": 1, "prompt": "[" * 60_000}, r"line 2: prompt: a text takes at most 1000 bytes"),
         ('{"frame": 1, "delta": NaN}', r"line 2: delta: "),
     ],

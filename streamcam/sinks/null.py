@@ -1,0 +1,28 @@
+"""Nowhere: for measuring, and for a broadcast that is only recorded or steered."""
+
+from types import TracebackType
+from typing import Self
+
+from streamcam.types import Frame
+
+
+class Null:
+    """Takes every frame and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Frames sent since the sink was made."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def send(self, frame: Frame) -> None:  # noqa: ARG002
+        self.count += 1

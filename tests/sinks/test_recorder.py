@@ -1,0 +1,342 @@
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import namedtuple
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamcam.config import build
+from streamcam.control.cues import read as read_cues
+from streamcam.errors import MediaError, ParameterError
+from streamcam.parameters import Parameters
+from streamcam.sinks.cue_sheet import CueSheet
+from streamcam.sinks.recorder import Recorder
+from streamcam.types import Frame
+from tests.media import BLUE, GREEN, RATE, RED, decoded, noise, numbered, plain, read
+from tests.scenes import Stage
+
+CONFIG = build([{"t_index_list": [32, 45]}])
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(path: Path, stage: Stage, times: list[float], rate: Fraction = RATE) -> Path:
+    """Record a picture at each of `times`, seconds from the start."""
+    clock = Clock()
+    with Recorder(path, rate, stage, clock) as sink:
+        for index, seconds in enumerate(times):
+            clock.now = 100 + seconds
+            sink.send(Frame(plain(RED), index, clock.now))
+    return path
+
+
+def places(path: Path, rate: Fraction = RATE) -> list[int]:
+    """Return where on the grid the pictures of a video lie."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return [round(float(frame.pts * frame.time_base * rate)) for frame in frames]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("ticks", "grid"),
+    [
+        ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]),
+        ([0, 1.2, 1.9, 3.4, 3.6], [0, 1, 2, 3, 4]),
+        ([0, 1, 4, 5], [0, 1, 4, 5]),
+        ([0, 0.2, 0.3, 0.4, 4, 5], [0, 1, 4, 5]),
+        ([0, 1.4, 1.6, 2.4, 3.4], [0, 1, 2, 3, 4]),
+    ],
+    ids=["even", "jitter", "late", "burst", "early"],
+)
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.webm"])
+def test_pictures_lie_on_the_grid_of_the_clock(
+    tmp_path: Path, name: str, ticks: list[float], grid: list[int]
+) -> None:
+    path = record(tmp_path / name, Stage(), [tick / 30 for tick in ticks])
+    assert places(path) == grid
+
+
+def test_an_hour_of_a_fractional_rate_does_not_drift(tmp_path: Path) -> None:
+    rate = Fraction(30000, 1001)
+    times = [0.0, 1.0, 1800.0, 3600.0]
+    path = record(tmp_path / "a.mkv", Stage(), times, rate)
+    assert places(path, rate) == [round(t * rate) for t in times]
+
+
+def test_the_pictures_are_those_that_went_out(tmp_path: Path) -> None:
+    images = [plain(colour) for colour in (RED, GREEN, BLUE)]
+    clock = Clock()
+    with Recorder(tmp_path / "a.mkv", RATE, Stage(), clock) as sink:
+        for frame in numbered(images):
+            clock.now = 100 + frame.captured_at
+            sink.send(frame)
+    for seen, image in zip(read(tmp_path / "a.mkv"), images, strict=True):
+        assert np.abs(seen.image.astype(int) - image).max() < 12
+
+
+def test_record_off_ends_the_file_and_on_begins_the_next(tmp_path: Path) -> None:
+    stage, clock = Stage(), Clock()
+    with Recorder(tmp_path / "show.mkv", RATE, stage, clock) as sink:
+        for index in range(60):
+            clock.now += 1 / 30
+            if index % 20 in (0, 10):
+                stage.change(index, record=index % 20 == 0)
+            sink.send(Frame(plain(RED), index, clock.now))
+        assert {p.name for p in tmp_path.glob("*.mkv")} == {
+            "show.mkv",
+            "show-2.mkv",
+            "show-3.mkv",
+        }
+    for name, first in (("show", 0), ("show-2", 20), ("show-3", 40)):
+        assert places(tmp_path / f"{name}.mkv") == list(range(10))
+        assert lines(tmp_path / f"{name}.cues.jsonl")[0]["frame"] == first
+
+
+def test_nothing_is_made_while_record_is_off(tmp_path: Path) -> None:
+    record(tmp_path / "a.mkv", Stage(Parameters(record=False)), [0, 1])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("taken", ["show.mkv", "show.partial.mkv", "show.cues.jsonl"])
+def test_what_is_there_is_never_written_over(tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).write_text("mine")
+    (tmp_path / "show-2.mkv").write_text("mine")
+    record(tmp_path / "show.mkv", Stage(), [0, 1 / 30])
+    assert (tmp_path / taken).read_text() == "mine"
+    assert (tmp_path / "show-2.mkv").read_text() == "mine"
+    assert places(tmp_path / "show-3.mkv") == [0, 1]
+    assert (tmp_path / "show-3.cues.jsonl").exists()
+
+
+def test_every_change_is_in_the_cue_file_as_it_happens(tmp_path: Path) -> None:
+    stage = Stage(Parameters(seed=7))
+    sheet = tmp_path / "a.cues.jsonl"
+    with Recorder(tmp_path / "a.mkv", RATE, stage) as sink:
+        sink.send(Frame(plain(RED), 5, 0.0))
+        assert lines(sheet)[0] == {"frame": 5} | Parameters(seed=7).model_dump(mode="json")
+        stage.change(8, prompt="neon \u2028 \N{CAT}", delta=0.5)
+        sink.send(Frame(plain(RED), 7, 0.0))
+        sink.send(Frame(plain(RED), 8, 0.0))
+        assert lines(sheet)[1:] == [
+            {"frame": 8, "prompt": [["neon \u2028 \N{CAT}", 1.0]], "delta": 0.5}
+        ]
+        stage.change(9, delta=0.5)
+        sink.send(Frame(plain(RED), 9, 0.0))
+    assert len(lines(sheet)) == 2
+
+
+def test_a_change_that_rules_an_earlier_frame_still_comes_after_the_start(tmp_path: Path) -> None:
+    stage = Stage()
+    with Recorder(tmp_path / "a.mkv", RATE, stage) as sink:
+        sink.send(Frame(plain(RED), 20, 0.0))
+        stage.change(18, seed=9)
+        sink.send(Frame(plain(RED), 21, 0.0))
+    cues = read_cues(tmp_path / "a.cues.jsonl", CONFIG)
+    assert cues(20, CONFIG.live).seed == 9
+
+
+texts = st.text(max_size=80).filter(lambda text: len(text.encode("utf-8", "replace")) <= 1000)
+weighted = st.lists(st.tuples(texts, st.floats(0.001, 1000)), min_size=1, max_size=4)
+share = st.floats(0, 1)
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "prompt": weighted,
+        "negative_prompt": weighted,
+        "prompt_interpolation": st.sampled_from(["linear", "slerp"]),
+        "strength": st.none() | share,
+        "t_index_list": st.none() | st.sampled_from([(0, 1), (32, 45), (10, 49)]),
+        "num_inference_steps": st.integers(50, 1000),
+        "guidance_scale": st.floats(0, 30),
+        "delta": st.floats(0, 10),
+        "seed": st.integers(0, 2**63 - 1),
+        "similar_image_filter_threshold": st.floats(-1, 1),
+        "reset": st.integers(0, 2**63 - 1),
+        "mirror": st.booleans(),
+        "rotate": st.sampled_from(["0", "90", "180", "270"]),
+        "mix": share,
+        "bypass": st.booleans(),
+        "panic": st.booleans(),
+        "fps_limit": st.floats(0, 1000),
+        "prompt_time": st.floats(0, 600),
+        "record": st.booleans(),
+        "snapshot": st.integers(0, 2**63 - 1),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(shows=st.lists(CHANGES, min_size=1, max_size=6), given_at_render=CHANGES)
+def test_render_repeats_the_show_whatever_flags_it_is_given(
+    shows: list[dict[str, Any]], given_at_render: dict[str, Any]
+) -> None:
+    snapshots = [CONFIG.live]
+    for changes in shows:
+        try:
+            snapshots.append(CONFIG.changed(snapshots[-1], changes))
+        except ParameterError:
+            continue  # Such as texts with half a surrogate pair; no snapshot can hold them.
+    with tempfile.TemporaryDirectory() as folder:
+        sheet = CueSheet(Path(folder) / "a.cues.jsonl")
+        for index, snapshot in enumerate(snapshots):
+            sheet.note(10 * index, snapshot)
+        sheet.close()
+        cues = read_cues(sheet.path, CONFIG)
+    parameters = CONFIG.live
+    with suppress(ParameterError):
+        parameters = CONFIG.changed(parameters, given_at_render)
+    for index, snapshot in enumerate(snapshots):
+        parameters = cues(10 * index, parameters)
+        assert parameters == snapshot
+
+
+def test_the_longest_prompts_fit_into_a_cue(tmp_path: Path) -> None:
+    longest = [["\x01" * 1000, 1.0]] * 16
+    parameters = Parameters().changed({"prompt": longest, "negative_prompt": longest})
+    sheet = CueSheet(tmp_path / "a.jsonl")
+    sheet.note(0, parameters)
+    sheet.close()
+    config = build([])
+    assert read_cues(sheet.path, config)(0, config.live) == parameters
+
+
+# Records noise until it is killed.
+ENDLESS = """
+import sys, time
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from streamcam.sinks.recorder import Recorder
+from streamcam.types import Frame
+from tests.scenes import Stage
+
+stage = Stage()
+images = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
+clock = iter(range(10**9))
+with Recorder(Path(sys.argv[1]), Fraction(30), stage, lambda: next(clock) / 30) as sink:
+    for index in range(10**9):
+        if index == 50:
+            stage.change(50, prompt="changed")
+        sink.send(Frame(images[index % 4], index, 0.0))
+        if index == 100:
+            print("going", flush=True)
+        time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("name", ["show.mkv", "show.mp4"])
+def test_a_killed_recording_is_playable_and_has_its_cues(tmp_path: Path, name: str) -> None:
+    script = [sys.executable, "-c", ENDLESS, str(tmp_path / name)]
+    with subprocess.Popen(script, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"going\n"
+        process.send_signal(signal.SIGKILL)
+    partial = tmp_path / name.replace(".", ".partial.")
+    assert decoded(partial) >= 100 - 2 * 30
+    assert [line["frame"] for line in lines(tmp_path / "show.cues.jsonl")] == [0, 50]
+    record(tmp_path / name, Stage(), [0])
+    assert (tmp_path / name.replace(".", "-2.")).exists()
+
+
+# Records noise until it cannot, with SIGXFSZ out of the way, then once more.
+FULL = """
+import resource, signal, sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from streamcam.errors import MediaError
+from streamcam.sinks.recorder import Recorder
+from streamcam.types import Frame
+from tests.scenes import Stage
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+images = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), dtype=np.uint8)
+clock = iter(range(10**9))
+sink = Recorder(Path(sys.argv[1]), Fraction(30), Stage(), lambda: next(clock) / 30)
+try:
+    with sink:
+        for index in range(10**4):
+            sink.send(Frame(images[index % 60], index, 0.0))
+except MediaError as error:
+    print(error)
+with sink:
+    sink.send(Frame(images[0], 0, 0.0))
+"""
+
+
+def test_a_full_disk_is_told_and_what_was_recorded_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "show.mkv"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path), "200000"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == (
+        f"cannot write {path}: the file grew beyond the size allowed here; choose another place;"
+        f" recorded until then: {path}\n"
+    )
+    assert decoded(path) > 30
+    assert lines(tmp_path / "show.cues.jsonl")[0]["frame"] == 0
+    assert decoded(tmp_path / "show-2.mkv") == 1
+
+
+def test_a_recording_without_a_picture_leaves_nothing(tmp_path: Path) -> None:
+    sink = Recorder(tmp_path / "a.mkv", RATE, Stage())
+    with pytest.raises(MediaError, match=r"a video needs even sides, got 63x48"), sink:
+        sink.send(Frame(plain(RED, width=63), 0, 0.0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_recording_begins_on_a_disk_that_is_nearly_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**9, 10**9, 10**6))
+    with pytest.raises(MediaError, match=r"less than 50 MB are free on the disk; free some"):
+        record(tmp_path / "a.mkv", Stage(), [0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_elsewhere_does_not_lose_the_recording(tmp_path: Path) -> None:
+    with suppress(ValueError), Recorder(tmp_path / "a.mkv", RATE, Stage()) as sink:
+        sink.send(noise(1)[0])
+        raise ValueError("elsewhere")
+    assert decoded(tmp_path / "a.mkv") == 1
+
+
+def test_a_recorder_that_is_entered_again_begins_the_next_file(tmp_path: Path) -> None:
+    sink = Recorder(tmp_path / "a.mkv", RATE, Stage())
+    for _ in range(2):
+        with sink:
+            sink.send(noise(1)[0])
+    assert decoded(tmp_path / "a.mkv") == decoded(tmp_path / "a-2.mkv") == 1
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"cannot record .*: No such file"):
+        record(tmp_path / "gone" / "a.mkv", Stage(), [0])

@@ -1,0 +1,95 @@
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamcam.errors import MediaError
+from streamcam.sinks import snapshot
+from streamcam.sinks.snapshot import Snapshots, save
+from tests.media import noise, read
+from tests.scenes import Stage
+
+NOON = datetime(2026, 11, 22, 12, 0, 5)
+
+
+def taken(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_raised_counter_saves_what_is_on_air_once(tmp_path: Path) -> None:
+    stage = Stage()
+    frames = noise(5)
+    with Snapshots(tmp_path, stage, lambda: NOON) as sink:
+        for frame in frames:
+            if frame.index == 2:
+                stage.change(snapshot=1)
+            sink.send(frame)
+    assert taken(tmp_path) == ["streamcam-20261122-120005.png"]
+    (saved,) = read(tmp_path / "streamcam-20261122-120005.png")
+    assert np.array_equal(saved.image, frames[2].image)
+
+
+def test_a_counter_that_stands_above_zero_at_the_start_asks_for_nothing(tmp_path: Path) -> None:
+    stage = Stage()
+    stage.change(snapshot=4)
+    with Snapshots(tmp_path, stage) as sink:
+        sink.send(noise(1)[0])
+    assert not taken(tmp_path)
+
+
+def test_snapshots_of_one_second_are_numbered_and_none_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "streamcam-20261122-120005-2.png").write_text("mine")
+    for frame in noise(3):
+        save(frame.image, tmp_path, NOON)
+    names = [f"streamcam-20261122-120005{n}.png" for n in ("", "-2", "-3", "-4")]
+    assert taken(tmp_path) == sorted(names)
+    assert (tmp_path / names[1]).read_text() == "mine"
+
+
+def test_the_folder_is_made_when_it_is_needed(tmp_path: Path) -> None:
+    path = save(noise(1)[0].image, tmp_path / "shots" / "tonight", NOON)
+    assert taken(tmp_path / "shots" / "tonight") == [path.name]
+
+
+def test_a_save_that_fails_is_told_once_and_leaves_nothing(tmp_path: Path) -> None:
+    stage = Stage()
+    folder = tmp_path / "file"
+    folder.write_text("in the way")
+    sink = Snapshots(folder, stage, lambda: NOON)
+    with sink:
+        stage.change(snapshot=1)
+        with pytest.raises(MediaError, match=r"cannot save a snapshot into .*/file: "):
+            sink.send(noise(1)[0])
+    folder.unlink()
+    with sink:
+        sink.send(noise(1)[0])
+        assert not list(tmp_path.iterdir())
+        stage.change(snapshot=2)
+        sink.send(noise(1)[0])
+    assert taken(folder) == ["streamcam-20261122-120005.png"]
+
+
+def test_what_is_asked_for_while_the_sink_is_closed_is_saved_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    stage = Stage()
+    sink = Snapshots(tmp_path, stage)
+    with sink:
+        sink.send(noise(1)[0])
+    stage.change(snapshot=1)
+    with sink:
+        sink.send(noise(1)[0])
+    assert len(taken(tmp_path)) == 1
+
+
+def test_an_interrupted_save_leaves_no_half_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(MediaError, match=r"the disk is full; free some space"):
+        snapshot.save(noise(1)[0].image, tmp_path, NOON)
+    assert not taken(tmp_path)
