@@ -4,6 +4,7 @@ Asked of the kernel and of sysfs, without a library. Elsewhere than on Linux no 
 and opening one raises DeviceError.
 """
 
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ __all__ = [
     "device",
     "devices",
     "format_of",
+    "holders",
     "modes",
     "opened",
     "query",
@@ -116,6 +118,19 @@ def device(path: Path | str) -> Device:
     with opened(node) as fd:
         query(fd)
     return _device(node, _links())
+
+
+def holders(path: Path | str) -> tuple[str, ...]:
+    """Return who has the device open, such as ``obs (4711)``, as far as this user may know."""
+    node = str(Path(path).resolve())
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        # Processes end while we look, and those of other users may not be looked at.
+        with suppress(OSError):
+            # Three times as fast as Path.readlink, over thousands of files.
+            if any(os.readlink(file) == node for file in (process / "fd").iterdir()):  # noqa: PTH115
+                found.append(f"{_read(process / 'comm')} ({process.name})")
+    return tuple(found)
 
 
 def _is_video(node: Path) -> bool:
