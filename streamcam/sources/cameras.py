@@ -1,0 +1,124 @@
+"""What cameras there are, and which of them is meant."""
+
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamcam import v4l2
+from streamcam.errors import DeviceError
+
+OWN = ("streamcam",)
+"""Labels of the virtual cameras that streamcam itself feeds."""
+
+VIRTUAL = ("virtual", "unity video capture", "ndi video")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A camera: `address` is what the user may call it, `target` what OpenCV does."""
+
+    name: str
+    address: str
+    target: str | int
+    lasting: str | None = None
+    """What finds the same camera again when it was plugged in anew."""
+    virtual: bool = False
+    problem: str | None = None
+    """Why it cannot be opened, where that is known beforehand."""
+
+    def __str__(self) -> str:
+        return f'{self.address} "{self.name}"'
+
+
+def cameras() -> tuple[Found, ...]:
+    """Return all cameras, the virtual ones too, in the system's order."""
+    return _linux() if sys.platform == "linux" else _elsewhere()
+
+
+def _linux() -> tuple[Found, ...]:
+    return tuple(
+        Found(
+            device.name,
+            str(device.path),
+            str(device.path),
+            str(device.link) if device.link else None,
+            device.is_loopback,
+            device.problem,
+        )
+        for device in v4l2.devices()
+        if device.captures or device.is_loopback or device.problem
+    )
+
+
+def _elsewhere() -> tuple[Found, ...]:
+    from cv2_enumerate_cameras import enumerate_cameras
+
+    return tuple(
+        Found(
+            camera.name,
+            str(number),
+            camera.index,
+            camera.path or None,
+            any(word in camera.name.lower() for word in VIRTUAL),
+        )
+        for number, camera in enumerate(enumerate_cameras(backend()))
+    )
+
+
+def backend() -> int:
+    """Return OpenCV's backend for cameras on this system."""
+    import cv2
+
+    kinds = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
+    return kinds.get(sys.platform, cv2.CAP_ANY)
+
+
+def choose(name: str | None, found: Sequence[Found], own: Collection[str] = OWN) -> Found:
+    """Return the camera meant by `name`: a path, a number, or a part of its name.
+
+    Without a name it is the first physical one. A part of a name means a physical camera before a
+    virtual one, and the whole name before a part.
+
+    Raises:
+        DeviceError: there is none, or it is one of our `own` virtual cameras.
+    """
+    if name is None:
+        chosen = next((camera for camera in found if not camera.virtual), None)
+    else:
+        chosen = min(
+            (camera for camera in found if _rank(name, camera) is not None),
+            key=lambda camera: (_rank(name, camera), camera.virtual),
+            default=None,
+        )
+    if chosen is None:
+        raise DeviceError(_none(name, found))
+    if chosen.virtual and chosen.name.lower() in {label.lower() for label in own}:
+        raise DeviceError(
+            f"{chosen} is streamcam's own virtual camera, whose picture would feed itself;"
+            f" {_offer(found)}"
+        )
+    return chosen
+
+
+def _rank(name: str, camera: Found) -> int | None:
+    """Return how well `name` fits, 0 best; None if not at all."""
+    if name.startswith("/"):
+        known = {camera.address, camera.lasting}
+        return 0 if name in known or str(Path(name).resolve()) in known else None
+    if name.isdecimal():
+        return 0 if camera.address.removeprefix("/dev/video") == name else None
+    wanted, whole = name.casefold(), camera.name.casefold()
+    return None if wanted not in whole else int(wanted != whole)
+
+
+def _none(name: str | None, found: Sequence[Found]) -> str:
+    what = "no camera" if name is None else f'no camera "{name}"'
+    return f"{what}; {_offer(found)}"
+
+
+def _offer(found: Sequence[Found]) -> str:
+    physical = [str(camera) for camera in found if not camera.virtual]
+    if physical:
+        return f"found: {', '.join(physical)}"
+    return "none is plugged in; --source pattern shows a test picture"
