@@ -15,7 +15,7 @@ from streamcam.live import Control
 from streamcam.parameters import Parameters
 from streamcam.runtime.capture import Capture
 from streamcam.runtime.desk import Desk, Feeds
-from streamcam.runtime.engine import Engine
+from streamcam.runtime.engine import RUNNING, Engine
 from streamcam.runtime.gauges import Gauges
 from streamcam.runtime.outlet import Outgoing, Outlet
 from streamcam.stats import Rate, Status
@@ -61,6 +61,7 @@ class Broadcast:
         self._began = time.monotonic()
         self._next_offer = 0.0
         self._passed: tuple[int, Parameters] = (0, config.live)
+        self._pictures: deque[Frame] = deque(maxlen=config.frame_buffer_size)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="output", daemon=True)
 
@@ -157,8 +158,8 @@ class Broadcast:
 
     def _loop(self) -> None:
         period = float(1 / self._config.broadcast.rate)
-        pictures: deque[Frame] = deque(maxlen=self._config.frame_buffer_size)
-        picture = shown = None
+        picture: Frame | None = None
+        shown: Frame | None = None
         start, tick = time.monotonic(), 0
         while not self._stopping.wait(max(0.0, start + tick * period - time.monotonic())):
             now = time.monotonic()
@@ -166,11 +167,7 @@ class Broadcast:
             tick = max(tick, int((now - start) / period)) + 1
             self._ticks.tick(now)
             parameters = self._control.advance()
-            came = self.engine.pictures() if self.engine else []
-            for _ in came:
-                self._rate.tick(now)
-            pictures.extend(came)
-            picture = pictures.popleft() if pictures else picture
+            picture = self._next_picture(picture, now)
             image = self._compose(self._feeds(picture, now), parameters)
             frame = self._desk.frame
             self._send(image, frame, fresh=frame is not None and frame is not shown, now=now)
@@ -178,12 +175,25 @@ class Broadcast:
             if self._capture.ended.is_set():
                 self.over.set()
 
+    def _next_picture(self, last: Frame | None, now: float) -> Frame | None:
+        """Return the model's picture for this tick: the next one, else the last one again."""
+        if self.engine is None:
+            return None
+        came = self.engine.pictures()
+        if self.engine.state != RUNNING:
+            self._pictures.clear()
+            return None
+        for _ in came:
+            self._rate.tick(now)
+        self._pictures.extend(came)
+        return self._pictures.popleft() if self._pictures else last
+
     def _feeds(self, picture: Frame | None, now: float) -> Feeds:
         engine = self.engine
         return Feeds(
             camera=self._capture.newest,
             picture=picture,
-            model=engine.state if engine else "none",
+            passthrough=engine is None,
             detail=engine.detail if engine else "",
             source=self._capture.problem(now),
         )

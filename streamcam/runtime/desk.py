@@ -21,9 +21,9 @@ class Feeds:
     camera: Frame | None
     """The newest frame of the source."""
     picture: Frame | None
-    """The newest picture of the model."""
-    model: str
-    """The engine's state; "none" where the camera is passed through."""
+    """The newest picture of the model; None while no engine runs."""
+    passthrough: bool
+    """There is no model: the camera is what goes out."""
     detail: str
     """What the engine is busy with, in a few words."""
     source: str | None
@@ -49,7 +49,7 @@ class Desk:
         self._on_loss = config.broadcast.on_engine_loss
         self._frame_size = _grown(config.width, config.height, self._canvas, self._canvas_fit)
         self._black = np.zeros((self._canvas[1], self._canvas[0], 3), np.uint8)
-        self._was_running = False
+        self._had_picture = False
         self.held = self._black
         """The last picture that was neither panic nor blackout."""
         self._shown = _Shown(None, None, 1.0, self._black)
@@ -58,7 +58,6 @@ class Desk:
 
     def compose(self, feeds: Feeds, parameters: Parameters) -> Image:
         """Return the canvas ``(H, W, 3)`` for this tick; it must not be written to."""
-        self._was_running |= feeds.model == "running"
         if parameters.panic:
             return self._card("streamcam", "standing by")
         if parameters.blackout:
@@ -74,16 +73,17 @@ class Desk:
             return self._card("no picture from the source", feeds.source)
         if feeds.camera is None:
             return self._card("streamcam", "opening the source")
-        if parameters.bypass or parameters.mix == 0 or feeds.model == "none":
+        if parameters.bypass or parameters.mix == 0 or feeds.passthrough:
             return self._show(feeds.camera, None, 1.0)
-        if feeds.model != "running" or feeds.picture is None:
+        if feeds.picture is None:
             return self._without_engine(feeds)
+        self._had_picture = True
         mix = parameters.mix
         return self._show(feeds.picture, feeds.camera if mix < 1 else None, mix)
 
     def _without_engine(self, feeds: Feeds) -> Image:
         """Return what `on_engine_loss` says; before the first picture, the slate."""
-        if not self._was_running or self._on_loss == "slate":
+        if not self._had_picture or self._on_loss == "slate":
             return self._card("streamcam", feeds.detail or "the first picture is on its way")
         if self._on_loss == HOLD:
             return self._shown.image

@@ -1,0 +1,125 @@
+"""A broadcast for tests: a source that can be switched off, and a sink that notes what it gets."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import pairwise
+from threading import Event
+from typing import Any
+
+import numpy as np
+import psutil
+
+from streamcam.config import Config, build
+from streamcam.errors import DeviceError, MediaError
+from streamcam.live import Control
+from streamcam.runtime.broadcast import Broadcast
+from streamcam.types import Frame, Image
+
+RATE = Fraction(50)
+SMALL = {"model": "identity", "width": 64, "height": 48, "canvas": "64x48", "fps": 50}
+SLATE = (18, 20, 26)
+
+
+class Beam:
+    """A live source of pictures in one colour each, until it is unplugged."""
+
+    rate = RATE
+    length = None
+
+    def __init__(self, colour: tuple[int, int, int] = (200, 40, 90)) -> None:
+        self.image: Image = np.full((96, 128, 3), colour, np.uint8)
+        self.plugged = Event()
+        self.plugged.set()
+        self.silent = Event()
+        self.opened = 0
+        self._stopped = Event()
+
+    def __enter__(self) -> "Beam":
+        if not self.plugged.is_set():
+            raise DeviceError("no such camera")
+        self.opened += 1
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return
+
+    def __iter__(self) -> Iterator[Frame]:
+        index = 0
+        while not self._stopped.wait(float(1 / self.rate)):
+            if not self.plugged.is_set():
+                raise DeviceError("the camera is lost")
+            if not self.silent.is_set():
+                yield Frame(self.image, index, time.monotonic())
+            index += 1
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+class Seen:
+    """A sink that notes when it got what; it can be made to fail."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.frames: list[Frame] = []
+        self.failing = Event()
+        self.opened = self.closed = 0
+
+    def __enter__(self) -> "Seen":
+        self.opened += 1
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.closed += 1
+
+    def send(self, frame: Frame) -> None:
+        if self.failing.is_set():
+            raise MediaError("the disk is full")
+        self.times.append(time.monotonic())
+        self.frames.append(frame)
+
+    def colour(self) -> tuple[int, ...]:
+        """Return the colour in a corner of the last picture, where a slate has no words."""
+        if not self.frames:
+            return (-1, -1, -1)
+        return tuple(int(level) for level in self.frames[-1].image[2, 2])
+
+    def longest_gap(self, since: float) -> float:
+        """Return the longest time between two pictures, seconds."""
+        times = [t for t in self.times if t >= since]
+        return max(b - a for a, b in pairwise(times))
+
+
+@contextmanager
+def on_air(
+    *, source: Any = None, sinks: dict[str, Any] | None = None, **settings: Any
+) -> Iterator[tuple[Broadcast, Control, Any, Seen]]:
+    """Run a small broadcast over the identity engine."""
+    config: Config = build([SMALL | settings])
+    control, seen = Control(config), Seen()
+    source = source or Beam()
+    named = {"seen": seen} | (sinks or {})
+    with Broadcast(config, control, source, lambda _: named.items()) as broadcast:
+        yield broadcast, control, source, seen
+
+
+def until(true: Callable[[], Any], seconds: float = 20.0) -> float:
+    """Wait until `true()`; return how long it took, seconds."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, "it never came"
+        time.sleep(0.002)
+    return time.monotonic() - began
+
+
+def engine_process() -> psutil.Process:
+    """Return the engine process that this process has started."""
+    [engine] = [p for p in psutil.Process().children() if is_engine(p)]
+    return engine
+
+
+def is_engine(process: psutil.Process) -> bool:
+    """Tell the engine from multiprocessing's own helper."""
+    return "spawn_main" in " ".join(process.cmdline())

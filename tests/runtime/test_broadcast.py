@@ -1,0 +1,264 @@
+"""On air: whatever happens to source, engine or a sink, pictures go out at every tick."""
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from streamcam.errors import EngineError
+from tests.runtime.onair import SLATE, Beam, Seen, engine_process, is_engine, on_air, until
+
+RED, BLUE = (200, 40, 90), (20, 60, 220)
+BLACK = (0, 0, 0)
+
+
+def near(colour: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return all(abs(a - b) <= 2 for a, b in zip(colour, wanted, strict=True))
+
+
+def test_a_slate_is_on_air_before_the_engine_is_up() -> None:
+    began = time.monotonic()
+    with on_air() as (broadcast, _, _, seen):
+        until(lambda: seen.frames)
+        assert time.monotonic() - began < 0.5
+        assert broadcast.status().state == "loading"
+        assert seen.colour() == SLATE
+        until(lambda: near(seen.colour(), RED))
+
+
+def test_pictures_go_out_steadily_and_with_honest_latency() -> None:
+    with on_air() as (broadcast, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        began = time.monotonic()
+        time.sleep(1.0)
+        assert 40 <= sum(t > began for t in seen.times) <= 55
+        status = broadcast.status()
+        assert status.state == "running"
+        assert status.fps_model == pytest.approx(50, rel=0.3)
+        assert status.latency_p50 is not None
+        assert 0 < status.latency_p50 < 0.2
+
+
+@pytest.mark.parametrize(("policy", "shown"), [("camera", BLUE), ("hold", RED), ("slate", SLATE)])
+def test_a_killed_engine_is_replaced_and_viewers_see_what_was_agreed(
+    policy: str, shown: tuple[int, ...]
+) -> None:
+    source = Beam(RED)
+    with on_air(source=source, on_engine_loss=policy) as (broadcast, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        began = time.monotonic()
+        engine_process().kill()
+        until(lambda: broadcast.status().state != "running")
+        source.image = source.image.copy()
+        source.image[:] = BLUE
+        time.sleep(0.1)
+        assert near(seen.colour(), shown)
+        until(lambda: broadcast.status().state == "running")
+        until(lambda: near(seen.colour(), BLUE))
+        assert broadcast.status().restarts == 1
+        assert seen.longest_gap(began) < 0.1
+
+
+def test_a_hung_engine_is_replaced_after_its_deadline() -> None:
+    with on_air(engine_deadline=0.5) as (broadcast, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        hung = engine_process()
+        began = time.monotonic()
+        hung.suspend()
+        until(lambda: broadcast.status().state == "lost")
+        assert 0.4 < time.monotonic() - began < 4
+        assert not hung.is_running()
+        until(lambda: broadcast.status().state == "running")
+        assert seen.longest_gap(began) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"blackout": True}, BLACK),
+        ({"panic": True}, SLATE),
+        ({"bypass": True}, BLUE),
+        ({"mix": 0.0}, BLUE),
+        ({"mix": 0.5}, (110, 50, 155)),
+    ],
+)
+def test_the_desk_acts_within_a_frame_though_the_engine_hangs(
+    change: dict[str, object], shown: tuple[int, ...]
+) -> None:
+    source = Beam(RED)
+    with on_air(source=source) as (_, control, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        engine = engine_process()
+        engine.suspend()
+        source.image = source.image.copy()
+        source.image[:] = BLUE
+        time.sleep(0.2)
+        assert near(seen.colour(), RED)
+        control.change(change)
+        assert until(lambda: near(seen.colour(), shown)) < 0.08
+        engine.resume()
+
+
+def test_freeze_holds_what_is_on_air_and_panic_goes_before_it() -> None:
+    source = Beam(RED)
+    with on_air(source=source) as (_, control, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        control.change({"freeze": True})
+        time.sleep(0.1)
+        source.image = source.image.copy()
+        source.image[:] = BLUE
+        time.sleep(0.2)
+        assert near(seen.colour(), RED)
+        control.change({"panic": True})
+        until(lambda: seen.colour() == SLATE)
+        control.change({"panic": False})
+        until(lambda: near(seen.colour(), RED))
+        control.change({"freeze": False})
+        until(lambda: near(seen.colour(), BLUE))
+
+
+def test_a_lost_source_shows_a_slate_and_comes_back_by_itself() -> None:
+    source = Beam(RED)
+    with on_air(source=source) as (broadcast, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        began = time.monotonic()
+        source.plugged.clear()
+        assert until(lambda: seen.colour() == SLATE) < 2
+        assert broadcast.status().source == "lost"
+        source.plugged.set()
+        until(lambda: near(seen.colour(), RED))
+        assert broadcast.status().source == "live"
+        assert seen.longest_gap(began) < 0.1
+
+
+def test_a_source_that_falls_silent_is_noticed_within_two_seconds() -> None:
+    source = Beam(RED)
+    with on_air(source=source) as (broadcast, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        source.silent.set()
+        assert until(lambda: seen.colour() == SLATE) < 2.1
+        assert broadcast.status().source == "lost"
+        source.silent.clear()
+        until(lambda: near(seen.colour(), RED))
+
+
+def test_frames_are_numbered_without_a_break_when_the_source_is_opened_again() -> None:
+    source = Beam(RED)
+    with on_air(source=source) as (_, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        source.plugged.clear()
+        until(lambda: seen.colour() == SLATE)
+        source.plugged.set()
+        until(lambda: near(seen.colour(), RED))
+        indices = [f.index for f in seen.frames if f.index >= 0]
+        assert indices == sorted(indices)
+
+
+def test_a_sink_that_fails_is_retried_and_the_others_never_notice() -> None:
+    failing = Seen()
+    with on_air(sinks={"failing": failing}) as (broadcast, _, _, seen):
+        until(lambda: failing.frames and seen.frames)
+        failing.failing.set()
+        began = time.monotonic()
+        until(lambda: any("disk is full" in line for line in broadcast.status().sinks))
+        until(lambda: failing.opened >= 2)
+        failing.failing.clear()
+        count = len(failing.frames)
+        until(lambda: len(failing.frames) > count)
+        assert failing.opened == failing.closed + 1
+        assert seen.longest_gap(began) < 0.1
+    assert failing.opened == failing.closed
+
+
+def test_a_snapshot_rules_from_a_frame_on() -> None:
+    with on_air() as (broadcast, control, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        first, _ = broadcast.ruling()
+        control.change({"prompt": "neon", "guidance_scale": 2.0})
+        until(lambda: broadcast.ruling()[1].guidance_scale == 2.0)
+        index, parameters = broadcast.ruling()
+        assert index > first
+        assert parameters.prompt == (("neon", 1.0),)
+
+
+def test_mirror_and_rotate_turn_the_camera() -> None:
+    source = Beam(RED)
+    source.image = source.image.copy()
+    source.image[:, :64] = BLUE
+    with on_air(source=source, fit="stretch") as (_, control, _, seen):
+        until(lambda: near(seen.colour(), BLUE))
+        control.change({"mirror": True})
+        until(lambda: near(seen.colour(), RED))
+        control.change({"mirror": False, "rotate": "180"})
+        until(lambda: near(seen.colour(), RED))
+
+
+def test_the_model_is_given_no_more_frames_than_the_limit() -> None:
+    with on_air(fps_limit=10) as (broadcast, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        time.sleep(2.0)
+        assert broadcast.status().fps_model == pytest.approx(10, abs=3)
+        assert broadcast.status().fps_out > 40
+
+
+def test_without_a_model_the_camera_is_passed_through_and_no_engine_runs() -> None:
+    with on_air(model="passthrough") as (broadcast, control, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        assert broadcast.status().state == "passthrough"
+        assert not any(is_engine(p) for p in psutil.Process().children())
+        control.change({"blackout": True})
+        until(lambda: seen.colour() == BLACK)
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_broadcast_with_its_reason() -> None:
+    with on_air(model="./no-such-model.safetensors") as (broadcast, _, _, _):
+        until(broadcast.over.is_set, 60)
+        assert isinstance(broadcast.failed, EngineError)
+        assert "no-such-model.safetensors" in str(broadcast.failed)
+
+
+def test_a_source_that_ends_ends_the_broadcast() -> None:
+    source = Beam(RED)
+    with on_air(source=source) as (broadcast, _, _, _):
+        until(lambda: source.opened)
+        source.stop()
+        until(broadcast.over.is_set)
+        assert broadcast.status().source == "ended"
+
+
+def shared_memory() -> set[str]:
+    """Return the names of Python's own shared memory on this machine, where it has names."""
+    return {path.name for path in Path("/dev/shm").glob("psm_*")}
+
+
+def test_nothing_is_left_behind() -> None:
+    before = shared_memory()
+    with on_air() as (_, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        began = time.monotonic()
+    assert time.monotonic() - began < 1.0
+    assert not any(is_engine(p) for p in psutil.Process().children())
+    assert shared_memory() <= before
+
+
+def broadcast_for_ever() -> None:
+    with on_air() as (_, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
+        time.sleep(600)
+
+
+def test_the_engine_ends_when_the_broadcast_process_is_killed() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=broadcast_for_ever)
+    process.start()
+    assert process.pid is not None
+    parent = psutil.Process(process.pid)
+    until(lambda: any(is_engine(p) for p in parent.children()))
+    time.sleep(0.5)
+    [engine] = [p for p in parent.children() if is_engine(p)]
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 5)
