@@ -26,7 +26,8 @@ def fitted(image: Image, width: int, height: int, fit: str) -> Image:
         return image
     if fit == "fill":
         scale = max(width / w, height / h)
-        part_w, part_h = min(w, round(width / scale)), min(h, round(height / scale))
+        part_w = min(w, max(1, round(width / scale)))
+        part_h = min(h, max(1, round(height / scale)))
         left, top = (w - part_w) // 2, (h - part_h) // 2
         return _resized(image[top : top + part_h, left : left + part_w], width, height)
     if fit == "fit":
