@@ -1,0 +1,97 @@
+"""The kernel module behind virtual cameras: is it there, how was it loaded, how to get it.
+
+Everything is read below `root`, the root of the file system.
+"""
+
+import platform
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path("/")
+NAME = "v4l2loopback"
+LABEL = "streamcam"
+OPTIONS = f"devices=1 video_nr=10 card_label={LABEL} exclusive_caps=1 max_buffers=2"
+MODPROBE = f"sudo modprobe {NAME} {OPTIONS}"
+RELOAD = f"sudo modprobe -r {NAME} && {MODPROBE}"
+
+INSTALL = {
+    "debian": f"sudo apt install {NAME}-dkms linux-headers-$(uname -r)",
+    "raspbian": f"sudo apt install {NAME}-dkms",
+    "ubuntu": f"sudo apt install {NAME}-dkms",
+    "fedora": f"sudo dnf install akmod-{NAME} (from RPM Fusion)",
+    "arch": f"sudo pacman -S {NAME}-dkms linux-headers",
+    "suse": f"sudo zypper install {NAME}-kmp-default",
+    "nixos": f"boot.extraModulePackages = [ config.boot.kernelPackages.{NAME} ];",
+}
+ANY = f"install the package {NAME}-dkms (Fedora: akmod-{NAME})"
+
+SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+MOK = (
+    "Secure Boot is on and refuses modules that are not signed:"
+    " sudo mokutil --import /var/lib/dkms/mok.pub (Ubuntu: /var/lib/shim-signed/mok/MOK.der),"
+    ' restart, and choose "Enroll MOK"'
+)
+
+
+def loaded(root: Path = ROOT) -> bool:
+    """Return whether the module is in the kernel."""
+    return _parameters(root).is_dir()
+
+
+def installed(root: Path = ROOT) -> bool:
+    """Return whether the running kernel could load it."""
+    modules = root / "lib/modules" / platform.release()
+    with suppress(OSError):
+        return f"/{NAME}.ko" in (modules / "modules.dep").read_text(errors="replace")
+    return False
+
+
+def version(root: Path = ROOT) -> str | None:
+    """Return the loaded module's version; None before 0.13, which does not say."""
+    return _read(_parameters(root).parent / "version")
+
+
+def options(root: Path = ROOT) -> dict[str, str]:
+    """Return what the loaded module was given, as ``{"exclusive_caps": "Y,N,N,N,N,N,N,N"}``."""
+    with suppress(OSError):
+        found = {file.name: _read(file) for file in sorted(_parameters(root).iterdir())}
+        return {name: value for name, value in found.items() if value is not None}
+    return {}
+
+
+def secure_boot(root: Path = ROOT) -> bool | None:
+    """Return whether the firmware checks signatures; None where it does not say."""
+    with suppress(OSError):
+        # Four bytes of attributes come before the value.
+        return (root / SECURE_BOOT).read_bytes()[4:5] == b"\1"
+    return None
+
+
+def remedy(root: Path = ROOT) -> str:
+    """Return how to get the module into the kernel, on this system."""
+    steps = [MODPROBE] if installed(root) else [install(root), MODPROBE]
+    if secure_boot(root):
+        steps.append(MOK)
+    return "; then: ".join(steps)
+
+
+def install(root: Path = ROOT) -> str:
+    """Return the line that installs the module on this distribution."""
+    return next((INSTALL[name] for name in _distribution(root) if name in INSTALL), ANY)
+
+
+def _distribution(root: Path) -> list[str]:
+    """Return what os-release calls the system, and what it is like, the nearest first."""
+    lines = (_read(root / "etc/os-release") or "").splitlines()
+    fields = dict(line.split("=", 1) for line in lines if "=" in line)
+    return " ".join(fields.get(key, "").strip("\"'") for key in ("ID", "ID_LIKE")).split()
+
+
+def _parameters(root: Path) -> Path:
+    return root / "sys/module" / NAME / "parameters"
+
+
+def _read(file: Path) -> str | None:
+    with suppress(OSError):
+        return file.read_text(errors="replace").strip()
+    return None
