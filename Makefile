@@ -22,8 +22,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 run: $(READY)
-	mkdir -p out
-	$(BIN)/streamcam render pattern out/first.mp4 --frames 90 --config first-run
+	$(BIN)/streamcam run $(ARGS)
 
 bench: $(READY)
 	$(BIN)/streamcam bench pipeline

@@ -51,3 +51,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if len(known) <= MAX_LISTED:
         return f"known: {', '.join(known)}"
     return f"among those known: {', '.join(get_close_matches(name, known, n=8, cutoff=0))}"
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return the beginning of what `error` says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:300].rstrip(" .") if lines else type(error).__name__

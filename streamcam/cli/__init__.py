@@ -11,6 +11,7 @@ from streamcam import __version__
 from streamcam.cli.bench import bench
 from streamcam.cli.models import models
 from streamcam.cli.render import render
+from streamcam.cli.run import run
 from streamcam.errors import StreamcamError
 
 
@@ -20,7 +21,7 @@ def streamcam() -> None:
     """Streaming diffusion between your camera and a virtual camera."""
 
 
-for command in (render, models, bench):
+for command in (run, render, models, bench):
     streamcam.add_command(command)
 
 

@@ -27,7 +27,7 @@ def bench() -> None:
     "--rounds", type=click.IntRange(min=1), default=21, show_default=True, help="Frames per line."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-@settings
+@settings()
 def pipeline(
     rounds: int,
     as_json: bool,

@@ -28,7 +28,7 @@ def list_() -> None:
 
 @models.command(options_metavar="[OPTIONS]")
 @click.argument("names", nargs=-1, metavar="[ID]...")
-@settings
+@settings()
 def pull(
     names: tuple[str, ...], presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any
 ) -> None:

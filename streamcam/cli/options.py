@@ -9,14 +9,14 @@ from pydantic.fields import FieldInfo
 from streamcam.config import Config, build, load
 from streamcam.errors import ConfigError
 from streamcam.parameters import Parameters
-from streamcam.settings import choices
+from streamcam.settings import Settings, choices
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-SEVERAL = ("lora",)
+SEVERAL = ("lora", "sink")
 
 
-def settings(command: Command) -> Command:
-    """Give `command` ``--config``, ``--set`` and a flag for every field marked with one."""
+def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
+    """Give a command ``--config``, ``--set`` and a flag for every field marked with one."""
     extra = [
         click.Option(
             ["--config", "presets"],
@@ -33,15 +33,19 @@ def settings(command: Command) -> Command:
     ]
     flags = [
         _flag(name, field)
-        for table in (Config, Parameters)
+        for table in tables or (Config, Parameters)
         for name, field in table.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("flag")
     ]
-    command.__click_params__ = [  # type: ignore[attr-defined]
-        *getattr(command, "__click_params__", []),
-        *reversed(flags + extra),
-    ]
-    return command
+
+    def given(command: Command) -> Command:
+        command.__click_params__ = [  # type: ignore[attr-defined]
+            *getattr(command, "__click_params__", []),
+            *reversed(flags + extra),
+        ]
+        return command
+
+    return given
 
 
 def _flag(name: str, field: FieldInfo) -> click.Option:

@@ -32,7 +32,7 @@ PATTERN = "pattern"
 @click.option(
     "--cues", metavar="FILE", help='Live changes by frame, as JSON Lines: {"frame": 40, "seed": 7}.'
 )
-@settings
+@settings()
 def render(
     paths: tuple[str, ...],
     frames: int | None,

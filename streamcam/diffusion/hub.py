@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from streamcam.diffusion.weights import in_one_line
-from streamcam.errors import ModelError
+from streamcam.errors import ModelError, in_one_line
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"

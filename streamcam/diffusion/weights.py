@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from streamcam.errors import ModelError
+from streamcam.errors import ModelError, in_one_line
 
 REFUSALS = (
     OSError,
@@ -70,12 +70,6 @@ def check_complete(module: torch.nn.Module, stored: set[str] | None, what: str) 
             f"{what} lacks {len(missing)} of its weights, such as {missing[0]};"
             " fetch the model again"
         )
-
-
-def in_one_line(error: BaseException) -> str:
-    """Return the beginning of what `error` says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:300].rstrip(" .") if lines else type(error).__name__
 
 
 def _examine(file: Path) -> None:

@@ -11,6 +11,9 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamcam.config import Config
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.parameters import Parameters
@@ -44,6 +47,7 @@ class Engine:
         shape = (config.height, config.width, 3)
         self._frames = Ring(shape, capacity=config.frame_buffer_size)
         self._pictures = Ring(shape, capacity=config.frame_buffer_size)
+        self._final: NDArray[np.int64] | None = None
         self._offered = 0
         self._version = 1
         self._note = _note(config.live)
@@ -79,21 +83,24 @@ class Engine:
     @property
     def dropped(self) -> int:
         """Frames offered to a running engine that newer ones overtook."""
-        return max(0, self._offered - int(self._pictures.cells[TAKEN]))
+        return max(0, self._offered - self._cell(TAKEN))
 
     @property
     def skipped(self) -> int:
         """Frames that the similarity filter left out."""
-        return int(self._pictures.cells[SKIPPED])
+        return self._cell(SKIPPED)
 
     def stop(self) -> None:
         """End the engine process, by force if need be, and free the shared memory."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self.state = STOPPED
+        self.state, self._final = STOPPED, self._pictures.cells.copy()
         self._frames.close(unlink=True)
         self._pictures.close(unlink=True)
+
+    def _cell(self, cell: int) -> int:
+        return int((self._pictures.cells if self._final is None else self._final)[cell])
 
     # ---- the thread that keeps it going
 

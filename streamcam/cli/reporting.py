@@ -1,0 +1,102 @@
+"""What a running broadcast says: lines as things happen, and one line of how it fares."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.status import Status as StatusLine
+
+from streamcam.stats import Status
+
+STATUS_EVERY_S = 10.0
+
+
+class _Human(logging.Handler):
+    """Lines above the status line."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        text = self.format(record)
+        self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Json(logging.Handler):
+    """One JSON object a line, for services."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["trace"] = logging.Formatter().formatException(record.exc_info)
+        line |= getattr(record, "status", {})
+        click.echo(json.dumps(line, ensure_ascii=False), err=True)
+
+
+class Reporter:
+    """Shows the status: a line that changes on a terminal, now and then a line in a JSON log."""
+
+    def __init__(self, line: StatusLine | None, *, as_json: bool) -> None:
+        self._line = line
+        self._as_json = as_json
+        self._next = time.monotonic() + STATUS_EVERY_S
+
+    def show(self, status: Status) -> None:
+        """Show how the broadcast fares."""
+        if self._line:
+            self._line.update(summary(status))
+        elif self._as_json and time.monotonic() >= self._next:
+            self._next += STATUS_EVERY_S
+            extra = {"status": {"status": asdict(status)}}
+            logging.getLogger("streamcam").info("status", extra=extra)
+
+
+@contextmanager
+def reporting(*, as_json: bool) -> Iterator[Reporter]:
+    """Send the log of streamcam to stderr, as text or JSON, and give the Reporter."""
+    console = Console(stderr=True)
+    log = logging.getLogger("streamcam")
+    handler: logging.Handler = _Json() if as_json else _Human(console)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        if console.is_terminal and not as_json:
+            with console.status("starting") as line:
+                yield Reporter(line, as_json=False)
+        else:
+            yield Reporter(None, as_json=as_json)
+    finally:
+        log.removeHandler(handler)
+
+
+def summary(status: Status) -> str:
+    """Return `status` as one line."""
+    parts = [
+        status.state,
+        f"in {status.fps_in:.0f}",
+        f"model {status.fps_model:.1f}",
+        f"out {status.fps_out:.0f} fps",
+    ]
+    if status.latency_p50 is not None and status.latency_p95 is not None:
+        parts.append(f"latency {status.latency_p50 * 1e3:.0f}/{status.latency_p95 * 1e3:.0f} ms")
+    parts += [f"dropped {status.dropped}", f"skipped {status.skipped}"]
+    if status.restarts:
+        parts.append(f"restarts {status.restarts}")
+    if status.source != "live":
+        parts.append(f"source {status.source}")
+    if status.vram is not None:
+        parts.append(f"{status.vram / 2**30:.1f} GiB")
+    if status.power is not None:
+        parts.append(f"{status.power:.0f} W")
+    return " · ".join(parts)

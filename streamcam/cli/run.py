@@ -1,0 +1,71 @@
+"""``streamcam run``: on air."""
+
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import click
+
+from streamcam.broadcast import Broadcast as BroadcastSettings
+from streamcam.cli.choices import chosen
+from streamcam.cli.options import configured, settings
+from streamcam.cli.reporting import Reporter, reporting
+from streamcam.cli.stopping import stopping
+from streamcam.config import Config
+from streamcam.live import Control
+from streamcam.parameters import Parameters
+from streamcam.runtime.broadcast import Broadcast
+from streamcam.sinks.live import open_live as open_sink
+from streamcam.sinks.snapshot import Snapshots
+from streamcam.sources.live import open_live as open_source
+from streamcam.types import Scene, Sink
+
+log = logging.getLogger("streamcam")
+
+LOOK_S = 0.1
+
+
+@click.command(options_metavar="[OPTIONS]")
+@click.option(
+    "--duration", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Stop after so long."
+)
+@click.option("--log-json", is_flag=True, help="Log in JSON, a line each, for services.")
+@settings(Config, BroadcastSettings, Parameters)
+def run(
+    duration: float | None,
+    log_json: bool,
+    presets: tuple[str, ...],
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Go on air: camera, model, virtual camera, steered over OSC, until Ctrl-C.
+
+    Without settings: the first camera, else a moving test picture; a model in the cache, else
+    the camera as it is; the virtual camera, else the preview page.
+    """
+    with reporting(as_json=log_json) as reporter, stopping() as asked:
+        config, lines = chosen(configured(presets, assignments, flags))
+        for line in lines:
+            log.info(line)
+        _broadcast(config, duration, asked, reporter)
+
+
+def _broadcast(config: Config, duration: float | None, asked: Event, reporter: Reporter) -> None:
+    control = Control(config)
+    source = open_source(config.broadcast.source, config.broadcast)
+
+    def sinks(scene: Scene) -> Iterable[tuple[str, Sink]]:
+        for spec in config.broadcast.sink:
+            yield spec, open_sink(spec, config.broadcast, scene)
+        yield "snapshots", Snapshots(Path(config.broadcast.snapshots), scene)
+
+    with Broadcast(config, control, source, sinks) as broadcast:
+        end = time.monotonic() + duration if duration else float("inf")
+        while not asked.wait(LOOK_S) and not broadcast.over.is_set() and time.monotonic() < end:
+            reporter.show(broadcast.status())
+    if broadcast.failed:
+        raise broadcast.failed
+    log.info("off air after %.0f s", broadcast.status().uptime)
