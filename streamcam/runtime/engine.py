@@ -81,6 +81,11 @@ class Engine:
         return [Frame(m.image, m.index, m.captured_at) for m in messages]
 
     @property
+    def taken(self) -> int:
+        """Frames that the engine has taken since it was started."""
+        return self._cell(TAKEN)
+
+    @property
     def dropped(self) -> int:
         """Frames offered to a running engine that newer ones overtook."""
         return max(0, self._offered - self._cell(TAKEN))

@@ -1,0 +1,161 @@
+"""What the house itself costs around the model: latency added, and frames taken from the model."""
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from urllib.request import urlopen
+
+from streamcam.config import Config
+from streamcam.errors import EngineError, StreamcamError
+from streamcam.live import Control
+from streamcam.runtime.broadcast import Broadcast
+from streamcam.runtime.engine import RUNNING, Engine
+from streamcam.runtime.worker import IDENTITY
+from streamcam.sinks.null import Null
+from streamcam.sinks.preview import Preview
+from streamcam.sources import coded
+from streamcam.sources.moving import Moving
+from streamcam.stats import percentile
+from streamcam.types import Frame, Scene, Sink
+
+LOAD_S = 600.0
+DRIFT = Fraction(59, 60)
+"""The source's rate over the sink's: so that every phase between their clocks is met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds from the making of a frame until its picture was handed to the sink."""
+
+    frames: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    interval_ms: float
+    """Between two pictures that go out."""
+
+    @property
+    def meets_target(self) -> bool:
+        """Half within one interval and 5 ms, 99% within two intervals."""
+        return self.p50_ms <= self.interval_ms + 5 and self.p99_ms <= 2 * self.interval_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The model's frames per second, fed directly and on air, in turns."""
+
+    alone_fps: float
+    on_air_fps: float
+    rounds: int
+
+    @property
+    def share(self) -> float:
+        """The part of the model's frames that being on air costs."""
+        return 1 - self.on_air_fps / self.alone_fps
+
+
+class _Probe:
+    """A sink that reads each picture's age from its pixels."""
+
+    def __init__(self) -> None:
+        self.ages: list[float] = []
+        self._last = -1
+
+    def __enter__(self) -> "_Probe":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return
+
+    def send(self, frame: Frame) -> None:
+        arrived = time.monotonic()
+        code = coded.read(frame.image)
+        if code and code[0] != self._last:
+            self._last = code[0]
+            self.ages.append(arrived - code[1])
+
+
+def latency(config: Config, seconds: float) -> Latency:
+    """Return the latency that capture, rings and output add, over an engine that does nothing."""
+    config = config.model_copy(update={"model": IDENTITY})
+    probe = _Probe()
+
+    def sinks(_: Scene) -> Iterable[tuple[str, Sink]]:
+        return [("probe", probe)]
+
+    with Broadcast(config, Control(config), _source(config), sinks) as broadcast:
+        _wait_until_running(broadcast.engine)
+        time.sleep(1)
+        probe.ages.clear()
+        time.sleep(seconds)
+    ages = [1e3 * age for age in probe.ages]
+    p50, p95, p99 = (percentile(ages, p) or 0.0 for p in (50, 95, 99))
+    return Latency(len(ages), p50, p95, p99, 1e3 / float(config.broadcast.rate))
+
+
+def cost(config: Config, seconds: float, rounds: int) -> Cost:
+    """Return what capture, conversion, output and a watched preview take from the model."""
+    pairs = [(_alone(config, seconds), _on_air(config, seconds)) for _ in range(rounds)]
+    alone, on_air = zip(*pairs, strict=True)
+    return Cost(statistics.median(alone), statistics.median(on_air), rounds)
+
+
+def _alone(config: Config, seconds: float) -> float:
+    """Return the fps of an engine that is handed a new frame whenever it has taken one."""
+    failures: list[StreamcamError] = []
+    engine = Engine(config, failures.append)
+    still = Moving(config.width, config.height, config.broadcast.rate).picture(0, 0.0)
+    engine.start()
+    try:
+        _wait_until_running(engine, failures)
+        first, index = engine.taken, 0
+        end = time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            engine.offer(Frame(still, index, now), config.live)
+            index += 1
+            time.sleep(0.002)
+            engine.pictures()
+        return (engine.taken - first) / seconds
+    finally:
+        engine.stop()
+
+
+def _on_air(config: Config, seconds: float) -> float:
+    """Return the fps of an engine on air, with a preview that someone watches."""
+    preview: list[Preview] = []
+
+    def sinks(scene: Scene) -> Iterator[tuple[str, Sink]]:
+        preview.append(Preview("127.0.0.1", 0, scene))
+        yield "preview", preview[0]
+        yield "null", Null()
+
+    with Broadcast(config, Control(config), _source(config), sinks) as broadcast:
+        _wait_until_running(broadcast.engine)
+        with urlopen(f"{preview[0].url}after.mjpg", timeout=10) as stream:
+            first = _taken(broadcast)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                stream.read1()
+            return (_taken(broadcast) - first) / seconds
+
+
+def _taken(broadcast: Broadcast) -> int:
+    assert broadcast.engine is not None
+    return broadcast.engine.taken
+
+
+def _source(config: Config) -> Moving:
+    return Moving(*config.broadcast.canvas, config.broadcast.rate * DRIFT)
+
+
+def _wait_until_running(engine: Engine | None, failures: Iterable[StreamcamError] = ()) -> None:
+    assert engine is not None
+    end = time.monotonic() + LOAD_S
+    while engine.state != RUNNING:
+        for failure in failures:
+            raise failure
+        if time.monotonic() > end:
+            raise EngineError(f"the engine did not start within {LOAD_S:.0f} s")
+        time.sleep(0.05)
