@@ -11,6 +11,9 @@ from streamcam.parameters import MAX_PROMPTS, Parameters
 Listener = Callable[[Parameters, Parameters], None]
 """Told of every change: the snapshot before it and the one after it."""
 
+Changes = Mapping[str, Any]
+"""Values by field name."""
+
 Clock = Callable[[], float]
 
 
@@ -20,18 +23,20 @@ class Control:
     def __init__(self, config: Config, clock: Clock = time.monotonic) -> None:
         self.parameters = config.live
         """The newest snapshot; take it once and use it whole."""
+        self.target = config.live
+        """What the operator has set: the end of the fade under way, else the newest snapshot."""
         self._config = config
         self._clock = clock
         self._lock = Lock()
         self._listeners: list[Listener] = []
         self._fade: _Fade | None = None
 
-    def change(self, changes: Mapping[str, Any], *, over: float | None = None) -> Parameters:
+    def change(self, changes: Changes, *, over: float | None = None) -> Parameters:
         """Apply `changes` as one, fading over so many seconds what can be faded.
 
         Args:
             changes: values by field name.
-            over: seconds; by default ``prompt_time`` for prompts and 0 for all else.
+            over: seconds; by default ``prompt_time`` where a text changes and 0 for all else.
 
         Returns:
             The snapshot that they lead to, at the end of the fade.
@@ -39,22 +44,37 @@ class Control:
         Raises:
             ParameterError: one of them is refused, and none was applied.
         """
+        return self.update(lambda _target: (changes, over))
+
+    def update(self, decide: Callable[[Parameters], tuple[Changes, float | None]]) -> Parameters:
+        """Apply as one what `decide` makes of the target, which nobody else changes meanwhile.
+
+        Args:
+            decide: takes what the operator has set, gives the arguments of `change`; must be quick.
+
+        Raises:
+            ParameterError: a change is refused, and none was applied.
+        """
         with self._lock:
-            now = self.parameters
-            # What a fade under way is heading for is what the operator has set.
-            target = self._config.changed(self._fade.after if self._fade else now, changes)
-            if over is None:
-                over = target.prompt_time if {"prompt", "negative_prompt"} & set(changes) else 0.0
-            if over > 0:
-                self._fade = _Fade(now, target, self._clock(), over)
-                self._publish(_between(now, target, 0.0))
-            elif self._fade:
-                # A knob turned during a fade takes effect at once, and the fade goes on.
-                self._fade = self._fade.towards(target)
-                self._publish(self._fade.at(self._clock()))
-            else:
-                self._publish(target)
-            return target
+            changes, over = decide(self.target)
+            before, self.target = self.target, self._config.changed(self.target, changes)
+            # What changes nothing must not begin the fade anew: some senders repeat themselves.
+            if self.target != before:
+                if over is None:
+                    over = self.target.prompt_time if _texts(self.target) != _texts(before) else 0.0
+                self._head_for(over)
+            return self.target
+
+    def _head_for(self, over: float) -> None:
+        if over > 0:
+            self._fade = _Fade(self.parameters, self.target, self._clock(), over)
+            self._publish(_between(self.parameters, self.target, 0.0))
+        elif self._fade:
+            # A knob turned during a fade takes effect at once, and the fade goes on.
+            self._fade = self._fade.towards(self.target)
+            self._publish(self._fade.at(self._clock()))
+        else:
+            self._publish(self.target)
 
     def advance(self) -> Parameters:
         """Carry a fade on to this moment, if one is under way; return the newest snapshot."""
@@ -110,6 +130,11 @@ def _between(before: Parameters, after: Parameters, t: float) -> Parameters:
     for name in ("prompt", "negative_prompt"):
         values[name] = _blend(getattr(before, name), getattr(after, name), t)
     return after.model_copy(update=values)
+
+
+def _texts(parameters: Parameters) -> list[list[str]]:
+    prompts = (parameters.prompt, parameters.negative_prompt)
+    return [[text for text, weight in prompt if weight] for prompt in prompts]
 
 
 Texts = tuple[tuple[str, float], ...]

@@ -1,0 +1,219 @@
+"""The OSC server: a thread with a UDP socket that steers the broadcast and tells how it fares."""
+
+import errno
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self
+
+from streamcam.config import Config
+from streamcam.control.addresses import Addresses
+from streamcam.control.console import Console
+from streamcam.control.feedback import Peer, Subscribers
+from streamcam.control.gate import Buckets, Gate
+from streamcam.control.packets import MAX_MESSAGES, MAX_PACKET, Message, PacketError, read, write
+from streamcam.control.presets import Presets
+from streamcam.control.services import Services
+from streamcam.control.sockets import bound, refusals
+from streamcam.control.telemetry import PERIOD, stats
+from streamcam.live import Control
+from streamcam.stats import Status
+
+TICK = 1 / 30
+"""Seconds between two rounds of feedback."""
+IDLE = 0.2
+"""Seconds after which the thread looks up when nothing happens."""
+ANSWERS_PER_SECOND = 5
+ANSWERS_AT_ONCE = 20
+
+
+class OscServer:
+    """Listens while it is entered; nothing that arrives stops it or the picture."""
+
+    def __init__(
+        self,
+        control: Control,
+        config: Config,
+        status: Callable[[], Status],
+        report: Callable[[str], None],
+    ) -> None:
+        """Prepare to listen at ``config.broadcast.osc_bind:osc_port``.
+
+        Args:
+            control: what is steered.
+            config: what is fixed at start.
+            status: tells how the broadcast fares; called from the server's thread.
+            report: takes lines for the log; called from the server's thread.
+
+        Raises:
+            ConfigError: an entry of ``osc_alias`` leads nowhere.
+        """
+        settings = config.broadcast
+        self.counts: Counter[str] = Counter()
+        """Packets and messages by what became of them."""
+        self.port = settings.osc_port
+        """The UDP port; once entered, the one that was found free for 0."""
+        self._host = settings.osc_bind
+        self._control = control
+        self._status = status
+        self._report = report
+        self._gate = Gate(settings.osc_allow)
+        self._rates = Buckets(settings.osc_rate, max(settings.osc_rate, MAX_MESSAGES))
+        self._answers = Buckets(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE)
+        self._subscribers = Subscribers()
+        self._presets = Presets(config, report)
+        self._addresses = Addresses(settings.osc_prefix, settings.osc_alias)
+        self._prefix = settings.osc_prefix
+        self._console = Console(control, config, self._addresses, self._presets)
+        self._services = Services(self._prefix, self._subscribers, self._current, self._send)
+        self._stopping = Event()
+        self._thread = Thread(target=self._serve, name="osc", daemon=True)
+        self._told: object = None
+        self._next_tick = self._next_stats = 0.0
+
+    def __enter__(self) -> Self:
+        """Open the port and begin to listen; raise DeviceError if it cannot be had."""
+        self._socket = bound(self._host, self.port)
+        self.port = self._socket.getsockname()[1]
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._socket.settimeout(TICK / 2 if len(self._subscribers) else IDLE)
+                self._receive()
+                self._tell(time.monotonic())
+            except Exception:
+                # A bug in here must not cost the operator the desk, in the middle of a show.
+                self.counts["failed"] += 1
+                if self._answers.take("failed"):
+                    self._report(f"OSC goes on after an error:\n{traceback.format_exc()}")
+
+    def _receive(self) -> None:
+        try:
+            packet, peer = self._socket.recvfrom(MAX_PACKET + 1)
+        except TimeoutError:
+            return
+        except OSError as error:
+            self._lost(error)
+            return
+        self.counts["packets"] += 1
+        host = peer[0]
+        if not self._gate.allows(host):
+            self.counts["not allowed"] += 1
+        elif not self._rates.take(host):
+            self.counts["over the rate"] += 1
+        else:
+            self._handle(packet, peer)
+
+    def _handle(self, packet: bytes, peer: Peer) -> None:
+        try:
+            messages = read(packet)
+        except PacketError as error:
+            self._complain("malformed", peer, "", str(error))
+            return
+        if not self._rates.take(peer[0], max(len(messages) - 1, 0)):
+            self.counts["over the rate"] += 1
+            return
+        self.counts["messages"] += len(messages)
+        # What we send ourselves may come back from another desk; answering it would go on forever.
+        messages = [m for m in messages if not self._services.is_ours(m.address)]
+        asked = [m for m in messages if self._services.serves(m.address)]
+        if changes := [m for m in messages if not self._services.serves(m.address)]:
+            self._apply(changes, peer)
+        for message in asked:
+            self._serve_one(message, peer)
+
+    def _apply(self, messages: Sequence[Message], peer: Peer) -> None:
+        applied = self._console.apply(messages, peer)
+        now = time.monotonic()
+        for name in applied.moved:
+            self._subscribers.moved(peer[0], name, now)
+        for name in applied.clamped:
+            self._subscribers.clamped(peer[0], name)
+            self._told = None
+        self.counts["applied"] += len(applied.moved) + len(applied.clamped)
+        self.counts["clamped"] += len(applied.clamped)
+        for kind, problems in (("refused", applied.refused), ("unknown", applied.unknown)):
+            for address, reason in problems:
+                self._complain(kind, peer, address, reason)
+
+    def _serve_one(self, message: Message, peer: Peer) -> None:
+        if self._services.costs(message.address) and not self._answers.take(("sync", peer[0])):
+            self.counts["over the rate"] += 1
+            return
+        problem = self._services(message, peer, time.monotonic())
+        if problem:
+            self._complain("refused", peer, message.address, problem)
+
+    def _complain(self, kind: str, peer: Peer, address: str, reason: str) -> None:
+        """Count what was wrong, and say so to the sender and the log, but not too often."""
+        self.counts[kind] += 1
+        if not self._answers.take(peer[0]):
+            return
+        # What strangers send must not move the cursor of our terminal.
+        shown = "".join(c if c.isprintable() else "?" for c in f"{address} {reason}"[:300]).strip()
+        self._report(f"OSC from {peer[0]}: {shown}")
+        answer = Message(f"{self._prefix}/error", (address[:100], reason[:300]))
+        for to in {peer, *self._subscribers.at(peer[0])}:
+            self._send(answer, to)
+
+    def _current(self) -> list[Message]:
+        """Return everything that subscribers are told, as it is now."""
+        told = list(self._addresses.told(self._control.target))
+        if self._presets.current:
+            told.append(Message(f"{self._prefix}/preset/load", (self._presets.current,)))
+        return [*told, Message(f"{self._prefix}/preset/names", self._presets.names)]
+
+    def _tell(self, now: float) -> None:
+        if now < self._next_tick or not self._subscribers.peers(now):
+            return
+        self._next_tick = now + TICK
+        state = (self._control.target, self._presets.current)
+        if state != self._told or self._subscribers.holding:
+            self._told = state
+            for peer, message in self._subscribers.news(self._current(), now):
+                self._send(message, peer)
+        if now >= self._next_stats:
+            self._next_stats = now + PERIOD
+            for message in stats(self._prefix, self._status()):
+                for peer in self._subscribers.peers(now):
+                    self._send(message, peer)
+
+    def _send(self, message: Message, peer: Peer) -> None:
+        packet = write(message)
+        for _ in range(2):
+            try:
+                self._socket.sendto(packet, peer)
+            except OSError as error:
+                # What the system reports here belongs to an earlier packet, to whomever that went.
+                self._lost(error)
+            else:
+                return
+
+    def _lost(self, error: OSError) -> None:
+        """Note that packets did not get where they should."""
+        self.counts["undelivered"] += 1
+        gone = refusals(self._socket)
+        for peer in gone:
+            self._subscribers.refused(peer, time.monotonic())
+        if error.errno in (errno.ECONNREFUSED, errno.ECONNRESET):
+            return
+        if self._answers.take("lost"):
+            self._report(f"OSC: a packet was lost: {error.strerror or error}")
+        # A network that is down fails at once and again: no reason to spin.
+        self._stopping.wait(0.01)

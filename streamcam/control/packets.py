@@ -1,0 +1,141 @@
+"""OSC packets to messages and back: pure, bounded, and deaf to time tags.
+
+python-osc reads and writes single values; bundles are walked here, since a bundle element of
+negative size hangs it, and its dispatcher sleeps on time tags and expands patterns.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
+from pythonosc.parsing import osc_types
+
+from streamcam.errors import StreamcamError
+
+MAX_PACKET = 8192
+MAX_MESSAGES = 256
+MAX_DEPTH = 8
+
+BUNDLE = b"#bundle\0"
+HEADER = len(BUNDLE) + 8
+"""The word and the time tag, which is read as "now"."""
+
+Argument = int | float | str | bool | None
+
+
+class PacketError(StreamcamError):
+    """A packet is not OSC, or goes beyond the limits."""
+
+
+class Message(NamedTuple):
+    """An address and what was sent to it."""
+
+    address: str
+    arguments: tuple[Argument, ...] = ()
+
+
+Reader = Callable[[bytes, int], tuple[Any, int]]
+
+READERS: dict[str, Reader] = {
+    "i": osc_types.get_int,
+    "c": osc_types.get_int,
+    "r": osc_types.get_int,
+    "m": osc_types.get_int,
+    "h": osc_types.get_int64,
+    "t": osc_types.get_int64,
+    "f": osc_types.get_float,
+    "d": osc_types.get_double,
+    "s": osc_types.get_string,
+    "S": osc_types.get_string,
+}
+CONSTANTS: dict[str, Argument] = {"T": True, "F": False, "I": True, "N": None}
+BRACKETS = "[]"
+
+
+def read(packet: bytes) -> list[Message]:
+    """Return the messages of `packet` in their order; those of a bundle belong together.
+
+    Arrays are read as the values in them, impulses (I) as true.
+
+    Raises:
+        PacketError: it is malformed or too large; nothing of it is to be used.
+    """
+    if len(packet) > MAX_PACKET:
+        raise PacketError(f"a packet takes at most {MAX_PACKET} bytes, not {len(packet)}")
+    found: list[Message] = []
+    waiting = [(packet, 0)]
+    while waiting:
+        element, depth = waiting.pop()
+        if element.startswith(BUNDLE):
+            if depth == MAX_DEPTH:
+                raise PacketError(f"bundles are nested more than {MAX_DEPTH} deep")
+            inner = [(part, depth + 1) for part in _elements(element)]
+            waiting += reversed(inner)
+        else:
+            found.append(_message(element))
+        if len(found) + len(waiting) > MAX_MESSAGES:
+            raise PacketError(f"a bundle takes at most {MAX_MESSAGES} messages")
+    return found
+
+
+def write(message: Message) -> bytes:
+    """Return `message` as a packet; true and false go out as 1 and 0, which every client reads.
+
+    Raises:
+        PacketError: it holds what OSC cannot carry.
+    """
+    builder = OscMessageBuilder(message.address)
+    for argument in message.arguments:
+        builder.add_arg(int(argument) if isinstance(argument, bool) else argument)
+    try:
+        return bytes(builder.build().dgram)
+    except BuildError as error:
+        raise PacketError(str(error)) from None
+
+
+def _elements(bundle: bytes) -> Iterator[bytes]:
+    """Yield the elements of a bundle."""
+    if len(bundle) < HEADER:
+        raise PacketError("a bundle ends within its time tag")
+    at = HEADER
+    while at < len(bundle):
+        # A size that is 0 or negative would never lead to the end.
+        size = int.from_bytes(bundle[at : at + 4], "big", signed=True)
+        at += 4
+        if size <= 0 or size % 4 or at + size > len(bundle):
+            raise PacketError(f"a bundle holds an element of {size} bytes")
+        yield bundle[at : at + size]
+        at += size
+
+
+def _message(element: bytes) -> Message:
+    if not element.startswith(b"/"):
+        raise PacketError("it begins with neither / nor #bundle")
+    if len(element) % 4:
+        raise PacketError(f"a message has a length by 4, not {len(element)}")
+    try:
+        address, at = osc_types.get_string(element, 0)
+        if at == len(element):
+            return Message(address)
+        tags, at = osc_types.get_string(element, at)
+        return Message(address, tuple(_arguments(element, tags, at)))
+    except UnicodeDecodeError:
+        raise PacketError("a text is not UTF-8") from None
+    except osc_types.ParseError as error:
+        raise PacketError(f"a message ends too early: {error}") from None
+
+
+def _arguments(element: bytes, tags: str, at: int) -> Iterator[Argument]:
+    if not tags.startswith(","):
+        raise PacketError("a message has no type tags")
+    for tag in tags[1:]:
+        if tag in CONSTANTS:
+            yield CONSTANTS[tag]
+        elif tag in READERS:
+            value, at = READERS[tag](element, at)
+            # python-osc reads a float beyond the end as 0.
+            if at > len(element):
+                raise PacketError("a message ends within a value")
+            yield value
+        elif tag not in BRACKETS:
+            raise PacketError(f"a message holds a value of type {tag!r}")

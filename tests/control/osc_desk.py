@@ -1,0 +1,137 @@
+"""A server on a free port and clients with real sockets, as the OSC tests need them."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
+from pythonosc.osc_message_builder import OscMessageBuilder
+
+from streamcam.config import build
+from streamcam.control.osc import OscServer
+from streamcam.control.packets import Argument, Message, read
+from streamcam.live import Control
+from streamcam.parameters import Parameters
+from streamcam.stats import Status
+
+STATUS = Status(
+    state="running",
+    source="live",
+    fps_in=30.0,
+    fps_model=24.5,
+    fps_out=30.0,
+    latency_p50=0.125,
+    latency_p95=0.25,
+    dropped=3,
+    skipped=4,
+    restarts=0,
+    uptime=10.0,
+    model="tiny",
+    vram=2e9,
+    power=75.0,
+)
+
+
+def message(address: str, *arguments: Any, types: str = "") -> bytes:
+    """Return the packet that python-osc makes, with `types` or those that it guesses."""
+    builder = OscMessageBuilder(address)
+    for place, argument in enumerate(arguments):
+        builder.add_arg(argument, types[place] if types else None)
+    return bytes(builder.build().dgram)
+
+
+def bundle(*packets: bytes, when: float = IMMEDIATELY) -> bytes:
+    """Return `packets` as a bundle stamped with `when`, in seconds since 1970."""
+    header = OscBundleBuilder(when).build().dgram
+    return bytes(header) + b"".join(len(p).to_bytes(4, "big") + p for p in packets)
+
+
+class Client:
+    """A UDP socket that talks to one server."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((host, 0))
+        self.port = self.socket.getsockname()[1]
+        self.server = ("127.0.0.1", port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.socket.close()
+
+    def send(self, address: str, *arguments: Any, types: str = "") -> None:
+        self.raw(message(address, *arguments, types=types))
+
+    def raw(self, packet: bytes) -> None:
+        self.socket.sendto(packet, self.server)
+
+    def receive(self, seconds: float) -> Iterator[Message]:
+        """Yield what comes in within so many seconds."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                yield from read(self.socket.recv(65536))
+            except TimeoutError:
+                return
+
+    def wait_for(self, address: str, seconds: float = 5.0) -> tuple[Argument, ...]:
+        """Return the arguments of the next message to `address`."""
+        for came in self.receive(seconds):
+            if came.address == address:
+                return came.arguments
+        raise AssertionError(f"nothing came to {address}")
+
+    def settle(self) -> list[Message]:
+        """Return what came before the server has answered a ping, hence handled all before it."""
+        self.send("/streamcam/ping")
+        came: list[Message] = []
+        for each in self.receive(5.0):
+            if each.address == "/streamcam/pong":
+                return came
+            came.append(each)
+        raise AssertionError("no pong")
+
+
+class Desk:
+    """A server, what it steers and a client."""
+
+    def __init__(
+        self, server: OscServer, control: Control, client: Client, reports: list[str]
+    ) -> None:
+        self.server, self.control, self.client, self.reports = server, control, client, reports
+
+    def after(self, address: str, *arguments: Any, types: str = "") -> Parameters:
+        """Send one message and return what the operator then has set."""
+        self.client.send(address, *arguments, types=types)
+        self.client.settle()
+        return self.control.target
+
+    def after_raw(self, *packets: bytes) -> Parameters:
+        for packet in packets:
+            self.client.raw(packet)
+        self.client.settle()
+        return self.control.target
+
+
+@contextmanager
+def desk(status: Callable[[], Status] = lambda: STATUS, **settings: Any) -> Iterator[Desk]:
+    """Give a desk of its own, at a free port."""
+    config = build([{"osc_port": 0, **settings}])
+    control = Control(config)
+    reports: list[str] = []
+    with (
+        OscServer(control, config, status, reports.append) as server,
+        Client(server.port) as client,
+    ):
+        yield Desk(server, control, client, reports)

@@ -1,0 +1,405 @@
+"""What every address takes, without a network: messages in, the target of the operator out."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamcam.config import build
+from streamcam.control.addresses import KNOWN, Addresses
+from streamcam.control.console import Applied, Console
+from streamcam.control.packets import Argument, Message
+from streamcam.control.presets import Presets
+from streamcam.live import Control
+from streamcam.parameters import Parameters
+from streamcam.settings import choices
+
+EXAMPLES = settings(derandomize=True, deadline=None, max_examples=300)
+
+
+class Desk:
+    """A console that is fed messages as if they had come in."""
+
+    def __init__(self, **given_: Any) -> None:
+        config = build([given_])
+        self.reports: list[str] = []
+        self.control = Control(config)
+        self.addresses = Addresses(config.broadcast.osc_prefix, config.broadcast.osc_alias)
+        self.presets = Presets(config, self.reports.append)
+        self.console = Console(self.control, config, self.addresses, self.presets)
+        self.applied = Applied()
+
+    def __call__(self, address: str, *arguments: Argument, source: object = "a") -> Parameters:
+        """Apply one message and return the target."""
+        return self.together(Message(address, arguments), source=source)
+
+    def together(self, *messages: Message, source: object = "a") -> Parameters:
+        self.applied = self.console.apply(messages, source)
+        return self.control.target
+
+    def told(self) -> dict[str, tuple[Argument, ...]]:
+        return dict(self.addresses.told(self.control.target))
+
+
+@pytest.mark.parametrize("name", Parameters.model_fields)
+def test_every_field_has_an_address_that_accepts_what_it_tells(name: str) -> None:
+    desk = Desk(strength=0.5)
+    address = f"/streamcam/{name}"
+    assert address in desk.addresses.known
+    told = desk.told()
+    if address in told:
+        before = desk.control.target
+        assert desk(address, *told[address]) == before
+        assert (desk.applied.refused, desk.applied.unknown) == ([], [])
+
+
+def test_every_address_that_tells_something_takes_it_back_unchanged() -> None:
+    desk = Desk(strength=0.5, prompt='[["cat", 0.25], ["dog", 0.75]]')
+    before = desk.control.target
+    for address, arguments in desk.told().items():
+        after = desk(address, *arguments)
+        assert desk.applied.refused == [], address
+        assert after.prompt == before.prompt, address
+        if not address.endswith("/norm"):
+            assert after == before, address
+
+
+@pytest.mark.parametrize(
+    ("sent", "wanted"),
+    [
+        (3, 3.0),
+        (2.5, 2.5),
+        ("1.75", 1.75),
+        (True, 1.0),
+        (False, 0.0),
+        (None, 0.0),
+        (2**40, 30.0),
+        (-1, 0.0),
+        (1e300, 30.0),
+        ("1e400", None),
+        ("", None),
+        ("many", None),
+        (math.nan, None),
+        (math.inf, None),
+        ("nan", None),
+        (1.2000000476837158, 1.2),
+    ],
+)
+def test_any_number_is_taken_for_a_number_and_clamped(sent: Argument, wanted: float | None) -> None:
+    desk = Desk(guidance_scale=7)
+    after = desk("/streamcam/guidance_scale", sent)
+    assert after.guidance_scale == (7 if wanted is None else wanted)
+    assert bool(desk.applied.refused) is (wanted is None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "wanted"),
+    [(7.4, 7), (7.6, 8), ("12", 12), (-3.0, 0), (1e30, 2**63 - 1), (2**62 + 1, 2**62 + 1)],
+)
+def test_floats_are_rounded_into_whole_numbers(sent: Argument, wanted: int) -> None:
+    assert Desk()("/streamcam/seed", sent).seed == wanted
+
+
+def test_the_last_digits_of_a_large_number_sent_as_text_are_kept() -> None:
+    assert Desk()("/streamcam/seed", str(2**62 + 1)).seed == 2**62 + 1
+
+
+def test_what_is_clamped_is_told_apart_from_what_is_rounded() -> None:
+    desk = Desk()
+    desk("/streamcam/seed", 7.4)
+    assert (desk.applied.moved, desk.applied.clamped) == (["/streamcam/seed"], [])
+    desk("/streamcam/guidance_scale", 31.0)
+    assert (desk.applied.moved, desk.applied.clamped) == ([], ["/streamcam/guidance_scale"])
+
+
+@pytest.mark.parametrize(
+    ("address", "share", "wanted"),
+    [
+        ("guidance_scale/norm", 0.5, 15.0),
+        ("mix/norm", 0.25, 0.25),
+        ("similarity/threshold/norm", 0.0, -1.0),
+        ("fps/limit/norm", 2.0, 1000.0),
+        ("num_inference_steps/norm", 0.0, 2),
+        ("strength/norm", 0.5, 0.5),
+        ("seed/norm", 1.0, 2**31 - 1),
+    ],
+)
+def test_norm_takes_0_to_1_for_the_range(address: str, share: float, wanted: float) -> None:
+    desk = Desk()
+    desk(f"/streamcam/{address}", share)
+    values = desk.control.target.model_dump().values()
+    assert wanted in values
+    assert desk.applied.refused == []
+
+
+def test_every_number_has_norm_and_tells_it() -> None:
+    desk = Desk(strength=0.5)
+    told = desk.told()
+    for name, field in Parameters.model_fields.items():
+        numeric = field.annotation in (int, float) or "float | None" in str(field.annotation)
+        if numeric and name not in ("reset", "snapshot"):
+            assert 0 <= float(told[f"/streamcam/{name}/norm"][0] or 0) <= 1
+
+
+@pytest.mark.parametrize("sent", [(), (True,), (1,), (1.0,), ("on",), ("TRUE",), ("1",), (0.7,)])
+def test_toggles_are_switched_on(sent: tuple[Argument, ...]) -> None:
+    assert Desk()("/streamcam/panic", *sent).panic
+
+
+@pytest.mark.parametrize("sent", [False, 0, 0.0, "off", "false", "0", 0.3, None])
+def test_toggles_are_switched_off(sent: Argument) -> None:
+    assert not Desk(panic=True)("/streamcam/panic", sent).panic
+
+
+def test_pause_and_play_freeze_and_let_go() -> None:
+    desk = Desk()
+    assert desk("/pause").freeze
+    assert not desk("/play").freeze
+    assert desk("/play", 0).freeze
+
+
+def test_triggers_fire_on_nothing_on_true_and_on_a_rise() -> None:
+    desk = Desk()
+    presses: list[tuple[Argument, ...]] = [(), (True,), (True,), (1.0,), (0.0,), (1,), (0.2,)]
+    for sent in presses:
+        desk("/streamcam/reset", *sent)
+    assert desk.control.target.reset == 5
+    for sent in [(0.0,), (False,), (None,), (0.49,), (math.nan,)]:
+        assert desk("/streamcam/reset", *sent).reset == 5
+    assert desk("/streamcam/reset", 0.5).reset == 6
+    assert desk("/streamcam/reset", 0.9).reset == 6
+
+
+def test_a_button_that_one_client_holds_is_free_for_another() -> None:
+    desk = Desk()
+    desk("/streamcam/snapshot", 1.0, source="tablet")
+    assert desk("/streamcam/snapshot", 1.0, source="tablet").snapshot == 1
+    assert desk("/streamcam/snapshot", 1.0, source="laptop").snapshot == 2
+
+
+def test_a_bundle_may_press_a_button_twice() -> None:
+    desk = Desk()
+    assert desk.together(Message("/streamcam/reset"), Message("/streamcam/reset")).reset == 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "wanted"),
+    [("90", "90"), (90, "90"), (90.0, "90"), (1, "90"), (3.0, "270"), (7, "270"), (-1, "0")],
+)
+def test_rotate_takes_degrees_or_an_index(sent: Argument, wanted: str) -> None:
+    assert Desk(rotate="180")("/streamcam/rotate", sent).rotate == wanted
+
+
+def test_every_enumeration_is_taken_by_name_and_by_index() -> None:
+    desk = Desk()
+    for name, field in Parameters.model_fields.items():
+        for index, word in enumerate(choices(field)):
+            assert getattr(desk(f"/streamcam/{name}", word), name) == word
+            assert getattr(desk(f"/streamcam/{name}", index), name) == word
+    desk("/streamcam/prompt_interpolation", "lerp")
+    assert desk.applied.refused[0][1].startswith('no "lerp"')
+
+
+def test_the_arguments_of_a_prompt_are_joined_with_spaces() -> None:
+    desk = Desk()
+    assert desk("/streamcam/prompt", "a", "cat", 3, 0.5).prompt == (("a cat 3 0.5", 1.0),)
+    assert desk("/streamcam/negative_prompt", "blurry").negative_prompt == (("blurry", 1.0),)
+
+
+def test_a_prompt_is_cut_to_a_kilobyte_and_no_letter_in_two() -> None:
+    text, _ = Desk()("/streamcam/prompt", "ä" * 3000).prompt[0]
+    assert text == "ä" * 500
+    text, _ = Desk()("/streamcam/prompt", "a" + "ä" * 3000).prompt[0]
+    assert text == "a" + "ä" * 499
+
+
+def test_a_prompt_may_be_a_list_as_json() -> None:
+    wanted = (("a cat", 0.7), ("a dog", 0.3))
+    for address in ("/prompt_list", "/streamcam/prompt_list", "/streamcam/prompt"):
+        assert Desk()(address, json.dumps(wanted)).prompt == wanted
+    desk = Desk()
+    for broken in ('{"a": 1}', "[[1, 2]]", "[]", '[["a", -1]]', '[["a", 0]]', "[" * 999):
+        desk("/prompt_list", broken)
+        assert len(desk.applied.refused) == 1
+
+
+def test_slots_are_the_entries_of_the_prompt() -> None:
+    desk = Desk(prompt="first")
+    assert desk("/streamcam/prompt/b/text", "second").prompt == (("first", 1.0), ("second", 0.0))
+    assert desk("/streamcam/prompt/b/weight", 0.5).prompt[1] == ("second", 0.5)
+    assert desk("/streamcam/prompt/d/text", "fourth").prompt[2:] == (("", 0.0), ("fourth", 0.0))
+    assert desk("/prompt/0", "other").prompt[0] == ("other", 1.0)
+    assert desk.told()["/streamcam/prompt/b/weight"] == (0.5,)
+    assert desk.told()["/streamcam/prompt/d/text"] == ("fourth",)
+
+
+def test_the_last_weight_never_goes_all_the_way_to_0() -> None:
+    desk = Desk(prompt="first")
+    desk("/streamcam/prompt/b/text", "second")
+    assert desk("/streamcam/prompt/a/weight", 0.0).prompt == (("first", 0.001), ("second", 0.0))
+    swapped = desk.together(
+        Message("/streamcam/prompt/a/weight", (0.0,)), Message("/streamcam/prompt/b/weight", (1.0,))
+    )
+    assert swapped.prompt == (("first", 0.0), ("second", 1.0))
+
+
+def test_blend_takes_two_texts_or_slots_and_the_way_between() -> None:
+    desk = Desk(prompt='["cat", "dog", "cow"]')
+    assert desk("/blend_t", 0.25).prompt == (("cat", 0.75), ("dog", 0.25), ("cow", 1.0))
+    assert desk("/streamcam/prompt/blend", 2, 0.0, 0.5).prompt == (("cow", 0.5), ("cat", 0.5))
+    assert desk("/blend", "sun", "moon", 2.0).prompt == (("sun", 0.0), ("moon", 1.0))
+    desk("/blend", "sun", "moon")
+    assert desk.applied.refused == [
+        ("/streamcam/blend", "takes two prompts and a number from 0 to 1")
+    ]
+
+
+@pytest.mark.parametrize("sent", [(10, 20), (10.0, 20.4), ("10,20",), ("[10, 20]",), ("10", "20")])
+def test_timesteps_come_as_numbers_or_as_text(sent: tuple[Argument, ...]) -> None:
+    assert Desk()("/t_list", *sent).t_index_list == (10, 20)
+
+
+@pytest.mark.parametrize("sent", [(), (1,), (1, 2, 3), (20, 10), ("a,b",), ("{}",), (math.nan, 3)])
+def test_timesteps_that_the_structure_cannot_run_are_refused(sent: tuple[Argument, ...]) -> None:
+    desk = Desk()
+    assert desk("/t_list", *sent) == desk.control.target
+    assert len(desk.applied.refused) == 1
+
+
+def test_of_strength_and_timesteps_the_later_one_counts() -> None:
+    strength, indices = Message("/streamcam/strength", (0.5,)), Message("/t_list", (10, 20))
+    desk = Desk()
+    after = desk.together(strength, indices)
+    assert (after.strength, after.t_index_list) == (None, (10, 20))
+    after = desk.together(indices, strength)
+    assert (after.strength, after.t_index_list) == (0.5, None)
+
+
+def test_the_schedule_is_never_shorter_than_what_points_into_it() -> None:
+    assert Desk()("/num_inference_steps", 1).num_inference_steps == 2
+    assert Desk(t_index_list="32,45")("/num_inference_steps", 1).num_inference_steps == 46
+
+
+def test_seeds_are_drawn_or_taken_from_a_list() -> None:
+    desk = Desk()
+    drawn = {desk("/streamcam/seed/random").seed for _ in range(5)}
+    assert len(drawn) > 1
+    assert max(drawn) < 2**31
+    assert desk("/seed_list", "[[5, 0.2], [9, 0.8]]").seed == 9
+    for broken in ("[]", "[1]", "[[1]]", '[["a", "b"]]', "x", "[[[], {}]]"):
+        desk("/seed_list", broken)
+        assert len(desk.applied.refused) == 1, broken
+
+
+def test_known_addresses_work_with_and_without_the_prefix() -> None:
+    addresses = Addresses("/desk")
+    for name in KNOWN:
+        with_prefix = addresses.find(f"/desk/{name}")
+        assert with_prefix is not None
+        assert addresses.find(f"/{name}") == with_prefix
+    assert addresses.find("/panic") is None
+
+
+def test_an_alias_stands_for_an_address_with_or_without_the_prefix() -> None:
+    desk = Desk(osc_alias={"/layer1/opacity": "/mix/norm", "/x": "/streamcam/reset"})
+    assert desk("/layer1/opacity", 0.25).mix == 0.25
+    assert desk("/x").reset == 1
+
+
+def test_the_prefix_may_be_another_or_none() -> None:
+    assert Desk(osc_prefix="/vj/left")("/vj/left/seed", 5).seed == 5
+    assert Desk(osc_prefix="")("/similarity/enable", 1).enable_similar_image_filter
+
+
+def test_an_unknown_address_is_answered_with_the_nearest() -> None:
+    desk = Desk()
+    desk("/streamcam/guidance_scal", 3)
+    hint = 'did you mean "/streamcam/guidance_scale"?'
+    assert desk.applied.unknown == [("/streamcam/guidance_scal", hint)]
+
+
+def test_presets_give_their_live_values_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "configs").mkdir()
+    looks = {
+        "a-look": 'prompt = "look"\nguidance_scale = 2.5\nwidth = 256\nt_index_list = [1, 2, 3]',
+        "other-model": 'model = "some/thing"\nguidance_scale = 9.0',
+        "broken": "prompt = ",
+        "nothing": "width = 256",
+    }
+    for name, text in looks.items():
+        (tmp_path / "configs" / f"{name}.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    desk = Desk(seed=77)
+    assert set(looks) & set(desk.presets.names) == {"a-look"}
+    assert any("broken is left out" in line for line in desk.reports)
+    for path in (tmp_path / "configs").iterdir():
+        path.unlink()
+    after = desk("/streamcam/preset/load", "a-look")
+    assert (after.prompt, after.guidance_scale, after.seed) == ((("look", 1.0),), 2.5, 77)
+    assert (after.t_index_list, desk.presets.current) == (None, "a-look")
+
+
+def test_presets_are_loaded_by_name_by_index_and_one_after_the_other() -> None:
+    desk = Desk()
+    names = desk.presets.names
+    assert {"neon", "oil", "pencil"} <= set(names)
+    assert desk("/streamcam/preset/load", "neon").strength == 0.55
+    desk("/streamcam/preset/load", float(names.index("oil")))
+    assert desk.presets.current == "oil"
+    for _ in names:
+        desk("/streamcam/preset/next")
+    assert desk.presets.current == "oil"
+    desk("/streamcam/preset/prev", 1.0)
+    assert desk.presets.current == names[names.index("oil") - 1]
+
+
+@pytest.mark.parametrize("sent", ["nein", "", "../../etc/passwd", "/etc/passwd", "x.toml"])
+def test_an_unknown_preset_is_refused(sent: str) -> None:
+    desk = Desk()
+    before = desk.control.target
+    assert desk("/streamcam/preset/load", sent) == before
+    assert "no " in desk.applied.refused[0][1]
+    assert desk.presets.current is None
+
+
+def test_a_preset_fades_in_over_its_own_time() -> None:
+    now = 0.0
+    config = build([{"preset_time": 2, "guidance_scale": 1}])
+    control = Control(config, clock=lambda: now)
+    console = Console(control, config, Addresses("/x"), Presets(config, print))
+    console.apply([Message("/x/preset/load", ("sd-1.5-lcm",))], "a")
+    console.apply([Message("/x/preset/load", ("neon",)), Message("/x/guidance_scale", (3.0,))], "a")
+    now = 1.0
+    assert control.advance().guidance_scale == pytest.approx(2.0)
+    now = 2.0
+    assert control.advance() == control.target
+
+
+ARGUMENTS = st.lists(
+    st.one_of(st.integers(), st.floats(), st.text(max_size=20), st.booleans(), st.none()),
+    max_size=4,
+)
+
+
+@EXAMPLES
+@given(
+    sent=st.lists(st.tuples(st.integers(0, 200), ARGUMENTS), min_size=1, max_size=12),
+    steps=st.integers(1, 4),
+)
+def test_whatever_is_sent_the_target_stays_valid(
+    sent: list[tuple[int, list[Argument]]], steps: int
+) -> None:
+    desk = DESKS.setdefault(steps, Desk(steps=steps))
+    known = sorted(desk.addresses.known)
+    desk.together(*(Message(known[n % len(known)], tuple(a)) for n, a in sent))
+    target = desk.control.target
+    assert Parameters.model_validate(target.model_dump()) == target
+
+
+DESKS: dict[int, Desk] = {}
