@@ -36,6 +36,11 @@ def cameras() -> tuple[Found, ...]:
     return _linux() if sys.platform == "linux" else _elsewhere()
 
 
+def first() -> Found | None:
+    """Return the first physical camera, which is taken where none is named."""
+    return next((camera for camera in cameras() if not camera.virtual), None)
+
+
 def _linux() -> tuple[Found, ...]:
     return tuple(
         Found(

@@ -1,0 +1,74 @@
+"""Sources as they happen: ``camera[:NAME|PATH|INDEX]``, ``pattern``, a file or a URL."""
+
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+from streamcam import sources
+from streamcam.broadcast import Broadcast
+from streamcam.errors import ConfigError
+from streamcam.types import LiveSource
+
+CAMERA, PATTERN, AUTO = "camera", "pattern", "auto"
+
+
+def open_live(spec: str, broadcast: Broadcast) -> LiveSource:
+    """Return the source that `spec` names; a device or a connection is opened when it is entered.
+
+    Raises:
+        ConfigError: `spec` names no kind of source.
+        MediaError: the file is missing, or of no kind that can be read.
+    """
+    kind, colon, rest = spec.partition(":")
+    if spec == AUTO:
+        from streamcam.sources.cameras import first
+
+        return _camera("", broadcast) if first() else _pattern(broadcast)
+    if kind == CAMERA:
+        return _camera(rest, broadcast)
+    if spec == PATTERN:
+        return _pattern(broadcast)
+    if colon and rest.startswith("//"):
+        return _url(spec)
+    return _file(Path(spec).expanduser(), broadcast)
+
+
+def _camera(name: str, broadcast: Broadcast) -> LiveSource:
+    from streamcam.sources.camera import Camera
+    from streamcam.sources.cameras import OWN
+
+    labels = [rest for kind, _, rest in (sink.partition(":") for sink in broadcast.sink) if rest]
+    return Camera(
+        name or None, broadcast.camera_size, broadcast.camera_fps, own=frozenset((*OWN, *labels))
+    )
+
+
+def _pattern(broadcast: Broadcast) -> LiveSource:
+    from streamcam.sources.moving import Moving
+
+    return Moving(*broadcast.canvas, broadcast.rate)
+
+
+def _url(spec: str) -> LiveSource:
+    from streamcam.sources.url import SCHEMES, Url
+
+    scheme = spec.partition(":")[0].lower()
+    if scheme not in SCHEMES:
+        raise ConfigError(
+            f'no source is read over "{scheme}://"; known: {", ".join(SCHEMES)};'
+            " a file is given by its path"
+        )
+    return Url(spec)
+
+
+def _file(path: Path, broadcast: Broadcast) -> LiveSource:
+    from streamcam.sources.paced import Held, Paced
+
+    if not path.exists() and path.parent == Path() and not path.suffix:
+        raise ConfigError(
+            f'no source "{path}"; it should be camera, pattern, a URL or a file that exists'
+        )
+    opened = partial(sources.open_file, path, Fraction(broadcast.rate))
+    if path.suffix.lower() in sources.IMAGES:
+        return Paced(partial(Held, opened), loop=True)
+    return Paced(opened, loop=broadcast.loop)

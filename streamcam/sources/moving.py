@@ -1,0 +1,83 @@
+"""The test picture on air: it moves, and carries its number and the time of its making."""
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from math import cos, pi, sin, tau
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+
+from streamcam.sources import coded
+from streamcam.sources.pattern import SECONDS_PER_TURN, backdrop
+from streamcam.types import Frame, Image
+
+BALL, EDGE = (250, 240, 225), (20, 20, 20)
+EIGHTHS = 3
+"""OpenCV draws at positions of a fraction of so many bits of a pixel."""
+
+
+class Moving:
+    """A ball that circles before a grid and colour bars, made at `rate` for ever.
+
+    Every picture carries the code of `coded`, with the frame's own index and time, wherever one
+    fits. A picture whose time is over is not made.
+    """
+
+    length: int | None = None
+
+    def __init__(self, width: int, height: int, rate: Fraction) -> None:
+        self.rate = rate
+        self._backdrop = np.array(backdrop(width, height))
+        self._stopped = Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return
+
+    def stop(self) -> None:
+        """Make the iteration end at once, for good; from any thread."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[Frame]:
+        began, index = time.monotonic(), 0
+        while not self._stopped.wait(max(0.0, began + float(index / self.rate) - time.monotonic())):
+            now = time.monotonic()
+            yield Frame(self.picture(index, now), index, now)
+            index = max(index + 1, int((time.monotonic() - began) * self.rate))
+
+    def picture(self, index: int, now: float) -> Image:
+        """Return frame `index`, made at monotonic second `now`."""
+        image = self._backdrop.copy()
+        height, width = image.shape[:2]
+        side = min(width, height)
+        angle = tau * float(index / self.rate) / SECONDS_PER_TURN - pi / 2
+        # Within the central square, which is all that a model may see.
+        centre = (width / 2 + side * 0.37 * cos(angle), height / 2 + side * 0.35 * sin(angle))
+        at = (round(centre[0] * 2**EIGHTHS), round(centre[1] * 2**EIGHTHS))
+        radius = round(side * 0.12)
+        for colour, r in ((EDGE, radius), (BALL, radius - max(1, side // 240))):
+            cv2.circle(image, at, r * 2**EIGHTHS, colour, -1, cv2.LINE_AA, EIGHTHS)
+        cv2.putText(
+            image,
+            f"{index:06d}",
+            (width // 2 - side * 45 // 100, height // 2 - side * 40 // 100),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            side / 500,
+            BALL,
+            max(1, side // 240),
+            cv2.LINE_AA,
+        )
+        if side >= coded.MIN_SIDE:
+            coded.stamp(image, index, now)
+        return image

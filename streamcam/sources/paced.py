@@ -1,0 +1,121 @@
+"""Files played as if they happened now."""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+from streamcam.errors import MediaError
+from streamcam.sources.base import FileSource
+from streamcam.types import Frame, Image, Source
+
+log = logging.getLogger(__name__)
+
+LONGEST_S = 2.0
+"""A longer pause between two frames is taken for an error of the file, a longer delay for a rest
+of the machine: neither is waited for or made up."""
+
+
+class Paced:
+    """The frames of a file at its own pace, stamped with the monotonic clock, over and over.
+
+    A frame that would come more than a frame too late is left out where whoever takes them was
+    slow, so that the file stays on time. Where the decoder is slow, leaving out would leave
+    nothing: then the file runs slower. It never runs faster than it should.
+
+    Args:
+        open_source: opens the file; called for every round.
+        loop: begin anew at the end.
+        clock: monotonic seconds.
+        wait: wait for so many seconds; returns True, at once, when the iteration is to end.
+
+    Raises:
+        MediaError: there is nothing to play.
+    """
+
+    length: int | None = None
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        *,
+        loop: bool,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        with open_source() as source:
+            self.rate = source.rate
+        self._open = open_source
+        self._loop = loop
+        self._clock = clock
+        self._stopped = Event()
+        self._wait = wait or self._stopped.wait
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is held open: the file is closed with the iteration."""
+        return
+
+    def stop(self) -> None:
+        """Make the iteration end at once, for good; from any thread."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[Frame]:
+        period = float(1 / self.rate)
+        due: float | None = None
+        asked = self._clock()
+        with closing(self._steps(period)) as steps:
+            for index, (image, step) in enumerate(steps):
+                now = self._clock()
+                due = now if due is None else due + step
+                late, decoding = now - due, now - asked
+                asked = now
+                if period < late <= LONGEST_S and decoding < period:
+                    continue
+                if late > period:
+                    due = now
+                if self._wait(max(0.0, due - now)):
+                    return
+                yield Frame(image, index, self._clock())
+                asked = self._clock()
+
+    def _steps(self, period: float) -> Generator[tuple[Image, float]]:
+        """Yield every picture and the seconds since the one before, round after round."""
+        while True:
+            last: float | None = None
+            try:
+                with self._open() as source:
+                    for frame in source:
+                        step = period if last is None else frame.captured_at - last
+                        last = frame.captured_at
+                        yield frame.image, step if 0 < step <= LONGEST_S else period
+            except MediaError as error:
+                if last is None:
+                    raise
+                # What could be read was shown; a damaged end is an end.
+                log.warning("%s", error)
+            if last is None or not self._loop:
+                return
+
+
+class Held(FileSource):
+    """The first picture of a file, for ever."""
+
+    def __init__(self, open_source: Callable[[], Source]) -> None:
+        with open_source() as source:
+            self._image = next(iter(source)).image
+            super().__init__(source.rate, length=None)
+
+    def images(self) -> Iterator[Image]:
+        while True:
+            yield self._image

@@ -1,0 +1,146 @@
+"""Streams from the network, through PyAV: each read in a thread of its own, and let go at once."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+from typing import Self
+
+import av
+
+from streamcam.errors import DeviceError
+from streamcam.sources.video import COVER, upright
+from streamcam.types import Frame, Image
+
+LIVE = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+"""Protocols whose pictures come as they happen."""
+STORED = ("http", "https")
+"""Protocols that also serve files, faster than they are to be shown."""
+SCHEMES = (*STORED, *LIVE)
+
+# What a playlist may lead on to: never to files of this machine.
+WHITELIST = ",".join((*SCHEMES, "tls", "crypto", "httpproxy", "rtmpt", "rtmpe", "dtls", "srtp"))
+OPTIONS = {
+    "protocol_whitelist": WHITELIST,
+    "flags": "low_delay",
+    "rtsp_flags": "prefer_tcp",
+}
+OPEN_S, READ_S = 10.0, 10.0
+"""Segments of a playlist may lie several seconds apart."""
+LOOK_S = 0.2
+
+
+class Url:
+    """The first video track of a stream, stamped with the monotonic clock as it is decoded.
+
+    Raises DeviceError when the stream cannot be opened, ends or stops; it may be entered again,
+    which connects anew.
+    """
+
+    length: int | None = None
+
+    def __init__(self, url: str) -> None:
+        self.rate = Fraction(30)
+        self._url = url
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Begin to connect; whether that succeeds is told by the iteration."""
+        self._reader = _Reader(self._url)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the thread to end by itself: FFmpeg cannot be interrupted, only run out of time."""
+        self._reader.left.set()
+
+    def stop(self) -> None:
+        """Make the iteration end at once, for good; from any thread."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[Frame]:
+        heard, patience, index = time.monotonic(), OPEN_S + 1, 0
+        while not self._stopped.is_set():
+            try:
+                came = self._reader.pictures.get(timeout=LOOK_S)
+            except queue.Empty:
+                if time.monotonic() - heard > patience:
+                    raise DeviceError(
+                        f"{shown(self._url)}: no picture for {patience:.0f} s"
+                    ) from None
+                continue
+            if isinstance(came, DeviceError):
+                raise came
+            heard, patience = time.monotonic(), READ_S + 1
+            self.rate = self._reader.rate
+            yield Frame(came, index, heard)
+            index += 1
+
+
+class _Reader(threading.Thread):
+    """Decodes until it is left or the stream ends, at most two pictures ahead."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(name="url", daemon=True)
+        self.rate = Fraction(30)
+        self.left = threading.Event()
+        self.pictures: queue.Queue[Image | DeviceError] = queue.Queue(2)
+        self._url = url
+
+    def run(self) -> None:
+        try:
+            self._read()
+            self._put(DeviceError(f"{shown(self._url)} has ended"))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            reason = (isinstance(error, OSError) and error.strerror) or error
+            if isinstance(error, av.error.ExitError):
+                reason = f"no answer for {READ_S:.0f} s"
+            self._put(DeviceError(f"cannot read {shown(self._url)}: {reason}"))
+
+    def _read(self) -> None:
+        stored = self._url.partition(":")[0].lower() in STORED
+        with av.open(self._url, options=dict(OPTIONS), timeout=(OPEN_S, READ_S)) as container:
+            tracks = [t for t in container.streams.video if not t.disposition & COVER]
+            if not tracks or container.format.name == "tty":
+                raise ValueError("it has no video track")
+            self.rate = tracks[0].average_rate or tracks[0].guessed_rate or self.rate
+            ahead: float | None = None
+            for frame in container.decode(tracks[0]):
+                if stored and frame.time is not None:
+                    ahead = self._pace(frame.time, ahead)
+                if not self._put(upright(frame)):
+                    return
+
+    def _pace(self, shown_at: float, ahead: float | None) -> float:
+        """Wait until the picture is due; return the stream's time less the clock's."""
+        now = time.monotonic()
+        early = shown_at - now - ahead if ahead is not None else 0.0
+        if ahead is None or not 0 <= early <= READ_S:
+            # The first one, a late one, or a jump in the stream's time: it is due now.
+            return shown_at - now
+        self.left.wait(early)
+        return ahead
+
+    def _put(self, what: Image | DeviceError) -> bool:
+        """Hand over; return False when nobody wants it any more."""
+        while not self.left.is_set():
+            try:
+                self.pictures.put(what, timeout=LOOK_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+
+def shown(url: str) -> str:
+    """Return `url` without the password that it may hold."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

@@ -1,0 +1,60 @@
+import pytest
+
+from streamcam.errors import DeviceError
+from streamcam.sources.cameras import Found, choose
+
+LOOPBACK = Found("streamcam", "/dev/video10", "/dev/video10", virtual=True)
+OBS = Found("OBS Virtual Camera", "/dev/video3", "/dev/video3", virtual=True)
+WEBCAM = Found("HD Pro Webcam C920", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-c920")
+CARD = Found("USB3 Capture", "/dev/video4", "/dev/video4", "/dev/v4l/by-id/usb-card")
+ALL = [OBS, WEBCAM, CARD, LOOPBACK]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (None, WEBCAM),
+        ("c920", WEBCAM),
+        ("capture", CARD),
+        ("4", CARD),
+        ("/dev/video4", CARD),
+        ("/dev/v4l/by-id/usb-card", CARD),
+        ("obs", OBS),
+    ],
+)
+def test_a_camera_is_found_by_name_path_or_number(name: str | None, expected: Found) -> None:
+    assert choose(name, ALL) is expected
+
+
+def test_a_whole_name_means_more_than_a_part_and_a_physical_camera_more_than_a_virtual_one() -> (
+    None
+):
+    cam, camera = Found("Cam", "/dev/video7", 7), Found("Camera", "/dev/video6", 6)
+    assert choose("cam", [camera, cam]) is cam
+    virtual = Found("My Camera", "/dev/video5", 5, virtual=True)
+    assert (
+        choose("camera", [virtual, Found("Webcamera", "/dev/video9", 9)]).address == "/dev/video9"
+    )
+
+
+def test_a_camera_that_is_missing_is_said_with_those_that_are_there() -> None:
+    with pytest.raises(DeviceError) as caught:
+        choose("C930", [WEBCAM, LOOPBACK])
+    assert str(caught.value) == 'no camera "C930"; found: /dev/video0 "HD Pro Webcam C920"'
+
+
+def test_without_a_physical_camera_the_pattern_is_offered() -> None:
+    with pytest.raises(DeviceError, match=r"no camera; none is plugged in.*--source pattern"):
+        choose(None, [LOOPBACK, OBS])
+
+
+@pytest.mark.parametrize("name", ["streamcam", "/dev/video10", "10"])
+def test_our_own_virtual_camera_is_refused(name: str) -> None:
+    with pytest.raises(DeviceError, match="own virtual camera"):
+        choose(name, ALL)
+
+
+def test_a_virtual_camera_of_another_label_is_ours_too_when_we_feed_it() -> None:
+    assert choose("obs", ALL) is OBS
+    with pytest.raises(DeviceError, match="own virtual camera"):
+        choose("obs", ALL, own={"obs virtual camera"})

@@ -1,0 +1,155 @@
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamcam import sources
+from streamcam.errors import MediaError
+from streamcam.sources.base import FileSource
+from streamcam.sources.paced import Held, Paced
+from streamcam.types import Frame, Image
+from tests.media import RATE, encode, noise, plain
+
+PERIOD = float(1 / RATE)
+
+
+class Clock:
+    """Time that passes only when somebody waits or works."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        return False
+
+
+class Film(FileSource):
+    """Grey pictures, the n-th of brightness n, each taking `costs` seconds to decode."""
+
+    def __init__(self, frames: int, clock: Clock, costs: float = 0.0) -> None:
+        super().__init__(RATE, frames)
+        self._frames, self._clock, self._costs = frames, clock, costs
+
+    def images(self) -> Iterator[Image]:
+        for n in range(self._frames):
+            self._clock.now += self._costs
+            yield plain((n, n, n))
+
+
+def played(film: Callable[[Clock], Film], *, loop: bool) -> tuple[Clock, Iterator[Frame]]:
+    clock = Clock()
+    return clock, iter(Paced(lambda: film(clock), loop=loop, clock=clock, wait=clock.wait))
+
+
+def brightness(frames: list[Frame]) -> list[int]:
+    return [int(frame.image[0, 0, 0]) for frame in frames]
+
+
+def gaps(frames: list[Frame]) -> list[float]:
+    return np.diff([frame.captured_at for frame in frames]).tolist()
+
+
+def test_a_file_plays_at_its_own_pace() -> None:
+    _, frames = played(partial(Film, 10), loop=False)
+    got = list(frames)
+    assert brightness(got) == list(range(10))
+    assert got[0].captured_at == 100.0
+    assert gaps(got) == pytest.approx([PERIOD] * 9)
+
+
+def test_a_loop_goes_on_counting_and_keeps_the_beat() -> None:
+    _, frames = played(partial(Film, 4), loop=True)
+    got = list(islice(frames, 10))
+    assert brightness(got) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert [frame.index for frame in got] == list(range(10))
+    assert gaps(got) == pytest.approx([PERIOD] * 9)
+
+
+def test_whoever_is_slow_misses_frames_and_the_file_stays_on_time() -> None:
+    clock, frames = played(partial(Film, 60), loop=False)
+    got = [next(frames)]
+    clock.now += 10 * PERIOD
+    got += list(frames)
+    assert 9 <= brightness(got)[1] <= 10
+    assert brightness(got)[-1] == 59
+    assert got[-1].captured_at == pytest.approx(100 + 59 * PERIOD)
+    assert min(gaps(got)) > -1e-9
+
+
+def test_a_slow_decoder_makes_the_file_run_slower_but_whole() -> None:
+    _, frames = played(lambda clock: Film(30, clock, costs=1.5 * PERIOD), loop=False)
+    got = list(frames)
+    assert brightness(got) == list(range(30))
+    assert max(gaps(got)) < 2.1 * PERIOD
+    assert got[-1].captured_at == pytest.approx(100 + 30 * 1.5 * PERIOD, rel=0.02)
+
+
+def test_after_a_long_sleep_nothing_is_made_up_for() -> None:
+    clock, frames = played(partial(Film, 60), loop=False)
+    first = next(frames)
+    clock.now += 3600
+    got = [first, *frames]
+    assert brightness(got) == list(range(60))
+    assert gaps(got)[1:] == pytest.approx([PERIOD] * 58)
+
+
+def test_a_damaged_end_is_an_end(caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(Film):
+        def images(self) -> Iterator[Image]:
+            yield from super().images()
+            raise MediaError("damaged after frame 3")
+
+    _, frames = played(partial(Damaged, 4), loop=True)
+    with caplog.at_level(logging.WARNING):
+        got = list(islice(frames, 10))
+    assert brightness(got) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert gaps(got) == pytest.approx([PERIOD] * 9)
+    assert "damaged after frame 3" in caplog.text
+    assert len(list(played(partial(Damaged, 4), loop=False)[1])) == 4
+
+
+def test_a_video_cut_off_plays_as_far_as_it_goes_and_again(tmp_path: Path) -> None:
+    clock = Clock()
+    images = [frame.image for frame in noise(40)]
+    whole = encode(tmp_path / "whole.mp4", images, movflags="faststart").read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole[: len(whole) * 6 // 10])
+    opened = partial(sources.open_file, cut, RATE)
+    got = list(islice(Paced(opened, loop=True, clock=clock, wait=clock.wait), 60))
+    assert [frame.index for frame in got] == list(range(60))
+    assert gaps(got) == pytest.approx([PERIOD] * 59, abs=0.5 * PERIOD)
+
+
+def test_a_file_that_gives_nothing_at_all_is_an_error_and_no_endless_loop() -> None:
+    class Broken(Film):
+        def images(self) -> Iterator[Image]:
+            raise MediaError("damaged")
+
+    _, frames = played(partial(Broken, 3), loop=True)
+    with pytest.raises(MediaError, match="damaged"):
+        next(frames)
+
+
+def test_one_picture_becomes_a_steady_stream() -> None:
+    clock = Clock()
+    held = partial(Held, partial(Film, 1, clock))
+    got = list(islice(Paced(held, loop=True, clock=clock, wait=clock.wait), 50))
+    assert len({id(frame.image) for frame in got}) == 1
+    assert gaps(got) == pytest.approx([PERIOD] * 49)
+
+
+def test_stopping_ends_a_wait_at_once() -> None:
+    clock = Clock()
+    paced = Paced(partial(Film, 1000, clock), loop=True)
+    frames = iter(paced)
+    next(frames)
+    paced.stop()
+    assert list(frames) == []

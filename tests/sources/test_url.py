@@ -1,0 +1,97 @@
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from streamcam.errors import DeviceError
+from streamcam.sources.url import Url, shown
+from tests.media import encode, noise
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    handler = partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def silent_host() -> Iterator[str]:
+    """A host that takes a connection and says nothing."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_file_on_a_server_plays_at_its_own_pace_and_its_end_is_a_loss(
+    tmp_path: Path, site: str
+) -> None:
+    encode(tmp_path / "a.mp4", [frame.image for frame in noise(30)])
+    source = Url(f"{site}/a.mp4")
+    got = []
+    with source:
+        frames = iter(source)
+        got.extend(islice(frames, 30))
+        with pytest.raises(DeviceError, match="has ended"):
+            next(frames)
+    assert [frame.index for frame in got] == list(range(30))
+    assert 0.7 < got[-1].captured_at - got[0].captured_at < 2
+    with source:
+        assert len(list(islice(source, 3))) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("none.mp4", "404"), ("text.txt", "Invalid data|no video")]
+)
+def test_what_cannot_be_played_is_said(tmp_path: Path, site: str, path: str, reason: str) -> None:
+    (tmp_path / "text.txt").write_text("no video here\n" * 100)
+    with pytest.raises(DeviceError, match=reason), Url(f"{site}/{path}") as source:
+        next(iter(source))
+
+
+def test_a_playlist_cannot_reach_files_of_this_machine(tmp_path: Path, site: str) -> None:
+    secret = encode(tmp_path / "secret.ts", [frame.image for frame in noise(10)])
+    for name, text in (
+        (
+            "a.m3u8",
+            f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n",
+        ),
+        ("a.ffconcat", f"ffconcat version 1.0\nfile '{secret}'\n"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DeviceError), Url(f"{site}/{name}") as source:
+            next(iter(source))
+
+
+@pytest.mark.parametrize("scheme", ["http", "rtsp", "rtmp"])
+def test_stopping_does_not_wait_for_a_host_that_says_nothing(silent_host: str, scheme: str) -> None:
+    source = Url(f"{scheme}://{silent_host}/x")
+    threading.Timer(0.3, source.stop).start()
+    began = time.monotonic()
+    with source:
+        assert list(source) == []
+    assert time.monotonic() - began < 1.2
+
+
+def test_a_host_that_refuses_is_said_at_once() -> None:
+    with pytest.raises(DeviceError, match="refused"), Url("rtsp://127.0.0.1:1/x") as source:
+        next(iter(source))
+
+
+def test_a_password_is_not_shown() -> None:
+    assert shown("rtsp://me:secret@host:554/live?token=1") == "rtsp://host:554/live"
+    assert shown("udp://239.0.0.1:1234") == "udp://239.0.0.1:1234"
