@@ -1,0 +1,133 @@
+"""A real browser without a window, for looking at pages as people see them."""
+
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+# The sandbox is refused to root, as whom containers run.
+OPTIONS = (
+    "--headless=new",
+    "--remote-debugging-pipe",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+    "--hide-scrollbars",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+)
+# It reads calls from descriptor 3 and writes answers to 4.
+SHELL = 'exec 3<&0 4>&1 </dev/null >/dev/null 2>&1; exec "$@"'
+
+
+def installed() -> str | None:
+    """Return the first Chromium there is."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+class Browser:
+    """One page of a headless Chromium, steered by its debugging protocol through a pipe."""
+
+    def __init__(self, width: int = 1280, height: int = 720) -> None:
+        self._size = width, height
+        self._calls = 0
+        self._unread = b""
+        self._session: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        program = installed()
+        assert program, f"none of {', '.join(NAMES)} is installed"
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        own = ("--window-size={},{}".format(*self._size), f"--user-data-dir={self._profile.name}")
+        self._process = subprocess.Popen(
+            ["sh", "-c", SHELL, "sh", program, *OPTIONS, *own, "about:blank"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        self._attach()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._profile.cleanup()
+
+    def _attach(self) -> None:
+        pages = self.call("Target.getTargets")["targetInfos"]
+        page = next(p["targetId"] for p in pages if p["type"] == "page")
+        attached = self.call("Target.attachToTarget", targetId=page, flatten=True)
+        self._session = {"sessionId": attached["sessionId"]}
+        width, height = self._size
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Return what the browser answers to one call of its protocol."""
+        self._calls += 1
+        call = {"id": self._calls, "method": method, "params": parameters} | self._session
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(call).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._calls:
+                assert "error" not in answer, answer["error"]
+                return dict(answer["result"])
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        while b"\0" not in self._unread:
+            more = self._process.stdout.read(1 << 20)
+            assert more, "the browser has gone"
+            self._unread += more
+        message, self._unread = self._unread.split(b"\0", 1)
+        return dict(json.loads(message))
+
+    def open(self, url: str) -> None:
+        self.call("Page.navigate", url=url)
+
+    def evaluate(self, script: str) -> Any:
+        """Return what `script` comes to, in the page; a promise is waited for."""
+        result = self.call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def wait_until(self, script: str, timeout_s: float = 30) -> None:
+        """Wait until `script` comes to something true."""
+        until = time.monotonic() + timeout_s
+        while not self.evaluate(script):
+            assert time.monotonic() < until, f"never came true: {script}"
+            time.sleep(0.1)
+
+    def press(self, key: str) -> None:
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key)
+
+    def screenshot(self, path: Path) -> Path:
+        """Write what the page shows to `path`, a PNG."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+        return path

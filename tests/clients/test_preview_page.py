@@ -1,0 +1,137 @@
+"""The preview page in a real browser: what is on the screen, and what the keys do."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from threading import Event, Thread
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from streamcam.sinks.preview import Preview
+from streamcam.sources.pattern import Pattern
+from streamcam.types import Frame, Image
+from tests.clients.browser import Browser, installed
+from tests.media import read
+from tests.scenes import Stage
+
+pytestmark = pytest.mark.skipif(installed() is None, reason="needs Chromium")
+
+BARS = [(235, 235, 235), (235, 235, 16), (16, 235, 235), (16, 235, 16)]
+BARS += [(235, 16, 235), (235, 16, 16), (16, 16, 235)]
+WIDTH, HEIGHT = 960, 640
+
+
+class Show(NamedTuple):
+    """A broadcast of the test picture, upside down before, and a browser that may look at it."""
+
+    stage: Stage
+    url: str
+    browser: Browser
+
+
+@pytest.fixture(scope="module")
+def show() -> Iterator[Show]:
+    pattern, stage, over = Pattern(640, 360, Fraction(25), None), Stage(), Event()
+
+    def send() -> None:
+        index = 0
+        while not over.wait(0.04):
+            image = pattern.picture(index)
+            stage.came_in = Frame(np.ascontiguousarray(image[::-1]), index, 0.0)
+            preview.send(Frame(image, index, 0.0))
+            index += 1
+
+    with Preview("127.0.0.1", 0, stage) as preview, Browser(WIDTH, HEIGHT) as browser:
+        thread = Thread(target=send)
+        thread.start()
+        yield Show(stage, preview.url, browser)
+        over.set()
+        thread.join()
+
+
+@pytest.fixture
+def page(show: Show) -> Browser:
+    """The browser at the page, which shows its first picture."""
+    show.browser.open(show.url)
+    show.browser.wait_until(shown("after"))
+    return show.browser
+
+
+def shown(which: str) -> str:
+    return f"document.querySelector('#{which} img')?.naturalWidth === 640"
+
+
+def bars(screen: Image, browser: Browser, which: str, *, height: float) -> list[tuple[int, ...]]:
+    """Return the seven colours that the screen has across a picture, at a part of its height."""
+    script = f"""(() => {{
+        const box = document.querySelector("#{which} img").getBoundingClientRect();
+        const scale = Math.min(box.width / 640, box.height / 360);
+        const width = 640 * scale, height = 360 * scale;
+        return [box.x + (box.width - width) / 2, box.y + (box.height - height) / 2, width, height];
+    }})()"""
+    left, top, wide, high = browser.evaluate(script)
+    y = round(top + high * height)
+    return [tuple(map(int, screen[y, round(left + wide * (i + 0.5) / 7)])) for i in range(7)]
+
+
+def screen(browser: Browser, tmp_path: Path) -> Image:
+    return read(browser.screenshot(tmp_path / "screen.png"))[0].image
+
+
+def assert_bars(found: list[tuple[int, ...]]) -> None:
+    assert np.abs(np.array(found) - BARS).max() < 25, found
+
+
+def test_the_screen_shows_the_picture_on_air(page: Browser, tmp_path: Path) -> None:
+    assert_bars(bars(screen(page, tmp_path), page, "after", height=0.93))
+
+
+def test_b_shows_what_came_in_and_after_again(page: Browser, tmp_path: Path) -> None:
+    page.press("b")
+    page.wait_until(shown("before"))
+    assert page.evaluate("document.querySelector('#after').hidden")
+    assert_bars(bars(screen(page, tmp_path), page, "before", height=0.07))
+    page.press("b")
+    page.wait_until(shown("after"))
+    assert_bars(bars(screen(page, tmp_path), page, "after", height=0.93))
+
+
+def test_s_shows_both_side_by_side(page: Browser, tmp_path: Path) -> None:
+    page.press("s")
+    page.wait_until(f"{shown('before')} && {shown('after')}")
+    image = screen(page, tmp_path)
+    assert_bars(bars(image, page, "before", height=0.07))
+    assert_bars(bars(image, page, "after", height=0.93))
+
+
+def test_the_figures_follow_the_broadcast(page: Browser, show: Show) -> None:
+    show.stage.fare(state="lost", fps_model=3.25, dropped=41)
+    page.wait_until("document.querySelector('#dropped').textContent.trim() === '41'")
+    assert page.evaluate("document.querySelector('#state').textContent") == "lost"
+    assert page.evaluate("document.querySelector('#fps_model').innerText") == "3.3 fps"
+
+
+def test_nothing_reaches_outside_the_window(page: Browser) -> None:
+    assert page.evaluate(
+        "document.documentElement.scrollHeight <= innerHeight"
+        " && document.documentElement.scrollWidth <= innerWidth"
+    )
+
+
+def test_every_control_has_a_name(page: Browser) -> None:
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    roles = [(n["role"]["value"], n["name"]["value"]) for n in nodes if "name" in n]
+    assert all(name for role, name in roles if role in ("button", "link", "image", "group"))
+    assert {role for role, _ in roles} >= {"button", "link", "image", "status"}
+
+
+def test_the_page_for_obs_is_the_picture_alone(page: Browser, tmp_path: Path) -> None:
+    page.evaluate("location.pathname = '/obs'")
+    page.wait_until("document.querySelector('#picture')?.naturalWidth === 640")
+    assert page.evaluate("document.body.innerText.trim()") == ""
+    image = screen(page, tmp_path)
+    height = WIDTH * 9 / 16
+    y = round((HEIGHT - height) / 2 + height * 0.93)
+    assert_bars([tuple(map(int, image[y, round(WIDTH * (i + 0.5) / 7)])) for i in range(7)])
