@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamcam import v4l2
 from streamcam.errors import DeviceError
+from streamcam.v4l2.module import GROUP
 
 log = logging.getLogger(__name__)
 
@@ -181,9 +182,7 @@ def _others(path: Path) -> str:
 def refused(path: Path | str, error: OSError) -> DeviceError:
     """Return what the kernel's refusal means, with the remedy."""
     if isinstance(error, PermissionError):
-        return DeviceError(
-            f"no permission for {path}: sudo usermod -aG video $USER, then log out and in again"
-        )
+        return DeviceError(f"no permission for {path}: {GROUP}")
     if isinstance(error, FileNotFoundError):
         return DeviceError(f"no device {path}; list what there is with: streamcam devices")
     return DeviceError(f"{path}: {error.strerror}")

@@ -111,12 +111,18 @@ def find(label: str | None = None) -> v4l2.Device:
     Raises:
         DeviceError: there is none, none of that name, or several.
     """
-    if label is not None and label.startswith("/"):
-        return _at(label)
     loopbacks = [device for device in v4l2.devices() if device.is_loopback]
     if not loopbacks:
-        raise DeviceError(f"no virtual camera: v4l2loopback is not loaded; {module.remedy()}")
-    return _usual(loopbacks) if label is None else _labelled(loopbacks, label)
+        state = "has no device" if module.loaded() else "is not loaded"
+        raise DeviceError(f"no virtual camera: v4l2loopback {state}; {module.remedy()}")
+    return select(loopbacks, label)
+
+
+def select(loopbacks: Sequence[v4l2.Device], label: str | None) -> v4l2.Device:
+    """Return the one of `loopbacks` that `label` means; see `find`."""
+    if label is None:
+        return _usual(loopbacks)
+    return _at(label) if label.startswith("/") else _labelled(loopbacks, label)
 
 
 def _at(path: str) -> v4l2.Device:

@@ -13,6 +13,11 @@ LABEL = "streamcam"
 OPTIONS = f"devices=1 video_nr=10 card_label={LABEL} exclusive_caps=1 max_buffers=2"
 MODPROBE = f"sudo modprobe {NAME} {OPTIONS}"
 RELOAD = f"sudo modprobe -r {NAME} && {MODPROBE}"
+PERSIST = (
+    f"echo {NAME} | sudo tee /etc/modules-load.d/{NAME}.conf;"
+    f" echo options {NAME} {OPTIONS} | sudo tee /etc/modprobe.d/{NAME}.conf"
+)
+GROUP = "sudo usermod -aG video $USER, then log out and in again"
 
 INSTALL = {
     "debian": f"sudo apt install {NAME}-dkms linux-headers-$(uname -r)",
@@ -57,6 +62,14 @@ def options(root: Path = ROOT) -> dict[str, str]:
         found = {file.name: _read(file) for file in sorted(_parameters(root).iterdir())}
         return {name: value for name, value in found.items() if value is not None}
     return {}
+
+
+def persistent(root: Path = ROOT) -> bool:
+    """Return whether the module is loaded when the system starts."""
+    folders = [root / part / "modules-load.d" for part in ("etc", "run", "usr/lib")]
+    files = [root / "etc/modules", *(file for folder in folders for file in folder.glob("*.conf"))]
+    lines = [line.strip() for file in files for line in (_read(file) or "").splitlines()]
+    return any(line.split()[:1] == [NAME] for line in lines)
 
 
 def secure_boot(root: Path = ROOT) -> bool | None:

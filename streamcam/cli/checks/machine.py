@@ -1,0 +1,135 @@
+"""What it runs on: accelerator, packages, models, disk and ports."""
+
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
+
+OPENCV = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+SHOWN = ("streamcam", "torch", "diffusers", "opencv-python-headless", "numpy")
+ROOM_FOR_MODELS, ROOM_FOR_FILES = 10e9, 1e9
+"""Bytes. A model takes 2 to 7 GB, a minute of recording some 50 MB."""
+CPU_REMEDY = (
+    "for live pictures an NVIDIA GPU is needed; try out the rest with --model none, or with"
+    " small sizes"
+)
+
+
+def accelerator(torch: str | None) -> Check:
+    """Return the NVIDIA GPU, its driver and memory; else a note on what there is instead.
+
+    Args:
+        torch: version of the package, which tells builds without CUDA.
+    """
+    gpus = _gpus()
+    if gpus and torch is not None and "+cpu" in torch:
+        remedy = "install torch for CUDA, as its home page says"
+        return Check("accelerator", WARNING, f"{gpus}, but torch {torch} cannot use it", remedy)
+    if gpus:
+        return Check("accelerator", OK, gpus)
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return Check("accelerator", OK, "Apple GPU")
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    text = f"no NVIDIA GPU; {cores} processor cores take seconds for a picture of 512x512"
+    return Check("accelerator", NOTE, text, CPU_REMEDY)
+
+
+def _gpus() -> str:
+    """Return a line on all NVIDIA GPUs, empty without any."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ""
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        names = ", ".join(map(_gpu, handles))
+        return f"{names}, driver {pynvml.nvmlSystemGetDriverVersion()}" if names else ""
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpu(handle: Any) -> str:
+    import pynvml
+
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    free, total = memory.free / 2**30, memory.total / 2**30
+    return f"{pynvml.nvmlDeviceGetName(handle)}, {free:.1f} of {total:.1f} GiB free"
+
+
+def packages(versions: Mapping[str, str]) -> list[Check]:
+    """Return Python's and the packages' versions, and whether they get in each other's way.
+
+    Args:
+        versions: of all installed packages, by name.
+    """
+    shown = [f"{name} {versions[name]}" for name in SHOWN if name in versions]
+    checks = [Check("packages", OK, ", ".join([f"Python {platform.python_version()}", *shown]))]
+    several = [name for name in OPENCV if name in versions]
+    if len(several) > 1:
+        text = f"{' and '.join(several)} overwrite each other's files"
+        remedy = f"pip uninstall -y {' '.join(several)}; pip install opencv-python-headless"
+        checks.append(Check("packages", MISSING, text, remedy))
+    return checks
+
+
+def models(cached: Sequence[tuple[str, int]]) -> Check:
+    """Return what the cache holds, given as (name, bytes)."""
+    if not cached:
+        pull = "streamcam models pull stabilityai/sd-turbo"
+        return Check(
+            "models",
+            WARNING,
+            "none in the cache: without --model the camera goes out as it is",
+            pull,
+        )
+    listed = ", ".join(name for name, _ in cached)
+    return Check("models", OK, f"{listed}; {sum(size for _, size in cached) / 1e9:.1f} GB")
+
+
+def disk(folder: Path, least: float, purpose: str) -> Check:
+    """Return the room for `purpose` in `folder`, which need not exist yet; `least` is in bytes."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{free / 1e9:.1f} GB free for {purpose} in {folder}"
+    if free < least:
+        return Check("disk", WARNING, text, f"make room: {least / 1e9:.0f} GB are wanted")
+    return Check("disk", OK, text)
+
+
+def port(name: str, kind: socket.SocketKind, address: str, number: int) -> Check:
+    """Return whether the port can be bound.
+
+    Args:
+        name: of the setting, such as ``osc_port``.
+        kind: SOCK_DGRAM for UDP, SOCK_STREAM for TCP.
+        address: to bind to.
+        number: of the port; 0 means any.
+    """
+    shown = f"{'UDP' if kind == socket.SOCK_DGRAM else 'TCP'} {address}:{number}"
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with closing(socket.socket(family, kind)) as probe:
+        if kind == socket.SOCK_STREAM and sys.platform != "win32":
+            # As servers do: connections of an earlier run that linger are in nobody's way.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, number))
+        except OSError as error:
+            text = f"{shown} cannot be had: {error.strerror}"
+            remedy = f"if that is not streamcam itself, choose another: --set {name}=NUMBER"
+            return Check(name, WARNING, text, remedy)
+    return Check(name, OK, f"{shown} is free")

@@ -1,0 +1,111 @@
+"""What goes out: the virtual camera, and the kernel module behind it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from streamcam import v4l2
+from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
+from streamcam.cli.checks.cameras import Holders
+from streamcam.errors import DeviceError
+from streamcam.sinks.virtual_camera import REMEDIES, select
+from streamcam.v4l2 import module
+
+NAME, MODULE = "virtual camera", "v4l2loopback"
+BACKPORT = (
+    "install 0.13 or later; on Debian 12: sudo apt install -t bookworm-backports v4l2loopback-dkms"
+)
+
+
+def virtual_cameras(
+    devices: Sequence[v4l2.Device],
+    sinks: Sequence[str],
+    holders: Holders,
+    root: Path = module.ROOT,
+) -> list[Check]:
+    """Return checks of the module, and of every virtual camera that `sinks` name.
+
+    Args:
+        devices: all video nodes.
+        sinks: as in the settings, such as ``("virtual-camera:studio",)``.
+        holders: says who has a device open.
+        root: of the file system.
+    """
+    if sys.platform != "linux":
+        remedy = REMEDIES.get(sys.platform)
+        return [Check(NAME, NOTE, "comes with OBS or Unity Capture here", remedy)]
+    loopbacks = [device for device in devices if device.is_loopback]
+    labels = dict.fromkeys(label for sink in sinks for label in _labels(sink))
+    if not loopbacks:
+        return [_absent(root, MISSING if labels else NOTE)]
+    chosen = [_chosen(loopbacks, label, holders) for label in labels]
+    return [*chosen, *_module(loopbacks, root)]
+
+
+def _labels(sink: str) -> list[str | None]:
+    """Return the label that a sink of the settings asks for, in a list; none for other sinks."""
+    kind, _, label = sink.partition(":")
+    return [label or None] if kind in ("auto", "virtual-camera") else []
+
+
+def _absent(root: Path, state: str) -> Check:
+    if module.loaded(root):
+        text = "v4l2loopback is loaded, with no device"
+        return Check(NAME, state, text, module.RELOAD)
+    known = "not loaded" if module.installed(root) else "not installed for this kernel"
+    return Check(NAME, state, f"v4l2loopback is {known}", module.remedy(root))
+
+
+def _chosen(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holders) -> Check:
+    try:
+        device = select(loopbacks, label)
+    except DeviceError as error:
+        return Check(NAME, MISSING, str(error))
+    shown = f'{device.path} "{device.name}"'
+    if device.problem is not None:
+        remedy = module.GROUP if "permission" in device.problem.lower() else module.RELOAD
+        return Check(NAME, MISSING, f"{shown}: {device.problem}", remedy)
+    names = holders(str(device.path))
+    opened = f", open in {', '.join(names)}" if names else ""
+    if device.outputs:
+        return Check(NAME, OK, f"{shown}, free to write to{opened}")
+    if not device.captures:
+        return Check(NAME, OK, f"{shown}, left unusable by its last writer; run brings it back")
+    return Check(
+        NAME,
+        WARNING,
+        f"{shown} is being written to{opened}",
+        "if that is not streamcam itself, stop it: a device takes one writer",
+    )
+
+
+def _module(loopbacks: Sequence[v4l2.Device], root: Path) -> list[Check]:
+    version = module.version(root)
+    checks = [Check(MODULE, OK, f"version {version}")]
+    if version is None:
+        text = (
+            "before 0.13: no program but streamcam can write to a device again after a writer"
+            " has gone, and a reader that stays refuses another size"
+        )
+        checks = [Check(MODULE, WARNING, text, BACKPORT)]
+    given = module.options(root)
+    for device in loopbacks:
+        if not _exclusive(device, given):
+            text = f"{device.path} has exclusive_caps=0: Chrome and others do not list it"
+            checks.append(Check(MODULE, WARNING, text, module.RELOAD))
+    if not module.persistent(root):
+        checks.append(Check(MODULE, NOTE, "not loaded when the system starts", module.PERSIST))
+    return checks
+
+
+def _exclusive(device: v4l2.Device, options: dict[str, str]) -> bool:
+    """Return whether `device` was made with ``exclusive_caps=1``; True where it is not known.
+
+    The module's options are lists with a place for each device, found by its number.
+    """
+    numbers = options.get("video_nr", "").split(",")
+    flags = options.get("exclusive_caps", "").split(",")
+    number = device.path.name.removeprefix("video")
+    if number in numbers and len(flags) > numbers.index(number):
+        return flags[numbers.index(number)] in ("Y", "1")
+    return not (device.captures and device.outputs)

@@ -1,0 +1,80 @@
+"""``streamcam doctor``: is everything there, and if not, what to do."""
+
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from streamcam import v4l2
+from streamcam.broadcast import Broadcast
+from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine
+from streamcam.cli.checks.cameras import cameras, mirrored
+from streamcam.cli.checks.virtual_cameras import virtual_cameras
+from streamcam.cli.options import configured, settings
+
+MARKS = {OK: ("✓", "green"), NOTE: ("·", "dim"), WARNING: ("!", "yellow"), MISSING: ("✗", "red")}
+
+
+@click.command(options_metavar="[OPTIONS]")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@settings(Broadcast)
+def doctor(
+    as_json: bool,
+    presets: tuple[str, ...],
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Look at cameras, virtual camera, accelerator, models, ports and packages.
+
+    Give the settings that you will run with. Each line that is not as it should be comes with
+    what to do. Ends with 1 if something that is needed is missing.
+    """
+    checks = list(_checks(configured(presets, assignments, flags).broadcast))
+    healthy = all(check.state != MISSING for check in checks)
+    if as_json:
+        click.echo(json.dumps({"ok": healthy, "checks": list(map(asdict, checks))}, indent=2))
+    else:
+        _print(checks)
+    if not healthy:
+        sys.exit(1)
+
+
+def _checks(settings: Broadcast) -> Iterator[Check]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from streamcam.diffusion.hub import cached
+    from streamcam.sources.cameras import cameras as found
+
+    yield from cameras(found(), v4l2.holders)
+    yield from virtual_cameras(v4l2.devices(), settings.sink, v4l2.holders)
+    versions = {package.name.lower(): package.version for package in distributions()}
+    yield machine.accelerator(versions.get("torch"))
+    yield machine.models([(repo.id, repo.bytes) for repo in cached()])
+    yield machine.disk(Path(HF_HUB_CACHE), machine.ROOM_FOR_MODELS, "models")
+    yield machine.disk(Path.cwd(), machine.ROOM_FOR_FILES, "recordings")
+    if settings.osc:
+        yield machine.port("osc_port", socket.SOCK_DGRAM, settings.osc_bind, settings.osc_port)
+    yield machine.port(
+        "preview_port", socket.SOCK_STREAM, settings.preview_bind, settings.preview_port
+    )
+    yield from machine.packages(versions)
+    yield mirrored()
+
+
+def _print(checks: list[Check]) -> None:
+    # Lines are left whole, so that remedies can be copied.
+    console = Console(highlight=False, soft_wrap=True)
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        mark, style = MARKS[check.state]
+        console.print(f"[{style}]{mark}[/] {check.name:{width}}  {escape(check.text)}")
+        if check.remedy:
+            console.print(f"  {'':{width}}  [bold]→[/] {escape(check.remedy)}")
