@@ -8,6 +8,7 @@ from threading import Event
 from typing import Any
 
 import click
+import psutil
 
 from streamcam.broadcast import Broadcast as BroadcastSettings
 from streamcam.cli.choices import chosen
@@ -26,6 +27,7 @@ from streamcam.types import Scene, Sink
 log = logging.getLogger("streamcam")
 
 LOOK_S = 0.1
+OPEN_S = 5.0
 
 
 @click.command(options_metavar="[OPTIONS]")
@@ -63,6 +65,8 @@ def _broadcast(config: Config, duration: float | None, asked: Event, reporter: R
         yield "snapshots", Snapshots(Path(config.broadcast.snapshots), scene)
 
     with Broadcast(config, control, source, sinks) as broadcast:
+        broadcast.wait_until_sending(OPEN_S)
+        log.info("on air after %.2f s", time.time() - psutil.Process().create_time())
         end = time.monotonic() + duration if duration else float("inf")
         while not asked.wait(LOOK_S) and not broadcast.over.is_set() and time.monotonic() < end:
             reporter.show(broadcast.status())

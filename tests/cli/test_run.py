@@ -1,0 +1,160 @@
+"""``streamcam run`` as people run it: a process with files, signals and a log."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import av
+import psutil
+import pytest
+
+from tests.media import decoded
+from tests.runtime.onair import until
+
+SMALL = ["--source", "pattern", "--canvas", "320x180", "--width", "64", "--height", "64"]
+QUIET = ["--set", "osc=false"]
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "streamcam", "run", *SMALL, *QUIET, *map(str, arguments)]
+
+
+@contextmanager
+def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        command(*arguments), stderr=subprocess.PIPE, text=True, env=os.environ | {"TERM": "dumb"}
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def said(process: subprocess.Popen[str], words: str) -> str:
+    """Read its log up to the line that has `words`."""
+    log: IO[str] = process.stderr  # type: ignore[assignment]
+    for line in log:
+        if words in line:
+            return line
+    raise AssertionError(f"it never said {words!r}")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_three_lines_say_what_was_chosen(tmp_path: Path) -> None:
+    done = run("--sink", "null", "--duration", 0.2)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == ["source", "model", "sink"]
+    assert "streamcam models pull" in lines[1]
+
+
+def test_it_says_how_soon_it_was_on_air() -> None:
+    with running("--model", "identity", "--sink", "null") as process:
+        seconds = float(said(process, "on air after").split()[3])
+        # Below one on an idle machine; tests share theirs.
+        assert 0.05 < seconds < 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_within_two_seconds_and_leaves_nothing_half_done(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "show.mkv"
+    with running("--model", "identity", "--sink", f"recorder:{out}", "--sink", "null") as process:
+        said(process, "the engine is running")
+        time.sleep(1.0)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == 0
+        assert time.monotonic() - began < 2
+        until(lambda: not any(child.is_running() for child in children), 5)
+    assert decoded(out) > 20
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["show.cues.jsonl", "show.mkv"]
+
+
+def test_ctrl_c_in_the_first_moments_stops_it_without_a_trace() -> None:
+    with running("--model", "identity", "--sink", "null") as process:
+        said(process, "sink:")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_whole_process_group_can_be_interrupted_as_a_terminal_does() -> None:
+    process = subprocess.Popen(
+        command("--model", "identity", "--sink", "null"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    said(process, "the engine is running")
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+    assert "the engine has" not in errors
+
+
+def test_a_duration_ends_it(tmp_path: Path) -> None:
+    out = tmp_path / "show.mkv"
+    assert run("--sink", f"recorder:{out}", "--duration", 2, "--fps", 25).returncode == 0
+    with av.open(str(out)) as container:
+        times = [float(frame.time or 0) for frame in container.decode(video=0)]
+    assert 1.5 < times[-1] < 2.5
+
+
+def test_a_video_can_be_played_once_and_ends_the_broadcast(tmp_path: Path) -> None:
+    clip, out = tmp_path / "clip.mp4", tmp_path / "out.mkv"
+    assert run("--sink", f"recorder:{clip}", "--duration", 1).returncode == 0
+    done = run("--source", clip, "--sink", f"recorder:{out}", "--set", "loop=false")
+    assert done.returncode == 0, done.stderr
+    assert 0.6 * decoded(clip) < decoded(out) < 2.5 * decoded(clip)
+
+
+def test_a_log_for_services_is_one_json_object_a_line() -> None:
+    done = run("--sink", "null", "--duration", 0.3, "--log-json")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all({"time", "level", "message"} <= set(line) for line in lines)
+    assert any(line["message"].startswith("source:") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--sink", "virtul-camera"], 2, 'did you mean "virtual-camera"'),
+        (["--sink", "recorder"], 2, "needs a file"),
+        (["--source", "no-such-file.mp4"], 1, "no-such-file.mp4"),
+        (["--canvas", "1280"], 2, "WIDTHxHEIGHT"),
+        (["--canvas", "1281x720"], 2, "even"),
+        (["--model", "./no-such-folder/model.safetensors", "--sink", "null"], 1, "no-such-folder"),
+        (["--config", "no-such-preset"], 2, "no preset"),
+        (["--set", "osc_prot=9"], 2, 'did you mean "osc_port"'),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(arguments: list[str], code: int, words: str) -> None:
+    done = run(*arguments, "--duration", 20)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("streamcam: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_model_is_put_on_air(tmp_path: Path) -> None:
+    with running("--model", "random:tiny-sd-turbo", "--sink", "null", "--log-json") as process:
+        assert "running" in said(process, "the engine is running")
