@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,6 +17,7 @@ from streamcam.cli.options import configured, settings
 from streamcam.cli.reporting import Reporter, reporting
 from streamcam.cli.stopping import stopping
 from streamcam.config import Config
+from streamcam.control.osc import OscServer
 from streamcam.live import Control
 from streamcam.parameters import Parameters
 from streamcam.runtime.broadcast import Broadcast
@@ -64,7 +66,8 @@ def _broadcast(config: Config, duration: float | None, asked: Event, reporter: R
             yield spec, open_sink(spec, config.broadcast, scene)
         yield "snapshots", Snapshots(Path(config.broadcast.snapshots), scene)
 
-    with Broadcast(config, control, source, sinks) as broadcast:
+    broadcast = Broadcast(config, control, source, sinks)
+    with _osc(config, control, broadcast), broadcast:
         broadcast.wait_until_sending(OPEN_S)
         log.info("on air after %.2f s", time.time() - psutil.Process().create_time())
         end = time.monotonic() + duration if duration else float("inf")
@@ -73,3 +76,9 @@ def _broadcast(config: Config, duration: float | None, asked: Event, reporter: R
     if broadcast.failed:
         raise broadcast.failed
     log.info("off air after %.0f s", broadcast.status().uptime)
+
+
+def _osc(config: Config, control: Control, broadcast: Broadcast) -> AbstractContextManager[object]:
+    if not config.broadcast.osc:
+        return nullcontext()
+    return OscServer(control, config, broadcast.status, log.warning)
