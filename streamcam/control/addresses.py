@@ -148,8 +148,7 @@ def _field(name: str, field: FieldInfo) -> Address:
     if range_ is None:
         raise TypeError(f"{name} has a type that no address takes")
     kind = "whole number" if range_.whole else "number"
-    values = f"{range_.low:g} – {range_.high:g}"
-    return Address(kind, values, about, actions.numbers(name, range_), get)
+    return Address(kind, range_.shown, about, actions.numbers(name, range_), get)
 
 
 def _prompts() -> Iterator[tuple[str, Address]]:
@@ -188,7 +187,7 @@ def _rest() -> Iterator[tuple[str, Address]]:
     yield "seed_list", Address("text", "JSON", about, actions.seed_list)
     about = "The same as /freeze."
     yield "pause", Address("0 or 1", "0 1", about, actions.flags("freeze"))
-    about = "The contrary of /freeze."
+    about = "The opposite of /freeze."
     yield "play", Address("0 or 1", "0 1", about, actions.flags("freeze", contrary=True))
     about = "Take over the live values of a preset, within /preset/time seconds."
     yield "preset/load", Address("text or index", "name of a preset", about, actions.load_preset)

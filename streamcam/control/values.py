@@ -41,6 +41,10 @@ class Range(NamedTuple):
         """What 0 to 1 stands for: the range, and 31 bits of a huge one."""
         return self if self.high < HUGE else self._replace(high=2**31 - 1)
 
+    @property
+    def shown(self) -> str:
+        return f"{self.low:g} – {self.high:g}" if self.high < HUGE else f"from {self.low:g}"
+
     def clamp(self, value: float) -> float:
         """Return the nearest allowed value, a whole one as int."""
         return min(max(round(value) if self.whole else value, self.low), self.high)

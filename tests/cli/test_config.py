@@ -1,0 +1,111 @@
+"""``streamcam config``: what it prints is read back, what it checks is answered for each file."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamcam import cli
+from streamcam.cli.config_command import config, toml
+from streamcam.config import build, load, presets
+from streamcam.errors import ConfigError
+from streamcam.parameters import Parameters
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+WEIGHTED = st.tuples(TEXTS, st.floats(0.001, 1000))
+
+
+def shown(*arguments: str) -> str:
+    done = CliRunner().invoke(config, ["show", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.stdout
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    texts=st.lists(st.tuples(TEXTS, st.floats(0.001, 1000)), min_size=1, max_size=4), alias=TEXTS
+)
+def test_what_is_shown_is_read_back_whatever_the_texts_hold(
+    texts: list[tuple[str, float]], alias: str
+) -> None:
+    given_ = build([{"prompt": texts, "osc_alias": {alias: "/mix"}, "snapshots": alias}])
+    assert build([tomllib.loads(toml(given_))]) == given_
+
+
+@pytest.mark.parametrize("text", ['["a", "b"]', "{}", '"""', "a\nb\r\tc", "\x00\x7f\x85", "\u2028"])
+def test_texts_that_look_like_something_else_come_back_as_they_were(text: str) -> None:
+    given_ = build([{"prompt": [[text, 1.0]]}])
+    assert build([tomllib.loads(toml(given_))]) == given_
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_comes_back_from_its_toml(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "shown.toml"
+    path.write_text(shown(name), encoding="utf-8")
+    assert build([load(str(path))]) == build([load(name)])
+
+
+def test_the_settings_of_every_kind_come_back() -> None:
+    given_: dict[str, Any] = {
+        "lora": {"a.safetensors": 0.5, "b": 1.0},
+        "sink": ["null", "recorder:a.mkv"],
+        "canvas": "640x360",
+        "t_index_list": [10, 20, 30],
+        "osc_rate": 1e-5 + 1,
+        "seed": 2**63 - 1,
+        "mirror": True,
+        "rotate": "90",
+    }
+    assert build([tomllib.loads(toml(build([given_])))]) == build([given_])
+
+
+def test_what_is_not_the_default_is_marked() -> None:
+    lines = shown("neon", "--set", "guidance_scale=3", "--set", "canvas=640x360").splitlines()
+    assert "guidance_scale = 3.0  # default: 1.2" in lines
+    assert "canvas = [640, 360]  # default: [1280, 720]" in lines
+    assert "strength = 0.55  # default: none" in lines
+    assert 'negative_prompt = "daylight, blurry"  # default: ""' in lines
+    assert "delta = 1.0" in lines
+    assert "# t_index_list =" in lines
+
+
+def test_every_live_setting_is_shown() -> None:
+    text = shown()
+    assert all(f"\n{name} =" in text or f"\n# {name} =" in text for name in Parameters.model_fields)
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    group = click.Group(commands={"config": config})
+    code = cli._run(lambda **options: group.main(["config", *arguments], **options))
+    return (code, *capsys.readouterr())
+
+
+def test_check_answers_for_every_file_and_fails_if_one_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("guidance_scal = 1", encoding="utf-8")
+    code, out, err = run(["check", "neon", str(wrong), "nope"], capsys)
+    first, second, third = out.splitlines()
+    assert code == 2
+    assert first == "neon: ok"
+    assert second == f'{wrong}: unknown setting "guidance_scal": did you mean "guidance_scale"?'
+    assert third.startswith('nope: no preset "nope"')
+    assert err == "streamcam: 2 of 3 will not do\n"
+
+
+def test_check_is_silent_but_for_ok_where_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", "neon", "oil"], capsys) == (0, "neon: ok\noil: ok\n", "")
+
+
+def test_show_refuses_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(["show", "--set", "delta=11"], capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("streamcam: delta: ")
+    with pytest.raises(ConfigError):
+        build([{"delta": 11}])

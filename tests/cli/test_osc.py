@@ -1,0 +1,155 @@
+"""``streamcam osc`` against a server of ours, and against none."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from streamcam import cli
+from streamcam.cli.osc import osc, shown, typed
+from streamcam.control.packets import Message
+from streamcam.parameters import Parameters
+from tests.control.osc_desk import Desk, desk
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run one command line; return its exit code, what it printed and its errors."""
+    group = click.Group(commands={"osc": osc})
+    code = cli._run(lambda **options: group.main(["osc", *arguments], **options))
+    return (code, *capsys.readouterr())
+
+
+def port(on: Desk) -> str:
+    return f"--port={on.server.port}"
+
+
+def test_the_list_holds_every_field_with_its_range(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    assert all(f"/streamcam/{name} " in out for name in Parameters.model_fields)
+    line = next(line for line in out.splitlines() if line.startswith("/streamcam/guidance_scale "))
+    about = "How strongly the prompt pulls; 1 is neutral."
+    assert " ".join(line.split()) == f"/streamcam/guidance_scale both number 0 – 30 {about}"
+
+
+def test_the_list_comes_as_json_with_prefix_and_aliases(capsys: pytest.CaptureFixture[str]) -> None:
+    alias = 'osc_alias={"/layer1/opacity": "/mix/norm"}'
+    _, out, _ = run(capsys, "list", "--json", "--set", "osc_prefix=/vj", "--set", alias)
+    listed = json.loads(out)
+    assert listed["aliases"]["/layer1/opacity"] == "/vj/mix/norm"
+    mix = next(row for row in listed["addresses"] if row["address"] == "/vj/mix")
+    assert (mix["direction"], mix["types"], mix["values"]) == ("both", "number", "0 – 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("3", 3),
+        ("-3", -3),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("-1e-3", -0.001),
+        (str(2**62), 2**62),
+        (str(2**63), float(2**63)),
+        ("nan", "nan"),
+        ("neon", "neon"),
+        ("1 2", "1 2"),
+        ("", ""),
+    ],
+)
+def test_arguments_are_typed_by_their_looks(text: str, wanted: object) -> None:
+    assert (typed(text), type(typed(text))) == (wanted, type(wanted))
+
+
+def test_send_shows_what_the_broadcast_then_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    with desk() as on:
+        done = run(capsys, "send", port(on), "guidance_scale", "35")
+        assert done == (0, "/streamcam/guidance_scale 30\n", "")
+        done = run(capsys, "send", port(on), "/prompt", "neon", "cat")
+        assert done == (0, '/streamcam/prompt "neon cat"\n', "")
+        assert on.control.target.prompt == (("neon cat", 1.0),)
+        assert run(capsys, "send", port(on), "similarity/threshold", "-0.5")[0] == 0
+        assert on.control.target.similar_image_filter_threshold == -0.5
+        assert run(capsys, "send", port(on), "reset") == (0, "", "")
+        assert on.control.target.reset == 1
+
+
+def test_send_says_what_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with desk() as on:
+        code, out, err = run(capsys, "send", port(on), "guidance_scal", "3")
+        assert (code, out) == (2, "")
+        assert err == (
+            'streamcam: /streamcam/guidance_scal did you mean "/streamcam/guidance_scale"?\n'
+        )
+        assert run(capsys, "send", port(on), "seed", "many")[0] == 2
+
+
+def test_send_says_when_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        unused = free.getsockname()[1]
+    code, _, err = run(capsys, "send", f"--port={unused}", "seed", "3")
+    assert code == 1
+    assert f"127.0.0.1:{unused}" in err
+    code, _, err = run(capsys, "send", "--host=no such host.invalid", "seed", "3")
+    assert code == 1
+    assert "cannot reach" in err
+
+
+def test_send_says_when_nobody_answers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamcam.cli.osc.ANSWER_WITHIN", 0.3)
+    with desk() as on:
+        code, _, err = run(capsys, "send", port(on), "--prefix=/other", "seed", "3")
+    assert code == 1
+    assert "no answer" in err
+    assert "--prefix" in err
+
+
+def test_monitor_shows_everything_then_what_changes_and_ends_with_ctrl_c() -> None:
+    script = (
+        "import click, sys; from streamcam import cli; from streamcam.cli.osc import osc;"
+        " sys.exit(cli._run(click.Group(commands={'osc': osc}).main))"
+    )
+    with desk() as on:
+        command = [sys.executable, "-u", "-c", script, "osc", "monitor", port(on)]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUTF8": "1"}
+        ) as watching:
+            assert watching.stdout is not None
+            seen: list[str] = []
+            while not any("/stat/state" in line for line in seen):
+                seen.append(watching.stdout.readline())
+            on.control.change({"prompt": "grün", "guidance_scale": 2.5})
+            while not any("guidance_scale 2.5" in line for line in seen):
+                seen.append(watching.stdout.readline())
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(10) == 0
+        assert '/streamcam/prompt "grün"\n' in seen
+        assert '/streamcam/stat/state "running"\n' in seen
+        end = time.monotonic() + 5
+        while len(on.server._subscribers) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert len(on.server._subscribers) == 0
+
+
+def test_monitor_says_when_the_broadcast_has_ended(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamcam.cli.osc.ANSWER_WITHIN", 0.2)
+    with desk(osc_allow="10.0.0.0/8") as on:
+        code, _, err = run(capsys, "monitor", port(on))
+    assert code == 1
+    assert "no answer" in err
+
+
+def test_a_message_is_shown_as_one_line() -> None:
+    line = shown(Message("/a", (1.2000000476837158, 3, "two\nlines \x1b[2J", None)))
+    assert line == '/a 1.2 3 "two\\nlines \\u001b[2J" null'
