@@ -1,0 +1,240 @@
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from streamcam.cli.service import UNIT, quoted, unit
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
+
+SYSTEMCTL = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$CALLS"
+case "$*" in
+  *is-active*) cat "$CALLS.active" 2>/dev/null || { echo inactive; exit 3; } ;;
+  *is-enabled*) echo enabled ;;
+esac
+if [ -e "$CALLS.fails" ]; then echo "Failed to connect to bus" >&2; exit 1; fi
+"""
+JOURNALCTL = """#!/bin/sh
+echo "$(basename "$0") $*" >>"$CALLS"
+echo '{"message": "on air"}'
+"""
+
+
+@dataclass
+class Home:
+    """A user's home, with a systemctl that writes down how it was called."""
+
+    path: Path
+    config: Path
+
+    @property
+    def unit(self) -> Path:
+        return self.config / "systemd" / "user" / UNIT
+
+    def calls(self) -> list[str]:
+        file = self.path / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        script = """
+import sys
+from streamcam.cli import main, streamcam
+from streamcam.cli.service import service
+streamcam.add_command(service)
+sys.argv[0] = "streamcam"
+main()
+"""
+        environment = {
+            "PATH": str(self.path / "bin") + ":/usr/bin:/bin",
+            "HOME": str(self.path),
+            "CALLS": str(self.path / "calls"),
+            "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+        }
+        return subprocess.run(
+            [sys.executable, "-c", script, "service", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=self.path,
+            env=environment | {"XDG_CONFIG_HOME": str(self.config)} | variables,
+        )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, content in {"systemctl": SYSTEMCTL, "journalctl": JOURNALCTL}.items():
+        (programs / name).write_text(content)
+        (programs / name).chmod(0o755)
+    return Home(tmp_path, tmp_path / "configuration")
+
+
+def command(file: Path) -> str:
+    (line,) = [line for line in file.read_text().splitlines() if line.startswith("ExecStart=")]
+    return line.removeprefix("ExecStart=")
+
+
+def test_install_writes_the_unit_and_starts_it(home: Home) -> None:
+    done = home.run("install", "--", "--sink", "null", "--fps", "25")
+    assert done.returncode == 0, done.stderr
+    assert f"wrote {home.unit}" in done.stdout
+    expected = [sys.executable, "-m", "streamcam", "run", "--log-json"]
+    assert shlex.split(command(home.unit)) == [*expected, "--sink", "null", "--fps", "25"]
+    assert home.calls()[-2:] == [
+        "systemctl --user daemon-reload",
+        f"systemctl --user enable --now {UNIT}",
+    ]
+
+
+def test_the_unit_starts_again_after_a_fall_but_not_with_a_wrong_setting(home: Home) -> None:
+    home.run("install")
+    lines = home.unit.read_text().splitlines()
+    assert {"Restart=on-failure", "RestartSec=2", "RestartPreventExitStatus=2"} <= set(lines)
+    assert f"WorkingDirectory={home.path}" in lines
+    assert {"TimeoutStopSec=15", "WantedBy=default.target"} <= set(lines)
+
+
+def test_a_running_service_is_started_anew_with_the_new_options(home: Home) -> None:
+    (home.path / "calls.active").write_text("active\n")
+    assert home.run("install", "--", "--fps", "24").returncode == 0
+    assert home.calls()[-1] == f"systemctl --user restart {UNIT}"
+    assert "24" in command(home.unit)
+
+
+def test_without_an_xdg_config_home_it_lies_below_the_home(home: Home) -> None:
+    for nowhere in ("", "relative"):
+        home.run("install", XDG_CONFIG_HOME=nowhere)
+        file = home.path / ".config" / "systemd" / "user" / UNIT
+        assert file.exists()
+        file.unlink()
+
+
+def test_where_the_models_lie_is_carried_over(home: Home) -> None:
+    home.run("install", HF_HOME="/big disk/50%")
+    assert 'Environment="HF_HOME=/big disk/50%%"' in home.unit.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--fsp", "25"], "No such option"),
+        (["--fps", "0"], "fps"),
+        (["--set", "osc_prot=1"], 'did you mean "osc_port"?'),
+    ],
+)
+def test_options_that_run_would_refuse_are_refused_before_anything_is_written(
+    home: Home, arguments: list[str], told: str
+) -> None:
+    done = home.run("install", "--", *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert not home.unit.exists()
+    assert home.calls() == []
+
+
+def test_without_systemctl_it_says_what_was_written_and_what_to_run(home: Home) -> None:
+    (home.path / "empty").mkdir()
+    done = home.run("install", PATH=str(home.path / "empty"))
+    assert done.returncode == 1
+    assert f"wrote {home.unit}, but there is no systemctl here" in done.stderr
+    assert f"systemctl --user enable --now {UNIT}" in done.stderr
+    assert home.unit.exists()
+
+
+def test_what_systemctl_refuses_is_told_in_its_own_words(home: Home) -> None:
+    (home.path / "calls.fails").touch()
+    done = home.run("install")
+    assert done.returncode == 1
+    assert "daemon-reload: Failed to connect to bus; user units need a login" in done.stderr
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line(home: Home) -> None:
+    home.config.write_text("a file")
+    done = home.run("install")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"streamcam: cannot write {home.unit}: ")
+    assert home.calls() == []
+
+
+def test_no_partial_file_is_left_beside_the_unit(home: Home) -> None:
+    home.run("install")
+    assert list(home.unit.parent.iterdir()) == [home.unit]
+
+
+def test_status_shows_the_state_and_the_end_of_the_log(home: Home) -> None:
+    home.run("install")
+    (home.path / "calls.active").write_text("active\n")
+    done = home.run("status")
+    assert done.returncode == 0
+    assert done.stdout == f'{home.unit}: enabled, active\n{{"message": "on air"}}\n'
+
+
+def test_status_of_a_service_that_does_not_run_ends_with_3(home: Home) -> None:
+    home.run("install")
+    done = home.run("status")
+    assert done.returncode == 3
+    assert "enabled, inactive" in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["status", "remove"])
+def test_what_is_not_installed_is_said_with_the_way_to_install_it(home: Home, verb: str) -> None:
+    done = home.run(verb)
+    assert done.returncode == 1
+    assert "streamcam service install" in done.stderr
+    assert home.calls() == []
+
+
+def test_remove_stops_it_and_deletes_the_unit(home: Home) -> None:
+    home.run("install")
+    done = home.run("remove")
+    assert done.returncode == 0
+    assert not home.unit.exists()
+    assert home.calls()[-2:] == [
+        f"systemctl --user disable --now {UNIT}",
+        "systemctl --user daemon-reload",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("--fps", "--fps"),
+        ("a b", '"a b"'),
+        ("", '""'),
+        ('say "hi"', '"say \\"hi\\""'),
+        ("100%", '"100%%"'),
+        ("$HOME", '"$$HOME"'),
+        ("back\\slash", '"back\\\\slash"'),
+        (";", '";"'),
+        ("it's", '"it\'s"'),
+        ("two\nlines", '"two\\nlines"'),
+    ],
+)
+def test_words_are_quoted_as_systemd_reads_them(word: str, expected: str) -> None:
+    assert quoted(word) == expected
+
+
+def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze")
+    file = tmp_path / UNIT
+    words = ["--prompt", 'a "b" 50% $HOME ; \\ it\'s', "--set", "prompt=ünï"]
+    file.write_text(unit([sys.executable, "-m", "streamcam", "run", *words]))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--user", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+    )
+    own = [line for line in done.stderr.splitlines() if UNIT in line]
+    assert own == []
