@@ -9,7 +9,7 @@ from streamcam import v4l2
 from streamcam.errors import DeviceError
 
 OWN = ("streamcam",)
-"""Labels of the virtual cameras that streamcam itself feeds."""
+"""Labels, parts of them or paths of the virtual cameras that streamcam itself feeds."""
 
 VIRTUAL = ("virtual", "unity video capture", "ndi video")
 
@@ -98,12 +98,17 @@ def choose(name: str | None, found: Sequence[Found], own: Collection[str] = OWN)
         )
     if chosen is None:
         raise DeviceError(_none(name, found))
-    if chosen.virtual and chosen.name.lower() in {label.lower() for label in own}:
+    if chosen.virtual and any(_is_called(label, chosen) for label in own):
         raise DeviceError(
             f"{chosen} is streamcam's own virtual camera, whose picture would feed itself;"
             f" {_offer(found)}"
         )
     return chosen
+
+
+def _is_called(label: str, camera: Found) -> bool:
+    """Return whether a virtual camera's `label`, part of one or path means `camera`."""
+    return label == camera.address or label.casefold() in camera.name.casefold()
 
 
 def _rank(name: str, camera: Found) -> int | None:

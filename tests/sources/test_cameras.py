@@ -56,5 +56,6 @@ def test_our_own_virtual_camera_is_refused(name: str) -> None:
 
 def test_a_virtual_camera_of_another_label_is_ours_too_when_we_feed_it() -> None:
     assert choose("obs", ALL) is OBS
-    with pytest.raises(DeviceError, match="own virtual camera"):
-        choose("obs", ALL, own={"obs virtual camera"})
+    for label in ("obs virtual camera", "obs", "/dev/video3"):
+        with pytest.raises(DeviceError, match="own virtual camera"):
+            choose("obs", ALL, own={label})

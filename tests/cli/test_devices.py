@@ -1,0 +1,79 @@
+import json
+from fractions import Fraction
+
+import pytest
+from click.testing import CliRunner
+
+from streamcam.cli import devices as command
+from streamcam.cli import hardware
+from streamcam.sources.cameras import Found
+from tests.media import ran
+
+CAMERA = Found("HD [Pro] Webcam", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-hd")
+DENIED = Found("Locked", "/dev/video4", "/dev/video4", problem="Permission denied")
+LOOPBACK = Found("streamcam", "/dev/video10", "/dev/video10", virtual=True)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with two cameras, a virtual one and a graphics card."""
+
+    def modes(camera: Found) -> list[command.v4l2.Mode]:
+        table = [("YUYV", (640, 480), 30), ("UYVY", (640, 480), 30), ("MJPG", (1280, 720), 60)]
+        return (
+            []
+            if camera.problem
+            else [
+                command.v4l2.Mode(name, False, size, size, (1, 1), (Fraction(rate),))
+                for name, size, rate in table
+            ]
+        )
+
+    card = hardware.Accelerator("Big Card", 24 * 2**30, 20 * 2**30, "570.1")
+    monkeypatch.setattr(command, "cameras", lambda: (CAMERA, DENIED, LOOPBACK))
+    monkeypatch.setattr(command, "_modes", modes)
+    monkeypatch.setattr(command, "accelerators", lambda: [card])
+
+
+@pytest.mark.usefixtures("machine")
+def test_cameras_are_shown_with_their_formats_and_troubles() -> None:
+    shown = CliRunner().invoke(command.devices, [], env={"COLUMNS": "160"}).output
+    assert "/dev/video0" in shown
+    assert "HD [Pro] Webcam" in shown
+    assert "YUYV UYVY: 640x480@30" in shown
+    assert "MJPG: 1280x720@60" in shown
+    assert "Permission denied" in shown
+    assert "24 GiB, 20 free, driver 570.1" in shown
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_same_can_be_had_as_json() -> None:
+    told = json.loads(CliRunner().invoke(command.devices, ["--json"]).output)
+    first, denied = told["cameras"]
+    assert first["formats"][2] == {
+        "fourcc": "MJPG",
+        "least": [1280, 720],
+        "most": [1280, 720],
+        "fps": 60.0,
+    }
+    assert denied["problem"] == "Permission denied"
+    assert [camera["name"] for camera in told["virtual_cameras"]] == ["streamcam"]
+    assert told["accelerators"][0]["memory"] == 24 * 2**30
+    assert told["processor"]["threads"] >= told["processor"]["cores"] >= 1
+
+
+def test_a_machine_without_anything_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "cameras", lambda: ())
+    monkeypatch.setattr(command, "accelerators", list)
+    result = CliRunner().invoke(command.devices, [])
+    assert result.exit_code == 0
+    assert result.output.count("none found") == 3
+
+
+def test_devices_are_shown_without_torch() -> None:
+    script = """
+        from click.testing import CliRunner
+        from streamcam.cli.devices import devices
+        print(CliRunner().invoke(devices, ["--json"]).exit_code, "torch" in sys.modules)
+    """
+    assert ran(script, "") == "0 False\n"
