@@ -12,7 +12,7 @@ from av.video.reformatter import Colorspace
 
 from streamcam.errors import MediaError
 from streamcam.sinks.partial import PartialOutput
-from streamcam.types import Frame
+from streamcam.types import Frame, Image
 
 CLOCK = Fraction(1, 90_000)
 
@@ -46,6 +46,8 @@ class Video(PartialOutput):
         self._suffix = path.suffix.lower()
         self._encoder = encoders[self._suffix]
         self._last_pts = -1
+        self._image: Image | None = None
+        self._picture: av.VideoFrame | None = None
 
     def begin(self) -> None:
         self._file = WholeWrites(self.partial, "wb")
@@ -70,14 +72,21 @@ class Video(PartialOutput):
             raise MediaError(f"a video needs even sides, got {width}x{height}")
         if self._last_pts < 0:
             self._track.width, self._track.height = width, height
-        picture = av.VideoFrame.from_ndarray(frame.image, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709
-        )
+        picture = self._converted(frame.image)
         self._last_pts = max(round(frame.captured_at / CLOCK), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, CLOCK
         with self._explaining():
             for packet in self._track.encode(picture):
                 self._container.mux(packet)
+
+    def _converted(self, image: Image) -> av.VideoFrame:
+        """Return `image` as 4:2:0, for nothing where it is the last one again."""
+        if self._picture is None or image is not self._image:
+            self._image = image
+            self._picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+                format="yuv420p", dst_colorspace=Colorspace.ITU709
+            )
+        return self._picture
 
     def finish(self) -> None:
         with self._explaining():

@@ -89,3 +89,11 @@ def test_a_write_that_the_system_takes_in_parts_is_carried_on(tmp_path: Path) ->
     thread.join()
     os.close(read_end)
     assert received == content
+
+
+def test_a_picture_sent_again_is_the_same_picture(tmp_path: Path) -> None:
+    images = [plain(RED), plain(RED)[:, ::-1], plain((0, 0, 255))]
+    order = [0, 0, 0, 2, 2, 1, 0]
+    (first, *rest) = read(write(tmp_path / "a.mkv", numbered(images[i] for i in order)))
+    blue = [frame.image[0, 0, 2] > 128 for frame in (first, *rest)]
+    assert blue == [i == 2 for i in order]
