@@ -11,13 +11,15 @@ from streamcam.config import build, load, presets
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_page_of_settings_is_up_to_date() -> None:
+@pytest.mark.parametrize("page", ["settings", "osc"])
+def test_what_is_made_from_the_code_is_up_to_date(page: str) -> None:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == generate.settings_page()
+    made = getattr(generate, f"{page}_page")()
+    assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == made
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))])

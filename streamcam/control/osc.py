@@ -28,6 +28,8 @@ IDLE = 0.2
 """Seconds after which the thread looks up when nothing happens."""
 ANSWERS_PER_SECOND = 5
 ANSWERS_AT_ONCE = 20
+FOREIGN_KEPT = 256
+"""Addresses of other programs that are remembered: some send all they have, at every frame."""
 
 
 class OscServer:
@@ -71,6 +73,7 @@ class OscServer:
         self._services = Services(self._prefix, self._subscribers, self._current, self._send)
         self._stopping = Event()
         self._thread = Thread(target=self._serve, name="osc", daemon=True)
+        self._foreign: set[str] = set()
         self._told: object = None
         self._next_tick = self._next_stats = 0.0
 
@@ -148,9 +151,22 @@ class OscServer:
             self._told = None
         self.counts["applied"] += len(applied.moved) + len(applied.clamped)
         self.counts["clamped"] += len(applied.clamped)
-        for kind, problems in (("refused", applied.refused), ("unknown", applied.unknown)):
-            for address, reason in problems:
-                self._complain(kind, peer, address, reason)
+        for address, reason in applied.refused:
+            self._complain("refused", peer, address, reason)
+        for address, reason in applied.unknown:
+            if self._is_news(address):
+                self._complain("unknown", peer, address, reason)
+            else:
+                self.counts["unknown"] += 1
+
+    def _is_news(self, address: str) -> bool:
+        """Return whether an unknown address is to be answered: those of other programs once."""
+        if address.startswith(f"{self._prefix}/"):
+            return True
+        if address in self._foreign or len(self._foreign) >= FOREIGN_KEPT:
+            return False
+        self._foreign.add(address)
+        return True
 
     def _serve_one(self, message: Message, peer: Peer) -> None:
         if self._services.costs(message.address) and not self._answers.take(("sync", peer[0])):

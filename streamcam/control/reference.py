@@ -21,14 +21,29 @@ class Row(NamedTuple):
 
 def rows(addresses: Addresses) -> Iterator[Row]:
     """Yield every address, with its prefix."""
+    yield from steering(addresses)
+    yield from asking(addresses.prefix)
+    yield from told(addresses.prefix)
+
+
+def steering(addresses: Addresses) -> Iterator[Row]:
+    """Yield what changes the picture."""
     for name, address in addresses.known.items():
         direction = "both" if address.get else "in"
         yield Row(name, direction, address.types, address.values, address.description)
+
+
+def asking(prefix: str) -> Iterator[Row]:
+    """Yield what clients may ask."""
     for name, (types, description) in ASKED.items():
-        yield Row(f"{addresses.prefix}/{name}", "in", types, "", description)
+        yield Row(f"{prefix}/{name}", "in", types, "", description)
+
+
+def told(prefix: str) -> Iterator[Row]:
+    """Yield what only goes out."""
     for name, (types, description) in TOLD.items():
-        yield Row(f"{addresses.prefix}/{name}", "out", types, "", description)
+        yield Row(f"{prefix}/{name}", "out", types, "", description)
     for stat in STATS:
-        yield Row(f"{addresses.prefix}/stat/{stat.name}", "out", "", stat.unit, stat.description)
+        yield Row(f"{prefix}/stat/{stat.name}", "out", stat.types, stat.unit, stat.description)
     yield Row("/server_active", "out", "0 or 1", "", "Whether the engine runs.")
-    yield Row("/stream-info/fps", "out", "number", "", f"As {addresses.prefix}/stat/fps.")
+    yield Row("/stream-info/fps", "out", "number", "", f"As {prefix}/stat/fps.")

@@ -14,6 +14,7 @@ class Stat(NamedTuple):
     """One figure: its address, what it means, and where it is found."""
 
     name: str
+    types: str
     unit: str
     description: str
     get: Callable[[Status], Argument]
@@ -23,21 +24,26 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1000
 
 
+def _mb(size: float | None) -> float | None:
+    return None if size is None else size / 1e6
+
+
+STATES = "loading, running, lost, stopped or passthrough."
+
+
 STATS = (
-    Stat("fps", "per second", "New pictures from the model.", lambda s: float(s.fps_model)),
-    Stat("fps/in", "per second", "Frames from the source.", lambda s: float(s.fps_in)),
-    Stat("fps/out", "per second", "Pictures on air.", lambda s: float(s.fps_out)),
-    Stat("latency", "ms", "From camera to air, median.", lambda s: _ms(s.latency_p50)),
-    Stat("latency/p95", "ms", "The same, 95th percentile.", lambda s: _ms(s.latency_p95)),
-    Stat("dropped", "frames", "Overtaken by newer ones.", lambda s: s.dropped),
-    Stat("skipped", "frames", "Left out by the similarity filter.", lambda s: s.skipped),
-    Stat("restarts", "", "Engines started after the first one.", lambda s: s.restarts),
-    Stat("state", "", "loading, running, lost, stopped or passthrough.", lambda s: s.state),
-    Stat("source", "", "live, lost or ended.", lambda s: s.source),
-    Stat(
-        "vram", "MB", "Memory in use on the accelerator.", lambda s: s.vram and float(s.vram / 1e6)
-    ),
-    Stat("power", "W", "What the accelerator draws.", lambda s: s.power),
+    Stat("fps", "number", "per second", "New pictures from the model.", lambda s: s.fps_model),
+    Stat("fps/in", "number", "per second", "Frames from the source.", lambda s: s.fps_in),
+    Stat("fps/out", "number", "per second", "Pictures on air.", lambda s: s.fps_out),
+    Stat("latency", "number", "ms", "From camera to air, median.", lambda s: _ms(s.latency_p50)),
+    Stat("latency/p95", "number", "ms", "The same, 95th percentile.", lambda s: _ms(s.latency_p95)),
+    Stat("dropped", "whole number", "frames", "Overtaken by newer ones.", lambda s: s.dropped),
+    Stat("skipped", "whole number", "frames", "Found similar, left out.", lambda s: s.skipped),
+    Stat("restarts", "whole number", "", "Engines after the first one.", lambda s: s.restarts),
+    Stat("state", "text", "", STATES, lambda s: s.state),
+    Stat("source", "text", "", "live, lost or ended.", lambda s: s.source),
+    Stat("vram", "number", "MB", "Memory in use on the accelerator.", lambda s: _mb(s.vram)),
+    Stat("power", "number", "W", "What the accelerator draws.", lambda s: s.power),
 )
 
 
@@ -46,6 +52,7 @@ def stats(prefix: str, status: Status) -> Iterator[Message]:
     for stat in STATS:
         value = stat.get(status)
         if value is not None:
-            yield Message(f"{prefix}/stat/{stat.name}", (value,))
+            typed = float(value) if stat.types == "number" else value
+            yield Message(f"{prefix}/stat/{stat.name}", (typed,))
     yield Message("/server_active", (status.state == "running",))
     yield Message("/stream-info/fps", (float(status.fps_model),))

@@ -197,6 +197,14 @@ def test_errors_are_answered_but_not_without_end() -> None:
         assert len(on.reports) <= 60
 
 
+def test_the_addresses_of_other_programs_are_answered_once() -> None:
+    with desk() as on:
+        for value in range(50):
+            on.client.send("/composition/layers/1/position", value / 50)
+        assert len(on.client.settle()) == len(on.reports) == 1
+        assert on.server.counts["unknown"] == 50
+
+
 def test_what_strangers_send_cannot_move_our_cursor() -> None:
     with desk() as on:
         on.after("/streamcam/\x1b[2J\n", "x")
