@@ -5,6 +5,7 @@ through pyvirtualcam, which is under the GPL: nothing else imports it, and this 
 """
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from types import TracebackType
@@ -21,7 +22,9 @@ from streamcam.v4l2 import module
 
 log = logging.getLogger(__name__)
 
-FOREIGN = "obs virtual camera"
+FOREIGN = re.compile(r"obs\b", re.IGNORECASE)
+"""Labels such as "OBS Virtual Camera": OBS itself writes to those."""
+
 
 REMEDIES = {
     "darwin": "install OBS 30 or later, open it, press Start Virtual Camera once, then Stop",
@@ -150,7 +153,7 @@ def _labelled(loopbacks: Sequence[v4l2.Device], label: str) -> v4l2.Device:
 def _usual(loopbacks: Sequence[v4l2.Device]) -> v4l2.Device:
     """Return ours, else the first that is not OBS's; one that may be opened before others."""
     own = [device for device in loopbacks if device.name.casefold() == module.LABEL]
-    candidates = own or [device for device in loopbacks if device.name.casefold() != FOREIGN]
+    candidates = own or [device for device in loopbacks if not FOREIGN.match(device.name)]
     if not candidates:
         raise DeviceError(
             f"the only virtual camera is OBS's own, {_listed(loopbacks)}; load one more:"

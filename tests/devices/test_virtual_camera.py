@@ -128,10 +128,11 @@ def path() -> Path:
     return find().path
 
 
-def by_ffmpeg(count: int = 3) -> Image:
+def by_ffmpeg(count: int = 3, *, label: str | None = None) -> Image:
     """Return the last of `count` frames."""
     width, height = SIZE
-    command = ["ffmpeg", "-v", "error", "-f", "v4l2", "-i", str(path()), "-frames:v", str(count)]
+    device = str(find(label).path)
+    command = ["ffmpeg", "-v", "error", "-f", "v4l2", "-i", device, "-frames:v", str(count)]
     done = subprocess.run(
         [*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
         stdout=subprocess.PIPE,
@@ -333,3 +334,65 @@ except DeviceError as error:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert f"no permission for {path()}: sudo usermod -aG video $USER" in done.stdout
+
+
+DEFAULT = "devices=1 video_nr=10 card_label=streamcam exclusive_caps=1"
+
+
+@pytest.fixture
+def loaded() -> Iterator[Callable[[str], None]]:
+    """Give what loads v4l2loopback anew with other options; afterwards they are as they were."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may load modules")
+
+    def load(options: str) -> None:
+        subprocess.run(["modprobe", "-r", "v4l2loopback"], check=True)
+        subprocess.run(["modprobe", "v4l2loopback", *options.split()], check=True)
+        subprocess.run(["udevadm", "settle"], check=True)
+
+    yield load
+    load(DEFAULT)
+
+
+def test_without_the_module_the_line_that_loads_it_is_given() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may load modules")
+    subprocess.run(["modprobe", "-r", "v4l2loopback"], check=True)
+    try:
+        with pytest.raises(DeviceError, match="sudo modprobe v4l2loopback devices=1 video_nr=10"):
+            camera().__enter__()
+    finally:
+        subprocess.run(["modprobe", "v4l2loopback", *DEFAULT.split()], check=True)
+        subprocess.run(["udevadm", "settle"], check=True)
+
+
+def test_obs_own_device_is_left_alone(loaded: Callable[[str], None]) -> None:
+    loaded("devices=2 video_nr=8,10 card_label=OBS-Virtual-Camera,streamcam exclusive_caps=1,1")
+    assert path() == Path("/dev/video10")
+    with publishing(camera(), bars()):
+        assert_bars(by_ffmpeg())
+
+
+def test_two_virtual_cameras_at_once_each_show_their_own(loaded: Callable[[str], None]) -> None:
+    loaded("devices=2 video_nr=8,10 card_label=left,right exclusive_caps=1,1")
+    for label, value in (("left", 50), ("right", 150)):
+        with (
+            publishing(VirtualCamera("left", SIZE, 30.0, "yuyv"), np.full_like(bars(), 50)),
+            publishing(VirtualCamera("right", SIZE, 30.0, "yuyv"), np.full_like(bars(), 150)),
+        ):
+            assert by_ffmpeg(label=label).mean() == pytest.approx(value, abs=3)
+
+
+def test_a_second_writer_is_noticed_without_exclusive_caps_too(
+    loaded: Callable[[str], None],
+) -> None:
+    loaded("devices=1 video_nr=10 card_label=streamcam exclusive_caps=0")
+    if v4l2.attribute(path(), "state") is None:
+        pytest.skip("v4l2loopback before 0.13 lets two programs write")
+    writer = program(WRITER, *SIZE, 100, 20)
+    try:
+        with pytest.raises(DeviceError) as refusal, camera() as sink:
+            sink.send(Frame(bars(), 0, 0.0))
+        assert f"({writer.pid})" in str(refusal.value)
+    finally:
+        ended(writer, signal.SIGKILL)
