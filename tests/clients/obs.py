@@ -61,8 +61,17 @@ def shoot(device: str, picture: Path, *, home: Path) -> None:
                 assert time.monotonic() < until, "OBS never opened the camera"
                 time.sleep(0.5)
             time.sleep(SETTLE_S)
-            shot = ["import", "-display", SCREEN, "-window", "root", "-trim", str(picture)]
-            subprocess.run(shot, check=True, timeout=120)
+            shot = [
+                "import",
+                "-display",
+                SCREEN,
+                "-window",
+                "root",
+                "-trim",
+                "+repage",
+                str(picture),
+            ]
+            subprocess.run([*shot, str(picture)], check=True, timeout=120)
 
 
 def _configure(folder: Path, device: str) -> None:

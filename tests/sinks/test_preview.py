@@ -2,9 +2,11 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from threading import Event, Thread
 from urllib.parse import urlsplit
 
+import av
 import cv2
 import httpx
 import numpy as np
@@ -322,3 +324,13 @@ def test_the_server_is_imported_when_it_is_needed() -> None:
         print({"uvicorn", "starlette"} & set(sys.modules))
     """
     assert ran(script, "") == "set()\n"
+
+
+def test_players_read_the_stream(preview: Preview) -> None:
+    with (
+        broadcast(preview, plain(GREEN)),
+        av.open(f"{preview.url}after.mjpg", timeout=10) as container,
+    ):
+        assert container.format.name == "mpjpeg"
+        pictures = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(), 2)]
+    assert all(looks(picture, GREEN) for picture in pictures)
