@@ -120,7 +120,8 @@ within 600 s, or give the seconds as second argument; 0 is until `/streamcam/uns
 be 32 subscribers. Values go out as i, f and s, flags as 0 and 1.
 
 **Errors** are answered with `/streamcam/error` (address, what is wrong), to the port that sent and
-to the subscribers of the same host. One host is heard `osc_rate` times a second. Patterns (`*`,
+to the subscribers of the same host. One host is heard `osc_rate` times a second,
+and what is longer than 64 bytes counts as several. Patterns (`*`,
 `?`) are not expanded. No message names a file, a model or a command: presets are read at start, and
 of each only what can change on air.
 

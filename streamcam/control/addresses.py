@@ -189,7 +189,9 @@ def _rest() -> Iterator[tuple[str, Address]]:
     yield "pause", Address("0 or 1", "0 1", about, actions.flags("freeze"))
     about = "The opposite of /freeze."
     yield "play", Address("0 or 1", "0 1", about, actions.flags("freeze", contrary=True))
-    about = "Take over the live values of a preset, within /preset/time seconds."
+    about = (
+        "Take over the live values of a preset, within /preset/time seconds; tells the last one."
+    )
     yield "preset/load", Address("text or index", "name of a preset", about, actions.load_preset)
     yield "preset/next", _trigger("Load the next preset.", actions.step_preset(1))
     yield "preset/prev", _trigger("Load the preset before.", actions.step_preset(-1))

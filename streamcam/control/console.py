@@ -28,7 +28,8 @@ class Applied:
     """Those that got the nearest possible."""
     refused: list[tuple[str, str]] = field(default_factory=list)
     """Those that got nothing, and why."""
-    unknown: list[tuple[str, str]] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """Addresses that lead nowhere, as they came."""
 
 
 class Move(NamedTuple):
@@ -77,7 +78,7 @@ class Console:
         for message in messages:
             found = self._addresses.find(message.address)
             if found is None:
-                applied.unknown.append((message.address, self._addresses.nearest(message.address)))
+                applied.unknown.append(message.address)
                 continue
             name, address = found
             try:

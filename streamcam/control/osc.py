@@ -28,6 +28,8 @@ IDLE = 0.2
 """Seconds after which the thread looks up when nothing happens."""
 ANSWERS_PER_SECOND = 5
 ANSWERS_AT_ONCE = 20
+BYTES_PER_MESSAGE = 64
+"""What is longer than this counts as several messages, since reading it takes as long."""
 FOREIGN_KEPT = 256
 """Addresses of other programs that are remembered: some send all they have, at every frame."""
 
@@ -118,7 +120,7 @@ class OscServer:
         host = peer[0]
         if not self._gate.allows(host):
             self.counts["not allowed"] += 1
-        elif not self._rates.take(host):
+        elif not self._rates.take(host, _cost(packet)):
             self.counts["over the rate"] += 1
         else:
             self._handle(packet, peer)
@@ -127,9 +129,11 @@ class OscServer:
         try:
             messages = read(packet)
         except PacketError as error:
-            self._complain("malformed", peer, "", str(error))
+            self.counts["malformed"] += 1
+            if self._may_answer(peer):
+                self._answer(peer, "", str(error))
             return
-        if not self._rates.take(peer[0], max(len(messages) - 1, 0)):
+        if not self._rates.take(peer[0], max(len(messages) - _cost(packet), 0)):
             self.counts["over the rate"] += 1
             return
         self.counts["messages"] += len(messages)
@@ -151,13 +155,15 @@ class OscServer:
             self._told = None
         self.counts["applied"] += len(applied.moved) + len(applied.clamped)
         self.counts["clamped"] += len(applied.clamped)
+        self.counts["refused"] += len(applied.refused)
+        self.counts["unknown"] += len(applied.unknown)
         for address, reason in applied.refused:
-            self._complain("refused", peer, address, reason)
-        for address, reason in applied.unknown:
-            if self._is_news(address):
-                self._complain("unknown", peer, address, reason)
-            else:
-                self.counts["unknown"] += 1
+            if self._may_answer(peer):
+                self._answer(peer, address, reason)
+        for address in applied.unknown:
+            # The hint takes a millisecond, so it is looked for only where it is said.
+            if self._is_news(address) and self._may_answer(peer):
+                self._answer(peer, address, f"is unknown: {self._addresses.nearest(address)}")
 
     def _is_news(self, address: str) -> bool:
         """Return whether an unknown address is to be answered: those of other programs once."""
@@ -174,13 +180,15 @@ class OscServer:
             return
         problem = self._services(message, peer, time.monotonic())
         if problem:
-            self._complain("refused", peer, message.address, problem)
+            self.counts["refused"] += 1
+            if self._may_answer(peer):
+                self._answer(peer, message.address, problem)
 
-    def _complain(self, kind: str, peer: Peer, address: str, reason: str) -> None:
-        """Count what was wrong, and say so to the sender and the log, but not too often."""
-        self.counts[kind] += 1
-        if not self._answers.take(peer[0]):
-            return
+    def _may_answer(self, peer: Peer) -> bool:
+        return self._answers.take(peer[0])
+
+    def _answer(self, peer: Peer, address: str, reason: str) -> None:
+        """Say what was wrong to the sender and the log."""
         # What strangers send must not move the cursor of our terminal.
         shown = "".join(c if c.isprintable() else "?" for c in f"{address} {reason}"[:300]).strip()
         self._report(f"OSC from {peer[0]}: {shown}")
@@ -233,3 +241,8 @@ class OscServer:
             self._report(f"OSC: a packet was lost: {error.strerror or error}")
         # A network that is down fails at once and again: no reason to spin.
         self._stopping.wait(0.01)
+
+
+def _cost(packet: bytes) -> int:
+    """Return how many messages of usual length a packet is worth."""
+    return max(1, len(packet) // BYTES_PER_MESSAGE)

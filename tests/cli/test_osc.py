@@ -84,9 +84,8 @@ def test_send_says_what_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with desk() as on:
         code, out, err = run(capsys, "send", port(on), "guidance_scal", "3")
         assert (code, out) == (2, "")
-        assert err == (
-            'streamcam: /streamcam/guidance_scal did you mean "/streamcam/guidance_scale"?\n'
-        )
+        assert "is unknown" in err
+        assert 'did you mean "/streamcam/guidance_scale"?' in err
         assert run(capsys, "send", port(on), "seed", "many")[0] == 2
 
 

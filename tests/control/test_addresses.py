@@ -318,8 +318,9 @@ def test_the_prefix_may_be_another_or_none() -> None:
 def test_an_unknown_address_is_answered_with_the_nearest() -> None:
     desk = Desk()
     desk("/streamcam/guidance_scal", 3)
+    assert desk.applied.unknown == ["/streamcam/guidance_scal"]
     hint = 'did you mean "/streamcam/guidance_scale"?'
-    assert desk.applied.unknown == [("/streamcam/guidance_scal", hint)]
+    assert desk.addresses.nearest(desk.applied.unknown[0]) == hint
 
 
 def test_presets_give_their_live_values_alone(

@@ -91,7 +91,7 @@ def test_what_is_refused_or_unknown_in_a_bundle_hinders_nothing_else() -> None:
         after = on.control.target
         assert (after.delta, after.seed, after.guidance_scale) == (0.5, 9, 1.2)
         assert {(m.arguments[0], str(m.arguments[1])[:20]) for m in errors} == {
-            ("/streamcam/deltta", 'did you mean "/strea'),
+            ("/streamcam/deltta", "is unknown: did you "),
             ("/streamcam/guidance_scale", "takes a finite numbe"),
             ("/streamcam/t_index_list", "t_index_list has 5 e"),
         }
@@ -185,6 +185,14 @@ def test_a_host_that_sends_too_much_is_heard_in_part_and_others_wholly() -> None
         assert other.settle() == []
         assert on.control.target.delta == 0.5
         assert on.server.counts["over the rate"] > 1000
+
+
+def test_long_packets_count_as_several_messages() -> None:
+    with desk(osc_rate=100) as on:
+        for _ in range(50):
+            on.client.raw(message("/streamcam/prompt", "x" * 4000))
+        on.client.settle()
+        assert on.server.counts["over the rate"] >= 40
 
 
 def test_errors_are_answered_but_not_without_end() -> None:
