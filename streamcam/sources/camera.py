@@ -21,10 +21,14 @@ from streamcam.sources.modes import Wish, wish
 from streamcam.sources.stillness import Stillness
 from streamcam.types import Frame
 
+TIMEOUT_S = 1
+"""OpenCV waits so long for a picture; its own default is ten seconds."""
 FIRST_FRAME_S = 10.0
-"""A webcam may take some seconds to begin."""
-SILENCE_S = 1.5
-"""Without a good picture for so long, the camera is lost; looked at twice a second or so."""
+"""A webcam may take some seconds until its first picture."""
+START_S = 2.0
+"""And on some systems refuse to give one until it is ready."""
+SILENCE_S = 0.9
+"""Without a picture for so long a running camera is lost. Less than OpenCV's timeout."""
 
 
 class Camera:
@@ -40,7 +44,7 @@ class Camera:
         own: labels of our own virtual cameras, which are refused.
     """
 
-    length = None
+    length: int | None = None
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Camera:
     def __iter__(self) -> Iterator[Frame]:
         index, good = 0, time.monotonic()
         while not self._stopped.is_set():
+            began = time.monotonic()
             with self._reading:
                 grabbed = self._capture.grab()
                 arrived = time.monotonic()
@@ -107,8 +112,8 @@ class Camera:
                 self._watch(frame)
                 yield frame
             elif not self._stopped.is_set():
-                # A JPEG damaged on the wire is passed over; a grab that fails is not.
-                self._judge(grabbed, index, arrived - good)
+                refused = not grabbed and arrived - began < TIMEOUT_S / 2
+                self._judge(index, arrived - good, refused=refused)
 
     def _first(self) -> Found:
         found = cameras()
@@ -119,22 +124,28 @@ class Camera:
         last = self._found
         assert last is not None
         found = cameras()
-        same = [camera for camera in found if camera.lasting == last.lasting is not None]
-        same = same or [c for c in found if not last.lasting and c.name == last.name]
+        if last.lasting:
+            same = [camera for camera in found if camera.lasting == last.lasting]
+        else:
+            same = [camera for camera in found if camera.name == last.name]
         if not same:
             raise DeviceError(f'camera "{last.name}" is not plugged in')
         return _permitted(next((c for c in same if c.address == last.address), same[0]))
 
-    def _judge(self, grabbed: bool, index: int, silence: float) -> None:
-        """Raise when what `grab` or `retrieve` refused means that the camera is lost."""
+    def _judge(self, index: int, silence: float, *, refused: bool) -> None:
+        """Raise when no picture for `silence` seconds means that the camera is lost.
+
+        A picture damaged on the wire is passed over. A call that is refused at once, and not after
+        some waiting, says that the device is gone.
+        """
         self._check_node()
-        limit = SILENCE_S if index else FIRST_FRAME_S
-        if silence >= limit:
+        if index == 0:
+            patience = START_S if refused else FIRST_FRAME_S
+        else:
+            patience = 0 if refused else max(SILENCE_S, 2.5 / float(self.rate))
+        if silence >= patience:
             raise DeviceError(f"camera {self.label} lost: no picture for {silence:.1f} s")
-        if not grabbed and index:
-            raise DeviceError(f"camera {self.label} lost: it gives no pictures")
-        if not grabbed:
-            # A grab that fails at once must not spin.
+        if refused:
             self._stopped.wait(0.02)
 
     def _watch(self, frame: Frame) -> None:
@@ -179,8 +190,8 @@ def _membership(path: Path) -> str:
 
 
 def _open(found: Found, size: tuple[int, int], fps: float) -> cv2.VideoCapture:
-    # OpenCV reads it when a camera is opened; its own limit is ten seconds.
-    os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = "1"
+    # OpenCV reads it whenever a camera is opened.
+    os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(TIMEOUT_S)
     # Otherwise some cameras take half a minute to open on Windows.
     os.environ["OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS"] = "0"
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -1,0 +1,186 @@
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import islice, repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamcam.errors import DeviceError
+from streamcam.sources import camera as module
+from streamcam.sources.camera import Camera
+from streamcam.sources.cameras import Found
+from tests.media import noise
+
+GOOD, DAMAGED, REFUSED, SILENT = "good", "damaged", "refused", "silent"
+PICTURES = [frame.image for frame in noise(7)]
+
+
+class Clock:
+    now = 50.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Capture:
+    """Stands in for OpenCV's: each grab does what comes next, and time passes as it would."""
+
+    def __init__(self, events: Iterable[str], clock: Clock) -> None:
+        self.released = False
+        self._events = iter(events)
+        self._clock = clock
+        self._now = ""
+        self._count = 0
+
+    def grab(self) -> bool:
+        self._now = next(self._events, REFUSED)
+        self._clock.now += {GOOD: 1 / 30, DAMAGED: 1 / 30, REFUSED: 0.001, SILENT: 1.0}[self._now]
+        return self._now in (GOOD, DAMAGED)
+
+    def retrieve(self) -> tuple[bool, np.ndarray | None]:
+        if self._now == DAMAGED:
+            return False, None
+        self._count += 1
+        return True, PICTURES[self._count % 7][..., ::-1].copy()
+
+    def release(self) -> None:
+        self.released = True
+
+
+class Desk:
+    """A machine on which cameras are plugged in and out."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = Clock()
+        self.plugged: list[Found] = []
+        self.opened: list[Capture] = []
+        self.events: Iterable[str] = repeat(GOOD)
+        self.folder = folder
+        monkeypatch.setattr(module, "time", self.clock)
+        monkeypatch.setattr(module, "cameras", lambda: tuple(self.plugged))
+        monkeypatch.setattr(module, "_open", self._open)
+        monkeypatch.setattr(module, "_described", lambda *_: ("64x48 YUYV 30 fps", Fraction(30)))
+
+    def plug(self, name: str, number: int, lasting: str | None = None) -> Found:
+        node = self.folder / f"video{number}"
+        node.touch()
+        self.plugged.append(Found(name, str(node), str(node), lasting))
+        return self.plugged[-1]
+
+    def _open(self, *_: object) -> Capture:
+        self.opened.append(Capture(self.events, self.clock))
+        return self.opened[-1]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path, monkeypatch)
+
+
+def camera(name: str | None = None) -> Camera:
+    return Camera(name, (64, 48), 30)
+
+
+def test_frames_are_counted_and_stamped_when_they_arrive(desk: Desk) -> None:
+    desk.plug("Cam", 0)
+    with camera() as source:
+        frames = list(islice(source, 5))
+        assert [frame.index for frame in frames] == list(range(5))
+        assert frames[4].captured_at == desk.clock.now
+        assert np.array_equal(frames[0].image, PICTURES[1])
+        assert source.format == "64x48 YUYV 30 fps"
+    assert desk.opened[0].released
+
+
+def test_a_picture_damaged_on_the_wire_is_passed_over(desk: Desk) -> None:
+    desk.plug("Cam", 0)
+    desk.events = [GOOD, DAMAGED, DAMAGED, GOOD]
+    with camera() as source:
+        assert [frame.index for frame in islice(source, 2)] == [0, 1]
+
+
+@pytest.mark.parametrize("after", [[REFUSED], [SILENT], [DAMAGED] * 60])
+def test_a_camera_that_gives_nothing_is_lost_within_two_seconds(
+    desk: Desk, after: list[str]
+) -> None:
+    desk.plug("Cam", 0)
+    desk.events = [GOOD, GOOD, *after]
+    with camera() as source:
+        last, error = until_lost(source)
+    assert 'video0 "Cam" lost: no picture' in error
+    assert desk.clock.now - last < 2
+
+
+def until_lost(source: Camera) -> tuple[float, str]:
+    """Return when the last frame came, and what was then said."""
+    arrivals: list[float] = []
+    with pytest.raises(DeviceError) as error:
+        arrivals.extend(frame.captured_at for frame in source)
+    return arrivals[-1], str(error.value)
+
+
+def test_the_first_picture_may_take_some_seconds(desk: Desk) -> None:
+    desk.plug("Cam", 0)
+    desk.events = [REFUSED, *[SILENT] * 8, GOOD]
+    with camera() as source:
+        assert next(iter(source)).index == 0
+    desk.events = repeat(SILENT)
+    with camera() as source, pytest.raises(DeviceError, match="no picture for 10"):
+        next(iter(source))
+
+
+def test_a_node_that_is_gone_or_another_is_noticed_while_pictures_come(desk: Desk) -> None:
+    found = desk.plug("Cam", 0)
+    with camera() as source:
+        frames = iter(source)
+        next(frames)
+        Path(found.address).unlink()
+        Path(found.address).symlink_to("/dev/null")
+        with pytest.raises(DeviceError, match="unplugged"):
+            list(islice(frames, 31))
+
+
+def test_the_same_camera_is_taken_again_under_another_number(desk: Desk) -> None:
+    desk.plug("Cam", 0, "/by-id/a")
+    source = camera("cam")
+    with source:
+        pass
+    desk.plugged.clear()
+    desk.plug("Cam", 0, "/by-id/b")
+    with pytest.raises(DeviceError, match='camera "Cam" is not plugged in'):
+        source.__enter__()
+    again = desk.plug("Cam", 3, "/by-id/a")
+    with source:
+        assert source.label == str(again)
+        assert next(iter(source)).index == 0
+
+
+def test_a_camera_without_a_lasting_name_is_known_by_its_own(desk: Desk) -> None:
+    desk.plug("Cam", 0)
+    source = camera()
+    with source:
+        pass
+    desk.plugged.clear()
+    desk.plug("Other", 0)
+    again = desk.plug("Cam", 1)
+    with source:
+        assert source.label == str(again)
+
+
+def test_a_stopped_camera_gives_nothing_more(desk: Desk) -> None:
+    desk.plug("Cam", 0)
+    with camera() as source:
+        frames = iter(source)
+        next(frames)
+        source.stop()
+        assert list(frames) == []
+        assert list(source) == []
+
+
+def test_a_missing_permission_comes_with_its_remedy(desk: Desk) -> None:
+    node = desk.folder / "video0"
+    node.touch()
+    desk.plugged.append(Found("Cam", str(node), str(node), problem="Permission denied"))
+    with pytest.raises(DeviceError, match=r"no permission for camera .* usermod .* log in again"):
+        camera().__enter__()
