@@ -27,7 +27,9 @@ from tests.media import read
 PICTURES = os.environ.get("STREAMCAM_PICTURES")
 PUBLISHER = os.environ.get(
     "STREAMCAM_PUBLISHER",
-    f"{sys.executable} -m streamcam run --source pattern --sink virtual-camera --model passthrough",
+    # The camera is shown just where a picture of that size would be: here all of it.
+    f"{sys.executable} -m streamcam run --source pattern --sink virtual-camera --model passthrough"
+    " --width 1280 --height 720",
 )
 BARS = [(235, 235, 235), (235, 235, 16), (16, 235, 235), (16, 235, 16)]
 BARS += [(235, 16, 235), (235, 16, 16), (16, 16, 235)]

@@ -52,7 +52,7 @@ def places(path: Path, rate: Fraction = RATE) -> list[int]:
     """Return where on the grid the pictures of a video lie."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-    return [round(float(frame.pts * frame.time_base * rate)) for frame in frames]
+    return [round((frame.time or 0.0) * rate) for frame in frames]
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
