@@ -144,7 +144,8 @@ class Camera:
         else:
             patience = 0 if refused else max(SILENCE_S, 2.5 / float(self.rate))
         if silence >= patience:
-            raise DeviceError(f"camera {self.label} lost: no picture for {silence:.1f} s")
+            how = "it does not answer" if refused else f"no picture for {silence:.1f} s"
+            raise DeviceError(f"camera {self.label} lost: {how}")
         if refused:
             self._stopped.wait(0.02)
 

@@ -4,11 +4,15 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from types import TracebackType
 from typing import Self
 
 import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from streamcam.errors import DeviceError
 from streamcam.sources.video import COVER, upright
@@ -27,8 +31,11 @@ OPTIONS = {
     "flags": "low_delay",
     "rtsp_flags": "prefer_tcp",
 }
-OPEN_S, READ_S = 10.0, 10.0
-"""Segments of a playlist may lie several seconds apart."""
+LIVE_OPTIONS = {"analyzeduration": "1000000"}
+"""A second is enough to find the tracks; FFmpeg takes five where there is no sound."""
+OPEN_S = 10.0
+READ_S = {True: 10.0, False: 5.0}
+"""How long a stored or a live stream may be silent: a playlist's segments lie seconds apart."""
 LOOK_S = 0.2
 
 
@@ -78,7 +85,7 @@ class Url:
                 continue
             if isinstance(came, DeviceError):
                 raise came
-            heard, patience = time.monotonic(), READ_S + 1
+            heard, patience = time.monotonic(), READ_S[is_stored(self._url)] + 1
             self.rate = self._reader.rate
             yield Frame(came, index, heard)
             index += 1
@@ -99,20 +106,19 @@ class _Reader(threading.Thread):
             self._read()
             self._put(DeviceError(f"{shown(self._url)} has ended"))
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            reason = (isinstance(error, OSError) and error.strerror) or error
-            if isinstance(error, av.error.ExitError):
-                reason = f"no answer for {READ_S:.0f} s"
-            self._put(DeviceError(f"cannot read {shown(self._url)}: {reason}"))
+            self._put(DeviceError(f"cannot read {shown(self._url)}: {_reason(error)}"))
 
     def _read(self) -> None:
-        stored = self._url.partition(":")[0].lower() in STORED
-        with av.open(self._url, options=dict(OPTIONS), timeout=(OPEN_S, READ_S)) as container:
+        stored = is_stored(self._url)
+        options = OPTIONS if stored else OPTIONS | LIVE_OPTIONS
+        timeouts = (OPEN_S, READ_S[stored])
+        with av.open(self._url, options=options, timeout=timeouts) as container:
             tracks = [t for t in container.streams.video if not t.disposition & COVER]
             if not tracks or container.format.name == "tty":
                 raise ValueError("it has no video track")
             self.rate = tracks[0].average_rate or tracks[0].guessed_rate or self.rate
             ahead: float | None = None
-            for frame in container.decode(tracks[0]):
+            for frame in _decoded(container, tracks[0]):
                 if stored and frame.time is not None:
                     ahead = self._pace(frame.time, ahead)
                 if not self._put(upright(frame)):
@@ -122,7 +128,7 @@ class _Reader(threading.Thread):
         """Wait until the picture is due; return the stream's time less the clock's."""
         now = time.monotonic()
         early = shown_at - now - ahead if ahead is not None else 0.0
-        if ahead is None or not 0 <= early <= READ_S:
+        if ahead is None or not 0 <= early <= READ_S[True]:
             # The first one, a late one, or a jump in the stream's time: it is due now.
             return shown_at - now
         self.left.wait(early)
@@ -137,6 +143,26 @@ class _Reader(threading.Thread):
                 continue
             return True
         return False
+
+
+def _decoded(container: InputContainer, track: VideoStream) -> Iterator[VideoFrame]:
+    for packet in container.demux(track):
+        # Who joins a stream in the middle, or loses packets, lacks what some pictures refer to.
+        with suppress(av.error.InvalidDataError):
+            yield from packet.decode()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, av.error.ExitError):
+        return "it does not answer"
+    if isinstance(error, av.error.ProtocolNotFoundError):
+        return "the FFmpeg that PyAV brings does not speak this protocol"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def is_stored(url: str) -> bool:
+    """Return whether `url` may lead to a file, which comes faster than it is to be shown."""
+    return url.partition(":")[0].lower() in STORED
 
 
 def shown(url: str) -> str:
