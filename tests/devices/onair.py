@@ -1,0 +1,155 @@
+"""``streamcam run`` beside real devices, and a reader that notes when each frame came."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from streamcam import v4l2
+from streamcam.sources import coded
+from streamcam.types import Image
+
+WIDTH, HEIGHT, FPS = 640, 360, 20
+CANVAS = ["--canvas", f"{WIDTH}x{HEIGHT}", "--fps", str(FPS)]
+MODEL = ["--model", "identity", "--width", "320", "--height", "184"]
+OSC_PORT = 9123
+
+
+def virtual_camera() -> Path:
+    """Return the node of the loopback device."""
+    return next(device.path for device in v4l2.devices() if device.is_loopback)
+
+
+class Run:
+    """A running streamcam, with its log."""
+
+    def __init__(self, *arguments: str) -> None:
+        words = ["--sink", "virtual-camera", "--osc-port", str(OSC_PORT), *CANVAS, *arguments]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "streamcam", "run", *words], stderr=subprocess.PIPE, text=True
+        )
+        self.log: list[str] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line.rstrip())
+
+    def wait_for(self, words: str, seconds: float = 60.0) -> None:
+        """Wait until the log has a line with `words`."""
+        end = time.monotonic() + seconds
+        while not any(words in line for line in self.log):
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < end, self.log
+            time.sleep(0.05)
+
+    def engine(self) -> psutil.Process:
+        """Return the engine process."""
+        children = psutil.Process(self.process.pid).children()
+        [engine] = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        return engine
+
+    def stop(self) -> None:
+        self.process.terminate()
+        assert self.process.wait(10) == 0, self.log
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Run]:
+    run = Run(*arguments)
+    try:
+        yield run
+        run.stop()
+    finally:
+        run.process.kill()
+        run.process.wait()
+
+
+class Reader:
+    """Reads the virtual camera with v4l2-ctl, which is no part of streamcam."""
+
+    def __init__(self, node: Path) -> None:
+        self.times: list[float] = []
+        self.newest: Image | None = None
+        self._process = subprocess.Popen(
+            ["v4l2-ctl", "-d", str(node), "--stream-mmap", "--stream-to=-"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        while data := self._process.stdout.read(WIDTH * HEIGHT * 2):
+            if len(data) < WIDTH * HEIGHT * 2:
+                return
+            self.times.append(time.monotonic())
+            self.newest = np.frombuffer(data, np.uint8).reshape(HEIGHT, WIDTH, 2)
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def picture(self) -> Image:
+        """Return the newest frame as RGB."""
+        import cv2
+
+        assert self.newest is not None
+        picture = cv2.cvtColor(self.newest, cv2.COLOR_YUV2RGB_YUY2)
+        assert isinstance(picture, np.ndarray)
+        return picture
+
+    def code(self) -> tuple[int, float] | None:
+        """Return the number and the time in the newest frame's pixels."""
+        return None if self.newest is None else coded.read(self.picture())
+
+    def wait(self, frames: int, seconds: float = 30.0) -> None:
+        """Wait for so many more frames."""
+        wanted, end = len(self.times) + frames, time.monotonic() + seconds
+        while len(self.times) < wanted:
+            assert time.monotonic() < end, f"{len(self.times)} of {wanted} frames"
+            time.sleep(0.02)
+
+
+class Watch:
+    """Another reader, which notes only when each frame was handed to it."""
+
+    def __init__(self, node: Path) -> None:
+        self.times: list[float] = []
+        self._process = subprocess.Popen(
+            ["v4l2-ctl", "-d", str(node), "--stream-mmap", "--verbose"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if found := re.search(r"ts: ([\d.]+)", line):
+                self.times.append(float(found[1]))
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def longest_gap(self) -> float:
+        """Return the longest time between two frames so far, seconds."""
+        return max(b - a for a, b in pairwise(self.times))

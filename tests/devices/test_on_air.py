@@ -1,0 +1,177 @@
+"""Camera, engine, virtual camera: what a program at the other end sees, whatever happens."""
+
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from streamcam import v4l2
+from streamcam.sources import coded
+from tests.devices.onair import FPS, HEIGHT, MODEL, OSC_PORT, WIDTH, Reader, Run, Watch, running
+from tests.devices.onair import virtual_camera as node
+
+pytestmark = pytest.mark.skipif(
+    not any(device.is_loopback for device in v4l2.devices()), reason="no v4l2loopback device"
+)
+PATTERN = ["--source", "pattern"]
+GAP_S = 0.1
+
+
+@contextmanager
+def watched(*arguments: str) -> Iterator[tuple[Run, Reader]]:
+    """Run streamcam and, once it is on air, read its virtual camera."""
+    with running(*arguments) as run:
+        run.wait_for("on air")
+        with Reader(node()) as reader:
+            yield run, reader
+
+
+def until(true: Callable[[], object], seconds: float) -> float:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, "it never came"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def brightness(reader: Reader) -> float:
+    return float(reader.picture().mean())
+
+
+def test_a_frame_s_number_and_age_are_read_at_the_other_end() -> None:
+    with watched(*PATTERN, *MODEL) as (run, reader):
+        run.wait_for("the engine is running")
+        until(reader.code, 20)
+        seen = []
+        for _ in range(30):
+            reader.wait(1)
+            if code := reader.code():
+                seen.append((code[0], time.monotonic() - code[1]))
+        numbers = [number for number, _ in seen]
+        assert len(seen) > 20
+        assert numbers == sorted(numbers)
+        assert len(set(numbers)) > 10
+        assert float(np.median([age for _, age in seen])) < 3 / FPS
+
+
+def test_ffmpeg_and_opencv_read_it_too() -> None:
+    with running(*PATTERN, "--model", "passthrough") as run:
+        run.wait_for("on air")
+        with Reader(node()) as reader:
+            until(reader.code, 20)
+        words = ["ffmpeg", "-v", "error", "-f", "v4l2", "-i", str(node()), "-frames:v", "3"]
+        raw = subprocess.run(
+            [*words, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        frames = np.frombuffer(raw, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
+        assert coded.read(frames[-1].copy())
+        capture = cv2.VideoCapture(str(node()), cv2.CAP_V4L2)
+        read, image = capture.read()
+        capture.release()
+        assert read
+        assert image is not None
+        assert coded.read(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["kill", "suspend"])
+def test_a_reader_sees_no_gap_when_the_engine_is_lost(how: str) -> None:
+    with watched(*PATTERN, *MODEL, "--set", "engine_deadline=1") as (run, reader):
+        run.wait_for("the engine is running")
+        until(reader.code, 20)
+        with Watch(node()) as watch:
+            reader.wait(FPS)
+            getattr(run.engine(), how)()
+            run.wait_for("starting another engine")
+            until(lambda: sum("the engine is running" in line for line in run.log) == 2, 60)
+            reader.wait(FPS)
+            assert watch.longest_gap() < GAP_S
+
+
+@pytest.mark.skipif(not shutil.which("oscsend"), reason="oscsend is not installed (liblo-tools)")
+def test_oscsend_changes_what_is_on_air_without_a_gap(tmp_path: Path) -> None:
+    out = tmp_path / "show.mkv"
+    with watched(*PATTERN, *MODEL, "--sink", f"recorder:{out}") as (run, reader):
+        run.wait_for("the engine is running")
+        until(reader.code, 20)
+        with Watch(node()) as watch:
+            reader.wait(FPS)
+            oscsend("/streamcam/prompt", "s", "neon cats")
+            oscsend("/streamcam/guidance_scale", "f", "99")
+            oscsend("/streamcam/blackout", "T")
+            until(lambda: brightness(reader) < 2, 5)
+            oscsend("/streamcam/blackout", "F")
+            until(lambda: brightness(reader) > 20, 5)
+            assert watch.longest_gap() < GAP_S
+    cues = out.with_suffix(".cues.jsonl").read_text()
+    assert '"neon cats"' in cues
+    assert '"guidance_scale": 30.0' in cues
+
+
+def oscsend(address: str, types: str, *values: str) -> None:
+    subprocess.run(["oscsend", "localhost", str(OSC_PORT), address, types, *values], check=True)
+
+
+@pytest.mark.skipif(not shutil.which("pd"), reason="Pure Data is not installed (puredata-core)")
+def test_pure_data_changes_what_is_on_air(tmp_path: Path) -> None:
+    patch = tmp_path / "blackout.pd"
+    patch.write_text(
+        "#N canvas 0 0 400 300 10;\n"
+        "#X obj 20 20 loadbang;\n"
+        f"#X msg 20 50 connect localhost {OSC_PORT};\n"
+        "#X obj 20 200 netsend -u -b;\n"
+        "#X obj 120 20 delay 500;\n"
+        "#X msg 120 50 1;\n"
+        "#X obj 120 100 oscformat streamcam blackout;\n"
+        "#X obj 120 130 list prepend send;\n"
+        "#X obj 120 180 list trim;\n"
+        "#X connect 0 0 1 0;\n#X connect 1 0 2 0;\n#X connect 0 0 3 0;\n#X connect 3 0 4 0;\n"
+        "#X connect 4 0 5 0;\n#X connect 5 0 6 0;\n#X connect 6 0 7 0;\n#X connect 7 0 2 0;\n"
+    )
+    with watched(*PATTERN, "--model", "passthrough") as (_, reader):
+        until(reader.code, 20)
+        pd = subprocess.Popen(["pd", "-nogui", "-noaudio", str(patch)])
+        try:
+            until(lambda: brightness(reader) < 2, 20)
+        finally:
+            pd.kill()
+            pd.wait()
+
+
+def test_streamcam_starts_again_while_a_reader_stays() -> None:
+    first = Run(*PATTERN, "--model", "passthrough")
+    first.wait_for("on air")
+    with Reader(node()) as reader:
+        until(reader.code, 20)
+        first.stop()
+        with running(*PATTERN, "--model", "passthrough") as again:
+            again.wait_for("on air")
+            reader.wait(FPS)
+            until(reader.code, 20)
+
+
+def test_it_starts_again_after_it_was_killed() -> None:
+    first = Run(*PATTERN, "--model", "passthrough")
+    first.wait_for("on air")
+    first.process.kill()
+    first.process.wait()
+    with running(*PATTERN, "--model", "passthrough") as again:
+        again.wait_for("on air")
+        with Reader(node()) as reader:
+            until(reader.code, 20)
+
+
+def test_the_camera_is_what_goes_out() -> None:
+    with watched("--source", "camera", *MODEL) as (run, reader):
+        run.wait_for("the engine is running")
+        reader.wait(FPS)
+        assert brightness(reader) > 20
+        assert reader.picture().std() > 10
