@@ -3,26 +3,49 @@
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import click
 
 from streamcam import __version__
-from streamcam.cli.bench import bench
-from streamcam.cli.models import models
-from streamcam.cli.render import render
-from streamcam.cli.run import run
 from streamcam.errors import StreamcamError
 
+COMMANDS = {
+    "run": "run",
+    "render": "render",
+    "devices": "devices",
+    "doctor": "doctor",
+    "osc": "osc",
+    "config": "config_command",
+    "models": "models",
+    "bench": "bench",
+    "service": "service",
+}
+"""Each command, and the module here that holds it."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Commands(click.Group):
+    """Imports a command when it is called: the others' imports would keep it off air."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"streamcam.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="streamcam")
 def streamcam() -> None:
     """Streaming diffusion between your camera and a virtual camera."""
-
-
-for command in (run, render, models, bench):
-    streamcam.add_command(command)
 
 
 def main() -> None:
