@@ -1,5 +1,6 @@
 """A camera, through OpenCV: its frames as they come, and notice within two seconds of its loss."""
 
+import errno
 import os
 import sys
 import time
@@ -176,7 +177,7 @@ def _permitted(found: Found) -> Found:
     Raises:
         DeviceError: no permission, or nothing behind the node.
     """
-    if found.problem == os.strerror(13):
+    if found.problem == os.strerror(errno.EACCES):
         raise DeviceError(f"no permission for camera {found}; {_membership(Path(found.address))}")
     if found.problem:
         raise DeviceError(f"cannot open camera {found}: {found.problem}")
