@@ -99,7 +99,7 @@ class Preview:
                     ws="none",
                     lifespan="off",
                     log_config=None,
-                    log_level="warning",
+                    log_level="error",
                     access_log=False,
                     server_header=False,
                     limit_concurrency=64,
