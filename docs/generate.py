@@ -91,7 +91,8 @@ Made from the code by `python docs/generate.py`; `streamcam osc list` shows the 
 prefix and aliases. How to use it from [TouchDesigner](touchdesigner.md), [TouchOSC](touchosc.md)
 and [Resolume](resolume.md).
 
-streamcam listens on UDP port 9000 of this machine (`--osc-port`). To let others in, say
+streamcam listens on UDP port 9000 of this machine (`--osc-port`), and on the same TCP port, to
+packets preceded by their length (OSC 1.0) or framed by SLIP (OSC 1.1, QLab). To let others in, say
 `--osc-bind 0.0.0.0`: then the hosts in `osc_allow` are heard, the private networks by default.
 
 ```
@@ -117,13 +118,13 @@ and 256 messages.
 values at once, then what changes, at most 30 times a second, and the figures twice a second. While
 you move a control its own address is not told to you until it rests for 0.3 s. Subscribe again
 within 600 s, or give the seconds as second argument; 0 is until `/streamcam/unsubscribe`. There may
-be 32 subscribers. Values go out as i, f and s, flags as 0 and 1.
+be 32 subscribers. Values go out as i, f and s, flags as 0 and 1. Over TCP, `/streamcam/subscribe`
+without a port tells on the same connection.
 
 **Errors** are answered with `/streamcam/error` (address, what is wrong), to the port that sent and
-to the subscribers of the same host. One host is heard `osc_rate` times a second,
-and what is longer than 64 bytes counts as several. Patterns (`*`,
-`?`) are not expanded. No message names a file, a model or a command: presets are read at start, and
-of each only what can change on air.
+to the subscribers of the same host. One host is heard `osc_rate` times a second, and what is longer
+than 64 bytes counts as several. Patterns (`*`, `?`) are not expanded. No message names a file, a
+model or a command: presets are read at start, and of each only what can change on air.
 
 **Max** sends with `[udpsend 127.0.0.1 9000]`; **Pure Data** with `[oscformat streamcam mix]` into
 `[netsend -u -b]`, connected to port 9000; **Open Stage Control** wants `127.0.0.1:9000` as `send`

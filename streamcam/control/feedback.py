@@ -8,7 +8,8 @@ from streamcam.control.packets import Argument, Message
 from streamcam.errors import ParameterError
 
 Peer = tuple[Any, ...]
-"""A socket's address: host, port, and what IPv6 adds."""
+"""A socket's address: host, port, and what IPv6 adds, or that it is a connection."""
+TCP = "tcp"
 
 MAX_SUBSCRIBERS = 32
 HOLD = 0.3

@@ -1,6 +1,5 @@
-"""The OSC server: a thread with a UDP socket that steers the broadcast and tells how it fares."""
+"""The OSC server: a thread with a port that steers the broadcast and tells how it fares."""
 
-import errno
 import time
 import traceback
 from collections import Counter
@@ -14,10 +13,10 @@ from streamcam.control.addresses import Addresses
 from streamcam.control.console import Console
 from streamcam.control.feedback import Peer, Subscribers
 from streamcam.control.gate import Buckets, Gate
-from streamcam.control.packets import MAX_MESSAGES, MAX_PACKET, Message, PacketError, read, write
+from streamcam.control.packets import MAX_MESSAGES, Message, PacketError, read, write
+from streamcam.control.ports import Ports
 from streamcam.control.presets import Presets
 from streamcam.control.services import Services
-from streamcam.control.sockets import bound, refusals
 from streamcam.control.telemetry import PERIOD, stats
 from streamcam.live import Control
 from streamcam.stats import Status
@@ -81,8 +80,8 @@ class OscServer:
 
     def __enter__(self) -> Self:
         """Open the port and begin to listen; raise DeviceError if it cannot be had."""
-        self._socket = bound(self._host, self.port)
-        self.port = self._socket.getsockname()[1]
+        self._ports = Ports(self._host, self.port, self)
+        self.port = self._ports.port
         self._thread.start()
         return self
 
@@ -94,28 +93,33 @@ class OscServer:
     ) -> None:
         self._stopping.set()
         self._thread.join()
-        self._socket.close()
+        self._ports.close()
 
     def _serve(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._socket.settimeout(TICK / 2 if len(self._subscribers) else IDLE)
-                self._receive()
+                for packet, peer in self._ports.receive(TICK / 2 if self._subscribers else IDLE):
+                    self._receive(packet, peer)
                 self._tell(time.monotonic())
             except Exception:
                 # A bug in here must not cost the operator the desk, in the middle of a show.
                 self.counts["failed"] += 1
-                if self._answers.take("failed"):
-                    self._report(f"OSC goes on after an error:\n{traceback.format_exc()}")
+                self.log(f"OSC goes on after an error:\n{traceback.format_exc()}")
 
-    def _receive(self) -> None:
-        try:
-            packet, peer = self._socket.recvfrom(MAX_PACKET + 1)
-        except TimeoutError:
-            return
-        except OSError as error:
-            self._lost(error)
-            return
+    def allows(self, host: str) -> bool:
+        return bool(self._gate.allows(host))
+
+    def refused(self, peer: Peer, *, closed: bool) -> None:
+        if closed:
+            self._subscribers.remove(peer)
+        else:
+            self._subscribers.refused(peer, time.monotonic())
+
+    def log(self, line: str) -> None:
+        if self._answers.take("log"):
+            self._report(line)
+
+    def _receive(self, packet: bytes, peer: Peer) -> None:
         self.counts["packets"] += 1
         host = peer[0]
         if not self._gate.allows(host):
@@ -219,28 +223,7 @@ class OscServer:
                     self._send(message, peer)
 
     def _send(self, message: Message, peer: Peer) -> None:
-        packet = write(message)
-        for _ in range(2):
-            try:
-                self._socket.sendto(packet, peer)
-            except OSError as error:
-                # What the system reports here belongs to an earlier packet, to whomever that went.
-                self._lost(error)
-            else:
-                return
-
-    def _lost(self, error: OSError) -> None:
-        """Note that packets did not get where they should."""
-        self.counts["undelivered"] += 1
-        gone = refusals(self._socket)
-        for peer in gone:
-            self._subscribers.refused(peer, time.monotonic())
-        if error.errno in (errno.ECONNREFUSED, errno.ECONNRESET):
-            return
-        if self._answers.take("lost"):
-            self._report(f"OSC: a packet was lost: {error.strerror or error}")
-        # A network that is down fails at once and again: no reason to spin.
-        self._stopping.wait(0.01)
+        self._ports.send(write(message), peer)
 
 
 def _cost(packet: bytes) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from streamcam import __version__
-from streamcam.control.feedback import Peer, Subscribers
+from streamcam.control.feedback import TCP, Peer, Subscribers
 from streamcam.control.packets import Argument, Message
 from streamcam.control.values import number
 from streamcam.errors import ParameterError
@@ -113,4 +113,4 @@ def _at_port(peer: Peer, arguments: Sequence[Argument]) -> Peer:
     port = round(number(arguments))
     if not 1 <= port <= 65535:
         raise ParameterError(f"takes a port from 1 to 65535, got {port}")
-    return (peer[0], port, *peer[2:])
+    return (peer[0], port, *(part for part in peer[2:] if part != TCP))

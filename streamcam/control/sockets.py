@@ -1,4 +1,4 @@
-"""The UDP socket, and what the system says of packets that nobody took."""
+"""The sockets, and what the system says of packets that nobody took."""
 
 import errno
 import socket
@@ -25,7 +25,7 @@ REMEDIES = {
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """Return a UDP socket that listens at `host` and `port`.
+    """Return a UDP socket that listens at `host` and `port` and never waits.
 
     Raises:
         DeviceError: the address or the port cannot be had.
@@ -43,6 +43,7 @@ def bound(host: str, port: int) -> socket.socket:
             else:
                 opened.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         opened.bind(address)
+        opened.setblocking(False)
     except (OSError, UnicodeError) as error:
         if opened:
             opened.close()
@@ -53,20 +54,31 @@ def bound(host: str, port: int) -> socket.socket:
     return opened
 
 
+def listening(udp: socket.socket) -> socket.socket:
+    """Return a TCP socket that listens where `udp` does; raise OSError if it cannot."""
+    opened = socket.socket(udp.family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":
+            # So that the port is free again as soon as streamcam is started anew.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(udp.getsockname())
+        opened.listen(8)
+        opened.setblocking(False)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
 def refusals(opened: socket.socket) -> Sequence[Peer]:
     """Return where packets went that nobody took, as far as the system tells (Linux does)."""
     found: list[Peer] = []
     if sys.platform != "linux":
         return found
-    patience = opened.gettimeout()
-    # With a timeout Python would wait for the queue of errors to fill.
-    opened.settimeout(0)
     try:
         while len(found) < MOST_REFUSALS:
             *_, peer = opened.recvmsg(64, 512, socket.MSG_ERRQUEUE)
             found.append(peer)
     except BlockingIOError:
         return found
-    finally:
-        opened.settimeout(patience)
     return found

@@ -16,7 +16,6 @@ from streamcam.control.osc import OscServer
 from streamcam.control.packets import BUNDLE
 from streamcam.errors import ConfigError, DeviceError
 from streamcam.live import Control
-from streamcam.parameters import Parameters
 from tests.control.osc_desk import STATUS, Client, bundle, desk, message
 
 HANGS_PYTHON_OSC = BUNDLE + bytes(8) + struct.pack(">i", -4) + bytes(8)
@@ -49,32 +48,15 @@ def test_touchosc_toggles_are_floats_and_its_buttons_fire_on_press_alone() -> No
 
 
 def test_no_snapshot_ever_holds_half_a_bundle() -> None:
-    with desk() as on:
-        torn: list[Parameters] = []
-        seen: set[int] = set()
-        done = Event()
-
-        def look() -> None:
-            while not done.is_set():
-                now = on.control.parameters
-                seen.add(now.seed)
-                if now.delta * 100 != pytest.approx(now.seed):
-                    torn.append(now)
-
-        on.after_raw(bundle(message("/streamcam/seed", 0), message("/streamcam/delta", 0.0)))
-        reader = Thread(target=look)
-        reader.start()
+    with desk(seed=0, delta=0) as on:
+        published: list[tuple[int, float]] = []
+        on.control.listen(lambda _before, after: published.append((after.seed, after.delta)))
         for seed in range(1, 300):
-            packet = bundle(
-                message("/streamcam/seed", seed), message("/streamcam/delta", seed / 100)
+            on.client.raw(
+                bundle(message("/streamcam/seed", seed), message("/streamcam/delta", seed / 100))
             )
-            on.client.raw(packet)
         on.client.settle()
-        done.set()
-        reader.join()
-        assert not torn
-        assert on.control.target.seed == 299
-        assert len(seen) > 2
+        assert published == [(seed, seed / 100) for seed in range(1, 300)]
 
 
 def test_what_is_refused_or_unknown_in_a_bundle_hinders_nothing_else() -> None:

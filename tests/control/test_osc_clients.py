@@ -66,6 +66,14 @@ def test_oscsend_sends_prompts_and_infinities() -> None:
 
 
 @needs_liblo
+def test_oscsend_reaches_us_over_tcp() -> None:
+    with desk() as on:
+        to = ["oscsend", f"osc.tcp://127.0.0.1:{on.server.port}/"]
+        subprocess.run([*to, "/streamcam/seed", "i", "192"], check=True, timeout=10)
+        until(lambda: on.control.target.seed == 192)
+
+
+@needs_liblo
 def test_oscdump_reads_all_that_is_told() -> None:
     with desk(prompt="grün") as on:
         on.client.socket.close()
