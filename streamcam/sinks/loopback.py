@@ -26,6 +26,8 @@ FOURCC = {"rgb": "RGB3", "i420": "YU12", "nv12": "NV12", "yuyv": "YUYV", "uyvy":
 
 LIVE_PRODUCER_S = 0.25
 """Longer than a frame of any program that is writing."""
+MOST_BUFFERS = 32
+"""That a loopback device can have."""
 
 
 class Loopback:
@@ -75,24 +77,17 @@ class Loopback:
 
 def _opened(path: Path) -> int:
     """Return a file descriptor for a device that takes pictures now."""
-    if not _takes_pictures(path):
-        _free(path)
     try:
+        with v4l2.opened(path) as fd:
+            *_, capabilities = v4l2.query(fd)
+            if not capabilities & v4l2.CAN_OUTPUT:
+                _free(fd, path, capabilities)
         return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise refused(path, error) from None
 
 
-def _takes_pictures(path: Path) -> bool:
-    try:
-        with v4l2.opened(path) as fd:
-            *_, capabilities = v4l2.query(fd)
-    except OSError as error:
-        raise refused(path, error) from None
-    return bool(capabilities & v4l2.CAN_OUTPUT)
-
-
-def _free(path: Path) -> None:
+def _free(fd: int, path: Path, capabilities: int) -> None:
     """Bring a device that takes no pictures back, or say why it takes none.
 
     With ``exclusive_caps=1`` one that is being written to takes no second writer. Before 0.13,
@@ -100,12 +95,27 @@ def _free(path: Path) -> None:
     """
     if v4l2.attribute(path, "state") is not None:
         raise DeviceError(busy(path))
-    revive(path)
-    # A writer that lives takes the device back with its next picture.
-    time.sleep(LIVE_PRODUCER_S)
-    if not _takes_pictures(path):
+    if capabilities & v4l2.CAN_CAPTURE and _pictures_arrive(fd):
         raise DeviceError(busy(path))
+    revive(path)
     log.info("%s was left unusable by its last writer; it is usable again", path)
+
+
+def _pictures_arrive(fd: int) -> bool:
+    """Return whether somebody writes to the device while we look."""
+    _read_all(fd)
+    time.sleep(LIVE_PRODUCER_S)
+    return _read_all(fd) > 0
+
+
+def _read_all(fd: int) -> int:
+    """Read the beginning of every picture that waits, and return how many there were."""
+    for count in range(MOST_BUFFERS):
+        try:
+            os.read(fd, 1)
+        except BlockingIOError:
+            return count
+    return MOST_BUFFERS
 
 
 def revive(path: Path) -> None:
@@ -116,6 +126,9 @@ def revive(path: Path) -> None:
     """
     with v4l2.opened(path) as fd:
         _turn_on(fd)
+    with v4l2.opened(path) as fd:
+        # The kernel takes formats by what the device last said that it can do.
+        v4l2.query(fd)
 
 
 def _turn_on(fd: int) -> None:
