@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from PIL import Image as Pillow
+
 PROGRAMS = ("obs", "Xvfb", "import")
 SCREEN = ":97"
 SETTLE_S = 15
@@ -61,17 +63,12 @@ def shoot(device: str, picture: Path, *, home: Path) -> None:
                 assert time.monotonic() < until, "OBS never opened the camera"
                 time.sleep(0.5)
             time.sleep(SETTLE_S)
-            shot = [
-                "import",
-                "-display",
-                SCREEN,
-                "-window",
-                "root",
-                "-trim",
-                "+repage",
-                str(picture),
-            ]
-            subprocess.run([*shot, str(picture)], check=True, timeout=120)
+            shot = ["import", "-display", SCREEN, "-window", "root", str(picture)]
+            subprocess.run(shot, check=True, timeout=120)
+    with Pillow.open(picture) as file:
+        screen = file.convert("RGB")
+    # The window has its own idea of its size; around it the screen is black.
+    screen.crop(screen.getbbox()).save(picture, optimize=True)
 
 
 def _configure(folder: Path, device: str) -> None:

@@ -29,7 +29,7 @@ PUBLISHER = os.environ.get(
     "STREAMCAM_PUBLISHER",
     # The camera is shown just where a picture of that size would be: here all of it.
     f"{sys.executable} -m streamcam run --source pattern --sink virtual-camera --model passthrough"
-    " --width 1280 --height 720",
+    " --width 1280 --height 720 --fps 15 --set camera_fps=15",
 )
 BARS = [(235, 235, 235), (235, 235, 16), (16, 235, 235), (16, 235, 16)]
 BARS += [(235, 16, 235), (235, 16, 16), (16, 16, 235)]
@@ -113,5 +113,6 @@ def test_chromium_shows_the_camera(device: str) -> None:
 )
 def test_obs_shows_the_camera(device: str, tmp_path: Path) -> None:
     picture = Path(str(PICTURES)) / "obs.png"
+    picture.unlink(missing_ok=True)
     obs.shoot(device, picture, home=tmp_path)
     assert_shows_the_bars(picture)
