@@ -243,9 +243,7 @@ def run(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run ``streamcam doctor`` with an empty cache; it prints whether torch was imported."""
     script = """
 import sys
-from streamcam.cli import main, streamcam
-from streamcam.cli.doctor import doctor
-streamcam.add_command(doctor)
+from streamcam.cli import main
 sys.argv[0] = "streamcam"
 try:
     main()

@@ -42,14 +42,6 @@ class Home:
         return file.read_text().splitlines() if file.exists() else []
 
     def run(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-        script = """
-import sys
-from streamcam.cli import main, streamcam
-from streamcam.cli.service import service
-streamcam.add_command(service)
-sys.argv[0] = "streamcam"
-main()
-"""
         environment = {
             "PATH": str(self.path / "bin") + ":/usr/bin:/bin",
             "HOME": str(self.path),
@@ -57,7 +49,7 @@ main()
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         }
         return subprocess.run(
-            [sys.executable, "-c", script, "service", *arguments],
+            [sys.executable, "-m", "streamcam", "service", *arguments],
             capture_output=True,
             text=True,
             timeout=60,

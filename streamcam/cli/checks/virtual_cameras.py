@@ -45,7 +45,8 @@ def virtual_cameras(
 def _labels(sink: str) -> list[str | None]:
     """Return the label that a sink of the settings asks for, in a list; none for other sinks."""
     kind, _, label = sink.partition(":")
-    return [label or None] if kind in ("auto", "virtual-camera") else []
+    kind = kind.strip().lower().replace("_", "-")
+    return [label.strip() or None] if kind in ("auto", "virtual-camera") else []
 
 
 def _absent(root: Path, state: str) -> Check:
