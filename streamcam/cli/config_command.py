@@ -9,6 +9,7 @@ import click
 from streamcam.broadcast import Broadcast
 from streamcam.cli.options import configured
 from streamcam.config import PARTS, Config, build, load
+from streamcam.control.addresses import Addresses
 from streamcam.errors import ConfigError
 from streamcam.parameters import Parameters
 from streamcam.settings import Settings
@@ -37,7 +38,8 @@ def check(files: tuple[str, ...]) -> None:
     wrong = 0
     for file in files:
         try:
-            build([load(file)])
+            settings = build([load(file)]).broadcast
+            Addresses(settings.osc_prefix, settings.osc_alias)
         except ConfigError as error:
             wrong += 1
             click.echo(f"{file}: {error}")

@@ -105,6 +105,7 @@ class OscServer:
                 # A bug in here must not cost the operator the desk, in the middle of a show.
                 self.counts["failed"] += 1
                 self.log(f"OSC goes on after an error:\n{traceback.format_exc()}")
+                self._stopping.wait(0.01)
 
     def allows(self, host: str) -> bool:
         return bool(self._gate.allows(host))

@@ -86,11 +86,18 @@ def write(message: Message) -> bytes:
     """
     builder = OscMessageBuilder(message.address)
     for argument in message.arguments:
-        builder.add_arg(int(argument) if isinstance(argument, bool) else argument)
+        builder.add_arg(_plain(argument))
     try:
         return bytes(builder.build().dgram)
     except BuildError as error:
         raise PacketError(str(error)) from None
+
+
+def _plain(argument: Argument) -> Argument:
+    if isinstance(argument, str):
+        # A text ends at its first NUL, and what follows would be read as the next value.
+        return argument.replace("\0", "")
+    return int(argument) if isinstance(argument, bool) else argument
 
 
 def _elements(bundle: bytes) -> Iterator[bytes]:

@@ -99,6 +99,14 @@ def test_check_answers_for_every_file_and_fails_if_one_is_wrong(
     assert err == "streamcam: 2 of 3 will not do\n"
 
 
+def test_check_looks_where_aliases_lead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alias = tmp_path / "alias.toml"
+    alias.write_text('osc_alias = { "/x" = "/opcity" }', encoding="utf-8")
+    code, out, _ = run(["check", str(alias)], capsys)
+    assert code == 2
+    assert 'did you mean "/streamcam/opacity"?' in out
+
+
 def test_check_is_silent_but_for_ok_where_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", "neon", "oil"], capsys) == (0, "neon: ok\noil: ok\n", "")
 

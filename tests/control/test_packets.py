@@ -151,6 +151,10 @@ def test_true_and_false_go_out_as_numbers() -> None:
     assert read(write(Message("/a", (True, False)))) == [("/a", (1, 0))]
 
 
+def test_a_nul_in_a_text_does_not_cut_the_packet() -> None:
+    assert read(write(Message("/a", ("x\0y\0", 3)))) == [("/a", ("xy", 3))]
+
+
 def test_what_no_packet_can_carry_is_refused() -> None:
     with pytest.raises(PacketError):
         write(Message("/a", (2**70,)))
