@@ -69,12 +69,14 @@ def number(arguments: Sequence[Argument]) -> float:
         # 1.2 sent as float32 is 1.2000000476837158; what was meant is the shortest that equals it.
         value = float(str(np.float32(value)))
     try:
-        finite = _number(value)
-    except ValueError:
+        given = _number(value)
+        finite = math.isfinite(given)
+    except (TypeError, ValueError, OverflowError):
+        # Within JSON there may be lists, and whole numbers of any length.
         raise ParameterError(f"takes a number, got {value!r:.40}") from None
-    if not math.isfinite(finite):
-        raise ParameterError(f"takes a finite number, got {finite}")
-    return finite
+    if not finite:
+        raise ParameterError(f"takes a finite number, got {given}")
+    return given
 
 
 def _number(value: Argument) -> float:

@@ -263,7 +263,20 @@ def test_timesteps_come_as_numbers_or_as_text(sent: tuple[Argument, ...]) -> Non
     assert Desk()("/t_list", *sent).t_index_list == (10, 20)
 
 
-@pytest.mark.parametrize("sent", [(), (1,), (1, 2, 3), (20, 10), ("a,b",), ("{}",), (math.nan, 3)])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        (),
+        (1,),
+        (1, 2, 3),
+        (20, 10),
+        ("a,b",),
+        ("{}",),
+        ('[["a", 1]]',),
+        (f"[{10**400}, 1]",),
+        (math.nan, 3),
+    ],
+)
 def test_timesteps_that_the_structure_cannot_run_are_refused(sent: tuple[Argument, ...]) -> None:
     desk = Desk()
     assert desk("/t_list", *sent) == desk.control.target
@@ -382,8 +395,11 @@ def test_a_preset_fades_in_over_its_own_time() -> None:
     assert control.advance() == control.target
 
 
+JSON = st.recursive(
+    st.integers() | st.floats() | st.text(max_size=5) | st.none(), st.lists, max_leaves=6
+).map(json.dumps)
 ARGUMENTS = st.lists(
-    st.one_of(st.integers(), st.floats(), st.text(max_size=20), st.booleans(), st.none()),
+    st.one_of(st.integers(), st.floats(), st.text(max_size=20), st.booleans(), st.none(), JSON),
     max_size=4,
 )
 
