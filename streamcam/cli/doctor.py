@@ -18,6 +18,7 @@ from streamcam.broadcast import Broadcast
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine
 from streamcam.cli.checks.cameras import cameras, mirrored
 from streamcam.cli.checks.virtual_cameras import virtual_cameras
+from streamcam.cli.hardware import accelerators, processor
 from streamcam.cli.options import configured, settings
 
 MARKS = {OK: ("✓", "green"), NOTE: ("·", "dim"), WARNING: ("!", "yellow"), MISSING: ("✗", "red")}
@@ -56,7 +57,7 @@ def _checks(settings: Broadcast) -> Iterator[Check]:
     yield from cameras(found(), v4l2.holders)
     yield from virtual_cameras(v4l2.devices(), settings.sink, v4l2.holders)
     versions = {package.name.lower(): package.version for package in distributions()}
-    yield machine.accelerator(versions.get("torch"))
+    yield machine.accelerator(accelerators(), processor(), versions.get("torch"))
     yield machine.models([(repo.id, repo.bytes) for repo in cached()])
     yield machine.disk(Path(HF_HUB_CACHE), machine.ROOM_FOR_MODELS, "models")
     yield machine.disk(Path.cwd(), machine.ROOM_FOR_FILES, "recordings")

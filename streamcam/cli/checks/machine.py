@@ -7,9 +7,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
+from streamcam.cli.hardware import Accelerator, Processor
 
 OPENCV = (
     "opencv-python",
@@ -26,49 +26,32 @@ CPU_REMEDY = (
 )
 
 
-def accelerator(torch: str | None) -> Check:
-    """Return the NVIDIA GPU, its driver and memory; else a note on what there is instead.
+def accelerator(cards: Sequence[Accelerator], here: Processor, torch: str | None) -> Check:
+    """Return the graphics processors; else a note on what there is instead.
 
     Args:
+        cards: all that a model can run on.
+        here: the processor, which serves where there is no card.
         torch: version of the package, which tells builds without CUDA.
     """
-    gpus = _gpus()
-    if gpus and torch is not None and "+cpu" in torch:
+    shown = "; ".join(map(_card, cards))
+    if any(card.problem for card in cards):
+        remedy = "install the driver anew, and restart"
+        return Check("accelerator", WARNING, shown, remedy)
+    if cards and sys.platform != "darwin" and torch is not None and "+cpu" in torch:
         remedy = "install torch for CUDA, as its home page says"
-        return Check("accelerator", WARNING, f"{gpus}, but torch {torch} cannot use it", remedy)
-    if gpus:
-        return Check("accelerator", OK, gpus)
-    if sys.platform == "darwin" and platform.machine() == "arm64":
-        return Check("accelerator", OK, "Apple GPU")
-    import psutil
-
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    text = f"no NVIDIA GPU; {cores} processor cores take seconds for a picture of 512x512"
+        return Check("accelerator", WARNING, f"{shown}; but torch {torch} cannot use it", remedy)
+    if cards:
+        return Check("accelerator", OK, shown)
+    text = f"no NVIDIA GPU; {here.name}, {here.cores} cores: seconds for a picture of 512x512"
     return Check("accelerator", NOTE, text, CPU_REMEDY)
 
 
-def _gpus() -> str:
-    """Return a line on all NVIDIA GPUs, empty without any."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return ""
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        names = ", ".join(map(_gpu, handles))
-        return f"{names}, driver {pynvml.nvmlSystemGetDriverVersion()}" if names else ""
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(handle: Any) -> str:
-    import pynvml
-
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    free, total = memory.free / 2**30, memory.total / 2**30
-    return f"{pynvml.nvmlDeviceGetName(handle)}, {free:.1f} of {total:.1f} GiB free"
+def _card(card: Accelerator) -> str:
+    if card.problem:
+        return f"{card.name}: {card.problem}"
+    free, total = card.free / 2**30, card.memory / 2**30
+    return f"{card.name}, {free:.1f} of {total:.1f} GiB free, driver {card.driver}"
 
 
 def packages(versions: Mapping[str, str]) -> list[Check]:
