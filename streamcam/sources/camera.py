@@ -196,7 +196,9 @@ def _open(found: Found, size: tuple[int, int], fps: float) -> cv2.VideoCapture:
     os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(TIMEOUT_S)
     # Otherwise some cameras take half a minute to open on Windows.
     os.environ["OPENCV_VIDEOIO_MSMF_ENABLE_HW_TRANSFORMS"] = "0"
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # Its own log would go to the terminal; OpenCV 4 and 5 keep the switch in different places.
+    set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_log_level(0)
     asked = _asked(found, size, fps)
     capture = cv2.VideoCapture(found.target, backend())
     if not capture.isOpened():
