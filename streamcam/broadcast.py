@@ -143,5 +143,7 @@ class Broadcast(Settings):
 
     @property
     def rate(self) -> Fraction:
-        """Pictures per second that go out, exactly."""
-        return Fraction(self.fps).limit_denominator(1001)
+        """Pictures per second that go out, exactly: 29.97 means 30000/1001."""
+        ntsc = Fraction(round(self.fps * 1.001) * 1000, 1001)
+        near = abs(float(ntsc) - self.fps) < 0.005
+        return ntsc if near else Fraction(self.fps).limit_denominator(1000)

@@ -98,5 +98,8 @@ class Scene(Protocol):
     def status(self) -> Status:
         """Return how the broadcast fares."""
 
+    def parameters(self) -> Parameters:
+        """Return the newest snapshot, whether the model has it yet or not."""
+
     def ruling(self) -> tuple[int, Parameters]:
         """Return the snapshot that the model has, and the index of the first frame it ruled."""

@@ -38,6 +38,9 @@ class Stage:
     def status(self) -> Status:
         return self.now
 
+    def parameters(self) -> Parameters:
+        return self.rules[1]
+
     def ruling(self) -> tuple[int, Parameters]:
         return self.rules
 

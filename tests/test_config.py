@@ -160,3 +160,17 @@ def test_every_shipped_preset_is_valid(name: str) -> None:
 @pytest.mark.parametrize("text", ["[1,", "[" * 100_000, "{", "[" + "1" * 5000 + "]"])
 def test_what_only_looks_like_json_is_left_as_it_is(text: str) -> None:
     assert from_json(text) == text
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"),
+    [
+        (30, "30"),
+        (29.97, "30000/1001"),
+        (59.94, "60000/1001"),
+        (23.976, "24000/1001"),
+        (12.5, "25/2"),
+    ],
+)
+def test_the_rates_of_television_are_exact(fps: float, rate: str) -> None:
+    assert str(build([{"fps": fps}]).broadcast.rate) == rate

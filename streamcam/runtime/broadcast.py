@@ -104,6 +104,9 @@ class Broadcast:
     def before(self) -> Frame | None:
         return self._capture.newest
 
+    def parameters(self) -> Parameters:
+        return self._control.parameters
+
     def ruling(self) -> tuple[int, Parameters]:
         return self.engine.ruling if self.engine else self._passed
 

@@ -45,8 +45,9 @@ class Outlet:
         self._thread.start()
 
     def put(self, outgoing: Outgoing) -> None:
-        """Hand over the next picture; never waits."""
-        self._slot.put(outgoing)
+        """Hand over the next picture; never waits. Lost while the sink is not open."""
+        if self.problem is None:
+            self._slot.put(outgoing)
 
     def ask_to_stop(self) -> None:
         """Have the sink closed once it has sent what it was given."""

@@ -34,7 +34,7 @@ class Recorder:
         path: a video; its folder must exist.
         rate: pictures per second, on whose grid they are laid by the clock: what is late
             leaves a gap, and the recording never drifts.
-        scene: whose ruling snapshot is obeyed and noted.
+        scene: whose newest snapshot is obeyed, and whose ruling one is noted.
         clock: monotonic seconds.
     """
 
@@ -51,19 +51,18 @@ class Recorder:
         return self
 
     def send(self, frame: Frame) -> None:
-        """Record `frame` where it is due, if the ruling snapshot says so.
+        """Record `frame` where it is due, if the newest snapshot says so.
 
         Raises:
             MediaError: it cannot be written; what was recorded until then is kept.
         """
-        ruled_from, parameters = self._scene.ruling()
-        if not parameters.record:
+        if not self._scene.parameters().record:
             self._end()
             return
         if self._take is None:
             self._take = self._begun()
         try:
-            self._take.write(frame, self._clock(), ruled_from, parameters)
+            self._take.write(frame, self._clock(), *self._scene.ruling())
         except MediaError as error:
             raise self._kept(error) from None
 

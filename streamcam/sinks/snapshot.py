@@ -20,7 +20,7 @@ class Snapshots:
 
     Args:
         folder: where to; it is made when the first snapshot is saved.
-        scene: whose ruling snapshot holds the counter.
+        scene: whose newest snapshot holds the counter.
         now: the time of day that names the files.
     """
 
@@ -58,7 +58,7 @@ class Snapshots:
             save(frame.image, self._folder, self._now())
 
     def _counter(self) -> int:
-        return self._scene.ruling()[1].snapshot
+        return self._scene.parameters().snapshot
 
 
 def save(image: Image, folder: Path, moment: datetime) -> Path:
