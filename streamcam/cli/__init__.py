@@ -56,7 +56,8 @@ def main() -> None:
 
 def _run(command: Callable[..., Any]) -> int:
     try:
-        command(standalone_mode=False)
+        # Told to exit with a status, click returns it here.
+        status = command(standalone_mode=False)
     except StreamcamError as error:
         click.echo(f"streamcam: {error}", err=True)
         return error.exit_code
@@ -71,7 +72,7 @@ def _run(command: Callable[..., Any]) -> int:
         return 130
     except click.exceptions.Exit as done:
         return done.exit_code
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _in_one_line(error: click.ClickException) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -20,7 +20,7 @@ from streamcam.parameters import Parameters
 from streamcam.pixels import fitted
 from streamcam.runtime.backoff import Backoff
 from streamcam.runtime.ring import MAX_NOTE, Ring
-from streamcam.runtime.worker import BEAT, SKIPPED, TAKEN, Said, serve
+from streamcam.runtime.worker import BEAT, DROPPED, SKIPPED, TAKEN, Said, serve
 from streamcam.types import Frame
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 LOADING, RUNNING, LOST, STOPPED = "loading", "running", "lost", "stopped"
 LOADING_DEADLINE_S = 60.0
 WATCH_S = 0.05
+COUNTED = (TAKEN, DROPPED, SKIPPED)
 
 
 class Engine:
@@ -48,7 +49,7 @@ class Engine:
         self._frames = Ring(shape, capacity=config.frame_buffer_size)
         self._pictures = Ring(shape, capacity=config.frame_buffer_size)
         self._final: NDArray[np.int64] | None = None
-        self._offered = 0
+        self._before: Counter[int] = Counter()
         self._version = 1
         self._note = _note(config.live)
         self._stopping = threading.Event()
@@ -67,8 +68,6 @@ class Engine:
             self.ruling = (frame.index, parameters)
         config = self._config
         image = fitted(frame.image, config.width, config.height, config.fit)
-        if self.state == RUNNING:
-            self._offered += 1
         self._frames.put(
             image, frame.index, frame.captured_at, version=self._version, note=self._note
         )
@@ -82,18 +81,18 @@ class Engine:
 
     @property
     def taken(self) -> int:
-        """Frames that the engine has taken since it was started."""
-        return self._cell(TAKEN)
+        """Frames that engines have taken."""
+        return self._total(TAKEN)
 
     @property
     def dropped(self) -> int:
-        """Frames offered to a running engine that newer ones overtook."""
-        return max(0, self._offered - self._cell(TAKEN))
+        """Frames that newer ones overtook before a running engine came for them."""
+        return self._total(DROPPED)
 
     @property
     def skipped(self) -> int:
         """Frames that the similarity filter left out."""
-        return self._cell(SKIPPED)
+        return self._total(SKIPPED)
 
     def stop(self) -> None:
         """End the engine process, by force if need be, and free the shared memory."""
@@ -103,6 +102,10 @@ class Engine:
         self.state, self._final = STOPPED, self._pictures.cells.copy()
         self._frames.close(unlink=True)
         self._pictures.close(unlink=True)
+
+    def _total(self, cell: int) -> int:
+        """Return a count over this engine and those before it."""
+        return self._before[cell] + self._cell(cell)
 
     def _cell(self, cell: int) -> int:
         return int((self._pictures.cells if self._final is None else self._final)[cell])
@@ -175,8 +178,9 @@ class Engine:
     def _begin(self) -> None:
         self.state, self.detail = LOADING, f"loading {self._config.model}"
         self._calls = deque([0.0], maxlen=100)
-        self._offered = 0
-        self._pictures.cells[TAKEN] = 0
+        for cell in COUNTED:
+            self._before[cell] += self._cell(cell)
+            self._pictures.cells[cell] = 0
 
     def _deadline(self) -> float:
         """Return the seconds without a sign of life that are too many."""

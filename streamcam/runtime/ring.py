@@ -88,6 +88,8 @@ class Ring:
         notes = end + slots * pixels
         self._notes = memory[notes : notes + slots * note].reshape(slots, note)
         self._taken = int(self.cells[NEWEST])
+        self.missed = 0
+        """Frames that newer ones overtook before this reader came for them."""
         for bell in self._bells:
             bell.setblocking(False)
 
@@ -119,6 +121,7 @@ class Ring:
         self._silence()
         newest = int(self.cells[NEWEST])
         first = max(self._taken + 1, newest - self.capacity + 1)
+        self.missed += max(0, first - self._taken - 1)
         self._taken = newest
         found = (self._copied(number) for number in range(first, newest + 1))
         return [message for message in found if message is not None]

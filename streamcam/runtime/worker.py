@@ -18,8 +18,8 @@ from streamcam.parameters import Parameters
 from streamcam.runtime.ring import Ring
 from streamcam.types import Frame, Stream
 
-BEAT, TAKEN, SKIPPED, CALLS = 1, 2, 3, 4
-"""Cells of the ring of pictures: signs of life, and frames taken, skipped, and calls made."""
+BEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
+"""Cells of the ring of pictures: signs of life, and frames taken, passed over and skipped."""
 
 IDENTITY = "identity"
 IDLE_S = 0.1
@@ -71,6 +71,8 @@ def open_stream(config: Config, say: Callable[[str], None]) -> tuple[Stream, flo
 def _run(stream: Stream, config: Config, frames: Ring, pictures: Ring) -> NoReturn:
     parameters, version = config.live, 0
     counts = getattr(stream, "counts", {})
+    frames.take()  # What came while the model was loading is old.
+    frames.missed = 0
     while True:
         pictures.cells[BEAT] += 1
         if not frames.wait(IDLE_S):
@@ -85,7 +87,7 @@ def _run(stream: Stream, config: Config, frames: Ring, pictures: Ring) -> NoRetu
             pictures.cells[BEAT] += 1
             pictures.cells[TAKEN] += 1
             pictures.cells[SKIPPED] = counts.get("skipped", 0)
-            pictures.cells[CALLS] = counts.get("calls", 0)
+            pictures.cells[DROPPED] = frames.missed
 
 
 def _die_with(line: Connection) -> None:

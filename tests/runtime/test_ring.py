@@ -47,6 +47,7 @@ def test_the_newest_frame_wins_when_the_reader_is_slow(ring: Ring) -> None:
     for index in range(100):
         ring.put(picture(index), index, 0.0)
     assert [message.index for message in ring.take()] == [99]
+    assert ring.missed == 99
 
 
 @pytest.mark.parametrize("capacity", [2, 4])
