@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -57,7 +58,7 @@ def main() -> None:
 def _run(command: Callable[..., Any]) -> int:
     try:
         # Told to exit with a status, click returns it here.
-        status = command(standalone_mode=False)
+        status = command(standalone_mode=False, obj=time.monotonic())
     except StreamcamError as error:
         click.echo(f"streamcam: {error}", err=True)
         return error.exit_code

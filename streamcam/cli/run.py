@@ -9,7 +9,6 @@ from threading import Event
 from typing import Any
 
 import click
-import psutil
 
 from streamcam.broadcast import Broadcast as BroadcastSettings
 from streamcam.cli.choices import chosen
@@ -38,7 +37,9 @@ OPEN_S = 5.0
 )
 @click.option("--log-json", is_flag=True, help="Log in JSON, a line each, for services.")
 @settings(Config, BroadcastSettings, Parameters)
+@click.pass_obj
 def run(
+    began: float,
     duration: float | None,
     log_json: bool,
     presets: tuple[str, ...],
@@ -54,10 +55,12 @@ def run(
         config, lines = chosen(configured(presets, assignments, flags))
         for line in lines:
             log.info(line)
-        _broadcast(config, duration, asked, reporter)
+        _broadcast(config, began, duration, asked, reporter)
 
 
-def _broadcast(config: Config, duration: float | None, asked: Event, reporter: Reporter) -> None:
+def _broadcast(
+    config: Config, began: float, duration: float | None, asked: Event, reporter: Reporter
+) -> None:
     control = Control(config)
     source = open_source(config.broadcast.source, config.broadcast)
 
@@ -69,7 +72,7 @@ def _broadcast(config: Config, duration: float | None, asked: Event, reporter: R
     broadcast = Broadcast(config, control, source, sinks)
     with _osc(config, control, broadcast), broadcast:
         broadcast.wait_until_sending(OPEN_S)
-        log.info("on air after %.2f s", time.time() - psutil.Process().create_time())
+        log.info("on air after %.2f s", time.monotonic() - began)
         end = time.monotonic() + duration if duration else float("inf")
         while not asked.wait(LOOK_S) and not broadcast.over.is_set() and time.monotonic() < end:
             reporter.show(broadcast.status())
