@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: test lint types run bench docs clean
+.PHONY: test lint types run bench soak test-devices test-clients screenshots docs clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,11 +21,30 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# ARGS: what "streamcam run" takes, such as ARGS="--duration 10".
 run: $(READY)
 	$(BIN)/streamcam run $(ARGS)
 
 bench: $(READY)
 	$(BIN)/streamcam bench pipeline
+	$(BIN)/streamcam bench live
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak $(ARGS)
+
+# On video devices of this kernel, else in a virtual machine that has some; ARGS go to pytest.
+test-devices: $(READY)
+	tests/devices/run $(ARGS)
+
+# GUEST: a command to run it under, where this machine has no v4l2loopback.
+test-clients: $(READY)
+	$(GUEST) env STREAMCAM_PICTURES=docs/images $(BIN)/python -m pytest -s tests/clients
+
+screenshots: $(READY)
+	$(BIN)/python -m docs.screenshots $(URL)
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) build dist out

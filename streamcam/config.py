@@ -130,6 +130,12 @@ class Config(Settings):
     acceleration: Literal["eager", "compiled"] = Field(
         default="eager", description="How the models run.", json_schema_extra=FLAG
     )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Processor threads of the model; 0 takes as many as there are cores.",
+    )
     warmup: int = Field(
         default=0, ge=0, le=100, description="Calls on black frames before the first real one."
     )

@@ -40,6 +40,7 @@ OPEN_S = 5.0
 @click.pass_obj
 def run(
     began: float,
+    /,
     duration: float | None,
     log_json: bool,
     presets: tuple[str, ...],

@@ -47,6 +47,8 @@ def load_models(config: Config, say: Say = print) -> Models:
     """
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
     pipe = load_pipeline(config, dtype, say)
     say(f"on {device} as {str(dtype).removeprefix('torch.')}, {config.acceleration}")
     return from_pipeline(pipe, config, device)

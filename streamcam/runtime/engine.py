@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -142,8 +141,6 @@ class Engine:
             name="streamcam-engine",
             daemon=True,
         )
-        # Waiting threads must not spin: the processor is shared with the broadcast process.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         process.start()
         theirs.close()
         try:
