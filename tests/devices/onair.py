@@ -78,22 +78,30 @@ class Reader:
     """Reads the virtual camera with v4l2-ctl, which is no part of streamcam."""
 
     def __init__(self, node: Path) -> None:
+        self.count = 0
         self.times: list[float] = []
+        """When the driver got each frame, seconds, as v4l2-ctl tells."""
         self.newest: Image | None = None
         self._process = subprocess.Popen(
-            ["v4l2-ctl", "-d", str(node), "--stream-mmap", "--stream-to=-"],
+            ["v4l2-ctl", "-d", str(node), "--stream-mmap", "--stream-to=-", "--verbose"],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
         )
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
+        for read in (self._read_pictures, self._read_times):
+            threading.Thread(target=read, daemon=True).start()
 
-    def _read(self) -> None:
+    def _read_times(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if found := re.search(rb"ts: ([\d.]+)", line):
+                self.times.append(float(found[1]))
+
+    def _read_pictures(self) -> None:
         assert self._process.stdout is not None
         while data := self._process.stdout.read(WIDTH * HEIGHT * 2):
             if len(data) < WIDTH * HEIGHT * 2:
                 return
-            self.times.append(time.monotonic())
+            self.count += 1
             self.newest = np.frombuffer(data, np.uint8).reshape(HEIGHT, WIDTH, 2)
 
     def __enter__(self) -> "Reader":
@@ -118,38 +126,11 @@ class Reader:
 
     def wait(self, frames: int, seconds: float = 30.0) -> None:
         """Wait for so many more frames."""
-        wanted, end = len(self.times) + frames, time.monotonic() + seconds
-        while len(self.times) < wanted:
-            assert time.monotonic() < end, f"{len(self.times)} of {wanted} frames"
+        wanted, end = self.count + frames, time.monotonic() + seconds
+        while self.count < wanted:
+            assert time.monotonic() < end, f"{self.count} of {wanted} frames"
             time.sleep(0.02)
 
-
-class Watch:
-    """Another reader, which notes only when each frame was handed to it."""
-
-    def __init__(self, node: Path) -> None:
-        self.times: list[float] = []
-        self._process = subprocess.Popen(
-            ["v4l2-ctl", "-d", str(node), "--stream-mmap", "--verbose"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if found := re.search(r"ts: ([\d.]+)", line):
-                self.times.append(float(found[1]))
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def longest_gap(self) -> float:
-        """Return the longest time between two frames so far, seconds."""
-        return max(b - a for a, b in pairwise(self.times))
+    def longest_gap(self, since: int) -> float:
+        """Return the longest time between two frames, from the frame of that count on, seconds."""
+        return max(b - a for a, b in pairwise(self.times[since:]))
