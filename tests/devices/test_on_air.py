@@ -1,6 +1,8 @@
 """Camera, engine, virtual camera: what a program at the other end sees, whatever happens."""
 
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from streamcam import v4l2
+from streamcam.runtime.slate import GROUND
 from streamcam.sources import coded
 from tests.devices.onair import FPS, HEIGHT, MODEL, OSC_PORT, WIDTH, Reader, Run, running
 from tests.devices.onair import virtual_camera as node
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 PATTERN = ["--source", "pattern"]
 GAP_S = 0.1
+USB_PID = Path("/run/usb-camera.pid")
 
 
 @contextmanager
@@ -179,3 +183,36 @@ def test_the_camera_is_what_goes_out() -> None:
         reader.wait(FPS)
         assert brightness(reader) > 20
         assert reader.picture().std() > 10
+
+
+@pytest.mark.parametrize("trouble", [signal.SIGUSR1, signal.SIGUSR2], ids=["unplugged", "frozen"])
+def test_a_usb_camera_in_trouble_shows_a_slate_and_comes_back(trouble: signal.Signals) -> None:
+    if not USB_PID.exists():
+        pytest.skip("no emulated USB camera")
+    until(lambda: any(d.driver == "uvcvideo" and d.captures for d in v4l2.devices()), 20)
+    camera = next(d for d in v4l2.devices() if d.driver == "uvcvideo" and d.captures)
+    usb = int(USB_PID.read_text())
+    small = ["--set", "camera_size=640x480"]
+    with watched("--source", f"camera:{camera.path}", *small, "--model", "passthrough") as (
+        run,
+        reader,
+    ):
+        reader.wait(1)
+        until(lambda: not is_slate(reader), 30)
+        first = len(reader.times)
+        reader.wait(FPS)
+        os.kill(usb, trouble)
+        noticed = until(lambda: is_slate(reader), 10)
+        os.kill(usb, trouble)
+        until(lambda: not is_slate(reader), 30)
+        run.wait_for("the source is back")
+        gap = reader.longest_gap(first)
+        print(f"slate after {noticed:.2f} s, longest gap {1e3 * gap:.0f} ms")
+        assert noticed < 2.5
+        assert gap < GAP_S
+
+
+def is_slate(reader: Reader) -> bool:
+    """Tell the slate by its ground, which is the same everywhere but in the middle."""
+    edge = reader.picture()[:20].reshape(-1, 3).astype(int)
+    return bool(np.abs(edge - np.array(GROUND)).max() <= 4)
