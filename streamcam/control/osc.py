@@ -5,7 +5,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
-from types import TracebackType
 from typing import Self
 
 from streamcam.config import Config
@@ -85,12 +84,7 @@ class OscServer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._stopping.set()
         self._thread.join()
         self._ports.close()

@@ -1,6 +1,5 @@
 """Nowhere: for measuring, and for a broadcast that is only recorded or steered."""
 
-from types import TracebackType
 from typing import Self
 
 from streamcam.types import Frame
@@ -16,12 +15,7 @@ class Null:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         pass
 
     def send(self, frame: Frame) -> None:  # noqa: ARG002

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from streamcam.errors import MediaError
@@ -66,12 +65,7 @@ class Recorder:
         except MediaError as error:
             raise self._kept(error) from None
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._end()
 
     def _begun(self) -> "Take":

@@ -8,7 +8,6 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
@@ -79,12 +78,7 @@ class VirtualCamera:
         assert self._camera is not None, "send() outside of the with block"
         self._camera.send(self._convert(frame.image))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._camera is not None:
             self._camera.close()
             self._camera = None

@@ -10,7 +10,6 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event, Lock
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -86,12 +85,7 @@ class Camera:
         self._stillness.reopened()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         with self._reading:
             self._capture.release()
 

@@ -9,7 +9,7 @@ from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError
 from streamcam.types import LiveSource
 
-CAMERA, PATTERN, AUTO = "camera", "pattern", "auto"
+CAMERA, PATTERN = "camera", "pattern"
 
 
 def open_live(spec: str, broadcast: Broadcast) -> LiveSource:
@@ -20,10 +20,6 @@ def open_live(spec: str, broadcast: Broadcast) -> LiveSource:
         MediaError: the file is missing, or of no kind that can be read.
     """
     kind, colon, rest = spec.partition(":")
-    if spec == AUTO:
-        from streamcam.sources.cameras import first
-
-        return _camera("", broadcast) if first() else _pattern(broadcast)
     if kind == CAMERA:
         return _camera(rest, broadcast)
     if spec == PATTERN:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import cos, pi, sin, tau
 from threading import Event
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -37,12 +36,7 @@ class Moving:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         return
 
     def stop(self) -> None:

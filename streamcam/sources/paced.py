@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from threading import Event
-from types import TracebackType
 from typing import Self
 
 from streamcam.errors import MediaError
@@ -57,12 +56,7 @@ class Paced:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Nothing is held open: the file is closed with the iteration."""
         return
 

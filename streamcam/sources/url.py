@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
-from types import TracebackType
 from typing import Self
 
 import av
@@ -59,12 +58,7 @@ class Url:
         self._reader.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Leave the thread to end by itself: FFmpeg cannot be interrupted, only run out of time."""
         self._reader.left.set()
 

@@ -5,7 +5,6 @@ import errno
 import os
 import socket
 import threading
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from streamcam.errors import DeviceError
@@ -65,12 +64,7 @@ class Preview:
         if self._ticker.watched:
             self._loop.call_soon_threadsafe(self._ticker.tick)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._ticker.close)
         self._thread.join()
