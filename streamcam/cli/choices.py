@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
+from streamcam.broadcast import Broadcast
 from streamcam.config import Config
+from streamcam.errors import DeviceError
 from streamcam.runtime.broadcast import PASSTHROUGH
 
 PREFERRED = "stabilityai/sd-turbo"
@@ -18,7 +20,7 @@ class Choice(NamedTuple):
 def chosen(config: Config) -> tuple[Config, list[str]]:
     """Return `config` with every "auto" settled, and the lines that say how."""
     model, source = _model(config), _source(config)
-    sinks = [_sink(spec) for spec in config.broadcast.sink]
+    sinks = [_sink(spec, config.broadcast) for spec in config.broadcast.sink]
     broadcast = config.broadcast.model_copy(
         update={"source": source.value, "sink": tuple(sink.value for sink in sinks)}
     )
@@ -55,13 +57,17 @@ def _source(config: Config) -> Choice:
     return Choice("pattern", "a moving test picture, since no camera was found")
 
 
-def _sink(spec: str) -> Choice:
+def _sink(spec: str, broadcast: Broadcast) -> Choice:
+    page = f"preview page http://{broadcast.preview_bind}:{broadcast.preview_port}/"
+    if spec == "preview":
+        return Choice(spec, page)
     if spec != "auto":
         return Choice(spec, spec)
-    from streamcam.errors import DeviceError
     from streamcam.sinks.virtual_camera import find
 
     try:
-        return Choice("virtual-camera", f"virtual camera {find(None).name}")
-    except DeviceError as error:
-        return Choice("preview", f"the preview page, since there is no virtual camera ({error})")
+        name = find().name
+    except DeviceError:
+        why = 'since there is no virtual camera ("streamcam doctor" says how to get one)'
+        return Choice("preview", f"{page}, {why}")
+    return Choice(f"virtual-camera:{name}", f'virtual camera "{name}"')

@@ -21,8 +21,8 @@ SHOWN = ("streamcam", "torch", "diffusers", "opencv-python-headless", "numpy")
 ROOM_FOR_MODELS, ROOM_FOR_FILES = 10e9, 1e9
 """Bytes. A model takes 2 to 7 GB, a minute of recording some 50 MB."""
 CPU_REMEDY = (
-    "for live pictures an NVIDIA GPU is needed; try out the rest with --model none, or with"
-    " small sizes"
+    "for live pictures an NVIDIA GPU is needed; try out the rest with --model passthrough, or"
+    " with small sizes"
 )
 
 
