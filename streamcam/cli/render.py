@@ -61,7 +61,7 @@ def render(
     stream = _stream(config, console)
     began = time.perf_counter()
     pictures = offline.render(
-        source, stream, sink, parameters=config.live, parameters_at=changes, frames=frames
+        source, stream, sink, config=config, parameters_at=changes, frames=frames
     )
     written = _watch(pictures, length, console)
     seconds = time.perf_counter() - began

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 from streamcam.cli import _run, streamcam
+from streamcam.cli.render import render as command
 from tests.media import RED, decoded, encode, noise, numbered, plain, ran, read, sound, write
 
 Render = Callable[..., tuple[int, str]]
@@ -244,7 +245,7 @@ def test_skipped_frames_are_counted(tmp_path: Path, render: Render) -> None:
 
 
 def test_the_flags_are_those_that_users_know() -> None:
-    options = streamcam.commands["render"].params
+    options = command.params
     flags = {flag for option in options for flag in option.opts}
     known = (
         "--model --t-index-list --strength --num-inference-steps --cfg-type --guidance-scale"

@@ -1,19 +1,21 @@
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from streamcam import sinks
+from streamcam.config import build
 from streamcam.control.cues import Cues
 from streamcam.errors import MediaError
 from streamcam.parameters import Parameters
 from streamcam.runtime.offline import render
 from streamcam.sources.base import FileSource
-from streamcam.types import Image
+from streamcam.types import Frame, Image
 from tests.media import RATE, Kept, Passing, noise, plain, ran, read
 
-AT_REST = Parameters()
+SMALL = build([{"width": 64, "height": 48}])
 
 
 class Given(FileSource):
@@ -44,7 +46,7 @@ def given(count: int, error: Exception | None = None) -> Given:
 @pytest.mark.parametrize("delay", [0, 1, 3, 20])
 def test_every_frame_comes_out_once_in_order(delay: int) -> None:
     source, sink = given(10), Kept()
-    written = list(render(source, Passing(delay), sink, parameters=AT_REST, parameters_at=Cues({})))
+    written = list(render(source, Passing(delay), sink, config=SMALL, parameters_at=Cues({})))
     assert [frame.index for frame in sink.frames] == list(range(10))
     assert written == sorted(written)
     assert written[-1] == 10
@@ -54,16 +56,14 @@ def test_every_frame_comes_out_once_in_order(delay: int) -> None:
 
 def test_only_the_frames_asked_for_are_taken_from_the_source() -> None:
     source, sink = given(10), Kept()
-    pictures = render(
-        source, Passing(2), sink, parameters=AT_REST, parameters_at=Cues({}), frames=4
-    )
+    pictures = render(source, Passing(2), sink, config=SMALL, parameters_at=Cues({}), frames=4)
     assert max(pictures) == 4
     assert len(sink.frames) == source.taken == 4
 
 
 def test_each_frame_runs_with_the_snapshot_of_its_time() -> None:
     stream, cues = Passing(), Cues({1: [{"seed": 7}], 3: [{"seed": 8}, {"delta": 0.5}]})
-    list(render(given(5), stream, Kept(), parameters=AT_REST, parameters_at=cues))
+    list(render(given(5), stream, Kept(), config=SMALL, parameters_at=cues))
     seen = [(parameters.seed, parameters.delta) for parameters in stream.seen]
     assert seen == [(2, 1), (7, 1), (7, 1), (8, 0.5), (8, 0.5)]
 
@@ -71,14 +71,14 @@ def test_each_frame_runs_with_the_snapshot_of_its_time() -> None:
 def test_an_error_of_the_source_reaches_the_sink_before_it_is_raised() -> None:
     source, sink = given(3, MediaError("damaged")), Kept()
     with pytest.raises(MediaError, match="damaged"):
-        list(render(source, Passing(), sink, parameters=AT_REST, parameters_at=Cues({})))
+        list(render(source, Passing(), sink, config=SMALL, parameters_at=Cues({})))
     assert sink.closed_after is MediaError
     assert source.closed
 
 
 def test_giving_up_half_way_keeps_what_was_rendered(tmp_path: Path) -> None:
     sink = sinks.open_file(tmp_path / "a.npy", RATE)
-    pictures = render(given(10), Passing(), sink, parameters=AT_REST, parameters_at=Cues({}))
+    pictures = render(given(10), Passing(), sink, config=SMALL, parameters_at=Cues({}))
     for _ in range(4):
         next(pictures)
     pictures.close()
@@ -93,9 +93,11 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
         import numpy as np
         from streamcam import sinks, sources
         from streamcam.control.cues import Cues
-        from streamcam.parameters import Parameters
+        from streamcam.config import build
         from streamcam.runtime.offline import render
         from streamcam.sources.pattern import Blank
+
+        SMALL = build([{"width": 256, "height": 256}])
 
         class Passing:
             chunk = 1
@@ -107,7 +109,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
         def copy(source, path):
             sink = sinks.open_file(path, Fraction(30))
             pictures = render(
-                source, Passing(), sink, parameters=Parameters(), parameters_at=Cues({})
+                source, Passing(), sink, config=SMALL, parameters_at=Cues({})
             )
             return max(pictures)
 
@@ -128,6 +130,39 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
 def test_pictures_pass_unchanged_from_file_to_file(tmp_path: Path) -> None:
     source = Given([plain((i, 2 * i, 255 - i)) for i in range(40)])
     sink = sinks.open_file(tmp_path / "a", RATE)
-    list(render(source, Passing(3), sink, parameters=AT_REST, parameters_at=Cues({})))
+    list(render(source, Passing(3), sink, config=SMALL, parameters_at=Cues({})))
     again = np.stack([frame.image[0, 0] for frame in read(tmp_path / "a")])
     assert again.tolist() == [[i, 2 * i, 255 - i] for i in range(40)]
+
+
+def test_the_desk_s_cues_are_repeated_for_the_frames_they_came_with() -> None:
+    cues = Cues(
+        {
+            2: [{"blackout": True}],
+            4: [{"blackout": False, "freeze": True}],
+            6: [{"freeze": False, "mirror": True}],
+        }
+    )
+    frames = noise(8)
+    sink = Kept()
+    source = Given([frame.image for frame in frames])
+    list(render(source, Passing(3), sink, config=SMALL, parameters_at=cues))
+    shown, given_ = [f.image for f in sink.frames], [f.image for f in frames]
+    assert [f.index for f in sink.frames] == list(range(8))
+    assert all((shown[i] == given_[i]).all() for i in (0, 1))
+    assert not shown[2].any()
+    assert not shown[3].any()
+    assert all((shown[i] == given_[1]).all() for i in (4, 5))
+    assert all((shown[i] == given_[i][:, ::-1]).all() for i in (6, 7))
+
+
+def test_a_mix_shows_the_frame_that_the_picture_was_made_of() -> None:
+    class Black(Passing):
+        def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
+            return [replace(f, image=f.image * 0) for f in super().__call__(frame, parameters)]
+
+    images = [plain((level, level, level)) for level in (40, 80, 120, 160)]
+    sink = Kept()
+    cues = Cues({0: [{"mix": 0.5}]})
+    list(render(Given(images), Black(2), sink, config=SMALL, parameters_at=cues))
+    assert [int(f.image[0, 0, 0]) for f in sink.frames[:2]] == [20, 40]
