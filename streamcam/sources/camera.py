@@ -1,6 +1,7 @@
 """A camera, through OpenCV: its frames as they come, and notice within two seconds of its loss."""
 
 import errno
+import logging
 import os
 import sys
 import time
@@ -21,6 +22,10 @@ from streamcam.sources.modes import Wish, wish
 from streamcam.sources.stillness import Stillness
 from streamcam.types import Frame
 
+log = logging.getLogger(__name__)
+
+GONE = {os.strerror(number) for number in (errno.ENOENT, errno.ENODEV, errno.ENXIO)}
+"""What is wrong with a node whose device is just going or coming."""
 TIMEOUT_S = 1
 """OpenCV waits so long for a picture; its own default is ten seconds."""
 FIRST_FRAME_S = 10.0
@@ -83,6 +88,7 @@ class Camera:
         self.format, self.rate = _described(self._capture, self.rate)
         self._node = _identity(self._found)
         self._stillness.reopened()
+        log.info("camera %s, %s", self.label, self.format)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -118,7 +124,7 @@ class Camera:
         """Return the camera of the last time, where it is now."""
         last = self._found
         assert last is not None
-        found = cameras()
+        found = [camera for camera in cameras() if camera.problem not in GONE]
         if last.lasting:
             same = [camera for camera in found if camera.lasting == last.lasting]
         else:
