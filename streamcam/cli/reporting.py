@@ -90,9 +90,8 @@ def summary(status: Status) -> str:
     ]
     if status.latency_p50 is not None and status.latency_p95 is not None:
         parts.append(f"latency {status.latency_p50 * 1e3:.0f}/{status.latency_p95 * 1e3:.0f} ms")
-    parts += [f"dropped {status.dropped}", f"skipped {status.skipped}"]
-    if status.restarts:
-        parts.append(f"restarts {status.restarts}")
+    counts = {"dropped": status.dropped, "skipped": status.skipped, "restarts": status.restarts}
+    parts += [f"{name} {count}" for name, count in counts.items() if count]
     if status.source != "live":
         parts.append(f"source {status.source}")
     if status.vram is not None:

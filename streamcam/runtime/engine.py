@@ -113,7 +113,8 @@ class Engine:
 
     def _keep(self) -> None:
         # The engine inherits this: Ctrl-C is for the broadcast process, which ends it in order.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         backoff = Backoff()
         while not self._stopping.is_set():
             began = time.monotonic()

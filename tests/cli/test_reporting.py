@@ -1,0 +1,55 @@
+"""The status line and the log of a broadcast."""
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from streamcam.cli.reporting import reporting, summary
+from tests.scenes import STATUS
+
+
+def test_a_line_says_how_it_fares() -> None:
+    status = replace(
+        STATUS,
+        state="running",
+        fps_in=30.0,
+        fps_model=24.6,
+        fps_out=30.0,
+        latency_p50=0.0414,
+        latency_p95=0.0571,
+        dropped=7,
+        skipped=0,
+        vram=3 * 2**30,
+        power=81.2,
+    )
+    line = summary(status)
+    assert line == (
+        "running · in 30 · model 24.6 · out 30 fps · latency 41/57 ms · dropped 7 · 3.0 GiB · 81 W"
+    )
+
+
+def test_what_is_wrong_is_in_the_line() -> None:
+    line = summary(replace(STATUS, state="lost", source="lost", latency_p50=None, restarts=2))
+    assert "lost" in line
+    assert "restarts 2" in line
+    assert "source lost" in line
+    assert "latency" not in line
+
+
+def test_the_log_is_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
+    log = logging.getLogger("streamcam.somewhere")
+    with reporting(as_json=False):
+        log.warning("the camera is [lost]")
+    with reporting(as_json=True):
+        log.info("the camera is back")
+        try:
+            raise ValueError("a bug")
+        except ValueError:
+            log.exception("it failed")
+    log.warning("afterwards nothing is caught")
+    text, back, failed = capsys.readouterr().err.splitlines()[:3]
+    assert text == "the camera is [lost]"
+    assert json.loads(back)["message"] == "the camera is back"
+    assert "ValueError: a bug" in json.loads(failed)["trace"]
