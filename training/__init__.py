@@ -1,0 +1,1 @@
+"""Train nano, the embedded model, from nothing but this repository."""
