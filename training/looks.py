@@ -1,0 +1,131 @@
+"""The looks that nano learns, rendered by classical image processing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from training import looks_grids, looks_lines, looks_paints, looks_tones
+from training.looks_filters import Array, Image
+
+PLAIN = "plain"
+
+
+class Look(NamedTuple):
+    """How a look is rendered and what can be said of it."""
+
+    render: Callable[..., Image]
+    """Takes (H, W, 3) uint8 and its colours, each (3,) float32 in 0..1."""
+    colours: tuple[int, ...] = (0,)
+    """How many colours it can be given."""
+    lines: bool = False
+    """Is it made of lines, whose edges are worth more than its tones?"""
+    settles: bool = True
+    """Does it leave its own result about as it is?"""
+    weight: float = 1.0
+    """How often it is drawn in training, by the side of the others."""
+
+
+COLOURS: Mapping[str, tuple[int, int, int]] = {
+    "red": (255, 45, 40),
+    "orange": (255, 140, 30),
+    "gold": (240, 190, 60),
+    "yellow": (255, 235, 50),
+    "green": (45, 235, 70),
+    "teal": (25, 175, 160),
+    "cyan": (50, 235, 255),
+    "blue": (45, 95, 255),
+    "purple": (150, 60, 245),
+    "magenta": (255, 45, 225),
+    "pink": (255, 125, 190),
+    "brown": (150, 90, 50),
+    "white": (255, 255, 255),
+    "black": (15, 15, 20),
+}
+
+LOOKS: Mapping[str, Look] = {
+    PLAIN: Look(looks_tones.plain, weight=1.5),
+    "pencil": Look(looks_lines.pencil, (0, 1, 2), lines=True, weight=1.6),
+    "ink": Look(looks_lines.ink, (0, 1, 2), lines=True, settles=False, weight=1.3),
+    "neon": Look(looks_lines.neon, (0, 1, 2), lines=True, settles=False, weight=2.0),
+    "emboss": Look(looks_lines.emboss, (0, 1), lines=True, settles=False),
+    "cartoon": Look(looks_paints.cartoon, lines=True, weight=1.4),
+    "comic": Look(looks_paints.comic, lines=True, weight=1.2),
+    "oil": Look(looks_paints.oil, weight=1.2),
+    "watercolour": Look(looks_paints.watercolour, weight=1.2),
+    "pixel art": Look(looks_grids.pixel_art, weight=1.2),
+    "halftone": Look(looks_grids.halftone, (0, 1, 2), weight=1.3),
+    "thermal": Look(looks_tones.thermal, settles=False),
+    "x-ray": Look(looks_tones.xray, (0, 1), settles=False),
+    "negative": Look(looks_tones.negative, settles=False),
+    "night vision": Look(looks_tones.night_vision),
+    "black and white": Look(looks_tones.black_and_white),
+    "sepia": Look(looks_tones.sepia),
+    "tint": Look(looks_tones.tint, (1,), weight=1.4),
+    "duotone": Look(looks_tones.duotone, (0, 2), weight=1.2),
+    "pop art": Look(looks_tones.pop_art),
+    "posterised": Look(looks_tones.posterised),
+    "golden hour": Look(looks_tones.golden_hour),
+    "frosty": Look(looks_tones.frosty),
+    "cyberpunk": Look(looks_tones.cyberpunk),
+}
+
+# A line, a dot or a tint of these could not be told from its ground.
+_DARK = frozenset({"black"})
+_LIGHT = frozenset({"white"})
+# Looks that also go the other way round, as chalk does on a blackboard.
+CHALK = frozenset({"pencil", "ink"})
+
+
+def render(image: Image, look: str, colours: Sequence[str] = ()) -> Image:
+    """Return an image (H, W, 3) uint8, sides divisible by 8, in a look with named colours."""
+    return LOOKS[look].render(image, *(colour(name) for name in colours))
+
+
+def colour(name: str) -> Array:
+    """Return a named colour (3,) in 0..1."""
+    return np.float32(COLOURS[name]) / np.float32(255)
+
+
+def draw_look(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
+    """Draw a look by its weight, and colours that it takes."""
+    names = list(LOOKS)
+    weights = np.array([LOOKS[name].weight for name in names])
+    look = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+    return look, draw_colours(rng, look)
+
+
+def draw_colours(rng: np.random.Generator, look: str) -> tuple[str, ...]:
+    """Draw colours for a look: a pair is never twice the same."""
+    count = int(rng.choice(LOOKS[look].colours))
+    if count == 0:
+        return ()
+    first = draw_one(rng, first_colours(look))
+    if count == 2 and look in CHALK and rng.random() < 0.25:
+        return "white", "black"
+    if count == 1:
+        return (first,)
+    return first, draw_one(rng, second_colours(look, first))
+
+
+def first_colours(look: str) -> list[str]:
+    """Return the colours that lines, dots, light or tones of a look may have."""
+    if look in ("pencil", "ink", "halftone"):
+        return [name for name in COLOURS if name not in _LIGHT]
+    if look == "duotone":
+        return list(COLOURS)
+    return [name for name in COLOURS if name not in _DARK]
+
+
+def second_colours(look: str, first: str) -> list[str]:
+    """Return the colours of the ground, or of the other half of a pair."""
+    if look == "duotone":
+        return [name for name in COLOURS if name != first]
+    if look == "neon":
+        return ["black", "black", "black", "blue", "purple", "red", "green", "teal", "brown"]
+    return [name for name in ("white", "white", "yellow", "pink", "cyan", "gold") if name != first]
+
+
+def draw_one(rng: np.random.Generator, names: Sequence[str]) -> str:
+    """Draw one of the names."""
+    return names[int(rng.integers(len(names)))]

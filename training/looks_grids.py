@@ -1,0 +1,59 @@
+"""Looks on a grid of eight pixels, the same as the autoencoder's: pixel art, halftone."""
+
+import functools
+
+import cv2
+import numpy as np
+
+from training.looks_filters import Array, Image, evened, luma, ramp, stairs, to_float, to_image
+
+CELL = 8
+PAPER = np.float32([0.97, 0.95, 0.90])
+INK = np.float32([0.08, 0.08, 0.12])
+
+
+def pixel_art(image: Image) -> Image:
+    """Blocks of eight pixels in a small palette."""
+    height, width = image.shape[:2]
+    blocks = cells(to_float(image))
+    # A curve with the palette's colours as fixed points: pixels of pixels are the same.
+    blocks = stairs(blocks, 6, 0.0)
+    return to_image(cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST))
+
+
+def halftone(image: Image, ink: Array | None = None, paper: Array | None = None) -> Image:
+    """Dots of ink, one a cell, that cover as much as the picture is dark."""
+    ink = INK if ink is None else 0.8 * ink
+    coverage = dots(np.clip(1 - evened(luma(image)), 0.05, 0.92))
+    return to_image(ramp(coverage, [PAPER if paper is None else paper, ink]))
+
+
+def dots(cover: Array) -> Array:
+    """Return round dots (H, W) in 0..1, one in the middle of a cell, which cover that share of it."""
+    height, width = cover.shape
+    smooth = cv2.resize(cells(cover), (width, height), interpolation=cv2.INTER_LINEAR)
+    shares, radii = radius_by_share()
+    radius = np.interp(smooth, shares, radii).astype(np.float32)
+    return np.clip(radius - distances(height, width) + np.float32(0.5), 0, 1)
+
+
+def cells(picture: Array) -> Array:
+    """Return the mean of each cell (H/8, W/8)."""
+    height, width = picture.shape[:2]
+    return cv2.resize(picture, (width // CELL, height // CELL), interpolation=cv2.INTER_AREA)
+
+
+@functools.lru_cache(maxsize=8)
+def distances(height: int, width: int) -> Array:
+    """Return how far each pixel (H, W) is from the middle of its cell."""
+    y, x = (np.arange(side, dtype=np.float32) % CELL - (CELL - 1) / 2 for side in (height, width))
+    return np.sqrt(y[:, None] ** 2 + x[None] ** 2)
+
+
+@functools.lru_cache(maxsize=1)
+def radius_by_share() -> tuple[Array, Array]:
+    """Return shares of a cell that a dot covers, and the radii in pixels that do it."""
+    radii = np.linspace(-0.5, 6.0, 66, dtype=np.float32)
+    far = distances(CELL, CELL)
+    shares = [float(np.clip(radius - far + 0.5, 0, 1).mean()) for radius in radii]
+    return np.float32(shares), radii

@@ -1,0 +1,90 @@
+"""Looks made of lines: neon, pencil, ink, emboss."""
+
+import cv2
+import numpy as np
+
+from training.looks_filters import (
+    Array,
+    Image,
+    blurred,
+    calm,
+    contours,
+    evened,
+    luma,
+    mixed,
+    ramp,
+    step,
+    to_image,
+)
+
+BLACK = np.zeros(3, np.float32)
+PAPER = np.float32([0.98, 0.97, 0.95])
+GRAPHITE = np.float32([0.16, 0.16, 0.18])
+INK = np.float32([0.04, 0.04, 0.07])
+STONE = np.float32([0.56, 0.56, 0.56])
+CYAN = np.float32([0.1, 0.9, 1.0])
+MAGENTA = np.float32([1.0, 0.15, 0.85])
+
+
+def neon(image: Image, tube: Array | None = None, ground: Array | None = None) -> Image:
+    """Glowing contours on black or on a dark colour; magenta to cyan where none is named."""
+    quiet = calm(image, 32, 2)
+    lines = contours(quiet)
+    if tube is None:
+        colour = ramp(step(blurred(luma(quiet), 3.0), 0.15, 0.6), [MAGENTA, CYAN])
+    else:
+        colour = np.broadcast_to(tube, image.shape)
+    back = BLACK if ground is None else 0.22 * ground
+    core = 0.35 * step(lines, 0.6, 1.0)
+    light = mixed(colour, np.ones_like(colour), core) * lines[..., None]
+    halo = colour * np.clip(1.5 * blurred(lines, 4.0) * (1 - lines), 0, 1)[..., None]
+    return to_image(back * (1 - lines[..., None]) + light + 0.75 * halo)
+
+
+def pencil(image: Image, lead: Array | None = None, paper: Array | None = None) -> Image:
+    """Contours and hatching that thickens in the dark, on paper."""
+    quiet = calm(image, 30, 2)
+    grey = luma(quiet)
+    soft = blurred(grey, 6.0)
+    dodged = 1 - step((blurred(grey, 1.0) + 0.05) / (soft + 0.05), 0.72, 0.98)
+    tone = evened(blurred(grey, 2.0))
+    first, second = hatching(image.shape[0], image.shape[1])
+    shade = first * step(tone, 0.55, 0.2) + second * step(tone, 0.3, 0.08)
+    lines = contours(quiet, 0.008, 0.026)
+    dark = 1 - (1 - 0.85 * lines) * (1 - 0.5 * dodged) * (1 - 0.42 * np.clip(shade, 0, 1))
+    dark = np.clip(dark + 0.12 * step(tone, 0.6, 0.1), 0, 1)
+    return drawn(dark, GRAPHITE if lead is None else 0.8 * lead, PAPER if paper is None else paper)
+
+
+def ink(image: Image, pen: Array | None = None, paper: Array | None = None) -> Image:
+    """Black strokes and solid shadows on white, nothing between."""
+    quiet = calm(image, 36, 2)
+    tone = evened(blurred(luma(quiet), 1.5))
+    solid = step(tone, 0.27, 0.19)
+    # In the shadows lines are left white, or they would be lost.
+    lines = step(contours(quiet, 0.010, 0.028), 0.25, 0.65)
+    dark = np.abs(solid - lines)
+    return drawn(dark, INK if pen is None else 0.85 * pen, PAPER if paper is None else paper)
+
+
+def emboss(image: Image, metal: Array | None = None) -> Image:
+    """A relief lit from the upper left, in stone or in a metal of that colour."""
+    grey = luma(calm(image, 30, 2))
+    smooth = blurred(np.sqrt(grey + 0.01), 1.3)
+    across = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
+    down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
+    height = np.tanh(-(across + down) * 9.0)
+    stone = STONE if metal is None else 0.72 * metal
+    return to_image(ramp(0.5 + 0.5 * height, [0.12 * stone, stone, 0.35 * stone + 0.65]))
+
+
+def drawn(dark: Array, ink_colour: Array, paper: Array) -> Image:
+    """Return strokes (H, W) in 0..1 of a colour on paper; light ones on dark paper too."""
+    return to_image(ramp(dark, [paper, ink_colour]))
+
+
+def hatching(height: int, width: int) -> tuple[Array, Array]:
+    """Return strokes to the upper right and across them, eight pixels apart on either axis."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    up, across = (0.5 + 0.5 * np.cos((x + side * y) * np.float32(np.pi / 4)) for side in (1, -1))
+    return step(up, 0.35, 0.85), step(across, 0.35, 0.85)

@@ -1,0 +1,93 @@
+"""Looks of flat areas and brushes: cartoon, comic, oil, watercolour."""
+
+import cv2
+import numpy as np
+
+from training.looks_filters import (
+    LUMA,
+    Array,
+    Image,
+    blurred,
+    calm,
+    contours,
+    evened,
+    luma,
+    mixed,
+    slope,
+    stairs,
+    step,
+    to_float,
+    to_image,
+    vivid,
+)
+from training.looks_grids import dots
+
+DARK = np.float32([0.05, 0.04, 0.07])
+
+
+def cartoon(image: Image) -> Image:
+    """Flat, lively areas within dark outlines."""
+    quiet = calm(image, 40, 3)
+    return to_image(outlined(flat(quiet, 5, 1.5), contours(quiet, 0.014, 0.036)))
+
+
+def comic(image: Image) -> Image:
+    """Printed paper: three tones, heavy outlines, dots in the shadows."""
+    quiet = calm(image, 45, 3)
+    area = flat(quiet, 4, 1.9)
+    shade = step(evened(blurred(luma(quiet), 3.0)), 0.62, 0.15)
+    area = mixed(0.15 + 0.85 * area, 0.45 * area, 0.9 * dots(0.55 * shade))
+    return to_image(outlined(area, step(contours(quiet, 0.012, 0.030), 0.15, 0.6)))
+
+
+def oil(image: Image) -> Image:
+    """Patches of thick, rich paint with raised edges."""
+    patches = kuwahara(kuwahara(to_float(image), 7), 5)
+    across, down = slope(blurred(patches @ LUMA, 1.0))
+    relief = np.clip((across + down) * -2.2, -0.13, 0.13)
+    rich = vivid(0.5 * patches + 0.5 * step(patches, -0.05, 1.0), 1.35)
+    return to_image(rich + relief[..., None])
+
+
+def watercolour(image: Image) -> Image:
+    """Thin, light washes, darker where they end, and paper left white."""
+    washes = kuwahara(to_float(calm(image, 50, 2)), 7)
+    pale = 1 - (1 - washes) * 0.72
+    grey = pale @ LUMA
+    pigment = vivid(mixed(pale, np.ones_like(pale), step(grey, 0.68, 0.97)), 1.45)
+    rim = contours(to_image(washes), 0.008, 0.04)
+    return to_image(pigment * (1 - 0.42 * rim)[..., None])
+
+
+def flat(quiet: Image, levels: int, saturation: float) -> Array:
+    """Return a calm picture with its brightness in few levels and its colours lively."""
+    picture = to_float(quiet)
+    bright = picture.max(-1)
+    level = 0.08 + 0.92 * stairs(blurred(np.sqrt(bright), 1.0), levels, 0.2) ** 2
+    return vivid(picture * np.clip(level / (bright + 0.02), 0, 3)[..., None], saturation)
+
+
+def outlined(picture: Array, lines: Array) -> Array:
+    """Draw dark lines on a picture."""
+    return mixed(picture, np.broadcast_to(DARK, picture.shape), lines)
+
+
+def kuwahara(picture: Array, reach: int) -> Array:
+    """Take each pixel's colour from the calmest of the four squares around it (Kuwahara 1976)."""
+    grey = picture @ LUMA
+    end = reach - 1
+    total = np.zeros_like(picture)
+    weights = np.zeros_like(grey)
+    for anchor in ((0, 0), (end, 0), (0, end), (end, end)):
+        mean = cv2.boxFilter(
+            picture, -1, (reach, reach), anchor=anchor, borderType=cv2.BORDER_REFLECT
+        )
+        level, squares = (
+            cv2.boxFilter(plane, -1, (reach, reach), anchor=anchor, borderType=cv2.BORDER_REFLECT)
+            for plane in (grey, grey * grey)
+        )
+        weight = 1 / np.square(np.square(np.maximum(squares - level * level, 0) + np.float32(6e-4)))
+        weight *= np.float32(1e-12)
+        total += mean * weight[..., None]
+        weights += weight
+    return total / weights[..., None]

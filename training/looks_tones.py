@@ -1,0 +1,132 @@
+"""Looks that only recolour: each pixel by its brightness or its colour.
+
+Ramps place a colour at its own luma where they can, so that a look on its own result changes little.
+"""
+
+import numpy as np
+
+from training.looks_filters import (
+    LUMA,
+    Array,
+    Image,
+    blurred,
+    calm,
+    contours,
+    evened,
+    luma,
+    mixed,
+    ramp,
+    stairs,
+    step,
+    to_float,
+    to_image,
+)
+
+BLACK = np.zeros(3, np.float32)
+WHITE = np.ones(3, np.float32)
+
+
+def plain(image: Image) -> Image:
+    """Leave the picture as it is."""
+    return image
+
+
+def black_and_white(image: Image) -> Image:
+    """Grey with a little more contrast."""
+    grey = luma(image)
+    return to_image(0.6 * grey + 0.4 * step(grey, 0, 1))
+
+
+def sepia(image: Image) -> Image:
+    """The browns of an old photograph."""
+    browns = [(0.13, 0.08, 0.05), (0.44, 0.30, 0.18), (0.80, 0.66, 0.46), (0.98, 0.93, 0.80)]
+    return to_image(ramp(luma(image), [np.float32(c) for c in browns]))
+
+
+def negative(image: Image) -> Image:
+    """Every colour turned into its opposite."""
+    return 255 - image
+
+
+def xray(image: Image, light: Array | None = None) -> Image:
+    """Bright bones on black: brightness turned over, edges lit, in cold blue or another colour."""
+    light = np.float32([0.45, 0.78, 1.0]) if light is None else light
+    quiet = calm(image)
+    bones = (1 - evened(blurred(luma(quiet), 1.0))) ** 1.6
+    glow = np.clip(bones * 0.95 + 0.3 * contours(quiet), 0, 1)
+    return to_image(ramp(glow, [BLACK, 0.35 * light, 0.85 * light, 0.5 * light + 0.5]))
+
+
+def thermal(image: Image) -> Image:
+    """A heat camera: soft, from black over violet, red and yellow to white."""
+    iron = [(0.02, 0.0, 0.08), (0.20, 0.0, 0.55), (0.70, 0.03, 0.55), (0.95, 0.30, 0.10)]
+    hot = [(1.0, 0.65, 0.0), (1.0, 0.92, 0.35), (1.0, 1.0, 0.92)]
+    heat = evened(blurred(luma(image), 2.2))
+    return to_image(ramp(heat, [np.float32(c) for c in (*iron, *hot)]))
+
+
+def night_vision(image: Image) -> Image:
+    """Green light of an image intensifier, with scan lines four pixels apart."""
+    light = evened(blurred(luma(image), 0.9)) ** 0.85
+    rows = 1 - 0.28 * (np.arange(image.shape[0]) % 4 >= 2)
+    greens = [(0.0, 0.07, 0.02), (0.05, 0.55, 0.10), (0.35, 0.95, 0.35), (0.85, 1.0, 0.80)]
+    lit = ramp(light, [np.float32(c) for c in greens])
+    return to_image(lit * rows.astype(np.float32)[:, None, None])
+
+
+def tint(image: Image, colour: Array) -> Image:
+    """All in one colour, from black over it to white."""
+    place = float(np.clip(colour @ LUMA, 0.3, 0.8))
+    return to_image(ramp(luma(image), [BLACK, colour, WHITE], [0, place, 1]))
+
+
+def duotone(image: Image, one: Array | None = None, other: Array | None = None) -> Image:
+    """Two colours: the darker for shadows, the lighter for light."""
+    one = np.float32([0.16, 0.10, 0.42]) if one is None else one
+    other = np.float32([1.0, 0.72, 0.55]) if other is None else other
+    dark, light = sorted((one, other), key=lambda colour: float(colour @ LUMA))
+    dark = dark * min(1.0, 0.28 / max(float(dark @ LUMA), 1e-3))
+    short = max(0.0, 0.68 - float(light @ LUMA))
+    light = light + (1 - light) * short / max(1 - float(light @ LUMA), 1e-3)
+    grey = luma(image)
+    return to_image(ramp(0.4 * grey + 0.6 * step(grey, 0, 1), [dark, light]))
+
+
+def golden_hour(image: Image) -> Image:
+    """A low sun: amber light, brown shadows, highlights that glow."""
+    picture = to_float(image)
+    grey = luma(image)
+    amber = [(0.12, 0.05, 0.04), (0.50, 0.25, 0.10), (0.98, 0.66, 0.25), (1.0, 0.93, 0.70)]
+    warm = mixed(picture, ramp(grey, [np.float32(c) for c in amber]), 0.62)
+    bloom = blurred(step(grey, 0.45, 1.0), 9.0)
+    return to_image(warm + bloom[..., None] * np.float32([0.22, 0.13, 0.03]))
+
+
+def frosty(image: Image) -> Image:
+    """Winter: ice blue, pale, edges and light covered with white."""
+    grey = luma(image)
+    ice = [(0.07, 0.16, 0.30), (0.36, 0.58, 0.78), (0.78, 0.91, 0.98), (1.0, 1.0, 1.0)]
+    cold = mixed(to_float(image), ramp(0.12 + 0.88 * grey, [np.float32(c) for c in ice]), 0.75)
+    rime = 0.55 * contours(calm(image)) + 0.35 * blurred(step(grey, 0.5, 1.0), 6.0)
+    return to_image(mixed(cold, np.broadcast_to(np.float32([0.95, 0.99, 1.0]), cold.shape), rime))
+
+
+def cyberpunk(image: Image) -> Image:
+    """Night in a city of signs: indigo shadows, magenta, cyan light."""
+    signs = [(0.03, 0.01, 0.12), (0.38, 0.03, 0.58), (0.98, 0.12, 0.68), (0.25, 0.90, 1.0)]
+    grey = evened(luma(image))
+    lit = ramp(grey, [np.float32(c) for c in (*signs, (0.92, 1.0, 1.0))])
+    return to_image(mixed(to_float(image), lit, 0.82))
+
+
+def pop_art(image: Image) -> Image:
+    """A screen print in four loud colours."""
+    flat = luma(calm(image, 45, 2))
+    loud = [(0.13, 0.05, 0.42), (0.88, 0.05, 0.48), (1.0, 0.50, 0.08), (1.0, 0.93, 0.35)]
+    levels = stairs(evened(blurred(flat, 1.2)), 4, 0.12)
+    return to_image(ramp(levels, [np.float32(c) for c in loud]))
+
+
+def posterised(image: Image) -> Image:
+    """Each primary colour in four levels."""
+    return to_image(stairs(to_float(calm(image, 40, 2)), 4, 0.15))
