@@ -29,7 +29,7 @@ def halftone(image: Image, ink: Array | None = None, paper: Array | None = None)
 
 
 def dots(cover: Array) -> Array:
-    """Return round dots (H, W) in 0..1, one in the middle of a cell, which cover that share of it."""
+    """Return round dots (H, W) in 0..1, one a cell, which cover that share of it."""
     height, width = cover.shape
     smooth = cv2.resize(cells(cover), (width, height), interpolation=cv2.INTER_LINEAR)
     shares, radii = radius_by_share()

@@ -75,19 +75,14 @@ def outlined(picture: Array, lines: Array) -> Array:
 def kuwahara(picture: Array, reach: int) -> Array:
     """Take each pixel's colour from the calmest of the four squares around it (Kuwahara 1976)."""
     grey = picture @ LUMA
-    end = reach - 1
+    kernel, end, edge = (reach, reach), reach - 1, cv2.BORDER_REFLECT
     total = np.zeros_like(picture)
     weights = np.zeros_like(grey)
-    for anchor in ((0, 0), (end, 0), (0, end), (end, end)):
-        mean = cv2.boxFilter(
-            picture, -1, (reach, reach), anchor=anchor, borderType=cv2.BORDER_REFLECT
-        )
-        level, squares = (
-            cv2.boxFilter(plane, -1, (reach, reach), anchor=anchor, borderType=cv2.BORDER_REFLECT)
-            for plane in (grey, grey * grey)
-        )
-        weight = 1 / np.square(np.square(np.maximum(squares - level * level, 0) + np.float32(6e-4)))
-        weight *= np.float32(1e-12)
+    for at in ((0, 0), (end, 0), (0, end), (end, end)):
+        mean = cv2.boxFilter(picture, -1, kernel, anchor=at, borderType=edge)
+        squares = cv2.boxFilter(grey * grey, -1, kernel, anchor=at, borderType=edge)
+        unrest = np.maximum(squares - np.square(mean @ LUMA), 0) + np.float32(6e-4)
+        weight = np.float32(1e-12) / np.square(np.square(unrest))
         total += mean * weight[..., None]
         weights += weight
     return total / weights[..., None]

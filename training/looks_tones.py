@@ -1,6 +1,6 @@
 """Looks that only recolour: each pixel by its brightness or its colour.
 
-Ramps place a colour at its own luma where they can, so that a look on its own result changes little.
+Ramps place a colour at its own luma where they can, so that a look changes its own result little.
 """
 
 import numpy as np

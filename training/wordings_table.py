@@ -1,4 +1,4 @@
-"""What people call the looks. `{}` is where a colour goes; the second string is kept for evaluation."""
+"""What people call the looks, `{}` where a colour goes; the second string is held out."""
 
 from collections.abc import Mapping
 
@@ -38,7 +38,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "cartoon": (
         "cartoon|cartoon style|anime|toon|cel shaded|animated film|flat colours with outlines"
         "|cartoon character|animation|disney|drawn as a cartoon|children's cartoon|toon shading"
-        "|anime style|cartoony|tv cartoon|saturday morning cartoon|vector art|caricature|manga in colour",
+        "|anime style|cartoony|tv cartoon|saturday morning cartoon|vector art|caricature",
         "like in a cartoon|cel shading|animated series|anime girl|toonified",
     ),
     "comic": (
@@ -58,9 +58,9 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "watercolour": (
         "watercolour|watercolor|watercolour painting|watercolor painting|aquarelle|gouache"
         "|watercolor wash|watercolour wash|pastel painting|painted with water colours|soft wash"
-        "|watercolor sketch|wet paint on paper|pastel|water colours|ink wash in colour|pale washes"
+        "|wet paint on paper|pastel|water colours|watery|thin colours|pale washes"
         "|watercolour illustration|children's book illustration|light washes",
-        "watercolor portrait|aquarelle painting|washes of colour|watercolour on paper|soft watercolors",
+        "watercolor portrait|aquarelle painting|washes of colour|watercolour on paper|wet aquarelle",
     ),
     "pixel art": (
         "pixel art|8-bit|8 bit game|pixelated|retro game|mosaic|minecraft|pixels|blocks|16-bit"
@@ -70,9 +70,9 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     ),
     "halftone": (
         "{}halftone|newspaper print|{}dots|{}newsprint|{}halftone dots|printed dots|dot pattern"
-        "|{}dot screen|old newspaper|printed in {}dots|{}raster|{}risograph|offset print|{}polka dots"
+        "|{}dot screen|old newspaper|printed in {}dots|{}raster|{}risograph|{}polka dots"
         "|made of {}dots|{}halftone print|{}dotted print|screen of {}dots|halftone pattern"
-        "|newspaper photo",
+        "|newspaper photo|offset print",
         "{}print raster|dotted {}picture|newspaper halftone|a grid of {}dots|{}riso print",
     ),
     "thermal": (
@@ -98,8 +98,8 @@ PHRASES: Mapping[str, tuple[str, str]] = {
         "night vision|night vision goggles|green night vision|night vision camera|night scope"
         "|surveillance at night|military night vision|night goggles|low light camera|nightvision"
         "|image intensifier|seen through night vision|night vision green|night sight"
-        "|green phosphor|spy camera at night|matrix|green goggles|night cam|found footage at night",
-        "through night goggles|night vision scope|soldier's night vision|nightcam|infrared night vision",
+        "|green phosphor|spy camera at night|matrix|green goggles|night cam",
+        "through night goggles|night vision scope|soldier's night vision|nightcam|goggles at night",
     ),
     "black and white": (
         "black and white|black and white photo|monochrome|grayscale|greyscale|noir|film noir|b&w"
@@ -109,8 +109,8 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     ),
     "sepia": (
         "sepia|sepia photo|old photograph|vintage|sepia toned|antique photo|vintage photo"
-        "|sepia tones|daguerreotype|victorian photograph|old western|aged photo|brown tones|1900s"
-        "|faded photo|sepia print|nineteenth century photograph|wild west|retro photo|old-time photo",
+        "|sepia tones|daguerreotype|victorian photograph|old western|aged photo|1900s"
+        "|faded photo|sepia print|nineteenth century photograph|wild west|old-time photo",
         "sepia picture|photograph from 1890|antique|vintage sepia|tintype",
     ),
     "tint": (
@@ -129,7 +129,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
     "pop art": (
         "pop art|andy warhol|warhol|screen print|silkscreen|pop art poster|pop art portrait"
         "|loud colours|sixties poster|warhol print|pop-art|campbell's soup|serigraph|popart"
-        "|marilyn by warhol|factory print|bold poster|pop art style|psychedelic poster|acid colours",
+        "|marilyn by warhol|factory print|pop art style|psychedelic poster|acid colours",
         "warhol portrait|sixties pop art|screenprint|pop artist|pop art print",
     ),
     "posterised": (
@@ -139,19 +139,19 @@ PHRASES: Mapping[str, tuple[str, str]] = {
         "posterize effect|a few flat colours|limited colors|poster effect|colour banding",
     ),
     "golden hour": (
-        "golden hour|sunset|warm light|evening sun|sunset light|golden light|summer evening"
+        "golden hour|sunset|warm light|evening sun|sunset light|summer evening"
         "|late afternoon sun|warm|sunlit|sunrise|low sun|glowing sunset|candlelight|autumn light"
-        "|amber light|warm glow|summer|tuscany at sunset|dawn",
+        "|warm glow|evening glow|honey light|summer|tuscany at sunset|dawn",
         "in the evening sun|at sunset|golden sunlight|warm evening|magic hour",
     ),
     "frosty": (
         "frosty|winter|ice|frozen|cold|icy|snow|frost|ice cold|arctic|wintry|covered in frost"
-        "|snow queen|frozen in ice|north pole|blizzard|freezing|ice world|cold winter morning|glacier",
+        "|snow queen|frozen in ice|north pole|blizzard|freezing|ice world|glacier|hoarfrost",
         "frostbitten|icy winter|made of ice|snowy|in the cold",
     ),
     "cyberpunk": (
         "cyberpunk|synthwave|vaporwave|blade runner|futuristic|cyberpunk city|retrowave|outrun"
-        "|cyber|magenta and cyan|night city|cyberpunk style|eighties synthwave|hacker|ghost in the shell"
+        "|cyber|night city|cyberpunk style|eighties synthwave|hacker|neo noir city"
         "|cyberpunk 2077|tokyo at night|sci-fi|dystopian|club lights",
         "cyberpunk portrait|synth wave|neo-tokyo|vapor wave|cyberspace",
     ),
@@ -188,13 +188,13 @@ FRAMES = (
 )
 
 EXTRAS = (
-    "highly detailed|high quality|masterpiece|best quality|4k|8k|beautiful|sharp|intricate|cinematic"
-    "|trending on artstation|award winning|detailed|aesthetic|dramatic|artistic|studio quality|hd"
+    "highly detailed|high quality|masterpiece|best quality|4k|8k|beautiful|sharp|intricate"
+    "|cinematic|trending on artstation|award winning|detailed|aesthetic|dramatic|artistic|hd"
 )
 
 PEOPLE = (
-    "a person|a portrait|a man|a woman|a face|someone|a selfie|a streamer|my face|people|me|a singer"
-    "|a room|a woman with glasses|a man with a beard|a dancer|a girl|a boy|an old man|the band|a dj"
+    "a person|a portrait|a man|a woman|a face|someone|a selfie|a streamer|my face|people|me"
+    "|a singer|a room|a woman with glasses|a man with a beard|a dancer|a girl|a boy|an old man|a dj"
 )
 
 THINGS = (
