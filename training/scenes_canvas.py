@@ -53,8 +53,12 @@ class Canvas:
         soft: float = 0.0,
         opacity: float = 1.0,
         within: Points | None = None,
+        adds: bool = False,
     ) -> None:
-        """Lay paint on a polygon, its edge blurred by `soft`, where it lies in another one."""
+        """Lay paint on a polygon, its edge blurred by `soft`, where it lies in another one.
+
+        Light adds to what is below, paint covers it.
+        """
         margin = 3 * soft + 2 / self.size
         corners = np.asarray(points, np.float32)
         box = self._box(corners.min(0) - margin, corners.max(0) + margin)
@@ -67,7 +71,7 @@ class Canvas:
             mask = cv2.multiply(
                 mask, self._mask(np.asarray(within, np.float32), box), scale=1 / 255
             )
-        self._blend(box, mask.astype(np.float32) * (opacity / 255), paint)
+        self._blend(box, mask.astype(np.float32) * (opacity / 255), paint, adds)
 
     def cover(self, paint: Paint, opacity: Array | float = 1.0) -> None:
         """Lay paint on everything; opacity (size, size) in 0..1."""
@@ -116,11 +120,11 @@ class Canvas:
         cv2.fillPoly(mask, [self._fixed(corners, origin)], (255,), cv2.LINE_AA, SHIFT)
         return mask
 
-    def _blend(self, box: "Box", alpha: Array, paint: Paint) -> None:
+    def _blend(self, box: "Box", alpha: Array, paint: Paint, adds: bool = False) -> None:
         below = self.pixels[box].astype(np.float32)
         colour = paint(self.x[box], self.y[box]) if callable(paint) else paint
-        below += alpha[..., None] * (np.clip(colour, 0, 255) - below)
-        self.pixels[box] = (below + 0.5).astype(np.uint8)
+        change = colour if adds else np.clip(colour, 0, 255) - below
+        self.pixels[box] = np.clip(below + alpha[..., None] * change + 0.5, 0, 255).astype(np.uint8)
 
 
 Box: TypeAlias = tuple[slice, slice]
@@ -196,6 +200,14 @@ def octaves(
         total += strength * cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
         cells, strength = cells * 2, strength * fall
     return (total - total.mean()) / (total.std() + 1e-6)
+
+
+def sampled(grain: Array, u: Array, v: Array) -> Array:
+    """Return noise at places, repeated beyond its edges."""
+    side = grain.shape[0]
+    across = ((u + 1) * (0.5 * side)).astype(np.float32)
+    down = ((v + 1) * (0.5 * side)).astype(np.float32)
+    return cv2.remap(grain, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
 def pick(rng: np.random.Generator, *weights: float) -> int:

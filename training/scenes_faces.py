@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from training.scenes_canvas import Array, Canvas, Paint, Points, oval, rounded
+from training.scenes_canvas import Array, Canvas, Paint, Points, oval, rounded, sampled
 from training.scenes_light import Frame, Light
-from training.scenes_people import Person, Pose, paint_body, sampled
+from training.scenes_people import Person, Pose, paint_body
 
 HEAD = [(0, -1.05), (0.62, -0.92), (0.98, -0.4), (0.95, 0.25), (0.66, 0.76), (0.22, 1.04)]
 WHITE = np.float32([240, 236, 232])
@@ -49,7 +49,7 @@ class Head:
         paint = self.frame.lit(colour, self.light)
         self.canvas.paint(self.on_face(points), paint, soft=soft * self.radius, opacity=opacity)
 
-    def strands(self, outline: Points, shine: float = 1.0) -> Paint:
+    def strands(self, shine: float = 1.0) -> Paint:
         """Return paint of hair that runs downwards."""
         person = self.person
 
@@ -74,7 +74,7 @@ class Head:
             shape = oval(0.1, -1.35, 0.42, 0.36)
         else:
             return
-        paint = self.strands(shape, 0.6)
+        paint = self.strands(0.6)
         self.canvas.paint(self.frame.place(shape), paint, soft=0.03 * self.radius)
 
     def skull(self) -> None:
@@ -153,7 +153,7 @@ class Head:
         outline = rounded([*half, *((-u, v) for u, v in reversed(half))])
         shape = self.on_face(outline)
         soft, opacity = 0.04 * self.radius, self.person.beard
-        self.canvas.paint(shape, self.strands(outline, 0.85), soft=soft, opacity=opacity)
+        self.canvas.paint(shape, self.strands(0.85), soft=soft, opacity=opacity)
 
     def hair_before(self) -> None:
         """Paint the hair on the skull down to a hairline."""
@@ -166,7 +166,7 @@ class Head:
         front = [(0.88, -0.35), (0.62, line), (part, line - 0.1), (-0.62, line), (-0.88, -0.35)]
         crown = [(-1.06, low), (-1.1, -0.7), (-0.7, -1.14), (0, -1.26), (0.7, -1.14), (1.1, -0.7)]
         shape = rounded([*front, *crown, (1.06, low)])
-        self.canvas.paint(self.frame.place(shape), self.strands(shape), soft=0.02 * self.radius)
+        self.canvas.paint(self.frame.place(shape), self.strands(), soft=0.02 * self.radius)
         if cut != "curly":
             self.locks(line)
 

@@ -14,6 +14,7 @@ from training.scenes_canvas import (
     pick,
     rgb,
     rounded,
+    sampled,
 )
 from training.scenes_light import Frame, Light
 
@@ -199,16 +200,6 @@ def pattern(person: Person, u: Array, v: Array) -> Array:
 def smooth(wave: Array) -> Array:
     """Return 0 below and 1 above 0, with a soft edge."""
     return np.clip(wave * 2.5 + 0.5, 0, 1).astype(np.float32)
-
-
-def sampled(grain: Array, u: Array, v: Array) -> Array:
-    """Return noise at places, repeated beyond its edges."""
-    import cv2
-
-    side = grain.shape[0]
-    across = ((u + 1) * (0.5 * side)).astype(np.float32)
-    down = ((v + 1) * (0.5 * side)).astype(np.float32)
-    return cv2.remap(grain, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
 
 
 def paint_hand(

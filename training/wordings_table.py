@@ -60,7 +60,7 @@ PHRASES: Mapping[str, tuple[str, str]] = {
         "|watercolor wash|watercolour wash|pastel painting|painted with water colours|soft wash"
         "|wet paint on paper|pastel|water colours|watery|thin colours|pale washes"
         "|watercolour illustration|children's book illustration|light washes",
-        "watercolor portrait|aquarelle painting|washes of colour|watercolour on paper|wet aquarelle",
+        "watercolor portrait|aquarelle painting|colour washes|watercolour on paper|wet aquarelle",
     ),
     "pixel art": (
         "pixel art|8-bit|8 bit game|pixelated|retro game|mosaic|minecraft|pixels|blocks|16-bit"
