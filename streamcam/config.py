@@ -134,7 +134,8 @@ class Config(Settings):
         default=0,
         ge=0,
         le=1024,
-        description="Processor threads of the model; 0 takes as many as there are cores.",
+        description="Processor threads of the model; 0 takes as many as there are cores, and on"
+        " air leaves one of them to all else.",
     )
     warmup: int = Field(
         default=0, ge=0, le=100, description="Calls on black frames before the first real one."

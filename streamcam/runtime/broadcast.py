@@ -76,14 +76,15 @@ class Broadcast:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stopping.set()
-        self._thread.join(STOP_S)
-        self._capture.stop()
-        if self.engine:
-            self.engine.stop()
         end = time.monotonic() + STOP_S
+        self._stopping.set()
+        self._capture.ask_to_stop()
+        self._thread.join(STOP_S)
         for outlet in self._outlets:
             outlet.ask_to_stop()
+        self._capture.join(max(0.1, end - time.monotonic()))
+        if self.engine:
+            self.engine.stop()
         for outlet in self._outlets:
             outlet.join(max(0.1, end - time.monotonic()))
 

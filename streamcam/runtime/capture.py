@@ -44,11 +44,14 @@ class Capture:
         """Begin to read; returns at once."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Have the source let go."""
+    def ask_to_stop(self) -> None:
+        """Have the source end soon."""
         self._stopping.set()
         self._source.stop()
-        self._thread.join(2.0)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the source is closed."""
+        self._thread.join(timeout_s)
 
     def problem(self, now: float) -> str | None:
         """Return why there are no frames, in one line; None while they come."""

@@ -25,7 +25,9 @@ from streamcam.types import Frame
 log = logging.getLogger(__name__)
 
 LOADING, RUNNING, LOST, STOPPED = "loading", "running", "lost", "stopped"
-LOADING_DEADLINE_S = 60.0
+LOADING_DEADLINE_S = 180.0
+"""Importing torch from a slow disk may hold up even the thread that shows signs of life."""
+KILL_S = 1.0
 WATCH_S = 0.05
 COUNTED = (TAKEN, DROPPED, SKIPPED)
 
@@ -142,16 +144,22 @@ class Engine:
             name="streamcam-engine",
             daemon=True,
         )
-        process.start()
+        try:
+            process.start()
+        except OSError as error:
+            ours.close()
+            theirs.close()
+            return f"the engine cannot be started: {error.strerror}"
         theirs.close()
         try:
             return self._watch(process, ours)
         finally:
             ours.close()
-            if process.is_alive():
-                process.kill()
-            process.join()
-            process.close()
+            process.kill()
+            process.join(KILL_S)
+            if process.exitcode is None:
+                # In the kernel's hands: it holds a device that does not answer.
+                log.warning("engine process %s cannot be ended", process.pid)
 
     def _watch(self, process: BaseProcess, line: Connection) -> StreamcamError | str:
         self._begin()

@@ -6,15 +6,18 @@ being written, so that a reader knows a torn copy when it has made one. Either p
 stop at any instruction, and the other goes on.
 """
 
+import shutil
 import socket
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from select import select
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcam.errors import EngineError
 from streamcam.types import Image
 
 MAX_NOTE = 256 * 1024
@@ -27,6 +30,18 @@ CELLS = 16
 META = np.dtype(
     [("number", "i8"), ("index", "i8"), ("captured_at", "f8"), ("version", "i8"), ("noted", "i8")]
 )
+
+
+SHARED = Path("/dev/shm")
+
+
+def _check_room(size: int) -> None:
+    """Raise EngineError where shared memory is too small: writing beyond it ends a process."""
+    if SHARED.is_dir() and (free := shutil.disk_usage(SHARED).free) < size:
+        raise EngineError(
+            f"{SHARED} has {free / 2**20:.0f} MB free, and the engine needs {size / 2**20:.0f} MB;"
+            " make it larger (docker run --shm-size=256m) or choose a smaller --width and --height"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +71,7 @@ class Ring:
         slots = capacity + SPARE
         self._strides = (int(np.prod(shape)), MAX_NOTE)
         size = CELLS * 8 + slots * (META.itemsize + sum(self._strides))
+        _check_room(size)
         self._memory = SharedMemory(create=True, size=size)
         self._bells = socket.socketpair()
         self._attach()

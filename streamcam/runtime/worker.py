@@ -61,7 +61,10 @@ def open_stream(config: Config, say: Callable[[str], None]) -> tuple[Stream, flo
     from streamcam.diffusion.stream import DiffusionStream
 
     # Never cold on air: the first call is slow, and says how long a frame may take.
-    config = config.model_copy(update={"warmup": max(1, config.warmup)})
+    # A core is left to capture and output: what they would take from the model, it loses anyway.
+    cores = os.cpu_count() or 1
+    live = {"warmup": max(1, config.warmup), "threads": config.threads or max(1, cores - 1)}
+    config = config.model_copy(update=live)
     stream = DiffusionStream(load_models(config, say), config)
     began = time.monotonic()
     stream.warm_up()

@@ -262,3 +262,23 @@ def test_the_engine_ends_when_the_broadcast_process_is_killed() -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 5)
+
+
+def test_a_prompt_changes_the_picture_and_no_frame_is_lost_or_torn_by_it() -> None:
+    settings = {"model": "random:tiny-sd-turbo", "t_index_list": [20], "threads": 1}
+    with on_air(canvas="64x48", **settings) as (broadcast, control, _, seen):
+        until(lambda: broadcast.status().state == "running", 120)
+        until(lambda: broadcast.status().fps_model > 1, 60)
+        time.sleep(0.5)
+        before, began = seen.frames[-1].image, time.monotonic()
+        control.change({"prompt": "neon cats on the moon"})
+        until(lambda: bool((seen.frames[-1].image != before).any()))
+        time.sleep(0.5)
+        # The source stands still: there are just two pictures, before and after.
+        pictures = {
+            frame.image.tobytes()
+            for frame, when in zip(seen.frames, seen.times, strict=False)
+            if when > began - 0.3
+        }
+        assert len(pictures) == 2
+        assert seen.longest_gap(began) < 0.1

@@ -10,7 +10,8 @@ from multiprocessing.shared_memory import SharedMemory
 import numpy as np
 import pytest
 
-from streamcam.runtime.ring import MAX_NOTE, SPARE, Ring
+from streamcam.errors import EngineError
+from streamcam.runtime.ring import MAX_NOTE, SHARED, SPARE, Ring
 from streamcam.types import Image
 
 SHAPE = (48, 64, 3)
@@ -119,3 +120,10 @@ def test_no_frame_is_ever_torn_and_another_writer_goes_on_where_one_was_killed()
         assert seen >= 300
     finally:
         ring.close(unlink=True)
+
+
+def test_too_little_shared_memory_is_said_before_it_ends_the_process() -> None:
+    if not SHARED.is_dir():
+        pytest.skip("shared memory has no folder on this system")
+    with pytest.raises(EngineError, match="shm-size"):
+        Ring((2**20, 2**20, 3))
