@@ -69,10 +69,23 @@ def step(plane: Array, low: float, high: float) -> Array:
 
 
 def stairs(plane: Array, levels: int, softness: float = 0.3) -> Array:
-    """Round to `levels` values from 0 to 1; `softness` of each stair is a slope."""
+    """Round to `levels` values from 0 to 1; `softness` (more than 0) of each stair is a slope."""
     scaled = plane * (levels - 1)
     floor = np.floor(scaled)
     return (floor + step(scaled - floor, 0.5 - softness / 2, 0.5 + softness / 2)) / (levels - 1)
+
+
+def palette(picture: Array, levels: int, hues: int, saturation: float, softness: float) -> Array:
+    """Reduce to `levels` of brightness and `hues` of either chroma, grey among them."""
+    grey = picture @ LUMA
+    bright = stairs(grey, levels, softness)
+    colours = []
+    for channel in (0, 2):
+        chroma = (picture[..., channel] - grey) * saturation
+        colours.append(stairs(np.clip(chroma + 0.5, 0, 1), 2 * hues + 1, softness) - 0.5)
+    red, blue = colours[0] + bright, colours[1] + bright
+    green = (bright - LUMA[0] * red - LUMA[2] * blue) / LUMA[1]
+    return np.clip(cv2.merge([red, green, blue]), 0, 1)
 
 
 def ramp(plane: Array, colours: Sequence[Array], places: Sequence[float] | None = None) -> Array:
@@ -95,13 +108,18 @@ def vivid(picture: Array, saturation: float) -> Array:
     return np.clip(grey + (picture - grey) * saturation, 0, 1)
 
 
+def pastel(paper: Array) -> Array:
+    """Return paper of a colour: pale, so that ink shows on it, or black."""
+    return paper if float(paper @ LUMA) < 0.2 else 0.5 * paper + 0.5
+
+
 def slope(plane: Array) -> tuple[Array, Array]:
     """Return the change per pixel to the right and down (Scharr)."""
     across = cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32)
     return across, cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 32)
 
 
-def contours(image: Image, low: float = 0.012, high: float = 0.035, sigma: float = 1.4) -> Array:
+def contours(image: Image, low: float = 0.009, high: float = 0.026, sigma: float = 1.4) -> Array:
     """Return lines (H, W) in 0..1 along edges, all as wide, however blurred the edge is.
 
     An edge is where the second derivative along the gradient passes through 0 (Canny 1986, Haralick

@@ -5,7 +5,19 @@ import functools
 import cv2
 import numpy as np
 
-from training.looks_filters import Array, Image, evened, luma, ramp, stairs, to_float, to_image
+from training.looks_filters import (
+    Array,
+    Image,
+    blurred,
+    evened,
+    luma,
+    palette,
+    pastel,
+    ramp,
+    step,
+    to_float,
+    to_image,
+)
 
 CELL = 8
 PAPER = np.float32([0.97, 0.95, 0.90])
@@ -15,26 +27,26 @@ INK = np.float32([0.08, 0.08, 0.12])
 def pixel_art(image: Image) -> Image:
     """Blocks of eight pixels in a small palette."""
     height, width = image.shape[:2]
-    blocks = cells(to_float(image))
-    # A curve with the palette's colours as fixed points: pixels of pixels are the same.
-    blocks = stairs(blocks, 6, 0.0)
+    blocks = palette(cells(to_float(image)), 8, 7, 1.5, 0.1)
     return to_image(cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST))
 
 
 def halftone(image: Image, ink: Array | None = None, paper: Array | None = None) -> Image:
     """Dots of ink, one a cell, that cover as much as the picture is dark."""
-    ink = INK if ink is None else 0.8 * ink
-    coverage = dots(np.clip(1 - evened(luma(image)), 0.05, 0.92))
-    return to_image(ramp(coverage, [PAPER if paper is None else paper, ink]))
+    ink = INK if ink is None else 0.75 * ink
+    tone = evened(luma(image))
+    coverage = dots(np.clip(1 - step(tone, 0.05, 0.82), 0.05, 0.9))
+    return to_image(ramp(coverage, [PAPER if paper is None else pastel(paper), ink]))
 
 
 def dots(cover: Array) -> Array:
-    """Return round dots (H, W) in 0..1, one a cell, which cover that share of it."""
-    height, width = cover.shape
-    smooth = cv2.resize(cells(cover), (width, height), interpolation=cv2.INTER_LINEAR)
+    """Return round dots (H, W) in 0..1, one a cell, which cover that share of it.
+
+    A dot takes its size from where it is, not from the whole cell, so that it is cut at an edge.
+    """
     shares, radii = radius_by_share()
-    radius = np.interp(smooth, shares, radii).astype(np.float32)
-    return np.clip(radius - distances(height, width) + np.float32(0.5), 0, 1)
+    radius = np.interp(blurred(cover, 1.8), shares, radii).astype(np.float32)
+    return np.clip(radius - distances(*cover.shape) + np.float32(0.5), 0, 1)
 
 
 def cells(picture: Array) -> Array:

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from training.looks_filters import (
+    LUMA,
     Array,
     Image,
     blurred,
@@ -12,6 +13,7 @@ from training.looks_filters import (
     evened,
     luma,
     mixed,
+    pastel,
     ramp,
     step,
     to_image,
@@ -49,22 +51,22 @@ def pencil(image: Image, lead: Array | None = None, paper: Array | None = None) 
     dodged = 1 - step((blurred(grey, 1.0) + 0.05) / (soft + 0.05), 0.72, 0.98)
     tone = evened(blurred(grey, 2.0))
     first, second = hatching(image.shape[0], image.shape[1])
-    shade = first * step(tone, 0.55, 0.2) + second * step(tone, 0.3, 0.08)
+    shade = first * step(tone, 0.5, 0.25) + second * step(tone, 0.26, 0.1)
     lines = contours(quiet, 0.008, 0.026)
-    dark = 1 - (1 - 0.85 * lines) * (1 - 0.5 * dodged) * (1 - 0.42 * np.clip(shade, 0, 1))
-    dark = np.clip(dark + 0.12 * step(tone, 0.6, 0.1), 0, 1)
-    return drawn(dark, GRAPHITE if lead is None else 0.8 * lead, PAPER if paper is None else paper)
+    shade = 0.3 * np.clip(shade, 0, 1) + 0.28 * step(tone, 0.62, 0.08)
+    dark = 1 - (1 - 0.9 * lines) * (1 - 0.5 * dodged) * (1 - shade)
+    return drawn(dark, GRAPHITE if lead is None else lead, paper)
 
 
 def ink(image: Image, pen: Array | None = None, paper: Array | None = None) -> Image:
     """Black strokes and solid shadows on white, nothing between."""
     quiet = calm(image, 36, 2)
     tone = evened(blurred(luma(quiet), 1.5))
-    solid = step(tone, 0.27, 0.19)
+    solid = step(tone, 0.18, 0.145)
     # In the shadows lines are left white, or they would be lost.
     lines = step(contours(quiet, 0.010, 0.028), 0.25, 0.65)
     dark = np.abs(solid - lines)
-    return drawn(dark, INK if pen is None else 0.85 * pen, PAPER if paper is None else paper)
+    return drawn(dark, INK if pen is None else pen, paper)
 
 
 def emboss(image: Image, metal: Array | None = None) -> Image:
@@ -73,14 +75,16 @@ def emboss(image: Image, metal: Array | None = None) -> Image:
     smooth = blurred(np.sqrt(grey + 0.01), 1.3)
     across = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
     down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
-    height = np.tanh(-(across + down) * 9.0)
+    height = np.tanh(-(across + down) * 14.0)
     stone = STONE if metal is None else 0.72 * metal
     return to_image(ramp(0.5 + 0.5 * height, [0.12 * stone, stone, 0.35 * stone + 0.65]))
 
 
-def drawn(dark: Array, ink_colour: Array, paper: Array) -> Image:
+def drawn(dark: Array, ink_colour: Array, paper: Array | None) -> Image:
     """Return strokes (H, W) in 0..1 of a colour on paper; light ones on dark paper too."""
-    return to_image(ramp(dark, [paper, ink_colour]))
+    ground = PAPER if paper is None else pastel(paper)
+    on_dark = float(ground @ LUMA) < 0.2
+    return to_image(ramp(dark, [ground, ink_colour if on_dark else 0.75 * ink_colour]))
 
 
 def hatching(height: int, width: int) -> tuple[Array, Array]:

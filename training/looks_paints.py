@@ -35,28 +35,30 @@ def comic(image: Image) -> Image:
     """Printed paper: three tones, heavy outlines, dots in the shadows."""
     quiet = calm(image, 45, 3)
     area = flat(quiet, 4, 1.9)
-    shade = step(evened(blurred(luma(quiet), 3.0)), 0.62, 0.15)
+    shade = step(evened(blurred(luma(quiet), 2.0)), 0.42, 0.1)
     area = mixed(0.15 + 0.85 * area, 0.45 * area, 0.9 * dots(0.55 * shade))
     return to_image(outlined(area, step(contours(quiet, 0.012, 0.030), 0.15, 0.6)))
 
 
 def oil(image: Image) -> Image:
     """Patches of thick, rich paint with raised edges."""
-    patches = kuwahara(kuwahara(to_float(image), 7), 5)
+    patches = kuwahara(kuwahara(to_float(image), 5), 5)
     across, down = slope(blurred(patches @ LUMA, 1.0))
-    relief = np.clip((across + down) * -2.2, -0.13, 0.13)
-    rich = vivid(0.5 * patches + 0.5 * step(patches, -0.05, 1.0), 1.35)
+    relief = np.clip((across + down) * -2.6, -0.15, 0.15)
+    rich = vivid(0.5 * patches + 0.5 * step(patches, -0.05, 0.95), 1.5)
     return to_image(rich + relief[..., None])
 
 
 def watercolour(image: Image) -> Image:
     """Thin, light washes, darker where they end, and paper left white."""
-    washes = kuwahara(to_float(calm(image, 50, 2)), 7)
-    pale = 1 - (1 - washes) * 0.72
-    grey = pale @ LUMA
-    pigment = vivid(mixed(pale, np.ones_like(pale), step(grey, 0.68, 0.97)), 1.45)
+    washes = kuwahara(to_float(calm(image, 50, 2)), 5)
+    grey = washes @ LUMA
+    lifted = washes * ((evened(grey) + 0.03) / (grey + 0.03))[..., None]
+    pale = vivid(1 - (1 - np.clip(lifted, 0, 1) ** 0.8) * 0.8, 1.9)
+    paper = step(evened(grey), 0.42, 0.85)
+    pigment = mixed(pale, np.ones_like(pale), paper)
     rim = contours(to_image(washes), 0.008, 0.04)
-    return to_image(pigment * (1 - 0.42 * rim)[..., None])
+    return to_image(pigment * (1 - rim[..., None] * np.float32([0.5, 0.48, 0.4])))
 
 
 def flat(quiet: Image, levels: int, saturation: float) -> Array:

@@ -15,6 +15,7 @@ from training.looks_filters import (
     evened,
     luma,
     mixed,
+    palette,
     ramp,
     stairs,
     step,
@@ -85,11 +86,10 @@ def duotone(image: Image, one: Array | None = None, other: Array | None = None) 
     one = np.float32([0.16, 0.10, 0.42]) if one is None else one
     other = np.float32([1.0, 0.72, 0.55]) if other is None else other
     dark, light = sorted((one, other), key=lambda colour: float(colour @ LUMA))
-    dark = dark * min(1.0, 0.28 / max(float(dark @ LUMA), 1e-3))
-    short = max(0.0, 0.68 - float(light @ LUMA))
+    dark = dark * min(1.0, 0.2 / max(float(dark @ LUMA), 1e-3))
+    short = max(0.0, 0.75 - float(light @ LUMA))
     light = light + (1 - light) * short / max(1 - float(light @ LUMA), 1e-3)
-    grey = luma(image)
-    return to_image(ramp(0.4 * grey + 0.6 * step(grey, 0, 1), [dark, light]))
+    return to_image(ramp(step(evened(luma(image)), -0.1, 0.9), [dark, light]))
 
 
 def golden_hour(image: Image) -> Image:
@@ -97,9 +97,10 @@ def golden_hour(image: Image) -> Image:
     picture = to_float(image)
     grey = luma(image)
     amber = [(0.12, 0.05, 0.04), (0.50, 0.25, 0.10), (0.98, 0.66, 0.25), (1.0, 0.93, 0.70)]
-    warm = mixed(picture, ramp(grey, [np.float32(c) for c in amber]), 0.62)
+    lit = picture * np.float32([1.15, 0.95, 0.66]) + np.float32([0.04, 0.01, 0.0])
+    warm = mixed(lit, ramp(grey, [np.float32(c) for c in amber]), 0.38)
     bloom = blurred(step(grey, 0.45, 1.0), 9.0)
-    return to_image(warm + bloom[..., None] * np.float32([0.22, 0.13, 0.03]))
+    return to_image(warm + bloom[..., None] * np.float32([0.32, 0.16, 0.0]))
 
 
 def frosty(image: Image) -> Image:
@@ -114,19 +115,21 @@ def frosty(image: Image) -> Image:
 def cyberpunk(image: Image) -> Image:
     """Night in a city of signs: indigo shadows, magenta, cyan light."""
     signs = [(0.03, 0.01, 0.12), (0.38, 0.03, 0.58), (0.98, 0.12, 0.68), (0.25, 0.90, 1.0)]
-    grey = evened(luma(image))
-    lit = ramp(grey, [np.float32(c) for c in (*signs, (0.92, 1.0, 1.0))])
+    places = [0, 0.22, 0.45, 0.68, 1]
+    colours = [np.float32(c) for c in (*signs, (0.92, 1.0, 1.0))]
+    lit = ramp(evened(luma(image)), colours, places)
     return to_image(mixed(to_float(image), lit, 0.82))
 
 
 def pop_art(image: Image) -> Image:
-    """A screen print in four loud colours."""
-    flat = luma(calm(image, 45, 2))
+    """A screen print in four loud colours, with a black plate of contours."""
+    quiet = calm(image, 45, 2)
     loud = [(0.13, 0.05, 0.42), (0.88, 0.05, 0.48), (1.0, 0.50, 0.08), (1.0, 0.93, 0.35)]
-    levels = stairs(evened(blurred(flat, 1.2)), 4, 0.12)
-    return to_image(ramp(levels, [np.float32(c) for c in loud]))
+    levels = stairs(step(evened(blurred(luma(quiet), 1.0)), 0.0, 0.8), 4, 0.12)
+    print_ = ramp(levels, [np.float32(c) for c in loud])
+    return to_image(print_ * (1 - 0.85 * contours(quiet, 0.012, 0.03))[..., None])
 
 
 def posterised(image: Image) -> Image:
-    """Each primary colour in four levels."""
-    return to_image(stairs(to_float(calm(image, 40, 2)), 4, 0.15))
+    """Few levels of brightness and of colour, with hard borders."""
+    return to_image(palette(to_float(calm(image, 40, 2)), 5, 4, 1.6, 0.15))

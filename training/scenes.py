@@ -21,7 +21,7 @@ from training.scenes_stage import stage
 Place = Callable[[Canvas, np.random.Generator], None]
 
 PLACES: Mapping[Place, float] = {
-    room: 5.0,
+    room: 6.0,
     library: 1.5,
     office: 2.0,
     stage: 2.5,
@@ -105,7 +105,7 @@ def draw_scene(rng: np.random.Generator, size: int, *, held_out: bool = False) -
     else:
         light = draw_light(rng)
     alone = place in EMPTY_PLACES or on_stage
-    count = pick(rng, 5, 4, 0.5) if alone else pick(rng, 1, 7, 2, 0.5)
+    count = pick(rng, 4, 5, 1) if alone else pick(rng, 1, 8, 2, 0.5)
     sitters = [draw_sitter(rng, held_out) for _ in range(count)]
     sitters.sort(key=lambda sitter: sitter.pose.radius)
     clutter = rng.uniform((0, 0, 0.01), (1, 1, 0.06), (int(rng.integers(3, 20)), 3))

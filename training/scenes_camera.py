@@ -35,8 +35,8 @@ def draw_camera(rng: np.random.Generator) -> Camera:
     exposure = (rng.uniform(0.85, 1.15), rng.uniform(0.35, 0.85), rng.uniform(1.15, 1.7))
     moving = rng.random() < 0.15
     return Camera(
-        exposure=exposure[pick(rng, 5, 2.5, 1.5)],
-        gamma=rng.uniform(0.75, 1.3),
+        exposure=exposure[pick(rng, 6, 2, 1.5)],
+        gamma=rng.uniform(0.65, 1.2),
         contrast=rng.uniform(0.8, 1.15),
         saturation=rng.uniform(0.6, 1.25),
         balance=(1 + rng.normal(0, 0.07, 3)).astype(np.float32),

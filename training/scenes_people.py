@@ -209,12 +209,15 @@ def paint_hand(
     hand = Frame(*at, size, size, angle)
     sleeve = capsule(hand.place([(0, 1.2)])[0], hand.place([(0.3, 6.0)])[0], 0.75 * size, size)
     canvas.paint(sleeve, hand.lit(person.cloth, light, 0.1), soft=0.03 * size)
-    bent = person.seed
+    # All fingers up, a fist, two up, or one that points.
+    up = ((1, 1, 1, 1, 1), (0, 0, 0, 0, 0), (1, 1, 0, 0, 0), (1, 0, 0, 0, 1))[
+        (0, 0, 0, 1, 2, 3)[person.seed % 6]
+    ]
     bases = [(-0.62, -0.55), (-0.22, -0.75), (0.2, -0.75), (0.6, -0.55), (0.75, 0.25)]
     lengths = (1.0, 1.25, 1.3, 1.05, 0.95)
     for finger, (base, length) in enumerate(zip(bases, lengths, strict=True)):
         spread = (-0.28, -0.08, 0.1, 0.3, 0.95)[finger]
-        reach = length * (0.4 if bent >> finger & 1 and bent >> 7 & 1 else 1.0)
+        reach = length * (1.0 if up[finger] else 0.35)
         tip = (base[0] + reach * np.sin(spread), base[1] - reach * np.cos(spread))
         start, end = hand.place([base, tip])
         shape = capsule(start, end, 0.23 * size, 0.18 * size)
