@@ -1,0 +1,112 @@
+"""Contact sheets of what a trained model paints: looks, steps, guidance and blends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from streamcam.types import Image
+from training import looks
+from training.studio import Studio
+
+if TYPE_CHECKING:
+    from training.evaluate import Case
+
+Labelled = tuple[str, Image]
+CAPTION = 18
+STEPS = ((49,), (45,), (40,), (32,), (24,), (32, 45), (36, 40, 44, 47))
+SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+TELLING = ("neon", "pencil", "cartoon", "halftone", "pixel art", "thermal")
+"""Looks that show most of what can go wrong."""
+
+
+def labelled(text: str, image: Image) -> Image:
+    """Return `image` with a caption above it."""
+    caption = np.full((CAPTION, image.shape[1], 3), 24, np.uint8)
+    font, white = cv2.FONT_HERSHEY_SIMPLEX, (235, 235, 235)
+    cv2.putText(caption, text, (4, CAPTION - 5), font, 0.42, white, 1, cv2.LINE_AA)
+    return np.vstack([caption, image])
+
+
+def grid(rows: Sequence[Sequence[Labelled]]) -> Image:
+    """Return rows of pictures of one size, with their captions."""
+    return np.vstack([np.hstack([labelled(*cell) for cell in row]) for row in rows])
+
+
+def save(path: Path, sheet: Image) -> None:
+    """Write a sheet as JPEG."""
+    _, packed = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    path.write_bytes(packed.tobytes())
+
+
+def write_sheets(
+    studio: Studio, cases: Sequence[Case], pictures: Sequence[Image], out: Path
+) -> None:
+    """Write all sheets to `out`."""
+    telling = [case for case in cases if case.shown[0] in TELLING and not case.shown[1]]
+    save(out / "looks.jpg", grid(looks_sheet(studio, cases, pictures[:3])))
+    save(out / "steps.jpg", grid(steps_sheet(studio, telling, pictures[0])))
+    save(out / "guidance.jpg", grid(guidance_sheet(studio, telling, pictures[0])))
+    save(out / "blends.jpg", grid(blends_sheet(studio, telling, pictures[0])))
+
+
+def looks_sheet(
+    studio: Studio, cases: Sequence[Case], pictures: Sequence[Image]
+) -> list[list[Labelled]]:
+    """Return a row a look: its target beside what the model made, for each scene."""
+    rows = [[pair for p in pictures for pair in (("source", p), ("", np.zeros_like(p)))]]
+    for case in cases:
+        made = studio.render(pictures, case.prompt)
+        targets = [("target", looks.render(picture, *case.shown)) for picture in pictures]
+        pairs = zip(targets, made, strict=True)
+        rows.append([cell for target, m in pairs for cell in (target, (case.prompt, m))])
+    return rows
+
+
+def steps_sheet(studio: Studio, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
+    """Return a row a look, from little strength to much, then with several steps."""
+    return [
+        [
+            ("target", looks.render(picture, *case.shown)),
+            *(
+                (f"{case.prompt} {list(steps)}", studio.render([picture], case.prompt, steps)[0])
+                for steps in STEPS
+            ),
+        ]
+        for case in cases
+    ]
+
+
+def guidance_sheet(studio: Studio, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
+    """Return two rows a look: residual and full guidance, from weak to strong."""
+    return [
+        [
+            (
+                f"{case.prompt} {kind} {scale}",
+                studio.render([picture], case.prompt, cfg_type=kind, guidance_scale=scale)[0],
+            )
+            for scale in SCALES
+        ]
+        for case in cases
+        for kind in ("self", "full")
+    ]
+
+
+def blends_sheet(studio: Studio, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
+    """Return a row for each look and the next one, and the way between them."""
+    pairs = zip(cases, [*cases[1:], *cases[:1]], strict=True)
+    return [
+        [
+            (
+                f"{a.prompt} {1 - share:g}, {b.prompt} {share:g}",
+                studio.render([picture], [[a.prompt, 1 - share], [b.prompt, share]])[0],
+            )
+            for share in SHARES
+        ]
+        for a, b in pairs
+    ]

@@ -1,0 +1,49 @@
+"""Trained parts as a folder in diffusers layout, fp16 safetensors."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+
+import torch
+
+from training.model import MAX_BYTES, Parts, pipeline
+
+MODULES = ("unet", "vae", "text_encoder")
+
+
+def export(parts: Parts, folder: Path) -> Path:
+    """Write `parts` as streamcam loads them, in place of what is in `folder`.
+
+    Raises:
+        ValueError: the weights are larger than may be shipped.
+    """
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    halves = {name: _half(getattr(parts, name)) for name in MODULES}
+    pipeline(parts._replace(**halves)).save_pretrained(partial, safe_serialization=True)
+    _forget_paths(partial)
+    size = weight_bytes(partial)
+    if size > MAX_BYTES:
+        raise ValueError(f"the weights take {size} bytes, more than {MAX_BYTES}")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder
+
+
+def weight_bytes(folder: Path) -> int:
+    """Return the size of all safetensors in `folder`."""
+    return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
+
+
+def _half(module: torch.nn.Module) -> torch.nn.Module:
+    # The scales of the pooled prompt and all else lie well within float16.
+    return copy.deepcopy(module).half().cpu().to(memory_format=torch.contiguous_format)
+
+
+def _forget_paths(folder: Path) -> None:
+    """Take out of the config files where the parts once lay."""
+    for file in folder.rglob("*.json"):
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(settings, dict) and settings.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

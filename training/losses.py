@@ -1,0 +1,62 @@
+"""What is asked of pictures and of latents. Pictures are NCHW in [-1, 1]."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.inits import LUMA, colour_matrix
+
+HUBER = 0.15
+"""Where an error in a latent stops counting by its square.
+
+Below the usual error of a line that is not there yet: an absolute error would be served best by
+the median, which is the empty paper between the lines.
+"""
+
+
+def pseudo_huber(error: Tensor, c: float = HUBER) -> Tensor:
+    """Return sqrt(e^2 + c^2) - c: a square near 0, an absolute value far out."""
+    return torch.sqrt(error.square() + c * c) - c
+
+
+def slopes(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the differences of neighbours along x and along y."""
+    return pictures.diff(dim=-1), pictures.diff(dim=-2)
+
+
+def edge_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Ask for the same edges, each where it is."""
+    across, down = slopes(made - wanted)
+    return across.abs().mean() + down.abs().mean()
+
+
+def picture_loss(made: Tensor, wanted: Tensor, *, edges: float = 0.5) -> dict[str, Tensor]:
+    """Ask for a picture: its pixels, its areas, its colours and its edges."""
+    error = made - wanted
+    luma = (error * LUMA.to(error).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    terms = {
+        "pixels": error.abs().mean() + 2 * error.square().mean(),
+        "areas": sum((F.avg_pool2d(error, n).abs().mean() for n in (2, 4, 8)), error.new_zeros(())),
+        "chroma": (error - luma).abs().mean(),
+        "edges": edge_loss(made, wanted),
+    }
+    total = terms["pixels"] + 0.3 * terms["areas"] + 0.7 * terms["chroma"] + edges * terms["edges"]
+    return {"loss": total, **terms}
+
+
+def anchor_loss(latents: Tensor, pictures: Tensor) -> Tensor:
+    """Keep the wired latents the colours of their area, and all latents within the tanh."""
+    matrix, offset = colour_matrix()
+    means = F.avg_pool2d(pictures, 8) / 2 + 0.5
+    wanted = torch.einsum("ij,njhw->nihw", matrix.to(means), means) + offset.to(means).view(3, 1, 1)
+    anchored = (latents[:, :3] - wanted).square().mean()
+    small = latents[:, 3:].square().mean()
+    beyond = F.relu(latents.abs() - 2.5).mean()
+    return 0.2 * anchored + 0.002 * small + 0.1 * beyond
+
+
+@torch.no_grad()
+def psnr(made: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean peak signal-to-noise ratio in dB."""
+    error = (made.clamp(-1, 1) - wanted).square().mean((1, 2, 3)).clamp(min=1e-9)
+    return (10 * torch.log10(4 / error)).mean()

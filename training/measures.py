@@ -1,0 +1,35 @@
+"""How near one picture is to another, and how still a still picture stays."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamcam.types import Image
+
+
+def psnr(made: Image, wanted: Image) -> float:
+    """Return the peak signal-to-noise ratio in dB."""
+    error = np.square(made.astype(np.float32) - wanted).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-3)))
+
+
+def edge_correlation(made: Image, wanted: Image) -> float:
+    """Return how well the edges of two pictures agree, from -1 to 1."""
+    a, b = _edges(made), _edges(wanted)
+    a, b = a - a.mean(), b - b.mean()
+    norms = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
+    return float((a * b).sum()) / max(norms, 1e-6)
+
+
+def _edges(image: Image) -> NDArray[np.float32]:
+    luma = np.float32(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
+    return np.asarray(cv2.magnitude(across, down), np.float32)
+
+
+def unrest(pictures: Sequence[Image]) -> float:
+    """Return the mean absolute difference between one picture and the next, in levels."""
+    stack = np.stack(pictures).astype(np.float32)
+    return float(np.abs(np.diff(stack, axis=0)).mean())

@@ -1,0 +1,80 @@
+"""How long each stage of the training takes, and on what."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.data import Recipe
+from training.learner import Course
+
+SHARES = {"autoencoder": 0.25, "text": 0.02, "unet": 0.50, "decoder": 0.08}
+"""Of the time; the rest goes into scenes, latents and the evaluation."""
+SCENES_PER_HOUR = 1500
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training, from nothing to a folder that streamcam loads."""
+
+    out: Path
+    hours: float
+    scenes: int
+    looks: int
+    """Of each scene."""
+    batch: int
+    unet_lr: float
+    workers: int
+    device: str
+    seed: int = 0
+    size: int = 256
+    crop: int = 128
+    steps: int | None = None
+    """Ends every stage early, for a try."""
+    per_shard: int = 32
+    save_every_s: float = 120.0
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Return where the training runs."""
+        return torch.device(self.device)
+
+    @property
+    def shards(self) -> int:
+        """Return how many shards the scenes fill."""
+        return math.ceil(self.scenes / self.per_shard)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return what the shards are made from."""
+        return Recipe(self.out / "cache", self.seed, self.size, self.looks, self.per_shard)
+
+    def course(self, name: str, *, lr: float) -> Course:
+        """Return how the stage of that name goes."""
+        seconds = SHARES[name] * self.hours * 3600
+        seed = self.seed * 10 + list(SHARES).index(name)
+        folder = self.out / "checkpoints"
+        return Course(name, folder, lr, seconds, self.steps, seed, self.save_every_s)
+
+
+def plan_for(out: Path, hours: float, **others: Any) -> Plan:
+    """Return the plan of a training of about that many hours on this machine."""
+    gpu = torch.cuda.is_available()
+    usual: dict[str, Any] = {
+        "scenes": max(32, round(SCENES_PER_HOUR * hours)),
+        "looks": 12,
+        "batch": 128 if gpu else 32,
+        "unet_lr": 2e-3 if gpu else 1.5e-3,
+        "workers": os.cpu_count() or 1,
+        "device": "cuda" if gpu else "cpu",
+    }
+    return Plan(out, hours, **(usual | others))
+
+
+def smoke(out: Path) -> Plan:
+    """Return a plan that goes through every stage in less than a minute."""
+    tiny = {"scenes": 8, "looks": 3, "per_shard": 4, "size": 128, "crop": 64}
+    return plan_for(out, 0.01, batch=4, workers=0, steps=4, **tiny)

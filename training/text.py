@@ -1,0 +1,86 @@
+"""Texts to what the U-Net is told, and a first lesson in telling looks and colours apart."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training import wordings
+from training.looks import COLOURS, LOOKS
+from training.model import Parts
+
+CORPUS_PROMPTS = 6000
+CORPUS_REPEATS = 30
+
+
+def corpus(seed: int, prompts: int = CORPUS_PROMPTS) -> Iterator[str]:
+    """Yield what the tokenizer learns from: every wording, then prompts as they are drawn."""
+    rng = np.random.default_rng((seed, 1))
+    for phrase in wordings.vocabulary():
+        yield from [phrase] * CORPUS_REPEATS
+    for _ in range(prompts):
+        yield wordings.example(rng).prompt
+
+
+def embed(parts: Parts, texts: Sequence[str]) -> Tensor:
+    """Return ``(texts, L, D)`` as the pipeline's `encode_prompt` does."""
+    tokens = parts.tokenizer(
+        list(texts), padding="max_length", truncation=True, return_tensors="pt"
+    )
+    states: Tensor = parts.text_encoder(tokens.input_ids.to(parts.text_encoder.device))[0]
+    return states
+
+
+def blended(states: Tensor, rows: Sequence[int], weights: Sequence[float]) -> Tensor:
+    """Return ``(max(rows) + 1, L, D)``: sums of `states` by row, as linear prompt blends are."""
+    index = torch.tensor(rows, device=states.device)
+    share = torch.tensor(weights, device=states.device, dtype=states.dtype).view(-1, 1, 1)
+    empty = states.new_zeros(max(rows) + 1, *states.shape[1:])
+    return empty.index_add(0, index, states * share)
+
+
+class Reader(nn.Module):
+    """Read the look and up to two colours off a pooled prompt ``(n, P)``, linearly."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.looks = list(LOOKS)
+        self.colours = [None, *COLOURS]
+        self.heads = nn.ModuleList(
+            nn.Linear(width, count)
+            for count in (len(self.looks), len(self.colours), len(self.colours))
+        )
+
+    def forward(self, pooled: Tensor, examples: Sequence[wordings.Example]) -> dict[str, Tensor]:
+        answers = torch.tensor([self._answers(e) for e in examples], device=pooled.device)
+        losses = [
+            F.cross_entropy(head(pooled).float(), answers[:, i])
+            for i, head in enumerate(self.heads)
+        ]
+        right = self.heads[0](pooled).argmax(-1) == answers[:, 0]
+        return {"loss": losses[0] + losses[1] + losses[2], "right": right.float().mean()}
+
+    def _answers(self, example: wordings.Example) -> tuple[int, int, int]:
+        first, second, *_ = (*example.colours, None, None)
+        return (
+            self.looks.index(example.look),
+            self.colours.index(first),
+            self.colours.index(second),
+        )
+
+
+def reading_loss(parts: Parts, reader: Reader, rng: np.random.Generator, batch: int) -> Any:
+    """Ask the pooled prompt to tell looks and colours apart."""
+    examples = [wordings.example(rng) for _ in range(batch)]
+    states = embed(parts, [e.prompt for e in examples])
+    return reader(parts.unet.add_embedding(states), examples)
+
+
+def sample_states(parts: Parts, seed: int, count: int = 800) -> Tensor:
+    """Return the embeddings of prompts as they are drawn, to whiten with."""
+    rng = np.random.default_rng((seed, 2))
+    with torch.no_grad():
+        return embed(parts, [wordings.example(rng).prompt for _ in range(count)])

@@ -1,0 +1,181 @@
+"""The stages of the training: autoencoder, text, U-Net, decoder. Each goes on where it stopped."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamcam.diffusion.image import to_tensor
+from streamcam.diffusion.schedule import ORIGINAL_STEPS, predicted_x_0, steps_at
+from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode
+from training.data import Shards
+from training.inits import whiten
+from training.learner import Learner, Log, fit
+from training.losses import anchor_loss, edge_loss, picture_loss, pseudo_huber, psnr
+from training.model import SCALING_FACTOR, Parts
+from training.pairs import Lesson, draw_home, draw_lesson
+from training.plan import Plan
+from training.text import Reader, blended, embed, reading_loss, sample_states
+
+LATENT_NOISE = 0.12
+"""What the decoder learns to bear; one home step at `SCALING_FACTOR` adds as much."""
+EDGES_FROM = 0.75
+"""How far the training of the U-Net is when edges begin to count as the decoder draws them."""
+EDGE_ROWS = 4
+EDGE_WEIGHT = 0.3
+FRAMES_FROM = 0.85
+"""Likewise, when rows become whole frames."""
+
+
+def autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return a context in which convolutions run in bfloat16."""
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def normal(rng: np.random.Generator, like: Tensor) -> Tensor:
+    """Return noise of the shape of `like` that depends on `rng` alone, not on the device."""
+    generator = torch.Generator("cpu").manual_seed(int(rng.integers(2**63)))
+    return torch.randn(like.shape, generator=generator).to(like.device)
+
+
+def crops(rng: np.random.Generator, pictures: Shards, count: int, side: int) -> Tensor:
+    """Draw crops ``(count, 3, side, side)`` of scenes and looks, in step with the latents' grid."""
+    cut = []
+    for _ in range(count):
+        picture = pictures[int(rng.integers(len(pictures)))][int(rng.random() < 0.65)]
+        top, left = (8 * int(rng.integers((n - side) // 8 + 1)) for n in picture.shape[:2])
+        part = picture[top : top + side, left : left + side]
+        if rng.random() < 0.5:
+            part = part[:, ::-1]
+        if rng.random() < 0.3:
+            part = part[..., rng.permutation(3)]
+        cut.append(np.ascontiguousarray(part))
+    return to_tensor(cut, torch.device("cpu")).contiguous(memory_format=torch.channels_last)
+
+
+def train_autoencoder(parts: Parts, pictures: Shards, plan: Plan, log: Log) -> None:
+    """Teach the autoencoder scenes and looks, through latents that have been tampered with."""
+    vae, device = parts.vae, plan.torch_device
+    encode, decode = Encode(vae), Decode(vae)
+    vae.to(device, memory_format=torch.channels_last)
+
+    def loss(rng: np.random.Generator, _done: float) -> Mapping[str, Tensor]:
+        wanted = crops(rng, pictures, plan.batch // 2, plan.crop).to(device)
+        with autocast(device):
+            latents = encode(wanted, None) / SCALING_FACTOR
+            spread = torch.from_numpy(rng.random((len(latents), 1, 1, 1), np.float32)).to(device)
+            noisy = latents + LATENT_NOISE * spread * normal(rng, latents)
+            made = decode(noisy * SCALING_FACTOR).float()
+        terms = picture_loss(made, wanted)
+        total = terms["loss"] + anchor_loss(latents, wanted)
+        return terms | {"loss": total, "psnr": psnr(made, wanted)}
+
+    fit(Learner({"vae": vae}), loss, plan.course("autoencoder", lr=1.5e-3), log)
+
+
+def train_text(parts: Parts, plan: Plan, log: Log) -> None:
+    """Teach the text encoder looks and colours by name, before any picture; then whiten."""
+    device = plan.torch_device
+    parts.unet.to(device)
+    parts.text_encoder.to(device)
+    reader = Reader(parts.unet.add_embedding.proj.out_features).to(device)
+    modules = {
+        "text_encoder": parts.text_encoder,
+        "add_embedding": parts.unet.add_embedding,
+        "reader": reader,
+    }
+
+    def loss(rng: np.random.Generator, _done: float) -> Mapping[str, Tensor]:
+        return reading_loss(parts, reader, rng, batch=64)
+
+    fit(Learner(modules, average=0.99), loss, plan.course("text", lr=2e-3), log)
+    whiten(parts.unet.add_embedding, sample_states(parts, plan.seed))
+
+
+def train_unet(parts: Parts, latents: Shards, plan: Plan, log: Log) -> None:
+    """Teach the U-Net what each prompt does to latents, by the formulas that a stream runs."""
+    device = plan.torch_device
+    parts.unet.to(device, memory_format=torch.channels_last)
+    parts.text_encoder.to(device)
+    parts.vae.to(device).requires_grad_(False)
+    decode = Decode(parts.vae)
+    weights = sensitivity(decode, latents, device)
+
+    def loss(rng: np.random.Generator, done: float) -> Mapping[str, Tensor]:
+        frames = done >= FRAMES_FROM
+        side = latents[0].shape[-1] if frames else plan.crop // 8
+        lesson = draw_lesson(rng, latents, plan.batch // 4 if frames else plan.batch, side)
+        with autocast(device):
+            made = predict(parts, lesson, rng, device)
+        wanted = lesson.wanted.to(device)
+        error = (made - wanted) / SCALING_FACTOR
+        terms = {"latents": pseudo_huber(error * weights).mean()}
+        total = terms["latents"]
+        if done >= EDGES_FROM:
+            rows = slice(0, EDGE_ROWS // 2 if frames else EDGE_ROWS)
+            with autocast(device):
+                pictures = decode(torch.cat([made[rows], wanted[rows]])).float()
+            terms["edges"] = edge_loss(*pictures.chunk(2))
+            total = total + EDGE_WEIGHT * terms["edges"]
+        return terms | {"loss": total, "rmse": error.square().mean().sqrt()}
+
+    modules = {"unet": parts.unet, "text_encoder": parts.text_encoder}
+    fit(Learner(modules), loss, plan.course("unet", lr=plan.unet_lr), log)
+
+
+def predict(parts: Parts, lesson: Lesson, rng: np.random.Generator, device: torch.device) -> Tensor:
+    """Return the x_0 ``(B, C, h, w)`` that a stream would reach in one step from `lesson`."""
+    alphas_cumprod = parts.scheduler.alphas_cumprod.float().to(device)
+    denoise = Denoise(parts.unet, parts.scheduler.config.prediction_type, alphas_cumprod)
+    steps = steps_at(lesson.indices, ORIGINAL_STEPS, alphas_cumprod)
+    given = lesson.given.to(device)
+    # Every row is a step of its own, of one frame.
+    x_t = steps.alpha * given.unsqueeze(1) + steps.beta * normal(rng, given).unsqueeze(1)
+    states = blended(embed(parts, lesson.texts), lesson.rows, lesson.weights)
+    eps = denoise(_channels_last(x_t[:, 0]), steps.timesteps, Condition(states, None, None))
+    return predicted_x_0(eps.unsqueeze(1), x_t, steps)[:, 0]
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def sensitivity(decode: Decode, latents: Shards, device: torch.device) -> Tensor:
+    """Return ``(1, C, 1, 1)`` how much the picture changes with each channel, 1 on the average."""
+    rng = np.random.default_rng(0)
+    drawn = [latents[int(rng.integers(len(latents)))][2] for _ in range(8)]
+    x_0 = torch.from_numpy(np.stack(drawn)).float().to(device)
+    before = decode(x_0)
+    changes = []
+    for channel in range(x_0.shape[1]):
+        moved = x_0.clone()
+        moved[:, channel] += 0.5 * normal(rng, moved[:, channel])
+        changes.append((decode(moved) - before).square().mean())
+    share = torch.stack(changes)
+    return (share / share.mean()).sqrt().clamp(0.3, 3).view(1, -1, 1, 1)
+
+
+def train_decoder(parts: Parts, latents: Shards, pictures: Shards, plan: Plan, log: Log) -> None:
+    """Teach the decoder to draw latents as the U-Net makes them; some stay as they were encoded."""
+    device = plan.torch_device
+    parts.unet.to(device).requires_grad_(False)
+    parts.text_encoder.to(device).requires_grad_(False)
+    parts.vae.to(device, memory_format=torch.channels_last)
+    decode = Decode(parts.vae)
+
+    def loss(rng: np.random.Generator, _done: float) -> Mapping[str, Tensor]:
+        lesson, wanted = draw_home(rng, latents, pictures, plan.batch // 2, plan.crop // 8)
+        with torch.no_grad(), autocast(device):
+            x_0 = predict(parts, lesson, rng, device)
+        asis = torch.from_numpy(rng.random(len(x_0)) < 0.25).to(device).view(-1, 1, 1, 1)
+        x_0 = torch.where(asis, lesson.wanted.to(device), x_0)
+        with autocast(device):
+            made = decode(x_0).float()
+        return picture_loss(made, wanted.to(device), edges=1.0) | {"psnr": psnr(made, wanted)}
+
+    course = plan.course("decoder", lr=4e-4)
+    fit(Learner({"decoder": parts.vae.decoder}), loss, course, log)
