@@ -52,7 +52,7 @@ class Broadcast:
         self._control = control
         self._capture = Capture(source, lambda: control.parameters, self._came_in)
         self.engine = None if config.model == PASSTHROUGH else Engine(config, self._fail)
-        self._desk = Desk(config)
+        self._desk = Desk(config, passthrough=self.engine is None)
         self._outlets = [Outlet(name, sink) for name, sink in sinks(self)]
         self._rate = Rate()
         self._ticks = Rate()
@@ -191,7 +191,6 @@ class Broadcast:
         return Feeds(
             camera=self._capture.newest,
             picture=picture,
-            passthrough=engine is None,
             detail=engine.detail if engine else "",
             source=self._capture.problem(now),
         )

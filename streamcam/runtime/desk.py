@@ -22,8 +22,6 @@ class Feeds:
     """The newest frame of the source."""
     picture: Frame | None
     """The newest picture of the model; None while no engine runs."""
-    passthrough: bool
-    """There is no model: the camera is what goes out."""
     detail: str
     """What the engine is busy with, in a few words."""
     source: str | None
@@ -40,13 +38,17 @@ class _Shown(NamedTuple):
 
 
 class Desk:
-    """Chooses and composes; the same feeds and parameters give the same picture again, for free."""
+    """Chooses and composes; the same feeds and parameters give the same picture again, for free.
 
-    def __init__(self, config: Config) -> None:
+    With `passthrough` there is no model, and the whole camera goes out.
+    """
+
+    def __init__(self, config: Config, *, passthrough: bool = False) -> None:
         self._canvas = config.broadcast.canvas
         self._canvas_fit = config.broadcast.canvas_fit
         self._fit = config.fit
         self._on_loss = config.broadcast.on_engine_loss
+        self._passthrough = passthrough
         self._frame_size = _grown(config.width, config.height, self._canvas, self._canvas_fit)
         self._black = np.zeros((self._canvas[1], self._canvas[0], 3), np.uint8)
         self._had_picture = False
@@ -73,7 +75,7 @@ class Desk:
             return self._card("no picture from the source", feeds.source)
         if feeds.camera is None:
             return self._card("streamcam", "opening the source")
-        if parameters.bypass or parameters.mix == 0 or feeds.passthrough:
+        if parameters.bypass or parameters.mix == 0 or self._passthrough:
             return self._show(feeds.camera, None, 1.0)
         if feeds.picture is None:
             return self._without_engine(feeds)
@@ -106,8 +108,9 @@ class Desk:
 
     def _placed(self, image: Image) -> Image:
         """Return `image` on the canvas, a camera's frame just where its picture goes."""
-        framed = fitted(image, *self._frame_size, self._fit)
-        return fitted(framed, *self._canvas, self._canvas_fit)
+        if not self._passthrough:
+            image = fitted(image, *self._frame_size, self._fit)
+        return fitted(image, *self._canvas, self._canvas_fit)
 
 
 def _grown(width: int, height: int, canvas: tuple[int, int], canvas_fit: str) -> tuple[int, int]:

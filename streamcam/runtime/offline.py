@@ -58,7 +58,7 @@ class _Finish:
 
     def __call__(self, picture: Frame) -> Frame:
         camera, parameters = self._expected.popleft()
-        feeds = Feeds(camera, picture, passthrough=False, detail="", source=None)
+        feeds = Feeds(camera, picture, detail="", source=None)
         return replace(picture, image=self._desk.compose(feeds, parameters))
 
 

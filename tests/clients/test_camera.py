@@ -27,9 +27,8 @@ from tests.media import read
 PICTURES = os.environ.get("STREAMCAM_PICTURES")
 PUBLISHER = os.environ.get(
     "STREAMCAM_PUBLISHER",
-    # The camera is shown just where a picture of that size would be: here all of it.
     f"{sys.executable} -m streamcam run --source pattern --sink virtual-camera --model passthrough"
-    " --width 1280 --height 720 --fps 15 --set camera_fps=15",
+    " --fps 15",
 )
 BARS = [(235, 235, 235), (235, 235, 16), (16, 235, 235), (16, 235, 16)]
 BARS += [(235, 16, 235), (235, 16, 16), (16, 16, 235)]
