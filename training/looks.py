@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from training import looks_grids, looks_lines, looks_paints, looks_tones
-from training.looks_filters import Array, Image
+from training.looks_filters import Array, Image, array
 
 PLAIN = "plain"
 
@@ -20,7 +20,7 @@ class Look(NamedTuple):
     """How many colours it can be given."""
     lines: bool = False
     """Is it made of lines, whose edges are worth more than its tones?"""
-    settles: bool = True
+    settles: bool = False
     """Does it leave its own result about as it is?"""
     weight: float = 1.0
     """How often it is drawn in training, by the side of the others."""
@@ -44,30 +44,30 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
 }
 
 LOOKS: Mapping[str, Look] = {
-    PLAIN: Look(looks_tones.plain, weight=1.5),
+    PLAIN: Look(looks_tones.plain, weight=1.5, settles=True),
     "pencil": Look(looks_lines.pencil, (0, 1, 2), lines=True, weight=1.6),
-    "ink": Look(looks_lines.ink, (0, 1, 2), lines=True, settles=False, weight=1.3),
-    "neon": Look(looks_lines.neon, (0, 1, 2), lines=True, settles=False, weight=2.0),
-    "emboss": Look(looks_lines.emboss, (0, 1), lines=True, settles=False),
+    "ink": Look(looks_lines.ink, (0, 1, 2), lines=True, weight=1.3),
+    "neon": Look(looks_lines.neon, (0, 1, 2), lines=True, weight=2.0, settles=True),
+    "emboss": Look(looks_lines.emboss, (0, 1), lines=True, settles=True),
     "cartoon": Look(looks_paints.cartoon, lines=True, weight=1.4),
     "comic": Look(looks_paints.comic, lines=True, weight=1.2),
     "oil": Look(looks_paints.oil, weight=1.2),
     "watercolour": Look(looks_paints.watercolour, weight=1.2),
     "pixel art": Look(looks_grids.pixel_art, weight=1.2),
-    "halftone": Look(looks_grids.halftone, (0, 1, 2), weight=1.3),
-    "thermal": Look(looks_tones.thermal, settles=False),
-    "x-ray": Look(looks_tones.xray, (0, 1), settles=False),
-    "negative": Look(looks_tones.negative, settles=False),
-    "night vision": Look(looks_tones.night_vision),
-    "black and white": Look(looks_tones.black_and_white),
-    "sepia": Look(looks_tones.sepia),
-    "tint": Look(looks_tones.tint, (1,), weight=1.4),
-    "duotone": Look(looks_tones.duotone, (0, 2), weight=1.2),
-    "pop art": Look(looks_tones.pop_art),
+    "halftone": Look(looks_grids.halftone, (0, 1, 2), weight=1.3, settles=True),
+    "thermal": Look(looks_tones.thermal, settles=True),
+    "x-ray": Look(looks_tones.xray, (0, 1)),
+    "negative": Look(looks_tones.negative),
+    "night vision": Look(looks_tones.night_vision, settles=True),
+    "black and white": Look(looks_tones.black_and_white, settles=True),
+    "sepia": Look(looks_tones.sepia, settles=True),
+    "tint": Look(looks_tones.tint, (1,), weight=1.4, settles=True),
+    "duotone": Look(looks_tones.duotone, (0, 2), weight=1.2, settles=True),
+    "pop art": Look(looks_tones.pop_art, settles=True),
     "posterised": Look(looks_tones.posterised),
     "golden hour": Look(looks_tones.golden_hour),
     "frosty": Look(looks_tones.frosty),
-    "cyberpunk": Look(looks_tones.cyberpunk),
+    "cyberpunk": Look(looks_tones.cyberpunk, settles=True),
 }
 
 # A line, a dot or a tint of these could not be told from its ground.
@@ -84,7 +84,7 @@ def render(image: Image, look: str, colours: Sequence[str] = ()) -> Image:
 
 def colour(name: str) -> Array:
     """Return a named colour (3,) in 0..1."""
-    return np.float32(COLOURS[name]) / np.float32(255)
+    return array(COLOURS[name]) / np.float32(255)
 
 
 def draw_look(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
@@ -121,9 +121,10 @@ def second_colours(look: str, first: str) -> list[str]:
     """Return the colours of the ground, or of the other half of a pair."""
     if look == "duotone":
         return [name for name in COLOURS if name != first]
+    grounds = ["white", "white", "yellow", "pink", "cyan", "gold"]
     if look == "neon":
-        return ["black", "black", "black", "blue", "purple", "red", "green", "teal", "brown"]
-    return [name for name in ("white", "white", "yellow", "pink", "cyan", "gold") if name != first]
+        grounds = ["black", "black", "black", "blue", "purple", "red", "green", "teal", "brown"]
+    return [name for name in grounds if name != first]
 
 
 def draw_one(rng: np.random.Generator, names: Sequence[str]) -> str:

@@ -5,18 +5,24 @@ frame, so that a still picture stays still and what moves does not change what s
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-Array: TypeAlias = NDArray[np.float32]
-Image: TypeAlias = NDArray[np.uint8]
+# float32, and uint8 below; the stubs of numpy and OpenCV do not follow them through arithmetic.
+Array: TypeAlias = NDArray[Any]
+Image: TypeAlias = NDArray[Any]
 
-LUMA = np.float32([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Half of a contour's width in pixels where it has fallen to 37 %: lines are 2 pixels wide.
 HALF_WIDTH = 1.2
+
+
+def array(values: ArrayLike) -> Array:
+    """Return numbers as float32."""
+    return np.asarray(values, np.float32)
 
 
 def to_float(image: Image) -> Array:
@@ -48,10 +54,10 @@ def blurred(plane: Array, sigma: float) -> Array:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def evened(grey: Array) -> Array:
+def evened(grey: Array, strength: float = 0.45) -> Array:
     """Lift what lies in the dark and calm what lies in glare, as an eye would."""
     around = blurred(grey, 24.0)
-    gain = np.clip((0.45 / (around + 0.12)) ** 0.45, 0.75, 1.9)
+    gain = np.clip((0.45 / (around + 0.12)) ** strength, 0.75, 1 + 2 * strength)
     return np.clip(grey * gain, 0, 1)
 
 
@@ -72,7 +78,8 @@ def stairs(plane: Array, levels: int, softness: float = 0.3) -> Array:
     """Round to `levels` values from 0 to 1; `softness` (more than 0) of each stair is a slope."""
     scaled = plane * (levels - 1)
     floor = np.floor(scaled)
-    return (floor + step(scaled - floor, 0.5 - softness / 2, 0.5 + softness / 2)) / (levels - 1)
+    rise = step(scaled - floor, 0.5 - softness / 2, 0.5 + softness / 2)
+    return array((floor + rise) / (levels - 1))
 
 
 def palette(picture: Array, levels: int, hues: int, saturation: float, softness: float) -> Array:
@@ -139,4 +146,4 @@ def contours(image: Image, low: float = 0.009, high: float = 0.026, sigma: float
     change = np.sqrt(over * over + under * under)
     distance = bend / (change + np.float32(0.02) * strength + np.float32(1e-6))
     profile = np.exp(-np.square(distance * np.float32(1 / HALF_WIDTH)))
-    return profile * step(strength, low, high)
+    return array(profile * step(strength, low, high))

@@ -8,6 +8,7 @@ import numpy as np
 from training.looks_filters import (
     Array,
     Image,
+    array,
     blurred,
     evened,
     luma,
@@ -20,8 +21,8 @@ from training.looks_filters import (
 )
 
 CELL = 8
-PAPER = np.float32([0.97, 0.95, 0.90])
-INK = np.float32([0.08, 0.08, 0.12])
+PAPER = array([0.97, 0.95, 0.90])
+INK = array([0.08, 0.08, 0.12])
 
 
 def pixel_art(image: Image) -> Image:
@@ -34,7 +35,7 @@ def pixel_art(image: Image) -> Image:
 def halftone(image: Image, ink: Array | None = None, paper: Array | None = None) -> Image:
     """Dots of ink, one a cell, that cover as much as the picture is dark."""
     ink = INK if ink is None else 0.75 * ink
-    tone = evened(luma(image))
+    tone = evened(luma(image), 0.75)
     coverage = dots(np.clip(1 - step(tone, 0.05, 0.82), 0.05, 0.9))
     return to_image(ramp(coverage, [PAPER if paper is None else pastel(paper), ink]))
 
@@ -46,7 +47,7 @@ def dots(cover: Array) -> Array:
     """
     shares, radii = radius_by_share()
     radius = np.interp(blurred(cover, 1.8), shares, radii).astype(np.float32)
-    return np.clip(radius - distances(*cover.shape) + np.float32(0.5), 0, 1)
+    return array(np.clip(radius - distances(*cover.shape) + np.float32(0.5), 0, 1))
 
 
 def cells(picture: Array) -> Array:
@@ -68,4 +69,4 @@ def radius_by_share() -> tuple[Array, Array]:
     radii = np.linspace(-0.5, 6.0, 66, dtype=np.float32)
     far = distances(CELL, CELL)
     shares = [float(np.clip(radius - far + 0.5, 0, 1).mean()) for radius in radii]
-    return np.float32(shares), radii
+    return array(shares), radii

@@ -7,6 +7,7 @@ from training.looks_filters import (
     LUMA,
     Array,
     Image,
+    array,
     blurred,
     calm,
     contours,
@@ -20,12 +21,12 @@ from training.looks_filters import (
 )
 
 BLACK = np.zeros(3, np.float32)
-PAPER = np.float32([0.98, 0.97, 0.95])
-GRAPHITE = np.float32([0.16, 0.16, 0.18])
-INK = np.float32([0.04, 0.04, 0.07])
-STONE = np.float32([0.56, 0.56, 0.56])
-CYAN = np.float32([0.1, 0.9, 1.0])
-MAGENTA = np.float32([1.0, 0.15, 0.85])
+PAPER = array([0.98, 0.97, 0.95])
+GRAPHITE = array([0.16, 0.16, 0.18])
+INK = array([0.04, 0.04, 0.07])
+STONE = array([0.56, 0.56, 0.56])
+CYAN = array([0.1, 0.9, 1.0])
+MAGENTA = array([1.0, 0.15, 0.85])
 
 
 def neon(image: Image, tube: Array | None = None, ground: Array | None = None) -> Image:
@@ -61,8 +62,8 @@ def pencil(image: Image, lead: Array | None = None, paper: Array | None = None) 
 def ink(image: Image, pen: Array | None = None, paper: Array | None = None) -> Image:
     """Black strokes and solid shadows on white, nothing between."""
     quiet = calm(image, 36, 2)
-    tone = evened(blurred(luma(quiet), 1.5))
-    solid = step(tone, 0.18, 0.145)
+    tone = evened(blurred(luma(quiet), 2.0), 0.6)
+    solid = step(tone, 0.175, 0.152)
     # In the shadows lines are left white, or they would be lost.
     lines = step(contours(quiet, 0.010, 0.028), 0.25, 0.65)
     dark = np.abs(solid - lines)

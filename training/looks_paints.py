@@ -7,6 +7,7 @@ from training.looks_filters import (
     LUMA,
     Array,
     Image,
+    array,
     blurred,
     calm,
     contours,
@@ -22,7 +23,7 @@ from training.looks_filters import (
 )
 from training.looks_grids import dots
 
-DARK = np.float32([0.05, 0.04, 0.07])
+DARK = array([0.05, 0.04, 0.07])
 
 
 def cartoon(image: Image) -> Image:
@@ -58,7 +59,7 @@ def watercolour(image: Image) -> Image:
     paper = step(evened(grey), 0.42, 0.85)
     pigment = mixed(pale, np.ones_like(pale), paper)
     rim = contours(to_image(washes), 0.008, 0.04)
-    return to_image(pigment * (1 - rim[..., None] * np.float32([0.5, 0.48, 0.4])))
+    return to_image(pigment * (1 - rim[..., None] * array([0.5, 0.48, 0.4])))
 
 
 def flat(quiet: Image, levels: int, saturation: float) -> Array:

@@ -9,6 +9,7 @@ from training.looks_filters import (
     LUMA,
     Array,
     Image,
+    array,
     blurred,
     calm,
     contours,
@@ -41,7 +42,7 @@ def black_and_white(image: Image) -> Image:
 def sepia(image: Image) -> Image:
     """The browns of an old photograph."""
     browns = [(0.13, 0.08, 0.05), (0.44, 0.30, 0.18), (0.80, 0.66, 0.46), (0.98, 0.93, 0.80)]
-    return to_image(ramp(luma(image), [np.float32(c) for c in browns]))
+    return to_image(ramp(luma(image), [array(c) for c in browns]))
 
 
 def negative(image: Image) -> Image:
@@ -51,7 +52,7 @@ def negative(image: Image) -> Image:
 
 def xray(image: Image, light: Array | None = None) -> Image:
     """Bright bones on black: brightness turned over, edges lit, in cold blue or another colour."""
-    light = np.float32([0.45, 0.78, 1.0]) if light is None else light
+    light = array([0.45, 0.78, 1.0]) if light is None else light
     quiet = calm(image)
     bones = (1 - evened(blurred(luma(quiet), 1.0))) ** 1.6
     glow = np.clip(bones * 0.95 + 0.3 * contours(quiet), 0, 1)
@@ -63,7 +64,7 @@ def thermal(image: Image) -> Image:
     iron = [(0.02, 0.0, 0.08), (0.20, 0.0, 0.55), (0.70, 0.03, 0.55), (0.95, 0.30, 0.10)]
     hot = [(1.0, 0.65, 0.0), (1.0, 0.92, 0.35), (1.0, 1.0, 0.92)]
     heat = evened(blurred(luma(image), 2.2))
-    return to_image(ramp(heat, [np.float32(c) for c in (*iron, *hot)]))
+    return to_image(ramp(heat, [array(c) for c in (*iron, *hot)]))
 
 
 def night_vision(image: Image) -> Image:
@@ -71,7 +72,7 @@ def night_vision(image: Image) -> Image:
     light = evened(blurred(luma(image), 0.9)) ** 0.85
     rows = 1 - 0.28 * (np.arange(image.shape[0]) % 4 >= 2)
     greens = [(0.0, 0.07, 0.02), (0.05, 0.55, 0.10), (0.35, 0.95, 0.35), (0.85, 1.0, 0.80)]
-    lit = ramp(light, [np.float32(c) for c in greens])
+    lit = ramp(light, [array(c) for c in greens])
     return to_image(lit * rows.astype(np.float32)[:, None, None])
 
 
@@ -83,8 +84,8 @@ def tint(image: Image, colour: Array) -> Image:
 
 def duotone(image: Image, one: Array | None = None, other: Array | None = None) -> Image:
     """Two colours: the darker for shadows, the lighter for light."""
-    one = np.float32([0.16, 0.10, 0.42]) if one is None else one
-    other = np.float32([1.0, 0.72, 0.55]) if other is None else other
+    one = array([0.16, 0.10, 0.42]) if one is None else one
+    other = array([1.0, 0.72, 0.55]) if other is None else other
     dark, light = sorted((one, other), key=lambda colour: float(colour @ LUMA))
     dark = dark * min(1.0, 0.2 / max(float(dark @ LUMA), 1e-3))
     short = max(0.0, 0.75 - float(light @ LUMA))
@@ -97,26 +98,26 @@ def golden_hour(image: Image) -> Image:
     picture = to_float(image)
     grey = luma(image)
     amber = [(0.12, 0.05, 0.04), (0.50, 0.25, 0.10), (0.98, 0.66, 0.25), (1.0, 0.93, 0.70)]
-    lit = picture * np.float32([1.15, 0.95, 0.66]) + np.float32([0.04, 0.01, 0.0])
-    warm = mixed(lit, ramp(grey, [np.float32(c) for c in amber]), 0.38)
+    lit = picture * array([1.15, 0.95, 0.66]) + array([0.04, 0.01, 0.0])
+    warm = mixed(lit, ramp(grey, [array(c) for c in amber]), 0.38)
     bloom = blurred(step(grey, 0.45, 1.0), 9.0)
-    return to_image(warm + bloom[..., None] * np.float32([0.32, 0.16, 0.0]))
+    return to_image(warm + bloom[..., None] * array([0.32, 0.16, 0.0]))
 
 
 def frosty(image: Image) -> Image:
     """Winter: ice blue, pale, edges and light covered with white."""
     grey = luma(image)
     ice = [(0.07, 0.16, 0.30), (0.36, 0.58, 0.78), (0.78, 0.91, 0.98), (1.0, 1.0, 1.0)]
-    cold = mixed(to_float(image), ramp(0.12 + 0.88 * grey, [np.float32(c) for c in ice]), 0.75)
+    cold = mixed(to_float(image), ramp(0.12 + 0.88 * grey, [array(c) for c in ice]), 0.75)
     rime = 0.55 * contours(calm(image)) + 0.35 * blurred(step(grey, 0.5, 1.0), 6.0)
-    return to_image(mixed(cold, np.broadcast_to(np.float32([0.95, 0.99, 1.0]), cold.shape), rime))
+    return to_image(mixed(cold, np.broadcast_to(array([0.95, 0.99, 1.0]), cold.shape), rime))
 
 
 def cyberpunk(image: Image) -> Image:
     """Night in a city of signs: indigo shadows, magenta, cyan light."""
     signs = [(0.03, 0.01, 0.12), (0.38, 0.03, 0.58), (0.98, 0.12, 0.68), (0.25, 0.90, 1.0)]
     places = [0, 0.22, 0.45, 0.68, 1]
-    colours = [np.float32(c) for c in (*signs, (0.92, 1.0, 1.0))]
+    colours = [array(c) for c in (*signs, (0.92, 1.0, 1.0))]
     lit = ramp(evened(luma(image)), colours, places)
     return to_image(mixed(to_float(image), lit, 0.82))
 
@@ -126,7 +127,7 @@ def pop_art(image: Image) -> Image:
     quiet = calm(image, 45, 2)
     loud = [(0.13, 0.05, 0.42), (0.88, 0.05, 0.48), (1.0, 0.50, 0.08), (1.0, 0.93, 0.35)]
     levels = stairs(step(evened(blurred(luma(quiet), 1.0)), 0.0, 0.8), 4, 0.12)
-    print_ = ramp(levels, [np.float32(c) for c in loud])
+    print_ = ramp(levels, [array(c) for c in loud])
     return to_image(print_ * (1 - 0.85 * contours(quiet, 0.012, 0.03))[..., None])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from training.scenes_camera import Camera, draw_camera, expose, moved
-from training.scenes_canvas import Canvas, Image, natural, oval, pick
+from training.scenes_canvas import Canvas, Image, array, natural, oval, pick
 from training.scenes_faces import paint_person
 from training.scenes_light import Light, coloured_light, draw_light
 from training.scenes_people import Person, Pose, draw_person, draw_pose, paint_hand
@@ -74,7 +74,7 @@ def motion(rng: np.random.Generator, size: int, frames: int, *, held_out: bool =
             advanced(sitter, time, speed)
             for sitter, speed in zip(drawn.sitters, speeds[1:], strict=True)
         )
-        sway = shake * np.sin(phase[:3] + time * np.float64([0.5, 0.7, 0.3]))
+        sway = shake * np.sin(phase[:3] + time * array([0.5, 0.7, 0.3]))
         across, down = sway[:2] + time * speeds[0] * 0.3
         picture = moved(painted(replace(drawn, sitters=sitters)), across, down, sway[2], 1.04)
         images.append(expose(drawn.camera, picture, rng))
@@ -97,11 +97,11 @@ def draw_scene(rng: np.random.Generator, size: int, *, held_out: bool = False) -
     place = list(places)[pick(rng, *places.values())]
     backdrop = Canvas(size)
     place(backdrop, rng)
-    if rng.random() < 0.5:
+    if rng.random() < 0.4:
         backdrop.blur(rng.uniform(0.002, 0.02))
     on_stage = place is stage
-    if on_stage or rng.random() < 0.08:
-        light = coloured_light(rng, rng.uniform(0.02, 0.25))
+    if on_stage or rng.random() < 0.04:
+        light = coloured_light(rng, rng.uniform(0.05, 0.35))
     else:
         light = draw_light(rng)
     alone = place in EMPTY_PLACES or on_stage

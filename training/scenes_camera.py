@@ -79,9 +79,9 @@ def noisy(camera: Camera, picture: Array, rng: np.random.Generator) -> Image:
         height, width = picture.shape[:2]
         grain = rng.standard_normal((height, width, 3), dtype=np.float32)
         blotch = rng.standard_normal((height // 3 + 1, width // 3 + 1, 3), dtype=np.float32)
-        blotch = cv2.resize(blotch, (width, height), interpolation=cv2.INTER_LINEAR)
+        coarse = cv2.resize(blotch, (width, height), interpolation=cv2.INTER_LINEAR)
         level = camera.noise * (1.3 - 0.6 * picture)
-        picture = picture + level * (grain + camera.coarse_noise * blotch)
+        picture = picture + level * (grain + camera.coarse_noise * coarse)
     return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -101,7 +101,9 @@ def compressed(image: Image, quality: int) -> Image:
     if not quality:
         return image
     _, packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1])
+    unpacked = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+    assert unpacked is not None
+    return np.ascontiguousarray(unpacked[..., ::-1])
 
 
 def moved(image: Image, across: float, down: float, turn: float, zoom: float) -> Image:

@@ -2,14 +2,15 @@
 
 import colorsys
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-Array: TypeAlias = NDArray[np.float32]
-Image: TypeAlias = NDArray[np.uint8]
+# float32, and uint8 below; the stubs of numpy and OpenCV do not follow them through arithmetic.
+Array: TypeAlias = NDArray[Any]
+Image: TypeAlias = NDArray[Any]
 Points: TypeAlias = Array | Sequence[tuple[float, float]]
 # A colour (3,) in 0..255, or what gives one (h, w, 3) at the places x, y (h, w).
 Paint: TypeAlias = Array | Callable[[Array, Array], Array]
@@ -106,7 +107,7 @@ class Canvas:
             self.pixels[:] = cv2.GaussianBlur(self.pixels, (0, 0), radius * self.size)
 
     def _fixed(self, points: Points, origin: tuple[int, int] = (0, 0)) -> NDArray[np.int32]:
-        corners = np.asarray(points, np.float32) * self.size - 0.5 - np.float32(origin)
+        corners = np.asarray(points, np.float32) * self.size - 0.5 - array(origin)
         return np.round(corners * (1 << SHIFT)).astype(np.int32)
 
     def _box(self, low: Sequence[float] | Array, high: Sequence[float] | Array) -> "Box | None":
@@ -130,6 +131,11 @@ class Canvas:
 Box: TypeAlias = tuple[slice, slice]
 
 
+def array(values: ArrayLike) -> Array:
+    """Return numbers as float32."""
+    return np.asarray(values, np.float32)
+
+
 def scalar(colour: Array) -> tuple[float, float, float]:
     """Return a colour as OpenCV takes it."""
     red, green, blue = np.clip(colour, 0, 255).tolist()
@@ -138,12 +144,12 @@ def scalar(colour: Array) -> tuple[float, float, float]:
 
 def rgb(hue: float, saturation: float, value: float) -> Array:
     """Return a colour (3,) in 0..255; hue in turns."""
-    return np.float32(colorsys.hsv_to_rgb(hue % 1, saturation, value)) * np.float32(255)
+    return array(colorsys.hsv_to_rgb(hue % 1, saturation, value)) * np.float32(255)
 
 
 def natural(rng: np.random.Generator) -> Array:
     """Return a colour as things have: mostly muted, of any brightness."""
-    return rgb(rng.random(), float(rng.beta(1.3, 2)), float(np.clip(rng.beta(1.8, 1.5), 0.03, 1)))
+    return rgb(rng.random(), float(rng.beta(1.1, 2.2)), float(np.clip(rng.beta(1.9, 1.3), 0.03, 1)))
 
 
 def vivid(rng: np.random.Generator) -> Array:
@@ -158,7 +164,7 @@ def warm(rng: np.random.Generator, value: float) -> Array:
 
 def box(x: float, y: float, width: float, height: float) -> Array:
     """Return a rectangle's corners from its upper left one."""
-    return np.float32([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
+    return array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])
 
 
 def oval(x: float, y: float, rx: float, ry: float, angle: float = 0.0, corners: int = 28) -> Array:
@@ -199,7 +205,7 @@ def octaves(
         grid = rng.standard_normal((cells + 1, cells + 1), dtype=np.float32)
         total += strength * cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
         cells, strength = cells * 2, strength * fall
-    return (total - total.mean()) / (total.std() + 1e-6)
+    return array((total - total.mean()) / (total.std() + 1e-6))
 
 
 def sampled(grain: Array, u: Array, v: Array) -> Array:

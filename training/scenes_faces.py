@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from training.scenes_canvas import Array, Canvas, Paint, Points, oval, rounded, sampled
+from training.scenes_canvas import Array, Canvas, Paint, Points, array, oval, rounded, sampled
 from training.scenes_light import Frame, Light
 from training.scenes_people import Person, Pose, paint_body
 
 HEAD = [(0, -1.05), (0.62, -0.92), (0.98, -0.4), (0.95, 0.25), (0.66, 0.76), (0.22, 1.04)]
-WHITE = np.float32([240, 236, 232])
-DARK = np.float32([14, 10, 10])
+WHITE = array([240, 236, 232])
+DARK = array([14, 10, 10])
 
 
 def paint_person(canvas: Canvas, person: Person, pose: Pose, light: Light) -> None:
@@ -95,22 +95,21 @@ class Head:
         skin, open_ = self.person.skin, self.pose.eyes
         x, y, wide, high = side * 0.41, -0.08, 0.2, 0.105 * open_ + 0.01
         self.fill(oval(x, y - 0.03, 0.28, 0.17), skin * np.float32(0.62), 0.07, 0.55)
-        almond = [(x - wide, y + 0.02), (x - 0.08, y - high), (x + 0.08, y - high)]
+        upper = [(x - wide, y + 0.02), (x - 0.08, y - high), (x + 0.08, y - high)]
         almond = rounded(
-            [*almond, (x + wide, y), (x + 0.07, y + high * 0.8), (x - 0.07, y + high * 0.8)]
+            [*upper, (x + wide, y), (x + 0.07, y + high * 0.8), (x - 0.07, y + high * 0.8)]
         )
         white = self.on_face(almond)
         self.fill(almond, WHITE, 0.008)
         look = x + 0.07 * self.pose.glance
         for wider, colour in ((0.1, self.person.iris), (0.05, DARK)):
             disc = self.on_face(oval(look, y - 0.01, wider, wider * self.person.slim))
-            self.canvas.paint(disc, colour, soft=0.006 * self.radius, within=white)
+            paint = self.frame.lit(colour, self.light)
+            self.canvas.paint(disc, paint, soft=0.006 * self.radius, within=white)
         if open_ > 0.5:
             spark = self.on_face(oval(look + 0.035, y - 0.04, 0.025, 0.02))
-            self.canvas.paint(spark, np.float32([250, 250, 250]), within=white)
-        lid = self.on_face(
-            [(x - wide, y + 0.02), (x - 0.08, y - high), (x + 0.08, y - high), (x + wide, y)]
-        )
+            self.canvas.paint(spark, array([250, 250, 250]), within=white)
+        lid = self.on_face([*upper, (x + wide, y)])
         self.canvas.line(lid, skin * np.float32(0.25), 0.035 * self.radius)
         brow = 0.035 * self.person.brows
         arch = [(x - 0.24, y - 0.24), (x, y - 0.32), (x + 0.24, y - 0.25), (x, y - 0.3 + 2 * brow)]
@@ -130,12 +129,12 @@ class Head:
         """Paint lips; teeth and the dark between them where it is open."""
         y, wide = 0.63, 0.34 + 0.06 * self.pose.smile
         up, gap = 0.05 * self.pose.smile, 0.17 * self.pose.mouth
-        lips = [(-wide, y - up), (-0.1, y - 0.07), (0.1, y - 0.07), (wide, y - up)]
-        lips = rounded([*lips, (0.15, y + 0.09 + gap), (-0.15, y + 0.09 + gap)])
+        upper = [(-wide, y - up), (-0.1, y - 0.07), (0.1, y - 0.07), (wide, y - up)]
+        lips = rounded([*upper, (0.15, y + 0.09 + gap), (-0.15, y + 0.09 + gap)])
         self.fill(lips, self.person.lips, 0.015, 0.9)
-        inner = [(-0.85 * wide, y - 0.8 * up), (0, y - 0.005), (0.85 * wide, y - 0.8 * up)]
-        inner = rounded([*inner, (0.12, y + 0.02 + gap), (-0.12, y + 0.02 + gap)])
-        self.fill(inner, np.float32([70, 22, 24]), 0.01)
+        edge = [(-0.85 * wide, y - 0.8 * up), (0, y - 0.005), (0.85 * wide, y - 0.8 * up)]
+        inner = rounded([*edge, (0.12, y + 0.02 + gap), (-0.12, y + 0.02 + gap)])
+        self.fill(inner, array([70, 22, 24]), 0.01)
         if gap > 0.05:
             teeth = [
                 (-0.6 * wide, y),
@@ -173,10 +172,10 @@ class Head:
     def locks(self, line: float) -> None:
         """Draw single strands, lighter and darker."""
         rng = np.random.default_rng(self.person.seed)
-        for _ in range(int(rng.integers(8, 30))):
+        for _ in range(int(rng.integers(3, 16))):
             u, shade = rng.uniform(-0.85, 0.85), np.float32(rng.uniform(0.5, 1.6))
             bow = rng.normal(0, 0.06)
-            drop = rng.uniform(-0.1, 0.12)
+            drop = rng.uniform(-0.25, 0.06)
             strand = [(u * 0.6, -1.2 + 0.2 * abs(u)), (u * 0.9 + bow, -0.95), (u, line + drop)]
             lit = self.light.ambient + 0.5 * self.light.main
             self.canvas.line(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.scenes_canvas import Array, Paint, Points, pick, vivid
+from training.scenes_canvas import Array, Paint, Points, array, pick, vivid
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Light:
         normal = np.stack([u * flat, v * flat, depth], -1)
         main = np.clip(normal @ self.main_from, 0, 1)[..., None]
         edge = np.clip(normal @ self.edge_from, 0, 1)[..., None] ** 2
-        return self.ambient + main * self.main + edge * self.edge
+        return array(self.ambient + main * self.main + edge * self.edge)
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Frame:
 
     def place(self, points: Points) -> Array:
         """Return local points (n, 2) on the canvas."""
-        local = np.asarray(points, np.float32) * np.float32([self.rx, self.ry])
+        local = np.asarray(points, np.float32) * array([self.rx, self.ry])
         cos, sin = np.cos(self.angle), np.sin(self.angle)
-        turned = local @ np.float32([[cos, sin], [-sin, cos]])
-        return turned + np.float32([self.x, self.y])
+        turned = local @ array([[cos, sin], [-sin, cos]])
+        return turned + array([self.x, self.y])
 
     def local(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return where places on the canvas lie in the frame."""
@@ -63,27 +63,27 @@ class Frame:
 
 def direction(x: float, y: float, z: float) -> Array:
     """Return a unit vector towards the lamp: to the right, down, to the viewer."""
-    vector = np.float32([x, y, z])
-    return vector / np.linalg.norm(vector)
+    vector = array([x, y, z])
+    return array(vector / np.linalg.norm(vector))
 
 
 def draw_light(rng: np.random.Generator) -> Light:
     """Draw the light of a room: from the front, a side, behind, or in colours of a screen."""
-    kind = pick(rng, 4, 3, 1, 1.5)
+    kind = pick(rng, 5, 3, 0.7, 0.8)
     side = float(rng.choice([-1, 1]))
     white = 1 + rng.normal(0, 0.05, 3).astype(np.float32)
     nothing = np.zeros(3, np.float32)
     away = direction(-side, -0.4, 0.15)
     if kind == 0:
         front = direction(side * rng.uniform(0, 0.5), -rng.uniform(0.1, 0.7), 1)
-        return Light(0.35 * white, 0.75 * white, front, 0.3 * rng.random() * white, away)
+        return Light(0.4 * white, 0.8 * white, front, 0.3 * rng.random() * white, away)
     if kind == 1:
         across = direction(side, -rng.uniform(0, 0.6), rng.uniform(0.1, 0.6))
-        strength = rng.uniform(0.8, 1.2)
-        return Light(rng.uniform(0.12, 0.35) * white, strength * white, across, nothing, away)
+        strength = rng.uniform(0.9, 1.3)
+        return Light(rng.uniform(0.15, 0.5) * white, strength * white, across, nothing, away)
     if kind == 2:
         return Light(0.3 * white, 0.15 * white, direction(0, -1, 0.4), 0.9 * white, away)
-    return coloured_light(rng, ambient=0.25)
+    return coloured_light(rng, ambient=0.4)
 
 
 def coloured_light(rng: np.random.Generator, ambient: float = 0.08) -> Light:

@@ -8,6 +8,7 @@ from training.scenes_canvas import (
     Array,
     Canvas,
     Paint,
+    array,
     capsule,
     natural,
     octaves,
@@ -18,7 +19,7 @@ from training.scenes_canvas import (
 )
 from training.scenes_light import Frame, Light
 
-SKINS = np.float32(
+SKINS = array(
     [
         (255, 222, 200),
         (245, 200, 168),
@@ -29,7 +30,7 @@ SKINS = np.float32(
         (70, 44, 34),
     ]
 )
-HAIRS = np.float32(
+HAIRS = array(
     [
         (22, 18, 16),
         (58, 38, 26),
@@ -104,11 +105,11 @@ def draw_person(rng: np.random.Generator, *, held_out: bool = False) -> Person:
         cut=CUTS[pick(rng, 1, 3, 2, 3, 1.5, 1)],
         slim=rng.uniform(0.68, 0.82),
         iris=rgb(*irises[int(rng.integers(4))]),
-        lips=skin * np.float32([0.92, rng.uniform(0.5, 0.72), rng.uniform(0.52, 0.75)]),
+        lips=skin * array([0.92, rng.uniform(0.5, 0.72), rng.uniform(0.52, 0.75)]),
         brows=rng.uniform(0.5, 1.3),
         beard=rng.uniform(0.35, 0.95) if rng.random() < 0.25 else 0.0,
         glasses=("", "round", "square")[pick(rng, 6, 2, 2)],
-        glass_colour=np.float32([18, 18, 22]) if rng.random() < 0.6 else natural(rng),
+        glass_colour=array([18, 18, 22]) if rng.random() < 0.6 else natural(rng),
         hat=hats[pick(rng, *[4 if hat == "" else 1 for hat in hats])],
         hat_colour=natural(rng) * np.float32(0.7),
         cloth=natural(rng),
@@ -175,7 +176,7 @@ def clothing(person: Person, body: Frame, light: Light) -> Paint:
         share = pattern(person, u * person.shoulders, v * 1.7)[..., None]
         cloth = person.cloth + (person.other_cloth - person.cloth) * share
         folds = 1 + 0.09 * sampled(person.grain, u * 0.4 + v * 0.15, v * 0.25)
-        return cloth * light.on(u * 0.9, np.clip(v, -1, 0.6) * 0.6) * folds[..., None]
+        return array(cloth * light.on(u * 0.9, np.clip(v, -1, 0.6) * 0.6) * folds[..., None])
 
     return paint
 

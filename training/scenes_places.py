@@ -5,6 +5,7 @@ import numpy as np
 from training.scenes_canvas import (
     BLACK,
     Canvas,
+    array,
     box,
     natural,
     octaves,
@@ -30,9 +31,7 @@ def street(canvas: Canvas, rng: np.random.Generator) -> None:
         for row in np.arange(top + 0.03, 0.95, step * 1.5):
             for column in np.arange(x + 0.02, x + width - 0.03, step):
                 canvas.fill(box(column, row, step * 0.6, step * 0.9), pane)
-    canvas.fill(
-        box(0, rng.uniform(0.8, 0.95), 1, 0.5), np.float32([1, 1, 1.05]) * rng.uniform(40, 120)
-    )
+    canvas.fill(box(0, rng.uniform(0.8, 0.95), 1, 0.5), array([1, 1, 1.05]) * rng.uniform(40, 120))
     for _ in range(int(rng.integers(0, 4))):
         tree(canvas, rng)
 
@@ -63,14 +62,14 @@ def seaside(canvas: Canvas, rng: np.random.Generator) -> None:
     for _ in range(40):
         x, y = rng.random(), horizon + (1 - horizon) * rng.random() ** 1.5
         long = 0.02 + 0.12 * (y - horizon)
-        canvas.line([(x - long, y), (x + long, y)], np.float32([225, 235, 240]), 0.004)
+        canvas.line([(x - long, y), (x + long, y)], array([225, 235, 240]), 0.004)
     shore = [
         (-0.1, rng.uniform(0.75, 0.9)),
         (0.4, rng.uniform(0.8, 0.95)),
         (1.1, rng.uniform(0.7, 1)),
     ]
     canvas.fill([*shore, (1.1, 1.2), (-0.1, 1.2)], warm(rng, rng.uniform(0.7, 0.95)))
-    canvas.glow(rng.random(), horizon * rng.random(), 0.06, np.float32([255, 240, 200]))
+    canvas.glow(rng.random(), horizon * rng.random(), 0.06, array([255, 240, 200]))
     x = rng.uniform(0.1, 0.9)
     canvas.fill(
         [(x, horizon - 0.16), (x + 0.07, horizon - 0.01), (x, horizon - 0.01)], natural(rng) + 90
@@ -84,7 +83,7 @@ def sky(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.cover(lambda _, y: high + (low - high) * y[..., None])
     if rng.random() < 0.6:
         clouds = np.clip(octaves(rng, canvas.size, fine=64) * 0.6, 0, 1)
-        canvas.cover(np.float32([240, 240, 245]), clouds * rng.uniform(0.4, 1))
+        canvas.cover(array([240, 240, 245]), clouds * rng.uniform(0.4, 1))
 
 
 def tree(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -94,7 +93,8 @@ def tree(canvas: Canvas, rng: np.random.Generator) -> None:
     green = rgb(rng.uniform(0.12, 0.42), rng.uniform(0.3, 0.8), rng.uniform(0.2, 0.6))
     for _ in range(14):
         around = rng.normal(0, 0.5 * size, 2)
-        blob = oval(x + around[0], y + around[1], *rng.uniform(0.2, 0.45, 2) * size, corners=12)
+        wide, high = size * rng.uniform(0.2, 0.45, 2)
+        blob = oval(x + around[0], y + around[1], wide, high, corners=12)
         canvas.fill(blob, green * np.float32(rng.uniform(0.65, 1.25)))
 
 
@@ -163,10 +163,10 @@ def card(canvas: Canvas, rng: np.random.Generator) -> None:
             canvas.fill(box(bar / 8, 0, 0.125, rng.uniform(0.6, 1)), vivid(rng))
     elif kind == 1:
         for row in np.arange(0.08, 0.95, rng.uniform(0.05, 0.12)):
-            canvas.write("the quick brown fox jumps", 0.04, row, 0.03, np.float32([30, 30, 34]), 0)
+            canvas.write("the quick brown fox jumps", 0.04, row, 0.03, array([30, 30, 34]), 0)
     else:
         for ring in range(10, 0, -1):
-            shade = np.float32([20, 20, 20]) if ring % 2 else np.float32([235, 235, 235])
+            shade = array([20, 20, 20]) if ring % 2 else array([235, 235, 235])
             canvas.fill(oval(0.5, 0.5, 0.045 * ring, 0.045 * ring), shade)
     for _ in range(3):
         writing(canvas, rng)

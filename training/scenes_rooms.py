@@ -5,6 +5,7 @@ import numpy as np
 from training.scenes_canvas import (
     BLACK,
     Canvas,
+    array,
     box,
     natural,
     octaves,
@@ -60,14 +61,14 @@ def office(canvas: Canvas, rng: np.random.Generator) -> None:
         screen(canvas, rng)
     top = rng.uniform(0.68, 0.85)
     canvas.fill(box(-0.1, top, 1.2, 0.5), warm(rng, rng.uniform(0.3, 0.8)))
-    canvas.line([(-0.1, top), (1.1, top)], np.float32([30, 24, 20]), 0.008)
+    canvas.line([(-0.1, top), (1.1, top)], array([30, 24, 20]), 0.008)
     for _ in range(int(rng.integers(0, 4))):
         cup(canvas, rng, rng.uniform(0, 1), top + rng.uniform(0, 0.1))
 
 
 def kitchen(canvas: Canvas, rng: np.random.Generator) -> None:
     """Tiles, cupboards, hanging lamps, a worktop. Never used in training."""
-    tile, joint = natural(rng) * np.float32(0.4) + 140, np.float32([120, 116, 110])
+    tile, joint = natural(rng) * np.float32(0.4) + 140, array([120, 116, 110])
     canvas.cover(tile)
     side = rng.uniform(0.06, 0.12)
     for place in np.arange(0, 1.01, side):
@@ -79,13 +80,13 @@ def kitchen(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.line(
             box(left + 0.02, -0.08, width * 0.97 - 0.04, 0.34), wood * 0.6, 0.006, closed=True
         )
-        canvas.line([(left + 0.04, 0.2), (left + 0.04, 0.25)], np.float32([210, 210, 205]), 0.012)
+        canvas.line([(left + 0.04, 0.2), (left + 0.04, 0.25)], array([210, 210, 205]), 0.012)
     canvas.fill(box(0, 0.72, 1, 0.06), natural(rng) * np.float32(0.5))
     canvas.fill(box(0, 0.78, 1, 0.3), wood * np.float32(0.8))
     for x in rng.uniform(0.1, 0.9, int(rng.integers(1, 3))):
         canvas.line([(x, 0), (x, 0.3)], BLACK, 0.006)
         canvas.fill(rounded([(x - 0.08, 0.4), (x, 0.27), (x + 0.08, 0.4)], 2), natural(rng))
-        canvas.glow(x, 0.41, 0.1, np.float32([110, 90, 50]))
+        canvas.glow(x, 0.41, 0.1, array([110, 90, 50]))
 
 
 def wall(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -131,4 +132,4 @@ def corner(canvas: Canvas, rng: np.random.Generator) -> None:
             canvas.line(
                 [(left + (right - left) * x, floor), (x * 2.2 - 0.6, 1.2)], colour * 0.7, 0.003
             )
-    canvas.line([(left, floor), (right, floor)], np.float32([225, 220, 212]), 0.01)
+    canvas.line([(left, floor), (right, floor)], array([225, 220, 212]), 0.01)

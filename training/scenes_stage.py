@@ -9,6 +9,7 @@ from training.scenes_canvas import (
     Array,
     Canvas,
     Paint,
+    array,
     box,
     capsule,
     natural,
@@ -93,7 +94,7 @@ def figure(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
         hand = (elbow[0] + side * rng.uniform(-0.5, 0.5), elbow[1] + rng.uniform(-0.8, 0.6))
         limb(canvas, body, [(side * 0.4, -0.7), elbow, hand], 0.13, body.lit(skin, light))
     if rng.random() < 0.3:
-        canvas.line(body.place([(0.5, -1.1), (0.6, 2.4)]), np.float32([90, 90, 95]), 0.006)
+        canvas.line(body.place([(0.5, -1.1), (0.6, 2.4)]), array([90, 90, 95]), 0.006)
 
 
 def limb(
@@ -114,7 +115,7 @@ def crowd(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.fill(oval(x, y, size, 1.3 * size), BLACK + 6)
         canvas.fill(box(x - 1.8 * size, y + 1.3 * size, 3.6 * size, 0.3), BLACK + 6)
         if rng.random() < 0.3:
-            hand = np.float32([x + size, y - rng.uniform(0.08, 0.2)])
+            hand = array([x + size, y - rng.uniform(0.08, 0.2)])
             canvas.fill(
-                capsule(np.float32([x + size, y + 0.1]), hand, 0.3 * size, 0.3 * size), BLACK + 6
+                capsule(array([x + size, y + 0.1]), hand, 0.3 * size, 0.3 * size), BLACK + 6
             )

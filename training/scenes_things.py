@@ -5,6 +5,7 @@ import numpy as np
 from training.scenes_canvas import (
     Array,
     Canvas,
+    array,
     box,
     capsule,
     natural,
@@ -15,7 +16,7 @@ from training.scenes_canvas import (
     warm,
 )
 
-WHITE = np.float32([255, 255, 255])
+WHITE = array([255, 255, 255])
 LETTERS = "ABCDEFGHIKLMNOPRSTUVWZ 0123456789 abcdefghiklmnoprstuvwz"
 
 
@@ -65,16 +66,16 @@ def window(canvas: Canvas, rng: np.random.Generator) -> None:
     width, height = rng.uniform(0.25, 0.6), rng.uniform(0.3, 0.7)
     canvas.fill(box(x - 0.015, y - 0.015, width + 0.03, height + 0.03), natural(rng) * 0.4 + 130)
     bright = rng.uniform(190, 255)
-    high, low = rgb(0.58, rng.uniform(0, 0.4), 1) * (bright / 255), np.float32([bright] * 3)
+    high, low = rgb(0.58, rng.uniform(0, 0.4), 1) * (bright / 255), array([bright] * 3)
     pane = box(x, y, width, height)
     canvas.paint(pane, lambda _, v: high + (low - high) * ((v - y) / height)[..., None])
     if rng.random() < 0.4:
         for at in np.arange(y, y + height, rng.uniform(0.02, 0.05)):
-            canvas.line([(x, at), (x + width, at)], np.float32([170, 165, 155]), 0.008)
+            canvas.line([(x, at), (x + width, at)], array([170, 165, 155]), 0.008)
     else:
         canvas.line([(x + width / 2, y), (x + width / 2, y + height)], low * 0.75, 0.014)
     if rng.random() < 0.6:
-        canvas.glow(x + width / 2, y + height / 2, 0.6 * width, np.float32([70, 70, 72]))
+        canvas.glow(x + width / 2, y + height / 2, 0.6 * width, array([70, 70, 72]))
 
 
 def plant(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -100,9 +101,9 @@ def plant(canvas: Canvas, rng: np.random.Generator) -> None:
 def lamp(canvas: Canvas, rng: np.random.Generator) -> None:
     """Stand a lamp that lights what is around it."""
     x, y, size = rng.uniform(0, 1), rng.uniform(0.15, 0.6), rng.uniform(0.05, 0.13)
-    canvas.line([(x, y), (x, 1.1)], np.float32([40, 36, 34]), 0.01)
+    canvas.line([(x, y), (x, 1.1)], array([40, 36, 34]), 0.01)
     shade = [(x - 0.6 * size, y - size), (x + 0.6 * size, y - size), (x + size, y), (x - size, y)]
-    glow = np.float32([255, rng.uniform(195, 245), rng.uniform(120, 215)])
+    glow = array([255, rng.uniform(195, 245), rng.uniform(120, 215)])
     canvas.fill(shade, glow)
     canvas.glow(
         x, y - 0.4 * size, rng.uniform(1.5, 4) * size, glow * np.float32(rng.uniform(0.3, 0.7))
@@ -114,15 +115,13 @@ def screen(canvas: Canvas, rng: np.random.Generator) -> None:
     x, y = rng.uniform(-0.1, 0.75), rng.uniform(0.2, 0.55)
     width = rng.uniform(0.2, 0.45)
     height = width * 0.6
-    canvas.fill(box(x - 0.012, y - 0.012, width + 0.024, height + 0.03), np.float32([22, 22, 24]))
+    canvas.fill(box(x - 0.012, y - 0.012, width + 0.024, height + 0.03), array([22, 22, 24]))
     canvas.fill(box(x, y, width, height), vivid(rng) if rng.random() < 0.3 else natural(rng))
-    ink = WHITE if rng.random() < 0.5 else np.float32([30, 30, 34])
+    ink = WHITE if rng.random() < 0.5 else array([30, 30, 34])
     for row in np.arange(y + 0.02, y + height - 0.02, 0.025):
         start = x + 0.02 + 0.02 * rng.integers(0, 3)
         canvas.line([(start, row), (start + rng.uniform(0.1, 0.7) * width, row)], ink, 0.004)
-    canvas.fill(
-        box(x + 0.45 * width, y + height + 0.018, 0.1 * width, 0.08), np.float32([30, 30, 32])
-    )
+    canvas.fill(box(x + 0.45 * width, y + height + 0.018, 0.1 * width, 0.08), array([30, 30, 32]))
 
 
 def boxes(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -170,9 +169,7 @@ def door(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.fill(box(x, top, 0.3, 1.2), colour)
     canvas.line(box(x, top, 0.3, 1.2), colour * 0.5, 0.012, closed=True)
     canvas.line(box(x + 0.05, top + 0.06, 0.2, 0.35), colour * 0.7, 0.006, closed=True)
-    canvas.line(
-        [(x + 0.24, top + 0.55), (x + 0.28, top + 0.55)], np.float32([215, 205, 170]), 0.015
-    )
+    canvas.line([(x + 0.24, top + 0.55), (x + 0.28, top + 0.55)], array([215, 205, 170]), 0.015)
 
 
 def cup(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> None:
@@ -183,5 +180,5 @@ def cup(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> None:
     def body(u: Array, _: Array) -> Array:
         return colour * (1.1 - 0.5 * np.abs((u - x) / size + 0.3))[..., None]
 
-    canvas.paint(capsule(np.float32([x, y - 1.5 * size]), np.float32([x, y]), size, size), body)
+    canvas.paint(capsule(array([x, y - 1.5 * size]), array([x, y]), size, size), body)
     canvas.fill(oval(x, y - 1.6 * size, size, 0.4 * size), colour * np.float32(0.4))

@@ -1,0 +1,128 @@
+"""Looks have many names, with colours in them, some of which training never sees."""
+
+import numpy as np
+import pytest
+
+from training.looks import COLOURS, LOOKS, PLAIN, draw_colours, render
+from training.wordings import (
+    EMPTY,
+    example,
+    negative,
+    phrases_of,
+    prompt,
+    unknown,
+    vocabulary,
+    wording,
+)
+from training.wordings_table import COLOUR_WORDS, FRAMES, GROUNDS, PHRASES
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def words_for(name: str) -> list[str]:
+    return COLOUR_WORDS[name].split("|")
+
+
+def test_every_look_and_colour_has_words() -> None:
+    assert set(PHRASES) == set(LOOKS)
+    assert set(COLOUR_WORDS) == set(COLOURS)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_look_has_at_least_fifteen_names_and_some_held_out(look: str) -> None:
+    trained, held_out = phrases_of(look), phrases_of(look, held_out=True)
+    assert len(set(trained)) == len(trained) >= 15
+    assert len(held_out) >= 4
+    assert not set(trained) & set(held_out)
+
+
+def test_no_two_looks_share_a_name() -> None:
+    names = [
+        name for look in LOOKS for kept in (False, True) for name in phrases_of(look, held_out=kept)
+    ]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("look", [name for name, look in LOOKS.items() if max(look.colours)])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_colours_are_named(look: str, held_out: bool) -> None:
+    draws = rng()
+    for _ in range(60):
+        colours = draw_colours(draws, look)
+        text = prompt(draws, look, colours, held_out=held_out)
+        for name in colours:
+            assert any(word in text for word in words_for(name)), (colours, text)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("held_out", [False, True])
+def test_prompts_are_clean_text(look: str, held_out: bool) -> None:
+    draws = rng(1)
+    for _ in range(60):
+        text = prompt(draws, look, draw_colours(draws, look), held_out=held_out)
+        assert text == text.strip(" ,")
+        assert text
+        assert "{" not in text
+        assert "  " not in text
+        assert ", ," not in text
+        assert len(text.split()) <= 26
+
+
+def test_a_look_is_asked_for_in_many_ways() -> None:
+    draws = rng(2)
+    assert len({prompt(draws, "pencil") for _ in range(300)}) > 150
+
+
+def test_the_issues_own_prompt_is_within_reach() -> None:
+    draws = rng(3)
+    said = {wording(draws, "neon", ("blue", "black")) for _ in range(20_000)}
+    assert "blue neon edges on black" in said
+
+
+def test_only_looks_with_a_ground_have_words_for_it() -> None:
+    assert set(GROUNDS) == {
+        look for look, found in LOOKS.items() if 2 in found.colours and look != "duotone"
+    }
+
+
+def test_held_out_names_are_not_in_the_vocabulary() -> None:
+    known = set(vocabulary())
+    for look in LOOKS:
+        kept = {name.replace("{}", "") for name in phrases_of(look, held_out=True)}
+        assert not known & kept
+
+
+def test_examples_hold_what_their_prompt_asks_for() -> None:
+    draws = rng(4)
+    drawn = [example(draws) for _ in range(600)]
+    empty = [found for found in drawn if found.prompt == EMPTY]
+    assert 30 < len(empty) < 100
+    assert all(found.look == PLAIN for found in empty)
+    assert {found.look for found in drawn} == set(LOOKS)
+    small = np.full((16, 16, 3), 128, np.uint8)
+    for found in drawn[:100]:
+        assert render(small, found.look, found.colours).shape == small.shape
+
+
+def test_an_unknown_prompt_names_no_look() -> None:
+    draws = rng(5)
+    names = {
+        name for look in LOOKS if look != PLAIN for name in phrases_of(look) if "{}" not in name
+    }
+    for _ in range(200):
+        assert unknown(draws) not in names
+
+
+def test_a_negative_prompt_lists_names() -> None:
+    draws = rng(6)
+    names = phrases_of("thermal")
+    for _ in range(50):
+        parts = negative(draws, "thermal").split(", ")
+        assert set(parts) <= set(names)
+        assert len(set(parts)) == len(parts)
+
+
+def test_frames_keep_the_look_in_the_sentence() -> None:
+    assert all("{}" in frame for frame in FRAMES.split("|"))
