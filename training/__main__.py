@@ -3,7 +3,7 @@
 import argparse
 import functools
 import json
-import shutil
+import tempfile
 from pathlib import Path
 
 import diffusers
@@ -19,13 +19,15 @@ def arguments() -> argparse.Namespace:
     """Return what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--hours", type=float, default=2.0, help="time for all of it (default: 2)")
-    parser.add_argument("--out", type=Path, default=Path("out/nano"), help="where everything goes")
+    parser.add_argument("--out", type=Path, help="where everything goes (default: out/nano)")
     parser.add_argument("--resume", action="store_true", help="go on with what is in --out")
     parser.add_argument("--smoke", action="store_true", help="every stage once, in a minute")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0 takes as many as there are cores")
     parser.add_argument("--scenes", type=int, help="how many to train on")
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.out = args.out or Path(tempfile.mkdtemp(prefix="nano-") if args.smoke else "out/nano")
+    return args
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
@@ -73,8 +75,6 @@ def main() -> None:
     args = arguments()
     if not args.resume and (args.out / "checkpoints").exists():
         raise SystemExit(f"{args.out} holds a training: go on with --resume, or take another --out")
-    if args.smoke:
-        shutil.rmtree(args.out, ignore_errors=True)
     if args.threads:
         torch.set_num_threads(args.threads)
     plan = plan_of(args)

@@ -63,7 +63,8 @@ def train_autoencoder(parts: Parts, pictures: Shards, plan: Plan, log: Log) -> N
     vae.to(device, memory_format=torch.channels_last)
 
     def loss(rng: np.random.Generator, _done: float) -> Mapping[str, Tensor]:
-        wanted = crops(rng, pictures, plan.batch // 2, plan.crop).to(device)
+        # Small steps, and many: what an autoencoder learns of pictures is local.
+        wanted = crops(rng, pictures, max(2, plan.batch // 4), plan.crop * 3 // 4).to(device)
         with autocast(device):
             latents = encode(wanted, None) / SCALING_FACTOR
             spread = torch.from_numpy(rng.random((len(latents), 1, 1, 1), np.float32)).to(device)

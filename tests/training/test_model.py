@@ -1,0 +1,102 @@
+"""The untrained parts: small enough, and the identity where they can be."""
+
+import numpy as np
+import pytest
+import torch
+
+from training import model, text, tokenizer
+from training.data import scene
+from training.inits import whiten
+from training.model import MAX_BYTES, Parts
+from training.train import predict
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    return model.build(tokenizer.learn(text.corpus(0, prompts=200)))
+
+
+def test_all_weights_fit_into_twelve_megabytes(parts: Parts) -> None:
+    assert 2 * sum(model.sizes(parts).values()) < MAX_BYTES - 200_000
+
+
+def test_the_unet_starts_by_giving_back_its_latents(parts: Parts) -> None:
+    x_t = 4 * torch.randn(2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    states = text.embed(parts, ["neon", "a pencil sketch"])
+    with torch.no_grad():
+        made = parts.unet(x_t, torch.tensor([199, 99]), encoder_hidden_states=states).sample
+    assert (made - x_t).abs().mean() < 0.1 * x_t.abs().mean()
+
+
+def test_the_autoencoder_starts_by_keeping_colours(parts: Parts) -> None:
+    # Bands of eight pixels: what the wired latents can hold.
+    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    picture = torch.nn.functional.interpolate(0.2 + 0.6 * picture, scale_factor=16)
+    with torch.no_grad():
+        latents = parts.vae.encode(2 * picture - 1).latents
+        made = parts.vae.decode(latents).sample / 2 + 0.5
+    assert latents.shape == (1, 16, 16, 16)
+    assert (made - picture).abs().mean() < 0.12
+    assert np.corrcoef((made - picture.mean()).flatten(), picture.flatten())[0, 1] > 0.8
+
+
+def test_whitening_sets_prompts_apart() -> None:
+    parts = model.build(tokenizer.learn(text.corpus(0, prompts=200)))
+    states = text.sample_states(parts, seed=0, count=100)
+    whiten(parts.unet.add_embedding, states)
+    with torch.no_grad():
+        pooled = parts.unet.add_embedding(states)
+    assert torch.allclose(pooled.mean(0), torch.zeros(256), atol=1e-3)
+    assert torch.allclose(pooled.std(0), torch.ones(256), atol=1e-2)
+
+
+def test_building_twice_gives_the_same_weights(parts: Parts) -> None:
+    again = model.build(parts.tokenizer)
+    for one, other in zip(parts.unet.parameters(), again.unet.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_scenes_follow_from_their_number_alone() -> None:
+    assert np.array_equal(scene(0, 3, 64), scene(0, 3, 64))
+    assert not np.array_equal(scene(0, 3, 64), scene(0, 4, 64))
+    assert not np.array_equal(scene(0, 3, 64), scene(0, 3, 64, held_out=True))
+
+
+def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
+    from streamcam.config import build
+    from streamcam.diffusion.models import from_pipeline
+    from streamcam.diffusion.stream import DiffusionStream
+    from streamcam.types import Frame
+    from training.pairs import Lesson
+
+    config = build(
+        [
+            {
+                "prompt": "neon",
+                "t_index_list": [40],
+                "cfg_type": "none",
+                "width": 64,
+                "height": 64,
+            }
+        ]
+    )
+    models = from_pipeline(model.pipeline(parts), config, torch.device("cpu"))
+    caught: list[torch.Tensor] = []
+    encoded: list[torch.Tensor] = []
+
+    def decode(x_0: torch.Tensor) -> torch.Tensor:
+        caught.append(x_0.clone())
+        return models.decode(x_0)
+
+    def encode(images: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+        encoded.append(models.encode(images, noise))
+        return encoded[-1]
+
+    stream = DiffusionStream(models._replace(encode=encode, decode=decode), config)
+    stream(Frame(scene(0, 0, 64), 0, 0.0), config.live)
+    lesson = Lesson(encoded[0], encoded[0], (40,), ["neon"], [0], [1.0])
+    noise = stream._noise.added[0]
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.train.normal", lambda _rng, like: noise.expand_as(like))
+        made = predict(parts, lesson, np.random.default_rng(0), torch.device("cpu"))
+    assert torch.allclose(made, caught[0], atol=1e-3)

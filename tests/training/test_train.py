@@ -1,0 +1,181 @@
+"""Training: what is drawn, and that it goes on exactly where it stopped."""
+
+import dataclasses
+import functools
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from training import data, model, pairs, text, tokenizer, train
+from training.learner import Course, Learner, Log, fit, progress, rate
+from training.model import Parts
+from training.plan import Plan, plan_for
+
+
+def toy() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 4)
+
+
+def fit_toy(course: Course, steps: int) -> tuple[nn.Linear, Learner]:
+    module = toy()
+    learner = Learner({"toy": module})
+
+    def loss(rng: np.random.Generator, _done: float) -> dict[str, torch.Tensor]:
+        x = torch.from_numpy(rng.normal(size=(8, 4)).astype(np.float32))
+        return {"loss": (module(x) - x).square().mean()}
+
+    course = dataclasses.replace(course, steps=steps)
+    fit(learner, loss, course, Log(course.folder / "log.jsonl"))
+    return module, learner
+
+
+def course(folder: Path) -> Course:
+    return Course("toy", folder, lr=0.1, seconds=math.inf)
+
+
+def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+    whole, _ = fit_toy(course(tmp_path / "whole"), 12)
+    module = toy()
+    learner = Learner({"toy": module})
+    ticks = iter(range(1000))
+
+    def loss(rng: np.random.Generator, _done: float) -> dict[str, torch.Tensor]:
+        if next(ticks) == 7:
+            raise KeyboardInterrupt
+        x = torch.from_numpy(rng.normal(size=(8, 4)).astype(np.float32))
+        return {"loss": (module(x) - x).square().mean()}
+
+    broken = course(tmp_path / "broken")
+    always = dataclasses.replace(broken, steps=12, save_every_s=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(learner, loss, always, Log(tmp_path / "log.jsonl"))
+    resumed, _ = fit_toy(broken, 12)
+    assert torch.equal(whole.weight, resumed.weight)
+
+
+def test_a_stage_that_is_over_only_gives_back_its_average(tmp_path: Path) -> None:
+    done, learner = fit_toy(course(tmp_path), 5)
+    again, _ = fit_toy(course(tmp_path), 5)
+    assert torch.equal(done.weight, again.weight)
+    assert torch.equal(done.weight, learner.averages["toy.weight"])
+
+
+def test_a_write_that_breaks_off_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, learner = fit_toy(course(tmp_path), 2)
+    kept = (tmp_path / "toy.safetensors").read_bytes()
+
+    def break_off(_tensors: object, path: Path, **_: object) -> None:
+        path.write_bytes(kept[:100])
+        raise OSError("no space left")
+
+    monkeypatch.setattr("training.learner.save_file", break_off)
+    with pytest.raises(OSError, match="no space"):
+        learner.save(tmp_path / "toy.safetensors")
+    assert (tmp_path / "toy.safetensors").read_bytes() == kept
+
+
+def test_time_ends_a_stage_and_its_rate_falls_all_the_while(tmp_path: Path) -> None:
+    times = iter(range(10_000))
+    timed = dataclasses.replace(
+        course(tmp_path), seconds=10, clock=lambda: float(next(times)), log_every_s=0
+    )
+    _, learner = fit_toy(timed, 1000)
+    assert learner.step < 20
+    assert progress(learner, timed) >= 1
+    assert rate(1000, 0.0) == 1.0
+    assert rate(1000, 0.5) > rate(1000, 0.9) > rate(1000, 1.0) > 0
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    return model.build(tokenizer.learn(text.corpus(0, prompts=200)))
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    out = tmp_path_factory.mktemp("nano")
+    tiny = {"scenes": 4, "looks": 3, "per_shard": 2, "size": 64, "crop": 32}
+    return plan_for(out, 1.0, batch=4, workers=0, device="cpu", steps=2, **tiny)
+
+
+@pytest.fixture(scope="module")
+def cached(parts: Parts, plan: Plan) -> tuple[data.Shards, data.Shards]:
+    recipe, shards = plan.recipe, range(plan.shards)
+    data.fill(recipe, "pictures", functools.partial(data.make_pictures, recipe), shards, 0)
+    parts.vae.save_pretrained(plan.out / "vae")
+    encode = functools.partial(data.make_latents, recipe, vae=plan.out / "vae")
+    data.fill(recipe, "latents", encode, shards, 0)
+    return (
+        data.Shards(recipe, "pictures", plan.shards),
+        data.Shards(recipe, "latents", plan.shards),
+    )
+
+
+def test_shards_that_are_there_are_not_made_again(
+    cached: tuple[data.Shards, data.Shards], plan: Plan
+) -> None:
+    def refuse(shard: int) -> None:
+        raise AssertionError(shard)
+
+    data.fill(plan.recipe, "pictures", refuse, range(plan.shards), 0)
+
+
+def test_a_cache_of_something_else_is_refused(tmp_path: Path, plan: Plan) -> None:
+    recipe = plan.recipe._replace(folder=tmp_path)
+    data.keep_recipe(recipe)
+    data.keep_recipe(recipe)
+    with pytest.raises(ValueError, match="take another"):
+        data.keep_recipe(recipe._replace(seed=1))
+
+
+def test_lessons_draw_from_their_seed_alone(cached: tuple[data.Shards, data.Shards]) -> None:
+    _, latents = cached
+    one, other = (pairs.draw_lesson(np.random.default_rng(5), latents, 6, 4) for _ in range(2))
+    assert one.given.shape == (6, 16, 4, 4)
+    assert torch.equal(one.given, other.given)
+    assert one.texts == other.texts
+
+
+def test_without_a_prompt_what_is_wanted_is_what_was_given(
+    cached: tuple[data.Shards, data.Shards],
+) -> None:
+    _, latents = cached
+    lesson = pairs.draw_lesson(np.random.default_rng(0), latents, 200, 8)
+    empty = [r for r, t in zip(lesson.rows, lesson.texts, strict=True) if not t]
+    assert 5 < len(empty) < 40
+    apart = (lesson.given - lesson.wanted).abs().mean((1, 2, 3))
+    assert apart[empty].mean() < 0.5 * apart.mean()
+
+
+def test_weights_of_each_row_add_up(cached: tuple[data.Shards, data.Shards]) -> None:
+    lesson = pairs.draw_lesson(np.random.default_rng(1), cached[1], 100, 4)
+    assert len(lesson.texts) > 100
+    totals = np.bincount(lesson.rows, lesson.weights)
+    assert np.allclose(totals, 1)
+
+
+def test_late_steps_bring_about_less_of_a_look() -> None:
+    shares = [pairs.share(index) for index in range(50)]
+    assert shares[:41] == [1.0] * 41
+    assert all(a > b for a, b in pairwise(shares[40:]))
+
+
+def test_every_stage_of_the_training_runs(
+    parts: Parts, plan: Plan, cached: tuple[data.Shards, data.Shards]
+) -> None:
+    pictures, latents = cached
+    log = Log(plan.out / "log.jsonl")
+    train.train_autoencoder(parts, pictures, plan, log)
+    train.train_text(parts, plan, log)
+    train.train_unet(parts, latents, plan, log)
+    train.train_decoder(parts, latents, pictures, plan, log)
+    stages = [line.split('"')[3] for line in log.path.read_text().splitlines()]
+    assert stages == ["autoencoder", "text", "unet", "decoder"]
