@@ -100,7 +100,7 @@ def draw_colours(rng: np.random.Generator, look: str) -> tuple[str, ...]:
     count = int(rng.choice(LOOKS[look].colours))
     if count == 0:
         return ()
-    first = draw_one(rng, first_colours(look))
+    first = draw_one(rng, first_colours(look, on_ground=count == 2))
     if count == 2 and look in CHALK and rng.random() < 0.25:
         return "white", "black"
     if count == 1:
@@ -108,8 +108,10 @@ def draw_colours(rng: np.random.Generator, look: str) -> tuple[str, ...]:
     return first, draw_one(rng, second_colours(look, first))
 
 
-def first_colours(look: str) -> list[str]:
+def first_colours(look: str, *, on_ground: bool = False) -> list[str]:
     """Return the colours that lines, dots, light or tones of a look may have."""
+    if on_ground and look in ("pencil", "ink", "halftone"):
+        return ["red", "green", "teal", "blue", "purple", "magenta", "brown", "black"]
     if look in ("pencil", "ink", "halftone"):
         return [name for name in COLOURS if name not in _LIGHT]
     if look == "duotone":

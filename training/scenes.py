@@ -60,7 +60,11 @@ class Scene:
 def scene(rng: np.random.Generator, size: int, *, held_out: bool = False) -> Image:
     """Return one picture (size, size, 3) uint8."""
     drawn = draw_scene(rng, size, held_out=held_out)
-    return expose(drawn.camera, painted(drawn), rng)
+    picture = painted(drawn)
+    if rng.random() < 0.25:
+        across, down = rng.normal(0, 0.08, 2)
+        picture = moved(picture, across, down, rng.normal(0, 0.12), rng.uniform(1.0, 1.7))
+    return expose(drawn.camera, picture, rng)
 
 
 def motion(rng: np.random.Generator, size: int, frames: int, *, held_out: bool = False) -> Image:

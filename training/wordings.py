@@ -1,5 +1,6 @@
 """Prompts: looks and colours in the words of people, with what people add to them."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,8 @@ def prompt(
     """Ask for a look in some words; the held-out ones are never used in training."""
     phrase = wording(rng, look, colours, held_out=held_out)
     frame = one_of(rng, FRAMES) if rng.random() < 0.65 else "{}"
-    return frame.format(phrase, subject=subject(rng), extra=extras(rng))
+    text = frame.format(phrase, subject=subject(rng), extra=extras(rng))
+    return re.sub(r"\ba (?=[aeio])", "an ", text)
 
 
 def wording(
@@ -99,7 +101,9 @@ def coloured(rng: np.random.Generator, phrases: list[str], colour: str) -> str:
 
 def bare(rng: np.random.Generator, look: str, phrases: list[str]) -> str:
     """Name a look without its colour."""
-    phrase = str(rng.choice(phrases)).format("").replace("  ", " ").strip(" ,")
+    # "two tones of" is no name.
+    whole = [phrase for phrase in phrases if phrase == "{}" or not phrase.endswith("{}")]
+    phrase = str(rng.choice(whole)).format("").replace("  ", " ").strip(" ,")
     return f"{phrase} on black" if look == "neon" and rng.random() < 0.3 else phrase
 
 

@@ -8,6 +8,7 @@ from training.looks import COLOURS, LOOKS, PLAIN, colour, draw_colours, draw_loo
 from training.looks_filters import LUMA, array, contours, palette, ramp, stairs, step
 from training.looks_grids import CELL, dots
 from training.scenes import scene, still
+from training.sheets import LABEL_HEIGHT, look_sheet, motion_sheet, scene_sheet
 
 SIZE = 128
 RECOLOURED = ("tint", "duotone", "x-ray", "halftone", "pencil", "neon", "emboss", "ink")
@@ -232,3 +233,11 @@ def test_a_palette_keeps_grey_grey() -> None:
     greys = np.repeat(np.linspace(0, 1, 50, dtype=np.float32)[:, None, None], 3, -1)
     result = palette(greys, 5, 4, 1.5, 0.1)
     assert np.ptp(result, axis=-1).max() < 0.01
+
+
+def test_sheets_show_a_row_for_each_look() -> None:
+    rng = np.random.default_rng(0)
+    looks = ["plain", "neon", "tint"]
+    assert look_sheet(rng, 2, 64, looks).shape == (3 * (64 + LABEL_HEIGHT), 2 * 64, 3)
+    assert scene_sheet(rng, 2, 3, 32).shape == (2 * 32, 3 * 32, 3)
+    assert motion_sheet(rng, 1, 2, 32).shape == (32, 2 * 32, 3)

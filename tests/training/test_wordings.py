@@ -124,5 +124,19 @@ def test_a_negative_prompt_lists_names() -> None:
         assert len(set(parts)) == len(parts)
 
 
+def test_a_name_without_its_colour_is_whole() -> None:
+    draws = rng(7)
+    for look in LOOKS:
+        if 0 in LOOKS[look].colours:
+            for _ in range(80):
+                assert wording(draws, look).split()[-1] not in {"in", "of", "a", "on", "with"}
+
+
+def test_an_article_fits_its_word() -> None:
+    draws = rng(8)
+    for _ in range(500):
+        assert " a e" not in f" {prompt(draws, 'emboss')}"
+
+
 def test_frames_keep_the_look_in_the_sentence() -> None:
     assert all("{}" in frame for frame in FRAMES.split("|"))
