@@ -97,12 +97,11 @@ def _encoder(folder: Path) -> Callable[[Image], NDArray[np.float16]]:
     from streamcam.diffusion.image import to_tensor
     from streamcam.diffusion.stages import Encode
 
-    stage = Encode(diffusers.AutoencoderTiny.from_pretrained(folder))
-    stage.to(memory_format=torch.channels_last)
+    vae = diffusers.AutoencoderTiny.from_pretrained(folder)
+    stage = Encode(vae.to(memory_format=torch.channels_last))
 
-    @torch.inference_mode()
     def encode(pictures: Image) -> NDArray[np.float16]:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             latents = stage(to_tensor(list(pictures), torch.device("cpu")), None)
         result: NDArray[np.float16] = latents.half().numpy()
         return result

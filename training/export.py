@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,7 +37,7 @@ def weight_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
-def _half(module: torch.nn.Module) -> torch.nn.Module:
+def _half(module: Any) -> Any:
     # The scales of the pooled prompt and all else lie well within float16.
     return copy.deepcopy(module).half().cpu().to(memory_format=torch.contiguous_format)
 

@@ -84,7 +84,7 @@ def wire_colours(vae: Any) -> None:
 def _wire_encoder(layers: list[Any]) -> None:
     matrix, offset = colour_matrix()
     for i, layer in enumerate(layers):
-        if not isinstance(layer, torch.nn.Conv2d):
+        if hasattr(layer, "conv"):
             _pass_by(layer)
             continue
         layer.weight[:3] = 0
@@ -104,9 +104,10 @@ def _wire_decoder(layers: list[Any]) -> None:
     inverse = torch.linalg.inv(matrix)
     smooth = torch.outer(torch.tensor([1.0, 2, 1]), torch.tensor([1.0, 2, 1])) / 16
     for i, layer in enumerate(layers):
-        if not isinstance(layer, torch.nn.Conv2d):
-            if hasattr(layer, "conv"):
-                _pass_by(layer)
+        if hasattr(layer, "conv"):
+            _pass_by(layer)
+        elif not hasattr(layer, "weight"):
+            continue
         elif i == 0:
             layer.weight[:3] = 0
             layer.weight[:3, :3, 1, 1] = inverse

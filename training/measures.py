@@ -24,7 +24,7 @@ def edge_correlation(made: Image, wanted: Image) -> float:
 
 
 def _edges(image: Image) -> NDArray[np.float32]:
-    luma = np.float32(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
     return np.asarray(cv2.magnitude(across, down), np.float32)
 

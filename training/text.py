@@ -1,7 +1,6 @@
 """Texts to what the U-Net is told, and a first lesson in telling looks and colours apart."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -72,11 +71,14 @@ class Reader(nn.Module):
         )
 
 
-def reading_loss(parts: Parts, reader: Reader, rng: np.random.Generator, batch: int) -> Any:
+def reading_loss(
+    parts: Parts, reader: Reader, rng: np.random.Generator, batch: int
+) -> dict[str, Tensor]:
     """Ask the pooled prompt to tell looks and colours apart."""
     examples = [wordings.example(rng) for _ in range(batch)]
     states = embed(parts, [e.prompt for e in examples])
-    return reader(parts.unet.add_embedding(states), examples)
+    terms: dict[str, Tensor] = reader(parts.unet.add_embedding(states), examples)
+    return terms
 
 
 def sample_states(parts: Parts, seed: int, count: int = 800) -> Tensor:
