@@ -42,24 +42,33 @@ def comic(image: Image) -> Image:
 
 
 def oil(image: Image) -> Image:
-    """Patches of thick, rich paint with raised edges."""
+    """Strokes of thick, rich paint, each of one colour, with raised edges."""
     patches = kuwahara(kuwahara(to_float(image), 5), 5)
-    across, down = slope(blurred(patches @ LUMA, 1.0))
-    relief = np.clip((across + down) * -2.6, -0.15, 0.15)
-    rich = vivid(0.5 * patches + 0.5 * step(patches, -0.05, 0.95), 1.5)
+    detail = kuwahara(to_float(image), 3)
+    patches = mixed(patches, detail, step(contours(image, 0.014, 0.035, 1.6), 0.0, 0.5))
+    grey = patches @ LUMA
+    strokes = patches * ((stairs(grey, 10, 0.35) + 0.02) / (grey + 0.02))[..., None]
+    across, down = slope(blurred(strokes @ LUMA, 1.0))
+    relief = np.clip((across + down) * -2.4, -0.14, 0.14)
+    rich = vivid(0.5 * strokes + 0.5 * step(strokes, -0.05, 0.95), 1.5)
     return to_image(rich + relief[..., None])
 
 
 def watercolour(image: Image) -> Image:
     """Thin, light washes, darker where they end, and paper left white."""
-    washes = kuwahara(to_float(calm(image, 50, 2)), 5)
+    quiet = to_float(calm(image, 45, 2))
+    details = step(contours(image, 0.02, 0.04, 1.6), 0.0, 0.5)
+    washes = mixed(kuwahara(quiet, 5), quiet, details)
     grey = washes @ LUMA
-    lifted = washes * ((evened(grey) + 0.03) / (grey + 0.03))[..., None]
-    pale = vivid(1 - (1 - np.clip(lifted, 0, 1) ** 0.8) * 0.8, 1.9)
-    paper = step(evened(grey), 0.42, 0.85)
-    pigment = mixed(pale, np.ones_like(pale), paper)
+    light = evened(grey, 0.75)
+    lifted = washes * ((light + 0.03) / (grey + 0.03))[..., None]
+    pale = vivid(1 - (1 - np.clip(lifted, 0, 1) ** 0.8) * 0.78, 1.8)
+    grey = pale @ LUMA
+    level = stairs(blurred(grey, 1.0), 7, 0.5)
+    banded = pale * ((level + 0.1) / (grey + 0.1))[..., None]
+    wash = mixed(banded, np.ones_like(banded), step(light, 0.5, 0.9))
     rim = contours(to_image(washes), 0.008, 0.04)
-    return to_image(pigment * (1 - rim[..., None] * array([0.5, 0.48, 0.4])))
+    return to_image(wash * (1 - rim[..., None] * array([0.5, 0.48, 0.4])))
 
 
 def flat(quiet: Image, levels: int, saturation: float) -> Array:
