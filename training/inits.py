@@ -5,10 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BALLAST = 40.0
+BALLAST = 100.0
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 COLOUR_SCALE = 3.0
 """Of the wired latents; the decoder squashes beyond 3."""
+LATENT_STD = 0.7
+"""Of the others: about that of the wired ones."""
 
 
 def colour_matrix() -> tuple[Tensor, Tensor]:
@@ -65,7 +67,7 @@ def _pairs(latents: int, width: int, groups: int) -> tuple[list[int], list[int],
 def _wander(unet: Any) -> None:
     # A norm takes the level and the contrast out of its group of channels; constants of about
     # the size of what they stand beside let later layers tell both again.
-    unet.conv_in.bias.normal_(std=2.0)
+    unet.conv_in.bias.normal_(std=4.0)
     for block in [*unet.down_blocks, unet.mid_block, *unet.up_blocks]:
         for resnet in block.resnets:
             resnet.conv1.bias.normal_(std=0.3)
@@ -126,6 +128,28 @@ def _pass_by(block: Any) -> None:
     # Colours are positive, so the block's ReLU leaves them alone.
     block.conv[-1].weight[:3] = 0
     block.conv[-1].bias[:3] = 0
+
+
+@torch.no_grad()
+def spread_details(vae: Any, pictures: Tensor) -> None:
+    """Let the latents that are not wired begin as what colours do not tell, each of its own.
+
+    They come out of random weights small, alike, and repeating the colours: drowned by the noise
+    that a stream adds, they stay so. `pictures` is ``(n, 3, H, W)`` in [-1, 1].
+    """
+    last = vae.encoder.layers[-1]
+    rows = vae.encoder(pictures).movedim(1, 0).flatten(1)
+    mean = rows.mean(1, keepdim=True)
+    covariance = (rows - mean) @ (rows - mean).T / rows.shape[1]
+    told = covariance[3:, :3] @ torch.linalg.inv(covariance[:3, :3])
+    untold = torch.cat([-told, torch.eye(len(rows) - 3, device=rows.device)], dim=1)
+    variance, axes = torch.linalg.eigh(untold @ covariance @ untold.T)
+    scale = LATENT_STD / variance.clamp(min=1e-3 * float(variance.max())).sqrt()
+    mix = scale.unsqueeze(1) * axes.T @ untold
+    weight = torch.einsum("ij,jkhw->ikhw", mix, last.weight)
+    bias = mix @ (last.bias - mean.squeeze(1))
+    last.weight[3:] = weight
+    last.bias[3:] = bias
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.inits import LUMA, colour_matrix
+from training.inits import LATENT_STD, LUMA, colour_matrix
 
 HUBER = 0.15
 """Where an error in a latent stops counting by its square.
@@ -45,14 +45,14 @@ def picture_loss(made: Tensor, wanted: Tensor, *, edges: float = 0.5) -> dict[st
 
 
 def anchor_loss(latents: Tensor, pictures: Tensor) -> Tensor:
-    """Keep the wired latents the colours of their area, and all latents within the tanh."""
+    """Keep the wired latents the colours of their area, the others above noise, all within tanh."""
     matrix, offset = colour_matrix()
     means = F.avg_pool2d(pictures, 8) / 2 + 0.5
     wanted = torch.einsum("ij,njhw->nihw", matrix.to(means), means) + offset.to(means).view(3, 1, 1)
     anchored = (latents[:, :3] - wanted).square().mean()
-    small = latents[:, 3:].square().mean()
+    faint = F.relu(LATENT_STD - latents[:, 3:].std((0, 2, 3))).mean()
     beyond = F.relu(latents.abs() - 2.5).mean()
-    return 0.2 * anchored + 0.002 * small + 0.1 * beyond
+    return 0.2 * anchored + 0.2 * faint + 0.1 * beyond
 
 
 @torch.no_grad()

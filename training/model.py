@@ -8,7 +8,7 @@ from training.inits import start_as_identity, wire_colours
 from training.tokenizer import TEXT_TOKENS
 
 LATENT_CHANNELS = 16
-SCALING_FACTOR = 5.0
+SCALING_FACTOR = 12.0
 """Latents come out this much larger than the noise, so that late steps keep the structure."""
 TEXT_WIDTH = 96
 MAX_BYTES = 12_000_000

@@ -15,7 +15,7 @@ Latents = NDArray[np.float32]
 HOME = 40
 """The index of the schedule from which on, towards noise, a look is there in full."""
 LAST_SHARE = 0.5
-INDICES = (*[40] * 8, *[45] * 5, *range(28, 50))
+INDICES = (*[40] * 10, *[45] * 5, *range(20, 50))
 """Drawn from: mostly the home and one late step, else wherever structure survives."""
 
 EMPTY, UNKNOWN, BLEND = 0.10, 0.16, 0.22

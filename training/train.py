@@ -12,7 +12,7 @@ from streamcam.diffusion.image import to_tensor
 from streamcam.diffusion.schedule import ORIGINAL_STEPS, predicted_x_0, steps_at
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode
 from training.data import Shards
-from training.inits import whiten
+from training.inits import spread_details, whiten
 from training.learner import Learner, Log, fit
 from training.losses import anchor_loss, edge_loss, picture_loss, pseudo_huber, psnr
 from training.model import SCALING_FACTOR, Parts
@@ -20,8 +20,11 @@ from training.pairs import Lesson, draw_home, draw_lesson
 from training.plan import Plan
 from training.text import Reader, blended, embed, reading_loss, sample_states
 
-LATENT_NOISE = 0.12
-"""What the decoder learns to bear; one home step at `SCALING_FACTOR` adds as much."""
+LATENT_NOISE = 0.05
+"""What the decoder learns to bear; a home step at `SCALING_FACTOR` adds as much.
+
+It is always there, so that details are worth being made large.
+"""
 EDGES_FROM = 0.75
 """How far the training of the U-Net is when edges begin to count as the decoder draws them."""
 EDGE_ROWS = 4
@@ -61,14 +64,14 @@ def train_autoencoder(parts: Parts, pictures: Shards, plan: Plan, log: Log) -> N
     vae, device = parts.vae, plan.torch_device
     encode, decode = Encode(vae), Decode(vae)
     vae.to(device, memory_format=torch.channels_last)
+    spread_details(vae, crops(np.random.default_rng(plan.seed), pictures, 32, 64).to(device))
 
     def loss(rng: np.random.Generator, _done: float) -> Mapping[str, Tensor]:
         # Small steps, and many: what an autoencoder learns of pictures is local.
         wanted = crops(rng, pictures, max(2, plan.batch // 4), plan.crop * 3 // 4).to(device)
         with autocast(device):
             latents = encode(wanted, None) / SCALING_FACTOR
-            spread = torch.from_numpy(rng.random((len(latents), 1, 1, 1), np.float32)).to(device)
-            noisy = latents + LATENT_NOISE * spread * normal(rng, latents)
+            noisy = latents + LATENT_NOISE * normal(rng, latents)
             made = decode(noisy * SCALING_FACTOR).float()
         terms = picture_loss(made, wanted)
         total = terms["loss"] + anchor_loss(latents, wanted)
@@ -154,10 +157,10 @@ def sensitivity(decode: Decode, latents: Shards, device: torch.device) -> Tensor
     changes = []
     for channel in range(x_0.shape[1]):
         moved = x_0.clone()
-        moved[:, channel] += 0.5 * normal(rng, moved[:, channel])
+        moved[:, channel] += 0.1 * SCALING_FACTOR * normal(rng, moved[:, channel])
         changes.append((decode(moved) - before).square().mean())
     share = torch.stack(changes)
-    return (share / share.mean()).sqrt().clamp(0.3, 3).view(1, -1, 1, 1)
+    return (share / share.mean()).sqrt().clamp(0.6, 2).view(1, -1, 1, 1)
 
 
 def train_decoder(parts: Parts, latents: Shards, pictures: Shards, plan: Plan, log: Log) -> None:
