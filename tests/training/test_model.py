@@ -1,12 +1,15 @@
 """The untrained parts: small enough, and the identity where they can be."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 
+from streamcam.diffusion.image import to_tensor
 from training import model, text, tokenizer
 from training.data import scene
-from training.inits import whiten
+from training.inits import LATENT_STD, spread_details, whiten
 from training.model import MAX_BYTES, Parts
 from training.train import predict
 
@@ -21,7 +24,7 @@ def test_all_weights_fit_into_twelve_megabytes(parts: Parts) -> None:
 
 
 def test_the_unet_starts_by_giving_back_its_latents(parts: Parts) -> None:
-    x_t = 4 * torch.randn(2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    x_t = 8 * torch.randn(2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     states = text.embed(parts, ["neon", "a pencil sketch"])
     with torch.no_grad():
         made = parts.unet(x_t, torch.tensor([199, 99]), encoder_hidden_states=states).sample
@@ -100,3 +103,15 @@ def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
         patch.setattr("training.train.normal", lambda _rng, like: noise.expand_as(like))
         made = predict(parts, lesson, np.random.default_rng(0), torch.device("cpu"))
     assert torch.allclose(made, caught[0], atol=1e-3)
+
+
+def test_details_begin_as_large_as_colours_and_unlike_them(parts: Parts) -> None:
+    vae = copy.deepcopy(parts.vae)
+    pictures = to_tensor([scene(0, i, 64) for i in range(12)], torch.device("cpu"))
+    spread_details(vae, pictures)
+    with torch.no_grad():
+        latents = vae.encoder(pictures).movedim(1, 0).flatten(1)
+    assert latents[3:].std(1).max() < 1.1 * LATENT_STD
+    assert latents[3:].std(1).median() > 0.9 * LATENT_STD
+    alike = torch.corrcoef(latents)[3:, :3]
+    assert alike.abs().max() < 0.05
