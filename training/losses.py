@@ -6,7 +6,7 @@ from torch import Tensor
 
 from training.inits import LATENT_STD, LUMA, colour_matrix
 
-HUBER = 0.15
+HUBER = 0.5
 """Where an error in a latent stops counting by its square.
 
 Below the usual error of a line that is not there yet: an absolute error would be served best by

@@ -28,7 +28,7 @@ It is always there, so that details are worth being made large.
 EDGES_FROM = 0.75
 """How far the training of the U-Net is when edges begin to count as the decoder draws them."""
 EDGE_ROWS = 4
-EDGE_WEIGHT = 0.3
+EDGE_WEIGHT = 1.0
 FRAMES_FROM = 0.85
 """Likewise, when rows become whole frames."""
 
