@@ -76,12 +76,15 @@ def _row(rng: np.random.Generator, latents: Shards, side: int, part: float) -> R
     first, second = (int(i) for i in rng.choice(len(shown), 2))
     if kind < UNKNOWN:
         text = wordings.EMPTY if kind < EMPTY else wordings.unknown(rng)
-        given, base = _given(rng, camera, clean, targets[first], settles=True)
+        given, base = _given(rng, camera, clean, targets[first])
         return Row(given, base, [(text, 1.0)])
     weight = float(rng.random()) if kind < BLEND else 1.0
     target = weight * targets[first] + (1 - weight) * targets[second]
-    settles = weight == 1.0 and LOOKS[shown[first][0]].settles
-    given, base = _given(rng, camera, clean, target, settles=settles)
+    look = shown[first][0]
+    if weight < 1 or look == "negative":
+        given, base = camera, clean
+    else:
+        given, base = _given(rng, camera, clean, target, mixes=LOOKS[look].settles)
     prompt = [(wordings.prompt(rng, *shown[first]), weight)]
     if weight < 1:
         prompt.append((wordings.prompt(rng, *shown[second]), 1 - weight))
@@ -89,14 +92,19 @@ def _row(rng: np.random.Generator, latents: Shards, side: int, part: float) -> R
 
 
 def _given(
-    rng: np.random.Generator, camera: Latents, clean: Latents, target: Latents, *, settles: bool
+    rng: np.random.Generator,
+    camera: Latents,
+    clean: Latents,
+    target: Latents,
+    *,
+    mixes: bool = True,
 ) -> tuple[Latents, Latents]:
     """Return what goes in, and the same without a camera's noise."""
     kind = rng.random()
-    if not settles or kind >= MIXED:
-        return camera, clean
     if kind < OWN:
         return target, target
+    if not mixes or kind >= MIXED:
+        return camera, clean
     part = float(rng.random())
     return camera + part * (target - camera), clean + part * (target - clean)
 
