@@ -72,8 +72,10 @@ def _broadcast(
 
     broadcast = Broadcast(config, control, source, sinks)
     with _osc(config, control, broadcast), broadcast:
-        broadcast.wait_until_sending(OPEN_S)
-        log.info("on air after %.2f s", time.monotonic() - began)
+        if broadcast.wait_until_sending(OPEN_S).intersection(config.broadcast.sink):
+            log.info("on air after %.2f s", time.monotonic() - began)
+        else:
+            log.warning("not on air: no sink is open yet; they are tried again")
         end = time.monotonic() + duration if duration else float("inf")
         while not asked.wait(LOOK_S) and not broadcast.over.is_set() and time.monotonic() < end:
             reporter.show(broadcast.status())

@@ -88,11 +88,12 @@ class Broadcast:
         for outlet in self._outlets:
             outlet.join(max(0.1, end - time.monotonic()))
 
-    def wait_until_sending(self, timeout_s: float) -> None:
-        """Wait until every sink has been opened, or has said why it cannot be."""
+    def wait_until_sending(self, timeout_s: float) -> set[str]:
+        """Wait until every sink is open, or has said why not; return the names of the open ones."""
         end = time.monotonic() + timeout_s
         for outlet in self._outlets:
             outlet.opened.wait(max(0.0, end - time.monotonic()))
+        return {outlet.name for outlet in self._outlets if outlet.problem is None}
 
     # ---- Scene
 

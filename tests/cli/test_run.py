@@ -68,6 +68,12 @@ def test_it_says_how_soon_it_was_on_air() -> None:
         assert 0.05 < seconds < 5
 
 
+def test_it_does_not_claim_to_be_on_air_while_no_sink_is_open() -> None:
+    done = run("--sink", "virtual-camera:no such label", "--duration", 1)
+    assert "not on air: no sink is open yet" in done.stderr
+    assert "on air after" not in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_within_two_seconds_and_leaves_nothing_half_done(
     tmp_path: Path, number: signal.Signals
