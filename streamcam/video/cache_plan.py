@@ -1,0 +1,140 @@
+"""The rolling KV cache with sinks, planned in plain integers (StreamDiffusionV2, section 3.2).
+
+Slots hold the keys and values of one latent frame each. The first `sinks` frames of a stream keep
+theirs; the others go round the rest, each over the oldest one. A chunk is planned once, when it
+enters the stream, and its `Plan` goes with it through every layer, every rank and every denoising
+step, whose row has a cache of its own. Nothing is looked up on the device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from streamcam.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The shape of a rolling KV cache, in latent frames.
+
+    Raises:
+        ConfigError: no frame would be left to roll, or positions would end before the cache is
+            full.
+    """
+
+    slots: int = 6
+    """Frames held, the chunk's own among them (published as num_kv_cache)."""
+    sinks: int = 3
+    """Of these, frames that stay (published as num_sink_tokens)."""
+    position_limit: int = 50
+    """Position at which a chunk no longer begins, but goes back to that of the last slot."""
+    realign: bool = False
+    """Whether cached keys go back with it. Published streams leave them where they are, so that
+    after each return they seem to lie ahead."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sinks < self.slots:
+            raise ConfigError(
+                f"{self.sinks} sinks leave nothing to roll in a KV cache of {self.slots} frames:"
+                f" keep 0 to {self.slots - 1}"
+            )
+        if self.position_limit < self.slots:
+            raise ConfigError(
+                f"positions must reach at least {self.slots}, the frames of the KV cache,"
+                f" got {self.position_limit}"
+            )
+
+    @property
+    def window(self) -> int:
+        """Slots that roll: the longest chunk, and how many chunks of one frame a frame stays."""
+        return self.slots - self.sinks
+
+    def slot(self, frame: int) -> int:
+        """Return where latent frame `frame`, counted from the start of the stream, is kept."""
+        return frame if frame < self.sinks else self.sinks + (frame - self.sinks) % self.window
+
+
+class Place(NamedTuple):
+    """How far a stream has come; a new stream, or a restarted one, begins at ``Place()``."""
+
+    frame: int = 0
+    """Latent frames planned so far."""
+    position: int = 0
+    """Where the next one stands in time, unless the limit is reached."""
+
+
+class Plan(NamedTuple):
+    """What a chunk of F latent frames does to the cache of each row it passes through.
+
+    In this order: turn the keys of slots ``sinks .. valid - 1`` by `shift` (where it is not 0, on
+    the chunk's first pass through the row); write the chunk; attend to slots ``0 .. valid - 1``;
+    refresh a sink (after the last pass). Another pass writes the same slots again.
+    """
+
+    frame: int
+    """The first of its frames, counted from the start of the stream."""
+    position: int
+    """Temporal index of that frame in the rotary embedding; the others follow."""
+    slots: tuple[int, ...]
+    """``(F,)`` where its frames are written."""
+    valid: int
+    """Slots that hold real data once it is written: what it attends to, itself included."""
+    evicted: tuple[int, ...]
+    """The frames that it overwrites, at most F."""
+    shift: int
+    """Positions by which cached keys outside the sinks move; 0 but for a realigned return."""
+    sink_turns: tuple[int, ...]
+    """Empty, or for each sink the positions by which the chunk's keys turn if they are copied
+    there. A copy leaves the chunk in its own slot as well, so the window never loses a frame."""
+
+
+def plan(cache: Cache, place: Place, count: int) -> tuple[Plan, Place]:
+    """Plan the next chunk, of `count` latent frames, and return the place after it.
+
+    Raises:
+        ConfigError: the chunk does not fit beside the sinks.
+    """
+    frame, end = place.frame, place.frame + count
+    if not 1 <= count <= cache.window + max(0, cache.sinks - frame):
+        raise ConfigError(
+            f"a chunk of {count} latent frames does not fit a KV cache of {cache.slots} with"
+            f" {cache.sinks} sinks: make the chunk shorter or the cache longer"
+        )
+    position = place.position if place.position < cache.position_limit else cache.slots - 1
+    refreshable = count == 1 and frame >= cache.sinks
+    planned = Plan(
+        frame=frame,
+        position=position,
+        slots=tuple(cache.slot(i) for i in range(frame, end)),
+        valid=min(end, cache.slots),
+        evicted=tuple(i - cache.window for i in range(max(frame, cache.slots), end)),
+        shift=position - place.position if cache.realign else 0,
+        sink_turns=_sink_turns(cache, position) if refreshable else (),
+    )
+    return planned, Place(end, position + count)
+
+
+def held(cache: Cache, frames: int) -> tuple[int, ...]:
+    """Return the frame in each slot, in the order of slots, when `frames` have been written.
+
+    Sinks are named by the frames they began with; refreshed ones hold later ones.
+    """
+    in_slot = {cache.slot(i): i for i in range(min(frames, cache.sinks))}
+    in_slot |= {cache.slot(i): i for i in range(max(cache.sinks, frames - cache.window), frames)}
+    return tuple(in_slot[slot] for slot in sorted(in_slot))
+
+
+def stalest(similarities: Sequence[float], threshold: float) -> int | None:
+    """Return the sink that a new frame replaces: the one least like it, if below `threshold`.
+
+    Args:
+        similarities: for each sink, -1 to 1.
+        threshold: -1 or less never replaces one; published 0.2.
+    """
+    least = min(similarities, default=threshold)
+    return similarities.index(least) if least < threshold else None
+
+
+def _sink_turns(cache: Cache, position: int) -> tuple[int, ...]:
+    """Return 0 for each sink, or what takes `position` back to the sink's own, its index."""
+    return tuple(sink - position if cache.realign else 0 for sink in range(cache.sinks))
