@@ -1,4 +1,4 @@
-"""The rolling KV cache with sinks, planned in plain integers (StreamDiffusionV2, section 3.2).
+"""The rolling KV cache with sink tokens, planned in plain integers (arXiv 2511.07399).
 
 Slots hold the keys and values of one latent frame each. The first `sinks` frames of a stream keep
 theirs; the others go round the rest, each over the oldest one. A chunk is planned once, when it

@@ -1,0 +1,219 @@
+"""The plan of the rolling KV cache, against a window of plain lists and the published streams."""
+
+import random
+from collections import deque
+from dataclasses import replace
+
+import pytest
+
+from streamcam.errors import ConfigError
+from streamcam.video.cache_plan import Cache, Place, Plan, held, plan, stalest
+from tests.video.goldens import golden, needs_goldens
+
+Key = tuple[int, int]
+"""A latent frame, and the position that its keys are rotated to."""
+
+CACHES = [
+    Cache(),
+    Cache(realign=True),
+    Cache(slots=5, sinks=2),
+    Cache(slots=5, sinks=2, realign=True),
+    Cache(slots=21, sinks=0, position_limit=64),
+    Cache(slots=21, sinks=0, position_limit=21, realign=True),
+    Cache(slots=2, sinks=1, position_limit=2, realign=True),
+    Cache(slots=1, sinks=0, position_limit=7),
+    Cache(slots=16, sinks=3, position_limit=1000, realign=True),
+]
+
+
+class Row:
+    """A cache of one row that does what its plans say, as the layers do with tensors."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.keys: list[Key | None] = [None] * cache.slots
+
+    def write(self, planned: Plan) -> list[Key]:
+        """Take a chunk in and return what it attends to."""
+        rolling = range(self.cache.sinks, planned.valid)
+        if planned.shift:
+            for slot in rolling:
+                if key := self.keys[slot]:
+                    self.keys[slot] = (key[0], key[1] + planned.shift)
+        for i, slot in enumerate(planned.slots):
+            self.keys[slot] = (planned.frame + i, planned.position + i)
+        attended = self.keys[: planned.valid]
+        assert None not in attended, "an empty slot is attended to"
+        return [key for key in attended if key]
+
+    def refresh(self, planned: Plan, sink: int) -> None:
+        turned = planned.position + planned.sink_turns[sink]
+        self.keys[sink] = (planned.frame, turned)
+
+
+class Window:
+    """The brute-force model: sinks in one list, the latest frames in another."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.sinks: list[Key] = []
+        self.latest: deque[Key] = deque(maxlen=cache.window)
+        self.frame = self.position = 0
+
+    def write(self, count: int) -> list[Key]:
+        if self.position >= self.cache.position_limit:
+            back = self.position - (self.cache.slots - 1)
+            self.position -= back
+            if self.cache.realign:
+                moved = [(frame, at - back) for frame, at in self.latest]
+                self.latest = deque(moved, self.cache.window)
+        for _ in range(count):
+            into = self.sinks if len(self.sinks) < self.cache.sinks else self.latest
+            into.append((self.frame, self.position))
+            self.frame += 1
+            self.position += 1
+        return [*self.sinks, *self.latest]
+
+    def refresh(self, sink: int) -> None:
+        frame, position = self.latest[-1]
+        self.sinks[sink] = (frame, sink if self.cache.realign else position)
+
+
+@pytest.mark.parametrize("cache", CACHES, ids=str)
+def test_ten_thousand_chunks_see_what_a_window_of_lists_holds(cache: Cache) -> None:
+    rng = random.Random(0)
+    row, window, place = Row(cache), Window(cache), Place()
+    for k in range(10_000):
+        longest = cache.window if k else cache.slots
+        count = rng.choice([1, 1, rng.randint(1, longest)])
+        before = set(window.latest)
+        planned, place = plan(cache, place, count)
+        found, expected = row.write(planned), window.write(count)
+        assert sorted(found) == sorted(expected)
+        assert {f for f, _ in before} - {f for f, _ in window.latest} == set(planned.evicted)
+        newest = found[planned.slots[-1]]
+        assert newest == (place.frame - 1, place.position - 1)
+        assert 0 <= place.position - 1 < cache.position_limit + cache.window
+        if planned.sink_turns and rng.random() < 0.3:
+            sink = rng.randrange(cache.sinks)
+            row.refresh(planned, sink)
+            window.refresh(sink)
+
+
+@pytest.mark.parametrize("cache", CACHES, ids=str)
+def test_slots_are_named_by_the_frames_they_hold(cache: Cache) -> None:
+    row, place = Row(cache), Place()
+    for _ in range(200):
+        planned, place = plan(cache, place, 1)
+        assert held(cache, place.frame) == tuple(frame for frame, _ in row.write(planned))
+
+
+@pytest.mark.parametrize("slots", [2, 4, 6, 21])
+@pytest.mark.parametrize("sinks", [0, 1])
+def test_realigned_keys_always_stand_as_far_off_as_they_are_old(slots: int, sinks: int) -> None:
+    cache = Cache(slots=slots, sinks=sinks, realign=True)
+    row, place = Row(cache), Place()
+    for _ in range(1000):
+        planned, place = plan(cache, place, 1)
+        for frame, position in row.write(planned)[sinks:]:
+            assert planned.position - position == planned.frame - frame
+
+
+def test_published_positions_leave_old_keys_ahead_of_new_ones() -> None:
+    row, place = Row(Cache()), Place()
+    for _ in range(51):
+        planned, place = plan(Cache(), place, 1)
+        keys = row.write(planned)
+    assert planned.position == 5
+    assert keys == [(0, 0), (1, 1), (2, 2), (48, 48), (49, 49), (50, 5)]
+
+
+def test_positions_stay_small_when_a_stream_runs_for_years() -> None:
+    place = Place(frame=10**15, position=49)
+    for _ in range(200):
+        planned, place = plan(Cache(), place, 1)
+        assert planned.position < 50
+        assert max(planned.slots) < planned.valid == 6
+
+
+def test_another_step_of_a_chunk_writes_the_same_slots() -> None:
+    cache = Cache()
+    row, place = Row(cache), Place()
+    for _ in range(20):
+        planned, place = plan(cache, place, 1)
+        once = row.write(planned)
+        assert planned.shift == 0
+        assert row.write(planned) == once
+
+
+def test_a_refreshed_sink_leaves_its_frame_in_the_window() -> None:
+    row, place = Row(Cache()), Place()
+    for _ in range(8):
+        planned, place = plan(Cache(), place, 1)
+        row.write(planned)
+    row.refresh(planned, 1)
+    planned, place = plan(Cache(), place, 1)
+    assert [frame for frame, _ in row.write(planned)] == [0, 7, 2, 6, 7, 8]
+
+
+def test_sinks_are_refreshed_only_by_single_frames_once_they_are_full() -> None:
+    place, refreshable = Place(), []
+    for count in (2, 1, 1, 2, 1):
+        planned, place = plan(Cache(), place, count)
+        refreshable.append(bool(planned.sink_turns))
+    assert refreshable == [False, False, True, False, True]
+
+
+def test_the_least_similar_sink_gives_way_below_the_threshold() -> None:
+    assert stalest([0.5, 0.1, 0.15], 0.2) == 1
+    assert stalest([0.5, 0.3], 0.2) is None
+    assert stalest([-1.0, 1.0], -1) is None
+    assert stalest([], 0.2) is None
+
+
+def test_a_chunk_longer_than_the_window_is_refused() -> None:
+    _, place = plan(Cache(), Place(), 6)
+    with pytest.raises(ConfigError, match="4 latent frames does not fit a KV cache of 6 with 3"):
+        plan(Cache(), place, 4)
+    with pytest.raises(ConfigError, match="7 latent frames"):
+        plan(Cache(), Place(), 7)
+    with pytest.raises(ConfigError, match="0 latent frames"):
+        plan(Cache(), Place(), 0)
+
+
+def test_a_cache_without_a_window_is_refused() -> None:
+    with pytest.raises(ConfigError, match="keep 0 to 3"):
+        Cache(slots=4, sinks=4)
+    with pytest.raises(ConfigError, match="at least 6"):
+        replace(Cache(), position_limit=5)
+
+
+@needs_goldens
+@pytest.mark.parametrize("case", ["s1", "s2", "s3", "s2_wo_kv16"])
+def test_every_row_holds_what_the_published_stream_holds(case: str) -> None:
+    tensors, about = golden(f"case_{case}")
+    cache = Cache(slots=about["num_kv_cache"], sinks=about["sink"])
+    lengths = [chunk["end_frame"] - chunk["start_frame"] for chunk in about["chunks"]]
+    plans, place = [], Place()
+    for count in lengths:
+        planned, place = plan(cache, place, count)
+        plans.append(planned)
+    for k, chunk in enumerate(about["chunks"]):
+        assert (plans[k].position, len(plans[k].slots)) == (chunk["start_frame"], lengths[k])
+        for r, slots in enumerate(tensors[f"c{k:02}.slots"].tolist()):
+            if k > r:  # Before, the published row runs on zeros.
+                known = plans[k - r].frame + len(plans[k - r].slots)
+                assert held(cache, known) == tuple(frame for frame in slots if frame >= 0)
+
+
+@needs_goldens
+def test_rows_of_a_pipeline_lag_by_its_ranks() -> None:
+    tensors, about = golden("pipeline_split_w2_s2")
+    cache = Cache(slots=about["num_kv_cache"], sinks=about["sink"])
+    place, plans = Place(), []
+    for count in (2, *[1] * 9):
+        planned, place = plan(cache, place, count)
+        plans.append(planned)
+    for k in range(3, 10):
+        starts = tensors[f"c{k:02}.stage0.in_starts"].tolist()
+        assert starts == [plans[k].position, plans[k - about["world_size"]].position]
