@@ -14,7 +14,7 @@ from streamcam.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Cache:
+class CacheShape:
     """The shape of a rolling KV cache, in latent frames.
 
     Raises:
@@ -88,7 +88,7 @@ class Plan(NamedTuple):
     there. A copy leaves the chunk in its own slot as well, so the window never loses a frame."""
 
 
-def plan(cache: Cache, place: Place, count: int) -> tuple[Plan, Place]:
+def plan(cache: CacheShape, place: Place, count: int) -> tuple[Plan, Place]:
     """Plan the next chunk, of `count` latent frames, and return the place after it.
 
     Raises:
@@ -114,7 +114,7 @@ def plan(cache: Cache, place: Place, count: int) -> tuple[Plan, Place]:
     return planned, Place(end, position + count)
 
 
-def held(cache: Cache, frames: int) -> tuple[int, ...]:
+def held(cache: CacheShape, frames: int) -> tuple[int, ...]:
     """Return the frame in each slot, in the order of slots, when `frames` have been written.
 
     Sinks are named by the frames they began with; refreshed ones hold later ones.
@@ -135,6 +135,6 @@ def stalest(similarities: Sequence[float], threshold: float) -> int | None:
     return similarities.index(least) if least < threshold else None
 
 
-def _sink_turns(cache: Cache, position: int) -> tuple[int, ...]:
+def _sink_turns(cache: CacheShape, position: int) -> tuple[int, ...]:
     """Return 0 for each sink, or what takes `position` back to the sink's own, its index."""
     return tuple(sink - position if cache.realign else 0 for sink in range(cache.sinks))

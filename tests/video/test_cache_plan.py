@@ -7,29 +7,29 @@ from dataclasses import replace
 import pytest
 
 from streamcam.errors import ConfigError
-from streamcam.video.cache_plan import Cache, Place, Plan, held, plan, stalest
+from streamcam.video.cache_plan import CacheShape, Place, Plan, held, plan, stalest
 from tests.video.goldens import golden, needs_goldens
 
 Key = tuple[int, int]
 """A latent frame, and the position that its keys are rotated to."""
 
 CACHES = [
-    Cache(),
-    Cache(realign=True),
-    Cache(slots=5, sinks=2),
-    Cache(slots=5, sinks=2, realign=True),
-    Cache(slots=21, sinks=0, position_limit=64),
-    Cache(slots=21, sinks=0, position_limit=21, realign=True),
-    Cache(slots=2, sinks=1, position_limit=2, realign=True),
-    Cache(slots=1, sinks=0, position_limit=7),
-    Cache(slots=16, sinks=3, position_limit=1000, realign=True),
+    CacheShape(),
+    CacheShape(realign=True),
+    CacheShape(slots=5, sinks=2),
+    CacheShape(slots=5, sinks=2, realign=True),
+    CacheShape(slots=21, sinks=0, position_limit=64),
+    CacheShape(slots=21, sinks=0, position_limit=21, realign=True),
+    CacheShape(slots=2, sinks=1, position_limit=2, realign=True),
+    CacheShape(slots=1, sinks=0, position_limit=7),
+    CacheShape(slots=16, sinks=3, position_limit=1000, realign=True),
 ]
 
 
 class Row:
     """A cache of one row that does what its plans say, as the layers do with tensors."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: CacheShape) -> None:
         self.cache = cache
         self.keys: list[Key | None] = [None] * cache.slots
 
@@ -54,7 +54,7 @@ class Row:
 class Window:
     """The brute-force model: sinks in one list, the latest frames in another."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: CacheShape) -> None:
         self.cache = cache
         self.sinks: list[Key] = []
         self.latest: deque[Key] = deque(maxlen=cache.window)
@@ -80,7 +80,7 @@ class Window:
 
 
 @pytest.mark.parametrize("cache", CACHES, ids=str)
-def test_ten_thousand_chunks_see_what_a_window_of_lists_holds(cache: Cache) -> None:
+def test_ten_thousand_chunks_see_what_a_window_of_lists_holds(cache: CacheShape) -> None:
     rng = random.Random(0)
     row, window, place = Row(cache), Window(cache), Place()
     for k in range(10_000):
@@ -101,7 +101,7 @@ def test_ten_thousand_chunks_see_what_a_window_of_lists_holds(cache: Cache) -> N
 
 
 @pytest.mark.parametrize("cache", CACHES, ids=str)
-def test_slots_are_named_by_the_frames_they_hold(cache: Cache) -> None:
+def test_slots_are_named_by_the_frames_they_hold(cache: CacheShape) -> None:
     row, place = Row(cache), Place()
     for _ in range(200):
         planned, place = plan(cache, place, 1)
@@ -111,7 +111,7 @@ def test_slots_are_named_by_the_frames_they_hold(cache: Cache) -> None:
 @pytest.mark.parametrize("slots", [2, 4, 6, 21])
 @pytest.mark.parametrize("sinks", [0, 1])
 def test_realigned_keys_always_stand_as_far_off_as_they_are_old(slots: int, sinks: int) -> None:
-    cache = Cache(slots=slots, sinks=sinks, realign=True)
+    cache = CacheShape(slots=slots, sinks=sinks, realign=True)
     row, place = Row(cache), Place()
     for _ in range(1000):
         planned, place = plan(cache, place, 1)
@@ -120,9 +120,9 @@ def test_realigned_keys_always_stand_as_far_off_as_they_are_old(slots: int, sink
 
 
 def test_published_positions_leave_old_keys_ahead_of_new_ones() -> None:
-    row, place = Row(Cache()), Place()
+    row, place = Row(CacheShape()), Place()
     for _ in range(51):
-        planned, place = plan(Cache(), place, 1)
+        planned, place = plan(CacheShape(), place, 1)
         keys = row.write(planned)
     assert planned.position == 5
     assert keys == [(0, 0), (1, 1), (2, 2), (48, 48), (49, 49), (50, 5)]
@@ -131,13 +131,13 @@ def test_published_positions_leave_old_keys_ahead_of_new_ones() -> None:
 def test_positions_stay_small_when_a_stream_runs_for_years() -> None:
     place = Place(frame=10**15, position=49)
     for _ in range(200):
-        planned, place = plan(Cache(), place, 1)
+        planned, place = plan(CacheShape(), place, 1)
         assert planned.position < 50
         assert max(planned.slots) < planned.valid == 6
 
 
 def test_another_step_of_a_chunk_writes_the_same_slots() -> None:
-    cache = Cache()
+    cache = CacheShape()
     row, place = Row(cache), Place()
     for _ in range(20):
         planned, place = plan(cache, place, 1)
@@ -147,19 +147,19 @@ def test_another_step_of_a_chunk_writes_the_same_slots() -> None:
 
 
 def test_a_refreshed_sink_leaves_its_frame_in_the_window() -> None:
-    row, place = Row(Cache()), Place()
+    row, place = Row(CacheShape()), Place()
     for _ in range(8):
-        planned, place = plan(Cache(), place, 1)
+        planned, place = plan(CacheShape(), place, 1)
         row.write(planned)
     row.refresh(planned, 1)
-    planned, place = plan(Cache(), place, 1)
+    planned, place = plan(CacheShape(), place, 1)
     assert [frame for frame, _ in row.write(planned)] == [0, 7, 2, 6, 7, 8]
 
 
 def test_sinks_are_refreshed_only_by_single_frames_once_they_are_full() -> None:
     place, refreshable = Place(), []
     for count in (2, 1, 1, 2, 1):
-        planned, place = plan(Cache(), place, count)
+        planned, place = plan(CacheShape(), place, count)
         refreshable.append(bool(planned.sink_turns))
     assert refreshable == [False, False, True, False, True]
 
@@ -172,27 +172,27 @@ def test_the_least_similar_sink_gives_way_below_the_threshold() -> None:
 
 
 def test_a_chunk_longer_than_the_window_is_refused() -> None:
-    _, place = plan(Cache(), Place(), 6)
+    _, place = plan(CacheShape(), Place(), 6)
     with pytest.raises(ConfigError, match="4 latent frames does not fit a KV cache of 6 with 3"):
-        plan(Cache(), place, 4)
+        plan(CacheShape(), place, 4)
     with pytest.raises(ConfigError, match="7 latent frames"):
-        plan(Cache(), Place(), 7)
+        plan(CacheShape(), Place(), 7)
     with pytest.raises(ConfigError, match="0 latent frames"):
-        plan(Cache(), Place(), 0)
+        plan(CacheShape(), Place(), 0)
 
 
 def test_a_cache_without_a_window_is_refused() -> None:
     with pytest.raises(ConfigError, match="keep 0 to 3"):
-        Cache(slots=4, sinks=4)
+        CacheShape(slots=4, sinks=4)
     with pytest.raises(ConfigError, match="at least 6"):
-        replace(Cache(), position_limit=5)
+        replace(CacheShape(), position_limit=5)
 
 
 @needs_goldens
 @pytest.mark.parametrize("case", ["s1", "s2", "s3", "s2_wo_kv16"])
 def test_every_row_holds_what_the_published_stream_holds(case: str) -> None:
     tensors, about = golden(f"case_{case}")
-    cache = Cache(slots=about["num_kv_cache"], sinks=about["sink"])
+    cache = CacheShape(slots=about["num_kv_cache"], sinks=about["sink"])
     lengths = [chunk["end_frame"] - chunk["start_frame"] for chunk in about["chunks"]]
     plans, place = [], Place()
     for count in lengths:
@@ -209,7 +209,7 @@ def test_every_row_holds_what_the_published_stream_holds(case: str) -> None:
 @needs_goldens
 def test_rows_of_a_pipeline_lag_by_its_ranks() -> None:
     tensors, about = golden("pipeline_split_w2_s2")
-    cache = Cache(slots=about["num_kv_cache"], sinks=about["sink"])
+    cache = CacheShape(slots=about["num_kv_cache"], sinks=about["sink"])
     place, plans = Place(), []
     for count in (2, *[1] * 9):
         planned, place = plan(cache, place, count)
