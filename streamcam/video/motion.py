@@ -1,0 +1,108 @@
+"""Motion-aware noise controller (arXiv 2511.07399): the faster things move, the less noise.
+
+Plain functions: the state of a stream is its last `NoiseLevel`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+
+from streamcam.types import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseControl:
+    """How motion becomes noise; the defaults are those of the published code."""
+
+    noise_scale: float = 0.8
+    """Share of noise where nothing moves, 0 to 1 (s_max in the paper)."""
+    span: float = 0.1
+    """What full motion takes off it (s_max - s_min)."""
+    full_motion: float = 0.2
+    """Difference between frames that counts as full motion (sigma in the paper)."""
+    keep: float = 0.1
+    """Share of the previous noise scale in the next one (1 - lambda), 0 to below 1."""
+    horizon: int = 0
+    """Differences looked back on, the newest included (k in the paper); at least the chunk's."""
+    lag: int = 100
+    """Thousandths of noise that the model is told too little; 0 tells it what was added."""
+
+
+PIXEL = NoiseControl()
+"""The published code: differences of pixels in [-1, 1], in one chunk."""
+LATENT = NoiseControl(full_motion=0.4, horizon=8)
+"""The paper: differences of latents of unit variance, over the last 8 (as full motion, what stands
+to their spread as the published 0.2 does to that of pixels)."""
+CONTROLS = {"pixel": PIXEL, "latent": LATENT}
+
+
+class NoiseLevel(NamedTuple):
+    """What a chunk's clean latents z are noised with: x = s·eps + (1 - s)·z."""
+
+    noise_scale: float
+    """s, 0 to 1."""
+    timestep: int
+    """What the model is told at the first step, 1 to 1000."""
+    recent: tuple[float, ...] = ()
+    """Past differences, where the horizon asks for them."""
+
+
+def pixel_differences(frames: Sequence[Image]) -> list[float]:
+    """Return the root mean square difference of each frame to the one before.
+
+    Args:
+        frames: F frames ``(H, W, 3)`` uint8, the last one of the previous chunk first.
+
+    Returns:
+        F - 1 differences of the frames in [-1, 1], so 0 to 2.
+    """
+    return [cv2.norm(a, b, cv2.NORM_L2) / a.size**0.5 / 127.5 for a, b in pairwise(frames)]
+
+
+def rms_differences(latents: "Tensor") -> "Tensor":
+    """Return the root mean square difference of each latent frame to the one before.
+
+    Args:
+        latents: ``(F, C, h, w)``, normalised, the last one of the previous chunk first.
+
+    Returns:
+        ``(F - 1,)`` float32, on the device: reading it waits for the encoder.
+    """
+    return latents.float().diff(dim=0).square().mean(dim=(1, 2, 3)).sqrt()
+
+
+def at_rest(control: NoiseControl, timestep: int) -> NoiseLevel:
+    """Return the level of a stream's first chunk, which enters at the first step as configured."""
+    return NoiseLevel(control.noise_scale, timestep)
+
+
+def next_level(
+    control: NoiseControl,
+    previous: NoiseLevel,
+    differences: Sequence[float],
+    *,
+    second_step: int = 0,
+) -> NoiseLevel:
+    """Return the level of the next chunk.
+
+    Args:
+        control: the formula.
+        previous: the level of the chunk before.
+        differences: how far each frame of the chunk is from the one before it.
+        second_step: timestep of the second denoising step, 0 where there is none; the first
+            stays above it, whatever moves.
+    """
+    known = (*previous.recent, *differences)
+    recent = known[-max(control.horizon, len(differences)) :]
+    motion = min(max(recent, default=0.0) / control.full_motion, 1.0)
+    target = max(control.noise_scale - control.span * motion, 0.0)
+    scale = (1 - control.keep) * target + control.keep * previous.noise_scale
+    timestep = int(1000 * scale) - control.lag
+    kept = recent[-control.horizon :] if control.horizon else ()
+    return NoiseLevel(scale, max(timestep, second_step + 1), kept)

@@ -1,0 +1,88 @@
+"""The noise controller, against the published trajectories."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from streamcam.video.motion import (
+    LATENT,
+    PIXEL,
+    NoiseLevel,
+    at_rest,
+    rms_differences,
+    next_level,
+    pixel_differences,
+)
+from tests.video.goldens import golden, needs_goldens
+
+CASES = ["static_0.8", "slow_0.8", "fast_0.8", "mixed_0.6", "mixed_0.8"]
+
+
+@needs_goldens
+@pytest.mark.parametrize("case", CASES)
+def test_noise_follows_the_published_trajectory(case: str) -> None:
+    tensors, about = golden("extras")
+    expected = about[f"noise.{case}"]
+    video = tensors[f"noise.{case}.video"][0].transpose(0, 1)
+    control = replace(PIXEL, noise_scale=expected["init_noise_scale"])
+    level = at_rest(control, 700)
+    for end, noise_scale, step in expected["trajectory_end_idx__noise_scale__step"]:
+        chunk = video[end - expected["chunk_size"] - 1 : end]
+        level = next_level(control, level, rms_differences(chunk).tolist())
+        assert level.noise_scale == pytest.approx(noise_scale, abs=1e-6)
+        assert level.timestep == step
+
+
+def test_pixels_are_compared_as_if_they_were_in_minus_one_to_one() -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (5, 24, 32, 3), dtype=np.uint8)
+    scaled = torch.from_numpy(frames / 127.5 - 1)
+    assert pixel_differences(list(frames)) == pytest.approx(rms_differences(scaled).tolist())
+    black, white = np.zeros_like(frames[0]), np.full_like(frames[0], 255)
+    assert pixel_differences([black, white, white]) == [2, 0]
+
+
+def test_a_still_picture_keeps_its_noise_exactly() -> None:
+    level = at_rest(PIXEL, 700)
+    for _ in range(10_000):
+        level = next_level(PIXEL, level, [0.0] * 4)
+    assert level == NoiseLevel(0.8, 700)
+
+
+def test_the_first_step_stays_above_the_second_whatever_moves() -> None:
+    control = replace(PIXEL, noise_scale=0.5)
+    level = at_rest(control, 700)
+    for _ in range(20):
+        level = next_level(control, level, [2.0], second_step=500)
+        assert level.timestep == 501
+    assert level.noise_scale == pytest.approx(0.4)
+
+
+def test_noise_never_turns_negative() -> None:
+    level = at_rest(replace(PIXEL, noise_scale=0.05, keep=0.0), 700)
+    level = next_level(replace(PIXEL, noise_scale=0.05, keep=0.0), level, [2.0])
+    assert level == NoiseLevel(0.0, 1)
+
+
+def test_the_model_can_be_told_the_noise_that_was_added() -> None:
+    level = next_level(replace(PIXEL, lag=0), at_rest(PIXEL, 700), [0.0])
+    assert (level.noise_scale, level.timestep) == (0.8, 800)
+
+
+def test_latent_motion_is_remembered_over_its_horizon() -> None:
+    control = replace(LATENT, horizon=3, keep=0.0)
+    level = next_level(control, at_rest(control, 700), [5.0])
+    scales = []
+    for _ in range(4):
+        scales.append(level.noise_scale)
+        level = next_level(control, level, [0.0])
+    assert scales == pytest.approx([0.7, 0.7, 0.7, 0.8])
+
+
+def test_a_chunk_longer_than_the_horizon_counts_whole() -> None:
+    control = replace(LATENT, horizon=2, keep=0.0)
+    level = next_level(control, at_rest(control, 700), [5.0, 0.0, 0.0])
+    assert level.noise_scale == pytest.approx(0.7)
+    assert next_level(control, level, [0.0]).noise_scale == pytest.approx(0.8)
