@@ -1,9 +1,7 @@
 """Everything fixed at start, from presets, TOML files, flags and ``--set``."""
 
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
@@ -11,10 +9,12 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator, mode
 from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError, ParameterError, nearest
 from streamcam.parameters import FLAG, Parameters, index_list
+from streamcam.presets import own_settings
 from streamcam.settings import Settings, canonical, from_json
 
 DEFAULT_STEPS = 2
 PARTS = ("broadcast", "live")
+AUTO = "auto"
 
 
 def _loras(value: Any) -> Any:
@@ -47,9 +47,10 @@ class Config(Settings):
     """The settings that a running stream cannot change."""
 
     model: str = Field(
-        default="stabilityai/sd-turbo",
+        default=AUTO,
         validation_alias=AliasChoices("model", "model_id_or_path"),
-        description="Hub id, folder in diffusers layout, .safetensors file, or random:NAME.",
+        description="Hub id, folder in diffusers layout, .safetensors file, random:NAME, or nano,"
+        " which comes with streamcam. auto: SD-Turbo if it is in the cache, else nano.",
         json_schema_extra=FLAG,
     )
     single_file_config: str | None = Field(
@@ -203,12 +204,17 @@ _LIVE = canonical(Parameters)
 def build(layers: Iterable[Mapping[str, Any]]) -> Config:
     """Return the Config made of `layers`, flat tables of settings, later ones winning.
 
+    Below them all is what the model itself brings in its folder.
+
     Raises:
         ConfigError: a name is unknown (the nearest is named) or a value is refused.
     """
     fixed: dict[str, Any] = {}
     live: dict[str, Any] = {}
-    for layer in layers:
+    layers = list(layers)
+    models = [_sorted(layer)[0].get("model") for layer in layers]
+    model = next((str(name) for name in reversed(models) if name is not None), AUTO)
+    for layer in [own_settings(model), *layers]:
         settings, changes = _sorted(layer)
         fixed |= settings
         live |= changes
@@ -221,6 +227,13 @@ def build(layers: Iterable[Mapping[str, Any]]) -> Config:
     broadcast = {name: fixed.pop(name) for name in Broadcast.model_fields if name in fixed}
     parts = {"broadcast": Broadcast.parse(broadcast), "live": Parameters.parse(live)}
     return Config.parse(fixed | parts)
+
+
+def with_model(config: Config, model: str) -> Config:
+    """Return `config` for another model: what was given stays, the rest is as that model has it."""
+    parts = (config, config.broadcast, config.live)
+    given = {n: getattr(part, n) for part in parts for n in part.model_fields_set if n not in PARTS}
+    return build([given, {"model": model}])
 
 
 def _sorted(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -241,29 +254,3 @@ def _count(indices: Any) -> int | None:
     """Return how many indices are given; None for what is no list, which is refused later."""
     listed = index_list(indices)
     return len(listed) if isinstance(listed, (list, tuple)) and listed else None
-
-
-def load(preset: str) -> dict[str, Any]:
-    """Return the settings of a TOML file, or of the preset of that name in ``configs/``."""
-    path = Path(preset)
-    if path.suffix != ".toml":
-        found = presets()
-        if preset not in found:
-            raise ConfigError(f'no preset "{preset}": {nearest(preset, found)}')
-        path = found[preset]
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read {path}: {reason}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-
-
-def presets() -> dict[str, Path]:
-    """Return the shipped presets and those in ``./configs``, which win, by name."""
-    package = Path(__file__).parent
-    checkout = package.parent / "pyproject.toml"
-    shipped = package.parent / "configs" if checkout.exists() else package / "configs"
-    folders = (shipped, Path("configs"))
-    return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.config import Config, build, load, presets
+from streamcam.config import Config, build, with_model
 from streamcam.errors import ConfigError, ParameterError
+from streamcam.presets import OWN_FILE, load, own_settings, presets
 from streamcam.settings import from_json
 
 
@@ -79,6 +80,43 @@ def test_layers_are_judged_together_and_not_one_by_one() -> None:
 def test_text_to_image_begins_at_pure_noise() -> None:
     assert build([{"mode": "txt2img"}]).indices(Config().live)[0] == 0
     assert build([{}]).indices(Config().live)[0] > 0
+
+
+def model_folder(folder: Path, settings: str) -> str:
+    folder.mkdir()
+    (folder / OWN_FILE).write_text(settings)
+    return str(folder)
+
+
+def test_a_model_brings_its_own_settings_and_whatever_is_given_wins(tmp_path: Path) -> None:
+    model = model_folder(tmp_path / "m", "width = 256\nheight = 256\nsteps = 1\nstrength = 0.2\n")
+    own = build([{"model": model}])
+    assert (own.width, own.num_steps, own.indices(own.live)) == (256, 1, (40,))
+    given = build([{"width": 128}, {"model": model, "t_index_list": [30, 40]}])
+    assert (given.width, given.height, given.num_steps) == (128, 256, 2)
+    assert build([{"model": model, "steps": 2}]).indices(own.live) == (40, 45)
+    assert build([{"model": model}, {"model": "random:tiny-sd-turbo"}]).width == 512
+
+
+def test_another_model_keeps_what_was_given_and_brings_the_rest(tmp_path: Path) -> None:
+    model = model_folder(tmp_path / "m", 'width = 256\nguidance_scale = 2.0\nprompt = "pencil"\n')
+    other = with_model(build([{"prompt": "a", "sink": ["null"], "width": 512}]), model)
+    assert (other.model, other.width, other.live.guidance_scale) == (model, 512, 2.0)
+    assert (other.live.prompt, other.broadcast.sink) == ((("a", 1.0),), ("null",))
+
+
+def test_a_model_s_own_settings_reach_no_further_than_the_model(tmp_path: Path) -> None:
+    model = model_folder(tmp_path / "m", 'sink = ["recorder:/etc/passwd"]\n')
+    with pytest.raises(ConfigError, match=r'streamcam\.toml may not set "sink", but only width'):
+        build([{"model": model}])
+    (tmp_path / "m" / OWN_FILE).write_text("width = ")
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        build([{"model": model}])
+
+
+@pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "~nobody-at-all/x", "a/b"])
+def test_a_name_that_is_no_folder_has_no_settings_of_its_own(name: str) -> None:
+    assert own_settings(name) == {}
 
 
 def test_a_live_change_may_not_alter_the_number_of_steps() -> None:

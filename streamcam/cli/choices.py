@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+from streamcam.assets import NANO, embedded
 from streamcam.broadcast import Broadcast
-from streamcam.config import Config
+from streamcam.config import AUTO, Config, with_model
 from streamcam.errors import DeviceError
 from streamcam.runtime.broadcast import PASSTHROUGH
 
@@ -19,31 +20,38 @@ class Choice(NamedTuple):
 
 def chosen(config: Config) -> tuple[Config, list[str]]:
     """Return `config` with every "auto" settled, and the lines that say how."""
-    model, source = _model(config), _source(config)
+    config, model = with_chosen_model(config)
+    source = _source(config)
     sinks = [_sink(spec, config.broadcast) for spec in config.broadcast.sink]
     broadcast = config.broadcast.model_copy(
         update={"source": source.value, "sink": tuple(sink.value for sink in sinks)}
     )
-    settled = config.model_copy(update={"model": model.value, "broadcast": broadcast})
-    lines = [f"source: {source.line}", f"model: {model.line}"]
+    settled = config.model_copy(update={"broadcast": broadcast})
+    lines = [f"source: {source.line}", f"model: {model}"]
     return settled, [*lines, f"sink: {', '.join(sink.line for sink in sinks)}"]
 
 
+def with_chosen_model(config: Config) -> tuple[Config, str]:
+    """Return `config` with its model settled, and a line that says why it is this one."""
+    if config.model == PASSTHROUGH:
+        return config, "none, the source is passed through"
+    if config.model != AUTO:
+        return config, config.model
+    choice = _model(config)
+    return with_model(config, choice.value), choice.line
+
+
 def _model(config: Config) -> Choice:
-    if "model" in config.model_fields_set:
-        shown = (
-            "none, the source is passed through" if config.model == PASSTHROUGH else config.model
-        )
-        return Choice(config.model, shown)
     from streamcam.diffusion.hub import cached
 
     if any(repo.id == PREFERRED for repo in cached()):
         return Choice(PREFERRED, f"{PREFERRED}, since it is in the cache")
-    return Choice(
-        PASSTHROUGH,
-        "none in the cache, so the source is passed through; fetch one with"
-        f' "streamcam models pull {PREFERRED}"',
-    )
+    if config.mode == "txt2img":
+        return Choice(PREFERRED, f"{PREFERRED}, since {NANO} paints what it sees alone")
+    if embedded(NANO) is None:
+        return Choice(PASSTHROUGH, "none, so the source is passed through")
+    why = f'{NANO}, which comes with streamcam; a larger one: "streamcam models pull {PREFERRED}"'
+    return Choice(NANO, why)
 
 
 def _source(config: Config) -> Choice:

@@ -8,10 +8,11 @@ import click
 
 from streamcam.broadcast import Broadcast
 from streamcam.cli.options import configured
-from streamcam.config import PARTS, Config, build, load
+from streamcam.config import PARTS, Config, build
 from streamcam.control.addresses import Addresses
 from streamcam.errors import ConfigError
 from streamcam.parameters import Parameters
+from streamcam.presets import load
 from streamcam.settings import Settings
 
 

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
-from streamcam.config import Config, build, load
+from streamcam.config import Config, build
 from streamcam.errors import ConfigError
 from streamcam.parameters import Parameters
+from streamcam.presets import load
 from streamcam.settings import Settings, choices
 
 Command = TypeVar("Command", bound=Callable[..., Any])

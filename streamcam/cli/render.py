@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamcam import sinks, sources
+from streamcam.cli.choices import with_chosen_model
 from streamcam.cli.options import configured, settings
 from streamcam.cli.stopping import stopping
 from streamcam.config import Config
@@ -51,13 +52,16 @@ def render(
     if not 1 <= len(paths) <= 2:
         raise click.UsageError("render takes INPUT and OUTPUT, or OUTPUT and --frames")
     fixed = {"mode": "txt2img"} if len(paths) == 1 else {}
-    config = configured(presets, assignments, flags, **fixed)
+    console = Console(stderr=True)
+    asked = configured(presets, assignments, flags, **fixed)
+    config, why = with_chosen_model(asked)
     given = paths[0] if len(paths) == 2 else None
     source = _source(given, config, frames, _rate(fps))
     length = min((n for n in (source.length, frames) if n), default=None)
     sink = _sink(given, Path(paths[-1]), source.rate, length)
     changes = _cues(cues, config)
-    console = Console(stderr=True)
+    if config is not asked:
+        _say(console, f"model: {why}")
     stream = _stream(config, console)
     began = time.perf_counter()
     pictures = offline.render(

@@ -50,7 +50,7 @@ def run(
     """Go on air: camera, model, virtual camera, steered over OSC, until Ctrl-C.
 
     Without settings: the first camera, else a moving test picture; a model in the cache, else
-    the camera as it is; the virtual camera, else the preview page.
+    nano, which comes with streamcam; the virtual camera, else the preview page.
     """
     with reporting(as_json=log_json) as reporter, stopping() as asked:
         config, lines = chosen(configured(presets, assignments, flags))

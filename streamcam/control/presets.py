@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from streamcam.config import Config, load, presets
+from streamcam.config import Config
 from streamcam.errors import ConfigError, ParameterError, nearest
 from streamcam.parameters import Parameters
+from streamcam.presets import load, presets
 from streamcam.settings import canonical
 
 COUNTERS = ("reset", "snapshot")

@@ -10,7 +10,7 @@ import torch
 from streamcam.config import Config
 from streamcam.diffusion import hub
 from streamcam.diffusion.autoencoder import autoencoder
-from streamcam.diffusion.family import FAMILIES, RANDOM, Say, family_of
+from streamcam.diffusion.family import FAMILIES, FAMILY_CHANNELS, RANDOM, Say, family_of
 from streamcam.diffusion.lora import fuse_all
 from streamcam.diffusion.random_models import random_pipeline
 from streamcam.diffusion.single_file import from_file
@@ -52,11 +52,16 @@ def load_pipeline(config: Config, dtype: torch.dtype, say: Say) -> Any:
     with hub.kept(offline=config.offline):
         pipe = _base(config, dtype, say)
         _check_runs(pipe, config.model)
-        family = FAMILIES[family_of(pipe)].name
-        say(f"model {config.model}: {family}, {pipe.scheduler.config.prediction_type}")
+        say(f"model {config.model}: {_kind(pipe)}, {pipe.scheduler.config.prediction_type}")
         pipe.vae = autoencoder(pipe, config, dtype)
         fuse_all(pipe, config, say)
     return pipe
+
+
+def _kind(pipe: Any) -> str:
+    channels = pipe.unet.config.in_channels
+    known = channels == FAMILY_CHANNELS
+    return FAMILIES[family_of(pipe)].name if known else f"latents of {channels} channels"
 
 
 def fetch(config: Config, dtype: torch.dtype, say: Say) -> None:

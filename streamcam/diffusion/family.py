@@ -49,6 +49,10 @@ FAMILIES = {
 }
 
 
+FAMILY_CHANNELS = 4
+"""Of the latents of every known family; a model with others stands for itself."""
+
+
 def family_of(pipe: Any) -> str:
     """Return ``sd-1``, ``sd-2`` or ``sdxl``, told from the U-Net's config."""
     unet = pipe.unet.config

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from streamcam.assets import embedded
 from streamcam.errors import ModelError, in_one_line
 
 INDEX = "model_index.json"
@@ -152,13 +153,15 @@ def lora_file(name: str, *, offline: bool) -> Path:
 
 
 def local(name: str) -> Path | None:
-    """Return the path that `name` is, or None where it is a hub id.
+    """Return the path that `name` is, in the package or on disk, or None where it is a hub id.
 
     Raises:
         ModelError: it is neither, or it is a pickled file.
     """
     if Path(name).suffix.lower() in PICKLES:
         raise ModelError(f"{name} is pickled, which can run code; convert it to .safetensors")
+    if (folder := embedded(name)) is not None:
+        return folder
     try:
         path = Path(name).expanduser()
         here = bool(name) and path.exists()
