@@ -11,9 +11,9 @@ from streamcam.video.motion import (
     PIXEL,
     NoiseLevel,
     at_rest,
-    rms_differences,
     next_level,
     pixel_differences,
+    rms_differences,
 )
 from tests.video.goldens import golden, needs_goldens
 
