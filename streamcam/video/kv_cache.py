@@ -1,0 +1,72 @@
+"""The keys and values of past frames, and what happens to them beside being written."""
+
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from streamcam.video.cache_plan import Plan
+from streamcam.video.rotary import angles_of, rotated
+
+
+class KVCache(NamedTuple):
+    """Keys (rotated) and values, ``(layers, rows, slots, tokens, heads, head_dim)`` each."""
+
+    keys: Tensor
+    values: Tensor
+
+    def only(self, first: int, last: int) -> Self:
+        """Return the rows from `first` up to `last`, as views."""
+        return type(self)(self.keys[:, first:last], self.values[:, first:last])
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)``."""
+        return self.keys[index], self.values[index]
+
+    def spread(self) -> None:
+        """Copy the first row to all others."""
+        for tensor in self:
+            tensor[:, 1:] = tensor[:, :1]
+
+    def turn(self, row: int, slots: slice, shift: int) -> None:
+        """Move the keys in these slots of a row by `shift` positions in time."""
+        keys = self.keys[:, row, slots]
+        keys.copy_(turned(keys, shift))
+
+    def refresh(self, row: int, plan: Plan, threshold: float) -> None:
+        """Copy the chunk of `plan` over the sink least like it, in the layers where it is stale.
+
+        A sink is stale where the mean of two cosines, of keys and of values averaged over their
+        tokens, is below `threshold`. Each layer decides for itself, as published, on the device;
+        the chunk also stays in its own slot, so the window loses nothing.
+        """
+        sinks = len(plan.sink_turns)
+        if not sinks:
+            return
+        slot = plan.slots[0]
+        both = [tensor[:, row] for tensor in self]
+        cosines = [
+            cosine_similarity(_mean(kept[:, :sinks]), _mean(kept[:, slot : slot + 1]), dim=-1)
+            for kept in both
+        ]
+        least, stalest = ((cosines[0] + cosines[1]) / 2).min(1, keepdim=True)
+        stale = (torch.arange(sinks, device=stalest.device) == stalest) & (least < threshold)
+        key, value = (kept[:, slot : slot + 1] for kept in both)
+        turns = [turned(key, shift) if shift else key for shift in plan.sink_turns]
+        for kept, new in zip(both, (torch.cat(turns, 1), value), strict=True):
+            kept[:, :sinks] = torch.where(stale[..., None, None, None], new, kept[:, :sinks])
+
+
+def _mean(frames: Tensor) -> Tensor:
+    """Return ``(layers, slots, heads * head_dim)``: frames averaged over their tokens."""
+    return frames.float().mean(2).flatten(2)
+
+
+def turned(keys: Tensor, shift: int) -> Tensor:
+    """Return rotated keys as if they stood `shift` latent frames later in time."""
+    dims = keys.shape[-1]
+    temporal = dims - 4 * (dims // 6)
+    angle = angles_of([[shift]], temporal)[0, 0].to(keys.device, torch.float32)
+    moved = rotated(keys[..., :temporal], angle.cos(), angle.sin())
+    return torch.cat([moved, keys[..., temporal:]], -1)

@@ -1,0 +1,46 @@
+"""Flow matching: x_t = (1 - sigma) x_0 + sigma eps, and the flow v = eps - x_0."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+TRAIN_TIMESTEPS = 1000
+
+
+class Flow(NamedTuple):
+    """The table of noise levels that a model was trained on, noisiest first."""
+
+    sigmas: Tensor
+    """``(1000,)`` float32, from 1 down."""
+
+    @classmethod
+    def shifted(cls, shift: float) -> Self:
+        """Return the table with its levels drawn towards noise by `shift`; 1 leaves them even."""
+        even = torch.linspace(1.0, 0.0, TRAIN_TIMESTEPS + 1, dtype=torch.float32)[:-1]
+        return cls(shift * even / (1 + (shift - 1) * even))
+
+    @property
+    def timesteps(self) -> Tensor:
+        """``(1000,)`` float32: the levels in thousandths."""
+        return self.sigmas * TRAIN_TIMESTEPS
+
+    def sigma(self, timestep: float) -> float:
+        """Return the level of the table's timestep nearest to `timestep`."""
+        return float(self.sigmas[(self.timesteps - timestep).abs().argmin()])
+
+    def warped(self, timesteps: Sequence[int]) -> list[float]:
+        """Return the table's timesteps at these places of an even schedule (Self-Forcing)."""
+        ends = torch.cat([self.timesteps, torch.zeros(1)])
+        return [float(ends[TRAIN_TIMESTEPS - timestep]) for timestep in timesteps]
+
+
+def noised(x_0: Tensor, eps: Tensor, sigma: Tensor | float) -> Tensor:
+    """Return x_t at the level `sigma`."""
+    return (1 - sigma) * x_0 + sigma * eps
+
+
+def predicted_x_0(x_t: Tensor, flow: Tensor, sigma: Tensor | float) -> Tensor:
+    """Return the estimate of x_0 that the predicted flow amounts to."""
+    return x_t - sigma * flow

@@ -1,0 +1,243 @@
+"""Causal Wan: diffusers' own transformer, run chunk by chunk over a cache of keys and values.
+
+A chunk of f latent frames attends to itself and to the frames whose keys and values are kept
+(StreamDiffusionV2, arXiv 2511.07399, section 4). There is no causal mask: what comes later is not
+there yet. Keys are kept rotated, so a frame keeps the position it was written with.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from torch import Tensor, nn
+
+from streamcam.video.kv_cache import KVCache
+from streamcam.video.rotary import Rows, angles_of, rotated, sinusoid, spatial_rotation
+
+
+class Chunk(NamedTuple):
+    """Where the frames of one call stand: for every row the same number f of frames."""
+
+    time: Tensor
+    """``(rows, f, freq_dim)`` float32 sinusoids of the timesteps; 1 for f where all are alike."""
+    cos: Tensor
+    """``(rows, f, t / 2)`` float32: the temporal part of the rotation."""
+    sin: Tensor
+    write: Tensor
+    """``(rows * f,)`` int64: the slots that take the frames, counted through all rows."""
+    mask: Tensor | None
+    """Bool, to broadcast over ``(rows, heads, f * tokens, slots * tokens)``: what may be seen."""
+
+
+class _Attention(NamedTuple):
+    """What self-attention is told, in the place where the stock model hands a rotation through."""
+
+    cos: Tensor
+    """``(rows, f * tokens, 1, head_dim / 2)``."""
+    sin: Tensor
+    write: Tensor
+    mask: Tensor | None
+    keys: Tensor
+    """``(rows, slots, tokens, heads, head_dim)``, as are the values."""
+    values: Tensor
+
+
+class CachedSelfAttention:
+    """Write the chunk's keys and values into their slots, then attend over all slots."""
+
+    def __call__(
+        self, attn: Any, hidden: Tensor, _text: None, _mask: None, seen: _Attention
+    ) -> Tensor:
+        query, key, value = _projected(attn, hidden, hidden)
+        query, key = rotated(query, seen.cos, seen.sin), rotated(key, seen.cos, seen.sin)
+        pairs = ((seen.keys, key), (seen.values, value))
+        for kept, new in pairs:
+            frames = new.reshape(-1, *kept.shape[2:])
+            kept.flatten(0, 1).index_copy_(0, seen.write, frames.to(kept.dtype))
+        out = dispatch_attention_fn(
+            query, seen.keys.flatten(1, 2), seen.values.flatten(1, 2), attn_mask=seen.mask
+        )
+        return _out(attn, out)
+
+
+class CachedCrossAttention:
+    """Attend to the prompt, whose keys and values were computed once, ``(2, 1, L, heads, d)``."""
+
+    def __call__(
+        self, attn: Any, hidden: Tensor, text: Tensor, _mask: None, _rotation: None
+    ) -> Tensor:
+        query = attn.norm_q(attn.to_q(hidden)).unflatten(2, (attn.heads, -1))
+        key, value = text.expand(-1, len(hidden), -1, -1, -1)
+        return _out(attn, dispatch_attention_fn(query, key, value))
+
+
+def _projected(attn: Any, hidden: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    query, key = attn.norm_q(attn.to_q(hidden)), attn.norm_k(attn.to_k(states))
+    heads = (attn.heads, -1)
+    return query.unflatten(2, heads), key.unflatten(2, heads), attn.to_v(states).unflatten(2, heads)
+
+
+def _out(attn: Any, heads: Tensor) -> Tensor:
+    result: Tensor = attn.to_out[0](heads.flatten(2, 3))
+    return result
+
+
+class CausalWan(nn.Module):
+    """The layers of a Wan transformer that this process has: all of them, or a run of them.
+
+    Args:
+        transformer: a `WanTransformer3DModel` that holds these layers.
+        size: height and width of the latents.
+        first: whether the latents enter here; else tokens do.
+        last: whether the flow leaves here; else tokens do.
+    """
+
+    def __init__(
+        self, transformer: Any, size: tuple[int, int], *, first: bool = True, last: bool = True
+    ) -> None:
+        super().__init__()
+        for block in transformer.blocks:
+            block.attn1.set_processor(CachedSelfAttention())
+            block.attn2.set_processor(CachedCrossAttention())
+        self.transformer = transformer
+        self.first, self.last = first, last
+        _, tall, wide = transformer.config.patch_size
+        self.grid = (size[0] // tall, size[1] // wide)
+        spatial = 2 * (transformer.config.attention_head_dim // 6)
+        self._spatial_dims = spatial
+        self._cos: Tensor
+        self._sin: Tensor
+        cos, sin = spatial_rotation(self.grid, spatial)
+        self.register_buffer("_cos", cos, persistent=False)
+        self.register_buffer("_sin", sin, persistent=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the layers' weights, and of the cache."""
+        found: torch.dtype = self.transformer.blocks[0].attn1.to_q.weight.dtype
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        found: torch.device = next(self.transformer.parameters()).device
+        return found
+
+    def new_cache(self, rows: int, slots: int) -> KVCache:
+        """Return an empty cache of so many frames in each row."""
+        config, layers = self.transformer.config, len(self.transformer.blocks)
+        tokens = self.grid[0] * self.grid[1]
+        shape = (layers, rows, slots, tokens, config.num_attention_heads, config.attention_head_dim)
+        keys, values = (torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(2))
+        return KVCache(keys, values)
+
+    def new_latents(self, rows: int, frames: int) -> Tensor:
+        """Return zeros ``(rows, frames, C, h, w)`` float32."""
+        config = self.transformer.config
+        _, tall, wide = config.patch_size
+        size = (self.grid[0] * tall, self.grid[1] * wide)
+        return torch.zeros(rows, frames, config.in_channels, *size, device=self.device)
+
+    def chunk(
+        self,
+        timesteps: Rows,
+        positions: Rows,
+        write: Rows,
+        slots: int,
+        mask: Tensor | None = None,
+    ) -> Chunk:
+        """Return the place of a call's frames, from plain numbers, one list a row.
+
+        Args:
+            timesteps: of every frame, or one for the row.
+            positions: of every frame, in latent frames; any whole number.
+            write: the slot that takes each frame.
+            slots: slots in a row of the cache.
+            mask: as `Chunk` has it.
+        """
+        config = self.transformer.config
+        place = [row * slots + slot for row, own in enumerate(write) for slot in own]
+        angles = angles_of(positions, config.attention_head_dim - 2 * self._spatial_dims)
+        time = sinusoid(timesteps, config.freq_dim)
+        parts = (time, angles.cos().float(), angles.sin().float(), torch.tensor(place))
+        time, cos, sin, index = (part.to(self.device, non_blocking=True) for part in parts)
+        return Chunk(time, cos, sin, index, mask)
+
+    def prompt(self, embeds: Tensor) -> Tensor:
+        """Return the keys and values of a prompt in every layer.
+
+        Args:
+            embeds: ``(1, L, text_dim)``, zero past the text.
+
+        Returns:
+            ``(layers, 2, 1, L, heads, head_dim)``.
+        """
+        states = self.transformer.condition_embedder.text_embedder(embeds.to(self.dtype))
+        layers = []
+        for block in self.transformer.blocks:
+            attn = block.attn2
+            key, value = attn.norm_k(attn.to_k(states)), attn.to_v(states)
+            layers.append(torch.stack([x.unflatten(2, (attn.heads, -1)) for x in (key, value)]))
+        return torch.stack(layers)
+
+    def forward(self, x: Tensor, chunk: Chunk, text: Tensor, cache: KVCache) -> Tensor:
+        """Return the flow of the chunk, and write its keys and values into `cache`.
+
+        Args:
+            x: latents ``(rows, f, C, h, w)`` float32; or tokens ``(rows, f * tokens, dim)``
+                where the first layers are elsewhere.
+            chunk: where the frames stand.
+            text: what `prompt` gave.
+            cache: of these rows.
+
+        Returns:
+            The flow ``(rows, f, C, h, w)`` float32; or tokens where the last layers are elsewhere.
+        """
+        frames = chunk.cos.shape[1]
+        tokens = self._patches(x) if self.first else x
+        temb, modulation = self._time(chunk.time, frames)
+        turn = self._rotation(chunk)
+        for index, block in enumerate(self.transformer.blocks):
+            seen = _Attention(*turn, chunk.write, chunk.mask, *cache.layer(index))
+            tokens = block(tokens, text[index], modulation, seen)
+        return self._flow(tokens, temb, frames) if self.last else tokens
+
+    def _patches(self, latents: Tensor) -> Tensor:
+        """Return tokens ``(rows, f * tokens, dim)``, by frame, then row, then column."""
+        patches = self.transformer.patch_embedding(latents.transpose(1, 2).to(self.dtype))
+        tokens: Tensor = patches.flatten(2).transpose(1, 2).contiguous()
+        return tokens
+
+    def _time(self, time: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """Return the embedded times, and what they do to each layer (for each token if need be)."""
+        embedder = self.transformer.condition_embedder
+        temb = embedder.time_embedder(time).to(self.dtype)
+        modulation: Tensor = embedder.time_proj(embedder.act_fn(temb))
+        modulation = modulation.reshape(*modulation.shape[:2], 6, -1)
+        if time.shape[1] == 1:
+            return temb, modulation.squeeze(1)
+        tokens = self.grid[0] * self.grid[1] * frames // time.shape[1]
+        return temb, modulation.repeat_interleave(tokens, 1)
+
+    def _rotation(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
+        """Return cos and sin for every token: of its frame, then of its row and column."""
+        pairs = ((chunk.cos, self._cos), (chunk.sin, self._sin))
+        whole = []
+        for temporal, spatial in pairs:
+            rows, frames, _ = temporal.shape
+            parts = (
+                temporal[:, :, None].expand(-1, -1, len(spatial), -1),
+                spatial.expand(rows, frames, -1, -1),
+            )
+            whole.append(torch.cat(parts, -1).flatten(1, 2).unsqueeze(2))
+        return whole[0], whole[1]
+
+    def _flow(self, tokens: Tensor, temb: Tensor, frames: int) -> Tensor:
+        model, (high, wide) = self.transformer, self.grid
+        shift, scale = (model.scale_shift_table + temb.unsqueeze(2)).unsqueeze(3).unbind(2)
+        by_time = tokens.reshape(*temb.shape[:2], -1, tokens.shape[2])
+        normed = (model.norm_out(by_time.float()) * (1 + scale) + shift).type_as(tokens)
+        patches: Tensor = model.proj_out(normed).flatten(1, 2)
+        _, tall, broad = model.config.patch_size
+        cells = patches.reshape(len(patches), frames, high, wide, tall, broad, -1)
+        return cells.permute(0, 1, 6, 2, 4, 3, 5).flatten(5, 6).flatten(3, 4).float()

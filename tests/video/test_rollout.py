@@ -1,0 +1,89 @@
+"""Whole streams over the small reference model: steps, windows, caches, changes of prompt."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamcam.video.cache_plan import CacheShape
+from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.schedule import Flow
+from tests.video.goldens import close, golden, needs_goldens, wan
+
+pytestmark = needs_goldens
+
+STEPS = (700, 500, 400, 200)
+FLOW = Flow.shifted(8)
+
+
+class Recorded:
+    """Gives the noise that the reference drew, in its order."""
+
+    def __init__(self) -> None:
+        self.coming: list[Tensor] = []
+
+    def __call__(self, like: Tensor) -> Tensor:
+        return self.coming.pop(0).reshape(like.shape)
+
+
+def chunk(tensors: dict[str, Tensor], k: int) -> Tensor:
+    return tensors[f"c{k:02}.noisy"][0]
+
+
+def rollout(
+    name: str, draw: Callable[[Tensor], Tensor], *, prompt: str = ""
+) -> tuple[Rollout, dict[str, Tensor], list[int | None]]:
+    """Return a rollout as a recorded case has it, its tensors, and the first steps' timesteps."""
+    tensors, case = golden(name)
+    shape = CacheShape(case["num_kv_cache"], case["sink"])
+    text = wan().prompt((golden(prompt)[0] if prompt else tensors)["prompt_embeds"][None])
+    steps = Steps(tuple(case["steps"]), FLOW)
+    batched = case["mode"] == "batch"
+    run = Rollout(wan(), text, shape, steps, draw, batched=batched)
+    return run, tensors, [c["current_step"] or case["steps"][0] for c in case["chunks"]]
+
+
+@pytest.mark.parametrize("name", ["case_s1", "case_s2", "case_s3", "case_s2_promptb"])
+@torch.inference_mode()
+def test_a_stream_batch_gives_the_published_latents(name: str) -> None:
+    draw = Recorded()
+    run, tensors, first_steps = rollout(name, draw)
+    n = len(run.waiting)
+    draw.coming = [tensors[f"c00.renoise.{i}"] for i in range(n - 1)]
+    close(run.at_once(chunk(tensors, 0), first_steps[0]), tensors["c00.out"][0])
+    run.spread()
+    for k in range(1, len(first_steps)):
+        draw.coming = [tensors[f"c{k:02}.renoise.{r}"] for r in range(min(k, n - 1))]
+        done = run.advance(chunk(tensors, k), first_steps[k])
+        assert (done is None) == (k < n)
+        if done is not None:
+            close(done, tensors[f"c{k:02}.x0.0"][-1])
+    close_caches(run, tensors, len(first_steps) - 1)
+
+
+def close_caches(run: Rollout, tensors: dict[str, Tensor], last: int) -> None:
+    """Compare both caches frame by frame, since they have their own orders of slots."""
+    places = tensors[f"c{last:02}.slots"].tolist()
+    for row, slots in enumerate(places):
+        mine = {w.position: slot for slot, w in run._written[row].items()}
+        assert sorted(mine) == sorted(frame for frame in slots if frame >= 0)
+        for ours, theirs in (
+            (run.cache.keys[0], "final.kv.0.k"),
+            (run.cache.values[3], "final.kv.3.v"),
+        ):
+            recorded = tensors[theirs].unflatten(1, (len(slots), -1))
+            for slot, frame in enumerate(slots):
+                if frame >= 0:
+                    close(ours[row, mine[frame]], recorded[row, slot])
+
+
+@torch.inference_mode()
+def test_steps_one_after_the_other_give_the_published_latents() -> None:
+    draw = Recorded()
+    run, tensors, first_steps = rollout("case_s2_wo_kv16", draw)
+    for k, timestep in enumerate(first_steps):
+        draw.coming = [tensors[f"c{k:02}.renoise.0"]]
+        out = run.at_once(chunk(tensors, k), timestep)
+        close(out, tensors[f"c{k:02}.x0.1"][0])
+    close_caches(run, tensors, len(first_steps) - 1)
