@@ -1,0 +1,202 @@
+"""Block scheduler: which rank of a pipeline runs which transformer blocks (arXiv 2511.07399).
+
+A partition cuts the blocks into one range for each rank. Every rank runs its range for the rows of
+all denoising steps at once; the ranks form a ring of W, so that at iteration k row r holds the
+chunk k - r·W. A chunk ends on the partition it began with: it runs in row 0 first, and a new
+partition reaches row r only r·W iterations later, with the caches of that row.
+
+Plain functions on measured seconds; `BlockScheduler` and `Versions` keep the state.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from statistics import median
+from typing import NamedTuple
+
+from streamcam.errors import ConfigError
+
+Partition = tuple[range, ...]
+"""For each rank the blocks it runs, in order; together all of them."""
+
+
+class RankTime(NamedTuple):
+    """What one iteration took on one rank."""
+
+    total_s: float
+    """All of it, on the first rank with the encoder and on the last with the decoder."""
+    blocks_s: float
+    """The transformer blocks alone."""
+
+
+class RankCost(NamedTuple):
+    """What an iteration costs on one rank, whatever its share of the blocks."""
+
+    fixed_s: float
+    per_block_s: float
+
+    def seconds(self, blocks: int) -> float:
+        """Return the time that an iteration with `blocks` blocks takes."""
+        return self.fixed_s + blocks * self.per_block_s
+
+
+class Move(NamedTuple):
+    """A block that changes hands, and the rank that takes over."""
+
+    block: int
+    source: int
+    target: int
+
+
+def even(blocks: int, ranks: int) -> Partition:
+    """Return the partition that a pipeline starts with: shares alike, the first ones longer.
+
+    Raises:
+        ConfigError: there are more ranks than blocks.
+    """
+    if not 1 <= ranks <= blocks:
+        raise ConfigError(
+            f"{ranks} devices cannot share {blocks} transformer blocks: use 1 to {blocks}"
+        )
+    share, longer = divmod(blocks, ranks)
+    return _cut([share + (rank < longer) for rank in range(ranks)])
+
+
+def published(blocks: int, times: Sequence[RankTime], current: Partition) -> Partition:
+    """Return the partition that the published code goes to, as if blocks cost the same anywhere.
+
+    Each rank's share changes by what it is off the mean time, in blocks of mean cost; what
+    rounding adds is taken from the longest shares in turn, and the other way round.
+    """
+    per_block = sum(time.blocks_s for time in times) / blocks
+    mean = sum(time.total_s for time in times) / len(times)
+    least = 1 if blocks >= len(times) else 0
+    shares = [
+        max(least, round(len(own) + (mean - time.total_s) / per_block))
+        for own, time in zip(current, times, strict=True)
+    ]
+    by_length = sorted(range(len(shares)), key=lambda rank: (shares[rank], rank))
+    while (missing := blocks - sum(shares)) > 0:
+        for rank in by_length[:missing]:
+            shares[rank] += 1
+    while (surplus := sum(shares) - blocks) > 0:
+        longest = [rank for rank in reversed(by_length) if shares[rank] > least]
+        for rank in longest[:surplus]:
+            shares[rank] -= 1
+    return _cut(shares)
+
+
+def balanced(blocks: int, costs: Sequence[RankCost]) -> Partition:
+    """Return the partition whose slowest rank is the fastest, for ranks that differ in speed.
+
+    Every rank has one block at least. Each further one goes where it ends soonest, which is the
+    optimum, since a rank's time only grows with its share.
+    """
+    shares = [1] * len(costs)
+    for _ in range(blocks - len(costs)):
+        after = [cost.seconds(share + 1) for cost, share in zip(costs, shares, strict=True)]
+        shares[after.index(min(after))] += 1
+    return _cut(shares)
+
+
+def slowest(costs: Sequence[RankCost], partition: Partition) -> float:
+    """Return the seconds between two iterations: those of the rank that takes longest."""
+    return max(cost.seconds(len(own)) for cost, own in zip(costs, partition, strict=True))
+
+
+def moves(old: Partition, new: Partition) -> tuple[Move, ...]:
+    """Return the blocks that change hands between two partitions."""
+    pairs = enumerate(zip(_owners(old), _owners(new), strict=True))
+    return tuple(Move(block, a, b) for block, (a, b) in pairs if a != b)
+
+
+@dataclass(slots=True)
+class BlockScheduler:
+    """Proposes a partition once measured times say that it is worth its moves.
+
+    It looks at medians, so single stalls count for nothing, and judges only full windows measured
+    on one partition; a gain below `least_gain` is left alone.
+    """
+
+    partition: Partition
+    window: int = 32
+    """Iterations that a judgement looks back on."""
+    least_gain: float = 0.05
+    """Share of the slowest rank's time that a move must save."""
+    _measured: deque[Sequence[RankTime]] = field(default_factory=deque)
+
+    def observe(self, times: Sequence[RankTime], partition: Partition) -> Partition | None:
+        """Take the times of an iteration in; return another partition to go to, or None.
+
+        Args:
+            times: for each rank.
+            partition: what the iteration ran on; times of an earlier one are passed over.
+        """
+        if partition != self.partition:
+            return None
+        self._measured.append(times)
+        if len(self._measured) < self.window:
+            return None
+        costs = [self._cost(rank) for rank in range(len(partition))]
+        self._measured.clear()
+        better = balanced(partition[-1].stop, costs)
+        if slowest(costs, better) > (1 - self.least_gain) * slowest(costs, partition):
+            return None
+        self.partition = better
+        return better
+
+    def _cost(self, rank: int) -> RankCost:
+        fixed = median(times[rank].total_s - times[rank].blocks_s for times in self._measured)
+        blocks = median(times[rank].blocks_s for times in self._measured)
+        return RankCost(max(fixed, 0.0), blocks / len(self.partition[rank]))
+
+
+class Versions:
+    """Which partition each chunk runs on, from the first row to the last, alike on every rank.
+
+    Before the first chunk of a version enters a row, the caches of that row change hands as
+    `moves` says: the source sends them when the chunk before has left the block there, and the
+    target waits for them. The source then waits for nothing, so the ring cannot lock.
+    """
+
+    def __init__(self, first: Partition) -> None:
+        self._from = [(0, first)]
+        """First chunk and partition of each version that is not forgotten, ascending."""
+
+    def switch(self, chunk: int, partition: Partition) -> None:
+        """Have chunks from `chunk` on run on `partition`; none of them may have begun."""
+        if chunk <= self._from[-1][0]:
+            raise ValueError(f"chunk {chunk} already runs on a partition")
+        self._from.append((chunk, partition))
+
+    def of(self, chunk: int) -> Partition:
+        """Return the partition that `chunk` began with."""
+        return next(partition for first, partition in reversed(self._from) if first <= chunk)
+
+    def moves(self, chunk: int) -> tuple[Move, ...]:
+        """Return what changes hands in each row before `chunk` enters it, mostly nothing."""
+        changes = pairwise(self._from)
+        return next((moves(old, new) for (_, old), (at, new) in changes if at == chunk), ())
+
+    def settle(self, oldest: int) -> None:
+        """Forget the versions that ended before `oldest`, the first chunk still on its way."""
+        while len(self._from) > 1 and self._from[1][0] <= oldest:
+            del self._from[0]
+
+    def blocks(self, rank: int) -> frozenset[int]:
+        """Return the blocks whose weights `rank` needs for the chunks on their way and to come."""
+        return frozenset(block for _, partition in self._from for block in partition[rank])
+
+
+def chunk_in(row: int, iteration: int, ranks: int) -> int:
+    """Return the chunk that a row of the ring holds at an iteration; negative for none yet."""
+    return iteration - row * ranks
+
+
+def _cut(shares: Sequence[int]) -> Partition:
+    return tuple(range(a, b) for a, b in pairwise(accumulate(shares, initial=0)))
+
+
+def _owners(partition: Partition) -> list[int]:
+    return [rank for rank, own in enumerate(partition) for _ in own]
