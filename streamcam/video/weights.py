@@ -78,6 +78,27 @@ def wan_transformer(
     return model
 
 
+def wan_vae(weights: Mapping[str, Tensor], dtype: torch.dtype) -> Any:
+    """Return diffusers' autoencoder with these weights, by their published names.
+
+    Raises:
+        ModelError: they are those of something else, or incomplete.
+    """
+    from diffusers import AutoencoderKLWan
+    from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
+
+    try:
+        base, z_dim = len(weights["decoder.head.0.gamma"]), len(weights["conv2.weight"])
+    except KeyError as error:
+        raise ModelError(
+            f"these are not the weights of the Wan autoencoder: {error.args[0]} is missing"
+        ) from None
+    with torch.device("meta"):
+        model = AutoencoderKLWan(base_dim=base, z_dim=z_dim)
+    fill(model, convert_wan_vae_to_diffusers(dict(weights)), dtype)
+    return model
+
+
 def fill(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
     """Give `model`, made on the meta device, its weights; norms and modulation stay float32.
 

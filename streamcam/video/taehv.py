@@ -1,0 +1,181 @@
+"""TAEHV, the tiny autoencoder of video latents, as a stream (madebyollin/taehv, MIT).
+
+Plain convolutions of single frames, but for blocks that also see the frame before. That frame is
+kept from call to call, so a video cut into calls gives what it gives whole. Frames are a batch
+``(T, C, H, W)`` throughout.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from streamcam.errors import ModelError
+from streamcam.video.vae import TEMPORAL, Normalisation
+
+LATENT_CHANNELS = 16
+LEADING = TEMPORAL - 1
+"""Pictures before the first one that the network makes, or takes, and a video does not have."""
+
+
+class Remember(nn.Module):
+    """A residual block that sees each frame together with the one before it."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(
+            _conv(2 * channels, out), nn.ReLU(), _conv(out, out), nn.ReLU(), _conv(out, out)
+        )
+
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """Return the frames after those that follow `before`, ``(1, C, H, W)``."""
+        past = torch.cat([before, x[:-1]])
+        return F.relu(self.conv(torch.cat([x, past], 1)) + x)
+
+
+class Pool(nn.Module):
+    """Join every `stride` frames into one."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(channels * stride, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        joined: Tensor = self.conv(x.reshape(-1, self.stride * x.shape[1], *x.shape[2:]))
+        return joined
+
+
+class Grow(nn.Module):
+    """Split every frame into `stride`."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels * stride, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        split: Tensor = self.conv(x)
+        return split.reshape(-1, *x.shape[1:])
+
+
+class Clamp(nn.Module):
+    """Keep latents within 3 standard deviations, smoothly."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / 3) * 3
+
+
+class TAEHV(nn.Module):
+    """Both halves, their layers numbered as in the published files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [_conv(3, 64), nn.ReLU()]
+        for stride in (2, 2, 1):
+            layers += [Pool(64, stride), _conv(64, 64, stride=2, bias=False)]
+            layers += [Remember(64, 64) for _ in range(3)]
+        self.encoder = nn.Sequential(*layers, _conv(64, LATENT_CHANNELS))
+        layers = [Clamp(), _conv(LATENT_CHANNELS, 256), nn.ReLU()]
+        for channels, out, stride in ((256, 128, 1), (128, 64, 2), (64, 64, 2)):
+            layers += [Remember(channels, channels) for _ in range(3)]
+            layers += [nn.Upsample(scale_factor=2), Grow(channels, stride)]
+            layers += [_conv(channels, out, bias=False)]
+        self.decoder = nn.Sequential(*layers, nn.ReLU(), _conv(64, 3))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next(self.parameters()).dtype
+
+
+def _conv(channels: int, out: int, *, stride: int = 1, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(channels, out, 3, padding=1, stride=stride, bias=bias)
+
+
+def taehv(weights: Mapping[str, Tensor], dtype: torch.dtype) -> TAEHV:
+    """Return the network with its published weights.
+
+    Raises:
+        ModelError: they belong to something else.
+    """
+    model = TAEHV()
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        what = str(error).splitlines()[1].strip()
+        raise ModelError(f"these are not the weights of TAEHV for Wan 2.1: {what}") from None
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+class Half:
+    """One half of the network from chunk to chunk."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        self._layers = layers
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another video."""
+        self._before: dict[int, Tensor] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return what follows for the frames ``(T, C, H, W)`` that follow those before."""
+        for index, layer in enumerate(self._layers):
+            if isinstance(layer, Remember):
+                before = self._before.get(index, x.new_zeros(1, *x.shape[1:]))
+                self._before[index] = x[-1:].clone()
+                x = layer(x, before)
+            else:
+                x = layer(x)
+        return x
+
+
+class TinyEncoder:
+    """TAEHV in the place of the Wan encoder.
+
+    Args:
+        model: the network.
+        plain: what takes its normalised latents to plain ones, where the transformer takes those.
+    """
+
+    def __init__(self, model: TAEHV, plain: Normalisation | None) -> None:
+        self._half = Half(model.encoder)
+        self._dtype = model.dtype
+        self._plain = plain
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another video."""
+        self._half.reset()
+        self._begun = False
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Return ``(f, C, h, w)`` float32 of ``(T, 3, H, W)`` in [-1, 1]."""
+        if not self._begun:
+            # The network joins four pictures in the first latent frame too.
+            pictures = torch.cat([pictures[:1].expand(LEADING, -1, -1, -1), pictures])
+        self._begun = True
+        latents = self._half(((pictures + 1) / 2).to(self._dtype)).float()
+        return self._plain.back(latents) if self._plain else latents
+
+
+class TinyDecoder:
+    """TAEHV in the place of the Wan decoder; it takes normalised latents."""
+
+    def __init__(self, model: TAEHV) -> None:
+        self._half = Half(model.decoder)
+        self._dtype = model.dtype
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another video."""
+        self._half.reset()
+        self._begun = False
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Return ``(T, 3, H, W)`` in [-1, 1] of ``(f, C, h, w)``."""
+        pictures = self._half(latents.to(self._dtype)).clamp(0, 1) * 2 - 1
+        trimmed = pictures if self._begun else pictures[LEADING:]
+        self._begun = True
+        return trimmed
