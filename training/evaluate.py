@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from streamcam.diffusion.bench import STILL_FRAMES, STILL_NOISE, unrest
 from streamcam.types import Image
 from training import contact, looks, wordings
 from training.data import HELD_OUT, Shown, scene
-from training.measures import edge_correlation, psnr, unrest
+from training.measures import edge_correlation, psnr
 from training.studio import Studio
 
 SETTINGS: Mapping[str, dict[str, Any]] = {
@@ -22,9 +23,6 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "[40] self 1.5": {"cfg_type": "self", "guidance_scale": 1.5},
 }
 HOME = "[40]"
-STILL_NOISE = 4.0
-"""Levels of noise on the still picture."""
-STILL_FRAMES = 6
 
 
 class Case(NamedTuple):

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from training.model import MAX_BYTES, Parts, pipeline
+from streamcam.presets import OWN_FILE
+from training.model import MAX_BYTES, OWN_SETTINGS, Parts, pipeline
 
 MODULES = ("unet", "vae", "text_encoder")
 
@@ -24,6 +25,7 @@ def export(parts: Parts, folder: Path) -> Path:
     halves = {name: _half(getattr(parts, name)) for name in MODULES}
     pipeline(parts._replace(**halves)).save_pretrained(partial, safe_serialization=True)
     _forget_paths(partial)
+    (partial / OWN_FILE).write_text(OWN_SETTINGS, encoding="utf-8")
     size = weight_bytes(partial)
     if size > MAX_BYTES:
         raise ValueError(f"the weights take {size} bytes, more than {MAX_BYTES}")

@@ -1,7 +1,5 @@
 """How near one picture is to another, and how still a still picture stays."""
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +25,3 @@ def _edges(image: Image) -> NDArray[np.float32]:
     luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     across, down = cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)
     return np.asarray(cv2.magnitude(across, down), np.float32)
-
-
-def unrest(pictures: Sequence[Image]) -> float:
-    """Return the mean absolute difference between one picture and the next, in levels."""
-    stack = np.stack(pictures).astype(np.float32)
-    return float(np.abs(np.diff(stack, axis=0)).mean())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,6 +26,8 @@ from streamcam.types import Frame, Image
 
 MOVING = 8
 """Frames of the moving scene, before it begins again."""
+STILL_FRAMES, STILL_NOISE = 12, 4.0
+"""Of the still scene, and the deviation of its noise in levels."""
 
 
 @dataclass(slots=True)
@@ -82,6 +85,7 @@ class Bench:
         yield from self.guidance()
         yield from self.residual()
         yield from self.similarity_filter()
+        yield from self.stillness()
         yield from self.prompt_cache()
 
     def overhead(self) -> Iterator[Row]:
@@ -129,6 +133,22 @@ class Bench:
                 cases.append(self._case(name, changed(self._config, live=live), scene=frames))
             # Whole turns of the filter: ten frames skipped, one processed.
             yield from self._measured("similarity filter", cases, frames=22)
+
+    def stillness(self) -> Iterator[Row]:
+        """Tell how much a still, noisy scene moves after the model, beside how it moved before."""
+        draws = np.random.default_rng(0)
+        noise = draws.normal(0, STILL_NOISE, (STILL_FRAMES, *self._scene[0].shape))
+        noisy = [np.clip(self._scene[0] + n, 0, 255).astype(np.uint8) for n in noise]
+        stream = DiffusionStream(self._models, self._config)
+        frames = [Frame(image, i, i / 30) for i, image in enumerate(noisy)]
+        began = time.perf_counter()
+        made = [picture.image for frame in frames for picture in stream(frame, self._config.live)]
+        made += [picture.image for picture in stream.drain(self._config.live)]
+        ms = (time.perf_counter() - began) / len(frames) * 1e3
+        moved = unrest(made) / unrest(noisy)
+        yield Row(
+            "stillness", "still scene, noisy", ms, 1.0, 0.0, f"moves {moved:.2f} times as much"
+        )
 
     def prompt_cache(self) -> Iterator[Row]:
         """Compare the prompt's keys and values computed every frame and once per prompt."""
@@ -207,6 +227,11 @@ class Bench:
             return time.perf_counter() - began
 
         return step
+
+
+def unrest(pictures: Sequence[Image]) -> float:
+    """Return the mean absolute difference between one picture and the next, in levels."""
+    return float(np.abs(np.diff(np.stack(pictures).astype(np.float32), axis=0)).mean())
 
 
 class Clock:

@@ -16,12 +16,15 @@ def test_every_comparison_is_made_and_the_rows_add_up() -> None:
         "guidance",
         "residual guidance",
         "similarity filter",
+        "stillness",
         "prompt cache",
     ]
     assert len(tables["guidance"]) == 5 * 4
     assert all(row.ms > 0 and row.ratio > 0 and -0.01 <= row.outside < 1 for row in rows)
     still = next(row for row in rows if row.name == "still scene, filter on")
     assert "skipped" in still.note
+    still = next(row for row in rows if row.table == "stillness")
+    assert float(still.note.split()[1]) > 0
     off, on = (row.note for row in rows if row.name.startswith("4 steps, K/V"))
     assert float(on.split()[0]) <= float(off.split()[0])
     assert machine(config)["device"] == "cpu"

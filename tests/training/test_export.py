@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from streamcam.config import build
+from streamcam.diffusion.bench import unrest
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.types import Frame
 from training import contact, evaluate, model, text, tokenizer
 from training.export import export, weight_bytes
-from training.measures import edge_correlation, psnr, unrest
+from training.measures import edge_correlation, psnr
 from training.model import MAX_BYTES
 from training.studio import Studio
 
@@ -42,6 +43,12 @@ def test_the_folder_is_small_enough_and_names_no_path(folder: Path) -> None:
     assert weight_bytes(folder) < MAX_BYTES
     for file in folder.rglob("*.json"):
         assert str(folder.parent) not in file.read_text(encoding="utf-8")
+
+
+def test_it_brings_how_it_is_best_run(folder: Path) -> None:
+    config = build([{"model": str(folder)}])
+    assert (config.width, config.height, config.indices(config.live)) == (256, 256, (40,))
+    assert config.live.prompt
 
 
 def test_its_variety_is_told_from_its_config_files(folder: Path) -> None:
