@@ -40,7 +40,7 @@ def grid(rows: Sequence[Sequence[Labelled]]) -> Image:
 
 def save(path: Path, sheet: Image) -> None:
     """Write a sheet as JPEG."""
-    _, packed = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
+    _, packed = cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     path.write_bytes(packed.tobytes())
 
 

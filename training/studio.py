@@ -17,10 +17,10 @@ Prompt = str | list[list[Any]]
 class Studio:
     """One model, loaded once, for all that is asked of it."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, model: str | Path, size: int) -> None:
         # Without a denoising batch every picture comes out of the call that its frame went into.
         self._base = {
-            "model": str(folder),
+            "model": str(model),
             "width": size,
             "height": size,
             "cfg_type": "none",

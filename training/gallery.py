@@ -1,0 +1,65 @@
+"""Pictures for the docs of what a model can do: ``python -m training.gallery``."""
+
+import argparse
+from pathlib import Path
+
+from streamcam.assets import NANO
+from streamcam.types import Image
+from training import contact
+from training.contact import Labelled
+from training.evaluate import Case, cases, held_out_scenes
+from training.studio import Studio
+
+SEED, SIZE = 0, 256
+SCENES = 2
+OUT = Path("docs/images/nano")
+SHOWN = (
+    "pencil sketch",
+    "blue neon edges on black",
+    "cartoon",
+    "halftone",
+    "thermal camera",
+    "oil painting",
+    "pixel art",
+)
+"""Of the README's picture, after the scene itself."""
+
+
+def main() -> None:
+    """Write all pictures."""
+    parser = argparse.ArgumentParser(prog="python -m training.gallery", description=__doc__)
+    parser.add_argument("--model", default=NANO, help="a folder (default: the embedded one)")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--scene", type=int, default=0, help="of the README's picture")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    studio = Studio(options.model, SIZE)
+    pictures = held_out_scenes(SEED, max(SCENES, options.scene + 1), SIZE)
+    plain = [case for case in cases(SEED) if not case.shown[1]]
+    contact.write_sheets(studio, [*plain, *coloured()], pictures[:SCENES], options.out)
+    contact.save(options.out / "readme.jpg", contact.grid(readme(studio, pictures[options.scene])))
+
+
+def coloured() -> list[Case]:
+    """Return some looks in colours."""
+    asked = {
+        ("neon", ("blue", "black")): "blue neon edges on black",
+        ("neon", ("red",)): "red neon",
+        ("duotone", ("purple", "gold")): "purple and gold duotone",
+        ("tint", ("teal",)): "teal tint",
+        ("halftone", ("magenta",)): "magenta halftone",
+        ("pencil", ("white", "black")): "white pencil on black paper",
+    }
+    return [Case(shown, prompt, prompt) for shown, prompt in asked.items()]
+
+
+def readme(studio: Studio, picture: Image) -> list[list[Labelled]]:
+    """Return a scene and what becomes of it, in two rows."""
+    made = [(prompt, studio.render([picture], prompt)[0]) for prompt in SHOWN]
+    cells = [("camera", picture), *made]
+    half = len(cells) // 2
+    return [cells[:half], cells[half:]]
+
+
+if __name__ == "__main__":
+    main()
