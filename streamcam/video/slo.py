@@ -1,0 +1,274 @@
+"""SLO-aware scheduler (arXiv 2511.07399): meet a frame rate and a deadline with what was measured.
+
+Of the ways to run that were measured, one that keeps the target rate and the deadline of every
+frame is chosen, with as many denoising steps as possible, then with the least latency. Input waits
+in a bounded queue. Frames are given up, and counted, for three reasons:
+
+- *full*: the queue was full, and the oldest made room;
+- *late*: its picture would have missed its deadline;
+- *skipped*: the model does not keep up with the camera, so it takes frames evenly spread over
+  those that wait. One that keeps up takes them all.
+
+Times are seconds on any one clock; nothing here reads one.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Generic, NamedTuple, TypeVar
+
+from streamcam.errors import ConfigError
+from streamcam.stats import Latencies
+
+T = TypeVar("T")
+
+FRAMES_PER_LATENT = 4
+RECENT_CALLS = 9
+RECENT_FRAMES = 128
+FEWEST_FRAMES = 16
+"""From so many frames on the camera's rate counts as known."""
+
+
+class Choice(NamedTuple):
+    """A way to run the model."""
+
+    chunk: int
+    """Latent frames in one call, of four camera frames each."""
+    steps: int
+    """Denoising steps, 1 to 4."""
+    batched: bool
+    """Whether the steps of successive chunks run as one call, or those of a chunk in turn."""
+
+    @property
+    def frames(self) -> int:
+        """Camera frames that a call takes."""
+        return FRAMES_PER_LATENT * self.chunk
+
+    @property
+    def calls(self) -> int:
+        """Calls from taking a chunk to giving its pictures, both included."""
+        return self.steps if self.batched else 1
+
+
+Table = Mapping[Choice, float]
+"""The seconds of one call, encoder and decoder included, as most calls keep to (say 95 of 100).
+
+What does not fit the memory is not in it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What the stream is held to (the service-level objective)."""
+
+    target_fps: float = 16.0
+    """Pictures per second; a slower camera needs no more than it has frames."""
+    deadline_s: float = 1.0
+    """From the capture of a frame until its picture is there."""
+    capacity: int = 24
+    """Frames that may wait."""
+    reluctance: float = 0.1
+    """Share by which another choice must be better than the one in use."""
+
+
+def latency(choice: Choice, seconds: float, interval: float) -> float:
+    """Return the seconds that the oldest frame of a chunk waits for its picture, at the most.
+
+    Args:
+        choice: how the model runs.
+        seconds: what a call takes.
+        interval: between two frames of the camera.
+    """
+    wait = max(seconds, (choice.frames - 1) * interval)
+    return wait + service(choice, seconds, interval)
+
+
+def service(choice: Choice, seconds: float, interval: float) -> float:
+    """Return the seconds from the call that takes a chunk until its pictures are there."""
+    period = max(seconds, choice.frames * interval)
+    return (choice.calls - 1) * period + seconds
+
+
+def choose(
+    table: Table,
+    objective: Objective,
+    interval: float,
+    *,
+    slowdown: float = 1.0,
+    current: Choice | None = None,
+) -> Choice:
+    """Return the choice that meets the objective best.
+
+    Where none keeps both rate and deadline, it is the fastest that keeps the deadline; where
+    none keeps the deadline, the least late.
+
+    Args:
+        table: what calls take.
+        objective: rate and deadline, and how reluctantly `current` is left.
+        interval: seconds between two frames of the camera.
+        slowdown: what calls take now, over what the table says.
+        current: the choice in use.
+    """
+    fps_needed = min(objective.target_fps, 1 / interval)
+
+    def worth(choice: Choice) -> tuple[float, ...]:
+        doubt = 1.0 if choice == current else 1 + objective.reluctance
+        seconds = table[choice] * slowdown * doubt
+        delay, fps = latency(choice, seconds, interval), choice.frames / seconds
+        if delay > objective.deadline_s:
+            return 0, -delay
+        return (2, choice.steps, -delay) if fps >= fps_needed else (1, fps)
+
+    return max(table, key=worth)
+
+
+class Job(NamedTuple, Generic[T]):
+    """A chunk to run now."""
+
+    frames: list[T]
+    choice: Choice
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the frames."""
+
+    full: int = 0
+    late: int = 0
+    skipped: int = 0
+    delivered: int = 0
+    misses: int = 0
+    """Pictures that came after their deadline."""
+    latencies: Latencies = field(default_factory=lambda: Latencies(deque(maxlen=1000)))
+    """Of the oldest frame of each chunk."""
+    jitter: Latencies = field(default_factory=lambda: Latencies(deque(maxlen=1000)))
+    """Differences between the latencies of successive chunks."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames given up, for any reason."""
+        return self.full + self.late + self.skipped
+
+    def deliver(self, captured: Iterable[float], now: float, deadline_s: float) -> None:
+        """Count the pictures of a chunk, captured at these times, that are there at `now`."""
+        ages = [now - at for at in captured]
+        if not ages:
+            return
+        self.delivered += len(ages)
+        self.misses += sum(age > deadline_s for age in ages)
+        if recent := self.latencies.recent:
+            self.jitter.add(abs(max(ages) - recent[-1]))
+        self.latencies.add(max(ages))
+
+    def __str__(self) -> str:
+        """Return one line: misses, drops, and p50/p95/p99 of latency and jitter."""
+        share = self.misses / self.delivered if self.delivered else 0.0
+        return (
+            f"{self.misses} of {self.delivered} pictures late ({share:.1%}),"
+            f" {self.dropped} frames dropped, latency {_shown(self.latencies)},"
+            f" jitter {_shown(self.jitter)}"
+        )
+
+
+def _shown(times: Latencies) -> str:
+    found = [times.percentile(percent) for percent in (50, 95, 99)]
+    return "/".join("–" if t is None else f"{1e3 * t:.0f}" for t in found) + " ms"
+
+
+class Scheduler(Generic[T]):
+    """Queues frames and gives chunks out; the caller runs them and reports back.
+
+    At most `Objective.capacity` frames wait. As long as frames come, chunks go out: between two of
+    them lateness costs at most one chunk's frames, beyond what the queue holds more than that.
+
+    Raises:
+        ConfigError: nothing was measured, or the queue cannot hold the longest chunk.
+    """
+
+    def __init__(self, table: Table, objective: Objective) -> None:
+        longest = 1 + max((choice.frames for choice in table), default=0)
+        if not table:
+            raise ConfigError("no latencies were measured: measure the model first")
+        if objective.capacity < longest:
+            raise ConfigError(
+                f"an input queue of {objective.capacity} frames cannot hold the longest chunk:"
+                f" allow at least {longest}, or shorter chunks"
+            )
+        self.table, self.objective, self.tally = dict(table), objective, Tally()
+        self.choice = choose(self.table, objective, 1 / objective.target_fps)
+        self._waiting: deque[tuple[float, T]] = deque()
+        self._seen: deque[float] = deque(maxlen=RECENT_FRAMES)
+        self._slowdowns: deque[float] = deque(maxlen=RECENT_CALLS)
+        self._spared = 0
+
+    def __len__(self) -> int:
+        """Return how many frames wait."""
+        return len(self._waiting)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between the camera's frames; as the target has it while too few have come."""
+        if len(self._seen) < FEWEST_FRAMES or self._seen[-1] <= self._seen[0]:
+            return 1 / self.objective.target_fps
+        return (self._seen[-1] - self._seen[0]) / (len(self._seen) - 1)
+
+    @property
+    def slowdown(self) -> float:
+        """What calls take now, over what the table says; single stalls count for nothing."""
+        return median(self._slowdowns) if self._slowdowns else 1.0
+
+    def put(self, frame: T, captured_at: float) -> None:
+        """Add the newest frame; when the queue is full the oldest makes room."""
+        if self._seen and captured_at - self._seen[-1] > self.objective.deadline_s:
+            self._seen.clear()  # A pause says nothing of the rate.
+        self._seen.append(captured_at)
+        if len(self._waiting) == self.objective.capacity:
+            self._waiting.popleft()
+            self.tally.full += 1
+        self._waiting.append((captured_at, frame))
+
+    def take(self, now: float, *, first: bool = False) -> Job[T] | None:
+        """Return the chunk to run at `now`, or None while there are too few frames.
+
+        The choice may differ from that of the last chunk. The `first` chunk of a stream takes one
+        frame more.
+        """
+        interval, slowdown = self.interval, self.slowdown
+        self.choice = choose(
+            self.table, self.objective, interval, slowdown=slowdown, current=self.choice
+        )
+        need = self.choice.frames + first
+        seconds = self.table[self.choice] * slowdown
+        if latency(self.choice, seconds, interval) <= self.objective.deadline_s:
+            self._drop_late(now + service(self.choice, seconds, interval), need)
+        if len(self._waiting) < need:
+            return None
+        self._spared = 0
+        if self.choice.frames / seconds < 1 / interval:
+            self._spread(need)
+        return Job([self._waiting.popleft()[1] for _ in range(need)], self.choice)
+
+    def ran(self, choice: Choice, seconds: float) -> None:
+        """Report what a call took; not that of a stream's first chunk, which runs differently."""
+        self._slowdowns.append(seconds / self.table[choice])
+
+    def delivered(self, captured: Iterable[float], now: float) -> None:
+        """Report that the pictures of a chunk, captured at these times, are there at `now`."""
+        self.tally.deliver(captured, now, self.objective.deadline_s)
+
+    def _drop_late(self, ready_at: float, need: int) -> None:
+        """Give up frames whose pictures would be late, but never so many that no chunk runs."""
+        while self._waiting and ready_at - self._waiting[0][0] > self.objective.deadline_s:
+            if len(self._waiting) <= need:
+                if self._spared == need:
+                    return
+                self._spared += 1
+            self._waiting.popleft()
+            self.tally.late += 1
+
+    def _spread(self, need: int) -> None:
+        """Leave `need` frames, evenly spread over those that wait, the newest among them."""
+        waiting = list(self._waiting)
+        self.tally.skipped += len(waiting) - need
+        self._waiting = deque(waiting[(i + 1) * len(waiting) // need - 1] for i in range(need))
