@@ -24,7 +24,7 @@ from streamcam.stats import Latencies
 T = TypeVar("T")
 
 FRAMES_PER_LATENT = 4
-RECENT_CALLS = 9
+RECENT_CALLS = 15
 RECENT_FRAMES = 128
 FEWEST_FRAMES = 16
 """From so many frames on the camera's rate counts as known."""

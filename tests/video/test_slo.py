@@ -151,7 +151,7 @@ def test_a_burst_beyond_the_queue_costs_the_oldest_frames_and_no_deadline() -> N
 
 
 def test_a_device_that_slows_down_gets_fewer_steps_and_few_misses() -> None:
-    """It takes a majority of the last calls to tell; until then frames are given up, not late."""
+    """It takes most of the last 15 calls to tell: 8 chunks at the most are late."""
 
     def cost(choice: Choice, now: float) -> float:
         return TABLE[choice] * (2 if 20 <= now < 40 else 1)
@@ -161,7 +161,7 @@ def test_a_device_that_slows_down_gets_fewer_steps_and_few_misses() -> None:
     assert run.steps_within(0, 20) == {2}
     assert run.steps_within(22, 40) == {1}
     assert run.steps_within(42, 60) == {2}
-    assert tally.misses <= 5 * TWO.frames
+    assert tally.misses <= 8 * TWO.frames
     assert run.longest <= OBJECTIVE.capacity
 
 
@@ -171,6 +171,13 @@ def test_a_device_that_slows_down_beyond_the_deadline_goes_on_and_says_so() -> N
     assert tally.delivered == tally.misses > 40
     assert run.longest == OBJECTIVE.capacity
     assert run.choices[-1][1] == ONE
+
+
+def test_calls_of_uneven_length_change_no_choice() -> None:
+    rng = random.Random(1)
+    run = device(lambda choice, _: TABLE[choice] * rng.lognormvariate(0, 0.2)).see(camera(30, 300))
+    assert {choice for _, choice in run.choices} == {TWO}
+    assert run.scheduler.tally.misses == 0
 
 
 def test_a_single_stall_changes_no_choice_and_costs_its_own_frames() -> None:
