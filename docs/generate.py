@@ -12,6 +12,7 @@ from streamcam.control.addresses import Addresses
 from streamcam.control.reference import Row, asking, steering, told
 from streamcam.parameters import Parameters
 from streamcam.settings import Settings, canonical, choices
+from streamcam.video_settings import Video
 
 DOCS = Path(__file__).parent
 
@@ -24,6 +25,7 @@ with a flag also have one of their own. Later ones win: presets in their order, 
 """
 
 FIXED = "\n## Fixed at start\n\n"
+VIDEO = "\n## Video\n\nFixed at start too, and read by `pipeline=video` alone.\n\n"
 ON_AIR = "\n## Broadcast\n\nFixed at start too, and read by `streamcam run` alone.\n\n"
 LIVE = "\n## Live\n\nThese may change on air, and by frame in a cue file.\n\n"
 COLUMNS = "| setting | flag | values | default | |\n|---|---|---|---|---|\n"
@@ -32,7 +34,8 @@ COLUMNS = "| setting | flag | values | default | |\n|---|---|---|---|---|\n"
 def settings_page() -> str:
     """Return the page that lists every setting."""
     fixed = FIXED + _table(Config, leave_out=PARTS)
-    return HEAD + fixed + ON_AIR + _table(Broadcast) + LIVE + _table(Parameters)
+    on_start = VIDEO + _table(Video) + ON_AIR + _table(Broadcast)
+    return HEAD + fixed + on_start + LIVE + _table(Parameters)
 
 
 def _table(table: type[Settings], *, leave_out: Container[str] = ()) -> str:
@@ -82,7 +85,8 @@ def _default(field: FieldInfo) -> str:
 def _shown(default: tuple[Any, ...]) -> str:
     if isinstance(default[0], tuple):
         return str(default[0][0])
-    return ("x" if isinstance(default[0], int) else ", ").join(map(str, default))
+    a_size = isinstance(default[0], int) and len(default) == 2
+    return ("x" if a_size else ", ").join(map(str, default))
 
 
 OSC_HEAD = """# OSC

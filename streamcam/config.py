@@ -11,9 +11,10 @@ from streamcam.errors import ConfigError, ParameterError, nearest
 from streamcam.parameters import FLAG, Parameters, index_list
 from streamcam.presets import own_settings
 from streamcam.settings import Settings, canonical, from_json
+from streamcam.video_settings import MAX_VIDEO_STEPS, Video
 
 DEFAULT_STEPS = 2
-PARTS = ("broadcast", "live")
+PARTS = ("broadcast", "video", "live")
 AUTO = "auto"
 
 
@@ -46,6 +47,11 @@ Side = Annotated[int, Field(ge=8, le=8192)]
 class Config(Settings):
     """The settings that a running stream cannot change."""
 
+    pipeline: Literal["image", "video"] = Field(
+        default="image",
+        description="Each frame by itself, or as video that keeps steady over time.",
+        json_schema_extra=FLAG,
+    )
     model: str = Field(
         default=AUTO,
         validation_alias=AliasChoices("model", "model_id_or_path"),
@@ -149,6 +155,9 @@ class Config(Settings):
     broadcast: Broadcast = Field(
         default_factory=Broadcast, description="What comes in and where it goes."
     )
+    video: Video = Field(
+        default_factory=Video, description="What pipeline=video is told beside all this."
+    )
     live: Parameters = Field(default_factory=Parameters, description="The first live snapshot.")
 
     _by_8 = field_validator("width", "height")(_multiple_of_8)
@@ -157,8 +166,27 @@ class Config(Settings):
     def _consistent(self) -> Self:
         if self.cross_frame_attention and not self.use_denoising_batch:
             raise ValueError("cross_frame_attention needs use_denoising_batch=true")
+        if self.pipeline == "video":
+            self._check_video()
         self.check(self.live)
         return self
+
+    def _check_video(self) -> None:
+        most = min(MAX_VIDEO_STEPS, len(self.video.timesteps(MAX_VIDEO_STEPS)))
+        if self.num_steps > most:
+            raise ValueError(f"pipeline=video takes 1 to {most} steps, got {self.num_steps}")
+        if self.width % 16 or self.height % 16:
+            raise ValueError(
+                f"pipeline=video needs sides that are multiples of 16, got"
+                f" {self.width}x{self.height}"
+            )
+        if self.mode == "txt2img":
+            raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
+
+    @property
+    def chunk(self) -> int:
+        """Frames that the stream takes, and gives, at a time."""
+        return self.video.chunk if self.pipeline == "video" else self.frame_buffer_size
 
     @property
     def num_steps(self) -> int:
@@ -197,7 +225,8 @@ class Config(Settings):
         return parameters
 
 
-_FIXED = {n: own for n, own in canonical(Config).items() if own not in PARTS} | canonical(Broadcast)
+_FIXED = {n: own for n, own in canonical(Config).items() if own not in PARTS}
+_FIXED |= canonical(Broadcast) | canonical(Video)
 _LIVE = canonical(Parameters)
 
 
@@ -224,14 +253,17 @@ def build(layers: Iterable[Mapping[str, Any]]) -> Config:
                 fixed["steps"] = _count(changes["t_index_list"])
         elif changes.get("strength") is not None:
             live.pop("t_index_list", None)
-    broadcast = {name: fixed.pop(name) for name in Broadcast.model_fields if name in fixed}
-    parts = {"broadcast": Broadcast.parse(broadcast), "live": Parameters.parse(live)}
+    tables: dict[str, type[Settings]] = {"broadcast": Broadcast, "video": Video}
+    parts: dict[str, Settings] = {"live": Parameters.parse(live)}
+    for part, table in tables.items():
+        own = {name: fixed.pop(name) for name in table.model_fields if name in fixed}
+        parts[part] = table.parse(own)
     return Config.parse(fixed | parts)
 
 
 def with_model(config: Config, model: str) -> Config:
     """Return `config` for another model: what was given stays, the rest is as that model has it."""
-    parts = (config, config.broadcast, config.live)
+    parts = (config, config.broadcast, config.video, config.live)
     given = {n: getattr(part, n) for part in parts for n in part.model_fields_set if n not in PARTS}
     return build([given, {"model": model}])
 

@@ -15,7 +15,8 @@ FLOORS = [
     {"__main__"},
     {"cli"},
     {"runtime", "control"},
-    {"sources", "sinks", "diffusion", "video"},
+    {"video"},
+    {"sources", "sinks", "diffusion"},
     {"accelerate"},
     {
         "types",
@@ -24,6 +25,7 @@ FLOORS = [
         "config",
         "live",
         "settings",
+        "video_settings",
         "errors",
         "stats",
         "pixels",

@@ -14,6 +14,7 @@ from streamcam.errors import ConfigError
 from streamcam.parameters import Parameters
 from streamcam.presets import load
 from streamcam.settings import Settings
+from streamcam.video_settings import Video
 
 
 @click.group()
@@ -54,6 +55,7 @@ def toml(settings: Config) -> str:
     """Return `settings` as a TOML file that `load` reads back."""
     sections = (
         ("Fixed at start.", _lines(settings, Config(), PARTS)),
+        ("Fixed at start, and read by pipeline=video alone.", _lines(settings.video, Video())),
         ("Fixed at start, and read by streamcam run alone.",
          _lines(settings.broadcast, Broadcast())),
         ("Live.", _lines(settings.live, Parameters())),

@@ -60,7 +60,7 @@ class Broadcast:
         self._began = time.monotonic()
         self._next_offer = 0.0
         self._passed: tuple[int, Parameters] = (0, config.live)
-        self._pictures: deque[Frame] = deque(maxlen=config.frame_buffer_size)
+        self._pictures: deque[Frame] = deque(maxlen=config.chunk)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="output", daemon=True)
 

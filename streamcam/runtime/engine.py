@@ -47,8 +47,8 @@ class Engine:
         self._config = config
         self._fatal = fatal
         shape = (config.height, config.width, 3)
-        self._frames = Ring(shape, capacity=config.frame_buffer_size)
-        self._pictures = Ring(shape, capacity=config.frame_buffer_size)
+        self._frames = Ring(shape, capacity=config.chunk)
+        self._pictures = Ring(shape, capacity=config.chunk)
         self._final: NDArray[np.int64] | None = None
         self._before: Counter[int] = Counter()
         self._version = 1
