@@ -6,7 +6,6 @@ enters the stream, and its `Plan` goes with it through every layer, every rank a
 step, whose row has a cache of its own. Nothing is looked up on the device.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -112,27 +111,6 @@ def plan(cache: CacheShape, place: Place, count: int) -> tuple[Plan, Place]:
         sink_turns=_sink_turns(cache, position) if refreshable else (),
     )
     return planned, Place(end, position + count)
-
-
-def held(cache: CacheShape, frames: int) -> tuple[int, ...]:
-    """Return the frame in each slot, in the order of slots, when `frames` have been written.
-
-    Sinks are named by the frames they began with; refreshed ones hold later ones.
-    """
-    in_slot = {cache.slot(i): i for i in range(min(frames, cache.sinks))}
-    in_slot |= {cache.slot(i): i for i in range(max(cache.sinks, frames - cache.window), frames)}
-    return tuple(in_slot[slot] for slot in sorted(in_slot))
-
-
-def stalest(similarities: Sequence[float], threshold: float) -> int | None:
-    """Return the sink that a new frame replaces: the one least like it, if below `threshold`.
-
-    Args:
-        similarities: for each sink, -1 to 1.
-        threshold: -1 or less never replaces one; published 0.2.
-    """
-    least = min(similarities, default=threshold)
-    return similarities.index(least) if least < threshold else None
 
 
 def _sink_turns(cache: CacheShape, position: int) -> tuple[int, ...]:
