@@ -11,7 +11,7 @@ import torch
 from training.data import Recipe
 from training.learner import Course
 
-SHARES = {"autoencoder": 0.28, "text": 0.02, "unet": 0.48, "decoder": 0.07}
+SHARES = {"autoencoder": 0.23, "text": 0.02, "unet": 0.5, "decoder": 0.08}
 """Of the time; the rest goes into scenes, latents and the evaluation."""
 SCENES_PER_HOUR = 1500
 
