@@ -128,6 +128,11 @@ class Rollout:
         return done
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a chunk to go on from."""
+        return self._place.frame > 0
+
+    @property
     def in_flight(self) -> int:
         """Chunks that are not done."""
         return sum(chunk is not None for chunk in self.waiting)

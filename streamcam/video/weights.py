@@ -105,12 +105,8 @@ def fill(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
     Raises:
         ModelError: some are missing, of another shape, or belong to something else.
     """
-    wide = tuple(model._keep_in_fp32_modules or ())
     expected = dict(model.named_parameters())
-    cast = {
-        name: value.to(torch.float32 if any(part in name for part in wide) else dtype)
-        for name, value in weights.items()
-    }
+    cast = {name: value.to(_dtype_of(model, name, dtype)) for name, value in weights.items()}
     missing = sorted(expected.keys() - cast.keys())
     others = sorted(cast.keys() - model.state_dict().keys())
     misfits = [n for n in expected if n in cast and cast[n].shape != expected[n].shape]
@@ -120,6 +116,17 @@ def fill(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
     model.load_state_dict(cast, strict=True, assign=True)
     _materialise(model)
     model.eval().requires_grad_(False)
+
+
+def set_dtype(model: Any, dtype: torch.dtype) -> None:
+    """Cast `model`, but for norms and modulation, which stay float32."""
+    for name, parameter in model.named_parameters():
+        parameter.data = parameter.data.to(_dtype_of(model, name, dtype))
+
+
+def _dtype_of(model: Any, name: str, dtype: torch.dtype) -> torch.dtype:
+    wide = model._keep_in_fp32_modules or ()
+    return torch.float32 if any(part in name for part in wide) else dtype
 
 
 def _materialise(model: nn.Module) -> None:

@@ -1,0 +1,96 @@
+"""Video models with random weights in real shapes: for speed, where no hub can be reached.
+
+``random:wan-1.3b`` and ``random:wan-14b`` have the true shapes, ``random:tiny-wan`` is small
+enough for any processor. The pictures mean nothing.
+"""
+
+import zlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from streamcam.errors import ModelError, nearest
+from streamcam.video.taehv import TAEHV
+from streamcam.video.weights import set_dtype
+
+TEXT_TOKENS = 512
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "wan-1.3b": {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30},
+    "wan-14b": {"num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40},
+    "tiny-wan": {
+        "num_attention_heads": 2,
+        "attention_head_dim": 24,
+        "ffn_dim": 96,
+        "num_layers": 3,
+        "text_dim": 32,
+        "freq_dim": 32,
+    },
+}
+TINY_VAE = {"base_dim": 8, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
+
+
+def random_transformer(
+    name: str, dtype: torch.dtype, device: torch.device, *, layers: range | None = None
+) -> Any:
+    """Return a transformer of that name, or those of its layers; each layer has its own seed.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
+    from diffusers import WanTransformer3DModel
+
+    if name not in SHAPES:
+        raise ModelError(f'no random video model "{name}": {nearest(name, SHAPES)}')
+    shape = SHAPES[name]
+    layers = layers or range(shape["num_layers"])
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+        torch.manual_seed(0)
+        model = WanTransformer3DModel(**shape | {"num_layers": 0})
+        set_dtype(model, dtype)
+        for layer in layers:
+            torch.manual_seed(1 + layer)
+            whole = WanTransformer3DModel(**shape | {"num_layers": 1})
+            set_dtype(whole, dtype)
+            model.blocks.append(whole.blocks[0])
+    model.register_to_config(num_layers=len(layers))
+    return model.eval().requires_grad_(False)
+
+
+def random_vae(name: str, dtype: torch.dtype, device: torch.device) -> Any:
+    """Return a Wan autoencoder, a small one for a small model."""
+    from diffusers import AutoencoderKLWan
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+        torch.manual_seed(2)
+        vae = AutoencoderKLWan(**TINY_VAE if name.startswith("tiny") else {})
+    vae.eval().requires_grad_(False)
+    _spread(vae.decoder.conv_out, vae.decode(torch.randn(1, 16, 1, 8, 8, device=device)).sample)
+    set_dtype(vae, dtype)
+    return vae
+
+
+def random_taehv(dtype: torch.dtype, device: torch.device) -> TAEHV:
+    """Return TAEHV with random weights."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+        torch.manual_seed(3)
+        model = TAEHV()
+    return model.to(dtype).eval().requires_grad_(False)
+
+
+def random_text(text: str, dims: int, device: torch.device) -> Tensor:
+    """Return ``(1, 512, dims)`` that stands for `text`: the same for the same, zero past it."""
+    generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
+    embeds = torch.zeros(1, TEXT_TOKENS, dims)
+    tokens = min(TEXT_TOKENS, len(text.split()) + 1)
+    embeds[:, :tokens] = torch.randn(1, tokens, dims, generator=generator)
+    return embeds.to(device)
+
+
+def _spread(last: nn.Conv3d, pictures: Tensor) -> None:
+    """Scale the last layer so that pictures have some contrast."""
+    gain = 0.5 / pictures.std()
+    last.weight *= gain
+    assert last.bias is not None
+    last.bias.zero_()
