@@ -37,8 +37,8 @@ class Broadcast(Settings):
 
     source: str = Field(
         default="auto",
-        description="camera[:NAME|PATH|INDEX], pattern, a file or a URL."
-        " auto: the first camera, else the pattern.",
+        description="camera[:NAME|PATH|INDEX], demo, pattern, a file or a URL."
+        " auto: the first camera, else the demo.",
         json_schema_extra=FLAG,
     )
     sink: Words = Field(

@@ -9,6 +9,7 @@ from streamcam.errors import DeviceError
 from streamcam.runtime.broadcast import PASSTHROUGH
 
 PREFERRED = "stabilityai/sd-turbo"
+PREFERRED_VIDEO = "jerryfeng/StreamDiffusionV2/wan_causal_dmd_v2v"
 
 
 class Choice(NamedTuple):
@@ -42,6 +43,8 @@ def with_chosen_model(config: Config) -> tuple[Config, str]:
 
 
 def _model(config: Config) -> Choice:
+    if config.pipeline == "video":
+        return Choice(PREFERRED_VIDEO, f"{PREFERRED_VIDEO}, as published")
     from streamcam.diffusion.hub import cached
 
     if any(repo.id == PREFERRED for repo in cached()):
@@ -62,7 +65,7 @@ def _source(config: Config) -> Choice:
 
     if camera := first():
         return Choice("camera", f"{camera}, the first camera found")
-    return Choice("pattern", "a moving test picture, since no camera was found")
+    return Choice("demo", "a drawn person, since no camera was found")
 
 
 def _sink(spec: str, broadcast: Broadcast) -> Choice:

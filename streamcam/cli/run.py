@@ -49,7 +49,7 @@ def run(
 ) -> None:
     """Go on air: camera, model, virtual camera, steered over OSC, until Ctrl-C.
 
-    Without settings: the first camera, else a moving test picture; a model in the cache, else
+    Without settings: the first camera, else a drawn person; a model in the cache, else
     nano, which comes with streamcam; the virtual camera, else the preview page.
     """
     with reporting(as_json=log_json) as reporter, stopping() as asked:

@@ -131,4 +131,4 @@ def _offer(found: Sequence[Found]) -> str:
     physical = [str(camera) for camera in found if not camera.virtual]
     if physical:
         return f"found: {', '.join(physical)}"
-    return "none is plugged in; --source pattern shows a test picture"
+    return "none is plugged in; --source demo shows a drawn person"

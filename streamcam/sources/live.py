@@ -1,4 +1,4 @@
-"""Sources as they happen: ``camera[:NAME|PATH|INDEX]``, ``pattern``, a file or a URL."""
+"""Sources as they happen: ``camera[:NAME|PATH|INDEX]``, ``demo``, ``pattern``, a file or a URL."""
 
 from fractions import Fraction
 from functools import partial
@@ -9,7 +9,7 @@ from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError
 from streamcam.types import LiveSource
 
-CAMERA, PATTERN = "camera", "pattern"
+CAMERA, DEMO, PATTERN = "camera", "demo", "pattern"
 
 
 def open_live(spec: str, broadcast: Broadcast) -> LiveSource:
@@ -22,6 +22,8 @@ def open_live(spec: str, broadcast: Broadcast) -> LiveSource:
     kind, colon, rest = spec.partition(":")
     if kind == CAMERA:
         return _camera(rest, broadcast)
+    if spec == DEMO:
+        return _demo(broadcast)
     if spec == PATTERN:
         return _pattern(broadcast)
     if colon and rest.startswith("//"):
@@ -37,6 +39,12 @@ def _camera(name: str, broadcast: Broadcast) -> LiveSource:
     return Camera(
         name or None, broadcast.camera_size, broadcast.camera_fps, own=frozenset((*OWN, *labels))
     )
+
+
+def _demo(broadcast: Broadcast) -> LiveSource:
+    from streamcam.sources.demo import Demo
+
+    return Demo(*broadcast.canvas, broadcast.rate)
 
 
 def _pattern(broadcast: Broadcast) -> LiveSource:
@@ -62,7 +70,7 @@ def _file(path: Path, broadcast: Broadcast) -> LiveSource:
 
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise ConfigError(
-            f'no source "{path}"; it should be camera, pattern, a URL or a file that exists'
+            f'no source "{path}"; it should be camera, demo, pattern, a URL or a file that exists'
         )
     opened = partial(sources.open_file, path, Fraction(broadcast.rate))
     if path.suffix.lower() in sources.IMAGES:

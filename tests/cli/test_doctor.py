@@ -74,11 +74,11 @@ def test_a_camera_that_may_not_be_opened_names_the_group() -> None:
     assert "usermod -aG video" in (check.remedy or "")
 
 
-def test_no_camera_is_a_warning_since_the_pattern_stands_in() -> None:
+def test_no_camera_is_a_warning_since_the_demo_stands_in() -> None:
     virtual = Found("streamcam", "/dev/video10", "/dev/video10", virtual=True)
     (check,) = cameras([virtual], nobody)
     assert check.state == WARNING
-    assert "test pattern" in check.text
+    assert "the demo" in check.text
 
 
 @linux_only

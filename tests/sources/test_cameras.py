@@ -43,8 +43,8 @@ def test_a_camera_that_is_missing_is_said_with_those_that_are_there() -> None:
     assert str(caught.value) == 'no camera "C930"; found: /dev/video0 "HD Pro Webcam C920"'
 
 
-def test_without_a_physical_camera_the_pattern_is_offered() -> None:
-    with pytest.raises(DeviceError, match=r"no camera; none is plugged in.*--source pattern"):
+def test_without_a_physical_camera_the_demo_is_offered() -> None:
+    with pytest.raises(DeviceError, match=r"no camera; none is plugged in.*--source demo"):
         choose(None, [LOOPBACK, OBS])
 
 

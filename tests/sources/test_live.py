@@ -8,6 +8,7 @@ from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError, MediaError
 from streamcam.sources import coded
 from streamcam.sources.camera import Camera
+from streamcam.sources.demo import Demo
 from streamcam.sources.live import open_live
 from streamcam.sources.moving import Moving
 from streamcam.sources.paced import Paced
@@ -24,6 +25,7 @@ SETTINGS = Broadcast(canvas=(320, 240), fps=50)
         ("camera:C920", Camera),
         ("camera:/dev/video7", Camera),
         ("pattern", Moving),
+        ("demo", Demo),
         ("rtsp://user:word@10.0.0.7/live", Url),
         ("https://example.org/live.m3u8", Url),
     ],
@@ -34,7 +36,7 @@ def test_a_source_is_known_by_its_kind(spec: str, kind: type) -> None:
 
 @pytest.mark.parametrize("spec", ["webcam", "cam", "patern"])
 def test_an_unknown_kind_is_refused_with_those_known(spec: str) -> None:
-    with pytest.raises(ConfigError, match="camera, pattern, a URL or a file"):
+    with pytest.raises(ConfigError, match="camera, demo, pattern, a URL or a file"):
         open_live(spec, SETTINGS)
 
 

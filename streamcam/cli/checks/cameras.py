@@ -13,7 +13,7 @@ Holders = Callable[[str], Sequence[str]]
 def cameras(found: Sequence[Found], holders: Holders) -> list[Check]:
     """Return a check for each physical camera; a warning where there is none.
 
-    None is needed, since the test pattern stands in for it.
+    None is needed, since the demo stands in for it.
     """
     physical = [camera for camera in found if not camera.virtual]
     if not physical:
@@ -21,7 +21,7 @@ def cameras(found: Sequence[Found], holders: Holders) -> list[Check]:
             Check(
                 "camera",
                 WARNING,
-                "none found; the test pattern stands in for it",
+                "none found; the demo, a drawn person, stands in for it",
                 "plug one in; in a virtual machine or container, pass it through",
             )
         ]
