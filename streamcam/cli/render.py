@@ -21,6 +21,7 @@ from streamcam.config import Config
 from streamcam.control.cues import Cues, read
 from streamcam.errors import ConfigError, MediaError
 from streamcam.runtime import offline
+from streamcam.runtime.streams import WarmStream, load_stream
 from streamcam.types import Sink, Source
 
 PATTERN = "pattern"
@@ -73,12 +74,9 @@ def render(
     _say(console, f"{paths[-1]}: {written} frames{skipped}, {written / seconds:.1f} fps")
 
 
-def _stream(config: Config, console: Console) -> Any:
+def _stream(config: Config, console: Console) -> WarmStream:
     with console.status("loading the model"):
-        from streamcam.diffusion.models import load_models
-        from streamcam.diffusion.stream import DiffusionStream
-
-        stream = DiffusionStream(load_models(config, partial(_say, console)), config)
+        stream = load_stream(config, partial(_say, console))
         stream.warm_up()
         return stream
 

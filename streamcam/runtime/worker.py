@@ -16,6 +16,7 @@ from streamcam.config import Config
 from streamcam.errors import StreamcamError
 from streamcam.parameters import Parameters
 from streamcam.runtime.ring import Ring
+from streamcam.runtime.streams import load_stream
 from streamcam.types import Frame, Stream
 
 BEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
@@ -57,15 +58,12 @@ def open_stream(config: Config, say: Callable[[str], None]) -> tuple[Stream, flo
     """Return the Stream that `config` asks for, loaded and warm, and the seconds of warming up."""
     if config.model == IDENTITY:
         return Identity(), 0.0
-    from streamcam.diffusion.models import load_models
-    from streamcam.diffusion.stream import DiffusionStream
-
     # Never cold on air: the first call is slow, and says how long a frame may take.
     # A core is left to capture and output: what they would take from the model, it loses anyway.
     cores = os.cpu_count() or 1
     live = {"warmup": max(1, config.warmup), "threads": config.threads or max(1, cores - 1)}
     config = config.model_copy(update=live)
-    stream = DiffusionStream(load_models(config, say), config)
+    stream = load_stream(config, say)
     began = time.monotonic()
     stream.warm_up()
     return stream, time.monotonic() - began
