@@ -10,7 +10,6 @@ from streamcam.runtime.broadcast import PASSTHROUGH
 
 PREFERRED = "stabilityai/sd-turbo"
 PREFERRED_VIDEO = "jerryfeng/StreamDiffusionV2/wan_causal_dmd_v2v"
-PREFERRED_VIDEO = "jerryfeng/StreamDiffusionV2/wan_causal_dmd_v2v"
 
 
 class Choice(NamedTuple):
@@ -44,8 +43,6 @@ def with_chosen_model(config: Config) -> tuple[Config, str]:
 
 
 def _model(config: Config) -> Choice:
-    if config.pipeline == "video":
-        return Choice(PREFERRED_VIDEO, f"{PREFERRED_VIDEO}, as published")
     if config.pipeline == "video":
         return Choice(PREFERRED_VIDEO, f"{PREFERRED_VIDEO}, as published")
     from streamcam.diffusion.hub import cached
