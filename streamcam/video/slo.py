@@ -15,6 +15,7 @@ Times are seconds on any one clock; nothing here reads one.
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from statistics import median
 from typing import Generic, NamedTuple, TypeVar
 
@@ -198,7 +199,8 @@ class Scheduler(Generic[T]):
         self.table, self.objective, self.tally = dict(table), objective, Tally()
         self.choice = choose(self.table, objective, 1 / objective.target_fps)
         self._waiting: deque[tuple[float, T]] = deque()
-        self._seen: deque[float] = deque(maxlen=RECENT_FRAMES)
+        self._newest = inf
+        self._intervals: deque[float] = deque(maxlen=RECENT_FRAMES)
         self._slowdowns: deque[float] = deque(maxlen=RECENT_CALLS)
         self._spared = 0
 
@@ -209,9 +211,8 @@ class Scheduler(Generic[T]):
     @property
     def interval(self) -> float:
         """Seconds between the camera's frames; as the target has it while too few have come."""
-        if len(self._seen) < FEWEST_FRAMES or self._seen[-1] <= self._seen[0]:
-            return 1 / self.objective.target_fps
-        return (self._seen[-1] - self._seen[0]) / (len(self._seen) - 1)
+        known = sum(self._intervals) if len(self._intervals) >= FEWEST_FRAMES else 0.0
+        return known / len(self._intervals) if known > 0 else 1 / self.objective.target_fps
 
     @property
     def slowdown(self) -> float:
@@ -220,9 +221,9 @@ class Scheduler(Generic[T]):
 
     def put(self, frame: T, captured_at: float) -> None:
         """Add the newest frame; when the queue is full the oldest makes room."""
-        if self._seen and captured_at - self._seen[-1] > self.objective.deadline_s:
-            self._seen.clear()  # A pause says nothing of the rate.
-        self._seen.append(captured_at)
+        since, self._newest = captured_at - self._newest, captured_at
+        if 0 <= since <= self.objective.deadline_s:  # A pause says nothing of the rate.
+            self._intervals.append(since)
         if len(self._waiting) == self.objective.capacity:
             self._waiting.popleft()
             self.tally.full += 1

@@ -91,6 +91,20 @@ def test_a_stream_batch_gives_way_when_frames_come_too_slowly_for_it() -> None:
     assert choose(table, objective, 1 / 8) == ONE
 
 
+def test_a_slow_camera_asks_for_no_more_than_it_has_frames() -> None:
+    table = {ONE: 0.06, TWO: 0.3}
+    objective = Objective(target_fps=30, deadline_s=1)
+    assert choose(table, objective, 1 / 30) == ONE
+    assert choose(table, objective, 1 / 10) == TWO
+
+
+def test_the_oldest_frame_waits_for_the_call_before_or_for_its_chunk_to_fill() -> None:
+    assert latency(ONE, 0.5, 1 / 100) == pytest.approx(0.5 + 0.5)
+    assert latency(ONE, 0.5, 1) == pytest.approx(3 + 0.5)
+    assert latency(TWO_BATCHED, 0.5, 1 / 100) == pytest.approx(0.5 + 0.5 + 0.5)
+    assert latency(TWO_BATCHED, 0.5, 1) == pytest.approx(3 + 4 + 0.5)
+
+
 def test_where_nothing_keeps_up_the_fastest_in_time_runs_and_else_the_least_late() -> None:
     assert choose(TABLE, Objective(target_fps=200, deadline_s=0.3), 1 / 200) == LONG
     assert choose(TABLE, Objective(target_fps=200, deadline_s=0.15), 1 / 200) == ONE
@@ -195,11 +209,19 @@ def test_a_single_stall_changes_no_choice_and_costs_its_own_frames() -> None:
     assert tally.dropped == pytest.approx(2.0 * 30, abs=OBJECTIVE.capacity)
 
 
-def test_frames_from_before_a_pause_of_the_camera_are_given_up() -> None:
-    before, after = camera(30, 10)[:299], [15 + t for t in camera(30, 10)]
-    run = device().see([*before, *after])
+def test_frames_from_before_each_pause_of_the_camera_are_given_up() -> None:
+    before_a_pause = camera(30, 10)[:299]
+    captured = [15 * k + t for k in range(6) for t in before_a_pause]
+    run = device().see(captured)
     tally = run.scheduler.tally
-    assert (tally.misses, tally.late) == (0, 299 % 4)
+    assert (tally.misses, tally.late) == (0, 5 * (299 % TWO.frames))
+
+
+def test_a_pause_says_nothing_of_the_rate_of_the_camera() -> None:
+    scheduler = Scheduler[int](TABLE, OBJECTIVE)
+    for i, at in enumerate([*camera(10, 10), *(15 + t for t in camera(10, 1))]):
+        scheduler.put(i, at)
+    assert scheduler.interval == pytest.approx(1 / 10)
 
 
 def test_a_camera_too_slow_for_any_deadline_still_gets_its_pictures() -> None:
