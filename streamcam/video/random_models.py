@@ -5,6 +5,8 @@ enough for any processor. The pictures mean nothing.
 """
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -45,8 +47,7 @@ def random_transformer(
         raise ModelError(f'no random video model "{name}": {nearest(name, SHAPES)}')
     shape = SHAPES[name]
     layers = layers or range(shape["num_layers"])
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
-        torch.manual_seed(0)
+    with _seeded(0, device):
         model = WanTransformer3DModel(**shape | {"num_layers": 0})
         set_dtype(model, dtype)
         for layer in layers:
@@ -62,19 +63,17 @@ def random_vae(name: str, dtype: torch.dtype, device: torch.device) -> Any:
     """Return a Wan autoencoder, a small one for a small model."""
     from diffusers import AutoencoderKLWan
 
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
-        torch.manual_seed(2)
+    with _seeded(2, device):
         vae = AutoencoderKLWan(**TINY_VAE if name.startswith("tiny") else {})
-    vae.eval().requires_grad_(False)
-    _spread(vae.decoder.conv_out, vae.decode(torch.randn(1, 16, 1, 8, 8, device=device)).sample)
+        vae.eval().requires_grad_(False)
+        _spread(vae.decoder.conv_out, vae.decode(torch.randn(1, 16, 1, 8, 8)).sample)
     set_dtype(vae, dtype)
     return vae
 
 
 def random_taehv(dtype: torch.dtype, device: torch.device) -> TAEHV:
     """Return TAEHV with random weights."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
-        torch.manual_seed(3)
+    with _seeded(3, device):
         model = TAEHV()
     return model.to(dtype).eval().requires_grad_(False)
 
@@ -86,6 +85,14 @@ def random_text(text: str, dims: int, device: torch.device) -> Tensor:
     tokens = min(TEXT_TOKENS, len(text.split()) + 1)
     embeds[:, :tokens] = torch.randn(1, tokens, dims, generator=generator)
     return embeds.to(device)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Make what is drawn within on `device` follow from `seed`, and leave no trace outside."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
+        torch.manual_seed(seed)
+        yield
 
 
 def _spread(last: nn.Conv3d, pictures: Tensor) -> None:

@@ -100,7 +100,7 @@ class VideoStream:
     def warm_up(self) -> None:
         """Run as many chunks as ``warmup`` asks for through every step, and forget them."""
         black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
-        chunks = self._config.warmup * self._config.num_steps
+        chunks = self._config.warmup * (1 + self._config.num_steps)
         for _ in range(1 + self.chunk * chunks if chunks else 0):
             self(black, self._config.live)
         self.counts.clear()

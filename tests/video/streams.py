@@ -1,0 +1,65 @@
+"""Run frames through a real video stream over a tiny model, with the transformer's calls noted."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamcam.config import build
+from streamcam.parameters import Parameters
+from streamcam.types import Frame
+from streamcam.video.models import Models, load_models
+from streamcam.video.stream import VideoStream
+
+TINY = {
+    "pipeline": "video",
+    "model": "random:tiny-wan",
+    "width": 64,
+    "height": 32,
+    "device": "cpu",
+    "dtype": "float32",
+    "prompt": "a cat",
+}
+
+
+@cache
+def loaded(encoder: str, decoder: str) -> Models:
+    """Return the tiny model with these autoencoders; its streams take turns."""
+    settings = {"video_encoder": encoder, "video_decoder": decoder}
+    return load_models(build([TINY, settings]), say=lambda _: None)
+
+
+class Streamed:
+    """A video stream; `rows` holds the rows of each call of the transformer."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.config = build([TINY, settings])
+        video = self.config.video
+        models = loaded(video.video_encoder, video.video_decoder)
+        self.rows: list[int] = []
+        models.transformer.register_forward_hook(
+            lambda _, given, __: self.rows.append(len(given[0]))
+        )
+        self.stream = VideoStream(models, self.config)
+
+    def __call__(
+        self, frames: list[Frame], changes: dict[int, dict[str, Any]] | None = None
+    ) -> list[list[Frame]]:
+        """Return what comes out with each frame, and at the end what is drained."""
+        parameters: Parameters = self.config.live
+        out = []
+        for i, frame in enumerate(frames):
+            parameters = parameters.changed((changes or {}).get(i, {}))
+            out.append(list(self.stream(frame, parameters)))
+        return [*out, list(self.stream.drain(parameters))]
+
+
+def flat(out: list[list[Frame]]) -> list[Frame]:
+    """Return the frames that came out, one after the other."""
+    return [frame for frames in out for frame in frames]
+
+
+def latent(frames: int, *, seed: int) -> Tensor:
+    """Return noise ``(frames, 16, 8, 12)``."""
+    return torch.randn(frames, 16, 8, 12, generator=torch.Generator().manual_seed(seed))
