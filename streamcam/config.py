@@ -131,11 +131,23 @@ class Config(Settings):
     )
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         default="auto",
-        description="Number format of the models. auto: float16 on a GPU, else float32.",
+        description="Number format of the models. auto: float16 on a GPU, bfloat16 on a processor"
+        " that computes in it, else float32.",
         json_schema_extra=FLAG,
     )
-    acceleration: Literal["eager", "compiled"] = Field(
-        default="eager", description="How the models run.", json_schema_extra=FLAG
+    acceleration: Literal["auto", "eager", "compiled", "openvino", "tensorrt"] = Field(
+        default="auto",
+        description="How the models run: as they are written, or on engines made for this machine."
+        " auto: the fastest that is here.",
+        json_schema_extra=FLAG,
+    )
+    engine_dir: str | None = Field(
+        default=None, description="Folder that engines are kept in. Default: in the user's cache."
+    )
+    engine_wait: bool | None = Field(
+        default=None,
+        description="Wait for engines that are still to be built. Default: on air they are built"
+        " beside the picture, elsewhere waited for.",
     )
     threads: int = Field(
         default=0,
@@ -145,7 +157,10 @@ class Config(Settings):
         " air leaves one of them to all else.",
     )
     warmup: int = Field(
-        default=0, ge=0, le=100, description="Calls on black frames before the first real one."
+        default=0,
+        ge=0,
+        le=100,
+        description="Calls on black frames before the first real one; if any, at least one a step.",
     )
     offline: bool = Field(
         default_factory=lambda: os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"),

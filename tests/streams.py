@@ -11,7 +11,9 @@ from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.types import Frame
 
-TINY = {"model": "random:tiny-sd-turbo", "width": 64, "height": 64, "prompt": "a cat"}
+EAGER = {"dtype": "float32", "acceleration": "eager"}
+"""The stages as they are written, whatever this machine has."""
+TINY = {"model": "random:tiny-sd-turbo", "width": 64, "height": 64, "prompt": "a cat"} | EAGER
 
 
 def moving(count: int, *, size: int = 64, seed: int = 0) -> list[Frame]:

@@ -27,6 +27,9 @@ class Studio:
             "use_denoising_batch": False,
             "guidance_scale": 1.0,
             "offline": True,
+            # The figures of one model must not hang on what a machine has installed.
+            "dtype": "float32",
+            "acceleration": "eager",
         }
         self._models = load_models(build([self._base]), say=lambda _: None)
 

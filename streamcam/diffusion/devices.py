@@ -1,8 +1,46 @@
-"""Which device the models run on, and in which number format."""
+"""Which device the models run on, in which number format, and on which engine."""
+
+from typing import NamedTuple
 
 import torch
 
+from streamcam.accelerate.choice import Choice, choose, computes_in_bfloat16
+from streamcam.config import Config
 from streamcam.errors import ConfigError
+
+
+class Placement(NamedTuple):
+    """Where and how the models run."""
+
+    device: torch.device
+    dtype: torch.dtype
+    """The number format that they compute in."""
+    choice: Choice
+
+    @property
+    def weights(self) -> torch.dtype:
+        """Return the number format that the stages are kept in."""
+        engine = self.choice.engine
+        return self.dtype if engine is None else engine.weights
+
+    def __str__(self) -> str:
+        return f"on {self.device} as {str(self.dtype).removeprefix('torch.')}, {self.choice.why}"
+
+
+def place(config: Config) -> Placement:
+    """Return where and how the models of `config` run.
+
+    Raises:
+        ConfigError: there is no such device here.
+        EngineError: the acceleration asked for cannot run here.
+    """
+    # OpenVINO drives Intel's graphics by itself, from tensors in memory.
+    by_openvino = (config.acceleration, config.device) == ("openvino", "xpu")
+    device = torch.device("cpu") if by_openvino else pick_device(config.device)
+    dtype = pick_dtype(config.dtype, device)
+    return Placement(
+        device, dtype, choose(config.acceleration, "xpu" if by_openvino else device.type, dtype)
+    )
 
 
 def pick_device(name: str) -> torch.device:
@@ -31,8 +69,14 @@ def _count(kind: str) -> int:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of that name; ``auto`` is half precision on an accelerator."""
+    """Return the dtype of that name.
+
+    ``auto`` is float16 on an accelerator, bfloat16 on a processor that computes in it, else
+    float32.
+    """
+    if name == "auto" and device.type == "cpu":
+        return torch.bfloat16 if computes_in_bfloat16() else torch.float32
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
+        return torch.float16
     dtype: torch.dtype = getattr(torch, name)
     return dtype

@@ -1,16 +1,19 @@
 """A checkpoint as its stages, and the numbers that the mathematics needs: its variety ends here."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from streamcam.accelerate import accelerator
+from streamcam.accelerate.store import Store
+from streamcam.accelerate.workshop import Workshop
 from streamcam.config import Config
+from streamcam.diffusion import building
 from streamcam.diffusion.attention import PromptCache, join_frames
 from streamcam.diffusion.checkpoint import load_pipeline
-from streamcam.diffusion.devices import pick_device, pick_dtype
+from streamcam.diffusion.devices import place
 from streamcam.diffusion.family import Say
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
@@ -38,24 +41,33 @@ class Models(NamedTuple):
     device: torch.device
 
 
-def load_models(config: Config, say: Say = print) -> Models:
+def load_models(config: Config, say: Say = print, *, builds_here: bool = False) -> Models:
     """Load what `config` names and put it on its device.
+
+    Engines that are missing are built in another process, or in this one if `builds_here`.
 
     Raises:
         ConfigError: the device is not there, or the size does not fit the model.
+        EngineError: the acceleration asked for cannot run here.
         ModelError: something is missing, damaged or does not fit.
     """
-    device = pick_device(config.device)
-    dtype = pick_dtype(config.dtype, device)
+    placement = place(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    pipe = load_pipeline(config, dtype, say)
-    say(f"on {device} as {str(dtype).removeprefix('torch.')}, {config.acceleration}")
-    return from_pipeline(pipe, config, device)
+    pipe = load_pipeline(config, placement.weights, say)
+    say(str(placement))
+    return from_pipeline(pipe, config, placement.device, say, builds_here=builds_here)
 
 
-def from_pipeline(pipe: Any, config: Config, device: torch.device) -> Models:
-    """Return the stages of a diffusers pipeline."""
+def from_pipeline(
+    pipe: Any,
+    config: Config,
+    device: torch.device,
+    say: Say = print,
+    *,
+    builds_here: bool = False,
+) -> Models:
+    """Return the stages of a diffusers pipeline, as `config` has them accelerated."""
     from diffusers import LCMScheduler
 
     unet, vae = pipe.unet, pipe.vae
@@ -72,7 +84,7 @@ def from_pipeline(pipe: Any, config: Config, device: torch.device) -> Models:
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model's pictures need sides that are multiples of {scale}")
-    accelerate = accelerator(config.acceleration)
+    accelerate = _accelerator(config, say, builds_here=builds_here)
     return Models(
         encode_text=lambda text: encode_text(pipe, text, device),
         encode=accelerate(Encode(vae)),
@@ -85,6 +97,19 @@ def from_pipeline(pipe: Any, config: Config, device: torch.device) -> Models:
         time_ids=_time_ids(unet, config, device),
         device=device,
     )
+
+
+def _accelerator(
+    config: Config, say: Say, *, builds_here: bool
+) -> Callable[[nn.Module], Callable[..., Tensor]]:
+    """Return what puts a stage on the engine that `config` asks for."""
+    engine = place(config).choice.engine
+    if engine is None:
+        return lambda stage: stage
+    builder = None if builds_here else partial(building.beside, config)
+    # Unless told otherwise, whoever asks for models wants the same pictures every time.
+    waits = config.engine_wait is not False
+    return Workshop(engine, Store(config.engine_dir), say, builder=builder, waits=waits)
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:

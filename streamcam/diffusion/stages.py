@@ -55,6 +55,9 @@ class Encode(nn.Module):
         result: Tensor = ((latents - self.shift) * self.scale).contiguous()
         return result
 
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}, shift={self.shift}"
+
 
 class Decode(nn.Module):
     """Scaled latents to pictures."""
@@ -69,6 +72,9 @@ class Decode(nn.Module):
         latents = (latents / self.scale + self.shift).to(self.vae.dtype)
         images: Tensor = self.vae.decode(latents, return_dict=False)[0]
         return images
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}, shift={self.shift}"
 
 
 class Denoise(nn.Module):
@@ -97,6 +103,9 @@ class Denoise(nn.Module):
         )[0]
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
         return self.noise_from(predicted.float(), x_t, alpha, beta)
+
+    def extra_repr(self) -> str:
+        return self.noise_from.__name__
 
     def _told_guidance(self, rows: int) -> Tensor | None:
         embedding = self.guidance_embedding

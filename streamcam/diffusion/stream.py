@@ -87,7 +87,9 @@ class DiffusionStream:
         """
         black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
         unfiltered = self._config.live.changed({"enable_similar_image_filter": False})
-        for _ in range(self._config.warmup * self.chunk):
+        # Fewer than n would not come to the last stage.
+        calls = max(self._config.warmup, self._n) if self._config.warmup else 0
+        for _ in range(calls * self.chunk):
             self(black, unfiltered)
         self.counts.clear()
         self._reset(self._config.live)

@@ -61,7 +61,11 @@ def open_stream(config: Config, say: Callable[[str], None]) -> tuple[Stream, flo
     # Never cold on air: the first call is slow, and says how long a frame may take.
     # A core is left to capture and output: what they would take from the model, it loses anyway.
     cores = os.cpu_count() or 1
-    live = {"warmup": max(1, config.warmup), "threads": config.threads or max(1, cores - 1)}
+    live = {
+        "warmup": max(1, config.warmup),
+        "threads": config.threads or max(1, cores - 1),
+        "engine_wait": bool(config.engine_wait),
+    }
     config = config.model_copy(update=live)
     stream = load_stream(config, say)
     began = time.monotonic()

@@ -22,6 +22,7 @@ from tests.single_files import save_single_file
 UNET = "unet/diffusion_pytorch_model.safetensors"
 PULL = ["models", "pull", "demo/tiny", "--vae", "demo/taesd"]
 RENDER = ["render", "--width", "64", "--height", "64", "--frames", "2", "pattern"]
+RENDER += ["--acceleration", "eager"]
 DRIVER = """
 import contextlib, io, json, sys
 from streamcam import cli

@@ -13,7 +13,8 @@ from streamcam.cli.render import render as command
 from tests.media import RED, decoded, encode, noise, numbered, plain, ran, read, sound, write
 
 Render = Callable[..., tuple[int, str]]
-TINY = ("--model", "random:tiny-sd-turbo", "--width", "64", "--height", "64")
+EAGER = ("--dtype", "float32", "--acceleration", "eager")
+TINY = ("--model", "random:tiny-sd-turbo", "--width", "64", "--height", "64", *EAGER)
 
 
 @pytest.fixture

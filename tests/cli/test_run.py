@@ -20,6 +20,7 @@ from tests.runtime.onair import until
 
 SMALL = ["--source", "pattern", "--canvas", "320x180", "--width", "64", "--height", "64"]
 QUIET = ["--set", "osc=false"]
+EAGER = ["--acceleration", "eager"]
 
 
 def command(*arguments: object) -> list[str]:
@@ -162,5 +163,6 @@ def test_what_is_wrong_is_said_in_one_line(arguments: list[str], code: int, word
 
 
 def test_a_model_is_put_on_air(tmp_path: Path) -> None:
-    with running("--model", "random:tiny-sd-turbo", "--sink", "null", "--log-json") as process:
+    tiny = ["--model", "random:tiny-sd-turbo", *EAGER]
+    with running(*tiny, "--sink", "null", "--log-json") as process:
         assert "running" in said(process, "the engine is running")

@@ -18,6 +18,7 @@ from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.diffusion.stream_batch import Noise, Plan, guided_step, noised
 from streamcam.types import Frame
+from tests.streams import EAGER
 
 Tensors = dict[str, Tensor]
 
@@ -28,22 +29,25 @@ def config_of(case: dict[str, Any], models: Path) -> Config:
     names = ("cfg_type", "t_index_list", "num_inference_steps", "guidance_scale", "delta")
     names += ("do_add_noise", "use_denoising_batch", "frame_buffer_size", "width", "height")
     names += ("seed", "prompt", "negative_prompt")
-    settings = {name: case[name] for name in names} | {
-        "model": str(models / case["model"]),
-        "vae": vae,
-        "mode": "img2img" if case["mode"] == "img2img" else "txt2img",
-        "use_lcm_lora": False,
-        "fit": "stretch",
-        "device": "cpu",
-        "dtype": "float32",
-    }
+    settings = (
+        {name: case[name] for name in names}
+        | {
+            "model": str(models / case["model"]),
+            "vae": vae,
+            "mode": "img2img" if case["mode"] == "img2img" else "txt2img",
+            "use_lcm_lora": False,
+            "fit": "stretch",
+            "device": "cpu",
+        }
+        | EAGER
+    )
     return build([settings])
 
 
 @cache
 def _models(model: str, vae: str, width: int, height: int) -> Models:
     settings = {"model": model, "vae": vae, "width": width, "height": height, "device": "cpu"}
-    return load_models(build([settings | {"use_lcm_lora": False}]), say=lambda _: None)
+    return load_models(build([settings | EAGER | {"use_lcm_lora": False}]), say=lambda _: None)
 
 
 class Run:

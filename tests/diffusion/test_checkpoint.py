@@ -21,7 +21,7 @@ from streamcam.diffusion.stages import Condition, Denoise
 from streamcam.errors import ModelError
 from tests.layouts import edit_json, truncate
 from tests.single_files import save_single_file
-from tests.streams import TINY, Streamed, images, moving
+from tests.streams import EAGER, TINY, Streamed, images, moving
 
 Folder = Callable[[str], Path]
 
@@ -461,7 +461,7 @@ def test_a_latent_consistency_model_is_told_the_guidance_it_was_distilled_at() -
     embeds = torch.randn(2, 77, raw.config.cross_attention_dim)
     expected = raw(x_t, timesteps, embeds, timestep_cond=told.expand(2, -1)).sample
     untold = raw(x_t, timesteps, embeds).sample
-    models = from_pipeline(pipe, build([{"cache_prompt_kv": False}]), torch.device("cpu"))
+    models = from_pipeline(pipe, build([EAGER, {"cache_prompt_kv": False}]), torch.device("cpu"))
     ours = models.denoise(x_t, timesteps, Condition(embeds, None, None))
     torch.testing.assert_close(ours, expected)
     assert not torch.allclose(ours, untold)

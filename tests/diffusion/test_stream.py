@@ -14,6 +14,7 @@ from streamcam.diffusion.models import Models
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.types import Frame
+from tests.streams import Streamed
 
 SIZE = 16
 
@@ -135,6 +136,12 @@ def test_warming_up_makes_its_calls_and_leaves_no_trace() -> None:
     )
     assert [frame.index for frame in ours] == list(range(6))
     assert all((a.image == b.image).all() for a, b in zip(ours, expected, strict=True))
+
+
+def test_warming_up_comes_to_every_stage() -> None:
+    streamed = Streamed(steps=3, warmup=1)
+    streamed.stream.warm_up()
+    assert all(streamed.calls[stage] for stage in ("encode_text", "encode", "denoise", "decode"))
 
 
 def test_frames_of_any_size_are_fitted() -> None:

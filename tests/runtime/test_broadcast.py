@@ -277,6 +277,7 @@ def test_the_engine_ends_when_the_broadcast_process_is_killed() -> None:
 
 def test_a_prompt_changes_the_picture_and_no_frame_is_lost_or_torn_by_it() -> None:
     settings = {"model": "random:tiny-sd-turbo", "t_index_list": [20], "threads": 1}
+    settings |= {"acceleration": "eager"}
     with on_air(canvas="64x48", **settings) as (broadcast, control, _, seen):
         until(lambda: broadcast.status().state == "running", 120)
         until(lambda: broadcast.status().fps_model > 1, 60)

@@ -12,6 +12,7 @@ from streamcam.diffusion.bench import unrest
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.types import Frame
+from tests.streams import EAGER
 from training import contact, evaluate, model, text, tokenizer
 from training.export import export, weight_bytes
 from training.measures import edge_correlation, psnr
@@ -26,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(folder: Path, **others: Any) -> dict[str, Any]:
-    return {"model": str(folder), "width": 256, "height": 256, "offline": True} | others
+    return {"model": str(folder), "width": 256, "height": 256, "offline": True} | EAGER | others
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from streamcam.diffusion.image import to_tensor
+from tests.streams import EAGER
 from training import model, text, tokenizer
 from training.data import scene
 from training.inits import LATENT_STD, spread_details, whiten
@@ -81,6 +82,7 @@ def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
                 "width": 64,
                 "height": 64,
             }
+            | EAGER
         ]
     )
     models = from_pipeline(model.pipeline(parts), config, torch.device("cpu"))

@@ -1,0 +1,37 @@
+"""What an engine is: it builds a stage into files, and runs a stage from them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from streamcam.accelerate.flat import Flat, Run
+
+
+class Engine(Protocol):
+    """Turns stages into files made for one machine, and those into something to call."""
+
+    name: str
+    dtype: torch.dtype
+    """The number format that it computes in."""
+    weights: torch.dtype
+    """The number format that it takes a stage in."""
+
+    def about(self) -> Mapping[str, str]:
+        """Return what of the machine and the libraries an engine's files depend on."""
+
+    def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:
+        """Write the files of `flat` for the shapes and dtypes of `inputs` into `folder`.
+
+        Raises:
+            Exception: whatever the library raises over what it cannot build.
+        """
+
+    def load(self, folder: Path) -> Run:
+        """Return what runs the files in `folder`; it keeps no hold on the tensors it returns.
+
+        Raises:
+            Exception: whatever the library raises over files that it cannot use.
+        """

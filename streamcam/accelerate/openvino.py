@@ -1,0 +1,120 @@
+"""OpenVINO: the fastest way on a processor, and the one way on Intel's graphics."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from streamcam.accelerate.flat import Flat, Run
+from streamcam.errors import EngineError
+
+if TYPE_CHECKING:
+    import openvino
+
+CPU, GPU = "CPU", "GPU"
+BLOB = "engine.blob"
+PRECISIONS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+CAPABILITIES = {torch.float32: "FP32", torch.float16: "FP16", torch.bfloat16: "BF16"}
+"""What a device says of each number format."""
+
+
+class OpenVino:
+    """Runs stages, kept in float32, in the number format that the device is told to compute in."""
+
+    name = "openvino"
+    weights = torch.float32
+
+    def __init__(self, device: str, dtype: torch.dtype) -> None:
+        """Take OpenVINO's own name of the `device`.
+
+        Raises:
+            EngineError: there is no such device, or it does not compute in `dtype`.
+        """
+        self.device = device
+        self.dtype = dtype
+        here = _core().available_devices
+        if not any(name.split(".")[0] == device for name in here):
+            raise EngineError(f"OpenVINO finds no {device} here; found: {', '.join(here)}")
+        able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        if CAPABILITIES[dtype] not in able:
+            asked, *_ = _names(dtype)
+            raise EngineError(
+                f"OpenVINO does not compute in {asked} on this {device}; choose --dtype"
+                f" {' or '.join(_names(*(d for d, word in CAPABILITIES.items() if word in able)))}"
+            )
+
+    def about(self) -> Mapping[str, str]:
+        import openvino
+
+        return {
+            "openvino": openvino.__version__,
+            "device": f"{self.device} {_core().get_property(self.device, 'FULL_DEVICE_NAME')}",
+            "capabilities": " ".join(
+                _core().get_property(self.device, "OPTIMIZATION_CAPABILITIES")
+            ),
+        }
+
+    def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:
+        import openvino
+
+        with warnings.catch_warnings():
+            # What tracing says is for the authors of the model.
+            warnings.simplefilter("ignore")
+            model = openvino.convert_model(flat, example_input=tuple(inputs))
+        model.reshape({i: list(tensor.shape) for i, tensor in enumerate(inputs)})
+        compiled = _core().compile_model(model, self.device, self._settings())
+        (folder / BLOB).write_bytes(compiled.export_model().getvalue())
+
+    def load(self, folder: Path) -> Run:
+        blob = BytesIO((folder / BLOB).read_bytes())
+        return _Request(_core().import_model(blob, self.device, self._settings()))
+
+    def _settings(self) -> dict[str, Any]:
+        # Files do not keep these: loaded without a precision, the device takes its own.
+        settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": PRECISIONS[self.dtype],
+        }
+        if self.device == CPU and self.dtype == torch.float32:
+            # Its fused attention ends the whole process in float32 (seen with 2026.4).
+            settings["SNIPPETS_MODE"] = "DISABLE"
+        if self.device == CPU:
+            # Pinned threads would stand in the way of the process that viewers depend on.
+            settings["ENABLE_CPU_PINNING"] = False
+            settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
+        return settings
+
+
+class _Request:
+    """One inference at a time, on the memory that the tensors lie in."""
+
+    def __init__(self, compiled: "openvino.CompiledModel") -> None:
+        self._request = compiled.create_infer_request()
+        self._seen: list[Tensor | None] = [None] * len(compiled.inputs)
+        self._plain: list[Tensor] = [torch.empty(0)] * len(compiled.inputs)
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        for i, tensor in enumerate(tensors):
+            # A prompt for all rows is one row expanded: laid out once, not once a frame.
+            if tensor is not self._seen[i]:
+                self._seen[i], self._plain[i] = tensor, tensor.contiguous()
+        arrays = [tensor.numpy() for tensor in self._plain]
+        results = self._request.infer(arrays, share_inputs=True, share_outputs=True)
+        # The next call writes over the engine's own memory.
+        return torch.from_numpy(results[0]).clone()
+
+
+def _names(*dtypes: torch.dtype) -> list[str]:
+    return [str(dtype).removeprefix("torch.") for dtype in dtypes]
+
+
+@cache
+def _core() -> "openvino.Core":
+    import openvino
+
+    return openvino.Core()

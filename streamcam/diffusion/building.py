@@ -1,0 +1,84 @@
+"""Engines built ahead: here, or by a process of its own while the picture goes on."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import IO, Any
+
+from streamcam.config import Config
+from streamcam.diffusion.family import Say
+from streamcam.errors import EngineError, StreamcamError
+
+SCRIPT = "from streamcam.diffusion.building import serve; serve()"
+NICENESS = 10
+
+
+def build_engines(config: Config, say: Say, loading: Say) -> None:
+    """Have every engine that a stream of `config` will need in the store.
+
+    `say` is told how that goes, `loading` how the model is loaded.
+
+    Raises:
+        StreamcamError: the model cannot be loaded, or the acceleration cannot run here.
+    """
+    from streamcam.diffusion.models import load_models
+    from streamcam.diffusion.stream import DiffusionStream
+
+    config = config.model_copy(update={"warmup": 1})
+    loaded = False
+    models = load_models(
+        config, lambda line: say(line) if loaded else loading(line), builds_here=True
+    )
+    loaded = True
+    DiffusionStream(models, config).warm_up()
+
+
+def beside(config: Config) -> Iterator[str]:
+    """Build engines in another process, at low priority; yield the lines that it says.
+
+    Raises:
+        EngineError: that process failed, with its last words.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    given: IO[str] = process.stdin  # type: ignore[assignment]
+    said: IO[str] = process.stdout  # type: ignore[assignment]
+    with process:
+        # It stays open: the other process ends when this one is gone.
+        given.write(f"{config.model_dump_json()}\n")
+        given.flush()
+        for line in said:
+            yield line.rstrip()
+        given.close()
+    if process.returncode:
+        raise EngineError(f"building engines ended with status {process.returncode}")
+
+
+def serve() -> None:
+    """Be the other process: take the settings from a line of standard input, and build."""
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    config = Config.model_validate_json(sys.stdin.readline())
+    threading.Thread(target=_die_with, args=(sys.stdin,), daemon=True).start()
+    try:
+        build_engines(config, _tell, loading=lambda _: None)
+    except StreamcamError as error:
+        _tell(str(error))
+        sys.exit(error.exit_code)
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _die_with(line: IO[Any]) -> None:
+    """End this process, whatever it is doing, once the other end of `line` is gone."""
+    line.read()
+    os._exit(1)
