@@ -283,7 +283,7 @@ def test_the_first_chunk_takes_one_frame_more() -> None:
 
 def test_misses_and_jitter_are_told_in_one_line() -> None:
     scheduler = Scheduler[int](TABLE, OBJECTIVE)
-    for k, late in enumerate([0.5, 0.5, 0.7]):
+    for k, late in enumerate([0.7, 0.5, 0.5]):
         scheduler.delivered([k + 0.0, k + 0.2], k + late)
     assert str(scheduler.tally) == (
         "1 of 6 pictures late (16.7%), 0 frames dropped,"
