@@ -187,6 +187,22 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
             ) from None
 
 
+def repo_file(repo: str, file: str, *, offline: bool) -> Path:
+    """Return one file of a repository, fetching it if need be.
+
+    Raises:
+        ModelError: it is not there, or the hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    with _asking(repo, offline=offline, pull=SAME):
+        try:
+            return Path(hf_hub_download(repo, file, local_files_only=offline))
+        except RemoteEntryNotFoundError:
+            raise ModelError(f"{repo} on the hub has no {file}; look there for its name") from None
+
+
 def _snapshot(repo: str, patterns: list[str], *, offline: bool, pull: str = SAME) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import tqdm

@@ -1,20 +1,29 @@
 """From what the user names to the parts of a video model."""
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from streamcam.config import Config
+from streamcam.diffusion import hub
 from streamcam.diffusion.family import RANDOM, Say
+from streamcam.diffusion.weights import check_complete, explained
+from streamcam.errors import ModelError
+from streamcam.video import files
 from streamcam.video.random_models import (
     random_taehv,
     random_text,
     random_transformer,
     random_vae,
 )
-from streamcam.video.taehv import TAEHV
+from streamcam.video.taehv import TAEHV, taehv
+from streamcam.video.text import TextEncoder
+from streamcam.video.weights import HEAD_DIM, wan_transformer, wan_vae
 
 
 class Parts(NamedTuple):
@@ -38,7 +47,88 @@ def load_parts(config: Config, dtype: torch.dtype, device: torch.device, say: Sa
     """
     if config.model.startswith(RANDOM):
         return _random(config, dtype, device, say)
-    raise NotImplementedError
+    with hub.kept(offline=config.offline):
+        whole = files.is_diffusers(config.model, offline=config.offline)
+        folder = _base(config.model if whole else config.video.video_base, config, whole=whole)
+        transformer = (
+            _from_folder(folder / "transformer", dtype)
+            if whole
+            else _from_file(config.model, config, dtype)
+        )
+        say(f"model {config.model}: {_described(transformer)}")
+        return Parts(
+            transformer.to(device),
+            _autoencoder(folder, config, dtype).to(device),
+            _taehv(config, dtype).to(device) if _tiny(config) else None,
+            TextEncoder(folder, device),
+        )
+
+
+def _base(name: str, config: Config, *, whole: bool) -> Path:
+    unused = ("scheduler",) if whole else ("scheduler", "transformer")
+    return hub.pipeline_folder(name, offline=config.offline, half=False, without=unused)
+
+
+def _from_folder(folder: Path, dtype: torch.dtype) -> Any:
+    from diffusers import WanTransformer3DModel
+
+    with explained(f"the transformer in {folder}", folder, "fetch the model again"):
+        model = WanTransformer3DModel.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    check_complete(model, None, f"the transformer in {folder}")
+    if model.config.image_dim or model.config.in_channels != model.config.out_channels:
+        raise ModelError(f"{folder} starts from an image; take a text-to-video model")
+    return model.eval().requires_grad_(False)
+
+
+def _from_file(name: str, config: Config, dtype: torch.dtype) -> Any:
+    path = files.weights_file(name, offline=config.offline)
+    if (path.parent / "config.json").exists() and path.name.startswith("diffusion_pytorch"):
+        return _from_folder(path.parent, dtype)
+    weights = files.read(path)
+    with files.naming(path):
+        return wan_transformer(weights, dtype, head_dim=_head_dim(path.parent))
+
+
+def _head_dim(folder: Path) -> int:
+    """Return the head dimension that a published ``config.json`` says, else that of all of them."""
+    with suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return int(config["dim"]) // int(config["num_heads"])
+    return HEAD_DIM
+
+
+def _autoencoder(folder: Path, config: Config, dtype: torch.dtype) -> Any:
+    from diffusers import AutoencoderKLWan
+
+    name = config.vae
+    if name and name != "full" and not (Path(name).expanduser() / "config.json").exists():
+        path = files.weights_file(name, offline=config.offline)
+        weights = files.read(path)
+        with files.naming(path):
+            return wan_vae(weights, dtype)
+    where = Path(name).expanduser() if name and name != "full" else folder / "vae"
+    with explained(f"the autoencoder in {where}", where, "fetch the model again"):
+        vae = AutoencoderKLWan.from_pretrained(
+            where, dtype=dtype, use_safetensors=True, local_files_only=True
+        )
+    check_complete(vae, None, f"the autoencoder in {where}")
+    return vae.eval().requires_grad_(False)
+
+
+def _taehv(config: Config, dtype: torch.dtype) -> TAEHV:
+    path = files.weights_file(config.video.taehv, offline=config.offline)
+    weights = files.read(path)
+    with files.naming(path):
+        return taehv(weights, dtype)
+
+
+def _described(transformer: Any) -> str:
+    config = transformer.config
+    billions = sum(p.numel() for p in transformer.parameters()) / 1e9
+    width = config.num_attention_heads * config.attention_head_dim
+    return f"Wan, {config.num_layers} layers of {width}, {billions:.1f} billion weights"
 
 
 def _random(config: Config, dtype: torch.dtype, device: torch.device, say: Say) -> Parts:

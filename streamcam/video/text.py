@@ -1,0 +1,65 @@
+"""UMT5, the text encoder of Wan: on the device only while it encodes."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamcam.diffusion.weights import check_complete, explained, tensor_names
+
+MAX_TOKENS = 512
+PARTS = ("tokenizer", "text_encoder")
+DTYPE = torch.bfloat16
+"""As published: 11 GB."""
+
+
+class TextEncoder:
+    """Turns texts into what the transformer's cross-attention is told.
+
+    Args:
+        folder: in diffusers layout, with ``text_encoder`` and ``tokenizer``.
+        device: where it encodes; in between it rests on the CPU.
+
+    Raises:
+        ModelError: files are missing or damaged.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        from transformers import AutoTokenizer, UMT5EncoderModel
+
+        weights = folder / "text_encoder"
+        with explained(f"the text encoder in {folder}", weights, "fetch the model again"):
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(
+                folder / "tokenizer", local_files_only=True
+            )
+            self._model: Any = UMT5EncoderModel.from_pretrained(
+                weights, dtype=DTYPE, use_safetensors=True, local_files_only=True
+            )
+        stored = tensor_names(weights)
+        tied = {"encoder.embed_tokens.weight"} if "shared.weight" in stored else set()
+        check_complete(self._model, stored | tied, f"the text encoder in {folder}")
+        self._model.eval().requires_grad_(False)
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, text: str) -> Tensor:
+        """Return ``(1, 512, text_dim)`` float32 on the device, zero past the text."""
+        from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+
+        tokens = self._tokenizer(
+            prompt_clean(text),
+            padding="max_length",
+            max_length=MAX_TOKENS,
+            truncation=True,
+            return_tensors="pt",
+        ).to(self._device)
+        self._model.to(self._device)
+        try:
+            states = self._model(tokens.input_ids, tokens.attention_mask).last_hidden_state
+            embeds: Tensor = states.float() * tokens.attention_mask[..., None]
+        finally:
+            self._model.to("cpu")
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+        return embeds
