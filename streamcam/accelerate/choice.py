@@ -1,5 +1,6 @@
 """Which engine runs the stages: what was asked for, or the fastest that is here."""
 
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from streamcam.errors import EngineError
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """The instructions that compute in bfloat16, as torch calls them; the last is ARM's."""
+
+COMPILERS = ("g++", "clang++", "cl")
 
 
 class Choice(NamedTuple):
@@ -30,8 +33,8 @@ def computes_in_bfloat16() -> bool:
     return native and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
-def choose(acceleration: str, device: str, dtype: torch.dtype) -> Choice:
-    """Return the choice for the torch `device` of that kind, computing in `dtype`.
+def choose(acceleration: str, device: torch.device, dtype: torch.dtype) -> Choice:
+    """Return the choice for stages on `device`, computing in `dtype`.
 
     Raises:
         EngineError: what was asked for cannot run here.
@@ -43,30 +46,49 @@ def choose(acceleration: str, device: str, dtype: torch.dtype) -> Choice:
     return Choice(ENGINES[acceleration](device, dtype), f"{acceleration}, as asked")
 
 
-def _auto(device: str, dtype: torch.dtype) -> Choice:
-    if device not in FASTEST:
-        return Choice(None, f"eager, since there are no engines for {device}")
-    name = FASTEST[device]
+def _auto(device: torch.device, dtype: torch.dtype) -> Choice:
+    if device.type not in FASTEST:
+        return Choice(None, f"eager, since there are no engines for {device.type}")
+    name = FASTEST[device.type]
     try:
         return Choice(ENGINES[name](device, dtype), f"{name}, the fastest here")
     except EngineError as error:
         return Choice(None, f"eager, since {error}")
 
 
-def _openvino(device: str, dtype: torch.dtype) -> Engine:
+def _openvino(device: torch.device, dtype: torch.dtype) -> Engine:
     if not find_spec("openvino"):
         raise EngineError('openvino is not installed; run pip install "streamcam[openvino]"')
-    if device not in ("cpu", "xpu"):
+    if device.type not in ("cpu", "xpu"):
         raise EngineError(
-            f"openvino runs on processors and on Intel's graphics, not on {device};"
+            f"openvino runs on processors and on Intel's graphics, not on {device.type};"
             " choose --device cpu or --device xpu"
         )
     from streamcam.accelerate import openvino
 
-    return openvino.OpenVino(openvino.GPU if device == "xpu" else openvino.CPU, dtype)
+    return openvino.OpenVino(openvino.GPU if device.type == "xpu" else openvino.CPU, dtype)
+
+
+def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
+    if device.type not in ("cpu", "cuda"):
+        raise EngineError(
+            f"compiled runs on processors and on NVIDIA's cards, not on {device.type};"
+            " choose --acceleration eager"
+        )
+    if not any(map(shutil.which, COMPILERS)):
+        raise EngineError(
+            f"compiled needs a C++ compiler ({' or '.join(COMPILERS)}); install one, or choose"
+            " --acceleration eager"
+        )
+    from streamcam.accelerate.compiled import Compiled
+
+    return Compiled(device, dtype)
 
 
 FASTEST = {"cpu": "openvino", "cuda": "compiled"}
 """The engine to take on each kind of device."""
-ENGINES: dict[str, Callable[[str, torch.dtype], Engine]] = {"openvino": _openvino}
-"""What makes each engine for a kind of device and a number format, or says why it cannot run."""
+ENGINES: dict[str, Callable[[torch.device, torch.dtype], Engine]] = {
+    "openvino": _openvino,
+    "compiled": _compiled,
+}
+"""What makes each engine for a device and a number format, or says why it cannot run there."""

@@ -1,5 +1,6 @@
 """A stage as engines take it: plain tensors one after another, in shapes that never change."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,12 @@ class Flat(nn.Module):
         self.stage = stage
         self._structure = structure
         self._present = list(present)
+
+    def exact(self) -> "Flat":
+        """Return this stage in float32: itself, or a copy where its weights are in less."""
+        if all(p.dtype == torch.float32 for p in self.parameters() if p.is_floating_point()):
+            return self
+        return Flat(copy.deepcopy(self.stage).float(), self._structure, self._present)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         given = iter(tensors)

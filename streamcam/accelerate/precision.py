@@ -1,6 +1,5 @@
 """How near an engine comes to the stage as it is written, in float32; too far is refused."""
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -57,11 +56,8 @@ def check(run: Run, flat: Flat, inputs: Sequence[Tensor], dtype: torch.dtype) ->
         TooFarOff: it is below the floor of `dtype`.
     """
     given = probes(inputs)
-    exact = flat
-    if any(p.dtype != torch.float32 for p in flat.parameters() if p.is_floating_point()):
-        exact = copy.deepcopy(flat).float()
     wide = [t.float() if t.is_floating_point() else t for t in given]
-    reached = psnr(run(*given), exact(*wide))
+    reached = psnr(run(*given), flat.exact()(*wide))
     if reached < FLOORS[dtype]:
         name = str(dtype).removeprefix("torch.")
         raise TooFarOff(

@@ -20,6 +20,7 @@ COMMANDS = {
     "osc": "osc",
     "config": "config_command",
     "models": "models",
+    "engines": "engines",
     "bench": "bench",
     "service": "service",
 }

@@ -38,13 +38,13 @@ def pull(
     broke; when the command itself was stopped, files already whole are not fetched again.
     """
     from streamcam.diffusion.checkpoint import fetch
-    from streamcam.diffusion.devices import pick_device, pick_dtype
+    from streamcam.diffusion.devices import place
 
     if not names and not presets and not flags.get("model"):
         raise click.UsageError("name a model, such as stabilityai/sd-turbo, or a --config")
     for fixed in [{"model": name} for name in names] or [{}]:
         config = configured(presets, assignments, flags, **fixed)
-        fetch(config, pick_dtype(config.dtype, pick_device(config.device)), click.echo)
+        fetch(config, place(config).weights, click.echo)
 
 
 @models.command()

@@ -38,9 +38,8 @@ def place(config: Config) -> Placement:
     by_openvino = (config.acceleration, config.device) == ("openvino", "xpu")
     device = torch.device("cpu") if by_openvino else pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
-    return Placement(
-        device, dtype, choose(config.acceleration, "xpu" if by_openvino else device.type, dtype)
-    )
+    runs_on = torch.device("xpu") if by_openvino else device
+    return Placement(device, dtype, choose(config.acceleration, runs_on, dtype))
 
 
 def pick_device(name: str) -> torch.device:

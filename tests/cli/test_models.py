@@ -20,9 +20,11 @@ from tests.loras import RANK, UNET_QUERY, pair, save_kohya
 from tests.single_files import save_single_file
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
-PULL = ["models", "pull", "demo/tiny", "--vae", "demo/taesd"]
+EAGER = ["--acceleration", "eager"]
+HALF = ["--dtype", "bfloat16", *EAGER]
+PULL = ["models", "pull", "demo/tiny", "--vae", "demo/taesd", *EAGER]
 RENDER = ["render", "--width", "64", "--height", "64", "--frames", "2", "pattern"]
-RENDER += ["--acceleration", "eager"]
+RENDER += EAGER
 DRIVER = """
 import contextlib, io, json, sys
 from streamcam import cli
@@ -131,7 +133,7 @@ def fetched(
         "again": PULL,
         "unnamed LoRA": [*dream, "--lora", "demo/style", "--set", "use_lcm_lora=false"],
         "LoRAs": [*dream, "--lora", "demo/style/neon.safetensors:0.5", *lcm],
-        "halves": ["models", "pull", "demo/halves", "--vae", "demo/taesd", "--dtype", "bfloat16"],
+        "halves": ["models", "pull", "demo/halves", "--vae", "demo/taesd", *HALF],
         "one file": ["models", "pull", str(root / "one.safetensors"), *described],
         "list": ["models", "list"],
         "path": ["models", "path", "demo/tiny"],

@@ -1,0 +1,76 @@
+"""``streamcam engines``: what has been built for this machine, and building it ahead."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from streamcam.accelerate.store import Entry, Store
+from streamcam.cli.choices import with_chosen_model
+from streamcam.cli.options import configured, settings
+from streamcam.errors import EngineError
+
+FOLDER = click.option(
+    "--engine-dir", type=Path, metavar="DIR", help="Where they are kept. [the user's cache]"
+)
+
+
+@click.group()
+def engines() -> None:
+    """List, build and remove engines: models made ready for this machine."""
+
+
+@engines.command(name="list")
+@FOLDER
+def list_(engine_dir: Path | None) -> None:
+    """Show the engines there are, newest first."""
+    store = Store(engine_dir)
+    for entry in store.entries():
+        click.echo(_line(entry))
+    if not store.entries():
+        click.echo(f"no engines in {store.folder}")
+
+
+@engines.command(options_metavar="[OPTIONS]")
+@settings()
+def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) -> None:
+    """Build the engines of a stream, so that its first start finds them.
+
+    Give the settings that you will run with.
+    """
+    from streamcam.diffusion.building import build_engines
+
+    config, _ = with_chosen_model(configured(presets, assignments, flags))
+    build_engines(config, click.echo, loading=click.echo)
+
+
+@engines.command()
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@click.option("--all", "everything", is_flag=True, help="Remove them all.")
+@FOLDER
+def remove(keys: tuple[str, ...], everything: bool, engine_dir: Path | None) -> None:
+    """Remove engines by the beginning of their keys; a stream that runs on one goes on."""
+    if bool(keys) == everything:
+        raise click.UsageError("name engines by their keys, or give --all")
+    store = Store(engine_dir)
+    found = store.entries()
+    for key in keys:
+        if not any(entry.key.startswith(key) for entry in found):
+            raise EngineError(f'no engine {key} in {store.folder}; see "streamcam engines list"')
+    for entry in found:
+        if everything or entry.key.startswith(keys):
+            store.remove(entry)
+            click.echo(f"removed {_line(entry)}")
+
+
+def _line(entry: Entry) -> str:
+    size = f"{entry.key}  {entry.bytes / 1e6:8.1f} MB"
+    if not entry.manifest:
+        return f"{size}  damaged, will be built anew"
+    identity, refused = entry.manifest["identity"], entry.manifest.get("refused")
+    how = f"refused: {refused}" if refused else f"{entry.manifest['psnr']:.0f} dB"
+    shape = identity["inputs"][0].partition(" ")[2]
+    return (
+        f"{size}  {entry.manifest['made'][:16]}  {identity['engine']} {identity['dtype']}"
+        f"  {identity['stage'].lower()} {shape}  {how}"
+    )
