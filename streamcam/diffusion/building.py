@@ -41,8 +41,10 @@ def beside(config: Config) -> Iterator[str]:
     Raises:
         EngineError: that process failed, with its last words.
     """
+    found = os.pathsep.join(path for path in sys.path if path)
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-P", "-c", SCRIPT],
+        env=os.environ | {"PYTHONPATH": found},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -65,7 +67,8 @@ def serve() -> None:
     """Be the other process: take the settings from a line of standard input, and build."""
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    config = Config.model_validate_json(sys.stdin.readline())
+    # One thread leaves the other cores to the picture; engines do not depend on how many.
+    config = Config.model_validate_json(sys.stdin.readline()).model_copy(update={"threads": 1})
     threading.Thread(target=_die_with, args=(sys.stdin,), daemon=True).start()
     try:
         build_engines(config, _tell, loading=lambda _: None)

@@ -1,0 +1,80 @@
+"""What runs the stages is said with the reason, and what cannot run with the remedy."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pytest
+import torch
+
+from streamcam.accelerate import choice
+from streamcam.accelerate.choice import choose, computes_in_bfloat16
+from streamcam.config import build
+from streamcam.diffusion.devices import place
+from streamcam.errors import EngineError
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")
+
+
+def without(
+    monkeypatch: pytest.MonkeyPatch, *, openvino: bool = False, compiler: bool = False
+) -> None:
+    if openvino:
+        monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    if compiler:
+        monkeypatch.setattr(choice.shutil, "which", lambda _: None)
+
+
+def test_auto_takes_openvino_where_it_is_installed() -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is an extra")
+    chosen = choose("auto", CPU, torch.float32)
+    assert chosen.engine is not None
+    assert chosen.engine.name == "openvino"
+    assert chosen.why == "openvino, the fastest here"
+
+
+def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose("auto", MPS, torch.float16).why == "eager, since there are no engines for mps"
+    without(monkeypatch, openvino=True, compiler=True)
+    slow, card = choose("auto", CPU, torch.float32), choose("auto", CUDA, torch.float16)
+    assert (slow.engine, card.engine) == (None, None)
+    assert 'run pip install "streamcam[openvino]"' in slow.why
+    assert "needs a C++ compiler" in card.why
+
+
+def test_what_was_asked_for_and_cannot_run_is_an_error_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(EngineError, match="not on mps; choose --acceleration eager"):
+        choose("compiled", MPS, torch.float16)
+    without(monkeypatch, openvino=True, compiler=True)
+    with pytest.raises(EngineError, match="openvino is not installed; run pip install"):
+        choose("openvino", CPU, torch.float32)
+    with pytest.raises(EngineError, match=r"needs a C\+\+ compiler .* --acceleration eager"):
+        choose("compiled", CPU, torch.float32)
+
+
+def test_eager_keeps_its_weights_in_the_format_it_computes_in() -> None:
+    placement = place(build([{"acceleration": "eager", "dtype": "bfloat16", "device": "cpu"}]))
+    assert placement.weights == torch.bfloat16
+    assert str(placement) == "on cpu as bfloat16, eager"
+
+
+@pytest.mark.parametrize(
+    ("able", "library", "native"),
+    [
+        ({"avx512_bf16": True}, True, True),
+        ({"amx_bf16": True, "avx512_bf16": False}, True, True),
+        ({"bf16": True, "architecture": "aarch64"}, True, True),
+        ({"bf16": True, "architecture": "arm64"}, False, False),
+        ({"avx512_f": True, "avx512_bf16": False}, True, False),
+        ({}, True, False),
+    ],
+)
+def test_bfloat16_is_for_processors_that_have_it_and_a_torch_that_uses_it(
+    monkeypatch: pytest.MonkeyPatch, able: Mapping[str, object], library: bool, native: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType(able))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: library)
+    assert computes_in_bfloat16() is native
+    placement = place(build([{"acceleration": "eager", "device": "cpu"}]))
+    assert placement.dtype == (torch.bfloat16 if native else torch.float32)

@@ -1,0 +1,107 @@
+"""OpenVINO runs the stages as they are written, in the shapes and formats that it is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from streamcam.accelerate.flat import Flat, leaves_of
+from streamcam.accelerate.precision import psnr
+from streamcam.accelerate.store import Store
+from streamcam.config import build
+from streamcam.diffusion.building import beside
+from streamcam.diffusion.models import Models, load_models
+from streamcam.errors import EngineError
+from tests.accelerate.conftest import Small, call
+from tests.accelerate.storms import SETTINGS, storm
+from tests.streams import TINY, Streamed, images, moving
+
+pytest.importorskip("openvino", reason="OpenVINO is an extra")
+
+from streamcam.accelerate.openvino import CPU, GPU, OpenVino
+
+
+def made(stage: Small, folder: Path, dtype: torch.dtype) -> tuple[OpenVino, Flat]:
+    tensors, signature, structure = leaves_of(call())
+    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+    engine = OpenVino(CPU, dtype)
+    engine.build(flat, [tensor.contiguous() for tensor in tensors], folder)
+    return engine, flat
+
+
+def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Small) -> None:
+    engine, flat = made(stage, tmp_path, torch.float32)
+    run, kept = engine.load(tmp_path), []
+    for seed in range(3):
+        tensors, *_ = leaves_of(call(seed=seed))
+        kept.append((run(*tensors), flat(*tensors)))
+    # Compared at the end: a result must outlive the calls after it.
+    for ours, expected in kept:
+        assert psnr(ours, expected) > 100
+
+
+def test_the_number_format_it_was_built_in_is_the_one_it_runs_in(
+    tmp_path: Path, stage: Small
+) -> None:
+    if not torch.cpu.get_capabilities().get("avx512_bf16"):
+        pytest.skip("this processor does not compute in bfloat16")
+    engine, flat = made(stage, tmp_path, torch.bfloat16)
+    tensors, *_ = leaves_of(call())
+    assert 30 < psnr(engine.load(tmp_path)(*tensors), flat(*tensors)) < 80
+
+
+def test_what_it_cannot_run_on_is_said_with_what_it_can() -> None:
+    with pytest.raises(EngineError, match=r"no GPU here; found: CPU"):
+        OpenVino(GPU, torch.float32)
+    with pytest.raises(EngineError, match=r"float16 on this CPU; choose --dtype float32"):
+        OpenVino(CPU, torch.float16)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture(scope="module")
+def accelerated(kept: Path) -> tuple[Models, list[str]]:
+    said: list[str] = []
+    others = {"acceleration": "openvino", "engine_dir": str(kept)}
+    config = build([TINY, SETTINGS, others])
+    return load_models(config, said.append, builds_here=True), said
+
+
+def test_a_storm_of_live_changes_gives_the_same_pictures_and_builds_nothing(
+    accelerated: tuple[Models, list[str]], kept: Path
+) -> None:
+    models, said = accelerated
+    frames, changes = moving(24, size=32), storm()
+    eager = images(Streamed(**SETTINGS)(frames, changes))
+    stream = Streamed(models, **SETTINGS)
+    stream(frames[:2])
+    built, lines = len(Store(kept).entries()), list(said)
+    assert built == 3
+    ours = images(stream(frames, changes))
+    assert np.abs(ours.astype(int) - eager).max() <= 1
+    assert len(Store(kept).entries()) == built
+    assert said == lines
+
+
+def test_another_process_builds_what_this_one_then_finds(tmp_path: Path) -> None:
+    others = {"acceleration": "openvino", "engine_dir": str(tmp_path), "engine_wait": False}
+    config = build([TINY, SETTINGS, others])
+    lines = list(beside(config))
+    assert sum("runs, " in line for line in lines) == 3, lines
+    said: list[str] = []
+    stream = Streamed(load_models(config, said.append), **SETTINGS)
+    stream(moving(2, size=32))
+    assert not any("building" in line for line in said)
+    assert sum("runs, " in line for line in said) == 3
+
+
+def test_another_process_that_cannot_load_the_model_says_why(tmp_path: Path) -> None:
+    config = build([{"model": str(tmp_path / "nothing"), "offline": True}])
+    lines: list[str] = []
+    with pytest.raises(EngineError, match="building engines ended with status 1"):
+        lines.extend(beside(config))
+    assert any("nothing" in line for line in lines), lines
