@@ -86,7 +86,7 @@ class _Graph:
     def _captured(self, tensors: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
         with torch.inference_mode(False):
             self._inputs = [t.clone(memory_format=torch.contiguous_format) for t in tensors]
-        beside = torch.cuda.Stream()
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(beside):
             for _ in range(CALLS_BEFORE_CAPTURE):
