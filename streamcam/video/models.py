@@ -40,9 +40,14 @@ def load_models(config: Config, say: Say = print) -> Models:
     if config.threads:
         torch.set_num_threads(config.threads)
     parts = load_parts(config, dtype, device, say)
-    say(f"on {device} as {str(dtype).removeprefix('torch.')}")
     size = (config.height // SPATIAL, config.width // SPATIAL)
     transformer = CausalWan(parts.transformer, size).to(device)
+    how = "eager"
+    if config.acceleration == "compiled":
+        how = "compiled"
+        rows = config.num_steps if config.use_denoising_batch else 1
+        transformer.speed_up(rows, lambda layer: torch.compile(layer, dynamic=False))
+    say(f"on {device} as {str(dtype).removeprefix('torch.')}, {how}")
     normalised = config.video.normalised_latents
     return Models(
         transformer,

@@ -5,6 +5,7 @@ A chunk of f latent frames attends to itself and to the frames whose keys and va
 there yet. Keys are kept rotated, so a frame keeps the position it was written with.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -110,6 +111,15 @@ class CausalWan(nn.Module):
         cos, sin = spatial_rotation(self.grid, spatial)
         self.register_buffer("_cos", cos, persistent=False)
         self.register_buffer("_sin", sin, persistent=False)
+        self._steady: dict[int, list[Any]] = {}
+
+    def speed_up(self, rows: int, compiled: Callable[[Any], Any]) -> None:
+        """Run the layers `compiled` in calls of so many rows over a full cache.
+
+        Those are the calls that go on for ever; compiling the few before them would only put off
+        the first picture. All layers are alike, so one compilation serves them all.
+        """
+        self._steady = {rows: [compiled(block) for block in self.transformer.blocks]}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -197,7 +207,10 @@ class CausalWan(nn.Module):
         tokens = self._patches(x) if self.first else x
         temb, modulation = self._time(chunk.time, frames)
         turn = self._rotation(chunk)
-        for index, block in enumerate(self.transformer.blocks):
+        layers = self.transformer.blocks
+        if chunk.mask is None:
+            layers = self._steady.get(len(x), layers)
+        for index, block in enumerate(layers):
             seen = _Attention(*turn, chunk.write, chunk.mask, *cache.layer(index))
             tokens = block(tokens, text[index], modulation, seen)
         return self._flow(tokens, temb, frames) if self.last else tokens
