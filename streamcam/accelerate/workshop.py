@@ -151,7 +151,8 @@ class Workshop:
             )
             return
         order.deliver(run)
-        self._say(f"the {name} runs, {kept.manifest['psnr']:.0f} dB against float32")
+        how = "is ready" if self._builds_here else "runs"
+        self._say(f"the {name} {how}, {kept.manifest['psnr']:.0f} dB against float32")
 
     def _attend(self, order: Order) -> None:
         """Have an engine built, unless it has been since it was ordered, and deliver it."""

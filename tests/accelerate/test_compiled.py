@@ -34,7 +34,7 @@ def test_a_storm_of_live_changes_gives_the_same_pictures_and_compiles_nothing(
     second = Streamed(load_models(config, said.append, builds_here=True), **SETTINGS)
     ours = images(second(frames, changes))
     assert np.abs(ours.astype(int) - eager).max() <= 1
-    assert sum("runs, " in line for line in said) == 3, said
+    assert sum("is ready, " in line for line in said) == 3, said
     assert len(Store(tmp_path).entries()) == 3
     assert not torch._dynamo.utils.counters["stats"]
     assert not torch._dynamo.utils.counters["inductor"]

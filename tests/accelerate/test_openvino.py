@@ -91,7 +91,7 @@ def test_another_process_builds_what_this_one_then_finds(tmp_path: Path) -> None
     others = {"acceleration": "openvino", "engine_dir": str(tmp_path), "engine_wait": False}
     config = build([TINY, SETTINGS, others])
     lines = list(beside(config))
-    assert sum("runs, " in line for line in lines) == 3, lines
+    assert sum("is ready, " in line for line in lines) == 3, lines
     said: list[str] = []
     stream = Streamed(load_models(config, said.append), **SETTINGS)
     stream(moving(2, size=32))
