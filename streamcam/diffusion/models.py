@@ -15,6 +15,7 @@ from streamcam.diffusion.attention import PromptCache, join_frames
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.devices import place
 from streamcam.diffusion.family import Say
+from streamcam.diffusion.folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
 from streamcam.errors import ConfigError
@@ -75,6 +76,9 @@ def from_pipeline(
         module.to(device).eval().requires_grad_(False)
     # Convolutions on large pictures run twice as fast so; on small latents it makes no odds.
     vae.to(memory_format=torch.channels_last)
+    if type(vae).__name__ == "AutoencoderTiny":
+        for part in (vae.encoder, vae.decoder):
+            part.layers = fold(part.layers)
     if vae.config.get("force_upcast") and vae.dtype == torch.float16:
         vae.float()  # This autoencoder overflows in half precision.
     # The LCM scheduler reads every way in which configs give betas.
