@@ -1,12 +1,12 @@
 """The keys and values of past frames, and what happens to them beside being written."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from streamcam.video.cache_plan import Plan
 from streamcam.video.rotary import angles_of, rotated
 
 
@@ -34,17 +34,15 @@ class KVCache(NamedTuple):
         keys = self.keys[:, row, slots]
         keys.copy_(turned(keys, shift))
 
-    def refresh(self, row: int, plan: Plan, threshold: float) -> None:
-        """Copy the chunk of `plan` over the sink least like it, in the layers where it is stale.
+    def refresh(self, row: int, slot: int, turns: Sequence[int], threshold: float) -> None:
+        """Copy the frame in `slot` over the sink least like it, in the layers where it is stale.
 
         A sink is stale where the mean of two cosines, of keys and of values averaged over their
         tokens, is below `threshold`. Each layer decides for itself, as published, on the device;
-        the chunk also stays in its own slot, so the window loses nothing.
+        the frame also stays in its own slot, so the window loses nothing. `turns` says for each
+        sink by how many positions the frame's keys move there.
         """
-        sinks = len(plan.sink_turns)
-        if not sinks:
-            return
-        slot = plan.slots[0]
+        sinks = len(turns)
         both = [tensor[:, row] for tensor in self]
         cosines = [
             cosine_similarity(_mean(kept[:, :sinks]), _mean(kept[:, slot : slot + 1]), dim=-1)
@@ -53,8 +51,8 @@ class KVCache(NamedTuple):
         least, stalest = ((cosines[0] + cosines[1]) / 2).min(1, keepdim=True)
         stale = (torch.arange(sinks, device=stalest.device) == stalest) & (least < threshold)
         key, value = (kept[:, slot : slot + 1] for kept in both)
-        turns = [turned(key, shift) if shift else key for shift in plan.sink_turns]
-        for kept, new in zip(both, (torch.cat(turns, 1), value), strict=True):
+        keys = torch.cat([turned(key, shift) if shift else key for shift in turns], 1)
+        for kept, new in zip(both, (keys, value), strict=True):
             kept[:, :sinks] = torch.where(stale[..., None, None, None], new, kept[:, :sinks])
 
 

@@ -10,6 +10,7 @@ from streamcam.config import Config
 from streamcam.diffusion.devices import pick_device, pick_dtype
 from streamcam.diffusion.family import Say
 from streamcam.video.checkpoint import Parts, load_parts
+from streamcam.video.layers import Layers
 from streamcam.video.taehv import TinyDecoder, TinyEncoder
 from streamcam.video.vae import SPATIAL, Decoder, Encoder, Normalisation, WanDecoder, WanEncoder
 from streamcam.video.wan import CausalWan
@@ -18,7 +19,7 @@ from streamcam.video.wan import CausalWan
 class Models(NamedTuple):
     """The stages of one checkpoint."""
 
-    transformer: CausalWan
+    layers: Layers
     encode: Encoder
     decode: Decoder
     encode_text: Callable[[str], Tensor]
@@ -50,7 +51,7 @@ def load_models(config: Config, say: Say = print) -> Models:
     say(f"on {device} as {str(dtype).removeprefix('torch.')}, {how}")
     normalised = config.video.normalised_latents
     return Models(
-        transformer,
+        Layers(transformer),
         _encoder(parts, config),
         _decoder(parts, config),
         parts.encode_text,

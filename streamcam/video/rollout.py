@@ -5,6 +5,7 @@ values, as noisy as it is at that step, in every row it passes (StreamDiffusionV
 run only when they hold real data. Numbers are planned on the CPU; nothing waits for the device.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor
 
 from streamcam.video import cache_plan
-from streamcam.video.cache_plan import Place, Plan
+from streamcam.video.cache_plan import CacheShape, Place, Plan
+from streamcam.video.layers import Call, Layers
 from streamcam.video.schedule import Flow, noised, predicted_x_0
-from streamcam.video.wan import CausalWan, Chunk
 
 
 class Steps(NamedTuple):
@@ -40,6 +41,15 @@ class InFlight:
     plan: Plan
 
 
+class Submitted(NamedTuple):
+    """Neighbouring rows of a call that is under way."""
+
+    row: int
+    chunks: list[InFlight]
+    x_t: Tensor
+    flow: Callable[[], Tensor]
+
+
 class Written(NamedTuple):
     """What stands in one slot of one row, beside the latents: enough to feed it once more."""
 
@@ -53,8 +63,8 @@ class Rollout:
     """One video from its first chunk on; to begin anew, make a new one.
 
     Args:
-        model: the transformer.
-        text: keys and values of the prompt; may be assigned at any time.
+        layers: the transformer, here or spread over devices.
+        embeds: the prompt, ``(1, L, text_dim)``.
         shape: how many frames the cache holds, and which.
         steps: the denoising steps, one row of the batch each.
         draw: noise like a tensor.
@@ -64,23 +74,24 @@ class Rollout:
 
     def __init__(
         self,
-        model: CausalWan,
-        text: Tensor,
-        shape: cache_plan.CacheShape,
+        layers: Layers,
+        embeds: Tensor,
+        shape: CacheShape,
         steps: Steps,
         draw: Callable[[Tensor], Tensor],
         *,
         batched: bool = True,
         sink_threshold: float = -1.0,
     ) -> None:
-        self.text = text
-        self._model, self._shape, self._steps, self._draw = model, shape, steps, draw
+        self._layers, self._shape, self._steps, self._draw = layers, shape, steps, draw
         self._threshold = sink_threshold
         self._place = Place()
         rows = len(steps.timesteps) if batched else 1
-        self.cache = model.new_cache(rows, shape.slots)
-        self.waiting: list[InFlight | None] = [None] * rows
-        self._inputs = model.new_latents(rows, shape.slots)
+        layers.begin(rows, shape)
+        layers.tell(embeds)
+        self._waiting: list[InFlight | None] = [None] * rows
+        self._under_way: deque[list[Submitted]] = deque()
+        self._inputs = layers.model.new_latents(rows, shape.slots)
         self._written: list[dict[int, Written]] = [{} for _ in range(rows)]
 
     def at_once(self, x_t: Tensor, timestep: int) -> Tensor:
@@ -95,36 +106,42 @@ class Rollout:
         """
         plan = self._planned(len(x_t))
         later = self._steps.timesteps[1:]
-        x_0 = self._run(0, [InFlight(x_t, timestep, plan)], last=not later)[0]
+        x_0 = self._x_0(self._submit(0, [InFlight(x_t, timestep, plan)], last=not later))[0]
         for t in later:
             chunk = InFlight(self._renoised(x_0, t), t, plan)
-            x_0 = self._run(0, [chunk], first=False, last=t == later[-1])[0]
+            x_0 = self._x_0(self._submit(0, [chunk], first=False, last=t == later[-1]))[0]
         return x_0
 
     def spread(self) -> None:
         """Give every row the cache of the first one, as the chunks so far left it."""
-        self.cache.spread()
+        self._layers.spread()
         self._inputs[1:] = self._inputs[:1]
         self._written = [dict(self._written[0]) for _ in self._written]
 
     def advance(self, x_t: Tensor | None = None, timestep: int = 0) -> Tensor | None:
         """Let a chunk in, take all in flight one step further, and return the one that is done.
 
+        Over W devices a step takes W of these calls, since each is under way on another one.
+
         Args:
             x_t: ``(f, C, h, w)`` float32, noised; None to let no new one in.
             timestep: of its first step.
         """
         entering = None if x_t is None else InFlight(x_t, timestep, self._planned(len(x_t)))
-        rows: list[InFlight | None] = [entering, *self.waiting[1:]]
-        self.waiting = [None] * len(rows)
+        rows: list[InFlight | None] = [entering, *self._waiting[1:]]
+        self._waiting = [None] * len(rows)
+        self._under_way.append([self._submit(row, chunks) for row, chunks in _runs(rows)])
+        if len(self._under_way) < self._layers.lag:
+            return None
         done = None
-        for first, group in _runs(rows):
-            for row, x_0 in enumerate(self._run(first, group), first):
+        for submitted in self._under_way.popleft():
+            for i, x_0 in enumerate(self._x_0(submitted)):
+                row = submitted.row + i
                 if row == len(rows) - 1:
                     done = x_0
                 else:
-                    t, plan = self._steps.timesteps[row + 1], group[row - first].plan
-                    self.waiting[row + 1] = InFlight(self._renoised(x_0, t), t, plan)
+                    t, plan = self._steps.timesteps[row + 1], submitted.chunks[i].plan
+                    self._waiting[row + 1] = InFlight(self._renoised(x_0, t), t, plan)
         return done
 
     @property
@@ -135,35 +152,31 @@ class Rollout:
     @property
     def in_flight(self) -> int:
         """Chunks that are not done."""
-        return sum(chunk is not None for chunk in self.waiting)
+        under_way = sum(len(part.chunks) for call in self._under_way for part in call)
+        return under_way + sum(chunk is not None for chunk in self._waiting)
 
-    def recache(self, text: Tensor) -> None:
+    def tell(self, embeds: Tensor) -> None:
+        """Change the prompt, and leave the past as it is."""
+        self._layers.tell(embeds)
+
+    def recache(self, embeds: Tensor) -> None:
         """Change the prompt, and compute the keys and values in the caches anew with it.
 
         Each row is fed what it was fed before, all at once, later chunks hidden from earlier ones.
         """
-        self.text = text
+        self._layers.tell(embeds)
         for row, written in enumerate(self._written):
             if written:
                 slots = sorted(written)
-                chunk = self._model.chunk(
-                    [[written[slot].timestep for slot in slots]],
-                    [[written[slot].position for slot in slots]],
-                    [slots],
-                    self._shape.slots,
-                    self._past(written, slots),
+                call = Call(
+                    row,
+                    timesteps=[[written[slot].timestep for slot in slots]],
+                    positions=[[written[slot].position for slot in slots]],
+                    slots=[slots],
+                    valid=[len(slots)],
+                    order=[written[slot].chunk for slot in slots],
                 )
-                x_t = self._inputs[row : row + 1, : len(slots)]
-                self._model(x_t, chunk, text, self.cache.only(row, row + 1))
-
-    def _past(self, written: dict[int, Written], slots: Sequence[int]) -> Tensor:
-        """Return the mask that shows every frame its own chunk and those before it."""
-        chunks = torch.tensor([written[slot].chunk for slot in slots])
-        seen = torch.zeros(len(slots), self._shape.slots, dtype=torch.bool)
-        seen[:, : len(slots)] = chunks[:, None] >= chunks[None]
-        tokens = self.cache.keys.shape[3]
-        whole = seen.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
-        return whole[None, None].to(self._model.device)
+                self._layers.submit(call, self._inputs[row : row + 1, : len(slots)])()
 
     def _planned(self, frames: int) -> Plan:
         planned, self._place = cache_plan.plan(self._shape, self._place, frames)
@@ -172,56 +185,47 @@ class Rollout:
     def _renoised(self, x_0: Tensor, timestep: int) -> Tensor:
         return noised(x_0, self._draw(x_0), self._steps.sigma(timestep))
 
-    def _run(
-        self, row: int, chunks: Sequence[InFlight], *, first: bool = True, last: bool = True
-    ) -> Tensor:
-        """Run one step of `chunks`, in rows from `row` on; return their estimates of x_0.
+    def _submit(
+        self, row: int, chunks: list[InFlight], *, first: bool = True, last: bool = True
+    ) -> Submitted:
+        """Begin one step of `chunks`, in rows from `row` on.
 
         `first` and `last` tell whether it is their first and last pass through their row.
         """
         for r, chunk in enumerate(chunks, row):
             self._note(r, chunk, first=first)
+        plans = [chunk.plan for chunk in chunks]
+        refreshing = last and self._threshold > -1
+        call = Call(
+            row,
+            timesteps=[[chunk.timestep] for chunk in chunks],
+            positions=[[plan.position + i for i in range(len(plan.slots))] for plan in plans],
+            slots=[plan.slots for plan in plans],
+            valid=[plan.valid for plan in plans],
+            shifts=[plan.shift for plan in plans] if first else (),
+            sink_turns=[plan.sink_turns for plan in plans] if refreshing else (),
+            sink_threshold=self._threshold,
+        )
         x_t = torch.stack([chunk.x_t for chunk in chunks])
-        cache = self.cache.only(row, row + len(chunks))
-        flow = self._model(x_t, self._placed(chunks), self.text, cache)
-        if last and self._threshold > -1:
-            for r, chunk in enumerate(chunks, row):
-                self.cache.refresh(r, chunk.plan, self._threshold)
-        sigmas = [self._steps.sigma(chunk.timestep) for chunk in chunks]
+        return Submitted(row, chunks, x_t, self._layers.submit(call, x_t))
+
+    def _x_0(self, submitted: Submitted) -> Tensor:
+        """Return the estimates of x_0 that a call comes to, ``(rows, f, C, h, w)``."""
+        x_t = submitted.x_t
+        sigmas = [self._steps.sigma(chunk.timestep) for chunk in submitted.chunks]
         levels = torch.tensor(sigmas).reshape(-1, 1, 1, 1, 1).to(x_t.device, non_blocking=True)
-        return predicted_x_0(x_t, flow, levels)
+        return predicted_x_0(x_t, submitted.flow(), levels)
 
     def _note(self, row: int, chunk: InFlight, *, first: bool) -> None:
-        """Keep in mind what a row is about to be fed, and turn its keys if positions go back."""
+        """Keep in mind what a row is about to be fed, and that keys turn if positions go back."""
         plan, written = chunk.plan, self._written[row]
         if first and plan.shift:
-            rolling = range(self._shape.sinks, plan.valid)
-            self.cache.turn(row, slice(rolling.start, rolling.stop), plan.shift)
-            for slot in written.keys() & set(rolling):
+            for slot in written.keys() & set(range(self._shape.sinks, plan.valid)):
                 moved = written[slot].position + plan.shift
                 written[slot] = written[slot]._replace(position=moved)
         for i, slot in enumerate(plan.slots):
             self._inputs[row, slot].copy_(chunk.x_t[i])
             written[slot] = Written(plan.frame, chunk.timestep, plan.position + i)
-
-    def _placed(self, chunks: Sequence[InFlight]) -> Chunk:
-        plans = [chunk.plan for chunk in chunks]
-        return self._model.chunk(
-            [[chunk.timestep] for chunk in chunks],
-            [range(plan.position, plan.position + len(plan.slots)) for plan in plans],
-            [plan.slots for plan in plans],
-            self._shape.slots,
-            self._filled([plan.valid for plan in plans]),
-        )
-
-    def _filled(self, valid: Sequence[int]) -> Tensor | None:
-        """Return the mask that hides the slots not yet written; None when there are none."""
-        slots = self._shape.slots
-        if min(valid) == slots:
-            return None
-        seen = torch.arange(slots) < torch.tensor(valid)[:, None]
-        by_token = seen.repeat_interleave(self.cache.keys.shape[3], 1)
-        return by_token[:, None, None].to(self._model.device, non_blocking=True)
 
 
 def _runs(rows: Sequence[InFlight | None]) -> Iterator[tuple[int, list[InFlight]]]:

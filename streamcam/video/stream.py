@@ -78,10 +78,10 @@ class VideoStream:
         self._models.decode.reset()
         self._rollout = self._new_rollout(self._prompter.begin(parameters))
 
-    def _new_rollout(self, text: Tensor) -> Rollout:
+    def _new_rollout(self, embeds: Tensor) -> Rollout:
         return Rollout(
-            self._models.transformer,
-            text,
+            self._models.layers,
+            embeds,
             self._shape,
             self._steps,
             self._noise_like,
@@ -187,13 +187,13 @@ class VideoStream:
         if change is None:
             return []
         if change.kind == RESTART:
-            self._rollout = self._new_rollout(change.text)
+            self._rollout = self._new_rollout(change.embeds)
             waiting, self._in_flight = self._in_flight, deque()
             return [f for latents in waiting for f in self._release(self._at_once(latents, level))]
         if change.kind == RECACHE:
-            self._rollout.recache(change.text)
+            self._rollout.recache(change.embeds)
         else:
-            self._rollout.text = change.text
+            self._rollout.tell(change.embeds)
         return []
 
     def _denoise(self, latents: Tensor, level: NoiseLevel) -> Tensor | None:

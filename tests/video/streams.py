@@ -38,7 +38,7 @@ class Streamed:
         video = self.config.video
         models = loaded(video.video_encoder, video.video_decoder)
         self.rows: list[int] = []
-        models.transformer.register_forward_hook(
+        models.layers.model.register_forward_hook(
             lambda _, given, __: self.rows.append(len(given[0]))
         )
         self.stream = VideoStream(models, self.config)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape, Place, plan
 from streamcam.video.kv_cache import KVCache, turned
+from streamcam.video.layers import Layers
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.rotary import angles_of, rotated
 from streamcam.video.schedule import Flow
@@ -18,7 +19,7 @@ STEPS = Steps((700, 400), Flow.shifted(8))
 
 
 def transformer() -> CausalWan:
-    model = CausalWan(loaded("wan", "wan").transformer.transformer, (4, 6))
+    model = CausalWan(loaded("wan", "wan").layers.model.transformer, (4, 6))
     return model.eval()
 
 
@@ -26,9 +27,8 @@ def latents(frames: int, seed: int) -> Tensor:
     return torch.randn(frames, 16, 4, 6, generator=torch.Generator().manual_seed(seed))
 
 
-def text(model: CausalWan, seed: int) -> Tensor:
-    embeds = torch.randn(1, 8, 32, generator=torch.Generator().manual_seed(seed))
-    return model.prompt(embeds)
+def text(seed: int) -> Tensor:
+    return torch.randn(1, 8, 32, generator=torch.Generator().manual_seed(seed))
 
 
 def run(model: CausalWan, prompt: Tensor, chunks: int, *, threshold: float = -1.0) -> Rollout:
@@ -37,7 +37,7 @@ def run(model: CausalWan, prompt: Tensor, chunks: int, *, threshold: float = -1.
     def noise(like: Tensor) -> Tensor:
         return torch.ones_like(like)
 
-    rollout = Rollout(model, prompt, SHAPE, STEPS, noise, sink_threshold=threshold)
+    rollout = Rollout(Layers(model), prompt, SHAPE, STEPS, noise, sink_threshold=threshold)
     rollout.at_once(latents(2, 0), 700)
     rollout.spread()
     for k in range(1, chunks):
@@ -48,27 +48,33 @@ def run(model: CausalWan, prompt: Tensor, chunks: int, *, threshold: float = -1.
 @torch.inference_mode()
 def test_recaching_the_same_prompt_changes_nothing_while_all_frames_are_held() -> None:
     model = transformer()
-    prompt = text(model, 1)
+    prompt = text(1)
     rollout = run(model, prompt, chunks=4)
-    before = [tensor.clone() for tensor in rollout.cache]
+    before = [tensor.clone() for tensor in rollout._layers.cache]
     rollout.recache(prompt)
-    for kept, tensor in zip(before, rollout.cache, strict=True):
+    for kept, tensor in zip(before, rollout._layers.cache, strict=True):
         close(tensor, kept)
 
 
 @torch.inference_mode()
 def test_recaching_another_prompt_leaves_the_first_step_as_if_it_had_always_been_there() -> None:
     model = transformer()
-    old, new = text(model, 1), text(model, 2)
+    old, new = text(1), text(2)
     rollout, always = run(model, old, chunks=4), run(model, new, chunks=4)
     # Later steps are fed what the old prompt made; row 0 is fed the noised camera alone, but for
     # the first chunk, whose last step every row keeps.
-    assert not torch.allclose(rollout.cache.values[1, 0], always.cache.values[1, 0], atol=1e-4)
+    assert not torch.allclose(
+        rollout._layers.cache.values[1, 0], always._layers.cache.values[1, 0], atol=1e-4
+    )
     fed = rollout._inputs[0, 2:5]
     rollout.recache(new)
     close(fed, always._inputs[0, 2:5])
-    changed = (rollout.cache.values[1, 0, 2:5] - always.cache.values[1, 0, 2:5]).abs().max()
-    assert changed < 0.1 * always.cache.values[1, 0, 2:5].abs().max()
+    changed = (
+        (rollout._layers.cache.values[1, 0, 2:5] - always._layers.cache.values[1, 0, 2:5])
+        .abs()
+        .max()
+    )
+    assert changed < 0.1 * always._layers.cache.values[1, 0, 2:5].abs().max()
 
 
 @pytest.mark.parametrize("shift", [-45, 3])
@@ -96,7 +102,7 @@ def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: flo
     before = KVCache(*(tensor.clone() for tensor in cache))
     _, place = plan(SHAPE, Place(), 2)
     chunk, _ = plan(SHAPE, place, 1)
-    cache.refresh(0, chunk, threshold)
+    cache.refresh(0, chunk.slots[0], chunk.sink_turns, threshold)
     new = chunk.slots[0]
     for layer in range(5):
         keys, values = before.keys[layer, 0], before.values[layer, 0]
@@ -114,19 +120,19 @@ def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: flo
 @torch.inference_mode()
 def test_chunks_of_several_frames_and_the_first_ones_leave_the_sinks_alone() -> None:
     model = transformer()
-    rollout = Rollout(model, text(model, 1), SHAPE, STEPS, torch.zeros_like, sink_threshold=1.0)
+    rollout = Rollout(Layers(model), text(1), SHAPE, STEPS, torch.zeros_like, sink_threshold=1.0)
     rollout.at_once(latents(2, 0), 700)
-    sinks = rollout.cache.keys[:, 0, :2].clone()
+    sinks = rollout._layers.cache.keys[:, 0, :2].clone()
     rollout.at_once(latents(2, 1), 700)
-    close(rollout.cache.keys[:, 0, :2], sinks)
+    close(rollout._layers.cache.keys[:, 0, :2], sinks)
     rollout.at_once(latents(1, 2), 700)
-    assert not torch.allclose(rollout.cache.keys[:, 0, :2], sinks)
+    assert not torch.allclose(rollout._layers.cache.keys[:, 0, :2], sinks)
 
 
 @torch.inference_mode()
 def test_chunks_of_another_length_pass_those_in_flight() -> None:
     model = transformer()
-    rollout = run(model, text(model, 1), chunks=2)
+    rollout = run(model, text(1), chunks=2)
     done = [rollout.advance(latents(f, 9), 700) for f in (2, 1)]
     assert [x.shape[0] for x in done if x is not None] == [1, 2]
     assert rollout.in_flight == 1

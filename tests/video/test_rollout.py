@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
+from streamcam.video.layers import Layers
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.schedule import Flow
 from tests.video.goldens import close, golden, needs_goldens, wan
@@ -37,10 +38,10 @@ def rollout(
     """Return a rollout as a recorded case has it, its tensors, and the first steps' timesteps."""
     tensors, case = golden(name)
     shape = CacheShape(case["num_kv_cache"], case["sink"])
-    text = wan().prompt((golden(prompt)[0] if prompt else tensors)["prompt_embeds"][None])
+    embeds = (golden(prompt)[0] if prompt else tensors)["prompt_embeds"][None]
     steps = Steps(tuple(case["steps"]), FLOW)
     batched = case["mode"] == "batch"
-    run = Rollout(wan(), text, shape, steps, draw, batched=batched)
+    run = Rollout(Layers(wan()), embeds, shape, steps, draw, batched=batched)
     return run, tensors, [c["current_step"] or case["steps"][0] for c in case["chunks"]]
 
 
@@ -49,7 +50,7 @@ def rollout(
 def test_a_stream_batch_gives_the_published_latents(name: str) -> None:
     draw = Recorded()
     run, tensors, first_steps = rollout(name, draw)
-    n = len(run.waiting)
+    n = len(run._waiting)
     draw.coming = [tensors[f"c00.renoise.{i}"] for i in range(n - 1)]
     close(run.at_once(chunk(tensors, 0), first_steps[0]), tensors["c00.out"][0])
     run.spread()
@@ -69,8 +70,8 @@ def close_caches(run: Rollout, tensors: dict[str, Tensor], last: int) -> None:
         mine = {w.position: slot for slot, w in run._written[row].items()}
         assert sorted(mine) == sorted(frame for frame in slots if frame >= 0)
         for ours, theirs in (
-            (run.cache.keys[0], "final.kv.0.k"),
-            (run.cache.values[3], "final.kv.3.v"),
+            (run._layers.cache.keys[0], "final.kv.0.k"),
+            (run._layers.cache.values[3], "final.kv.3.v"),
         ):
             recorded = tensors[theirs].unflatten(1, (len(slots), -1))
             for slot, frame in enumerate(slots):

@@ -37,7 +37,7 @@ def test_flows_and_caches_are_the_published_ones() -> None:
 
 @torch.inference_mode()
 def test_compiled_layers_run_in_full_batches_over_a_full_cache_alone() -> None:
-    model = CausalWan(loaded("wan", "wan").transformer.transformer, (4, 6))
+    model = CausalWan(loaded("wan", "wan").layers.model.transformer, (4, 6))
     text, cache = model.prompt(torch.randn(1, 8, 32)), model.new_cache(2, 3)
     ran: list[int] = []
 
