@@ -61,6 +61,21 @@ def wan_config(weights: Mapping[str, Tensor], *, head_dim: int = HEAD_DIM) -> di
     }
 
 
+def only_layers(weights: Mapping[str, Tensor], layers: range) -> dict[str, Tensor]:
+    """Return the weights of these layers, counted anew, and of all that is beside the layers.
+
+    Of a mapped file no others are ever read.
+    """
+    kept = {}
+    for name, value in weights.items():
+        found = re.match(r"blocks\.(\d+)\.(.*)", name)
+        if not found:
+            kept[name] = value
+        elif int(found[1]) in layers:
+            kept[f"blocks.{layers.index(int(found[1]))}.{found[2]}"] = value
+    return kept
+
+
 def wan_transformer(
     weights: Mapping[str, Tensor], dtype: torch.dtype, *, head_dim: int = HEAD_DIM
 ) -> Any:

@@ -1,0 +1,111 @@
+"""Layers spread over ranks: the published ring, and the same latents on any number of ranks."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from streamcam.errors import EngineError
+from streamcam.video.cache_plan import CacheShape
+from streamcam.video.distributed import Ring
+from streamcam.video.layers import Layers
+from streamcam.video.random_models import random_transformer
+from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.schedule import Flow
+from streamcam.video.wan import CausalWan
+from streamcam.video.weights import only_layers, wan_transformer
+from tests.video.goldens import SIZE, close, golden, needs_goldens
+from tests.video.ranks import ring
+from tests.video.test_rollout import Recorded
+
+CPU = torch.device("cpu")
+FLOW = Flow.shifted(8)
+
+
+def recorded_layers(layers: range, first: bool, last: bool) -> CausalWan:
+    weights, _ = golden("dit_tiny_weights")
+    local = wan_transformer(only_layers(weights, layers), torch.float32, head_dim=32)
+    assert len(local.blocks) == len(layers)
+    return CausalWan(local, SIZE, first=first, last=last)
+
+
+def recorded_stream(layers: Ring) -> list[Tensor | None]:
+    tensors, case = golden("pipeline_split_w2_s2")
+    draw = Recorded()
+    steps, shape = Steps(tuple(case["steps"]), FLOW), CacheShape(case["num_kv_cache"], case["sink"])
+    run = Rollout(layers, tensors["prompt_embeds"][None], shape, steps, draw)
+    draw.coming = [tensors["c00.renoise.0"]]
+    made: list[Tensor | None] = [run.at_once(tensors["c00.noisy"][0], 700)]
+    run.spread()
+    for k in range(1, 10):
+        # Calls come back a rank's time later: at k, what the ring did at k - 1.
+        if k > 1:
+            draw.coming = [tensors[f"c{k - 1:02}.renoise.0"]]
+        made.append(run.advance(tensors[f"c{k:02}.noisy"][0], int(600 + (37 * k) % 101)))
+    layers.stop()
+    return made
+
+
+@needs_goldens
+def test_a_ring_of_two_gives_the_published_latents(tmp_path: Path) -> None:
+    tensors, case = golden("pipeline_split_w2_s2")
+    cuts = [0, *(end for _, end in case["bounds"])]
+    made = ring(recorded_layers, cuts, recorded_stream, tmp_path)
+    close(made[0], tensors["c00.out"][0])
+    for k in range(4, 10):
+        close(made[k], tensors[f"c{k - 1:02}.out"][-1])
+
+
+def tiny_layers(layers: range, first: bool, last: bool) -> CausalWan:
+    model = random_transformer("tiny-wan", torch.float32, CPU, layers=layers)
+    return CausalWan(model, (4, 6), first=first, last=last)
+
+
+def tiny_stream(layers: Layers) -> list[Tensor]:
+    """Return ten chunks, the prompt recached on the way, and with all drained before and after."""
+
+    def drawn(*shape: int, seed: int) -> Tensor:
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+    shape, steps = CacheShape(5, 2, position_limit=8, realign=True), Steps((700, 400, 200), FLOW)
+    embeds = [drawn(1, 6, 32, seed=seed) for seed in range(2)]
+    run = Rollout(layers, embeds[0], shape, steps, torch.ones_like, sink_threshold=0.5)
+    made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
+    run.spread()
+    for k in range(1, 11):
+        done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
+        made += [] if done is None else [done]
+        while k in (5, 10) and run.in_flight:
+            done = run.advance()
+            made += [] if done is None else [done]
+        if k == 5:
+            run.recache(embeds[1])
+    return made
+
+
+def three_ranks(layers: Ring) -> list[Tensor]:
+    made = tiny_stream(layers)
+    layers.stop()
+    return made
+
+
+def test_three_ranks_give_what_one_gives(tmp_path: Path) -> None:
+    with torch.inference_mode():
+        alone = tiny_stream(Layers(tiny_layers(range(3), True, True)))
+    together = ring(tiny_layers, [0, 1, 2, 3], three_ranks, tmp_path)
+    assert len(together) == len(alone) == 11
+    for one, many in zip(alone, together, strict=True):
+        close(many, one)
+
+
+def what_breaks(layers: Ring) -> str:
+    try:
+        tiny_stream(layers)
+    except EngineError as error:
+        return str(error)
+    return "nothing"
+
+
+def test_a_rank_that_dies_is_the_loss_of_an_engine(tmp_path: Path) -> None:
+    said = ring(tiny_layers, [0, 2, 3], what_breaks, tmp_path, dies=1)
+    assert said.startswith("a device of the pipeline is gone: ")
