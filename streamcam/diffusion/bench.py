@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from streamcam.config import Config
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.conditioning import Conditioner
-from streamcam.diffusion.devices import pick_device, pick_dtype
+from streamcam.diffusion.devices import place
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image import to_images, to_tensor
 from streamcam.diffusion.models import Models, from_pipeline
@@ -70,13 +70,14 @@ class Bench:
         self._config = config
         self._scene = scene
         self._rounds = rounds
-        device = pick_device(config.device)
-        pipe = load_pipeline(config, pick_dtype(config.dtype, device), lambda _: None)
+        placement = place(config)
+        pipe = load_pipeline(config, placement.weights, quiet)
         # The same weights twice: with the prompt's keys and values cached, and without.
         plain = copy.copy(pipe)
         plain.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
-        self._models = from_pipeline(pipe, config, device)
-        self._uncached = from_pipeline(plain, changed(config, cache_prompt_kv=False), device)
+        device, uncached = placement.device, changed(config, cache_prompt_kv=False)
+        self._models = from_pipeline(pipe, config, device, quiet, builds_here=True)
+        self._uncached = from_pipeline(plain, uncached, device, quiet, builds_here=True)
 
     def rows(self) -> Iterator[Row]:
         """Yield every line, table by table."""
@@ -90,7 +91,7 @@ class Bench:
 
     def overhead(self) -> Iterator[Row]:
         """Compare the whole stream with nothing but its model calls."""
-        bare = Case("bare model calls", self._bare())
+        bare = Case("bare model calls", bare_calls(self._config, self._models, self._scene))
         stream = self._case("the stream", self._config)
         yield from self._measured("overhead", [bare, stream])
 
@@ -209,24 +210,25 @@ class Bench:
         filtered = config.live.enable_similar_image_filter
         return Case(name, step, note if filtered else str)
 
-    def _bare(self) -> Callable[[], float]:
-        config, models, f = self._config, self._models, self._config.frame_buffer_size
-        n = config.num_steps
-        rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
-        condition = _condition(models, rows)
-        latents = torch.randn(rows, *models.latent_shape, device=models.device)
-        timesteps = torch.full((rows,), 399, device=models.device)
-        images = to_tensor([self._scene[0]] * f, models.device)
 
-        def step() -> float:
-            began = time.perf_counter()
-            with torch.inference_mode():
-                x_0 = models.encode(images, latents[:f])
-                models.denoise(latents, timesteps, condition)
-                to_images(models.decode(x_0))
-            return time.perf_counter() - began
+def bare_calls(config: Config, models: Models, scene: Sequence[Image]) -> Callable[[], float]:
+    """Return what makes the model calls of a frame and nothing else, and tells their seconds."""
+    f, n = config.frame_buffer_size, config.num_steps
+    rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
+    condition = _condition(models, rows)
+    latents = torch.randn(rows, *models.latent_shape, device=models.device)
+    timesteps = torch.full((rows,), 399, device=models.device)
+    images = to_tensor([scene[0]] * f, models.device)
 
-        return step
+    def step() -> float:
+        began = time.perf_counter()
+        with torch.inference_mode():
+            x_0 = models.encode(images, latents[:f])
+            models.denoise(latents, timesteps, condition)
+            to_images(models.decode(x_0))
+        return time.perf_counter() - began
+
+    return step
 
 
 def unrest(pictures: Sequence[Image]) -> float:
@@ -262,6 +264,10 @@ class Clock:
             torch.cuda.synchronize(self._device)
 
 
+def quiet(line: str) -> None:
+    """Say nothing."""
+
+
 def changed(config: Config, **values: Any) -> Config:
     """Return `config` with other values, checked as at start."""
     fields = {name: getattr(config, name) for name in type(config).model_fields}
@@ -285,16 +291,16 @@ def iter_frames(scene: Sequence[Image]) -> Iterator[Frame]:
 
 def machine(config: Config) -> dict[str, str | int]:
     """Return what the figures were measured on."""
-    device = pick_device(config.device)
+    device, dtype, choice = place(config)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return {
         "device": name,
-        "dtype": str(pick_dtype(config.dtype, device)).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "model": config.model,
         "size": f"{config.width}x{config.height}",
-        "acceleration": config.acceleration,
+        "acceleration": choice.why.split(",")[0],
     }
 
 
@@ -305,7 +311,8 @@ def _flops(models: Models, config: Config) -> int:
     latents = torch.randn(rows, *models.latent_shape, device=models.device)
     timesteps = torch.full((rows,), 399, device=models.device)
     with FlopCounterMode(display=False) as counter:
-        models.denoise(latents, timesteps, condition)
+        # Engines count nothing: as it is written.
+        getattr(models.denoise, "stage", models.denoise)(latents, timesteps, condition)
     return int(counter.get_total_flops())
 
 

@@ -54,14 +54,14 @@ class _Pen:
         self._image = image
         height, width = image.shape[:2]
         self._centre = (width / 2, height / 2)
-        self._unit = height
+        self._unit: int = height
 
     def _at(self, point: Point) -> tuple[int, int]:
         x, y = (c + self._unit * p for c, p in zip(self._centre, point, strict=True))
         return round(x * 2**EIGHTHS), round(y * 2**EIGHTHS)
 
     def _length(self, share: float) -> int:
-        return max(1, round(share * self._unit * 2**EIGHTHS))
+        return max(1, round(share * self._unit * (1 << EIGHTHS)))
 
     def ellipse(
         self,
@@ -195,4 +195,5 @@ def room(width: int, height: int) -> Image:
 
 def _between(dark: Colour, light: Colour, share: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = np.array(dark, float), np.array(light, float)
-    return low + (high - low) * share[..., None].clip(0, 1)
+    mixed: NDArray[np.float64] = low + (high - low) * share[..., None].clip(0, 1)
+    return mixed
