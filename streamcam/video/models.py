@@ -9,11 +9,14 @@ from torch import Tensor
 from streamcam.config import Config
 from streamcam.diffusion.devices import pick_device, pick_dtype
 from streamcam.diffusion.family import Say
+from streamcam.errors import ConfigError
 from streamcam.video.checkpoint import Parts, load_parts
 from streamcam.video.layers import Layers
 from streamcam.video.taehv import TinyDecoder, TinyEncoder
 from streamcam.video.vae import SPATIAL, Decoder, Encoder, Normalisation, WanDecoder, WanEncoder
 from streamcam.video.wan import CausalWan
+
+HOW = ("auto", "eager", "compiled")
 
 
 class Models(NamedTuple):
@@ -33,9 +36,13 @@ def load_models(config: Config, say: Say = print) -> Models:
     """Load what `config` names and put it on its device.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or cannot be used as asked.
         ModelError: something is missing, damaged or does not fit.
     """
+    if config.acceleration not in HOW:
+        raise ConfigError(
+            f"pipeline=video runs {' or '.join(HOW)}, not {config.acceleration}: leave it out"
+        )
     device = pick_device(config.device)
     dtype = _dtype(config.dtype, device)
     if config.threads:

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save_file
 
 from streamcam.config import build
-from streamcam.errors import ModelError
+from streamcam.errors import ConfigError, ModelError
 from streamcam.video.checkpoint import Parts, load_parts
 from streamcam.video.files import read, weights_file
+from streamcam.video.models import load_models
 from streamcam.video.taehv import TAEHV
 from streamcam.video.text import TextEncoder
 from tests.layouts import truncate
@@ -147,6 +148,12 @@ def test_a_folder_of_several_files_needs_a_choice(tmp_path: Path) -> None:
 def test_a_random_model_of_no_known_name_is_refused() -> None:
     with pytest.raises(ModelError, match=r'no random video model "tiny-van": did you mean'):
         load("random:tiny-van")
+
+
+def test_an_engine_that_video_cannot_have_is_refused() -> None:
+    config = build([{"pipeline": "video", "model": "random:tiny-wan", "acceleration": "openvino"}])
+    with pytest.raises(ConfigError, match="pipeline=video runs auto or eager or compiled"):
+        load_models(config)
 
 
 def test_a_text_encoder_that_lacks_weights_is_refused(base: Path, tmp_path: Path) -> None:
