@@ -11,6 +11,7 @@ import torch
 from streamcam.presets import OWN_FILE
 from training.model import MAX_BYTES, OWN_SETTINGS, Parts, pipeline
 
+CARD = Path(__file__).with_name("card.md")
 MODULES = ("unet", "vae", "text_encoder")
 
 
@@ -26,6 +27,7 @@ def export(parts: Parts, folder: Path) -> Path:
     pipeline(parts._replace(**halves)).save_pretrained(partial, safe_serialization=True)
     _forget_paths(partial)
     (partial / OWN_FILE).write_text(OWN_SETTINGS, encoding="utf-8")
+    shutil.copy(CARD, partial / "README.md")
     size = weight_bytes(partial)
     if size > MAX_BYTES:
         raise ValueError(f"the weights take {size} bytes, more than {MAX_BYTES}")
