@@ -1,0 +1,175 @@
+"""The model that comes in the package: what someone at their first run relies on."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from streamcam.assets import NANO, embedded
+from streamcam.config import build
+from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.stream import DiffusionStream
+from streamcam.types import Frame, Image
+from training import looks
+from training.data import scene
+from training.measures import edge_correlation, psnr
+
+SIZE = 256
+SCENES = 3
+LINES = ("pencil", "ink", "neon")
+RECOLOURED = ("thermal", "sepia", "night vision", "black and white", "negative")
+UNKNOWN = "a cat eats spaghetti in Paris"
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return load_models(build([settings()]), say=lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Image]:
+    """Scenes that no training draws."""
+    return [scene(0, index, SIZE, held_out=True) for index in range(SCENES)]
+
+
+def settings(**others: Any) -> dict[str, Any]:
+    return {"model": NANO, "offline": True, "dtype": "float32", "acceleration": "eager"} | others
+
+
+def painted(models: Models, pictures: Sequence[Image], **others: Any) -> list[Image]:
+    config = build([settings(use_denoising_batch=False, **others)])
+    stream = DiffusionStream(models, config)
+    frames = [Frame(picture, i, 0.0) for i, picture in enumerate(pictures)]
+    return [out.image for frame in frames for out in stream(frame, config.live)]
+
+
+def nearness(made: Sequence[Image], wanted: Sequence[Image]) -> float:
+    return float(np.mean([psnr(*pair) for pair in zip(made, wanted, strict=True)]))
+
+
+def distance(one: Sequence[Image], other: Sequence[Image]) -> float:
+    return float(np.abs(np.stack(one).astype(float) - np.stack(other)).mean())
+
+
+def test_it_is_small_and_holds_no_pickles() -> None:
+    folder = embedded(NANO)
+    assert folder is not None
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 12_000_000
+    assert {file.suffix for file in files} <= {".json", ".safetensors", ".txt", ".toml", ".md"}
+    assert not any(b"/" + b"home/" in file.read_bytes() for file in files if file.suffix == ".json")
+
+
+def test_an_empty_prompt_gives_back_the_camera(models: Models, scenes: list[Image]) -> None:
+    assert nearness(painted(models, scenes, prompt=""), scenes) > 24
+
+
+def test_an_unknown_prompt_gives_the_plain_picture(models: Models, scenes: list[Image]) -> None:
+    assert nearness(painted(models, scenes, prompt=UNKNOWN), scenes) > 22
+
+
+@pytest.mark.parametrize("look", [look for look in looks.LOOKS if look != looks.PLAIN])
+def test_every_look_comes_nearer_to_what_it_names(
+    models: Models, scenes: list[Image], look: str
+) -> None:
+    count = min(looks.LOOKS[look].colours)
+    colours = ("blue", "yellow")[:count]
+    targets = [looks.render(picture, look, colours) for picture in scenes]
+    made = painted(models, scenes, prompt=" ".join((*colours, look)))
+    assert nearness(made, targets) > nearness(scenes, targets)
+
+
+@pytest.mark.parametrize("look", LINES)
+def test_lines_are_where_they_belong(models: Models, scenes: list[Image], look: str) -> None:
+    made = painted(models, scenes, prompt=look)
+    pairs = zip(made, (looks.render(picture, look) for picture in scenes), strict=True)
+    assert np.mean([edge_correlation(*pair) for pair in pairs]) > 0.5
+
+
+def test_a_colour_goes_where_it_is_asked_for(models: Models, scenes: list[Image]) -> None:
+    blue, red = (
+        np.stack(painted(models, scenes, prompt=f"{colour} neon edges on black"))
+        for colour in ("blue", "red")
+    )
+    assert blue[..., 2].mean() > 1.5 * red[..., 2].mean()
+    assert red[..., 0].mean() > 1.5 * blue[..., 0].mean()
+
+
+@pytest.mark.parametrize("look", RECOLOURED)
+def test_more_guidance_and_more_strength_do_more(
+    models: Models, scenes: list[Image], look: str
+) -> None:
+    plain = painted(models, scenes, prompt="")
+    weak, usual = (painted(models, scenes, prompt=look, strength=s) for s in (0.06, 0.2))
+    assert distance(weak, plain) < distance(usual, plain)
+    strong = painted(models, scenes, prompt=look, guidance_scale=1.6)
+    assert distance(usual, plain) < distance(strong, plain)
+
+
+def test_a_negative_prompt_takes_away(models: Models, scenes: list[Image]) -> None:
+    guided = {"prompt": "", "cfg_type": "full", "guidance_scale": 1.6}
+    plain, without = (
+        np.stack(painted(models, scenes, negative_prompt=negative, **guided))
+        for negative in ("", "sepia")
+    )
+    # What is left when brown is taken away has more blue than red.
+    bluer = (without[..., 2].astype(float) - without[..., 0]) - (
+        plain[..., 2].astype(float) - plain[..., 0]
+    )
+    assert bluer.mean() > 5
+
+
+def test_a_blend_moves_smoothly_from_one_look_to_the_other(
+    models: Models, scenes: list[Image]
+) -> None:
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    way = [
+        painted(models, scenes, prompt=[["thermal", 1 - share], ["sepia", share]])
+        for share in shares
+    ]
+    steps = [distance(a, b) for a, b in itertools.pairwise(way)]
+    whole = distance(way[0], way[-1])
+    assert max(steps) < 0.7 * whole
+
+
+@pytest.mark.parametrize("cfg_type", ["none", "full", "self", "initialize"])
+@pytest.mark.parametrize("t_index_list", [(40,), (32, 45), (40, 43, 46)])
+def test_all_guidance_and_several_steps_look_right(
+    models: Models, scenes: list[Image], cfg_type: str, t_index_list: tuple[int, ...]
+) -> None:
+    targets = [looks.render(picture, "sepia") for picture in scenes]
+    made = painted(models, scenes, prompt="sepia", cfg_type=cfg_type, t_index_list=t_index_list)
+    assert nearness(made, targets) > nearness(scenes, targets) + 2
+
+
+def test_a_still_noisy_picture_stays_still(models: Models, scenes: list[Image]) -> None:
+    draws = np.random.default_rng(0)
+    noisy = [
+        np.clip(scenes[0] + draws.normal(0, 4, scenes[0].shape), 0, 255).astype(np.uint8)
+        for _ in range(4)
+    ]
+    made = painted(models, noisy, prompt="")
+    assert distance(made[1:], made[:-1]) <= 1.2 * distance(noisy[1:], noisy[:-1])
+
+
+def test_half_the_precision_is_seen_by_nobody(models: Models, scenes: list[Image]) -> None:
+    half = load_models(build([settings(dtype="bfloat16")]), say=lambda _: None)
+    for prompt in ("pencil sketch", "neon", ""):
+        assert (
+            nearness(painted(half, scenes, prompt=prompt), painted(models, scenes, prompt=prompt))
+            > 32
+        )
+
+
+@pytest.mark.parametrize(("width", "height"), [(512, 288), (320, 240), (512, 512)])
+def test_it_takes_other_sizes(width: int, height: int) -> None:
+    config = build([settings(width=width, height=height, prompt="sepia")])
+    stream = DiffusionStream(load_models(config, say=lambda _: None), config)
+    picture = cv2.resize(scene(0, 0, SIZE, held_out=True), (width, height))
+    (out,) = stream(Frame(picture, 0, 0.0), config.live)
+    assert psnr(out.image, looks.render(picture, "sepia")) > psnr(
+        picture, looks.render(picture, "sepia")
+    )
