@@ -204,6 +204,16 @@ class Config(Settings):
         return self.video.chunk if self.pipeline == "video" else self.frame_buffer_size
 
     @property
+    def waiting(self) -> int:
+        """Most frames that may wait, on air, to be taken at once."""
+        return self.video.input_capacity if self.pipeline == "video" else self.frame_buffer_size
+
+    @property
+    def burst(self) -> int:
+        """Most pictures that come out of the stream at once."""
+        return self.video.burst if self.pipeline == "video" else self.frame_buffer_size
+
+    @property
     def num_steps(self) -> int:
         """Denoising steps n: structural, so fixed while the stream runs."""
         given = self.live.t_index_list

@@ -39,6 +39,8 @@ class Status:
     """Watts that the accelerator draws, where it says."""
     sinks: tuple[str, ...] = ()
     """A line for each sink: its name and how it fares."""
+    schedule: str = ""
+    """How the video stream runs, and how its frames fared: late, dropped, latency and jitter."""
 
 
 @dataclass(slots=True)

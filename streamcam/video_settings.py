@@ -95,6 +95,32 @@ class Video(Settings):
         default="daydreamlive/Autoencoders/taew2_1.pth",
         description="File of TAEHV for Wan 2.1: a path, or USER/REPO/FILE on the hub.",
     )
+    target_fps: float = Field(
+        default=16.0,
+        gt=0,
+        le=1000,
+        description="Pictures per second that a broadcast is to reach; a slower camera needs no"
+        " more than it has frames.",
+    )
+    deadline: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="Seconds from a frame's capture until its picture is to be there, on air.",
+    )
+    input_capacity: int = Field(
+        default=24,
+        ge=5,
+        le=256,
+        description="Frames that may wait for the model, on air.",
+    )
+    max_chunk_latents: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Latent frames in the longest chunk that may be taken to keep up, on air;"
+        " 0 for none longer than chunk_latents.",
+    )
     normalised_latents: bool = Field(
         default=False,
         description="Whether the transformer takes normalised latents."
@@ -116,3 +142,8 @@ class Video(Settings):
     def chunk(self) -> int:
         """Pictures in a chunk."""
         return PICTURES_PER_LATENT * self.chunk_latents
+
+    @property
+    def burst(self) -> int:
+        """Most pictures that come out at once, but for those that a change of steps lets go."""
+        return PICTURES_PER_LATENT * max(self.chunk_latents, self.max_chunk_latents) + 1

@@ -92,6 +92,8 @@ def summary(status: Status) -> str:
         parts.append(f"latency {status.latency_p50 * 1e3:.0f}/{status.latency_p95 * 1e3:.0f} ms")
     counts = {"dropped": status.dropped, "skipped": status.skipped, "restarts": status.restarts}
     parts += [f"{name} {count}" for name, count in counts.items() if count]
+    if status.schedule:
+        parts.append(status.schedule)
     if status.source != "live":
         parts.append(f"source {status.source}")
     if status.vram is not None:

@@ -81,6 +81,8 @@ def _broadcast(
             reporter.show(broadcast.status())
     if broadcast.failed:
         raise broadcast.failed
+    if schedule := broadcast.status().schedule:
+        log.info(schedule)
     log.info("off air after %.0f s", broadcast.status().uptime)
 
 

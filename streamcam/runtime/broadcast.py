@@ -60,7 +60,7 @@ class Broadcast:
         self._began = time.monotonic()
         self._next_offer = 0.0
         self._passed: tuple[int, Parameters] = (0, config.live)
-        self._pictures: deque[Frame] = deque(maxlen=config.chunk)
+        self._pictures: deque[Frame] = deque(maxlen=config.burst)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="output", daemon=True)
 
@@ -122,6 +122,7 @@ class Broadcast:
             dropped=engine.dropped if engine else 0,
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,
+            schedule=engine.schedule if engine else "",
             uptime=now - self._began,
             model=self._config.model,
             vram=vram,

@@ -43,12 +43,14 @@ class Engine:
         self.detail = f"loading {config.model}"
         """What goes on, in a few words for a slate."""
         self.restarts = 0
+        self.schedule = ""
+        """What a video stream last told of its schedule."""
         self.ruling = (0, config.live)
         self._config = config
         self._fatal = fatal
         shape = (config.height, config.width, 3)
-        self._frames = Ring(shape, capacity=config.chunk)
-        self._pictures = Ring(shape, capacity=config.chunk)
+        self._frames = Ring(shape, capacity=config.waiting)
+        self._pictures = Ring(shape, capacity=config.burst)
         self._final: NDArray[np.int64] | None = None
         self._before: Counter[int] = Counter()
         self._version = 1
@@ -198,6 +200,8 @@ class Engine:
         if said.kind == "line":
             log.info(said.text)
             self.detail = said.text
+        elif said.kind == "schedule":
+            self.schedule = said.text
         elif said.kind == "ready":
             self._calls.append(said.seconds)
             self.state, self.detail = RUNNING, ""

@@ -1,11 +1,11 @@
 """The Stream of each pipeline, by name; imported when first used, since both take seconds."""
 
 from collections import Counter
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from streamcam.config import Config
 from streamcam.diffusion.family import Say
-from streamcam.types import Stream
+from streamcam.types import Frame, Stream
 
 
 class WarmStream(Stream, Protocol):
@@ -18,13 +18,30 @@ class WarmStream(Stream, Protocol):
         """Make the calls that ``warmup`` asks for, and forget them."""
 
 
-def load_stream(config: Config, say: Say) -> WarmStream:
+@runtime_checkable
+class QueuedStream(WarmStream, Protocol):
+    """A stream that may let frames wait, and give some of them up, to be in time."""
+
+    @property
+    def tally(self) -> str:
+        """How the frames have fared, in one line."""
+
+    def put(self, frame: Frame) -> None:
+        """Let a frame wait; the next call decides what becomes of it."""
+
+
+def load_stream(config: Config, say: Say, *, live: bool = False) -> WarmStream:
     """Return the stream of `config`, its model loaded, not yet warm.
+
+    Args:
+        config: what to run.
+        say: is told how it goes.
+        live: whether frames come as time passes; else every one of them is wanted.
 
     Raises:
         StreamcamError: something is missing, damaged or does not fit.
     """
-    return PIPELINES[config.pipeline](config, say)
+    return (PIPELINES | LIVE if live else PIPELINES)[config.pipeline](config, say)
 
 
 def _image(config: Config, say: Say) -> WarmStream:
@@ -41,4 +58,12 @@ def _video(config: Config, say: Say) -> WarmStream:
     return VideoStream(load_models(config, say), config)
 
 
+def _live_video(config: Config, say: Say) -> WarmStream:
+    from streamcam.video.live import LiveVideoStream
+    from streamcam.video.models import load_models
+
+    return LiveVideoStream(load_models(config, say), config)
+
+
 PIPELINES = {"image": _image, "video": _video}
+LIVE = {"video": _live_video}

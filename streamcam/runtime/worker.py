@@ -16,7 +16,7 @@ from streamcam.config import Config
 from streamcam.errors import StreamcamError
 from streamcam.parameters import Parameters
 from streamcam.runtime.ring import Ring
-from streamcam.runtime.streams import load_stream
+from streamcam.runtime.streams import QueuedStream, load_stream
 from streamcam.types import Frame, Stream
 
 BEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
@@ -24,10 +24,12 @@ BEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
 
 IDENTITY = "identity"
 IDLE_S = 0.1
+TELL_EVERY_S = 0.5
 
 
 class Said(NamedTuple):
-    """What the engine tells: a line for the log, that it is ready, or why it has failed."""
+    """What the engine tells: a line for the log, how its schedule goes, that it is ready, or why it
+    has failed."""
 
     kind: str
     text: str = ""
@@ -47,7 +49,7 @@ def serve(config: Config, frames: Ring, pictures: Ring, line: Connection) -> Non
         with _Beating(pictures):
             stream, seconds = open_stream(config, lambda text: line.send(Said("line", text)))
         line.send(Said("ready", seconds=seconds))
-        _run(stream, config, frames, pictures)
+        _run(stream, config, frames, pictures, line)
     except StreamcamError as error:
         line.send(Said("failed", str(error), error.exit_code))
     except Exception:
@@ -67,14 +69,17 @@ def open_stream(config: Config, say: Callable[[str], None]) -> tuple[Stream, flo
         "engine_wait": bool(config.engine_wait),
     }
     config = config.model_copy(update=live)
-    stream = load_stream(config, say)
+    stream = load_stream(config, say, live=True)
     began = time.monotonic()
     stream.warm_up()
     return stream, time.monotonic() - began
 
 
-def _run(stream: Stream, config: Config, frames: Ring, pictures: Ring) -> NoReturn:
-    parameters, version = config.live, 0
+def _run(
+    stream: Stream, config: Config, frames: Ring, pictures: Ring, line: Connection
+) -> NoReturn:
+    parameters, version, told_at = config.live, 0, 0.0
+    queued = stream if isinstance(stream, QueuedStream) else None
     counts = getattr(stream, "counts", {})
     frames.take()  # What came while the model was loading is old.
     frames.missed = 0
@@ -82,17 +87,24 @@ def _run(stream: Stream, config: Config, frames: Ring, pictures: Ring) -> NoRetu
         pictures.cells[BEAT] += 1
         if not frames.wait(IDLE_S):
             continue
-        for message in frames.take():
+        messages = frames.take()
+        for message in messages:
             if message.version != version:
                 parameters = Parameters.model_validate_json(message.note)
                 version = message.version
             frame = Frame(message.image, message.index, message.captured_at)
+            if queued and message is not messages[-1]:
+                queued.put(frame)  # It chooses among all that have come.
+                continue
             for picture in stream(frame, parameters):
                 pictures.put(picture.image, picture.index, picture.captured_at, version=version)
             pictures.cells[BEAT] += 1
-            pictures.cells[TAKEN] += 1
+            pictures.cells[TAKEN] += len(messages) if queued else 1
             pictures.cells[SKIPPED] = counts.get("skipped", 0)
-            pictures.cells[DROPPED] = frames.missed
+            pictures.cells[DROPPED] = frames.missed + counts.get("dropped", 0)
+        if queued and time.monotonic() - told_at > TELL_EVERY_S:
+            told_at = time.monotonic()
+            line.send(Said("schedule", queued.tally))
 
 
 def _die_with(line: Connection) -> None:

@@ -124,10 +124,10 @@ class Ring(Layers):
         super().tell(embeds)
         self._link.send({"do": "tell"}, embeds)
 
-    def spread(self) -> None:
-        """Copy the first row's cache to the others, on all ranks."""
-        super().spread()
-        self._link.send({"do": "spread"})
+    def spread(self, source: int = 0) -> None:
+        """Copy the cache of the row `source` to the others, on all ranks."""
+        super().spread(source)
+        self._link.send({"do": "spread", "source": source})
 
     def stop(self) -> None:
         """Let the ranks that follow end."""
@@ -166,7 +166,7 @@ def follow(model: CausalWan, link: Link) -> None:
             assert tensor is not None
             layers.tell(tensor)
         elif what == "spread":
-            layers.spread()
+            layers.spread(note["source"])
         if what == "run" or not to_first:
             link.send(note, tensor)
         if what == "stop":

@@ -24,10 +24,12 @@ class KVCache(NamedTuple):
         """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)``."""
         return self.keys[index], self.values[index]
 
-    def spread(self) -> None:
-        """Copy the first row to all others."""
+    def spread(self, source: int = 0) -> None:
+        """Copy the row `source` to all others."""
         for tensor in self:
-            tensor[:, 1:] = tensor[:, :1]
+            for row in range(tensor.shape[1]):
+                if row != source:
+                    tensor[:, row] = tensor[:, source]
 
     def turn(self, row: int, slots: slice, shift: int) -> None:
         """Move the keys in these slots of a row by `shift` positions in time."""

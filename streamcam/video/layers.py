@@ -59,9 +59,9 @@ class Layers:
         """Take the prompt in, ``(1, L, text_dim)``."""
         self._text = self.model.prompt(embeds)
 
-    def spread(self) -> None:
-        """Copy the first row's cache to the others."""
-        self.cache.spread()
+    def spread(self, source: int = 0) -> None:
+        """Copy the cache of the row `source` to the others."""
+        self.cache.spread(source)
 
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
         """Begin a call; what is returned gives, or waits for, its result."""

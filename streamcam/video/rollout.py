@@ -19,6 +19,13 @@ from streamcam.video.cache_plan import CacheShape, Place, Plan
 from streamcam.video.layers import Call, Layers
 from streamcam.video.schedule import Flow, noised, predicted_x_0
 
+Draw = Callable[[Tensor, int], Tensor]
+"""Gives noise like a tensor, for the step of that number.
+
+Each step has draws of its own, so that a chunk gets the same noise however many others are in
+flight with it.
+"""
+
 
 class Steps(NamedTuple):
     """The denoising steps of a stream, noisiest first, and the table of their noise levels."""
@@ -68,6 +75,7 @@ class Rollout:
         shape: how many frames the cache holds, and which.
         steps: the denoising steps, one row of the batch each.
         draw: noise like a tensor.
+        rows: of the caches, as many as steps may ever run as one batch. Default: as `steps` needs.
         batched: whether chunks of different steps run together, from the second chunk on.
         sink_threshold: similarity below which the newest frame replaces a sink; -1 for never.
     """
@@ -78,18 +86,20 @@ class Rollout:
         embeds: Tensor,
         shape: CacheShape,
         steps: Steps,
-        draw: Callable[[Tensor], Tensor],
+        draw: Draw,
         *,
+        rows: int | None = None,
         batched: bool = True,
         sink_threshold: float = -1.0,
     ) -> None:
         self._layers, self._shape, self._steps, self._draw = layers, shape, steps, draw
         self._threshold = sink_threshold
         self._place = Place()
-        rows = len(steps.timesteps) if batched else 1
+        active = len(steps.timesteps) if batched else 1
+        rows = rows or active
         layers.begin(rows, shape)
         layers.tell(embeds)
-        self._waiting: list[InFlight | None] = [None] * rows
+        self._waiting: list[InFlight | None] = [None] * active
         self._under_way: deque[list[Submitted]] = deque()
         self._inputs = layers.model.new_latents(rows, shape.slots)
         self._written: list[dict[int, Written]] = [{} for _ in range(rows)]
@@ -107,16 +117,26 @@ class Rollout:
         plan = self._planned(len(x_t))
         later = self._steps.timesteps[1:]
         x_0 = self._x_0(self._submit(0, [InFlight(x_t, timestep, plan)], last=not later))[0]
-        for t in later:
-            chunk = InFlight(self._renoised(x_0, t), t, plan)
+        for step, t in enumerate(later, 1):
+            chunk = InFlight(self._renoised(x_0, step), t, plan)
             x_0 = self._x_0(self._submit(0, [chunk], first=False, last=t == later[-1]))[0]
         return x_0
 
-    def spread(self) -> None:
-        """Give every row the cache of the first one, as the chunks so far left it."""
-        self._layers.spread()
-        self._inputs[1:] = self._inputs[:1]
-        self._written = [dict(self._written[0]) for _ in self._written]
+    def spread(self, source: int = 0) -> None:
+        """Give every row the cache of the row `source`, as the chunks so far left it."""
+        self._layers.spread(source)
+        self._inputs[:] = self._inputs[source].clone()
+        self._written = [dict(self._written[source]) for _ in self._written]
+
+    def change(self, steps: Steps, *, batched: bool) -> None:
+        """Go on with other steps, or with the same ones run otherwise, once nothing is in flight.
+
+        The past stays: every row takes over what the last step left, the least noisy there is.
+        """
+        assert not self.in_flight, f"{self.in_flight} chunks are in flight"
+        self.spread(len(self._waiting) - 1)
+        self._steps = steps
+        self._waiting = [None] * (len(steps.timesteps) if batched else 1)
 
     def advance(self, x_t: Tensor | None = None, timestep: int = 0) -> Tensor | None:
         """Let a chunk in, take all in flight one step further, and return the one that is done.
@@ -141,7 +161,7 @@ class Rollout:
                     done = x_0
                 else:
                     t, plan = self._steps.timesteps[row + 1], submitted.chunks[i].plan
-                    self._waiting[row + 1] = InFlight(self._renoised(x_0, t), t, plan)
+                    self._waiting[row + 1] = InFlight(self._renoised(x_0, row + 1), t, plan)
         return done
 
     @property
@@ -165,7 +185,7 @@ class Rollout:
         Each row is fed what it was fed before, all at once, later chunks hidden from earlier ones.
         """
         self._layers.tell(embeds)
-        for row, written in enumerate(self._written):
+        for row, written in enumerate(self._written[: len(self._waiting)]):
             if written:
                 slots = sorted(written)
                 call = Call(
@@ -182,8 +202,9 @@ class Rollout:
         planned, self._place = cache_plan.plan(self._shape, self._place, frames)
         return planned
 
-    def _renoised(self, x_0: Tensor, timestep: int) -> Tensor:
-        return noised(x_0, self._draw(x_0), self._steps.sigma(timestep))
+    def _renoised(self, x_0: Tensor, step: int) -> Tensor:
+        sigma = self._steps.sigma(self._steps.timesteps[step])
+        return noised(x_0, self._draw(x_0, step), sigma)
 
     def _submit(
         self, row: int, chunks: list[InFlight], *, first: bool = True, last: bool = True

@@ -71,24 +71,28 @@ class Objective:
     """Frames that may wait."""
     reluctance: float = 0.1
     """Share by which another choice must be better than the one in use."""
+    lag: int = 1
+    """Calls that a step takes in a stream batch: one for each device that it passes."""
 
 
-def latency(choice: Choice, seconds: float, interval: float) -> float:
+def latency(choice: Choice, seconds: float, interval: float, lag: int = 1) -> float:
     """Return the seconds that the oldest frame of a chunk waits for its picture, at the most.
 
     Args:
         choice: how the model runs.
         seconds: what a call takes.
         interval: between two frames of the camera.
+        lag: calls that a step takes in a stream batch.
     """
     wait = max(seconds, (choice.frames - 1) * interval)
-    return wait + service(choice, seconds, interval)
+    return wait + service(choice, seconds, interval, lag)
 
 
-def service(choice: Choice, seconds: float, interval: float) -> float:
+def service(choice: Choice, seconds: float, interval: float, lag: int = 1) -> float:
     """Return the seconds from the call that takes a chunk until its pictures are there."""
     period = max(seconds, choice.frames * interval)
-    return (choice.calls - 1) * period + seconds
+    calls = choice.calls * lag if choice.batched else 1
+    return (calls - 1) * period + seconds
 
 
 def choose(
@@ -116,7 +120,7 @@ def choose(
     def worth(choice: Choice) -> tuple[float, ...]:
         doubt = 1.0 if choice == current else 1 + objective.reluctance
         seconds = table[choice] * slowdown * doubt
-        delay, fps = latency(choice, seconds, interval), choice.frames / seconds
+        delay, fps = latency(choice, seconds, interval, objective.lag), choice.frames / seconds
         if delay > objective.deadline_s:
             return 0, -delay
         return (2, choice.steps, -delay) if fps >= fps_needed else (1, fps)
@@ -241,8 +245,9 @@ class Scheduler(Generic[T]):
         )
         need = self.choice.frames + first
         seconds = self.table[self.choice] * slowdown
-        if latency(self.choice, seconds, interval) <= self.objective.deadline_s:
-            self._drop_late(now + service(self.choice, seconds, interval), need)
+        lag = self.objective.lag
+        if latency(self.choice, seconds, interval, lag) <= self.objective.deadline_s:
+            self._drop_late(now + service(self.choice, seconds, interval, lag), need)
         if len(self._waiting) < need:
             return None
         self._spared = 0

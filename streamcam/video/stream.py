@@ -19,6 +19,7 @@ from streamcam.video.motion import NoiseLevel
 from streamcam.video.prompt import Prompter
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.schedule import Flow, noised
+from streamcam.video_settings import MAX_VIDEO_STEPS
 
 RECACHE, RESTART, FIXED, LATENT = "recache", "restart", "fixed", "latent"
 
@@ -55,7 +56,9 @@ class VideoStream:
         self.counts: Counter[str] = Counter()
         self._models = models
         self._config = config
-        self._steps = Steps(video.timesteps(config.num_steps), Flow.shifted(video.flow_shift))
+        self._flow = Flow.shifted(video.flow_shift)
+        self._batched = config.use_denoising_batch
+        self._steps = self._first_steps(config.num_steps)
         self._shape = CacheShape(
             video.kv_frames, video.kv_sinks, video.kv_position_limit, video.kv_realign
         )
@@ -85,16 +88,22 @@ class VideoStream:
             self._shape,
             self._steps,
             self._noise_like,
-            batched=self._config.use_denoising_batch,
+            rows=self._config.num_steps if self._config.use_denoising_batch else 1,
+            batched=self._batched,
             sink_threshold=self._config.video.sink_threshold,
         )
 
-    def _sow(self, seed: int) -> None:
-        self._generator = torch.Generator("cpu").manual_seed(seed)
+    def _first_steps(self, count: int) -> Steps:
+        return Steps(self._config.video.timesteps(count), self._flow)
 
-    def _noise_like(self, latents: Tensor) -> Tensor:
+    def _sow(self, seed: int) -> None:
+        root = torch.Generator("cpu").manual_seed(seed)
+        seeds = torch.randint(2**62, (MAX_VIDEO_STEPS,), generator=root).tolist()
+        self._generators = [torch.Generator("cpu").manual_seed(own) for own in seeds]
+
+    def _noise_like(self, latents: Tensor, step: int) -> Tensor:
         # Drawn on the CPU: a seed gives the same noise on every device.
-        noise = torch.randn(latents.shape, generator=self._generator)
+        noise = torch.randn(latents.shape, generator=self._generators[step])
         return noise.to(latents.device, non_blocking=True)
 
     def warm_up(self) -> None:
@@ -115,11 +124,7 @@ class VideoStream:
             parameters: the snapshot to run with; the last of a chunk rules the chunk.
         """
         let_go = self._follow(parameters)
-        self._gathered.append(
-            fitted(frame.image, self._config.width, self._config.height, self._config.fit)
-        )
-        self._tickets.append(Ticket(frame.index, frame.captured_at))
-        self.counts["processed"] += 1
+        self._gather(frame)
         return let_go + (self._run() if not self._missing else [])
 
     @torch.inference_mode()
@@ -129,9 +134,29 @@ class VideoStream:
         if self._gathered:
             self._gathered += self._gathered[-1:] * self._missing
             frames += self._run()
+        frames += self._finish()
+        self._begin(parameters)
+        return frames
+
+    def _gather(self, frame: Frame) -> None:
+        self._gathered.append(
+            fitted(frame.image, self._config.width, self._config.height, self._config.fit)
+        )
+        self._tickets.append(Ticket(frame.index, frame.captured_at))
+        self.counts["processed"] += 1
+
+    def _finish(self) -> list[Frame]:
+        """Take all chunks in flight through the steps they lack, and return their frames."""
+        frames: list[Frame] = []
         while self._rollout.in_flight:
             frames += self._release(self._rollout.advance())
-        self._begin(parameters)
+        return frames
+
+    def _change_steps(self, count: int, *, batched: bool) -> list[Frame]:
+        """Go on with other steps, without a cut; return the frames that were in flight."""
+        frames = self._finish()
+        self._steps, self._batched = self._first_steps(count), batched
+        self._rollout.change(self._steps, batched=batched)
         return frames
 
     @property
@@ -198,18 +223,19 @@ class VideoStream:
 
     def _denoise(self, latents: Tensor, level: NoiseLevel) -> Tensor | None:
         """Return the chunk of latents that is done with this call."""
-        if not (self._rollout.begun and self._config.use_denoising_batch):
+        if not (self._rollout.begun and self._batched):
             return self._at_once(latents, level)
         self._in_flight.append(latents)
         return self._rollout.advance(self._noised(latents, level), level.timestep)
 
     def _at_once(self, latents: Tensor, level: NoiseLevel) -> Tensor:
         x_0 = self._rollout.at_once(self._noised(latents, level), level.timestep)
-        self._rollout.spread()
+        if self._batched:
+            self._rollout.spread()
         return x_0
 
     def _noised(self, latents: Tensor, level: NoiseLevel) -> Tensor:
-        return noised(latents, self._noise_like(latents), level.noise_scale)
+        return noised(latents, self._noise_like(latents, 0), level.noise_scale)
 
     def _release(self, x_0: Tensor | None) -> list[Frame]:
         """Decode a chunk that is done and hand its pictures to the frames they belong to."""

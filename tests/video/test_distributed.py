@@ -67,9 +67,12 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
     def drawn(*shape: int, seed: int) -> Tensor:
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
+    def ones(like: Tensor, _step: int) -> Tensor:
+        return torch.ones_like(like)
+
     shape, steps = CacheShape(5, 2, position_limit=8, realign=True), Steps((700, 400, 200), FLOW)
     embeds = [drawn(1, 6, 32, seed=seed) for seed in range(2)]
-    run = Rollout(layers, embeds[0], shape, steps, torch.ones_like, sink_threshold=0.5)
+    run = Rollout(layers, embeds[0], shape, steps, ones, sink_threshold=0.5)
     made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
     run.spread()
     for k in range(1, 11):

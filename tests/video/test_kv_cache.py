@@ -34,7 +34,7 @@ def text(seed: int) -> Tensor:
 def run(model: CausalWan, prompt: Tensor, chunks: int, *, threshold: float = -1.0) -> Rollout:
     """Return a rollout of a first chunk of two frames and so many of one."""
 
-    def noise(like: Tensor) -> Tensor:
+    def noise(like: Tensor, _step: int) -> Tensor:
         return torch.ones_like(like)
 
     rollout = Rollout(Layers(model), prompt, SHAPE, STEPS, noise, sink_threshold=threshold)

@@ -1,14 +1,12 @@
 """Whole streams over the small reference model: steps, windows, caches, changes of prompt."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.layers import Layers
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.rollout import Draw, Rollout, Steps
 from streamcam.video.schedule import Flow
 from tests.video.goldens import close, golden, needs_goldens, wan
 
@@ -24,7 +22,7 @@ class Recorded:
     def __init__(self) -> None:
         self.coming: list[Tensor] = []
 
-    def __call__(self, like: Tensor) -> Tensor:
+    def __call__(self, like: Tensor, _step: int) -> Tensor:
         return self.coming.pop(0).reshape(like.shape)
 
 
@@ -33,7 +31,7 @@ def chunk(tensors: dict[str, Tensor], k: int) -> Tensor:
 
 
 def rollout(
-    name: str, draw: Callable[[Tensor], Tensor], *, prompt: str = ""
+    name: str, draw: Draw, *, prompt: str = ""
 ) -> tuple[Rollout, dict[str, Tensor], list[int | None]]:
     """Return a rollout as a recorded case has it, its tensors, and the first steps' timesteps."""
     tensors, case = golden(name)

@@ -1,0 +1,155 @@
+"""The video stream on air: what runs, and on which frames, as the scheduler chooses."""
+
+import time
+from collections.abc import Iterator
+from math import ceil
+
+import numpy as np
+import torch
+
+from streamcam.config import Config
+from streamcam.errors import ConfigError
+from streamcam.parameters import Parameters
+from streamcam.types import Frame
+from streamcam.video.cache_plan import Place, plan
+from streamcam.video.models import Models
+from streamcam.video.slo import Choice, Objective, Scheduler, Table
+from streamcam.video.stream import VideoStream
+
+TIMED_CALLS = 5
+
+
+class LiveVideoStream(VideoStream):
+    """`VideoStream` held to a rate and a deadline: frames may be given up, and are then counted.
+
+    Frames wait in the scheduler's queue. A call runs one chunk at the most, in the way that suits
+    what was measured while warming up, or what `table` says. What is lost is in `counts`, as
+    ``dropped``; `tally` tells more.
+    """
+
+    def __init__(self, models: Models, config: Config, table: Table | None = None) -> None:
+        super().__init__(models, config)
+        self._choice = Choice(config.video.chunk_latents, config.num_steps, self._batched)
+        self._table = table
+        self._objective = Objective(
+            target_fps=config.video.target_fps,
+            deadline_s=config.video.deadline,
+            capacity=config.video.input_capacity,
+            lag=models.layers.lag,
+        )
+        self._scheduler: Scheduler[Frame] | None = None if table is None else self._scheduled(table)
+
+    def warm_up(self) -> None:
+        """Measure what a call takes in every way that the model may run, and forget the frames."""
+        if self._table is None:
+            self._table = self._measured()
+            self._scheduler = self._scheduled(self._table)
+        self.counts.clear()
+        self._begin(self._config.live)
+
+    @property
+    def tally(self) -> str:
+        """How the frames have fared, in one line."""
+        return "" if self._scheduler is None else f"{_named(self._choice)}: {self._scheduler.tally}"
+
+    def put(self, frame: Frame) -> None:
+        """Let a frame wait for its chunk; the next call decides."""
+        assert self._scheduler is not None, "warm_up comes first"
+        self._scheduler.put(frame, frame.captured_at)
+
+    @torch.inference_mode()
+    def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
+        """Take one frame in, run a chunk if one is due, and return the frames that are done.
+
+        Args:
+            frame: any size; stamped with the monotonic clock.
+            parameters: the newest snapshot; it rules the chunk that runs now.
+        """
+        self.put(frame)
+        assert self._scheduler is not None
+        let_go = self._follow(parameters)
+        first = self._before is None
+        job = self._scheduler.take(time.monotonic(), first=first)
+        self.counts["dropped"] = self._scheduler.tally.dropped
+        if job is None:
+            return self._delivered(let_go)
+        let_go += self._adopt(job.choice)
+        began = time.perf_counter()
+        made = self._chunk_of(job.frames)
+        if made and not first:  # While the batch fills, less runs than the table is about.
+            self._scheduler.ran(job.choice, time.perf_counter() - began)
+        return self._delivered(let_go + made)
+
+    def _chunk_of(self, frames: list[Frame]) -> list[Frame]:
+        """Run a chunk, and wait until the device is done with it."""
+        for frame in frames:
+            self._gather(frame)
+        made = self._run()
+        if self._models.device.type == "cuda":
+            torch.cuda.synchronize(self._models.device)
+        return made
+
+    def _delivered(self, frames: list[Frame]) -> list[Frame]:
+        assert self._scheduler is not None
+        self._scheduler.delivered((frame.captured_at for frame in frames), time.monotonic())
+        return frames
+
+    def _adopt(self, choice: Choice) -> list[Frame]:
+        """Run as `choice` says from now on; return the frames that were in flight until now."""
+        before, self._choice = self._choice, choice
+        if choice[1:] == before[1:]:
+            return []  # Chunks of any length go into a batch.
+        return self._change_steps(choice.steps, batched=choice.batched)
+
+    def _scheduled(self, table: Table) -> Scheduler[Frame]:
+        return Scheduler(table, self._objective)
+
+    def _measured(self) -> Table:
+        """Return the seconds of a call in every way there is, the least work first.
+
+        Once calls take longer than the deadline, what is more work need not be tried.
+        """
+        table: dict[Choice, float] = {}
+        for choice in self._choices():
+            table[choice] = self._seconds(choice)
+            if table[choice] > self._objective.deadline_s:
+                break
+        return table
+
+    def _choices(self) -> Iterator[Choice]:
+        video, both = self._config.video, self._config.use_denoising_batch
+        longest = video.max_chunk_latents or video.chunk_latents
+        for steps in range(1, self._config.num_steps + 1):
+            for chunk in range(video.chunk_latents, longest + 1):
+                if self._fits(chunk):
+                    yield Choice(chunk, steps, both)
+                    if both and steps > 1:
+                        yield Choice(chunk, steps, False)
+
+    def _fits(self, chunk: int) -> bool:
+        try:
+            _, second = plan(self._shape, Place(), 1 + chunk)
+            plan(self._shape, second, chunk)
+        except ConfigError:
+            return False
+        return True
+
+    @torch.inference_mode()
+    def _seconds(self, choice: Choice) -> float:
+        """Return what all but one of a few calls keep to, over a full cache."""
+        self._begin(self._config.live)
+        self._adopt(choice)
+        black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
+        untimed = choice.calls * self._objective.lag + ceil(self._shape.slots / choice.chunk)
+        taken = []
+        for call in range(untimed + TIMED_CALLS):
+            began = time.perf_counter()
+            self._chunk_of([black] * (choice.frames + (call == 0)))
+            taken.append(time.perf_counter() - began)
+        return sorted(taken[untimed:])[-2]
+
+
+def _named(choice: Choice) -> str:
+    steps = f"{choice.steps} step{'s' if choice.steps > 1 else ''}"
+    how = "" if choice.steps == 1 else ", batched" if choice.batched else ", one by one"
+    return f"{steps}{how}, {choice.frames} frames"
