@@ -1,9 +1,14 @@
 """Pictures for the docs of what a model can do: ``python -m training.gallery``."""
 
 import argparse
+from fractions import Fraction
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from streamcam.assets import NANO
+from streamcam.sources.demo import Demo
 from streamcam.types import Image
 from training import contact
 from training.contact import Labelled
@@ -30,14 +35,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.gallery", description=__doc__)
     parser.add_argument("--model", default=NANO, help="a folder (default: the embedded one)")
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--scene", type=int, default=0, help="of the README's picture")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     studio = Studio(options.model, SIZE)
-    pictures = held_out_scenes(SEED, max(SCENES, options.scene + 1), SIZE)
+    pictures = held_out_scenes(SEED, SCENES, SIZE)
     plain = [case for case in cases(SEED) if not case.shown[1]]
-    contact.write_sheets(studio, [*plain, *coloured()], pictures[:SCENES], options.out)
-    contact.save(options.out / "readme.jpg", contact.grid(readme(studio, pictures[options.scene])))
+    contact.write_sheets(studio, [*plain, *coloured()], pictures, options.out)
+    contact.save(options.out / "readme.jpg", contact.grid(readme(studio, sitter())))
 
 
 def coloured() -> list[Case]:
@@ -51,6 +55,12 @@ def coloured() -> list[Case]:
         ("pencil", ("white", "black")): "white pencil on black paper",
     }
     return [Case(shown, prompt, prompt) for shown, prompt in asked.items()]
+
+
+def sitter() -> Image:
+    """Return the drawn person that stands in for a camera."""
+    large = Demo(2 * SIZE, 2 * SIZE, Fraction(30)).picture(5, 0.0)
+    return np.asarray(cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def readme(studio: Studio, picture: Image) -> list[list[Labelled]]:
