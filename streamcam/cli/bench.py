@@ -15,6 +15,7 @@ from rich.table import Table
 
 from streamcam.assets import NANO
 from streamcam.broadcast import Broadcast
+from streamcam.cli.bench_video import video
 from streamcam.cli.options import configured, settings
 from streamcam.config import AUTO, Config, with_model
 from streamcam.parameters import Parameters
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 @click.group()
 def bench() -> None:
     """Measure, in one run and on the same weights."""
+
+
+bench.add_command(video)
 
 
 @bench.command()

@@ -41,6 +41,11 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
     from streamcam.diffusion.building import build_engines
 
     config, _ = with_chosen_model(configured(presets, assignments, flags))
+    if config.pipeline == "video":
+        raise EngineError(
+            "pipeline=video uses no engines, so there is nothing to build: acceleration=compiled"
+            " compiles its layers each time it starts"
+        )
     build_engines(config, click.echo, loading=click.echo)
 
 

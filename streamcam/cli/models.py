@@ -39,12 +39,16 @@ def pull(
     """
     from streamcam.diffusion.checkpoint import fetch
     from streamcam.diffusion.devices import place
+    from streamcam.video.checkpoint import fetch as fetch_video
 
     if not names and not presets and not flags.get("model"):
         raise click.UsageError("name a model, such as stabilityai/sd-turbo, or a --config")
     for fixed in [{"model": name} for name in names] or [{}]:
         config = configured(presets, assignments, flags, **fixed)
-        fetch(config, place(config).weights, click.echo)
+        if config.pipeline == "video":
+            fetch_video(config, click.echo)
+        else:
+            fetch(config, place(config).weights, click.echo)
 
 
 @models.command()

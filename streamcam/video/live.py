@@ -13,7 +13,7 @@ from streamcam.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.cache_plan import Place, plan
 from streamcam.video.models import Models
-from streamcam.video.slo import Choice, Objective, Scheduler, Table
+from streamcam.video.slo import Choice, Objective, Scheduler, Table, Tally
 from streamcam.video.stream import VideoStream
 
 TIMED_CALLS = 5
@@ -51,6 +51,12 @@ class LiveVideoStream(VideoStream):
     def tally(self) -> str:
         """How the frames have fared, in one line."""
         return "" if self._scheduler is None else f"{_named(self._choice)}: {self._scheduler.tally}"
+
+    @property
+    def tallied(self) -> Tally:
+        """The same in figures."""
+        assert self._scheduler is not None, "warm_up comes first"
+        return self._scheduler.tally
 
     def put(self, frame: Frame) -> None:
         """Let a frame wait for its chunk; the next call decides."""

@@ -120,7 +120,14 @@ def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: flo
 @torch.inference_mode()
 def test_chunks_of_several_frames_and_the_first_ones_leave_the_sinks_alone() -> None:
     model = transformer()
-    rollout = Rollout(Layers(model), text(1), SHAPE, STEPS, torch.zeros_like, sink_threshold=1.0)
+    rollout = Rollout(
+        Layers(model),
+        text(1),
+        SHAPE,
+        STEPS,
+        lambda like, _: torch.zeros_like(like),
+        sink_threshold=1.0,
+    )
     rollout.at_once(latents(2, 0), 700)
     sinks = rollout._layers.cache.keys[:, 0, :2].clone()
     rollout.at_once(latents(2, 1), 700)

@@ -1,0 +1,84 @@
+"""``streamcam bench video``."""
+
+import json
+from dataclasses import asdict
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from streamcam.cli.options import configured, settings
+
+if TYPE_CHECKING:
+    from streamcam.video.bench import Figures
+
+SMALL = {"model": "random:tiny-wan", "width": 64, "height": 64}
+TRUE = {"model": "random:wan-1.3b", "width": 512, "height": 512}
+
+
+@click.command()
+@click.option(
+    "--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Per run."
+)
+@click.option(
+    "--camera-fps",
+    type=click.FloatRange(min=1, max=1000),
+    default=30.0,
+    show_default=True,
+    help="Frames per second of the camera on air.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@settings()
+def video(
+    seconds: float,
+    camera_fps: float,
+    as_json: bool,
+    presets: tuple[str, ...],
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Measure video: as fast as it goes, stage by stage, and on air against a camera's clock.
+
+    Without --model, random weights are measured: on a GPU in the shapes of Wan 1.3B at 512x512,
+    else small ones at 64x64.
+    """
+    from streamcam.diffusion.bench import MOVING, machine
+    from streamcam.diffusion.devices import pick_device
+    from streamcam.sources.pattern import Pattern
+    from streamcam.video.bench import measure
+
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    default = SMALL if pick_device(given.get("device", "auto")).type == "cpu" else TRUE
+    asked = given if presets else default | given
+    config = configured(presets, assignments, {"pipeline": "video"} | asked)
+    scene = list(Pattern(config.width, config.height, Fraction(4), MOVING).images())
+    with Console(stderr=True).status("measuring"):
+        figures = measure(config, scene, seconds=seconds, camera_fps=camera_fps)
+    facts = {
+        name: machine(config)[name] for name in ("device", "threads", "torch", "model", "size")
+    }
+    facts["steps"] = config.num_steps
+    if as_json:
+        click.echo(json.dumps({"machine": facts, "figures": asdict(figures)}))
+        return
+    click.echo(", ".join(f"{name} {value}" for name, value in facts.items()))
+    for line in _told(figures):
+        click.echo(line)
+
+
+def _told(figures: "Figures") -> list[str]:
+    stages = ", ".join(f"{name} {ms:.1f} ms" for name, ms in figures.stages_ms.items())
+    latency, jitter = (
+        "/".join(f"{ms:.0f}" for ms in times) for times in (figures.latency_ms, figures.jitter_ms)
+    )
+    return [
+        f"as fast as it goes: {figures.fps:.2f} fps",
+        f"a chunk: {figures.chunk_ms:.1f} ms; {stages}",
+        f"on air: {figures.on_air_fps:.2f} fps, first picture after"
+        f" {figures.first_picture_s:.2f} s, {figures.misses} of {figures.delivered} pictures late,"
+        f" {figures.dropped} frames dropped",
+        f"latency p50/p95/p99 {latency} ms, jitter {jitter} ms",
+        f"it ran as {figures.runs_as.partition(':')[0]}",
+        f"memory: {figures.memory / 2**30:.2f} GiB at most",
+    ]
