@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
+from streamcam.parameters import FLAG
 from streamcam.settings import Settings, from_json
 
 PICTURES_PER_LATENT = 4
@@ -120,6 +121,14 @@ class Video(Settings):
         le=16,
         description="Latent frames in the longest chunk that may be taken to keep up, on air;"
         " 0 for none longer than chunk_latents.",
+    )
+    devices: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="GPUs that share the transformer's layers, the model's device and those after"
+        " it.",
+        json_schema_extra=FLAG,
     )
     normalised_latents: bool = Field(
         default=False,

@@ -11,6 +11,7 @@ from streamcam.errors import ConfigError
 from streamcam.parameters import Parameters
 from streamcam.presets import load
 from streamcam.settings import Settings, choices
+from streamcam.video_settings import Video
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERAL = ("lora", "sink")
@@ -34,7 +35,7 @@ def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
     ]
     flags = [
         _flag(name, field)
-        for table in tables or (Config, Parameters)
+        for table in tables or (Config, Video, Parameters)
         for name, field in table.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("flag")
     ]

@@ -24,6 +24,7 @@ from streamcam.sinks.live import open_live as open_sink
 from streamcam.sinks.snapshot import Snapshots
 from streamcam.sources.live import open_live as open_source
 from streamcam.types import Scene, Sink
+from streamcam.video_settings import Video
 
 log = logging.getLogger("streamcam")
 
@@ -36,7 +37,7 @@ OPEN_S = 5.0
     "--duration", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Stop after so long."
 )
 @click.option("--log-json", is_flag=True, help="Log in JSON, a line each, for services.")
-@settings(Config, BroadcastSettings, Parameters)
+@settings(Config, Video, BroadcastSettings, Parameters)
 @click.pass_obj
 def run(
     began: float,

@@ -16,6 +16,7 @@ from streamcam.diffusion.weights import check_complete, explained
 from streamcam.errors import ModelError
 from streamcam.video import files
 from streamcam.video.random_models import (
+    layers_of,
     random_taehv,
     random_text,
     random_transformer,
@@ -23,7 +24,16 @@ from streamcam.video.random_models import (
 )
 from streamcam.video.taehv import TAEHV, taehv
 from streamcam.video.text import TextEncoder
-from streamcam.video.weights import HEAD_DIM, wan_transformer, wan_vae
+from streamcam.video.weights import (
+    HEAD_DIM,
+    only_layers,
+    wan_config,
+    wan_transformer,
+    wan_vae,
+)
+
+Cut = Callable[[int], range]
+"""Given how many layers there are, those to load."""
 
 
 class Parts(NamedTuple):
@@ -39,29 +49,71 @@ class Parts(NamedTuple):
     """To ``(1, L, text_dim)``, zero past the text."""
 
 
-def load_parts(config: Config, dtype: torch.dtype, device: torch.device, say: Say) -> Parts:
-    """Return the parts of the model that `config` names.
+def load_parts(
+    config: Config, dtype: torch.dtype, device: torch.device, say: Say, cut: Cut = range
+) -> Parts:
+    """Return the parts of the model that `config` names, the transformer with the layers of `cut`.
 
     Raises:
         ModelError: something is missing, damaged or does not fit.
     """
     if config.model.startswith(RANDOM):
-        return _random(config, dtype, device, say)
+        return _random(config, dtype, device, say, cut)
     with hub.kept(offline=config.offline):
         whole = files.is_diffusers(config.model, offline=config.offline)
         folder = _base(config.model if whole else config.video.video_base, config, whole=whole)
-        transformer = (
-            _from_folder(folder / "transformer", dtype)
-            if whole
-            else _from_file(config.model, config, dtype)
-        )
+        transformer = load_transformer(config, dtype, device, cut)
         say(f"model {config.model}: {_described(transformer)}")
         return Parts(
-            transformer.to(device),
+            transformer,
             _autoencoder(folder, config, dtype).to(device),
             _taehv(config, dtype).to(device) if _tiny(config) else None,
             TextEncoder(folder, device),
         )
+
+
+def load_transformer(
+    config: Config, dtype: torch.dtype, device: torch.device, cut: Cut = range
+) -> Any:
+    """Return the transformer of the model that `config` names, with the layers of `cut` alone.
+
+    Raises:
+        ModelError: something is missing, damaged or does not fit.
+    """
+    if config.model.startswith(RANDOM):
+        name = config.model.removeprefix(RANDOM)
+        return random_transformer(name, dtype, device, layers=cut(layers_of(name)))
+    with hub.kept(offline=config.offline):
+        if files.is_diffusers(config.model, offline=config.offline):
+            folder = _base(config.model, config, whole=True) / "transformer"
+            return _from_folder(folder, dtype, cut).to(device)
+        return _from_file(config.model, config, dtype, cut).to(device)
+
+
+def fetch(config: Config, say: Say) -> None:
+    """Bring into the cache all files that `config` needs.
+
+    Raises:
+        ModelError: the hub cannot be reached, or does not have them.
+    """
+    offline = config.offline
+    if not config.model.startswith(RANDOM):
+        with hub.kept(offline=offline):
+            whole = files.is_diffusers(config.model, offline=offline)
+            _base(config.model if whole else config.video.video_base, config, whole=whole)
+            others = [] if whole else [config.model]
+            if config.vae and config.vae != "full" and not _is_folder(config.vae):
+                others.append(config.vae)
+            if _tiny(config):
+                others.append(config.video.taehv)
+            for name in others:
+                files.weights_file(name, offline=offline)
+    say(f"{config.model} is ready")
+
+
+def _is_folder(vae: str) -> bool:
+    """Tell whether `vae` is a folder in diffusers layout."""
+    return (Path(vae).expanduser() / "config.json").exists()
 
 
 def _base(name: str, config: Config, *, whole: bool) -> Path:
@@ -69,7 +121,7 @@ def _base(name: str, config: Config, *, whole: bool) -> Path:
     return hub.pipeline_folder(name, offline=config.offline, half=False, without=unused)
 
 
-def _from_folder(folder: Path, dtype: torch.dtype) -> Any:
+def _from_folder(folder: Path, dtype: torch.dtype, cut: Cut) -> Any:
     from diffusers import WanTransformer3DModel
 
     with explained(f"the transformer in {folder}", folder, "fetch the model again"):
@@ -79,16 +131,20 @@ def _from_folder(folder: Path, dtype: torch.dtype) -> Any:
     check_complete(model, None, f"the transformer in {folder}")
     if model.config.image_dim or model.config.in_channels != model.config.out_channels:
         raise ModelError(f"{folder} starts from an image; take a text-to-video model")
+    own = cut(len(model.blocks))
+    model.blocks = model.blocks[own.start : own.stop]
+    model.register_to_config(num_layers=len(own))
     return model.eval().requires_grad_(False)
 
 
-def _from_file(name: str, config: Config, dtype: torch.dtype) -> Any:
+def _from_file(name: str, config: Config, dtype: torch.dtype, cut: Cut) -> Any:
     path = files.weights_file(name, offline=config.offline)
     if (path.parent / "config.json").exists() and path.name.startswith("diffusion_pytorch"):
-        return _from_folder(path.parent, dtype)
+        return _from_folder(path.parent, dtype, cut)
     weights = files.read(path)
     with files.naming(path):
-        return wan_transformer(weights, dtype, head_dim=_head_dim(path.parent))
+        layers = cut(wan_config(weights)["num_layers"])
+        return wan_transformer(only_layers(weights, layers), dtype, head_dim=_head_dim(path.parent))
 
 
 def _head_dim(folder: Path) -> int:
@@ -103,7 +159,7 @@ def _autoencoder(folder: Path, config: Config, dtype: torch.dtype) -> Any:
     from diffusers import AutoencoderKLWan
 
     name = config.vae
-    if name and name != "full" and not (Path(name).expanduser() / "config.json").exists():
+    if name and name != "full" and not _is_folder(name):
         path = files.weights_file(name, offline=config.offline)
         weights = files.read(path)
         with files.naming(path):
@@ -131,9 +187,9 @@ def _described(transformer: Any) -> str:
     return f"Wan, {config.num_layers} layers of {width}, {billions:.1f} billion weights"
 
 
-def _random(config: Config, dtype: torch.dtype, device: torch.device, say: Say) -> Parts:
+def _random(config: Config, dtype: torch.dtype, device: torch.device, say: Say, cut: Cut) -> Parts:
     name = config.model.removeprefix(RANDOM)
-    transformer = random_transformer(name, dtype, device)
+    transformer = load_transformer(config, dtype, device, cut)
     text_dim = transformer.config.text_dim
     say(f"model {config.model}: random weights, the pictures mean nothing")
     return Parts(

@@ -1,7 +1,7 @@
 """A video checkpoint as its stages: its variety ends here."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,8 +10,9 @@ from streamcam.config import Config
 from streamcam.diffusion.devices import pick_device, pick_dtype
 from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
-from streamcam.video.checkpoint import Parts, load_parts
+from streamcam.video.checkpoint import Parts, load_parts, load_transformer
 from streamcam.video.layers import Layers
+from streamcam.video.ranks import Followers, Share, device_of
 from streamcam.video.taehv import TinyDecoder, TinyEncoder
 from streamcam.video.vae import SPATIAL, Decoder, Encoder, Normalisation, WanDecoder, WanEncoder
 from streamcam.video.wan import CausalWan
@@ -43,28 +44,49 @@ def load_models(config: Config, say: Say = print) -> Models:
         raise ConfigError(
             f"pipeline=video runs {' or '.join(HOW)}, not {config.acceleration}: leave it out"
         )
-    device = pick_device(config.device)
-    dtype = _dtype(config.dtype, device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    parts = load_parts(config, dtype, device, say)
-    size = (config.height // SPATIAL, config.width // SPATIAL)
-    transformer = CausalWan(parts.transformer, size).to(device)
-    how = "eager"
-    if config.acceleration == "compiled":
-        how = "compiled"
-        rows = config.num_steps if config.use_denoising_batch else 1
-        transformer.speed_up(rows, lambda layer: torch.compile(layer, dynamic=False))
+    share = Share(0, config.video.devices)
+    device, dtype = _place(config, share)
+    followers = Followers(config) if share.ranks > 1 else None
+    parts = load_parts(config, dtype, device, say, share.layers)
+    layers = _layers(parts.transformer, config, share, device)
+    how = "compiled" if config.acceleration == "compiled" else "eager"
+    how += f", over {share.ranks} devices" if followers else ""
     say(f"on {device} as {str(dtype).removeprefix('torch.')}, {how}")
     normalised = config.video.normalised_latents
     return Models(
-        Layers(transformer),
+        followers.meet(layers, config) if followers else Layers(layers),
         _encoder(parts, config),
         _decoder(parts, config),
         parts.encode_text,
         (lambda latents: latents) if normalised else Normalisation(parts.vae).to,
         device,
     )
+
+
+def load_layers(config: Config, share: Share) -> CausalWan:
+    """Return the layers of a rank after the first, on its device.
+
+    Raises:
+        StreamcamError: as `load_models`.
+    """
+    device, dtype = _place(config, share)
+    return _layers(load_transformer(config, dtype, device, share.layers), config, share, device)
+
+
+def _place(config: Config, share: Share) -> tuple[torch.device, torch.dtype]:
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = device_of(pick_device(config.device), share)
+    return device, _dtype(config.dtype, device)
+
+
+def _layers(transformer: Any, config: Config, share: Share, device: torch.device) -> CausalWan:
+    size = (config.height // SPATIAL, config.width // SPATIAL)
+    layers = CausalWan(transformer, size, first=share.first, last=share.last).to(device)
+    if config.acceleration == "compiled":
+        rows = config.num_steps if config.use_denoising_batch else 1
+        layers.speed_up(rows, lambda layer: torch.compile(layer, dynamic=False))
+    return layers
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

@@ -33,6 +33,17 @@ SHAPES: dict[str, dict[str, Any]] = {
 TINY_VAE = {"base_dim": 8, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
 
 
+def layers_of(name: str) -> int:
+    """Return how many layers the transformer of that name has.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
+    if name not in SHAPES:
+        raise ModelError(f'no random video model "{name}": {nearest(name, SHAPES)}')
+    return int(SHAPES[name]["num_layers"])
+
+
 def random_transformer(
     name: str, dtype: torch.dtype, device: torch.device, *, layers: range | None = None
 ) -> Any:
@@ -43,10 +54,8 @@ def random_transformer(
     """
     from diffusers import WanTransformer3DModel
 
-    if name not in SHAPES:
-        raise ModelError(f'no random video model "{name}": {nearest(name, SHAPES)}')
+    layers = layers or range(layers_of(name))
     shape = SHAPES[name]
-    layers = layers or range(shape["num_layers"])
     with _seeded(0, device):
         model = WanTransformer3DModel(**shape | {"num_layers": 0})
         set_dtype(model, dtype)

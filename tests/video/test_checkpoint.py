@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from streamcam.config import build
 from streamcam.errors import ConfigError, ModelError
-from streamcam.video.checkpoint import Parts, load_parts
+from streamcam.video.checkpoint import Parts, fetch, load_parts
 from streamcam.video.files import read, weights_file
 from streamcam.video.models import load_models
 from streamcam.video.taehv import TAEHV
@@ -167,3 +167,13 @@ def test_a_text_encoder_that_lacks_weights_is_refused(base: Path, tmp_path: Path
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(ModelError, match="lacks"):
         TextEncoder(tmp_path / "a", CPU)
+
+
+def test_what_is_to_be_fetched_is_looked_for_by_name(tmp_path: Path) -> None:
+    said: list[str] = []
+    save_pipeline(tmp_path / "wan")
+    fetch(build([{"pipeline": "video", "model": str(tmp_path / "wan")}]), said.append)
+    assert said == [f"{tmp_path / 'wan'} is ready"]
+    lacking = {"pipeline": "video", "model": str(tmp_path / "wan"), "video_decoder": "taehv"}
+    with pytest.raises(ModelError, match="elsewhere"):
+        fetch(build([lacking, {"taehv": "elsewhere.pth"}]), said.append)
