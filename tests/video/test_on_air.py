@@ -1,0 +1,40 @@
+"""The video stream in an engine process of its own, as a broadcast has it."""
+
+import time
+
+import numpy as np
+
+from streamcam.config import build
+from streamcam.errors import StreamcamError
+from streamcam.runtime.engine import RUNNING, Engine
+from streamcam.types import Frame
+
+START_S, RUN_S = 120.0, 30.0
+
+
+def test_an_engine_tells_how_its_video_fares_and_gives_its_pictures() -> None:
+    tiny = {"pipeline": "video", "model": "random:tiny-wan", "width": 64, "height": 32}
+    config = build([tiny, {"device": "cpu", "steps": 1, "deadline": 30}])
+    failures: list[StreamcamError] = []
+    engine = Engine(config, failures.append)
+    engine.start()
+    try:
+        end = time.monotonic() + START_S
+        while engine.state != RUNNING:
+            assert time.monotonic() < end
+            assert not failures
+            time.sleep(0.05)
+        came: list[int] = []
+        end = time.monotonic() + RUN_S
+        index = 0
+        while not (engine.schedule.startswith("1 step, 4 frames") and len(came) >= 13):
+            assert time.monotonic() < end, (engine.schedule, came)
+            image = np.full((32, 64, 3), index % 256, np.uint8)
+            engine.offer(Frame(image, index, time.monotonic()), config.live)
+            index += 1
+            time.sleep(1 / 30)
+            came += [picture.index for picture in engine.pictures()]
+    finally:
+        engine.stop()
+    assert came == sorted(set(came))
+    assert " pictures late" in engine.schedule
