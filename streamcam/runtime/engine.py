@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -51,6 +52,8 @@ class Engine:
         shape = (config.height, config.width, 3)
         self._frames = Ring(shape, capacity=config.waiting)
         self._pictures = Ring(shape, capacity=config.burst)
+        # Even where it is never started, nothing is left in shared memory.
+        self._free = weakref.finalize(self, _free, self._frames, self._pictures)
         self._final: NDArray[np.int64] | None = None
         self._before: Counter[int] = Counter()
         self._version = 1
@@ -103,8 +106,7 @@ class Engine:
         if self._thread.ident is not None:
             self._thread.join()
         self.state, self._final = STOPPED, self._pictures.cells.copy()
-        self._frames.close(unlink=True)
-        self._pictures.close(unlink=True)
+        self._free()
 
     def _total(self, cell: int) -> int:
         """Return a count over this engine and those before it."""
@@ -213,6 +215,11 @@ class Engine:
         else:
             return f"the engine has crashed:\n{said.text}"
         return None
+
+
+def _free(*rings: Ring) -> None:
+    for ring in rings:
+        ring.close(unlink=True)
 
 
 def _note(parameters: Parameters) -> bytes:

@@ -20,8 +20,8 @@ from tests.loras import RANK, UNET_QUERY, pair, save_kohya
 from tests.single_files import save_single_file
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
-EAGER = ["--acceleration", "eager"]
-HALF = ["--dtype", "bfloat16", *EAGER]
+EAGER = ["--acceleration", "eager", "--dtype", "float32"]
+HALF = ["--acceleration", "eager", "--dtype", "bfloat16"]
 PULL = ["models", "pull", "demo/tiny", "--vae", "demo/taesd", *EAGER]
 RENDER = ["render", "--width", "64", "--height", "64", "--frames", "2", "pattern"]
 RENDER += EAGER

@@ -146,6 +146,7 @@ def test_a_log_for_services_is_one_json_object_a_line() -> None:
     [
         (["--sink", "virtul-camera"], 2, 'did you mean "virtual-camera"'),
         (["--sink", "recorder"], 2, "needs a file"),
+        (["--sink", "recorder", "--model", "identity"], 2, "needs a file"),
         (["--source", "no-such-file.mp4"], 1, "no-such-file.mp4"),
         (["--canvas", "1280"], 2, "WIDTHxHEIGHT"),
         (["--canvas", "1281x720"], 2, "even"),
