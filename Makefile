@@ -27,6 +27,7 @@ run: $(READY)
 
 bench: $(READY)
 	$(BIN)/streamcam bench pipeline
+	$(BIN)/streamcam bench engines
 	$(BIN)/streamcam bench live
 
 soak: $(READY)

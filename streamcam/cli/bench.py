@@ -213,7 +213,7 @@ def _told(facts: dict[str, Any]) -> str:
 
 def _table(*headings: str, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("", min_width=26)
+    table.add_column("", min_width=26, no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right")
     return table
