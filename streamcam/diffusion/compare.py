@@ -158,10 +158,10 @@ class Comparison:
 
     def _peer(self) -> list[Contender]:
         """Return diffusers' own image-to-image pipeline on the same weights."""
-        from diffusers import AutoPipelineForImage2Image, LCMScheduler
-
         dtype = pick_dtype(self._config.dtype, self._device)
         pipe = load_pipeline(self._config, dtype, quiet).to(self._device)
+        from diffusers import AutoPipelineForImage2Image, LCMScheduler
+
         pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
         peer = AutoPipelineForImage2Image.from_pipe(pipe)
         peer.set_progress_bar_config(disable=True)
