@@ -42,9 +42,10 @@ def run(plan: Plan, **judged: int) -> Path:
     """Go through all stages, each from where it stopped; return the model's folder."""
     diffusers.utils.logging.set_verbosity_error()
     log = Log(plan.out / "log.jsonl")
-    parts = model.build(
-        tokenizer.learn(text.corpus(plan.seed, text.CORPUS_PROMPTS)), seed=plan.seed
+    words = tokenizer.kept(
+        plan.out / "tokenizer", lambda: text.corpus(plan.seed, text.CORPUS_PROMPTS)
     )
+    parts = model.build(words, seed=plan.seed)
     log.write(stage="model", **model.sizes(parts))
     recipe, shards = plan.recipe, range(plan.shards)
     data.keep_recipe(recipe)
@@ -61,7 +62,7 @@ def run(plan: Plan, **judged: int) -> Path:
     latents = data.Shards(recipe, "latents", plan.shards)
     log.write(stage="latents", scenes=len(latents))
     train.train_unet(parts, latents, plan, log)
-    train.train_decoder(parts, latents, pictures, plan, log)
+    train.train_together(parts, latents, pictures, plan, log)
     folder = export(parts, plan.out / "model")
     log.write(stage="export", bytes=weight_bytes(folder))
     sheets = plan.out / "evaluation"

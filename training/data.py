@@ -1,9 +1,9 @@
 """Pictures and latents made once, by processes beside the training, and mapped from disk.
 
-A shard of pictures is ``(n, 2, H, W, 3)`` uint8: scenes, and each in the first of its looks. A
-shard of latents is ``(n, 2 + looks, C, h, w)`` float16, scaled: each scene as a camera sees it,
-as it is, and in its looks. Shards are whole or absent, and follow from seed and number alone, so
-making them can stop at any time and go on.
+A shard of pictures is ``(n, 1 + shown, H, W, 3)`` uint8: scenes, and each in the first of its
+looks. A shard of latents is ``(n, 2 + looks, C, h, w)`` float16, scaled: each scene as a camera
+sees it, as it is, and in its looks. Shards are whole or absent, and follow from seed and number
+alone, so making them can stop at any time and go on.
 """
 
 import functools
@@ -38,6 +38,8 @@ class Recipe(NamedTuple):
     size: int
     looks: int
     """Of each scene."""
+    shown: int = 4
+    """Of these looks, kept as pictures too."""
     per_shard: int = 32
 
 
@@ -68,11 +70,12 @@ def seen(rng: np.random.Generator, picture: Image) -> Image:
 
 def make_pictures(recipe: Recipe, shard: int) -> None:
     """Write one shard of pictures."""
-    pairs = []
+    rows = []
     for index in _indices(recipe, shard):
         picture = scene(recipe.seed, index, recipe.size)
-        pairs.append([picture, looks.render(picture, *looks_of(recipe, index)[0])])
-    _write(recipe.folder / "pictures" / f"{shard:05}.npy", np.stack(pairs))
+        shown = looks_of(recipe, index)[: recipe.shown]
+        rows.append([picture, *(looks.render(picture, *look) for look in shown)])
+    _write(_shard(recipe, "pictures", shard), np.stack(rows))
 
 
 def make_latents(recipe: Recipe, shard: int, vae: Path) -> None:
@@ -83,10 +86,11 @@ def make_latents(recipe: Recipe, shard: int, vae: Path) -> None:
     encode = _encoder(vae)
     rows = []
     pictures = np.load(_shard(recipe, "pictures", shard), mmap_mode="r")
-    for index, (picture, first) in zip(_indices(recipe, shard), pictures, strict=True):
+    for index, (picture, *shown) in zip(_indices(recipe, shard), pictures, strict=True):
         rng = np.random.default_rng((recipe.seed, TRAINING, index, 2))
-        others = [looks.render(picture, *shown) for shown in looks_of(recipe, index)[1:]]
-        rows.append(encode(np.stack([seen(rng, picture), picture, first, *others])))
+        rest = looks_of(recipe, index)[recipe.shown :]
+        others = [looks.render(picture, *look) for look in rest]
+        rows.append(encode(np.stack([seen(rng, picture), picture, *shown, *others])))
     _write(_shard(recipe, "latents", shard), np.stack(rows))
 
 

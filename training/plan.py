@@ -11,7 +11,7 @@ import torch
 from training.data import Recipe
 from training.learner import Course
 
-SHARES = {"autoencoder": 0.23, "text": 0.02, "unet": 0.5, "decoder": 0.08}
+SHARES = {"autoencoder": 0.14, "text": 0.012, "unet": 0.31, "together": 0.43}
 """Of the time; the rest goes into scenes, latents and the evaluation."""
 SCENES_PER_HOUR = 1500
 
@@ -25,6 +25,8 @@ class Plan:
     scenes: int
     looks: int
     """Of each scene."""
+    shown: int
+    """Of these looks, kept as pictures too."""
     batch: int
     unet_lr: float
     workers: int
@@ -50,7 +52,8 @@ class Plan:
     @property
     def recipe(self) -> Recipe:
         """Return what the shards are made from."""
-        return Recipe(self.out / "cache", self.seed, self.size, self.looks, self.per_shard)
+        folder = self.out / "cache"
+        return Recipe(folder, self.seed, self.size, self.looks, self.shown, self.per_shard)
 
     def course(self, name: str, *, lr: float) -> Course:
         """Return how the stage of that name goes."""
@@ -66,6 +69,7 @@ def plan_for(out: Path, hours: float, **others: Any) -> Plan:
     usual: dict[str, Any] = {
         "scenes": max(32, round(SCENES_PER_HOUR * hours)),
         "looks": 12,
+        "shown": 4,
         "batch": 128 if gpu else 32,
         "unet_lr": 2e-3 if gpu else 1.5e-3,
         "workers": os.cpu_count() or 1,
@@ -76,5 +80,5 @@ def plan_for(out: Path, hours: float, **others: Any) -> Plan:
 
 def smoke(out: Path) -> Plan:
     """Return a plan that goes through every stage in less than a minute."""
-    tiny = {"scenes": 8, "looks": 3, "per_shard": 4, "size": 128, "crop": 64}
+    tiny = {"scenes": 8, "looks": 3, "shown": 2, "per_shard": 4, "size": 128, "crop": 64}
     return plan_for(out, 0.01, batch=4, workers=0, steps=4, **tiny)

@@ -1,7 +1,8 @@
 """A small CLIP tokenizer: byte pairs learnt from the wordings, whole words for what is common."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 TEXT_TOKENS = 24
@@ -9,6 +10,20 @@ TEXT_TOKENS = 24
 VOCABULARY = 1500
 MIN_FREQUENCY = 3
 START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def kept(folder: Path, corpus: Callable[[], Iterable[str]]) -> Any:
+    """Return the `CLIPTokenizer` in `folder`, learnt from `corpus` where there is none yet.
+
+    Equally frequent pairs are learnt in no certain order, so a training must stay with one.
+    """
+    import transformers
+
+    if not folder.exists():
+        partial = folder.with_suffix(".partial")
+        learn(corpus()).save_pretrained(partial)
+        partial.replace(folder)
+    return transformers.CLIPTokenizer.from_pretrained(folder)
 
 
 def learn(corpus: Iterable[str], size: int = VOCABULARY) -> Any:

@@ -1,4 +1,4 @@
-"""The stages of the training: autoencoder, text, U-Net, decoder. Each goes on where it stopped."""
+"""The stages of the training: autoencoder, text, U-Net, all together; each resumes by itself."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -14,9 +14,16 @@ from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode
 from training.data import Shards
 from training.inits import spread_details, whiten
 from training.learner import Learner, Log, fit
-from training.losses import anchor_loss, edge_loss, picture_loss, pseudo_huber, psnr
+from training.losses import (
+    anchor_loss,
+    edge_loss,
+    picture_loss,
+    pseudo_huber,
+    psnr,
+    texture_loss,
+)
 from training.model import SCALING_FACTOR, Parts
-from training.pairs import Lesson, draw_home, draw_lesson
+from training.pairs import Lesson, draw_lesson
 from training.plan import Plan
 from training.text import Reader, blended, embed, reading_loss, sample_states
 
@@ -31,6 +38,11 @@ EDGE_ROWS = 4
 EDGE_WEIGHT = 1.0
 FRAMES_FROM = 0.85
 """Likewise, when rows become whole frames."""
+STREAMS = (0.6, 0.28, 0.12)
+"""Chances of streams of one, two and three steps."""
+TEXTURE_WEIGHT = 0.6
+LATENTS_WEIGHT = 0.3
+"""Enough to keep latents what the encoder makes of pictures: later steps and mixtures need it."""
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -48,7 +60,8 @@ def crops(rng: np.random.Generator, pictures: Shards, count: int, side: int) -> 
     """Draw crops ``(count, 3, side, side)`` of scenes and looks, in step with the latents' grid."""
     cut = []
     for _ in range(count):
-        picture = pictures[int(rng.integers(len(pictures)))][int(rng.random() < 0.65)]
+        found = pictures[int(rng.integers(len(pictures)))]
+        picture = found[int(rng.integers(1, len(found))) if rng.random() < 0.65 else 0]
         top, left = (8 * int(rng.integers((n - side) // 8 + 1)) for n in picture.shape[:2])
         part = picture[top : top + side, left : left + side]
         if rng.random() < 0.5:
@@ -131,16 +144,18 @@ def train_unet(parts: Parts, latents: Shards, plan: Plan, log: Log) -> None:
 
 
 def predict(parts: Parts, lesson: Lesson, rng: np.random.Generator, device: torch.device) -> Tensor:
-    """Return the x_0 ``(B, C, h, w)`` that a stream would reach in one step from `lesson`."""
+    """Return the x_0 ``(B, C, h, w)`` that a stream would reach by the steps of `lesson`."""
     alphas_cumprod = parts.scheduler.alphas_cumprod.float().to(device)
     denoise = Denoise(parts.unet, parts.scheduler.config.prediction_type, alphas_cumprod)
-    steps = steps_at(lesson.indices, ORIGINAL_STEPS, alphas_cumprod)
-    given = lesson.given.to(device)
-    # Every row is a step of its own, of one frame.
-    x_t = steps.alpha * given.unsqueeze(1) + steps.beta * normal(rng, given).unsqueeze(1)
     states = blended(embed(parts, lesson.texts), lesson.rows, lesson.weights)
-    eps = denoise(_channels_last(x_t[:, 0]), steps.timesteps, Condition(states, None, None))
-    return predicted_x_0(eps.unsqueeze(1), x_t, steps)[:, 0]
+    x_0 = lesson.given.to(device)
+    for indices in lesson.indices:
+        # Every row is a step of its own, of one frame.
+        steps = steps_at(indices, ORIGINAL_STEPS, alphas_cumprod)
+        x_t = steps.alpha * x_0.unsqueeze(1) + steps.beta * normal(rng, x_0).unsqueeze(1)
+        eps = denoise(_channels_last(x_t[:, 0]), steps.timesteps, Condition(states, None, None))
+        x_0 = predicted_x_0(eps.unsqueeze(1), x_t, steps)[:, 0]
+    return x_0
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
@@ -163,23 +178,41 @@ def sensitivity(decode: Decode, latents: Shards, device: torch.device) -> Tensor
     return (share / share.mean()).sqrt().clamp(0.6, 2).view(1, -1, 1, 1)
 
 
-def train_decoder(parts: Parts, latents: Shards, pictures: Shards, plan: Plan, log: Log) -> None:
-    """Teach the decoder to draw latents as the U-Net makes them; some stay as they were encoded."""
+def train_together(parts: Parts, latents: Shards, pictures: Shards, plan: Plan, log: Log) -> None:
+    """Teach words, U-Net and decoder as one what comes out of whole streams, as pictures.
+
+    What a stream has made goes into its next step with its gradient, so that several steps are
+    learnt to do no more than one.
+    """
     device = plan.torch_device
-    parts.unet.to(device).requires_grad_(False)
-    parts.text_encoder.to(device).requires_grad_(False)
-    parts.vae.to(device, memory_format=torch.channels_last)
+    for part in (parts.unet, parts.vae):
+        part.to(device, memory_format=torch.channels_last)
+    parts.text_encoder.to(device)
     decode = Decode(parts.vae)
 
-    def loss(rng: np.random.Generator, _done: float) -> Mapping[str, Tensor]:
-        lesson, wanted = draw_home(rng, latents, pictures, plan.batch // 2, plan.crop // 8)
-        with torch.no_grad(), autocast(device):
-            x_0 = predict(parts, lesson, rng, device)
-        asis = torch.from_numpy(rng.random(len(x_0)) < 0.25).to(device).view(-1, 1, 1, 1)
-        x_0 = torch.where(asis, lesson.wanted.to(device), x_0)
+    def loss(rng: np.random.Generator, done: float) -> Mapping[str, Tensor]:
+        frames = done >= FRAMES_FROM
+        side = latents[0].shape[-1] if frames else plan.crop // 8
+        count = max(1, plan.batch // (8 if frames else 2))
+        steps = int(rng.choice(len(STREAMS), p=STREAMS)) + 1
+        lesson = draw_lesson(rng, latents, count, side, steps=steps, pictures=pictures)
+        assert lesson.pictures is not None
+        shown = _channels_last(lesson.pictures.to(device))
         with autocast(device):
+            x_0 = predict(parts, lesson, rng, device)
             made = decode(x_0).float()
-        return picture_loss(made, wanted.to(device), edges=1.0) | {"psnr": psnr(made, wanted)}
+        error = (x_0 - lesson.wanted.to(device)) / SCALING_FACTOR
+        terms = picture_loss(made, shown, edges=1.5)
+        terms["texture"] = texture_loss(made, shown)
+        terms["latents"] = pseudo_huber(error).mean()
+        total = (
+            terms["loss"] + TEXTURE_WEIGHT * terms["texture"] + LATENTS_WEIGHT * terms["latents"]
+        )
+        return terms | {"loss": total, "psnr": psnr(made, shown)}
 
-    course = plan.course("decoder", lr=4e-4)
-    fit(Learner({"decoder": parts.vae.decoder}), loss, course, log)
+    modules = {
+        "unet": parts.unet,
+        "text_encoder": parts.text_encoder,
+        "decoder": parts.vae.decoder,
+    }
+    fit(Learner(modules), loss, plan.course("together", lr=plan.unet_lr / 2), log)

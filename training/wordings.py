@@ -49,6 +49,19 @@ def prompt(
     return re.sub(r"\ba (?=[aeio])", "an ", text)
 
 
+def mistyped(rng: np.random.Generator, text: str) -> str:
+    """Return `text` as hasty hands type it, now and then: so that parts of words are learnt too."""
+    if rng.random() >= 0.15 or len(text) < 4:
+        return text
+    if rng.random() < 0.3:
+        words = text.split()
+        return " ".join(words[int(i)] for i in rng.permutation(len(words)))
+    at = int(rng.integers(1, len(text) - 1))
+    swapped = text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+    choices = (text[:at] + text[at + 1 :], text[:at] + text[at] + text[at:], swapped)
+    return choices[int(rng.integers(len(choices)))]
+
+
 def wording(
     rng: np.random.Generator, look: str, colours: tuple[str, ...] = (), *, held_out: bool = False
 ) -> str:
@@ -140,6 +153,7 @@ __all__ = [
     "draw_colours",
     "draw_look",
     "example",
+    "mistyped",
     "negative",
     "prompt",
     "unknown",

@@ -102,7 +102,7 @@ def parts() -> Parts:
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     out = tmp_path_factory.mktemp("nano")
-    tiny = {"scenes": 4, "looks": 3, "per_shard": 2, "size": 64, "crop": 32}
+    tiny = {"scenes": 4, "looks": 3, "shown": 2, "per_shard": 2, "size": 64, "crop": 32}
     return plan_for(out, 1.0, batch=4, workers=0, device="cpu", steps=2, **tiny)
 
 
@@ -176,6 +176,6 @@ def test_every_stage_of_the_training_runs(
     train.train_autoencoder(parts, pictures, plan, log)
     train.train_text(parts, plan, log)
     train.train_unet(parts, latents, plan, log)
-    train.train_decoder(parts, latents, pictures, plan, log)
+    train.train_together(parts, latents, pictures, plan, log)
     stages = [line.split('"')[3] for line in log.path.read_text().splitlines()]
-    assert stages == ["autoencoder", "text", "unet", "decoder"]
+    assert stages == ["autoencoder", "text", "unet", "together"]
