@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from streamcam.config import build
-from streamcam.diffusion.bench import unrest
+from streamcam.diffusion.harness import unrest
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.types import Frame

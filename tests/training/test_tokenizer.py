@@ -42,7 +42,18 @@ def test_it_comes_back_from_disk_as_an_ordinary_clip_tokenizer(learnt: Any, tmp_
     assert len(loaded) == len(learnt) <= tokenizer.VOCABULARY
 
 
-def test_the_same_corpus_gives_the_same_vocabulary(learnt: Any) -> None:
+def test_the_same_corpus_gives_the_same_tokens(learnt: Any) -> None:
     again = tokenizer.learn(text.corpus(0, prompts=300))
-    # Tokens that are equally frequent may come in either order.
-    assert len(set(again.get_vocab()) ^ set(learnt.get_vocab())) <= 4
+    assert set(again.get_vocab()) == set(learnt.get_vocab())
+
+
+def test_a_training_stays_with_its_first_tokenizer(tmp_path: Path) -> None:
+    first = tokenizer.kept(tmp_path / "words", lambda: text.corpus(0, prompts=300))
+
+    def refuse() -> Any:
+        raise AssertionError
+
+    again = tokenizer.kept(tmp_path / "words", refuse)
+    assert again.get_vocab() == first.get_vocab()
+    assert again("blue neon").input_ids == first("blue neon").input_ids
+    assert again.model_max_length == tokenizer.TEXT_TOKENS

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import nn
 
+from streamcam.diffusion.stages import Encode
 from training import data, model, pairs, text, tokenizer, train
 from training.learner import Course, Learner, Log, fit, progress, rate
+from training.losses import edge_loss, texture_loss
 from training.model import Parts
 from training.plan import Plan, plan_for
 
@@ -162,10 +164,45 @@ def test_weights_of_each_row_add_up(cached: tuple[data.Shards, data.Shards]) -> 
     assert np.allclose(totals, 1)
 
 
+def test_pictures_are_of_the_same_place_as_latents(
+    parts: Parts, cached: tuple[data.Shards, data.Shards]
+) -> None:
+    pictures, latents = cached
+    draws = np.random.default_rng(3)
+    lesson = pairs.draw_lesson(draws, latents, 16, 5, pictures=pictures)
+    assert lesson.pictures is not None
+    assert lesson.pictures.shape == (16, 3, 40, 40)
+    with torch.no_grad():
+        encoded = Encode(parts.vae)(lesson.pictures.float(), None)
+    # The first three latents are an area's colours; those at the rim see what was cut off.
+    inner = (slice(None), slice(0, 3), slice(1, -1), slice(1, -1))
+    apart = (encoded[inner] - lesson.wanted[inner]).abs().mean()
+    elsewhere = (encoded[inner] - lesson.wanted.roll(1, dims=0)[inner]).abs().mean()
+    assert apart < 0.1 * elsewhere
+
+
+def test_a_stream_goes_towards_its_end_and_brings_about_what_its_steps_add_up_to(
+    cached: tuple[data.Shards, data.Shards],
+) -> None:
+    lesson = pairs.draw_lesson(np.random.default_rng(4), cached[1], 30, 4, steps=3)
+    assert len(lesson.indices) == 3
+    for stream in zip(*lesson.indices, strict=True):
+        assert list(stream) == sorted(stream)
+
+
 def test_late_steps_bring_about_less_of_a_look() -> None:
     shares = [pairs.share(index) for index in range(50)]
     assert shares[:41] == [1.0] * 41
     assert all(a > b for a, b in pairwise(shares[40:]))
+
+
+def test_even_grey_in_place_of_hatching_is_no_texture_but_hatching_elsewhere_is() -> None:
+    hatching = torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(8).expand(1, 3, 32, 32)
+    grey = torch.zeros_like(hatching)
+    moved = hatching.roll(1, dims=-1)
+    assert texture_loss(hatching, hatching) == 0
+    assert texture_loss(moved, hatching) < 0.3 * texture_loss(grey, hatching)
+    assert edge_loss(moved, hatching) > edge_loss(grey, hatching)
 
 
 def test_every_stage_of_the_training_runs(

@@ -7,6 +7,7 @@ from training.looks import COLOURS, LOOKS, PLAIN, draw_colours, render
 from training.wordings import (
     EMPTY,
     example,
+    mistyped,
     negative,
     phrases_of,
     prompt,
@@ -140,3 +141,12 @@ def test_an_article_fits_its_word() -> None:
 
 def test_frames_keep_the_look_in_the_sentence() -> None:
     assert all("{}" in frame for frame in FRAMES.split("|"))
+
+
+def test_some_prompts_are_mistyped_with_nothing_lost_but_a_letter() -> None:
+    draws = rng(7)
+    typed = [mistyped(draws, "a pencil sketch of a person") for _ in range(400)]
+    wrong = [text for text in typed if text != "a pencil sketch of a person"]
+    assert 20 < len(wrong) < 100
+    assert all(abs(len(text) - 27) <= 1 for text in typed)
+    assert mistyped(rng(0), "") == ""
