@@ -52,7 +52,8 @@ def pipeline(
     the median over all rounds, in which the lines of a group take turns, a frame each; ratios are
     against the first line of the group, round by round.
     """
-    from streamcam.diffusion.bench import MOVING, Bench, machine
+    from streamcam.diffusion.bench import Bench
+    from streamcam.diffusion.harness import MOVING, machine
     from streamcam.sources.pattern import Pattern
 
     small = {"model": "random:small-sd-turbo", "width": 256, "height": 256}
@@ -131,8 +132,8 @@ def engines(
     All take turns, a frame each. "of the device" is the share of the rate that the device
     reaches in a large matrix product in the same number format. Without --model nano is measured.
     """
-    from streamcam.diffusion.bench import MOVING, machine
     from streamcam.diffusion.compare import Comparison
+    from streamcam.diffusion.harness import MOVING, machine
     from streamcam.sources.pattern import Pattern
 
     config = _of_nano(presets, assignments, flags)
@@ -164,8 +165,8 @@ def energy(
 
     Frames come at --fps, as from a camera. Without --model nano is measured.
     """
-    from streamcam.diffusion.bench import MOVING, machine
     from streamcam.diffusion.energy import counter_for, measure
+    from streamcam.diffusion.harness import MOVING, machine
     from streamcam.sources.pattern import Pattern
 
     config = _of_nano(presets, assignments, flags)

@@ -43,8 +43,8 @@ def video(
     Without --model, random weights are measured: on a GPU in the shapes of Wan 1.3B at 512x512,
     else small ones at 64x64.
     """
-    from streamcam.diffusion.bench import MOVING, machine
     from streamcam.diffusion.devices import pick_device
+    from streamcam.diffusion.harness import MOVING, machine
     from streamcam.sources.pattern import Pattern
     from streamcam.video.bench import measure
 

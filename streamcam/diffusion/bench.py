@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,21 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from streamcam.config import Config
 from streamcam.diffusion.checkpoint import load_pipeline
-from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.devices import place
-from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.image import to_images, to_tensor
+from streamcam.diffusion.harness import (
+    STILL_FRAMES,
+    STILL_NOISE,
+    bare_calls,
+    changed,
+    condition_for,
+    iter_frames,
+    quiet,
+    unrest,
+)
 from streamcam.diffusion.models import Models, from_pipeline
-from streamcam.diffusion.stages import Condition
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.parameters import Parameters, indices_of
+from streamcam.parameters import indices_of
 from streamcam.types import Frame, Image
-
-MOVING = 8
-"""Frames of the moving scene, before it begins again."""
-STILL_FRAMES, STILL_NOISE = 12, 4.0
-"""Of the still scene, and the deviation of its noise in levels."""
 
 
 @dataclass(slots=True)
@@ -211,31 +211,6 @@ class Bench:
         return Case(name, step, note if filtered else str)
 
 
-def bare_calls(config: Config, models: Models, scene: Sequence[Image]) -> Callable[[], float]:
-    """Return what makes the model calls of a frame and nothing else, and tells their seconds."""
-    f, n = config.frame_buffer_size, config.num_steps
-    rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
-    condition = _condition(models, rows)
-    latents = torch.randn(rows, *models.latent_shape, device=models.device)
-    timesteps = torch.full((rows,), 399, device=models.device)
-    images = to_tensor([scene[0]] * f, models.device)
-
-    def step() -> float:
-        began = time.perf_counter()
-        with torch.inference_mode():
-            x_0 = models.encode(images, latents[:f])
-            models.denoise(latents, timesteps, condition)
-            to_images(models.decode(x_0))
-        return time.perf_counter() - began
-
-    return step
-
-
-def unrest(pictures: Sequence[Image]) -> float:
-    """Return the mean absolute difference between one picture and the next, in levels."""
-    return float(np.abs(np.diff(np.stack(pictures).astype(np.float32), axis=0)).mean())
-
-
 class Clock:
     """Adds up the time that a stream spends in its models."""
 
@@ -264,16 +239,6 @@ class Clock:
             torch.cuda.synchronize(self._device)
 
 
-def quiet(line: str) -> None:
-    """Say nothing."""
-
-
-def changed(config: Config, **values: Any) -> Config:
-    """Return `config` with other values, checked as at start."""
-    fields = {name: getattr(config, name) for name in type(config).model_fields}
-    return Config.parse(fields | values)
-
-
 def at_steps(config: Config, n: int, cfg_type: str) -> Config:
     """Return `config` with `n` steps over most of the schedule, guided as `cfg_type` says."""
     indices = indices_of(0.8, n, config.live.num_inference_steps)
@@ -281,41 +246,13 @@ def at_steps(config: Config, n: int, cfg_type: str) -> Config:
     return changed(config, live=live, steps=n, cfg_type=cfg_type)
 
 
-def iter_frames(scene: Sequence[Image]) -> Iterator[Frame]:
-    """Yield the frames of `scene`, over and over."""
-    index = 0
-    while True:
-        yield Frame(scene[index % len(scene)], index, float(Fraction(index, 30)))
-        index += 1
-
-
-def machine(config: Config) -> dict[str, str | int]:
-    """Return what the figures were measured on."""
-    device, dtype, choice = place(config)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    return {
-        "device": name,
-        "dtype": str(dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "model": config.model,
-        "size": f"{config.width}x{config.height}",
-        "acceleration": choice.why.split(",")[0],
-    }
-
-
 @torch.inference_mode()
 def _flops(models: Models, config: Config) -> int:
     rows = config.num_steps * config.frame_buffer_size
-    condition = _condition(models, rows)
+    condition = condition_for(models, rows)
     latents = torch.randn(rows, *models.latent_shape, device=models.device)
     timesteps = torch.full((rows,), 399, device=models.device)
     with FlopCounterMode(display=False) as counter:
         # Engines count nothing: as it is written.
         getattr(models.denoise, "stage", models.denoise)(latents, timesteps, condition)
     return int(counter.get_total_flops())
-
-
-@torch.inference_mode()
-def _condition(models: Models, rows: int) -> Condition:
-    return Conditioner(models)(Parameters(), negative=0, positive=rows)

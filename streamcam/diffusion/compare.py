@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from streamcam.accelerate.choice import ENGINES
 from streamcam.config import Config
-from streamcam.diffusion.bench import bare_calls, changed, iter_frames, quiet
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.devices import pick_device, pick_dtype
+from streamcam.diffusion.harness import bare_calls, changed, iter_frames, quiet
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import StreamcamError

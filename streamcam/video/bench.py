@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from streamcam.config import Config
-from streamcam.diffusion.bench import iter_frames
+from streamcam.diffusion.harness import iter_frames
 from streamcam.errors import ConfigError
 from streamcam.types import Frame, Image
 from streamcam.video.live import LiveVideoStream

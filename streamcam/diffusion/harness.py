@@ -1,0 +1,88 @@
+"""What all benches share: the scene, the bare model calls, and what the figures were taken on."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+
+from streamcam.config import Config
+from streamcam.diffusion.conditioning import Conditioner
+from streamcam.diffusion.devices import place
+from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.image import to_images, to_tensor
+from streamcam.diffusion.models import Models
+from streamcam.diffusion.stages import Condition
+from streamcam.parameters import Parameters
+from streamcam.types import Frame, Image
+
+MOVING = 8
+"""Frames of the moving scene, before it begins again."""
+STILL_FRAMES, STILL_NOISE = 12, 4.0
+"""Of the still scene, and the deviation of its noise in levels."""
+
+
+def iter_frames(scene: Sequence[Image]) -> Iterator[Frame]:
+    """Yield the frames of `scene`, over and over."""
+    index = 0
+    while True:
+        yield Frame(scene[index % len(scene)], index, float(Fraction(index, 30)))
+        index += 1
+
+
+def bare_calls(config: Config, models: Models, scene: Sequence[Image]) -> Callable[[], float]:
+    """Return what makes the model calls of a frame and nothing else, and tells their seconds."""
+    f, n = config.frame_buffer_size, config.num_steps
+    rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
+    condition = condition_for(models, rows)
+    latents = torch.randn(rows, *models.latent_shape, device=models.device)
+    timesteps = torch.full((rows,), 399, device=models.device)
+    images = to_tensor([scene[0]] * f, models.device)
+
+    def step() -> float:
+        began = time.perf_counter()
+        with torch.inference_mode():
+            x_0 = models.encode(images, latents[:f])
+            models.denoise(latents, timesteps, condition)
+            to_images(models.decode(x_0))
+        return time.perf_counter() - began
+
+    return step
+
+
+@torch.inference_mode()
+def condition_for(models: Models, rows: int) -> Condition:
+    """Return the condition of `rows` rows with the prompt that streams begin with."""
+    return Conditioner(models)(Parameters(), negative=0, positive=rows)
+
+
+def unrest(pictures: Sequence[Image]) -> float:
+    """Return the mean absolute difference between one picture and the next, in levels."""
+    return float(np.abs(np.diff(np.stack(pictures).astype(np.float32), axis=0)).mean())
+
+
+def machine(config: Config) -> dict[str, str | int]:
+    """Return what the figures were measured on."""
+    device, dtype, choice = place(config)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return {
+        "device": name,
+        "dtype": str(dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "model": config.model,
+        "size": f"{config.width}x{config.height}",
+        "acceleration": choice.why.split(",")[0],
+    }
+
+
+def changed(config: Config, **values: Any) -> Config:
+    """Return `config` with other values, checked as at start."""
+    fields = {name: getattr(config, name) for name in type(config).model_fields}
+    return Config.parse(fields | values)
+
+
+def quiet(line: str) -> None:
+    """Say nothing."""
