@@ -11,7 +11,7 @@ import torch
 from training.data import Recipe
 from training.learner import Course
 
-SHARES = {"autoencoder": 0.14, "text": 0.012, "unet": 0.31, "together": 0.43}
+SHARES = {"autoencoder": 0.115, "text": 0.01, "unet": 0.25, "together": 0.43}
 """Of the time; the rest goes into scenes, latents and the evaluation."""
 SCENES_PER_HOUR = 1500
 

@@ -1,14 +1,12 @@
 """``streamcam bench video``."""
 
-import json
 from dataclasses import asdict
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
-from streamcam.cli.options import configured, settings
+from streamcam.cli import measuring
+from streamcam.cli.options import configured, given, settings
 
 if TYPE_CHECKING:
     from streamcam.video.bench import Figures
@@ -18,9 +16,7 @@ TRUE = {"model": "random:wan-1.3b", "width": 512, "height": 512}
 
 
 @click.command()
-@click.option(
-    "--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Per run."
-)
+@measuring.seconds(10.0, least=1, of_what="Per run.")
 @click.option(
     "--camera-fps",
     type=click.FloatRange(min=1, max=1000),
@@ -28,7 +24,7 @@ TRUE = {"model": "random:wan-1.3b", "width": 512, "height": 512}
     show_default=True,
     help="Frames per second of the camera on air.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@measuring.as_json
 @settings()
 def video(
     seconds: float,
@@ -44,25 +40,25 @@ def video(
     else small ones at 64x64.
     """
     from streamcam.diffusion.devices import pick_device
-    from streamcam.diffusion.harness import MOVING, machine
-    from streamcam.sources.pattern import Pattern
+    from streamcam.diffusion.harness import machine
     from streamcam.video.bench import measure
 
-    given = {name: value for name, value in flags.items() if value not in (None, ())}
-    default = SMALL if pick_device(given.get("device", "auto")).type == "cpu" else TRUE
-    asked = given if presets else default | given
+    asked = given(flags)
+    if not presets:
+        device = pick_device(asked.get("device", "auto"))
+        asked = (SMALL if device.type == "cpu" else TRUE) | asked
     config = configured(presets, assignments, {"pipeline": "video"} | asked)
-    scene = list(Pattern(config.width, config.height, Fraction(4), MOVING).images())
-    with Console(stderr=True).status("measuring"):
+    scene = measuring.moving_scene(config)
+    with measuring.status():
         figures = measure(config, scene, seconds=seconds, camera_fps=camera_fps)
     facts = {
         name: machine(config)[name] for name in ("device", "threads", "torch", "model", "size")
     }
     facts["steps"] = config.num_steps
     if as_json:
-        click.echo(json.dumps({"machine": facts, "figures": asdict(figures)}))
+        measuring.print_json(facts, figures=asdict(figures))
         return
-    click.echo(", ".join(f"{name} {value}" for name, value in facts.items()))
+    measuring.print_facts(facts)
     for line in _told(figures):
         click.echo(line)
 

@@ -40,14 +40,14 @@ def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("flag")
     ]
 
-    def given(command: Command) -> Command:
+    def with_flags(command: Command) -> Command:
         command.__click_params__ = [  # type: ignore[attr-defined]
             *getattr(command, "__click_params__", []),
             *reversed(flags + extra),
         ]
         return command
 
-    return given
+    return with_flags
 
 
 def _flag(name: str, field: FieldInfo) -> click.Option:
@@ -70,9 +70,15 @@ def configured(
 
     `fixed` is what the command itself decides, and wins.
     """
-    given = {name: value for name, value in flags.items() if value not in (None, ())}
     pairs = [_assignment(text) for text in assignments]
-    return build([*map(load, presets), given, *({name: value} for name, value in pairs), fixed])
+    return build(
+        [*map(load, presets), given(flags), *({name: value} for name, value in pairs), fixed]
+    )
+
+
+def given(flags: dict[str, Any]) -> dict[str, Any]:
+    """Return those of `flags` that were on the command line."""
+    return {name: value for name, value in flags.items() if value not in (None, ())}
 
 
 def _assignment(text: str) -> tuple[str, str]:

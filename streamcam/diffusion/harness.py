@@ -18,8 +18,6 @@ from streamcam.diffusion.stages import Condition
 from streamcam.parameters import Parameters
 from streamcam.types import Frame, Image
 
-MOVING = 8
-"""Frames of the moving scene, before it begins again."""
 STILL_FRAMES, STILL_NOISE = 12, 4.0
 """Of the still scene, and the deviation of its noise in levels."""
 

@@ -2,175 +2,249 @@
 
 A call goes from rank to rank and its flow comes back to the first, which alone denoises; while it
 is under way the next calls follow behind it (StreamDiffusionV2, section 4). A hop is one message of
-fixed size, received into memory that was offered beforehand. Plans travel with it, so no rank looks
-anything up. A rank that dies breaks the ring, and with it the whole engine, which is started anew.
+fixed size, and plans travel with it, so no rank looks anything up; so do the times that each rank
+took, by which the first one decides who runs which layers (`partition`, `hand_over`). A rank that
+dies breaks the ring, and with it the whole engine, which is started anew.
 """
 
-import json
+import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from streamcam.errors import EngineError, in_one_line
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.layers import Call, Layers
+from streamcam.video.hand_over import Load, Shared
+from streamcam.video.layers import Call
+from streamcam.video.link import Link, Note
+from streamcam.video.memory import OutOfMemory, peak_memory, told_when_out
+from streamcam.video.partition import BlockScheduler, Partition, RankTime
 from streamcam.video.wan import CausalWan
 
-NOTE_BYTES = 16 * 1024
-"""Of a message, for what is said of the tensor in it: JSON, padded with spaces."""
-DEPTH = 4
-"""Messages that may wait between two ranks."""
 
-Note = dict[str, Any]
+class Standing(NamedTuple):
+    """How a rank fares, as of its last call."""
+
+    fixed_s: float
+    """Busy with what is not layers: the encoder and the decoder."""
+    layers_s: float
+    """Busy with its layers."""
+    period_s: float
+    """Since the call before; what it was not busy, it waited."""
+    layers: int
+    memory: int
+    """Bytes at most, of the GPU, else of the process."""
+    prepared: int
+    """The newest version of the partition whose layers are all there."""
+
+    @property
+    def waiting_s(self) -> float:
+        """Return the seconds that it had nothing to do."""
+        return max(0.0, self.period_s - self.fixed_s - self.layers_s)
 
 
-class Link:
-    """Both ends that a rank has of the ring: what comes from the one before, and to the next.
+class Rank(Shared):
+    """The layers of one rank, and how it fares."""
+
+    def __init__(self, model: CausalWan, link: Link, load: Load) -> None:
+        super().__init__(model, link, load)
+        self._link = link
+        self._called_at = time.perf_counter()
+
+    def standing(self) -> Standing:
+        """Return how it fares; ask once for each call."""
+        self.look()
+        taken, now = self.stopwatch.taken(), time.perf_counter()
+        period, self._called_at = now - self._called_at, now
+        own = taken.pop("layers", 0.0)
+        memory = peak_memory(self.model.device)
+        layers = len(self._runs[0])
+        return Standing(sum(taken.values()), own, period, layers, memory, self.prepared)
+
+
+class Ring(Rank):
+    """The first layers here, the others on the ranks that follow; `lag` is how many ranks.
 
     Args:
-        device: where the messages lie.
-        payload: bytes of the largest tensor that travels.
+        model: the layers here.
+        link: both ends of the ring.
+        load: the weights of other layers.
+        scheduler: decides who runs which layers, from the partition that all begin with.
     """
 
-    def __init__(self, device: torch.device, payload: int) -> None:
-        self.rank, self.ranks = dist.get_rank(), dist.get_world_size()
-        self._before, self._next = (self.rank - 1) % self.ranks, (self.rank + 1) % self.ranks
-        self._in, self._out = (
-            deque(
-                torch.empty(NOTE_BYTES + payload, dtype=torch.uint8, device=device)
-                for _ in range(DEPTH)
-            )
-            for _ in range(2)
-        )
-        self._coming = deque(self._offer(buffer) for buffer in self._in)
-        self._going: deque[Any] = deque()
-
-    def _offer(self, buffer: Tensor) -> Any:
-        return dist.irecv(buffer, self._before)
-
-    def send(self, note: Note, tensor: Tensor | None = None) -> None:
-        """Send a note, and a tensor with it, to the next rank.
-
-        Raises:
-            EngineError: that rank is gone.
-        """
-        if tensor is not None:
-            note |= {"shape": list(tensor.shape), "dtype": str(tensor.dtype).split(".")[1]}
-        text = json.dumps(note).encode().ljust(NOTE_BYTES)
-        assert len(text) == NOTE_BYTES, f"a note of {len(text)} bytes"
-        with _breaking():
-            if len(self._going) == DEPTH:
-                self._going.popleft().wait()
-            buffer = self._out[0]
-            self._out.rotate(-1)
-            buffer[:NOTE_BYTES] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-            if tensor is not None:
-                flat = tensor.contiguous().view(-1).view(torch.uint8)
-                buffer[NOTE_BYTES : NOTE_BYTES + len(flat)] = flat
-            self._going.append(dist.isend(buffer, self._next))
-
-    def take(self) -> tuple[Note, Tensor | None]:
-        """Wait for the next message, and offer its memory for another.
-
-        Raises:
-            EngineError: the rank before is gone.
-        """
-        with _breaking():
-            self._coming.popleft().wait()
-            buffer = self._in[0]
-            self._in.rotate(-1)
-            note: Note = json.loads(bytes(buffer[:NOTE_BYTES].cpu().numpy()))
-            tensor = None
-            if "shape" in note:
-                dtype = getattr(torch, note.pop("dtype"))
-                shape = torch.Size(note.pop("shape"))
-                size = shape.numel() * dtype.itemsize
-                tensor = buffer[NOTE_BYTES : NOTE_BYTES + size].clone().view(dtype).view(shape)
-            self._coming.append(self._offer(buffer))
-            return note, tensor
-
-
-@contextmanager
-def _breaking() -> Iterator[None]:
-    """Say in one line that the ring is broken."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise EngineError(f"a device of the pipeline is gone: {in_one_line(error)}") from error
-
-
-class Ring(Layers):
-    """The first layers here, the others on the ranks that follow; `lag` is how many ranks."""
-
-    def __init__(self, model: CausalWan, link: Link) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: CausalWan, link: Link, load: Load, scheduler: BlockScheduler
+    ) -> None:
+        super().__init__(model, link, load)
         self.lag = link.ranks
-        self._link = link
-        self._due: deque[list[Tensor]] = deque()
+        self.standings: list[Standing] = []
+        """Of all ranks, as of the last call that came back."""
+        self._scheduler = scheduler
+        self._partitions = {0: scheduler.partition}
+        self._newest = 0
+        self._at: list[int] = []
+        self._due: deque[tuple[list[Tensor | Exception], Hashable]] = deque()
+
+    @property
+    def partition(self) -> Partition:
+        """Who runs which layers, for chunks that enter now."""
+        return self._partitions[self.version]
 
     def begin(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches, on all ranks."""
-        super().begin(rows, shape)
         fields = [shape.slots, shape.sinks, shape.position_limit, shape.realign]
-        self._link.send({"do": "begin", "rows": rows, "cache": fields})
+        self._link.send(
+            {"do": "begin", "rows": rows, "cache": fields, "on": _cuts(self.partition)}
+        )
+        self.begin_on(rows, shape, self.partition)
+        self._at = [self.version] * rows
 
     def tell(self, embeds: Tensor) -> None:
         """Take the prompt in, on all ranks."""
         super().tell(embeds)
         self._link.send({"do": "tell"}, embeds)
 
-    def spread(self, source: int = 0) -> None:
-        """Copy the cache of the row `source` to the others, on all ranks."""
-        super().spread(source)
-        self._link.send({"do": "spread", "source": source})
+    def spread(self, source: int, rows: int) -> None:
+        """Copy the cache of the row `source` to the first `rows`, on all ranks."""
+        super().spread(source, rows)
+        self._link.send({"do": "spread", "source": source, "rows": rows})
+        self._at = [self._at[source]] * len(self._at)
 
     def stop(self) -> None:
         """Let the ranks that follow end."""
         self._link.send({"do": "stop"})
 
+    def repartition(self, partition: Partition) -> None:
+        """Have chunks run on another partition, as soon as all ranks have loaded its layers.
+
+        Only once chunks run on the last one; rows take it over one by one.
+        """
+        assert self._newest == self.version, "the last partition is still being prepared"
+        self._newest += 1
+        self._partitions[self._newest] = partition
+        self._link.send({"do": "prepare", "version": self._newest, "on": _cuts(partition)})
+        self.prepare(self._newest, partition)
+
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
-        """Run the first layers and pass the call on; what is returned waits for its flow."""
-        self._link.send({"do": "run", "call": call._asdict()}, self.run(call, x))
-        flow: list[Tensor] = []
-        self._due.append(flow)
+        """Run the first layers and pass the call on; what is returned waits for its flow.
 
-        def result() -> Tensor:
-            while not flow:
-                _, tensor = self._link.take()
-                assert tensor is not None
-                self._due.popleft().append(tensor)
-            return flow[0]
+        Raises:
+            EngineError: a rank is gone.
+            OutOfMemory: one has too little memory for it.
+        """
+        for row, version in zip(call.rows, call.versions, strict=False):
+            if version != self._at[row]:
+                self._hand_over(row, version)
+        note: Note = {"do": "run", "call": call._asdict(), "ranks": []}
+        self._link.send(note, self.run(call, x))
+        result: list[Tensor | Exception] = []
+        self._due.append((result, self._kind(call)))
 
-        return result
+        def flow() -> Tensor:
+            while not result:
+                self._collect()
+            if isinstance(result[0], Exception):
+                raise result[0]
+            return result[0]
+
+        return flow
+
+    def _hand_over(self, row: int, version: int) -> None:
+        old, new = self._partitions[self._at[row]], self._partitions[version]
+        # The others are told first: what they send is needed before they see the call.
+        self._link.send({"do": "hand over", "row": row, "from": _cuts(old), "to": _cuts(new)})
+        self.hand_over(row, old, new)
+        self._at[row] = version
+        self._partitions = {v: self._partitions[v] for v in {*self._at, self.version, self._newest}}
+
+    def _collect(self) -> None:
+        """Take the flow that is due next, and see how the ranks fare."""
+        note, tensor = self._link.take()
+        result, kind = self._due.popleft()
+        if tensor is None:
+            result.append(OutOfMemory(note["failed"]))
+            return
+        result.append(tensor)
+        self.standings = [self.standing(), *(Standing(*found) for found in note["ranks"])]
+        if self._newest > self.version:
+            if all(standing.prepared == self._newest for standing in self.standings):
+                self.version = self._newest
+        elif kind is not None:
+            self._judge(kind)
+
+    def _judge(self, kind: Hashable) -> None:
+        times = [RankTime(s.fixed_s + s.layers_s, s.layers_s) for s in self.standings]
+        if better := self._scheduler.observe(times, self.partition, kind):
+            self.repartition(better)
+
+    def _kind(self, call: Call) -> Hashable:
+        """Return what the times of a call depend on; None for one that tells nothing."""
+        used = self._at[: self._used]
+        if call.order or len(call.rows) < self._used or set(used) != {self.version}:
+            return None
+        return self.version, len(call.rows), len(call.slots[0])
+
+
+def _cuts(partition: Partition) -> list[list[int]]:
+    return [[own.start, own.stop] for own in partition]
+
+
+def _partition(cuts: list[list[int]]) -> Partition:
+    return tuple(range(*own) for own in cuts)
 
 
 @torch.inference_mode()
-def follow(model: CausalWan, link: Link) -> None:
-    """Run this rank's layers for the calls that come by, until the first rank says stop."""
-    layers = Layers(model)
+def follow(model: CausalWan, link: Link, load: Load) -> None:
+    """Run this rank's layers for the calls that come by, until the first rank says stop.
+
+    Raises:
+        EngineError: a rank is gone.
+    """
+    rank = Rank(model, link, load)
     to_first = link.rank == link.ranks - 1
     while True:
         note, tensor = link.take()
-        what = note["do"]
-        if what == "run":
-            assert tensor is not None
-            tensor = layers.run(Call(**note["call"]), tensor)
-        elif what == "begin":
-            layers.begin(note["rows"], CacheShape(*note["cache"]))
-        elif what == "tell":
-            assert tensor is not None
-            layers.tell(tensor)
-        elif what == "spread":
-            layers.spread(note["source"])
-        if what == "run" or not to_first:
-            link.send(note, tensor)
-        if what == "stop":
+        if note["do"] == "run":
+            link.send(note, None if tensor is None else _answer(rank, note, tensor))
+            continue
+        if not to_first:
+            link.send(note, tensor)  # First, since the others may have something to send here.
+        if note["do"] == "stop":
             return
+        TOLD[note["do"]](rank, note, tensor)
+
+
+def _answer(rank: Rank, note: Note, tokens: Tensor) -> Tensor | None:
+    """Return what the layers of a rank make of a call, and say in `note` how it fares."""
+    try:
+        with told_when_out():
+            made = rank.run(Call(**note["call"]), tokens)
+    except OutOfMemory as error:
+        note["failed"] = str(error)
+        return None
+    note["ranks"].append(rank.standing())
+    return made
+
+
+def _tell(rank: Rank, _: Note, embeds: Tensor | None) -> None:
+    assert embeds is not None
+    rank.tell(embeds)
+
+
+TOLD: dict[str, Callable[[Rank, Note, Tensor | None], None]] = {
+    "begin": lambda rank, note, _: rank.begin_on(
+        note["rows"], CacheShape(*note["cache"]), _partition(note["on"])
+    ),
+    "tell": _tell,
+    "spread": lambda rank, note, _: rank.spread(note["source"], note["rows"]),
+    "prepare": lambda rank, note, _: rank.prepare(note["version"], _partition(note["on"])),
+    "hand over": lambda rank, note, _: rank.hand_over(
+        note["row"], _partition(note["from"]), _partition(note["to"])
+    ),
+}
+"""What a rank that follows does on being told, beside running calls."""
 
 
 def payload_bytes(model: CausalWan, rows: int, frames: int, text_dim: int) -> int:

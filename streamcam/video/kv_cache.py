@@ -20,14 +20,18 @@ class KVCache(NamedTuple):
         """Return the rows from `first` up to `last`, as views."""
         return type(self)(self.keys[:, first:last], self.values[:, first:last])
 
+    def layers(self, first: int, last: int) -> Self:
+        """Return the layers from `first` up to `last`, as views."""
+        return type(self)(self.keys[first:last], self.values[first:last])
+
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)``."""
         return self.keys[index], self.values[index]
 
-    def spread(self, source: int = 0) -> None:
-        """Copy the row `source` to all others."""
+    def spread(self, source: int, rows: int) -> None:
+        """Copy the row `source` to the first `rows`."""
         for tensor in self:
-            for row in range(tensor.shape[1]):
+            for row in range(rows):
                 if row != source:
                     tensor[:, row] = tensor[:, source]
 

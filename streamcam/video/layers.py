@@ -1,7 +1,8 @@
 """The layers that this process has, with a cache of keys and values for each row of the batch."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -9,7 +10,9 @@ from torch import Tensor
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.kv_cache import KVCache
 from streamcam.video.rotary import Rows
-from streamcam.video.wan import CausalWan
+from streamcam.video.wan import Cache, CausalWan
+
+Watch = Callable[[str], AbstractContextManager[None]]
 
 
 class Call(NamedTuple):
@@ -33,19 +36,44 @@ class Call(NamedTuple):
     sink_turns: Rows = ()
     """By how much keys turn that replace a sink; empty where none may."""
     sink_threshold: float = -1.0
+    versions: Sequence[int] = ()
+    """Of the partition that each row's chunk runs on; empty for that which the row is on."""
+
+    @property
+    def rows(self) -> range:
+        """The rows that it runs."""
+        return range(self.row, self.row + len(self.slots))
+
+    def only(self, first: int, last: int) -> Self:
+        """Return the part for the rows from `first` up to `last`, counted from its own first."""
+        cut = slice(first, last)
+        return self._replace(
+            row=self.row + first,
+            timesteps=self.timesteps[cut],
+            positions=self.positions[cut],
+            slots=self.slots[cut],
+            valid=self.valid[cut],
+            shifts=self.shifts[cut],
+            sink_turns=self.sink_turns[cut],
+            versions=self.versions[cut],
+        )
 
 
 class Layers:
     """All layers of a model in this process.
 
     `lag` is the number of calls from one until its result is due: 1, since it is there at once.
+    `version` is that of the partition of layers which new chunks run on; here there is but one.
+    `watch` is told what the device is busy with.
     """
 
     lag = 1
+    version = 0
 
     def __init__(self, model: CausalWan) -> None:
         self.model = model
         self.cache: KVCache
+        self.watch: Watch = lambda _: nullcontext()
         self._shape: CacheShape | None = None
         self._rows = 0
 
@@ -59,9 +87,12 @@ class Layers:
         """Take the prompt in, ``(1, L, text_dim)``."""
         self._text = self.model.prompt(embeds)
 
-    def spread(self, source: int = 0) -> None:
-        """Copy the cache of the row `source` to the others."""
-        self.cache.spread(source)
+    def spread(self, source: int, rows: int) -> None:
+        """Copy the cache of the row `source` to the first `rows`, the ones used from now on.
+
+        Until then only the first row is.
+        """
+        self.cache.spread(source, rows)
 
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
         """Begin a call; what is returned gives, or waits for, its result."""
@@ -70,16 +101,19 @@ class Layers:
 
     def run(self, call: Call, x: Tensor) -> Tensor:
         """Return what `CausalWan` makes of latents or tokens, and update the caches."""
+        cache = self.cache.only(call.row, call.rows.stop)
+        return self._run(call, x, self._text, cache, self.model.own)
+
+    def _run(self, call: Call, x: Tensor, text: Tensor, cache: Cache, layers: range) -> Tensor:
+        """Run some of the layers, with their part of the prompt and of the rows' caches."""
         assert self._shape is not None, "begin comes first"
-        sinks, rows = self._shape.sinks, range(call.row, call.row + len(call.slots))
-        for row, shift, valid in zip(rows, call.shifts, call.valid, strict=False):
+        for row, shift, valid in zip(call.rows, call.shifts, call.valid, strict=False):
             if shift:
-                self.cache.turn(row, slice(sinks, valid), shift)
-        mask = self._mask(call)
+                self.cache.turn(row, slice(self._shape.sinks, valid), shift)
         places = (call.timesteps, call.positions, call.slots)
-        chunk = self.model.chunk(*places, self._shape.slots, mask)
-        made: Tensor = self.model(x, chunk, self._text, self.cache.only(rows.start, rows.stop))
-        for row, slots, turns in zip(rows, call.slots, call.sink_turns, strict=False):
+        chunk = self.model.chunk(*places, self._shape.slots, self._mask(call))
+        made: Tensor = self.model(x, chunk, text, cache, layers)
+        for row, slots, turns in zip(call.rows, call.slots, call.sink_turns, strict=False):
             if turns:
                 self.cache.refresh(row, slots[0], turns, call.sink_threshold)
         return made

@@ -3,13 +3,13 @@
 A partition cuts the blocks into one range for each rank. Every rank runs its range for the rows of
 all denoising steps at once; the ranks form a ring of W, so that at iteration k row r holds the
 chunk k - r·W. A chunk ends on the partition it began with: it runs in row 0 first, and a new
-partition reaches row r only r·W iterations later, with the caches of that row.
+partition reaches row r only r·W iterations later, with the caches of that row (`hand_over`).
 
-Plain functions on measured seconds; `BlockScheduler` and `Versions` keep the state.
+Plain functions on measured seconds; `BlockScheduler` keeps the state.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from statistics import median
@@ -42,9 +42,9 @@ class RankCost(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A block that changes hands, and the rank that takes over."""
+    """Blocks that change hands, and the rank that takes over."""
 
-    block: int
+    layers: range
     source: int
     target: int
 
@@ -107,8 +107,13 @@ def slowest(costs: Sequence[RankCost], partition: Partition) -> float:
 
 def moves(old: Partition, new: Partition) -> tuple[Move, ...]:
     """Return the blocks that change hands between two partitions."""
-    pairs = enumerate(zip(_owners(old), _owners(new), strict=True))
-    return tuple(Move(block, a, b) for block, (a, b) in pairs if a != b)
+    return tuple(
+        Move(both, source, target)
+        for source, former in enumerate(old)
+        for target, own in enumerate(new)
+        if source != target
+        and (both := range(max(former.start, own.start), min(former.stop, own.stop)))
+    )
 
 
 @dataclass(slots=True)
@@ -116,7 +121,7 @@ class BlockScheduler:
     """Proposes a partition once measured times say that it is worth its moves.
 
     It looks at medians, so single stalls count for nothing, and judges only full windows measured
-    on one partition; a gain below `least_gain` is left alone.
+    on one partition and one kind of call; a gain below `least_gain` is left alone.
     """
 
     partition: Partition
@@ -125,16 +130,23 @@ class BlockScheduler:
     least_gain: float = 0.05
     """Share of the slowest rank's time that a move must save."""
     _measured: deque[Sequence[RankTime]] = field(default_factory=deque)
+    _kind: Hashable = None
 
-    def observe(self, times: Sequence[RankTime], partition: Partition) -> Partition | None:
+    def observe(
+        self, times: Sequence[RankTime], partition: Partition, kind: Hashable = None
+    ) -> Partition | None:
         """Take the times of an iteration in; return another partition to go to, or None.
 
         Args:
             times: for each rank.
             partition: what the iteration ran on; times of an earlier one are passed over.
+            kind: what else times depend on; those of another kind begin a new window.
         """
         if partition != self.partition:
             return None
+        if kind != self._kind:
+            self._kind = kind
+            self._measured.clear()
         self._measured.append(times)
         if len(self._measured) < self.window:
             return None
@@ -152,51 +164,6 @@ class BlockScheduler:
         return RankCost(max(fixed, 0.0), blocks / len(self.partition[rank]))
 
 
-class Versions:
-    """Which partition each chunk runs on, from the first row to the last, alike on every rank.
-
-    Before the first chunk of a version enters a row, the caches of that row change hands as
-    `moves` says: the source sends them when the chunk before has left the block there, and the
-    target waits for them. The source then waits for nothing, so the ring cannot lock.
-    """
-
-    def __init__(self, first: Partition) -> None:
-        self._from = [(0, first)]
-        """First chunk and partition of each version that is not forgotten, ascending."""
-
-    def switch(self, chunk: int, partition: Partition) -> None:
-        """Have chunks from `chunk` on run on `partition`; none of them may have begun."""
-        if chunk <= self._from[-1][0]:
-            raise ValueError(f"chunk {chunk} already runs on a partition")
-        self._from.append((chunk, partition))
-
-    def of(self, chunk: int) -> Partition:
-        """Return the partition that `chunk` began with."""
-        return next(partition for first, partition in reversed(self._from) if first <= chunk)
-
-    def moves(self, chunk: int) -> tuple[Move, ...]:
-        """Return what changes hands in each row before `chunk` enters it, mostly nothing."""
-        changes = pairwise(self._from)
-        return next((moves(old, new) for (_, old), (at, new) in changes if at == chunk), ())
-
-    def settle(self, oldest: int) -> None:
-        """Forget the versions that ended before `oldest`, the first chunk still on its way."""
-        while len(self._from) > 1 and self._from[1][0] <= oldest:
-            del self._from[0]
-
-    def blocks(self, rank: int) -> frozenset[int]:
-        """Return the blocks whose weights `rank` needs for the chunks on their way and to come."""
-        return frozenset(block for _, partition in self._from for block in partition[rank])
-
-
-def chunk_in(row: int, iteration: int, ranks: int) -> int:
-    """Return the chunk that a row of the ring holds at an iteration; negative for none yet."""
-    return iteration - row * ranks
-
-
 def _cut(shares: Sequence[int]) -> Partition:
     return tuple(range(a, b) for a, b in pairwise(accumulate(shares, initial=0)))
 
-
-def _owners(partition: Partition) -> list[int]:
-    return [rank for rank, own in enumerate(partition) for _ in own]

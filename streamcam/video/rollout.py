@@ -7,7 +7,7 @@ run only when they hold real data. Numbers are planned on the CPU; nothing waits
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import NamedTuple
 
@@ -46,6 +46,8 @@ class InFlight:
     """``(f, C, h, w)`` float32, noised for that step."""
     timestep: int
     plan: Plan
+    version: int
+    """Of the partition of layers that it began on, and ends on."""
 
 
 class Submitted(NamedTuple):
@@ -114,19 +116,20 @@ class Rollout:
         Returns:
             The denoised chunk, of that shape.
         """
-        plan = self._planned(len(x_t))
+        chunk = self._entering(x_t, timestep)
         later = self._steps.timesteps[1:]
-        x_0 = self._x_0(self._submit(0, [InFlight(x_t, timestep, plan)], last=not later))[0]
+        x_0 = self._x_0(self._submit(0, [chunk], last=not later))[0]
         for step, t in enumerate(later, 1):
-            chunk = InFlight(self._renoised(x_0, step), t, plan)
+            chunk = replace(chunk, x_t=self._renoised(x_0, step), timestep=t)
             x_0 = self._x_0(self._submit(0, [chunk], first=False, last=t == later[-1]))[0]
         return x_0
 
     def spread(self, source: int = 0) -> None:
-        """Give every row the cache of the row `source`, as the chunks so far left it."""
-        self._layers.spread(source)
-        self._inputs[:] = self._inputs[source].clone()
-        self._written = [dict(self._written[source]) for _ in self._written]
+        """Give every row in use the cache of the row `source`, as the chunks so far left it."""
+        rows = len(self._waiting)
+        self._layers.spread(source, rows)
+        self._inputs[:rows] = self._inputs[source].clone()
+        self._written[:rows] = [dict(self._written[source]) for _ in range(rows)]
 
     def change(self, steps: Steps, *, batched: bool) -> None:
         """Go on with other steps, or with the same ones run otherwise, once nothing is in flight.
@@ -134,9 +137,10 @@ class Rollout:
         The past stays: every row takes over what the last step left, the least noisy there is.
         """
         assert not self.in_flight, f"{self.in_flight} chunks are in flight"
-        self.spread(len(self._waiting) - 1)
+        last = len(self._waiting) - 1
         self._steps = steps
         self._waiting = [None] * (len(steps.timesteps) if batched else 1)
+        self.spread(last)
 
     def advance(self, x_t: Tensor | None = None, timestep: int = 0) -> Tensor | None:
         """Let a chunk in, take all in flight one step further, and return the one that is done.
@@ -147,7 +151,7 @@ class Rollout:
             x_t: ``(f, C, h, w)`` float32, noised; None to let no new one in.
             timestep: of its first step.
         """
-        entering = None if x_t is None else InFlight(x_t, timestep, self._planned(len(x_t)))
+        entering = None if x_t is None else self._entering(x_t, timestep)
         rows: list[InFlight | None] = [entering, *self._waiting[1:]]
         self._waiting = [None] * len(rows)
         self._under_way.append([self._submit(row, chunks) for row, chunks in _runs(rows)])
@@ -160,8 +164,8 @@ class Rollout:
                 if row == len(rows) - 1:
                     done = x_0
                 else:
-                    t, plan = self._steps.timesteps[row + 1], submitted.chunks[i].plan
-                    self._waiting[row + 1] = InFlight(self._renoised(x_0, row + 1), t, plan)
+                    t, x_t = self._steps.timesteps[row + 1], self._renoised(x_0, row + 1)
+                    self._waiting[row + 1] = replace(submitted.chunks[i], x_t=x_t, timestep=t)
         return done
 
     @property
@@ -198,9 +202,9 @@ class Rollout:
                 )
                 self._layers.submit(call, self._inputs[row : row + 1, : len(slots)])()
 
-    def _planned(self, frames: int) -> Plan:
-        planned, self._place = cache_plan.plan(self._shape, self._place, frames)
-        return planned
+    def _entering(self, x_t: Tensor, timestep: int) -> InFlight:
+        planned, self._place = cache_plan.plan(self._shape, self._place, len(x_t))
+        return InFlight(x_t, timestep, planned, self._layers.version)
 
     def _renoised(self, x_0: Tensor, step: int) -> Tensor:
         sigma = self._steps.sigma(self._steps.timesteps[step])
@@ -226,6 +230,7 @@ class Rollout:
             shifts=[plan.shift for plan in plans] if first else (),
             sink_turns=[plan.sink_turns for plan in plans] if refreshing else (),
             sink_threshold=self._threshold,
+            versions=[chunk.version for chunk in chunks],
         )
         x_t = torch.stack([chunk.x_t for chunk in chunks])
         return Submitted(row, chunks, x_t, self._layers.submit(call, x_t))

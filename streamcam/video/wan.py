@@ -5,8 +5,8 @@ A chunk of f latent frames attends to itself and to the frames whose keys and va
 there yet. Keys are kept rotated, so a frame keeps the position it was written with.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
@@ -14,6 +14,13 @@ from torch import Tensor, nn
 
 from streamcam.video.kv_cache import KVCache
 from streamcam.video.rotary import Rows, angles_of, rotated, sinusoid, spatial_rotation
+
+
+class Cache(Protocol):
+    """Keys and values of some layers."""
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return those of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
 
 
 class Chunk(NamedTuple):
@@ -89,19 +96,28 @@ class CausalWan(nn.Module):
     Args:
         transformer: a `WanTransformer3DModel` that holds these layers.
         size: height and width of the latents.
+        start: the number of its first layer in the whole model.
         first: whether the latents enter here; else tokens do.
         last: whether the flow leaves here; else tokens do.
     """
 
     def __init__(
-        self, transformer: Any, size: tuple[int, int], *, first: bool = True, last: bool = True
+        self,
+        transformer: Any,
+        size: tuple[int, int],
+        *,
+        start: int = 0,
+        first: bool = True,
+        last: bool = True,
     ) -> None:
         super().__init__()
-        for block in transformer.blocks:
-            block.attn1.set_processor(CachedSelfAttention())
-            block.attn2.set_processor(CachedCrossAttention())
         self.transformer = transformer
         self.first, self.last = first, last
+        self._compiled: Callable[[Any], Any] | None = None
+        self._compiled_rows: frozenset[int] = frozenset()
+        self._steady: dict[int, Any] = {}
+        self._blocks: dict[int, Any] = {}
+        self.take(start, transformer.blocks)
         _, tall, wide = transformer.config.patch_size
         self.grid = (size[0] // tall, size[1] // wide)
         spatial = 2 * (transformer.config.attention_head_dim // 6)
@@ -111,20 +127,51 @@ class CausalWan(nn.Module):
         cos, sin = spatial_rotation(self.grid, spatial)
         self.register_buffer("_cos", cos, persistent=False)
         self.register_buffer("_sin", sin, persistent=False)
-        self._steady: dict[int, list[Any]] = {}
 
-    def speed_up(self, rows: int, compiled: Callable[[Any], Any]) -> None:
+    def speed_up(self, rows: Iterable[int], compiled: Callable[[Any], Any]) -> None:
         """Run the layers `compiled` in calls of so many rows over a full cache.
 
         Those are the calls that go on for ever; compiling the few before them would only put off
         the first picture. All layers are alike, so one compilation serves them all.
         """
-        self._steady = {rows: [compiled(block) for block in self.transformer.blocks]}
+        self._compiled, self._compiled_rows = compiled, frozenset(rows)
+        self._steady = {number: compiled(block) for number, block in self._blocks.items()}
+
+    @property
+    def own(self) -> range:
+        """The numbers of the layers that are here."""
+        return range(min(self._blocks), max(self._blocks) + 1)
+
+    def take(self, start: int, blocks: Iterable[Any]) -> None:
+        """Take over layers, numbered from `start` on."""
+        for number, block in enumerate(blocks, start):
+            block.attn1.set_processor(CachedSelfAttention())
+            block.attn2.set_processor(CachedCrossAttention())
+            self._blocks[number] = block
+            if self._compiled:
+                self._steady[number] = self._compiled(block)
+        self._list()
+
+    def keep(self, layers: range) -> None:
+        """Let go of all layers but these."""
+        for number in self._blocks.keys() - set(layers):
+            del self._blocks[number]
+            self._steady.pop(number, None)
+        self._list()
+
+    def lacks(self, layers: range) -> range:
+        """Return those of `layers` that are not here, from the first to the last of them."""
+        missing = sorted(set(layers) - self._blocks.keys())
+        return range(missing[0], missing[-1] + 1) if missing else range(0)
+
+    def _list(self) -> None:
+        self.transformer.blocks = nn.ModuleList(self._blocks[n] for n in sorted(self._blocks))
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the layers' weights, and of the cache."""
-        found: torch.dtype = self.transformer.blocks[0].attn1.to_q.weight.dtype
+        block: Any = next(iter(self._blocks.values()))
+        found: torch.dtype = block.attn1.to_q.weight.dtype
         return found
 
     @property
@@ -133,11 +180,11 @@ class CausalWan(nn.Module):
         found: torch.device = next(self.transformer.parameters()).device
         return found
 
-    def new_cache(self, rows: int, slots: int) -> KVCache:
-        """Return an empty cache of so many frames in each row."""
-        config, layers = self.transformer.config, len(self.transformer.blocks)
+    def new_cache(self, rows: int, slots: int, layers: range | None = None) -> KVCache:
+        """Return an empty cache of so many frames in each row, for `layers` (default: all here)."""
+        config, count = self.transformer.config, len(self.own if layers is None else layers)
         tokens = self.grid[0] * self.grid[1]
-        shape = (layers, rows, slots, tokens, config.num_attention_heads, config.attention_head_dim)
+        shape = (count, rows, slots, tokens, config.num_attention_heads, config.attention_head_dim)
         keys, values = (torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(2))
         return KVCache(keys, values)
 
@@ -173,32 +220,36 @@ class CausalWan(nn.Module):
         time, cos, sin, index = (part.to(self.device, non_blocking=True) for part in parts)
         return Chunk(time, cos, sin, index, mask)
 
-    def prompt(self, embeds: Tensor) -> Tensor:
+    def prompt(self, embeds: Tensor, layers: range | None = None) -> Tensor:
         """Return the keys and values of a prompt in every layer.
 
         Args:
             embeds: ``(1, L, text_dim)``, zero past the text.
+            layers: which ones. Default: all that are here.
 
         Returns:
             ``(layers, 2, 1, L, heads, head_dim)``.
         """
         states = self.transformer.condition_embedder.text_embedder(embeds.to(self.dtype))
-        layers = []
-        for block in self.transformer.blocks:
-            attn = block.attn2
+        made = []
+        for number in self.own if layers is None else layers:
+            attn = self._blocks[number].attn2
             key, value = attn.norm_k(attn.to_k(states)), attn.to_v(states)
-            layers.append(torch.stack([x.unflatten(2, (attn.heads, -1)) for x in (key, value)]))
-        return torch.stack(layers)
+            made.append(torch.stack([x.unflatten(2, (attn.heads, -1)) for x in (key, value)]))
+        return torch.stack(made)
 
-    def forward(self, x: Tensor, chunk: Chunk, text: Tensor, cache: KVCache) -> Tensor:
+    def forward(
+        self, x: Tensor, chunk: Chunk, text: Tensor, cache: Cache, layers: range | None = None
+    ) -> Tensor:
         """Return the flow of the chunk, and write its keys and values into `cache`.
 
         Args:
             x: latents ``(rows, f, C, h, w)`` float32; or tokens ``(rows, f * tokens, dim)``
                 where the first layers are elsewhere.
             chunk: where the frames stand.
-            text: what `prompt` gave.
-            cache: of these rows.
+            text: what `prompt` gave for these layers.
+            cache: of these rows, and of these layers.
+            layers: the ones to run. Default: all that are here.
 
         Returns:
             The flow ``(rows, f, C, h, w)`` float32; or tokens where the last layers are elsewhere.
@@ -207,12 +258,11 @@ class CausalWan(nn.Module):
         tokens = self._patches(x) if self.first else x
         temb, modulation = self._time(chunk.time, frames)
         turn = self._rotation(chunk)
-        layers = self.transformer.blocks
-        if chunk.mask is None:
-            layers = self._steady.get(len(x), layers)
-        for index, block in enumerate(layers):
+        steady = chunk.mask is None and len(x) in self._compiled_rows
+        blocks = self._steady if steady else self._blocks
+        for index, number in enumerate(self.own if layers is None else layers):
             seen = _Attention(*turn, chunk.write, chunk.mask, *cache.layer(index))
-            tokens = block(tokens, text[index], modulation, seen)
+            tokens = blocks[number](tokens, text[index], modulation, seen)
         return self._flow(tokens, temb, frames) if self.last else tokens
 
     def _patches(self, latents: Tensor) -> Tensor:
