@@ -1,0 +1,90 @@
+"""What all of ``streamcam bench`` shares: options, the scene, and how figures are told."""
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from streamcam.assets import NANO
+from streamcam.cli.options import configured
+from streamcam.config import AUTO, Config, with_model
+from streamcam.types import Image
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+SCENE_FRAMES = 8
+"""Of the moving scene, before it begins again."""
+
+
+def seconds(default: float, least: float, of_what: str) -> Callable[[Command], Command]:
+    """Give a command ``--seconds``."""
+    kind = click.FloatRange(min=least)
+    return click.option("--seconds", type=kind, default=default, show_default=True, help=of_what)
+
+
+def rounds(default: int, of_what: str) -> Callable[[Command], Command]:
+    """Give a command ``--rounds``."""
+    kind = click.IntRange(min=1)
+    return click.option("--rounds", type=kind, default=default, show_default=True, help=of_what)
+
+
+def as_json(command: Command) -> Command:
+    """Give a command ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")(
+        command
+    )
+
+
+def of_nano(
+    presets: tuple[str, ...], assignments: tuple[str, ...], flags: dict[str, Any]
+) -> Config:
+    """Return what was asked for, of nano where no model is named."""
+    config = configured(presets, assignments, flags)
+    return with_model(config, NANO) if config.model == AUTO else config
+
+
+def moving_scene(config: Config) -> list[Image]:
+    """Return pictures of the test pattern in the size of the model, `(H, W, 3)` uint8."""
+    from streamcam.sources.pattern import Pattern
+
+    return list(Pattern(config.width, config.height, Fraction(4), SCENE_FRAMES).images())
+
+
+def status() -> Status:
+    """Return what shows on a terminal that it is at work, while it is entered."""
+    return Console(stderr=True).status("measuring")
+
+
+def hardware() -> dict[str, str | int]:
+    """Return what the figures of a broadcast were measured on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+    }
+
+
+def print_json(facts: dict[str, Any], **figures: Any) -> None:
+    """Print the figures, and what they were measured on, as one object."""
+    click.echo(json.dumps({"machine": facts, **figures}))
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print in a line what the figures were measured on."""
+    click.echo(", ".join(f"{name} {value}" for name, value in facts.items()))
+
+
+def table(*headings: str, title: str | None = None) -> Table:
+    """Return a table with a column of names, and one of numbers for each heading."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    made.add_column("", min_width=26, no_wrap=True)
+    for heading in headings:
+        made.add_column(heading, justify="right")
+    return made
