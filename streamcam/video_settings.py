@@ -1,7 +1,8 @@
 """The settings of the video pipeline, fixed at start."""
 
+import os
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
@@ -10,6 +11,25 @@ from streamcam.settings import Settings, from_json
 
 PICTURES_PER_LATENT = 4
 MAX_VIDEO_STEPS = 4
+
+
+class Launch(NamedTuple):
+    """Which process of how many torchrun started this one as."""
+
+    rank: int
+    ranks: int
+    local: int
+    """Which of those on this machine."""
+
+
+def launched() -> Launch | None:
+    """Return what torchrun started this process as; None where it did not, or alone."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    found = [os.environ.get(name, "") for name in names]
+    if "MASTER_ADDR" not in os.environ or not all(value.isdecimal() for value in found):
+        return None
+    launch = Launch(*map(int, found))
+    return launch if launch.ranks > 1 else None
 
 
 def _timesteps(value: Any) -> Any:

@@ -33,6 +33,10 @@ class Memo(Generic[Value]):
         self._kept.move_to_end(key)
         return self._kept[key]
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Return whether the result for `key` is kept."""
+        return key in self._kept
+
 
 class Conditioner:
     """Turn a snapshot's prompts into the conditions of every row of a call."""

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 from streamcam.config import Config
 from streamcam.diffusion.family import Say
 from streamcam.types import Frame, Stream
+from streamcam.video_settings import launched
 
 
 class WarmStream(Stream, Protocol):
@@ -44,6 +45,34 @@ def load_stream(config: Config, say: Say, *, live: bool = False) -> WarmStream:
     return (PIPELINES | LIVE if live else PIPELINES)[config.pipeline](config, say)
 
 
+def follows(config: Config, *, live: bool = False) -> bool:
+    """Where torchrun started this process to follow another, do so until that ends; say whether.
+
+    Args:
+        config: as the process that is followed has it.
+        live: whether its engine, if lost, is started again.
+
+    Raises:
+        EngineError: it was lost, and is not.
+    """
+    launch = launched()
+    if launch is None or config.pipeline != "video" or not launch.rank:
+        return False
+    from streamcam.video.followers import follow_launched
+    from streamcam.video.ranks import share_of
+
+    follow_launched(config, share_of(config), live=live)
+    return True
+
+
+def dismiss(config: Config) -> None:
+    """Let the processes end that torchrun started to follow this one."""
+    if launched() is not None and config.pipeline == "video":
+        from streamcam.video import followers
+
+        followers.dismiss()
+
+
 def _image(config: Config, say: Say) -> WarmStream:
     from streamcam.diffusion.models import load_models
     from streamcam.diffusion.stream import DiffusionStream
@@ -62,7 +91,7 @@ def _live_video(config: Config, say: Say) -> WarmStream:
     from streamcam.video.live import LiveVideoStream
     from streamcam.video.models import load_models
 
-    return LiveVideoStream(load_models(config, say), config)
+    return LiveVideoStream(load_models(config, say, live=True), config, say=say)
 
 
 PIPELINES = {"image": _image, "video": _video}

@@ -74,9 +74,7 @@ class Ring(Rank):
         scheduler: decides who runs which layers, from the partition that all begin with.
     """
 
-    def __init__(
-        self, model: CausalWan, link: Link, load: Load, scheduler: BlockScheduler
-    ) -> None:
+    def __init__(self, model: CausalWan, link: Link, load: Load, scheduler: BlockScheduler) -> None:
         super().__init__(model, link, load)
         self.lag = link.ranks
         self.standings: list[Standing] = []
@@ -95,9 +93,7 @@ class Ring(Rank):
     def begin(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches, on all ranks."""
         fields = [shape.slots, shape.sinks, shape.position_limit, shape.realign]
-        self._link.send(
-            {"do": "begin", "rows": rows, "cache": fields, "on": _cuts(self.partition)}
-        )
+        self._link.send({"do": "begin", "rows": rows, "cache": fields, "on": _cuts(self.partition)})
         self.begin_on(rows, shape, self.partition)
         self._at = [self.version] * rows
 

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 
 from streamcam.config import Config
+from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
 from streamcam.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.cache_plan import Place, plan
+from streamcam.video.memory import REMEDY, OutOfMemory, free, told_when_out
 from streamcam.video.models import Models
+from streamcam.video.prompt import PatientPrompter
 from streamcam.video.slo import Choice, Objective, Scheduler, Table, Tally
 from streamcam.video.stream import VideoStream
 
@@ -27,8 +30,17 @@ class LiveVideoStream(VideoStream):
     ``dropped``; `tally` tells more.
     """
 
-    def __init__(self, models: Models, config: Config, table: Table | None = None) -> None:
+    _prompts = PatientPrompter
+
+    def __init__(
+        self,
+        models: Models,
+        config: Config,
+        table: Table | None = None,
+        say: Say = lambda _: None,
+    ) -> None:
         super().__init__(models, config)
+        self._say = say
         self._choice = Choice(config.video.chunk_latents, config.num_steps, self._batched)
         self._table = table
         self._objective = Objective(
@@ -40,7 +52,11 @@ class LiveVideoStream(VideoStream):
         self._scheduler: Scheduler[Frame] | None = None if table is None else self._scheduled(table)
 
     def warm_up(self) -> None:
-        """Measure what a call takes in every way that the model may run, and forget the frames."""
+        """Measure what a call takes in every way that the model may run, and forget the frames.
+
+        Raises:
+            OutOfMemory: there is none that the device has the memory for.
+        """
         if self._table is None:
             self._table = self._measured()
             self._scheduler = self._scheduled(self._table)
@@ -116,10 +132,19 @@ class LiveVideoStream(VideoStream):
         Once calls take longer than the deadline, what is more work need not be tried.
         """
         table: dict[Choice, float] = {}
+        refusal: OutOfMemory | None = None
         for choice in self._choices():
-            table[choice] = self._seconds(choice)
+            try:
+                with told_when_out():
+                    table[choice] = self._seconds(choice)
+            except OutOfMemory as error:
+                self._say(f"no memory for {_named(choice)}, which is left out: {error}")
+                refusal = error
+                continue
             if table[choice] > self._objective.deadline_s:
                 break
+        if not table and refusal:
+            raise OutOfMemory(f"{refusal}: {REMEDY}")
         return table
 
     def _choices(self) -> Iterator[Choice]:
@@ -142,7 +167,11 @@ class LiveVideoStream(VideoStream):
 
     @torch.inference_mode()
     def _seconds(self, choice: Choice) -> float:
-        """Return what all but one of a few calls keep to, over a full cache."""
+        """Return what all but one of a few calls keep to, over a full cache.
+
+        In the end all in flight is finished, so that every number of rows has run once.
+        """
+        free(self._models.device)
         self._begin(self._config.live)
         self._adopt(choice)
         black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
@@ -152,6 +181,7 @@ class LiveVideoStream(VideoStream):
             began = time.perf_counter()
             self._chunk_of([black] * (choice.frames + (call == 0)))
             taken.append(time.perf_counter() - began)
+        self._finish()
         return sorted(taken[untimed:])[-2]
 
 

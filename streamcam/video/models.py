@@ -11,13 +11,16 @@ from streamcam.diffusion.devices import pick_device, pick_dtype
 from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
 from streamcam.video.checkpoint import Parts, load_parts, load_transformer
+from streamcam.video.followers import others
 from streamcam.video.layers import Layers
-from streamcam.video.ranks import Followers, Share, device_of
+from streamcam.video.partition import Partition
+from streamcam.video.ranks import Own, Share, device_of, share_of
 from streamcam.video.taehv import TinyDecoder, TinyEncoder
 from streamcam.video.vae import SPATIAL, Decoder, Encoder, Normalisation, WanDecoder, WanEncoder
 from streamcam.video.wan import CausalWan
 
 HOW = ("auto", "eager", "compiled")
+MOST_COMPILED = 64
 
 
 class Models(NamedTuple):
@@ -33,28 +36,35 @@ class Models(NamedTuple):
     device: torch.device
 
 
-def load_models(config: Config, say: Say = print) -> Models:
-    """Load what `config` names and put it on its device.
+def load_models(config: Config, say: Say = print, *, live: bool = False) -> Models:
+    """Load what `config` names and put it on its device, or its share where there are several.
+
+    Args:
+        config: what to load.
+        say: is told how it goes.
+        live: whether the number of steps, and so of rows, may change.
 
     Raises:
         ConfigError: the device is not there, or cannot be used as asked.
         ModelError: something is missing, damaged or does not fit.
+        EngineError: another device cannot do its share.
     """
     if config.acceleration not in HOW:
         raise ConfigError(
             f"pipeline=video runs {' or '.join(HOW)}, not {config.acceleration}: leave it out"
         )
-    share = Share(0, config.video.devices)
+    share = share_of(config)
     device, dtype = _place(config, share)
-    followers = Followers(config) if share.ranks > 1 else None
-    parts = load_parts(config, dtype, device, say, share.layers)
-    layers = _layers(parts.transformer, config, share, device)
+    ranks = others(config, share, live=live) if share.ranks > 1 else None
+    cut = Cut(share)
+    parts = load_parts(config, dtype, device, say, cut)
+    own = _own(parts.transformer, config, share, device, cut.partition, live=live)
     how = "compiled" if config.acceleration == "compiled" else "eager"
-    how += f", over {share.ranks} devices" if followers else ""
+    how += f", over {share.ranks} devices" if ranks else ""
     say(f"on {device} as {str(dtype).removeprefix('torch.')}, {how}")
     normalised = config.video.normalised_latents
     return Models(
-        followers.meet(layers, config) if followers else Layers(layers),
+        ranks.meet(own, config) if ranks else Layers(own.model),
         _encoder(parts, config),
         _decoder(parts, config),
         parts.encode_text,
@@ -63,14 +73,28 @@ def load_models(config: Config, say: Say = print) -> Models:
     )
 
 
-def load_layers(config: Config, share: Share) -> CausalWan:
-    """Return the layers of a rank after the first, on its device.
+def load_own(config: Config, share: Share, *, live: bool) -> Own:
+    """Return what a rank after the first has, on its device.
 
     Raises:
         StreamcamError: as `load_models`.
     """
     device, dtype = _place(config, share)
-    return _layers(load_transformer(config, dtype, device, share.layers), config, share, device)
+    cut = Cut(share)
+    transformer = load_transformer(config, dtype, device, cut)
+    return _own(transformer, config, share, device, cut.partition, live=live)
+
+
+class Cut:
+    """Given how many layers there are, says which are a rank's; `partition` tells all ranks'."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self.partition: Partition = ()
+
+    def __call__(self, count: int) -> range:
+        self.partition = self._share.partition(count)
+        return self.partition[self._share.rank]
 
 
 def _place(config: Config, share: Share) -> tuple[torch.device, torch.dtype]:
@@ -80,13 +104,36 @@ def _place(config: Config, share: Share) -> tuple[torch.device, torch.dtype]:
     return device, _dtype(config.dtype, device)
 
 
-def _layers(transformer: Any, config: Config, share: Share, device: torch.device) -> CausalWan:
+def _own(
+    transformer: Any,
+    config: Config,
+    share: Share,
+    device: torch.device,
+    partition: Partition,
+    *,
+    live: bool,
+) -> Own:
     size = (config.height // SPATIAL, config.width // SPATIAL)
-    layers = CausalWan(transformer, size, first=share.first, last=share.last).to(device)
+    start = partition[share.rank].start
+    model = CausalWan(transformer, size, start=start, first=share.first, last=share.last)
+    model.to(device)
     if config.acceleration == "compiled":
-        rows = config.num_steps if config.use_denoising_batch else 1
-        layers.speed_up(rows, lambda layer: torch.compile(layer, dynamic=False))
-    return layers
+        most = config.num_steps if config.use_denoising_batch else 1
+        _compile(model, range(1 if live else most, most + 1))
+    dtype = model.dtype
+
+    def load(layers: range) -> list[Any]:
+        return list(load_transformer(config, dtype, device, lambda _: layers).blocks)
+
+    return Own(model, partition, load)
+
+
+def _compile(model: CausalWan, rows: range) -> None:
+    # One for each number of rows and length of chunk; beyond its limit torch would go on as if
+    # nothing had been compiled.
+    dynamo = torch._dynamo.config
+    dynamo.recompile_limit = max(dynamo.recompile_limit, MOST_COMPILED)
+    model.speed_up(rows, lambda layer: torch.compile(layer, dynamic=False))
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

@@ -166,4 +166,3 @@ class BlockScheduler:
 
 def _cut(shares: Sequence[int]) -> Partition:
     return tuple(range(a, b) for a, b in pairwise(accumulate(shares, initial=0)))
-

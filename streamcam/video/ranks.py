@@ -1,34 +1,31 @@
-"""The devices of a video stream: processes that meet, each with its share of the layers.
+"""The ranks of a pipeline: which of how many this is, and how they meet once they have loaded.
 
-The first rank is the process that runs the stream. It starts the others, one for each further
-device, and they end when it does, however it ends.
+They meet in a store that all of them reach: each says there that it is ready, or why not.
 """
 
-import atexit
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import threading
-from contextlib import suppress
+import time
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 
 from streamcam.config import Config
-from streamcam.errors import ConfigError, EngineError, StreamcamError
-from streamcam.video.distributed import Link, Ring, follow, payload_bytes
-from streamcam.video.partition import even
+from streamcam.errors import ConfigError, EngineError, StreamcamError, in_one_line
+from streamcam.video.distributed import Ring, follow, payload_bytes
+from streamcam.video.hand_over import Load
+from streamcam.video.link import Link
+from streamcam.video.partition import BlockScheduler, Partition, even
 from streamcam.video.wan import CausalWan
+from streamcam.video_settings import launched
 
-SCRIPT = "from streamcam.video.ranks import serve; serve()"
-MEET_S = 600.0
-"""For all ranks to have loaded their layers."""
-LEAVE_S = 5.0
+LOAD_S = 1800.0
+"""For a rank to load its layers."""
+MEET_S = 30.0
+"""For all ranks to meet, once they have."""
+LOOK_S = 0.02
+READY = "ready"
 
 
 class Share(NamedTuple):
@@ -36,14 +33,19 @@ class Share(NamedTuple):
 
     rank: int = 0
     ranks: int = 1
+    local: int = 0
+    """Which of those on this machine."""
 
-    def layers(self, count: int) -> range:
-        """Return those of `count` layers that this rank has.
+    started_here: bool = True
+    """Whether the first rank starts the others; else torchrun has."""
+
+    def partition(self, count: int) -> Partition:
+        """Return which of `count` layers each rank begins with.
 
         Raises:
             ConfigError: there are more ranks than layers.
         """
-        return even(count, self.ranks)[self.rank]
+        return even(count, self.ranks)
 
     @property
     def first(self) -> bool:
@@ -54,114 +56,136 @@ class Share(NamedTuple):
         return self.rank == self.ranks - 1
 
 
+def share_of(config: Config) -> Share:
+    """Return the part of the process that runs the stream, or that torchrun started.
+
+    Raises:
+        ConfigError: torchrun started another number of processes than `devices` says.
+    """
+    devices = config.video.devices
+    if (launch := launched()) is None:
+        return Share(0, devices)
+    if devices not in (1, launch.ranks):
+        raise ConfigError(
+            f"torchrun has started {launch.ranks} processes, but devices={devices}: leave it out"
+        )
+    return Share(*launch, started_here=False)
+
+
 def device_of(device: torch.device, share: Share) -> torch.device:
     """Return the device of a rank: the next one of its kind for each; processors are shared.
 
     Raises:
         ConfigError: there are too few.
     """
-    if device.type == "cpu":
+    if device.type == "cpu" or share.ranks == 1:
         return device
     found = torch.cuda.device_count() if device.type == "cuda" else 1
-    index = (device.index or 0) + share.rank
-    if share.ranks > 1 and (device.index or 0) + share.ranks > found:
+    index = (device.index or 0) + share.local
+    if index >= found:
         raise ConfigError(
-            f"devices={share.ranks} needs as many GPUs from {device} on: {found} here"
+            f"rank {share.rank} of {share.ranks} needs {device.type}:{index}, but there are {found}"
+            " here: share the layers among fewer devices"
         )
-    return torch.device(device.type, index) if share.ranks > 1 else device
+    return torch.device(device.type, index)
 
 
-class Followers:
-    """The processes of the ranks after the first, loading until `meet`."""
+class Own(NamedTuple):
+    """What a rank has of the model."""
 
-    def __init__(self, config: Config) -> None:
-        self._ranks = config.video.devices
-        self._folder = tempfile.TemporaryDirectory(prefix="streamcam-ranks-")
-        self._meeting = Path(self._folder.name) / "meeting"
-        found = os.pathsep.join(path for path in sys.path if path)
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-P", "-c", SCRIPT],
-                env=os.environ | {"PYTHONPATH": found},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for the first rank, which ends the others.
-            )
-            for _ in range(1, self._ranks)
-        ]
-        for rank, process in enumerate(self._processes, 1):
-            assert process.stdin is not None
-            orders = {"rank": rank, "config": config.model_dump(mode="json")}
-            # It stays open: the other process ends when this one is gone.
-            process.stdin.write(f"{json.dumps(orders | {'meeting': str(self._meeting)})}\n")
-            process.stdin.flush()
-
-    def meet(self, model: CausalWan, config: Config) -> Ring:
-        """Wait until all have loaded their layers, and return the ring of them.
-
-        Raises:
-            EngineError: one of them cannot, and why.
-        """
-        for rank, process in enumerate(self._processes, 1):
-            assert process.stdout is not None
-            said = process.stdout.readline().strip()
-            if said != "ready":
-                raise EngineError(f"device {rank} of the pipeline failed: {said or 'it has died'}")
-        ring = Ring(model, _joined(model, config, Share(0, self._ranks), self._meeting))
-        atexit.register(self._leave, ring)
-        return ring
-
-    def _leave(self, ring: Ring) -> None:
-        """Let the others end, by themselves or by force."""
-        with suppress(EngineError):  # Where it is broken, there is nobody to tell.
-            ring.stop()
-        for process in self._processes:
-            try:
-                process.wait(LEAVE_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-        dist.destroy_process_group()
-        self._folder.cleanup()
+    model: CausalWan
+    partition: Partition
+    """Which layers each rank has at first."""
+    load: Load
 
 
-def serve() -> None:
-    """Be one of the ranks after the first, as a line of standard input says; never returns."""
-    from streamcam.video.models import load_layers
+def meet(
+    own: Own, config: Config, share: Share, store: dist.Store, lost: Callable[[int], bool]
+) -> Ring:
+    """Wait until all ranks have loaded their layers, and return the ring of them.
 
-    orders = json.loads(sys.stdin.readline())
-    threading.Thread(target=_die_with_leader, daemon=True).start()
+    Args:
+        own: what the first rank, this one, has.
+        config: as all of them have it.
+        share: of this rank.
+        store: where they meet.
+        lost: tells whether a rank is known to have died.
+
+    Raises:
+        EngineError: one of them cannot, and why.
+    """
+    for rank in range(1, share.ranks):
+        if (said := _said(store, rank, lost)) != READY:
+            raise EngineError(f"device {rank} of the pipeline failed: {said}")
+    link = _joined(own.model, config, share, store)
+    return Ring(own.model, link, own.load, BlockScheduler(own.partition))
+
+
+def _said(store: dist.Store, rank: int, lost: Callable[[int], bool]) -> str:
+    end = time.monotonic() + LOAD_S
+    while not store.check([_key(rank)]):
+        if lost(rank):
+            return "it has died"
+        if time.monotonic() > end:
+            return f"it has not loaded its layers in {LOAD_S:.0f} s"
+        time.sleep(LOOK_S)
+    said: str = store.get(_key(rank)).decode()
+    return said
+
+
+def attend(config: Config, share: Share, store: dist.Store, *, live: bool) -> None:
+    """Be a rank after the first: load its layers, then follow until the first says stop.
+
+    Raises:
+        StreamcamError: they cannot be loaded, or the ring has broken.
+    """
+    from streamcam.video.models import load_own
+
     try:
-        config = Config.model_validate(orders["config"])
-        share = Share(orders["rank"], config.video.devices)
-        model = load_layers(config, share)
-        print("ready", flush=True)
-        follow(model, _joined(model, config, share, Path(orders["meeting"])))
+        own = load_own(config, share, live=live)
     except StreamcamError as error:
-        print(error, flush=True)
-        os._exit(error.exit_code)
-    os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
+        store.set(_key(share.rank), str(error))
+        raise
+    store.set(_key(share.rank), READY)
+    follow(own.model, _joined(own.model, config, share, store), own.load)
 
 
-def _die_with_leader() -> None:
-    sys.stdin.read()
-    os._exit(1)
+def give_up(store: dist.Store, rank: int) -> None:
+    """Say that a rank will not come."""
+    store.set(_key(rank), "it has died")
 
 
-def _joined(model: CausalWan, config: Config, share: Share, meeting: Path) -> Link:
-    """Meet the other ranks, and return this one's ends of the ring."""
-    backend = "nccl" if model.device.type == "cuda" else "gloo"
-    if backend == "nccl":
+def _key(rank: int) -> str:
+    return f"rank/{rank}"
+
+
+def _joined(model: CausalWan, config: Config, share: Share, store: dist.Store) -> Link:
+    """Meet the other ranks, and return this one's ends of the ring.
+
+    Raises:
+        EngineError: one of them has gone since it was ready.
+    """
+    on_gpu = model.device.type == "cuda"
+    if on_gpu:
         torch.cuda.set_device(model.device)
-    dist.init_process_group(
-        backend,
-        f"file://{meeting}",
-        rank=share.rank,
-        world_size=share.ranks,
-        timeout=timedelta(seconds=MEET_S),
-    )
     video = config.video
     # A new prompt sends all that a row of the cache holds in one call.
     frames = max(video.kv_frames, video.chunk_latents, video.max_chunk_latents)
     text_dim = model.transformer.config.text_dim
-    return Link(model.device, payload_bytes(model, config.num_steps, frames, text_dim))
+    payload = payload_bytes(model, config.num_steps, frames, text_dim)
+    try:
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=store,
+            rank=share.rank,
+            world_size=share.ranks,
+            timeout=timedelta(seconds=MEET_S),
+        )
+        if on_gpu:
+            dist.barrier(device_ids=[model.device.index])
+        return Link(model.device, payload)
+    except RuntimeError as error:
+        raise EngineError(
+            f"the {share.ranks} devices of the pipeline have not met in {MEET_S:.0f} s:"
+            f" {in_one_line(error)}"
+        ) from error

@@ -14,6 +14,7 @@ from streamcam.parameters import Parameters
 from streamcam.types import Frame, Image
 from streamcam.video import motion
 from streamcam.video.cache_plan import CacheShape, Place, plan
+from streamcam.video.memory import REMEDY, told_when_out
 from streamcam.video.models import Models
 from streamcam.video.motion import NoiseLevel
 from streamcam.video.prompt import Prompter
@@ -50,6 +51,8 @@ class VideoStream:
     there were.
     """
 
+    _prompts: type[Prompter] = Prompter
+
     def __init__(self, models: Models, config: Config) -> None:
         video = config.video
         self.chunk = video.chunk
@@ -65,8 +68,9 @@ class VideoStream:
         # What does not fit the cache is said now, not on air.
         _, second = plan(self._shape, Place(), 1 + video.chunk_latents)
         plan(self._shape, second, video.chunk_latents)
-        self._prompter = Prompter(models, video.prompt_change)
-        self._begin(config.live)
+        self._prompter = self._prompts(models.encode_text, video.prompt_change)
+        with told_when_out(REMEDY):
+            self._begin(config.live)
 
     @torch.inference_mode()
     def _begin(self, parameters: Parameters) -> None:
@@ -179,7 +183,8 @@ class VideoStream:
         """Take the chunk that was gathered one step on, with all that are in flight."""
         self.counts["chunks"] += 1
         images, self._gathered = self._gathered, []
-        latents = self._models.encode(to_tensor(images, self._models.device))
+        with self._models.layers.watch("encode"):
+            latents = self._models.encode(to_tensor(images, self._models.device))
         level = self._level(images, latents)
         self._before = Before(images[-1], latents[-1:], level)
         frames = self._change_prompt(level)
@@ -243,7 +248,9 @@ class VideoStream:
             return []
         if len(self._in_flight) > self._rollout.in_flight:
             self._in_flight.popleft()
-        pictures = to_images(self._models.decode(x_0))
+        with self._models.layers.watch("decode"):
+            decoded = self._models.decode(x_0)
+        pictures = to_images(decoded)
         # What is left over only filled up the last chunk.
         due = [self._tickets.popleft() for _ in pictures[: len(self._tickets)]]
         return [

@@ -1,5 +1,7 @@
 """UMT5, the text encoder of Wan: on the device only while it encodes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,10 @@ class TextEncoder:
 
     @torch.inference_mode()
     def __call__(self, text: str) -> Tensor:
-        """Return ``(1, 512, text_dim)`` float32 on the device, zero past the text."""
+        """Return ``(1, 512, text_dim)`` float32 on the device, zero past the text.
+
+        On a GPU beside whatever else it does, when called on another thread.
+        """
         from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
         tokens = self._tokenizer(
@@ -53,13 +58,27 @@ class TextEncoder:
             max_length=MAX_TOKENS,
             truncation=True,
             return_tensors="pt",
-        ).to(self._device)
-        self._model.to(self._device)
-        try:
+        )
+        with self._visiting():
+            tokens = tokens.to(self._device)
             states = self._model(tokens.input_ids, tokens.attention_mask).last_hidden_state
             embeds: Tensor = states.float() * tokens.attention_mask[..., None]
-        finally:
-            self._model.to("cpu")
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
         return embeds
+
+    @contextmanager
+    def _visiting(self) -> Iterator[None]:
+        """Have the weights on the device, in a stream of its own, and leave nothing there."""
+        if self._device.type != "cuda":
+            yield
+            return
+        resting = [parameter.data for parameter in self._model.parameters()]
+        stream = torch.cuda.Stream(self._device)
+        try:
+            with torch.cuda.stream(stream):
+                self._model.to(self._device)
+                yield
+            stream.synchronize()
+        finally:
+            for parameter, data in zip(self._model.parameters(), resting, strict=True):
+                parameter.data = data
+            torch.cuda.empty_cache()

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,27 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from streamcam.video.distributed import Link, Ring, follow, payload_bytes
+from streamcam.video import hand_over
+from streamcam.video.distributed import Ring, follow, payload_bytes
+from streamcam.video.link import Link
+from streamcam.video.partition import BlockScheduler
+from streamcam.video.stopwatch import Stopwatch
 from streamcam.video.wan import CausalWan
 
 Build = Callable[[range, bool, bool], CausalWan]
 Lead = Callable[[Ring], Any]
+LIMIT = timedelta(seconds=200)
 
 
-def ring(build: Build, cuts: list[int], lead: Lead, folder: Path, *, dies: int = -1) -> Any:
+def ring(
+    build: Build,
+    cuts: list[int],
+    lead: Lead,
+    folder: Path,
+    *,
+    dies: int = -1,
+    slow: dict[int, float] | None = None,
+) -> Any:
     """Return what `lead` returns on the first of ``len(cuts) - 1`` ranks.
 
     Args:
@@ -26,26 +41,56 @@ def ring(build: Build, cuts: list[int], lead: Lead, folder: Path, *, dies: int =
         lead: runs on the first rank.
         folder: for the ranks to meet in.
         dies: a rank that ends with its first message.
+        slow: by rank, the seconds that its clock says each of its layers takes. Default: the truth.
     """
-    mp.spawn(_rank, (build, cuts, lead, str(folder), dies), nprocs=len(cuts) - 1)
+    mp.spawn(_rank, (build, cuts, lead, str(folder), dies, slow or {}), nprocs=len(cuts) - 1)
     return torch.load(folder / "made.pt", weights_only=False)
 
 
-def _rank(rank: int, build: Build, cuts: list[int], lead: Lead, folder: str, dies: int) -> None:
+def _rank(
+    rank: int,
+    build: Build,
+    cuts: list[int],
+    lead: Lead,
+    folder: str,
+    dies: int,
+    slow: dict[int, float],
+) -> None:
     torch.set_num_threads(1)
     ranks = len(cuts) - 1
     meeting = f"file://{folder}/meeting"
-    dist.init_process_group(
-        "gloo", meeting, rank=rank, world_size=ranks, timeout=timedelta(seconds=200)
-    )
-    model = build(range(cuts[rank], cuts[rank + 1]), rank == 0, rank == ranks - 1)
+    dist.init_process_group("gloo", meeting, rank=rank, world_size=ranks, timeout=LIMIT)
+
+    def built(layers: range) -> CausalWan:
+        return build(layers, rank == 0, rank == ranks - 1)
+
+    def load(layers: range) -> list[Any]:
+        return list(built(layers).transformer.blocks)
+
+    model = built(range(cuts[rank], cuts[rank + 1]))
+    if rank in slow:
+        _handicap(slow[rank])
     link = Link(torch.device("cpu"), payload_bytes(model, rows=3, frames=8, text_dim=32))
     if rank == 0:
+        partition = tuple(range(a, b) for a, b in pairwise(cuts))
         with torch.inference_mode():
-            made = lead(Ring(model, link))
+            made = lead(Ring(model, link, load, BlockScheduler(partition, window=4)))
         torch.save(made, Path(folder) / "made.pt")
     elif rank == dies:
         link.take()
     else:
-        follow(model, link)
+        follow(model, link, load)
     os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
+
+
+def _handicap(seconds: float) -> None:
+    """Have the rank's clock say that each layer takes so long."""
+    run = CausalWan.forward
+
+    def noted(self: CausalWan, x: Any, chunk: Any, text: Any, cache: Any, layers: range) -> Any:
+        clock[0] += seconds * len(layers)
+        return run(self, x, chunk, text, cache, layers)
+
+    clock = [0.0]
+    CausalWan.forward = noted  # type: ignore[method-assign, assignment]
+    hand_over.Stopwatch = partial(Stopwatch, clock=lambda: clock[0])  # type: ignore[misc, assignment]

@@ -26,7 +26,7 @@ def recorded_layers(layers: range, first: bool, last: bool) -> CausalWan:
     weights, _ = golden("dit_tiny_weights")
     local = wan_transformer(only_layers(weights, layers), torch.float32, head_dim=32)
     assert len(local.blocks) == len(layers)
-    return CausalWan(local, SIZE, first=first, last=last)
+    return CausalWan(local, SIZE, start=layers.start, first=first, last=last)
 
 
 def recorded_stream(layers: Ring) -> list[Tensor | None]:
@@ -58,7 +58,7 @@ def test_a_ring_of_two_gives_the_published_latents(tmp_path: Path) -> None:
 
 def tiny_layers(layers: range, first: bool, last: bool) -> CausalWan:
     model = random_transformer("tiny-wan", torch.float32, CPU, layers=layers)
-    return CausalWan(model, (4, 6), first=first, last=last)
+    return CausalWan(model, (4, 6), start=layers.start, first=first, last=last)
 
 
 def tiny_stream(layers: Layers) -> list[Tensor]:

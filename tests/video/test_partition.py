@@ -12,9 +12,7 @@ from streamcam.video.partition import (
     Partition,
     RankCost,
     RankTime,
-    Versions,
     balanced,
-    chunk_in,
     even,
     moves,
     published,
@@ -112,66 +110,18 @@ def test_times_of_an_earlier_partition_are_passed_over() -> None:
 def test_only_blocks_that_change_hands_move() -> None:
     assert moves(even(6, 3), even(6, 3)) == ()
     old, new = (range(2), range(2, 4), range(4, 6)), (range(1), range(1, 4), range(4, 6))
-    assert moves(old, new) == (Move(1, 0, 1),)
+    assert moves(old, new) == (Move(range(1, 2), 0, 1),)
+    far = (range(4), range(4, 5), range(5, 6))
+    assert moves(new, far) == (
+        Move(range(1, 4), 1, 0),
+        Move(range(4, 5), 2, 1),
+    )
 
 
-class Ring:
-    """Ranks that count, for every row and block, the chunks their cache has taken in."""
-
-    def __init__(self, versions: Versions, ranks: int, rows: int) -> None:
-        self.versions, self.ranks, self.rows = versions, ranks, rows
-        self.caches: dict[tuple[int, int, int], int] = {}
-        for rank, row in product(range(ranks), range(rows)):
-            for block in versions.of(0)[rank]:
-                self.caches[rank, row, block] = 0
-
-    def iterate(self, iteration: int) -> dict[tuple[int, int], list[int]]:
-        """Run an iteration and return the ranks that ran the blocks of each row and chunk."""
-        ran: dict[tuple[int, int], list[int]] = {}
-        for rank, row in product(range(self.ranks), range(self.rows)):
-            chunk = chunk_in(row, iteration, self.ranks)
-            if chunk < 0:
-                continue
-            for move in self.versions.moves(chunk):
-                if move.target == rank:
-                    moved = self.caches.pop((move.source, row, move.block))
-                    self.caches[rank, row, move.block] = moved
-            for block in self.versions.of(chunk)[rank]:
-                assert block in self.versions.blocks(rank), "its weights are not there"
-                assert self.caches[rank, row, block] == chunk, "the chunk before is missing"
-                self.caches[rank, row, block] += 1
-                ran.setdefault((row, chunk), []).append(rank)
-        return ran
-
-
-@pytest.mark.parametrize(("ranks", "rows"), [(1, 4), (2, 2), (3, 1), (3, 4), (4, 3)])
-def test_a_chunk_ends_on_the_partition_it_began_with(ranks: int, rows: int) -> None:
-    rng = random.Random(ranks * rows)
-    versions = Versions(even(10, ranks))
-    ring, began = Ring(versions, ranks, rows), {}
-    for k in range(500):
-        if k and rng.random() < 0.1:
-            costs = [RankCost(rng.random(), rng.random()) for _ in range(ranks)]
-            versions.switch(k, balanced(10, costs))
-        began[k] = [rank for rank, own in enumerate(versions.of(k)) for _ in own]
-        for (_, chunk), by in ring.iterate(k).items():
-            assert by == began[chunk]
-        versions.settle(max(0, chunk_in(rows - 1, k, ranks)))
-        assert len(versions._from) <= rows * ranks + 1
-
-
-def test_a_begun_chunk_cannot_be_moved() -> None:
-    versions = Versions(even(4, 2))
-    versions.switch(7, even(4, 2))
-    with pytest.raises(ValueError, match="chunk 7 already runs"):
-        versions.switch(7, even(4, 2))
-
-
-def test_weights_of_both_partitions_are_kept_until_the_older_has_ended() -> None:
-    versions = Versions((range(3), range(3, 4)))
-    versions.switch(5, (range(1), range(1, 4)))
-    assert versions.blocks(1) == {1, 2, 3}
-    versions.settle(4)
-    assert versions.blocks(0) == {0, 1, 2}
-    versions.settle(5)
-    assert versions.blocks(0) == {0}
+def test_calls_of_another_kind_begin_a_new_window() -> None:
+    scheduler = BlockScheduler(even(30, 3), window=4)
+    first = scheduler.partition
+    times = measured(COSTS, first)
+    for kind in (1, 1, 1, 2, 2, 2):
+        assert scheduler.observe(times, first, kind) is None
+    assert scheduler.observe(times, first, 2) == scheduler.partition != first

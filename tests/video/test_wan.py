@@ -44,7 +44,7 @@ def test_compiled_layers_run_in_full_batches_over_a_full_cache_alone() -> None:
     def noted(layer: Any) -> Any:
         return lambda x, *others: (ran.append(len(x)), layer(x, *others))[1]
 
-    model.speed_up(2, noted)
+    model.speed_up([2], noted)
     x, mask = torch.randn(2, 1, 16, 4, 6), torch.ones(1, 1, 1, 3 * 6, dtype=torch.bool)
     for rows, hidden, expected in ((2, mask, 0), (1, None, 0), (2, None, 3)):
         place = [[0]] * rows

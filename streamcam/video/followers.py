@@ -1,0 +1,216 @@
+"""The processes of a pipeline: those that we start for further devices, and torchrun's.
+
+A rank after the first is always a process that can be lost: it ends when its ring breaks, and is
+started anew with the engine.
+"""
+
+import atexit
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch.distributed as dist
+
+from streamcam.config import Config
+from streamcam.errors import EngineError, StreamcamError
+from streamcam.video.distributed import Ring
+from streamcam.video.ranks import LOOK_S, MEET_S, Own, Share, attend, give_up, meet
+
+log = logging.getLogger(__name__)
+
+SCRIPT = "from streamcam.video.followers import serve; serve()"
+LEAVE_S = 5.0
+AGAIN_S = 1.0
+"""Between two lives of a rank."""
+ROUND, OVER = "streamcam/round", "streamcam/over"
+"""Keys in torchrun's store: how often a first rank has begun, and that it is not to again."""
+
+
+class Others(Protocol):
+    """The ranks after the first."""
+
+    def meet(self, own: Own, config: Config) -> Ring:
+        """Wait until all have loaded their layers, and return the ring of them.
+
+        Raises:
+            EngineError: one of them cannot, and why.
+        """
+
+
+def others(config: Config, share: Share, *, live: bool) -> Others:
+    """Return the other ranks, which from now on load their layers."""
+    return Followers(config, share, live=live) if share.started_here else Launched(share)
+
+
+class Followers:
+    """Processes for the ranks after the first, which end when this one does, however it ends."""
+
+    def __init__(self, config: Config, share: Share, *, live: bool) -> None:
+        self._share = share
+        self._folder = tempfile.TemporaryDirectory(prefix="streamcam-ranks-")
+        meeting = str(Path(self._folder.name) / "meeting")
+        self._store = dist.FileStore(meeting, share.ranks)
+        self._processes = [
+            _started(config, Share(rank, share.ranks, rank), meeting=meeting, live=live)
+            for rank in range(1, share.ranks)
+        ]
+
+    def meet(self, own: Own, config: Config) -> Ring:
+        """Wait until all have loaded their layers, and return the ring of them."""
+        ring = meet(
+            own,
+            config,
+            self._share,
+            self._store,
+            lambda rank: self._processes[rank - 1].poll() is not None,
+        )
+        atexit.register(self._leave, ring)
+        return ring
+
+    def _leave(self, ring: Ring) -> None:
+        """Let the others end, by themselves or by force."""
+        with suppress(EngineError):  # Where it is broken, there is nobody to tell.
+            ring.stop()
+        for process in self._processes:
+            try:
+                process.wait(LEAVE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        dist.destroy_process_group()
+        self._folder.cleanup()
+
+
+class Launched:
+    """The ranks that torchrun started beside this one."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._store = _torchrun_store()
+        self._round = dist.PrefixStore(str(self._store.add(ROUND, 1)), self._store)
+
+    def meet(self, own: Own, config: Config) -> Ring:
+        """Wait until all have loaded their layers, and return the ring of them."""
+        ring = meet(own, config, self._share, self._round, lambda _: False)
+        atexit.register(self._leave, ring)
+        return ring
+
+    def _leave(self, ring: Ring) -> None:
+        with suppress(EngineError):
+            ring.stop()
+        self._store.set(OVER, "")
+        dist.destroy_process_group()
+
+
+def dismiss() -> None:
+    """Tell the ranks that torchrun started that no first rank will come any more."""
+    with suppress(RuntimeError):  # The store may have gone with the engine.
+        _torchrun_store().set(OVER, "")
+
+
+def follow_launched(config: Config, share: Share, *, live: bool) -> None:
+    """Be a rank after the first for as long as there is a first one, as torchrun started this.
+
+    Args:
+        config: as the first rank has it.
+        share: of this rank.
+        live: whether a first rank that is lost comes again, as an engine on air does.
+
+    Raises:
+        EngineError: it was lost, and does not.
+    """
+    while True:
+        process = _started(config, share, meeting="", live=live)
+        try:
+            status = process.wait()
+        finally:
+            process.kill()
+        if status == 0:
+            return
+        if not live:
+            raise EngineError(f"rank {share.rank} of the pipeline has ended with status {status}")
+        log.warning("rank %d of the pipeline has ended; starting it again", share.rank)
+        time.sleep(AGAIN_S)
+
+
+def _started(config: Config, share: Share, **how: Any) -> "subprocess.Popen[str]":
+    """Return a process that serves as a rank; it ends when this one is gone."""
+    found = os.pathsep.join(path for path in sys.path if path)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", SCRIPT],
+        env=os.environ | {"PYTHONPATH": found},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for the first rank, which ends the others.
+    )
+    assert process.stdin is not None
+    orders = {"share": share, "config": config.model_dump(mode="json")} | how
+    # It stays open: the other process ends when this one is gone.
+    with suppress(BrokenPipeError):  # It has died, as will be seen.
+        process.stdin.write(f"{json.dumps(orders)}\n")
+        process.stdin.flush()
+    return process
+
+
+def serve() -> None:
+    """Be one of the ranks after the first, as a line of standard input says; never returns."""
+    orders = json.loads(sys.stdin.readline())
+    threading.Thread(target=_die_with_leader, daemon=True).start()
+    share = Share(*orders["share"])
+    try:
+        config = Config.model_validate(orders["config"])
+        if orders["meeting"]:
+            store: dist.Store | None = dist.FileStore(orders["meeting"], share.ranks)
+        else:
+            store = _next_round(share.rank)
+        if store is not None:
+            attend(config, share, store, live=orders["live"])
+    except StreamcamError as error:
+        if not orders["meeting"]:  # Else the first rank has heard, and says it.
+            print(f"streamcam: rank {share.rank}: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_code)
+    os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
+
+
+def _die_with_leader() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _torchrun_store() -> dist.Store:
+    """Return the store that torchrun tells all its processes of.
+
+    Raises:
+        EngineError: it does not answer.
+    """
+    try:
+        store: dist.Store = next(
+            dist.rendezvous("env://", timeout=timedelta(seconds=MEET_S)),  # type: ignore[no-untyped-call]
+        )[0]
+    except (RuntimeError, ValueError) as error:
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise EngineError(f"the ranks cannot meet at {where}: {error}") from error
+    return store
+
+
+def _next_round(rank: int) -> dist.Store | None:
+    """Wait for a first rank that this one has not followed yet; None where there will be none."""
+    store = _torchrun_store()
+    while not store.check([OVER]):
+        if (newest := store.add(ROUND, 0)) > 0:
+            meeting = dist.PrefixStore(str(newest), store)
+            if (claims := meeting.add(f"claims/{rank}", 1)) == 1:
+                return meeting
+            if claims == 2:
+                give_up(meeting, rank)  # Whoever claimed it before is no more.
+        time.sleep(LOOK_S)
+    return None
