@@ -1,4 +1,4 @@
-"""What all benches share: the bare model calls, the measures, and what the figures were taken on."""
+"""What all benches share: bare model calls, measures, and what figures were taken on."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,0 +1,48 @@
+"""``streamcam bench`` on the command line; its figures have tests where they are made."""
+
+import json
+
+import pytest
+
+from streamcam.assets import NANO
+from streamcam.cli import _run, measuring, streamcam
+from streamcam.diffusion import compare
+
+TINY = ["--model", "random:tiny-sd-turbo", "--width", "32", "--height", "32", "--device", "cpu"]
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert _run(lambda **how: streamcam.main(["bench", *words], **how)) == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "ENGINES", {})
+    monkeypatch.setattr(compare, "WARM_S", 0.0)
+    monkeypatch.setattr(compare, "SIDE", 64)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_figures_say_what_they_were_measured_on(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["engines", *TINY, "--rounds", "1"]
+    figures = json.loads(said(capsys, *words, "--json"))
+    assert figures["machine"]["model"] == "random:tiny-sd-turbo"
+    assert figures["machine"]["size"] == "32x32"
+    names = [row["name"] for row in figures["rows"]]
+    assert "eager float32: streamcam" in names
+    first, *lines = said(capsys, *words).splitlines()
+    assert "model random:tiny-sd-turbo, size 32x32" in first
+    assert all(any(name in line for line in lines) for name in names)
+
+
+def test_nano_is_measured_where_no_model_is_named() -> None:
+    config = measuring.of_nano((), (), {"model": None, "fps": "24"})
+    assert (config.model, config.width, config.broadcast.rate) == (NANO, 256, 24)
+    assert measuring.of_nano((), (), {"model": "random:tiny-sd-turbo"}).model != NANO
+
+
+def test_the_scene_has_the_size_of_the_model_and_moves() -> None:
+    first, second, *_ = measuring.moving_scene(measuring.of_nano((), (), {"width": "64"}))
+    assert first.shape == second.shape == (256, 64, 3)
+    assert (first != second).any()
