@@ -6,6 +6,5 @@ NANO = "nano"
 
 
 def embedded(name: str) -> Path | None:
-    """Return the folder of the model of that name that comes in the package, if there is one."""
-    folder = Path(__file__).parent / name
-    return folder if name == NANO and folder.is_dir() else None
+    """Return the folder of the model of that name if it is the one in the package."""
+    return Path(__file__).parent / NANO if name == NANO else None

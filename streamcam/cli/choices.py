@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from streamcam.assets import NANO, embedded
+from streamcam.assets import NANO
 from streamcam.broadcast import Broadcast
 from streamcam.config import AUTO, Config, with_model
 from streamcam.errors import DeviceError
@@ -51,8 +51,6 @@ def _model(config: Config) -> Choice:
         return Choice(PREFERRED, f"{PREFERRED}, since it is in the cache")
     if config.mode == "txt2img":
         return Choice(PREFERRED, f"{PREFERRED}, since {NANO} paints what it sees alone")
-    if embedded(NANO) is None:
-        return Choice(PASSTHROUGH, "none, so the source is passed through")
     why = f'{NANO}, which comes with streamcam; a larger one: "streamcam models pull {PREFERRED}"'
     return Choice(NANO, why)
 
