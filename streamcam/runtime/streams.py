@@ -1,4 +1,4 @@
-"""The Stream of each pipeline, by name; imported when first used, since both take seconds."""
+"""The stream of each pipeline, by name; imported in use, as importing torch takes seconds."""
 
 from collections import Counter
 from typing import Protocol, runtime_checkable
