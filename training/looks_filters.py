@@ -16,8 +16,8 @@ Array: TypeAlias = NDArray[Any]
 Image: TypeAlias = NDArray[Any]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# Half of a contour's width in pixels where it has fallen to 37 %: lines are 2 pixels wide.
-HALF_WIDTH = 1.2
+FINE, BOLD = 1.2, 1.8
+"""Half of a contour's width in pixels where it has fallen to 37 %: lines 2 and 3 pixels wide."""
 
 
 def array(values: ArrayLike) -> Array:
@@ -126,7 +126,9 @@ def slope(plane: Array) -> tuple[Array, Array]:
     return across, cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 32)
 
 
-def contours(image: Image, low: float = 0.009, high: float = 0.026, sigma: float = 1.4) -> Array:
+def contours(
+    image: Image, low: float = 0.009, high: float = 0.026, sigma: float = 1.4, width: float = FINE
+) -> Array:
     """Return lines (H, W) in 0..1 along edges, all as wide, however blurred the edge is.
 
     An edge is where the second derivative along the gradient passes through 0 (Canny 1986, Haralick
@@ -145,5 +147,5 @@ def contours(image: Image, low: float = 0.009, high: float = 0.026, sigma: float
     over, under = slope(bend)
     change = np.sqrt(over * over + under * under)
     distance = bend / (change + np.float32(0.02) * strength + np.float32(1e-6))
-    profile = np.exp(-np.square(distance * np.float32(1 / HALF_WIDTH)))
+    profile = np.exp(-np.square(distance * np.float32(1 / width)))
     return array(profile * step(strength, low, high))

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from training.looks_filters import (
+    BOLD,
     LUMA,
     Array,
     Image,
@@ -53,7 +54,7 @@ def pencil(image: Image, lead: Array | None = None, paper: Array | None = None) 
     tone = evened(blurred(grey, 2.0))
     first, second = hatching(image.shape[0], image.shape[1])
     shade = first * step(tone, 0.5, 0.25) + second * step(tone, 0.26, 0.1)
-    lines = contours(quiet, 0.008, 0.026)
+    lines = contours(quiet, 0.008, 0.026, width=BOLD)
     shade = 0.3 * np.clip(shade, 0, 1) + 0.28 * step(tone, 0.62, 0.08)
     dark = 1 - (1 - 0.9 * lines) * (1 - 0.5 * dodged) * (1 - shade)
     return drawn(dark, GRAPHITE if lead is None else lead, paper)
@@ -63,9 +64,9 @@ def ink(image: Image, pen: Array | None = None, paper: Array | None = None) -> I
     """Black strokes and solid shadows on white, nothing between."""
     quiet = calm(image, 36, 2)
     tone = evened(blurred(luma(quiet), 2.0), 0.6)
-    solid = step(tone, 0.175, 0.152)
+    solid = step(tone, 0.18, 0.145)
     # In the shadows lines are left white, or they would be lost.
-    lines = step(contours(quiet, 0.010, 0.028), 0.25, 0.65)
+    lines = step(contours(quiet, 0.010, 0.028, width=BOLD), 0.2, 0.6)
     dark = np.abs(solid - lines)
     return drawn(dark, INK if pen is None else pen, paper)
 

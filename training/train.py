@@ -15,6 +15,7 @@ from training.data import Shards
 from training.inits import spread_details, whiten
 from training.learner import Learner, Log, fit
 from training.losses import (
+    alike_loss,
     anchor_loss,
     edge_loss,
     picture_loss,
@@ -40,9 +41,8 @@ FRAMES_FROM = 0.85
 """Likewise, when rows become whole frames."""
 STREAMS = (0.6, 0.28, 0.12)
 """Chances of streams of one, two and three steps."""
-TEXTURE_WEIGHT = 0.6
-LATENTS_WEIGHT = 0.3
-"""Enough to keep latents what the encoder makes of pictures: later steps and mixtures need it."""
+WEIGHTS = {"texture": 1.0, "alike": 0.15, "latents": 0.3}
+"""Latents stay what the encoder makes of pictures: later steps and mixtures need it."""
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -202,12 +202,11 @@ def train_together(parts: Parts, latents: Shards, pictures: Shards, plan: Plan, 
             x_0 = predict(parts, lesson, rng, device)
             made = decode(x_0).float()
         error = (x_0 - lesson.wanted.to(device)) / SCALING_FACTOR
-        terms = picture_loss(made, shown, edges=1.5)
+        terms = picture_loss(made, shown, edges=2.0)
         terms["texture"] = texture_loss(made, shown)
+        terms["alike"] = alike_loss(made, shown)
         terms["latents"] = pseudo_huber(error).mean()
-        total = (
-            terms["loss"] + TEXTURE_WEIGHT * terms["texture"] + LATENTS_WEIGHT * terms["latents"]
-        )
+        total = terms["loss"] + sum(part * terms[name] for name, part in WEIGHTS.items())
         return terms | {"loss": total, "psnr": psnr(made, shown)}
 
     modules = {

@@ -14,7 +14,7 @@ from torch import nn
 from streamcam.diffusion.stages import Encode
 from training import data, model, pairs, text, tokenizer, train
 from training.learner import Course, Learner, Log, fit, progress, rate
-from training.losses import edge_loss, texture_loss
+from training.losses import alike_loss, edge_loss, texture_loss
 from training.model import Parts
 from training.plan import Plan, plan_for
 
@@ -203,6 +203,14 @@ def test_even_grey_in_place_of_hatching_is_no_texture_but_hatching_elsewhere_is(
     assert texture_loss(hatching, hatching) == 0
     assert texture_loss(moved, hatching) < 0.3 * texture_loss(grey, hatching)
     assert edge_loss(moved, hatching) > edge_loss(grey, hatching)
+
+
+def test_edges_are_alike_however_pale_they_are() -> None:
+    square = -torch.ones(1, 3, 32, 32)
+    square[..., 8:24, 8:24] = 1
+    assert alike_loss(0.3 * square, square) < 0.01
+    assert alike_loss(square.roll(6, dims=-1), square) > 0.5
+    assert alike_loss(torch.zeros_like(square), square) > 0.9
 
 
 def test_every_stage_of_the_training_runs(
