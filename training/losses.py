@@ -49,9 +49,9 @@ def alike_loss(made: Tensor, wanted: Tensor) -> Tensor:
     """
     a, b = (_edges(pictures) for pictures in (made, wanted))
     a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
-    norms = (a.square().sum(-1) * b.square().sum(-1)).sqrt()
     # Pictures with next to no edges have nothing to be alike in.
-    return (1 - (a * b).sum(-1) / (norms + 0.02)).mean()
+    norms = (a.square().sum(-1) * b.square().sum(-1) + 4e-4).sqrt()
+    return (1 - (a * b).sum(-1) / norms).mean()
 
 
 def _edges(pictures: Tensor) -> Tensor:

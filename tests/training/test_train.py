@@ -210,7 +210,12 @@ def test_edges_are_alike_however_pale_they_are() -> None:
     square[..., 8:24, 8:24] = 1
     assert alike_loss(0.3 * square, square) < 0.01
     assert alike_loss(square.roll(6, dims=-1), square) > 0.5
-    assert alike_loss(torch.zeros_like(square), square) > 0.9
+    blank = torch.zeros_like(square, requires_grad=True)
+    missed = alike_loss(blank, square)
+    assert missed > 0.9
+    torch.autograd.backward(missed + alike_loss(blank, torch.ones_like(square)))
+    assert blank.grad is not None
+    assert torch.isfinite(blank.grad).all()
 
 
 def test_every_stage_of_the_training_runs(
