@@ -2,11 +2,8 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from streamcam.types import Image
-
-Bytes = NDArray[np.uint8]
+from streamcam.types import Bytes, Image
 
 TURNS = {
     "90": cv2.ROTATE_90_CLOCKWISE,
@@ -111,3 +108,10 @@ def _luma_and_pairs(image: Image) -> tuple[Bytes, Bytes]:
 
 
 FORMATS = {"rgb": rgb, "i420": i420, "nv12": nv12, "yuyv": yuyv, "uyvy": uyvy}
+BITS = {"rgb": 24, "i420": 12, "nv12": 12, "yuyv": 16, "uyvy": 16}
+"""Of a pixel, by format."""
+
+
+def size_in_bytes(pixel_format: str, size: tuple[int, int]) -> int:
+    """Return the bytes of a picture of (width, height) `size`."""
+    return size[0] * size[1] * BITS[pixel_format] // 8

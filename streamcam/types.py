@@ -24,6 +24,8 @@ from streamcam.stats import Status
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` uint8 RGB."""
+Bytes = NDArray[np.uint8]
+"""A picture in some pixel format, of any shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Frame:
     index: int
     captured_at: float
     """Seconds: monotonic for a camera, from the start of the file otherwise."""
+    packed: Bytes | None = None
+    """The same picture in the broadcast's pixel format, where the device has made that too."""
 
 
 class Source(Protocol):

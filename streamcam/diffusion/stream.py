@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 from streamcam.config import Config
 from streamcam.diffusion import similarity
 from streamcam.diffusion.conditioning import Conditioner
+from streamcam.diffusion.frame_path import FramePath, Picture, Wait, frame_path
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.image import fitted, to_images, to_tensor
 from streamcam.diffusion.models import Models
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stream_batch import (
@@ -24,7 +25,7 @@ from streamcam.diffusion.stream_batch import (
     stream_batch,
 )
 from streamcam.parameters import Parameters
-from streamcam.types import Frame, Image
+from streamcam.types import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,16 @@ class Ticket:
     look: similarity.Vector | None
     """The frame as the similarity filter sees it, where it will need that."""
 
-    def collect(self, picture: Image) -> Frame:
+    def collect(self, picture: Picture) -> Frame:
         """Return the frame with its picture."""
-        return Frame(picture, self.index, self.captured_at)
+        return Frame(picture.image, self.index, self.captured_at, picture.packed)
+
+
+class Landing(NamedTuple):
+    """Frames whose pictures are on their way back from the device."""
+
+    frames: list[Frame]
+    wait: Wait
 
 
 class DiffusionStream:
@@ -49,9 +57,25 @@ class DiffusionStream:
     Every frame that goes in comes out once, in order, as its own picture: n - 1 calls later,
     or with the frame that it was found similar to. `counts` tells how many frames were
     ``processed`` and ``skipped``, and how many ``calls`` there were.
+
+    Args:
+        models: what runs.
+        config: how.
+        path: takes frames to the models' device and pictures back; by default off air.
+        ahead: leave the pictures of a call to the next one, where the device works beside the
+            processor: it then never waits for what to do, and pictures come a call later.
     """
 
-    def __init__(self, models: Models, config: Config) -> None:
+    def __init__(
+        self,
+        models: Models,
+        config: Config,
+        path: FramePath | None = None,
+        *,
+        ahead: bool = False,
+    ) -> None:
+        self.path = path or frame_path(config, models.device)
+        self._ahead = ahead and self.path.on_device
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()
         self._models = models
@@ -71,10 +95,12 @@ class DiffusionStream:
         self._draws = np.random.default_rng(parameters.seed)
         self._state: InFlight | None = None
         self._calls = 0
-        self._gathered: list[Image] = []
+        self._gathered = 0
+        self.path.clear()
         self._tickets: deque[Ticket] = deque()
         self._latents: Tensor | None = None
-        self._picture: Image | None = None
+        self._landing: Landing | None = None
+        self._picture: Picture | None = None
         self._on_air: similarity.Vector | None = None
         self._accepted: similarity.Vector | None = None
         self._skipped_in_a_row = 0
@@ -91,6 +117,7 @@ class DiffusionStream:
         calls = max(self._config.warmup, self._n) if self._config.warmup else 0
         for _ in range(calls * self.chunk):
             self(black, unfiltered)
+        self._land()
         self.counts.clear()
         self._reset(self._config.live)
 
@@ -105,7 +132,7 @@ class DiffusionStream:
 
     def _draw(self, rows: int) -> Tensor:
         shape = (rows, *self._models.latent_shape)
-        return torch.randn(shape, generator=self._generator).to(self._models.device)
+        return self.path.send(torch.randn(shape, generator=self._generator))
 
     def _schedule(self, parameters: Parameters) -> None:
         self._scheduled = (self._config.indices(parameters), parameters.num_inference_steps)
@@ -120,36 +147,38 @@ class DiffusionStream:
             parameters: the snapshot to run with; latents in flight follow it too.
         """
         let_go = self._follow(parameters)
-        image = fitted(frame.image, self._config.width, self._config.height, self._config.fit)
-        look = self._look(image)
+        image = self.path.prepared(frame.image)
+        look = self.path.look(image) if self._filters else None
         skipped = look is not None and self._skips(look)
         kept = None if skipped else look
         self._tickets.append(Ticket(frame.index, frame.captured_at, skipped, kept))
         if skipped:
             self.counts["skipped"] += 1
             self._skipped_in_a_row += 1
-            return let_go + self._like_the_last()
+            return let_go + self._land() + self._like_the_last()
         self.counts["processed"] += 1
         self._skipped_in_a_row = 0
         self._unsettled = max(0, self._unsettled - 1)
         self._accepted = look
-        self._gathered.append(image)
-        return let_go + (self._run(self._gathered) if len(self._gathered) == self.chunk else [])
+        self._gathered += 1
+        if not self._from_noise:
+            self.path.put(image)
+        return let_go + (self._run(fresh=True) if self._gathered == self.chunk else [])
 
-    def _look(self, image: Image) -> similarity.Vector | None:
+    @property
+    def _filters(self) -> bool:
         # Pictures made from noise alone owe nothing to the frames, alike or not.
-        filtered = self._parameters.enable_similar_image_filter and not self._from_noise
-        return similarity.vector(image) if filtered else None
+        return self._parameters.enable_similar_image_filter and not self._from_noise
 
     @torch.inference_mode()
     def drain(self, parameters: Parameters) -> list[Frame]:
         """Return the frames still in flight, as if the last frame had stood still."""
         frames: list[Frame] = []
         if self._gathered:
-            missing = self.chunk - len(self._gathered)
-            frames += self._run(self._gathered + self._gathered[-1:] * missing)
+            frames += self._run(fresh=True)
         while self._tickets:
-            frames += self._run(None)
+            frames += self._run(fresh=False)
+        frames += self._land()
         self._reset(parameters)
         return frames
 
@@ -195,28 +224,31 @@ class DiffusionStream:
             now.similar_image_filter_max_skip_frame,
         )
 
-    def _run(self, images: list[Image] | None) -> list[Frame]:
-        """Make one call of the models; without `images` the last ones stand still."""
+    def _run(self, *, fresh: bool) -> list[Frame]:
+        """Make one call of the models; without `fresh` frames the last ones stand still."""
         self.counts["calls"] += 1
-        self._gathered = []
+        self._gathered = 0
         now = self._parameters
         plan = Plan(self._steps, self._noise, self._guidance, now.guidance_scale, now.delta)
-        x_t = self._entering(images, plan)
+        x_t = self._entering(plan, fresh=fresh)
         if not self._config.use_denoising_batch:
             return self._release(sequential(x_t, plan, self._denoise))
         if self._state is None:
             self._state = at_rest(x_t if self._latents is None else self._latents, self._n)
         x_0, self._state = stream_batch(x_t, self._state, plan, self._denoise)
         self._calls = min(self._calls + 1, self._n)
-        return self._release(x_0) if self._calls == self._n else []
+        if self._calls == self._n:
+            return self._release(x_0)
+        self.path.settle()
+        return []
 
-    def _entering(self, images: list[Image] | None, plan: Plan) -> Tensor:
+    def _entering(self, plan: Plan, *, fresh: bool) -> Tensor:
         """Return the latents that enter the first step: noised frames, or noise alone."""
         if self._from_noise:
             return self._draw_per_frame()
-        if images is not None:
+        if fresh:
             noise = self._draw_per_frame() if self._models.samples else None
-            self._latents = self._models.encode(to_tensor(images, self._models.device), noise)
+            self._latents = self._models.encode(self.path.batch(), noise)
         assert self._latents is not None
         return noised(self._latents, plan)
 
@@ -236,15 +268,30 @@ class DiffusionStream:
         return eps.reshape(rows.shape)
 
     def _release(self, x_0: Tensor) -> list[Frame]:
-        """Decode the pictures that have come out and hand them to the frames they belong to."""
+        """Decode the pictures that have come out and hand them to the frames they belong to.
+
+        Returns:
+            The frames whose pictures have come back: of this call, or `ahead` of the one before.
+        """
+        pictures, wait = self.path.fetch(self._models.decode(x_0))
+        before = self._land()
         frames: list[Frame] = []
-        for picture in to_images(self._models.decode(x_0)):
+        for picture in pictures:
             if not self._tickets:
                 break  # What is left only filled up the last call.
             ticket = self._tickets.popleft()
             self._picture, self._on_air = picture, ticket.look
             frames.append(ticket.collect(picture))
             frames += self._like_the_last()
+        self._landing = Landing(frames, wait)
+        return before if self._ahead else self._land()
+
+    def _land(self) -> list[Frame]:
+        """Return the frames whose pictures were on their way, after the one wait of a call."""
+        if self._landing is None:
+            return []
+        (frames, wait), self._landing = self._landing, None
+        wait()
         return frames
 
     def _like_the_last(self) -> list[Frame]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from streamcam.config import Config, build
 from streamcam.diffusion import stream as stream_module
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.image import to_tensor
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.diffusion.stream_batch import Noise, Plan, guided_step, noised
@@ -137,9 +138,7 @@ def published_sequential_case(
         if x_noise is not None:
             x_t = x_noise[call]
         else:
-            images = stream_module.to_tensor(
-                [image.numpy() for image in group], stream._models.device
-            )
+            images = to_tensor([image.numpy() for image in group], stream._models.device)
             start = plan._replace(noise=Noise(first_noise, plan.noise.stock))
             x_t = noised(run.models.encode(images, None), start)
             if asis:

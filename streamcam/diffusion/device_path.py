@@ -1,0 +1,202 @@
+"""The frame path of a device of its own: bytes across the bus, and all else beyond it."""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from streamcam.config import Config
+from streamcam.diffusion.frame_path import Picture, Wait
+from streamcam.diffusion.lanes import CALLS_AT_ONCE, Lanes
+from streamcam.diffusion.resampling import Resampler, Size, spans
+from streamcam.diffusion.similarity import Vector, vector
+from streamcam.diffusion.yuv import Packer
+from streamcam.pixels import size_in_bytes
+from streamcam.types import Bytes, Image
+
+SAMPLED = 4
+"""One pixel in so many, across and down, tells how alike frames are: it is a mean over pixels."""
+
+
+class Delivery(NamedTuple):
+    """What pictures are when they come back."""
+
+    size: Size
+    fit: str
+    """How a picture of another aspect ratio meets `size`."""
+    pixel_format: str | None
+    """The one to give beside RGB, of those in `streamcam.diffusion.yuv`."""
+
+
+def delivery(config: Config, *, on_air: bool) -> Delivery:
+    """Return what pictures of `config` are: on the canvas and ready to go out, if `on_air`."""
+    if not on_air:
+        return Delivery((config.width, config.height), config.fit, None)
+    broadcast = config.broadcast
+    other = None if broadcast.pixel_format == "rgb" else broadcast.pixel_format
+    return Delivery(broadcast.canvas, broadcast.canvas_fit, other)
+
+
+class DevicePath:
+    """Fits, normalises and converts on the device, in memory that is there from the start.
+
+    There is memory on the way for each of `CALLS_AT_ONCE`, so that no copy waits for another: of
+    so many calls the first one must have been waited for, by its pictures or by `settle`, before
+    the frames of the next are put. What pictures come back in is theirs for as long as they are held.
+    """
+
+    on_device = True
+
+    def __init__(
+        self, config: Config, device: torch.device, lanes: Lanes, delivery: Delivery
+    ) -> None:
+        self._device, self._lanes = device, lanes
+        self._size, self._fit = (config.width, config.height), config.fit
+        self._frames = config.frame_buffer_size
+        self._count, self._turn = 0, 0
+        self._batch = torch.empty(self._frames, 3, config.height, config.width, device=device)
+        self._entrance: _Entrance | None = None
+        self._exit = _Exit(self._frames, self._size, delivery, device)
+
+    def prepared(self, image: Image) -> Image:
+        return image
+
+    def look(self, image: Image) -> Vector:
+        sampled: Image = image[self._entrance_for(image).grid]
+        return vector(sampled)
+
+    def put(self, image: Image) -> None:
+        entrance, place = self._entrance_for(image), (self._turn, self._count)
+        np.copyto(entrance.arrays[place], image)
+        staged, raw = entrance.staged[place], entrance.raw[place]
+        self._lanes.before(partial(raw.copy_, staged, non_blocking=True))
+        entrance.enter(raw, self._batch[self._count])
+        self._count += 1
+
+    def batch(self) -> Tensor:
+        if self._count < self._frames:
+            self._batch[self._count :].copy_(self._batch[self._count - 1])
+        self._count, self._turn = 0, (self._turn + 1) % CALLS_AT_ONCE
+        return self._batch
+
+    def clear(self) -> None:
+        self._count = 0
+
+    def send(self, tensor: Tensor) -> Tensor:
+        held = tensor.pin_memory() if self._lanes.pins else tensor
+        return held.to(self._device, non_blocking=True)
+
+    def fetch(self, pictures: Tensor) -> tuple[list[Picture], Wait]:
+        ready = self._exit.leave(pictures)
+        # Pinned memory comes from torch's own pool, and goes back to it with the pictures.
+        host = torch.empty(ready.shape, dtype=torch.uint8, pin_memory=self._lanes.pins)
+        wait = self._lanes.after(partial(host.copy_, ready, non_blocking=True))
+        return [self._exit.picture(row) for row in host.numpy()], wait
+
+    def settle(self) -> None:
+        self._lanes.settle()
+
+    def _entrance_for(self, image: Image) -> "_Entrance":
+        """Return where frames of this one's size come in; there is one for one size at a time."""
+        height, width, _ = image.shape
+        if self._entrance is None or self._entrance.source != (width, height):
+            self._entrance = _Entrance(
+                (width, height),
+                self._size,
+                self._fit,
+                frames=self._frames,
+                device=self._device,
+                pins=self._lanes.pins,
+            )
+            self._lanes.anew()
+        return self._entrance
+
+
+class _Entrance:
+    """Where frames of one size come in."""
+
+    def __init__(
+        self, source: Size, target: Size, fit: str, *, frames: int, device: torch.device, pins: bool
+    ) -> None:
+        self.source = source
+        shape = (CALLS_AT_ONCE, frames, source[1], source[0], 3)
+        self.staged = torch.empty(shape, dtype=torch.uint8, pin_memory=pins)
+        self.arrays = self.staged.numpy()
+        self.raw = torch.empty(shape, dtype=torch.uint8, device=device)
+        x, y = (
+            (span.begin + (np.arange(n) + 0.5) * (span.end - span.begin) / n).astype(np.intp)
+            for span, side in zip(spans(source, target, fit), target, strict=True)
+            for n in [-(-side // SAMPLED)]
+        )
+        self.grid = np.ix_(y, x)
+        """The pixels that the similarity filter looks at."""
+        self._fitting = None
+        if source != target:
+            self._fitting = _Fitting(source, target, fit, planes=3, device=device)
+
+    def enter(self, raw: Tensor, out: Tensor) -> None:
+        """Write a frame ``(h, w, 3)`` uint8 to `out` ``(3, H, W)`` in [-1, 1]."""
+        planes = raw.permute(2, 0, 1)
+        out.copy_(planes if self._fitting is None else self._fitting(planes))
+        out.div_(127.5).sub_(1)
+
+
+class _Exit:
+    """Where pictures go out: one row of bytes each, RGB first."""
+
+    def __init__(self, frames: int, size: Size, delivery: Delivery, device: torch.device) -> None:
+        width, height = delivery.size
+        self._shape = (height, width, 3)
+        self._rgb = height * width * 3
+        self._given = torch.empty(frames, 3, size[1], size[0], device=device)
+        self._levels, self._fitting = self._given, None
+        if size != delivery.size:
+            self._fitting = _Fitting(
+                size, delivery.size, delivery.fit, planes=3 * frames, device=device
+            )
+            self._levels = torch.empty(frames, 3, height, width, device=device)
+        self._packer, extra = None, 0
+        if delivery.pixel_format is not None:
+            self._packer = Packer(delivery.pixel_format, (frames, height, width), device)
+            extra = size_in_bytes(delivery.pixel_format, delivery.size)
+        self._ready = torch.empty(
+            CALLS_AT_ONCE, frames, self._rgb + extra, dtype=torch.uint8, device=device
+        )
+        self._turn = 0
+
+    def leave(self, pictures: Tensor) -> Tensor:
+        """Return ``(f, bytes)`` of `pictures` ``(f, 3, h, w)``, on the device."""
+        given, levels = self._given.copy_(pictures).add_(1).mul_(127.5), self._levels
+        if self._fitting is not None:
+            levels.copy_(self._fitting(given.clamp_(0, 255).flatten(0, 1)).view_as(levels))
+        levels.round_().clamp_(0, 255)
+        self._turn = (self._turn + 1) % CALLS_AT_ONCE
+        ready = self._ready[self._turn]
+        ready[:, : self._rgb].view(-1, *self._shape).copy_(levels.permute(0, 2, 3, 1))
+        if self._packer is not None:
+            self._packer(levels, ready[:, self._rgb :])
+        return ready
+
+    def picture(self, row: Bytes) -> Picture:
+        """Return the picture whose bytes `row` are."""
+        packed = None if self._packer is None else row[self._rgb :]
+        return Picture(row[: self._rgb].reshape(self._shape), packed)
+
+
+class _Fitting:
+    """A resampler with the memory for what goes in and what comes out."""
+
+    def __init__(
+        self, source: Size, target: Size, fit: str, *, planes: int, device: torch.device
+    ) -> None:
+        # Half precision is off by less than a quarter of a level, and much faster on a card.
+        dtype = torch.float16 if device.type == "cuda" else torch.float32
+        self._resampler = Resampler(source, target, fit, planes=planes, device=device, dtype=dtype)
+        self._given = torch.empty(planes, source[1], source[0], dtype=dtype, device=device)
+        self._fitted = torch.empty(planes, target[1], target[0], dtype=dtype, device=device)
+
+    def __call__(self, levels: Tensor) -> Tensor:
+        """Return ``(planes, H, W)`` of `levels` ``(planes, h, w)``, 0 to 255, of any type."""
+        return self._resampler(self._given.copy_(levels), self._fitted)
