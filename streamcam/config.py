@@ -135,7 +135,7 @@ class Config(Settings):
         " that computes in it, else float32.",
         json_schema_extra=FLAG,
     )
-    acceleration: Literal["auto", "eager", "compiled", "openvino"] = Field(
+    acceleration: Literal["auto", "eager", "compiled", "openvino", "tensorrt"] = Field(
         default="auto",
         description="How the models run: as they are written, or on engines made for this machine."
         " auto: the fastest that is here.",

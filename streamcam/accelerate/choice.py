@@ -49,11 +49,16 @@ def choose(acceleration: str, device: torch.device, dtype: torch.dtype) -> Choic
 def _auto(device: torch.device, dtype: torch.dtype) -> Choice:
     if device.type not in FASTEST:
         return Choice(None, f"eager, since there are no engines for {device.type}")
-    name = FASTEST[device.type]
-    try:
-        return Choice(ENGINES[name](device, dtype), f"{name}, the fastest here")
-    except EngineError as error:
-        return Choice(None, f"eager, since {error}")
+    missing: list[str] = []
+    for name in FASTEST[device.type]:
+        try:
+            engine = ENGINES[name](device, dtype)
+        except EngineError as error:
+            missing.append(str(error))
+        else:
+            since = f", since {'; '.join(missing)}" if missing else ""
+            return Choice(engine, f"{name}, the fastest here{since}")
+    return Choice(None, f"eager, since {'; '.join(missing)}")
 
 
 def _openvino(device: torch.device, dtype: torch.dtype) -> Engine:
@@ -67,6 +72,18 @@ def _openvino(device: torch.device, dtype: torch.dtype) -> Engine:
     from streamcam.accelerate import openvino
 
     return openvino.OpenVino(openvino.GPU if device.type == "xpu" else openvino.CPU, dtype)
+
+
+def _tensorrt(device: torch.device, dtype: torch.dtype) -> Engine:
+    if device.type != "cuda":
+        raise EngineError(
+            f"tensorrt runs on NVIDIA's cards, not on {device.type}; choose --device cuda"
+        )
+    if missing := [name for name in ("tensorrt", "onnx", "onnxscript") if not find_spec(name)]:
+        raise EngineError(f'{missing[0]} is not installed; run pip install "streamcam[tensorrt]"')
+    from streamcam.accelerate.tensorrt import TensorRt
+
+    return TensorRt(device, dtype)
 
 
 def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
@@ -85,10 +102,11 @@ def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
     return Compiled(device, dtype)
 
 
-FASTEST = {"cpu": "openvino", "cuda": "compiled"}
-"""The engine to take on each kind of device."""
+FASTEST = {"cpu": ("openvino", "compiled"), "cuda": ("tensorrt", "compiled")}
+"""The engines to take on each kind of device, the first that can run there."""
 ENGINES: dict[str, Callable[[torch.device, torch.dtype], Engine]] = {
     "openvino": _openvino,
+    "tensorrt": _tensorrt,
     "compiled": _compiled,
 }
 """What makes each engine for a device and a number format, or says why it cannot run there."""

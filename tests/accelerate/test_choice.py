@@ -38,7 +38,28 @@ def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     slow, card = choose("auto", CPU, torch.float32), choose("auto", CUDA, torch.float16)
     assert (slow.engine, card.engine) == (None, None)
     assert 'run pip install "streamcam[openvino]"' in slow.why
+    assert "needs a C++ compiler" in slow.why
     assert "needs a C++ compiler" in card.why
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    monkeypatch.setattr(choice, "find_spec", lambda name: name in names or None)
+
+
+def test_auto_on_a_card_takes_tensorrt_where_it_is_installed_else_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choice.shutil, "which", lambda name: name)
+    installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
+    assert choose("auto", CUDA, torch.float16).why == "tensorrt, the fastest here"
+    installed(monkeypatch, "onnx")
+    without = choose("auto", CUDA, torch.float16)
+    assert without.engine is not None
+    assert without.engine.name == "compiled"
+    assert without.why == (
+        "compiled, the fastest here, since tensorrt is not installed; run pip install"
+        ' "streamcam[tensorrt]"'
+    )
 
 
 def test_what_was_asked_for_and_cannot_run_is_an_error_with_the_remedy(
@@ -49,6 +70,10 @@ def test_what_was_asked_for_and_cannot_run_is_an_error_with_the_remedy(
     without(monkeypatch, openvino=True, compiler=True)
     with pytest.raises(EngineError, match="openvino is not installed; run pip install"):
         choose("openvino", CPU, torch.float32)
+    with pytest.raises(EngineError, match=r"tensorrt is not installed; .*streamcam\[tensorrt\]"):
+        choose("tensorrt", CUDA, torch.float16)
+    with pytest.raises(EngineError, match="NVIDIA's cards, not on cpu; choose --device cuda"):
+        choose("tensorrt", CPU, torch.float32)
     with pytest.raises(EngineError, match=r"needs a C\+\+ compiler .* --acceleration eager"):
         choose("compiled", CPU, torch.float32)
 

@@ -1,0 +1,185 @@
+"""TensorRT: NVIDIA's own compiler for its cards. An extra, and not free software.
+
+A stage travels as ONNX, in the number formats that it is written in (a strongly typed network), and
+becomes a plan: kernels chosen by timing them on this very card.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from streamcam.accelerate.flat import Flat, Run
+from streamcam.accelerate.graph import Graph
+from streamcam.accelerate.machine import about
+from streamcam.errors import EngineError, in_one_line
+
+PLAN = "engine.plan"
+OPSET = 18
+"""Of ONNX; the oldest that every layer has a translation for, so that older parsers know it."""
+OUTPUT = "output"
+
+
+class TensorRt:
+    """Builds stages into plans, which run as CUDA graphs on torch's own streams."""
+
+    name = "tensorrt"
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.dtype = self.weights = dtype
+
+    def about(self) -> Mapping[str, str]:
+        import tensorrt
+
+        return {"tensorrt": tensorrt.__version__} | dict(about(self.device))
+
+    def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:
+        # Beside the engine, not in it: the ONNX is large, and of no more use.
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as beside:
+            model = Path(beside) / "stage.onnx"
+            export(flat, inputs, model)
+            with torch.cuda.device(self.device):
+                (folder / PLAN).write_bytes(_plan(model, self.dtype))
+
+    def load(self, folder: Path) -> Run:
+        import tensorrt
+
+        heard = _listener()
+        with torch.cuda.device(self.device):
+            runtime = tensorrt.Runtime(heard)
+            engine = runtime.deserialize_cuda_engine((folder / PLAN).read_bytes())
+            if engine is None:
+                raise EngineError(f"TensorRT cannot load its plan: {heard.told()}")
+            return Graph(Execution(engine, self.device, heard))
+
+
+def export(flat: Flat, inputs: Sequence[Tensor], file: Path) -> None:
+    """Write `flat` as ONNX for exactly these shapes: ``input_0``, ``input_1``, … to ``output``."""
+    with _quietly(), torch.inference_mode(False), torch.no_grad():
+        torch.onnx.export(
+            flat,
+            tuple(inputs),
+            str(file),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[f"input_{i}" for i in range(len(inputs))],
+            output_names=[OUTPUT],
+            # A file of its own for the weights: ONNX itself ends at 2 GB.
+            external_data=True,
+            verbose=False,
+        )
+
+
+def _plan(model: Path, dtype: torch.dtype) -> Any:
+    """Return the plan of the ONNX file `model`, as a buffer.
+
+    Raises:
+        EngineError: TensorRT does not take the model, or cannot build it.
+    """
+    import tensorrt
+
+    heard = _listener()
+    builder = tensorrt.Builder(heard)
+    typed = 1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    parser = tensorrt.OnnxParser(network, heard)
+    if not parser.parse_from_file(str(model)):
+        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        raise EngineError(f"TensorRT cannot read the stage: {in_one_line_of(errors)}")
+    config = builder.create_builder_config()
+    if dtype == torch.float32:
+        # On by default: products with ten bits of mantissa are not float32.
+        config.clear_flag(tensorrt.BuilderFlag.TF32)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(f"TensorRT cannot build the stage: {heard.told()}")
+    return plan
+
+
+class Execution:
+    """Enqueues a plan on torch's current stream, on the memory that the tensors lie in."""
+
+    def __init__(self, engine: Any, device: torch.device, heard: Any) -> None:
+        import tensorrt
+
+        self._device = device
+        self._heard = heard
+        # It is told nothing later: the engine lives for as long as its context does.
+        self._engine = engine
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise EngineError(f"TensorRT has no memory to run in: {heard.told()}")
+        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+        output = [n for n in names if engine.get_tensor_mode(n) == tensorrt.TensorIOMode.OUTPUT]
+        assert output == [OUTPUT], names
+        # In the order of the stage, whatever order the plan has them in.
+        self._inputs = [f"input_{i}" for i in range(len(names) - 1)]
+        self._shape = tuple(engine.get_tensor_shape(OUTPUT))
+        self._dtype = _torch_dtype(engine.get_tensor_dtype(OUTPUT))
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """Run the stage; the tensors lie row by row, as `Graph` has them."""
+        result = torch.empty(self._shape, dtype=self._dtype, device=self._device)
+        for name, tensor in zip(self._inputs, tensors, strict=True):
+            assert tensor.is_contiguous(), (name, tensor.stride())
+            self._context.set_tensor_address(name, tensor.data_ptr())
+        self._context.set_tensor_address(OUTPUT, result.data_ptr())
+        if not self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
+            raise EngineError(f"TensorRT cannot run its plan: {self._heard.told()}")
+        return result
+
+
+def _torch_dtype(dtype: Any) -> torch.dtype:
+    import tensorrt
+
+    known = {
+        tensorrt.DataType.FLOAT: torch.float32,
+        tensorrt.DataType.HALF: torch.float16,
+        tensorrt.DataType.BF16: torch.bfloat16,
+    }
+    return known[dtype]
+
+
+def _listener() -> Any:
+    """Return a logger that prints nothing and keeps what went wrong."""
+    import tensorrt
+
+    class Listener(tensorrt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            tensorrt.ILogger.__init__(self)
+            self._errors: list[str] = []
+
+        def log(self, severity: Any, msg: str) -> None:
+            if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
+                self._errors.append(msg)
+
+        def told(self) -> str:
+            return in_one_line_of(self._errors[:1]) if self._errors else "it does not say why"
+
+    return Listener()
+
+
+def in_one_line_of(errors: Sequence[str]) -> str:
+    """Return the beginning of what these say."""
+    return in_one_line(EngineError("\n".join(errors)))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what an export says to the authors of models from whoever runs them."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,211 @@
+"""TensorRT acted by onnxruntime on the processor: the real module's names, arguments and results.
+
+They were taken from what its Python bindings 10.3 and 11.4 say of themselves, and are compared
+with the real module by `test_tensorrt` wherever that is installed. A plan is the ONNX itself;
+tensors are read from and written to the addresses that are given.
+"""
+
+import ctypes
+import enum
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+__version__ = "11.4.0.fake"
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    STRONGLY_TYPED = 0
+
+
+class BuilderFlag(enum.Enum):
+    TF32 = 0
+
+
+class TensorIOMode(enum.Enum):
+    NONE = 0
+    INPUT = 1
+    OUTPUT = 2
+
+
+class DataType(enum.Enum):
+    FLOAT = 0
+    HALF = 1
+    BF16 = 2
+    INT64 = 3
+
+
+class Severity(enum.Enum):
+    INTERNAL_ERROR = 0
+    ERROR = 1
+    WARNING = 2
+
+
+class ILogger:
+    Severity = Severity
+    INTERNAL_ERROR = Severity.INTERNAL_ERROR
+    ERROR = Severity.ERROR
+    WARNING = Severity.WARNING
+
+    def __init__(self) -> None:
+        self.told_first = True
+
+    def log(self, severity: Severity, msg: str) -> None:
+        raise NotImplementedError
+
+
+def _is_logger(logger: Any) -> None:
+    # The real one ends the process where a derived class has not called this class's own.
+    assert isinstance(logger, ILogger)
+    assert logger.told_first
+
+
+class INetworkDefinition:
+    model: onnx.ModelProto
+
+
+class IBuilderConfig:
+    def __init__(self) -> None:
+        self.flags = {BuilderFlag.TF32}
+
+    def clear_flag(self, flag: BuilderFlag) -> None:
+        assert isinstance(flag, BuilderFlag)
+        self.flags.discard(flag)
+
+
+class Builder:
+    tf32: bool
+    """Whether the last plan was built with it."""
+
+    def __init__(self, logger: ILogger) -> None:
+        _is_logger(logger)
+        self._logger = logger
+
+    def create_network(self, flags: int = 0) -> INetworkDefinition:
+        assert flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
+        return INetworkDefinition()
+
+    def create_builder_config(self) -> IBuilderConfig:
+        return IBuilderConfig()
+
+    def build_serialized_network(
+        self, network: INetworkDefinition, config: IBuilderConfig
+    ) -> memoryview | None:
+        Builder.tf32 = BuilderFlag.TF32 in config.flags
+        if any(node.op_type == "Einsum" for node in network.model.graph.node):
+            self._logger.log(ILogger.WARNING, "a thing of no matter")
+            self._logger.log(ILogger.ERROR, "no kernel for Einsum")
+            return None
+        return memoryview(network.model.SerializeToString())
+
+
+class ParserError:
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def desc(self) -> str:
+        return self._words
+
+
+class OnnxParser:
+    def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
+        _is_logger(logger)
+        self._network = network
+        self._errors: list[ParserError] = []
+
+    @property
+    def num_errors(self) -> int:
+        return len(self._errors)
+
+    def get_error(self, index: int) -> ParserError:
+        return self._errors[index]
+
+    def parse_from_file(self, model: str) -> bool:
+        assert isinstance(model, str)
+        self._network.model = onnx.load(model)
+        unknown = {n.op_type for n in self._network.model.graph.node} & {"NonZero"}
+        self._errors = [ParserError(f"no importer for {name}") for name in unknown]
+        return not unknown
+
+
+class IExecutionContext:
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._addresses: dict[str, int] = {}
+        self.streams: list[int] = []
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._addresses[name] = memory
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        self.streams.append(stream_handle)
+        given = {tensor.name: self._at(tensor) for tensor in self._session.get_inputs()}
+        [made] = self._session.run(None, given)
+        [output] = self._session.get_outputs()
+        self._at(output)[...] = made
+        return True
+
+    def _at(self, tensor: Any) -> np.ndarray:
+        """Return the memory that a tensor was told to be in."""
+        dtype = NUMPY[tensor.type]
+        size = int(np.prod(tensor.shape)) * dtype.itemsize
+        memory = (ctypes.c_char * size).from_address(self._addresses[tensor.name])
+        return np.frombuffer(memory, dtype).reshape(tensor.shape)
+
+
+NUMPY = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+    "tensor(int64)": np.dtype(np.int64),
+}
+TYPES = {
+    "tensor(float)": DataType.FLOAT,
+    "tensor(float16)": DataType.HALF,
+    "tensor(int64)": DataType.INT64,
+}
+
+
+class ICudaEngine:
+    def __init__(self, plan: bytes) -> None:
+        self._session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
+        # The real one promises no order.
+        self._tensors = [*self._session.get_outputs(), *reversed(self._session.get_inputs())]
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self._tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return str(self._tensors[index].name)
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        made = any(name == tensor.name for tensor in self._session.get_outputs())
+        return TensorIOMode.OUTPUT if made else TensorIOMode.INPUT
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._named(name).shape)
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return TYPES[self._named(name).type]
+
+    def create_execution_context(self) -> IExecutionContext | None:
+        return IExecutionContext(self._session)
+
+    def _named(self, name: str) -> Any:
+        return next(tensor for tensor in self._tensors if tensor.name == name)
+
+
+class Runtime:
+    def __init__(self, logger: ILogger) -> None:
+        _is_logger(logger)
+        self._logger = logger
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
+        try:
+            return ICudaEngine(serialized_engine)
+        except Exception:
+            self._logger.log(ILogger.ERROR, "Serialization assertion plan->header failed")
+            return None

@@ -1,0 +1,230 @@
+"""TensorRT as far as no card is needed: what is exported, and every call of its Python API.
+
+The stages go out as ONNX, which onnxruntime runs; the rest runs against a fake that holds to the
+signatures of the real module.
+"""
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from streamcam.accelerate import tensorrt as module
+from streamcam.accelerate.flat import Flat, Run, leaves_of
+from streamcam.accelerate.precision import probes, psnr
+from streamcam.accelerate.store import Store
+from streamcam.accelerate.tensorrt import TensorRt, export
+from streamcam.accelerate.workshop import Workshop
+from streamcam.config import build
+from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.stream import DiffusionStream
+from streamcam.errors import EngineError
+from tests.accelerate.conftest import Small, call
+from tests.streams import EAGER, TINY
+
+pytest.importorskip("onnxruntime", reason="onnxruntime runs what is exported")
+pytest.importorskip("onnxscript", reason="the export to ONNX needs it")
+
+import onnx
+import onnxruntime
+
+from tests.accelerate import fake_tensorrt
+
+REAL = importlib.util.find_spec("tensorrt") is not None
+CPU = torch.device("cpu")
+STREAM = 7
+STAGES = ("encode", "denoise", "decode")
+
+
+def flat_of(stage: nn.Module, args: tuple[Any, ...]) -> tuple[Flat, list[Tensor]]:
+    tensors, signature, structure = leaves_of(args)
+    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+    with torch.inference_mode(False):
+        return flat, [t.clone(memory_format=torch.contiguous_format) for t in tensors]
+
+
+def calls_of(settings: dict[str, Any]) -> dict[str, tuple[Flat, list[Tensor]]]:
+    """Return every stage of a stream, with what it is called with."""
+    config = build([settings, {"warmup": 1}])
+    models = load_models(config, lambda _: None)
+    found: dict[str, tuple[Flat, list[Tensor]]] = {}
+
+    def recorded(name: str) -> Any:
+        stage: Any = getattr(models, name)
+
+        def run(*args: Any) -> Tensor:
+            found.setdefault(name, flat_of(getattr(stage, "stage", stage), args))
+            result: Tensor = stage(*args)
+            return result
+
+        return run
+
+    watched: Models = models._replace(**{name: recorded(name) for name in STAGES})
+    DiffusionStream(watched, config).warm_up()
+    return found
+
+
+NANO = {"model": "nano", "offline": True, "width": 64, "height": 64} | EAGER
+SDXL = TINY | {"model": "random:tiny-sdxl-turbo", "t_index_list": [20, 30], "cfg_type": "self"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"), [(NANO, STAGES), (SDXL, ["denoise"])], ids=["nano", "sdxl"]
+)
+def test_what_is_exported_makes_what_the_stage_makes(
+    tmp_path: Path, settings: dict[str, Any], names: Sequence[str]
+) -> None:
+    calls = calls_of(settings)
+    for name in names:
+        flat, inputs = calls[name]
+        export(flat, inputs, tmp_path / f"{name}.onnx")
+        session = onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx"))
+        taken = session.get_inputs()
+        assert [tensor.name for tensor in taken] == [f"input_{i}" for i in range(len(inputs))]
+        # Fixed: TensorRT then chooses its kernels for these very shapes.
+        assert [tuple(tensor.shape) for tensor in taken] == [tuple(t.shape) for t in inputs]
+        given = probes(inputs)
+        [made] = session.run(None, {f"input_{i}": t.numpy() for i, t in enumerate(given)})
+        expected = flat(*given)
+        assert torch.allclose(torch.from_numpy(made), expected, atol=1e-4), name
+        assert psnr(torch.from_numpy(made), expected) > 100
+
+
+class Ungraphed:
+    """Calls what a graph would record; like that, on tensors that lie row by row."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        return self.run(*(tensor.contiguous() for tensor in tensors))
+
+
+@pytest.fixture
+def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return the fake in the real one's place, on a processor that acts a card."""
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
+    monkeypatch.setattr(module, "Graph", Ungraphed)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    stream = SimpleNamespace(cuda_stream=STREAM)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    return fake_tensorrt
+
+
+def test_it_gives_what_the_stage_gives_call_after_call(
+    tensorrt: Any, tmp_path: Path, stage: Small
+) -> None:
+    flat, inputs = flat_of(stage, call())
+    engine = TensorRt(CPU, torch.float32)
+    (tmp_path / "engine").mkdir()
+    engine.build(flat, inputs, tmp_path / "engine")
+    # What it was made from is gone.
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["engine.plan"]
+    run, kept = engine.load(tmp_path / "engine"), []
+    for seed in range(3):
+        flat_again, tensors = flat_of(stage, call(seed=seed))
+        kept.append((run(*tensors), flat_again(*tensors)))
+    # Compared at the end: a result must outlive the calls after it.
+    for ours, expected in kept:
+        assert psnr(ours, expected) > 100
+    assert isinstance(run, Ungraphed)
+    assert run.run._context.streams == [STREAM] * 3  # type: ignore[attr-defined]
+
+
+def test_float32_is_not_cut_short_to_tf32(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
+    flat, inputs = flat_of(stage, call())
+    TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+    assert not tensorrt.Builder.tf32
+
+
+def test_a_stage_in_float16_is_built_and_run_in_it(
+    tensorrt: Any, tmp_path: Path, stage: Small
+) -> None:
+    x, timesteps, told = call()
+    given = (x.half(), timesteps, told._replace(states=told.states.half()))
+    flat, inputs = flat_of(stage.half(), given)
+    engine = TensorRt(CPU, torch.float16)
+    engine.build(flat, inputs, tmp_path)
+    made = engine.load(tmp_path)(*inputs)
+    assert made.dtype == flat(*inputs).dtype
+    assert psnr(made, flat.exact()(*(t.float() for t in inputs))) > 45
+    # Strongly typed: what the file says is what TensorRT computes in.
+    plan = onnx.load_model_from_string((tmp_path / "engine.plan").read_bytes())
+    weight = next(t for t in plan.graph.initializer if t.name.endswith("convolution.weight"))
+    assert weight.data_type == onnx.TensorProto.FLOAT16
+
+
+def test_it_is_kept_and_named_as_any_engine_with_its_version(
+    tensorrt: Any, tmp_path: Path, stage: Small
+) -> None:
+    said: list[str] = []
+    engine = TensorRt(CPU, torch.float32)
+    stages = Workshop(engine, Store(tmp_path), said.append, builder=None, waits=True)
+    torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
+    [entry] = Store(tmp_path).entries()
+    assert entry.manifest["identity"]["engine"] == "tensorrt"
+    assert entry.manifest["identity"]["machine"]["tensorrt"] == tensorrt.__version__
+    assert "device" in entry.manifest["identity"]["machine"]
+    assert "the tensorrt engine of small is ready" in said[-1]
+
+
+class Odd(nn.Module):
+    """A stage with something in it that the fake does not read, or does not build."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "unread":
+            return x + torch.nonzero(x).sum()
+        return torch.einsum("nchw,nchw->nhw", x, x)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("unread", "cannot read the stage: no importer for NonZero"), ("unbuilt", "no kernel for")],
+)
+def test_what_tensorrt_will_not_take_is_said_in_its_own_words(
+    tensorrt: Any, tmp_path: Path, kind: str, words: str
+) -> None:
+    flat, inputs = flat_of(Odd(kind), (torch.ones(1, 2, 4, 4),))
+    with pytest.raises(EngineError, match=words):
+        TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+
+
+def test_a_plan_of_another_version_is_refused_in_its_own_words(
+    tensorrt: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "engine.plan").write_bytes(b"not a plan")
+    with pytest.raises(EngineError, match="cannot load its plan: Serialization assertion"):
+        TensorRt(CPU, torch.float32).load(tmp_path)
+
+
+@pytest.mark.skipif(not REAL, reason="TensorRT is an extra, for NVIDIA's cards")
+def test_the_fake_has_no_name_or_argument_that_the_real_one_has_not() -> None:
+    import tensorrt
+
+    for name, fake in inspect.getmembers(fake_tensorrt, inspect.isclass):
+        if fake.__module__ != fake_tensorrt.__name__ or name == "Severity":
+            continue
+        real = getattr(tensorrt, name)
+        public = [key for key in vars(fake) if not key.startswith("_") and key not in OWN]
+        assert all(hasattr(real, key) for key in public), name
+        for key in public:
+            if inspect.isfunction(vars(fake)[key]):
+                arguments = list(inspect.signature(vars(fake)[key]).parameters)[1:]
+                told = getattr(real, key).__doc__
+                assert all(f"{argument}: " in told for argument in arguments), (name, key, told)
+
+
+OWN = ("model", "tf32", "streams")
+"""What the fake has for the tests alone."""
