@@ -60,12 +60,16 @@ class Learner:
         self._average = average
 
     def learn(self, loss: Tensor, lr: float) -> None:
-        """Make one step against the gradient of `loss`."""
+        """Make one step against the gradient of `loss`.
+
+        Raises:
+            RuntimeError: the gradient is not finite; the weights are left as they were.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0, error_if_nonfinite=True)
         self.optimiser.step()
         self.step += 1
         # The average begins short, so that the first weights are soon forgotten.

@@ -84,6 +84,15 @@ def test_a_write_that_breaks_off_leaves_the_checkpoint_before(
     assert (tmp_path / "toy.safetensors").read_bytes() == kept
 
 
+def test_a_loss_that_is_no_number_ends_the_training_and_spoils_no_weight() -> None:
+    module = toy()
+    before = module.weight.detach().clone()
+    learner = Learner({"toy": module})
+    with pytest.raises(RuntimeError, match="non-finite"):
+        learner.learn(module(torch.ones(1, 4)).sum() * math.nan, 0.1)
+    assert torch.equal(module.weight, before)
+
+
 def test_time_ends_a_stage_and_its_rate_falls_all_the_while(tmp_path: Path) -> None:
     times = iter(range(10_000))
     timed = dataclasses.replace(
