@@ -85,6 +85,14 @@ def decoded(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
+def decoded_so_far(path: Path) -> int:
+    """Count the frames of a video that is still being written; none where there is none yet."""
+    try:
+        return decoded(path)
+    except (OSError, ValueError, EOFError, av.error.FFmpegError):
+        return 0
+
+
 def ran(script: str, *arguments: object, errors: bool = False) -> str:
     """Run `script` in a fresh Python without torch; return what it prints (or its errors).
 

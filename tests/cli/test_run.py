@@ -15,7 +15,7 @@ import av
 import psutil
 import pytest
 
-from tests.media import decoded
+from tests.media import decoded, decoded_so_far
 from tests.runtime.onair import until
 
 SMALL = ["--source", "pattern", "--canvas", "320x180", "--width", "64", "--height", "64"]
@@ -82,7 +82,7 @@ def test_a_signal_stops_it_within_two_seconds_and_leaves_nothing_half_done(
     out = tmp_path / "show.mkv"
     with running("--model", "identity", "--sink", f"recorder:{out}", "--sink", "null") as process:
         said(process, "the engine is running")
-        time.sleep(1.0)
+        until(lambda: decoded_so_far(tmp_path / "show.partial.mkv") > 20, 120, every=0.2)
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
         began = time.monotonic()

@@ -105,12 +105,12 @@ def on_air(
         yield broadcast, control, source, seen
 
 
-def until(true: Callable[[], Any], seconds: float = 20.0) -> float:
-    """Wait until `true()`; return how long it took, seconds."""
+def until(true: Callable[[], Any], seconds: float = 20.0, *, every: float = 0.002) -> float:
+    """Wait until `true()`, asked so often; return how long it took, seconds."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < seconds, "it never came"
-        time.sleep(0.002)
+        time.sleep(every)
     return time.monotonic() - began
 
 
