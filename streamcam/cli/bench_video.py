@@ -7,6 +7,7 @@ import click
 
 from streamcam.cli import measuring
 from streamcam.cli.options import configured, given, settings
+from streamcam.runtime.streams import follows
 
 if TYPE_CHECKING:
     from streamcam.video.bench import Figures
@@ -48,6 +49,8 @@ def video(
         device = pick_device(asked.get("device", "auto"))
         asked = (SMALL if device.type == "cpu" else TRUE) | asked
     config = configured(presets, assignments, {"pipeline": "video"} | asked)
+    if follows(config):
+        return
     scene = measuring.moving_scene(config)
     with measuring.status():
         figures = measure(config, scene, seconds=seconds, camera_fps=camera_fps)
@@ -77,4 +80,10 @@ def _told(figures: "Figures") -> list[str]:
         f"latency p50/p95/p99 {latency} ms, jitter {jitter} ms",
         f"it ran as {figures.runs_as.partition(':')[0]}",
         f"memory: {figures.memory / 2**30:.2f} GiB at most",
+        *(
+            f"device {rank}: {own.layers} layers, a call {own.layers_ms:.1f} ms,"
+            f" encoder and decoder {own.fixed_ms:.1f} ms, waiting {own.waiting_ms:.1f} ms,"
+            f" memory {own.memory / 2**30:.2f} GiB"
+            for rank, own in enumerate(figures.ranks)
+        ),
     ]

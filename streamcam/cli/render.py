@@ -21,7 +21,7 @@ from streamcam.config import Config
 from streamcam.control.cues import Cues, read
 from streamcam.errors import ConfigError, MediaError
 from streamcam.runtime import offline
-from streamcam.runtime.streams import WarmStream, load_stream
+from streamcam.runtime.streams import WarmStream, follows, load_stream
 from streamcam.types import Sink, Source
 
 PATTERN = "pattern"
@@ -56,6 +56,8 @@ def render(
     console = Console(stderr=True)
     asked = configured(presets, assignments, flags, **fixed)
     config, why = with_chosen_model(asked)
+    if follows(config):
+        return
     given = paths[0] if len(paths) == 2 else None
     source = _source(given, config, frames, _rate(fps))
     length = min((n for n in (source.length, frames) if n), default=None)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from streamcam.broadcast import Broadcast as BroadcastSettings
-from streamcam.cli.choices import chosen
+from streamcam.cli.choices import chosen, with_chosen_model
 from streamcam.cli.options import configured, settings
 from streamcam.cli.reporting import Reporter, reporting
 from streamcam.cli.stopping import stopping
@@ -20,6 +20,7 @@ from streamcam.control.osc import OscServer
 from streamcam.live import Control
 from streamcam.parameters import Parameters
 from streamcam.runtime.broadcast import Broadcast
+from streamcam.runtime.streams import dismiss, follows
 from streamcam.sinks.live import open_live as open_sink
 from streamcam.sinks.snapshot import Snapshots
 from streamcam.sources.live import open_live as open_source
@@ -53,11 +54,18 @@ def run(
     Without settings: the first camera, else a drawn person; a model in the cache, else
     nano, which comes with streamcam; the virtual camera, else the preview page.
     """
-    with reporting(as_json=log_json) as reporter, stopping() as asked:
-        config, lines = chosen(configured(presets, assignments, flags))
-        for line in lines:
-            log.info(line)
-        _broadcast(config, began, duration, asked, reporter)
+    with reporting(as_json=log_json) as reporter:
+        asked_for = configured(presets, assignments, flags)
+        if follows(with_chosen_model(asked_for)[0], live=True):
+            return
+        with stopping() as asked:
+            config, lines = chosen(asked_for)
+            for line in lines:
+                log.info(line)
+            try:
+                _broadcast(config, began, duration, asked, reporter)
+            finally:
+                dismiss(config)
 
 
 def _broadcast(

@@ -77,7 +77,16 @@ def _image(config: Config, say: Say) -> WarmStream:
     from streamcam.diffusion.models import load_models
     from streamcam.diffusion.stream import DiffusionStream
 
-    return DiffusionStream(load_models(config, say), config)
+    return DiffusionStream(load_models(config, say), config, ahead=True)
+
+
+def _live_image(config: Config, say: Say) -> WarmStream:
+    from streamcam.diffusion.frame_path import frame_path
+    from streamcam.diffusion.models import load_models
+    from streamcam.diffusion.stream import DiffusionStream
+
+    models = load_models(config, say)
+    return DiffusionStream(models, config, frame_path(config, models.device, on_air=True))
 
 
 def _video(config: Config, say: Say) -> WarmStream:
@@ -95,4 +104,4 @@ def _live_video(config: Config, say: Say) -> WarmStream:
 
 
 PIPELINES = {"image": _image, "video": _video}
-LIVE = {"video": _live_video}
+LIVE = {"image": _live_image, "video": _live_video}

@@ -13,7 +13,9 @@ from streamcam.config import Config
 from streamcam.diffusion.harness import iter_frames
 from streamcam.errors import ConfigError
 from streamcam.types import Frame, Image
+from streamcam.video.distributed import Ring, Standing
 from streamcam.video.live import LiveVideoStream
+from streamcam.video.memory import peak_memory
 from streamcam.video.models import Models, load_models
 from streamcam.video.slo import Tally
 from streamcam.video.stream import VideoStream
@@ -25,13 +27,27 @@ PERCENTS = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
+class RankFigures:
+    """What one of several devices does for a call: medians, as fast as it goes."""
+
+    layers_ms: float
+    fixed_ms: float
+    """Encoder and decoder, which the first device has."""
+    waiting_ms: float
+    layers: int
+    """As they were shared in the end."""
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What was measured; memory is in bytes."""
 
     fps: float
     """Pictures per second, with frames there as fast as they are taken."""
     stages_ms: dict[str, float]
-    """Median for a chunk, each stage waited for: encode, layers, decode."""
+    """Median for a chunk, each stage waited for: encode, layers (those of the first device),
+    decode."""
     chunk_ms: float
     """All of a chunk, waited for alike."""
     first_picture_s: float
@@ -47,6 +63,8 @@ class Figures:
     runs_as: str
     """How the stream ran at the end, and how frames fared."""
     memory: int
+    ranks: list[RankFigures]
+    """Of several devices each; empty for one."""
 
 
 def measure(
@@ -65,8 +83,8 @@ def measure(
     """
     if config.pipeline != "video":
         raise ConfigError("bench video measures pipeline=video; bench pipeline measures the other")
-    models = load_models(config, lambda _: None)
-    fps = _throughput(VideoStream(models, config), config, scene, seconds)
+    models = load_models(config, lambda _: None, live=True)
+    fps, ranks = _throughput(models, config, scene, seconds)
     stages, chunk_ms = _stages(models, config, scene)
     live = LiveVideoStream(models, config)
     live.warm_up()
@@ -83,20 +101,40 @@ def measure(
         latency_ms=tuple(1e3 * (tally.latencies.percentile(p) or 0.0) for p in PERCENTS),
         jitter_ms=tuple(1e3 * (tally.jitter.percentile(p) or 0.0) for p in PERCENTS),
         runs_as=live.tally,
-        memory=_memory(models.device),
+        memory=peak_memory(models.device),
+        ranks=ranks,
     )
 
 
 def _throughput(
-    stream: VideoStream, config: Config, scene: Sequence[Image], seconds: float
-) -> float:
+    models: Models, config: Config, scene: Sequence[Image], seconds: float
+) -> tuple[float, list[RankFigures]]:
+    """Return pictures per second, and how each of several devices fares."""
+    stream, ring = VideoStream(models, config), models.layers
     frames = _warmed(stream, config, scene)
     began, made = time.perf_counter(), 0
+    standings: list[list[Standing]] = []
     # Whole chunks alone, so that none is paid for and not counted.
     while not made or time.perf_counter() - began < seconds:
         for _ in range(config.chunk):
             made += len(stream(next(frames), config.live))
-    return made / (time.perf_counter() - began)
+        if isinstance(ring, Ring):
+            standings.append(ring.standings)
+    fps = made / (time.perf_counter() - began)
+    return fps, [_rank_figures(own) for own in zip(*standings, strict=True)]
+
+
+def _rank_figures(standings: Sequence[Standing]) -> RankFigures:
+    def ms(name: str) -> float:
+        return 1e3 * float(statistics.median(getattr(standing, name) for standing in standings))
+
+    return RankFigures(
+        ms("layers_s"),
+        ms("fixed_s"),
+        ms("waiting_s"),
+        standings[-1].layers,
+        standings[-1].memory,
+    )
 
 
 def _warmed(stream: VideoStream, config: Config, scene: Sequence[Image]) -> Iterator[Frame]:
@@ -205,14 +243,3 @@ def _on_air(
 def _settle(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _memory(device: torch.device) -> int:
-    """Return the most bytes that were in use: the GPU's, else this process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import resource
-    import sys
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most

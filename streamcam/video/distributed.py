@@ -90,6 +90,11 @@ class Ring(Rank):
         """Who runs which layers, for chunks that enter now."""
         return self._partitions[self.version]
 
+    @property
+    def settled(self) -> bool:
+        """Whether all rows in use are on the newest partition."""
+        return {self._newest, *self._at[: self._used]} == {self.version}
+
     def begin(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches, on all ranks."""
         fields = [shape.slots, shape.sinks, shape.position_limit, shape.realign]
@@ -115,9 +120,9 @@ class Ring(Rank):
     def repartition(self, partition: Partition) -> None:
         """Have chunks run on another partition, as soon as all ranks have loaded its layers.
 
-        Only once chunks run on the last one; rows take it over one by one.
+        Rows take it over one by one; not before they all are `settled` on the last one.
         """
-        assert self._newest == self.version, "the last partition is still being prepared"
+        assert self.settled, "the last partition is still on its way"
         self._newest += 1
         self._partitions[self._newest] = partition
         self._link.send({"do": "prepare", "version": self._newest, "on": _cuts(partition)})
@@ -153,7 +158,8 @@ class Ring(Rank):
         self._link.send({"do": "hand over", "row": row, "from": _cuts(old), "to": _cuts(new)})
         self.hand_over(row, old, new)
         self._at[row] = version
-        self._partitions = {v: self._partitions[v] for v in {*self._at, self.version, self._newest}}
+        oldest = min(self._at[: self._used])
+        self._partitions = {v: own for v, own in self._partitions.items() if v >= oldest}
 
     def _collect(self) -> None:
         """Take the flow that is due next, and see how the ranks fare."""
@@ -167,7 +173,7 @@ class Ring(Rank):
         if self._newest > self.version:
             if all(standing.prepared == self._newest for standing in self.standings):
                 self.version = self._newest
-        elif kind is not None:
+        elif kind is not None and self.settled:
             self._judge(kind)
 
     def _judge(self, kind: Hashable) -> None:
@@ -177,8 +183,7 @@ class Ring(Rank):
 
     def _kind(self, call: Call) -> Hashable:
         """Return what the times of a call depend on; None for one that tells nothing."""
-        used = self._at[: self._used]
-        if call.order or len(call.rows) < self._used or set(used) != {self.version}:
+        if call.order or len(call.rows) < self._used or not self.settled:
             return None
         return self.version, len(call.rows), len(call.slots[0])
 

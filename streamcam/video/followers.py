@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import FileStore, PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from streamcam.config import Config
 from streamcam.errors import EngineError, StreamcamError
@@ -58,7 +60,7 @@ class Followers:
         self._share = share
         self._folder = tempfile.TemporaryDirectory(prefix="streamcam-ranks-")
         meeting = str(Path(self._folder.name) / "meeting")
-        self._store = dist.FileStore(meeting, share.ranks)
+        self._store = FileStore(meeting, share.ranks)
         self._processes = [
             _started(config, Share(rank, share.ranks, rank), meeting=meeting, live=live)
             for rank in range(1, share.ranks)
@@ -95,7 +97,7 @@ class Launched:
     def __init__(self, share: Share) -> None:
         self._share = share
         self._store = _torchrun_store()
-        self._round = dist.PrefixStore(str(self._store.add(ROUND, 1)), self._store)
+        self._round = PrefixStore(str(self._store.add(ROUND, 1)), self._store)
 
     def meet(self, own: Own, config: Config) -> Ring:
         """Wait until all have loaded their layers, and return the ring of them."""
@@ -169,7 +171,7 @@ def serve() -> None:
     try:
         config = Config.model_validate(orders["config"])
         if orders["meeting"]:
-            store: dist.Store | None = dist.FileStore(orders["meeting"], share.ranks)
+            store: Store | None = FileStore(orders["meeting"], share.ranks)
         else:
             store = _next_round(share.rank)
         if store is not None:
@@ -186,28 +188,27 @@ def _die_with_leader() -> None:
     os._exit(1)
 
 
-def _torchrun_store() -> dist.Store:
+def _torchrun_store() -> Store:
     """Return the store that torchrun tells all its processes of.
 
     Raises:
         EngineError: it does not answer.
     """
     try:
-        store: dist.Store = next(
-            dist.rendezvous("env://", timeout=timedelta(seconds=MEET_S)),  # type: ignore[no-untyped-call]
-        )[0]
+        met: Any = rendezvous("env://", timeout=timedelta(seconds=MEET_S))
+        store: Store = next(met)[0]
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise EngineError(f"the ranks cannot meet at {where}: {error}") from error
     return store
 
 
-def _next_round(rank: int) -> dist.Store | None:
+def _next_round(rank: int) -> Store | None:
     """Wait for a first rank that this one has not followed yet; None where there will be none."""
     store = _torchrun_store()
     while not store.check([OVER]):
         if (newest := store.add(ROUND, 0)) > 0:
-            meeting = dist.PrefixStore(str(newest), store)
+            meeting = PrefixStore(str(newest), store)
             if (claims := meeting.add(f"claims/{rank}", 1)) == 1:
                 return meeting
             if claims == 2:

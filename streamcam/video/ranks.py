@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 
 from streamcam.config import Config
 from streamcam.errors import ConfigError, EngineError, StreamcamError, in_one_line
@@ -99,9 +100,7 @@ class Own(NamedTuple):
     load: Load
 
 
-def meet(
-    own: Own, config: Config, share: Share, store: dist.Store, lost: Callable[[int], bool]
-) -> Ring:
+def meet(own: Own, config: Config, share: Share, store: Store, lost: Callable[[int], bool]) -> Ring:
     """Wait until all ranks have loaded their layers, and return the ring of them.
 
     Args:
@@ -121,7 +120,7 @@ def meet(
     return Ring(own.model, link, own.load, BlockScheduler(own.partition))
 
 
-def _said(store: dist.Store, rank: int, lost: Callable[[int], bool]) -> str:
+def _said(store: Store, rank: int, lost: Callable[[int], bool]) -> str:
     end = time.monotonic() + LOAD_S
     while not store.check([_key(rank)]):
         if lost(rank):
@@ -133,7 +132,7 @@ def _said(store: dist.Store, rank: int, lost: Callable[[int], bool]) -> str:
     return said
 
 
-def attend(config: Config, share: Share, store: dist.Store, *, live: bool) -> None:
+def attend(config: Config, share: Share, store: Store, *, live: bool) -> None:
     """Be a rank after the first: load its layers, then follow until the first says stop.
 
     Raises:
@@ -150,7 +149,7 @@ def attend(config: Config, share: Share, store: dist.Store, *, live: bool) -> No
     follow(own.model, _joined(own.model, config, share, store), own.load)
 
 
-def give_up(store: dist.Store, rank: int) -> None:
+def give_up(store: Store, rank: int) -> None:
     """Say that a rank will not come."""
     store.set(_key(rank), "it has died")
 
@@ -159,7 +158,7 @@ def _key(rank: int) -> str:
     return f"rank/{rank}"
 
 
-def _joined(model: CausalWan, config: Config, share: Share, store: dist.Store) -> Link:
+def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> Link:
     """Meet the other ranks, and return this one's ends of the ring.
 
     Raises:

@@ -1,7 +1,7 @@
 """What a device is busy with, measured without waiting for it."""
 
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +23,7 @@ class Stopwatch:
         self._on_gpu = device.type == "cuda"
         self._clock = clock
         self._open: deque[tuple[str, Any, Any]] = deque()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
     def __call__(self, what: str) -> Iterator[None]:
@@ -38,12 +38,12 @@ class Stopwatch:
             what, began, ended = self._open.popleft()
             spent = began.elapsed_time(ended) / 1e3 if self._on_gpu else ended - began
             self._seconds[what] += spent
-        taken, self._seconds = self._seconds, Counter()
+        taken, self._seconds = dict(self._seconds), defaultdict(float)
         return taken
 
     def _mark(self) -> Any:
         if not self._on_gpu:
             return self._clock()
-        event = torch.cuda.Event(enable_timing=True)
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event

@@ -72,7 +72,7 @@ class TextEncoder:
             yield
             return
         resting = [parameter.data for parameter in self._model.parameters()]
-        stream = torch.cuda.Stream(self._device)
+        stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         try:
             with torch.cuda.stream(stream):
                 self._model.to(self._device)

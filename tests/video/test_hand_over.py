@@ -1,0 +1,142 @@
+"""Layers change hands while a video runs, and no picture changes."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamcam.video.cache_plan import CacheShape
+from streamcam.video.distributed import Ring
+from streamcam.video.layers import Layers
+from streamcam.video.partition import Partition, even
+from streamcam.video.random_models import random_transformer
+from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.schedule import Flow
+from streamcam.video.wan import CausalWan
+from tests.video.goldens import close
+from tests.video.ranks import ring
+
+FLOW = Flow.shifted(8)
+THREE, TWO = Steps((700, 400, 200), FLOW), Steps((700, 400), FLOW)
+BLOCKS = 6
+SHAPE = CacheShape(5, 2, position_limit=8, realign=True)
+
+Visit = Callable[[int], None]
+"""Is called before every chunk."""
+
+
+def six_layers(layers: range, first: bool, last: bool) -> CausalWan:
+    model = random_transformer("tiny-wan", torch.float32, torch.device("cpu"), layers=layers)
+    return CausalWan(model, (4, 6), start=layers.start, first=first, last=last)
+
+
+def drawn(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
+    """Return the chunks of two videos: prompts change, steps and lengths change, one is cut off."""
+
+    def noise(like: Tensor, step: int) -> Tensor:
+        return drawn(*like.shape, seed=step)
+
+    videos: list[list[Tensor]] = []
+    for k in range(60):
+        visit(k)
+        if k in (0, 30):
+            embeds = drawn(1, 6, 32, seed=k)
+            run = Rollout(layers, embeds, SHAPE, THREE, noise, rows=3, sink_threshold=0.5)
+            videos.append([run.at_once(drawn(2, 16, 4, 6, seed=k), 700)])
+            run.spread()
+            continue
+        if k in (14, 20, 36, 44):
+            # What is in flight has come less far over several devices.
+            videos[-1] += finished(run)
+        if k in (14, 44):
+            run.recache(drawn(1, 6, 32, seed=k))
+        elif k in (20, 36):
+            run.change(TWO if k == 20 else THREE, batched=True)
+        done = run.advance(drawn(1 + (k % 7 == 3), 16, 4, 6, seed=k), 700)
+        videos[-1] += [] if done is None else [done]
+    videos[-1] += finished(run)
+    return videos
+
+
+def finished(run: Rollout) -> list[Tensor]:
+    made = []
+    while run.in_flight:
+        done = run.advance()
+        made += [] if done is None else [done]
+    return made
+
+
+def shuffled(layers: Ring) -> tuple[list[list[Tensor]], list[Partition]]:
+    """Run the storm, with the layers always on the move."""
+    rng, ran_on = random.Random(1), [layers.partition]
+
+    def visit(_: int) -> None:
+        if layers.partition != ran_on[-1]:
+            ran_on.append(layers.partition)
+        if layers.settled:
+            a, b = sorted(rng.sample(range(1, BLOCKS), 2))
+            layers.repartition((range(a), range(a, b), range(b, BLOCKS)))
+
+    made = storm(layers, visit)
+    layers.stop()
+    return made, ran_on
+
+
+def test_layers_on_the_move_change_no_picture(tmp_path: Path) -> None:
+    with torch.inference_mode():
+        expected = storm(Layers(six_layers(range(BLOCKS), True, True)), lambda _: None)
+    made, ran_on = ring(six_layers, [0, 2, 4, 6], shuffled, tmp_path)
+    assert len(ran_on) > 4
+    # What was in flight when the first video was cut off is lost.
+    assert [len(video) for video in expected] == [29, 30]
+    assert [len(video) for video in made] == [25, 30]
+    for ours, one in zip(made, expected, strict=True):
+        close(torch.cat(ours), torch.cat(one[: len(ours)]))
+
+
+def calm(layers: Layers) -> list[Tensor]:
+    """Return forty chunks of a video in which nothing else happens."""
+    run = Rollout(layers, drawn(1, 6, 32, seed=0), SHAPE, TWO, lambda like, _: like.sign())
+    made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
+    run.spread()
+    for k in range(1, 40):
+        done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
+        made += [] if done is None else [done]
+    return made
+
+
+def balanced_by_times(layers: Ring) -> dict[str, Any]:
+    found = {
+        "made": calm(layers),
+        "version": layers.version,
+        "partition": layers.partition,
+        "here": [layers.model.own, layers._held],
+        "standings": layers.standings,
+    }
+    layers.stop()
+    return found
+
+
+def test_a_slow_device_gives_layers_away_and_no_picture_changes(tmp_path: Path) -> None:
+    with torch.inference_mode():
+        expected = calm(Layers(six_layers(range(BLOCKS), True, True)))
+    slow = {0: 0.01, 1: 0.021}
+    found = ring(six_layers, [0, 3, 6], balanced_by_times, tmp_path, slow=slow)
+    assert found["version"] == 1
+    assert found["partition"] == (range(4), range(4, 6)) != even(BLOCKS, 2)
+    assert found["here"] == [range(4), range(4)]
+    first, second = found["standings"]
+    assert (first.layers, second.layers) == (4, 2)
+    assert (first.layers_s, second.layers_s) == (pytest.approx(0.04), pytest.approx(0.042))
+    assert first.memory > 1e6
+    assert len(found["made"]) == len(expected) - 2
+    for ours, one in zip(found["made"], expected, strict=False):
+        close(ours, one)
