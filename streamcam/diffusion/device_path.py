@@ -44,7 +44,7 @@ class DevicePath:
 
     There is memory on the way for each of `CALLS_AT_ONCE`, so that no copy waits for another: of
     so many calls the first one must have been waited for, by its pictures or by `settle`, before
-    the frames of the next are put. What pictures come back in is theirs for as long as they are held.
+    the frames of the next are put. The memory that pictures come back in is theirs while held.
     """
 
     on_device = True

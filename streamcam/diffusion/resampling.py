@@ -38,7 +38,7 @@ def spans(source: Size, target: Size, fit: str) -> tuple[Span, Span]:
     if fit == "fit":
         scale = min(across, down)
         inner = (max(1, round(source[0] * scale)), max(1, round(source[1] * scale)))
-    first = (round((target[0] - inner[0]) / 2), round((target[1] - inner[1]) / 2))
+    first = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
     return Span(0, source[0], first[0], inner[0]), Span(0, source[1], first[1], inner[1])
 
 

@@ -87,6 +87,11 @@ class DiffusionStream:
         self._conditioner = Conditioner(models)
         self._reset(config.live)
 
+    @property
+    def takes_whole(self) -> bool:
+        """Whether the device fits the frames, whatever their size."""
+        return self.path.on_device
+
     def _reset(self, parameters: Parameters) -> None:
         """Assign every bit of state there is."""
         self._parameters = parameters

@@ -206,6 +206,9 @@ class Broadcast:
             return self._desk.held
 
     def _send(self, image: Image, frame: Frame | None, *, fresh: bool, now: float) -> None:
-        out = Frame(image, frame.index if frame else -1, frame.captured_at if frame else now)
+        out = Frame(image, -1, now)
+        if frame is not None:
+            packed = frame.packed if image is frame.image else None
+            out = Frame(image, frame.index, frame.captured_at, packed)
         for outlet in self._outlets:
             outlet.put(Outgoing(out, fresh))

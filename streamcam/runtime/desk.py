@@ -81,7 +81,10 @@ class Desk:
             return self._without_engine(feeds)
         self._had_picture = True
         mix = parameters.mix
-        return self._show(feeds.picture, feeds.camera if mix < 1 else None, mix)
+        below = feeds.camera if mix < 1 else None
+        # A device has placed it already.
+        on_canvas = feeds.picture.image.shape[1::-1] == self._canvas
+        return self._show(feeds.picture, below, mix, on_canvas=on_canvas)
 
     def _without_engine(self, feeds: Feeds) -> Image:
         """Return what `on_engine_loss` says; before the first picture, the slate."""
@@ -96,10 +99,12 @@ class Desk:
         self.frame = None
         return slate(title, detail, self._canvas)
 
-    def _show(self, top: Frame, below: Frame | None, share: float) -> Image:
+    def _show(
+        self, top: Frame, below: Frame | None, share: float, *, on_canvas: bool = False
+    ) -> Image:
         last = self._shown
         if last.top is not top or last.below is not below or last.share != share:
-            image = self._placed(top.image)
+            image = top.image if on_canvas else self._placed(top.image)
             if below is not None:
                 image = mixed(image, self._placed(below.image), share)
             self._shown = _Shown(top, below, share, image)

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable
+from math import prod
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 from streamcam.config import Config
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.parameters import Parameters
-from streamcam.pixels import fitted
+from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.backoff import Backoff
+from streamcam.runtime.gauges import expects_card
 from streamcam.runtime.ring import MAX_NOTE, Ring
 from streamcam.runtime.worker import BEAT, DROPPED, SKIPPED, TAKEN, Said, serve
-from streamcam.types import Frame
+from streamcam.types import Bytes, Frame
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +51,9 @@ class Engine:
         self.ruling = (0, config.live)
         self._config = config
         self._fatal = fatal
-        shape = (config.height, config.width, 3)
-        self._frames = Ring(shape, capacity=config.waiting)
-        self._pictures = Ring(shape, capacity=config.burst)
+        self._whole = False
+        """Whether the engine fits frames itself, on its device."""
+        self._frames, self._pictures = _rings(config)
         # Even where it is never started, nothing is left in shared memory.
         self._free = weakref.finalize(self, _free, self._frames, self._pictures)
         self._final: NDArray[np.int64] | None = None
@@ -73,7 +75,9 @@ class Engine:
             self._version += 1
             self.ruling = (frame.index, parameters)
         config = self._config
-        image = fitted(frame.image, config.width, config.height, config.fit)
+        image = frame.image
+        if not (self._whole and self._frames.takes(image)):
+            image = fitted(image, config.width, config.height, config.fit)
         self._frames.put(
             image, frame.index, frame.captured_at, version=self._version, note=self._note
         )
@@ -83,7 +87,7 @@ class Engine:
         messages = self._pictures.take()
         if self.state != RUNNING:
             return []  # From an engine that is gone.
-        return [Frame(m.image, m.index, m.captured_at) for m in messages]
+        return [Frame(m.image, m.index, m.captured_at, _packed(m.note)) for m in messages]
 
     @property
     def taken(self) -> int:
@@ -187,6 +191,7 @@ class Engine:
 
     def _begin(self) -> None:
         self.state, self.detail = LOADING, f"loading {self._config.model}"
+        self._whole = False
         self._calls = deque([0.0], maxlen=100)
         for cell in COUNTED:
             self._before[cell] += self._cell(cell)
@@ -206,6 +211,7 @@ class Engine:
             self.schedule = said.text
         elif said.kind == "ready":
             self._calls.append(said.seconds)
+            self._whole = said.whole
             self.state, self.detail = RUNNING, ""
             log.info("the engine is running")
         elif said.kind == "failed":
@@ -217,9 +223,28 @@ class Engine:
         return None
 
 
+def _rings(config: Config) -> tuple[Ring, Ring]:
+    """Return the way to the engine and back, with room for all that a device does by itself."""
+    inside, back = (config.width, config.height), (config.width, config.height)
+    packed = 0
+    if config.pipeline == "image" and expects_card(config.device):
+        broadcast = config.broadcast
+        inside = max(inside, broadcast.camera_size, key=prod)
+        back = max(back, broadcast.canvas, key=prod)
+        packed = size_in_bytes(broadcast.pixel_format, broadcast.canvas)
+    return (
+        Ring((inside[1], inside[0], 3), capacity=config.waiting),
+        Ring((back[1], back[0], 3), capacity=config.burst, note=packed),
+    )
+
+
 def _free(*rings: Ring) -> None:
     for ring in rings:
         ring.close(unlink=True)
+
+
+def _packed(note: bytes) -> Bytes | None:
+    return np.frombuffer(note, np.uint8) if note else None
 
 
 def _note(parameters: Parameters) -> bytes:

@@ -29,9 +29,7 @@ class Gauges:
 
         memory = power = None
         try:
-            if self._handle is None:
-                pynvml.nvmlInit()
-                self._handle = pynvml.nvmlDeviceGetHandleByIndex(self._index)
+            self._handle = self._handle or _card(self._index)
             memory = float(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used)
         except pynvml.NVMLError:
             self._wanted = False  # No such GPU, or no driver: it will not appear later.
@@ -39,3 +37,24 @@ class Gauges:
         with suppress(pynvml.NVMLError):  # Some GPUs do not tell.
             power = pynvml.nvmlDeviceGetPowerUsage(self._handle) / 1000
         return memory, power
+
+
+def expects_card(device: str) -> bool:
+    """Return whether the setting `device` means an NVIDIA GPU, as ``auto`` does where one is."""
+    import pynvml
+
+    if device != "auto":
+        return device.startswith("cuda")
+    try:
+        _card(0)
+    except pynvml.NVMLError:
+        return False
+    return True
+
+
+def _card(index: int) -> object:
+    import pynvml
+
+    pynvml.nvmlInit()
+    card: object = pynvml.nvmlDeviceGetHandleByIndex(index)
+    return card

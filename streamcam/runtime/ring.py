@@ -9,6 +9,7 @@ stop at any instruction, and the other goes on.
 import shutil
 import socket
 from dataclasses import dataclass
+from math import prod
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from select import select
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcam.errors import EngineError
-from streamcam.types import Image
+from streamcam.types import Bytes, Image
 
 MAX_NOTE = 256 * 1024
 """Bytes; memory that no note has touched is never taken."""
@@ -28,7 +29,15 @@ SPARE = 3
 NEWEST = 0
 CELLS = 16
 META = np.dtype(
-    [("number", "i8"), ("index", "i8"), ("captured_at", "f8"), ("version", "i8"), ("noted", "i8")]
+    [
+        ("number", "i8"),
+        ("index", "i8"),
+        ("captured_at", "f8"),
+        ("height", "i8"),
+        ("width", "i8"),
+        ("version", "i8"),
+        ("noted", "i8"),
+    ]
 )
 
 
@@ -40,7 +49,8 @@ def _check_room(size: int) -> None:
     if SHARED.is_dir() and (free := shutil.disk_usage(SHARED).free) < size:
         raise EngineError(
             f"{SHARED} has {free / 2**20:.0f} MB free, and the engine needs {size / 2**20:.0f} MB;"
-            " make it larger (docker run --shm-size=256m) or choose a smaller --width and --height"
+            " make it larger (docker run --shm-size=256m) or choose a smaller --width and --height,"
+            " or --canvas"
         )
 
 
@@ -54,22 +64,25 @@ class Message:
     version: int
     """Of the note."""
     note: bytes
-    """Whatever goes with the frame, such as its snapshot of the parameters."""
+    """What goes with it: a frame's snapshot of the parameters, a picture in other pixels."""
 
 
 class Ring:
-    """Slots for pictures of one shape, in memory that two processes share.
+    """Slots for pictures, in memory that two processes share.
 
     Args:
-        shape: ``(H, W, 3)`` of the pictures, uint8.
+        shape: ``(H, W, 3)`` of the largest picture, uint8.
         capacity: most frames that a reader takes at a time.
+        note: bytes of the longest note.
     """
 
-    def __init__(self, shape: tuple[int, int, int], capacity: int = 1) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], capacity: int = 1, *, note: int = MAX_NOTE
+    ) -> None:
         self.shape = shape
         self.capacity = capacity
         slots = capacity + SPARE
-        self._strides = (int(np.prod(shape)), MAX_NOTE)
+        self._strides = (prod(shape), note)
         size = CELLS * 8 + slots * (META.itemsize + sum(self._strides))
         _check_room(size)
         self._memory = SharedMemory(create=True, size=size)
@@ -100,7 +113,7 @@ class Ring:
         """The first is the newest frame's number; the others are free for counters."""
         end = start + slots * META.itemsize
         self._meta = memory[start:end].view(META)
-        self._images = memory[end : end + slots * pixels].reshape(slots, *self.shape)
+        self._images = memory[end : end + slots * pixels].reshape(slots, pixels)
         notes = end + slots * pixels
         self._notes = memory[notes : notes + slots * note].reshape(slots, note)
         self._taken = int(self.cells[NEWEST])
@@ -110,16 +123,32 @@ class Ring:
             bell.setblocking(False)
 
     def put(
-        self, image: Image, index: int, captured_at: float, *, version: int = 0, note: bytes = b""
+        self,
+        image: Image,
+        index: int,
+        captured_at: float,
+        *,
+        version: int = 0,
+        note: bytes | Bytes = b"",
     ) -> None:
-        """Write a frame over the oldest one and ring the bell; never waits."""
+        """Write a frame over the oldest one and ring the bell; never waits.
+
+        Raises:
+            EngineError: it is larger than there is room for.
+        """
+        if not self.takes(image) or len(note) > self._strides[1]:
+            raise EngineError(
+                f"there is no shared memory for pictures of {image.shape[1]}x{image.shape[0]};"
+                " name the device, such as --device cuda"
+            )
         number = int(self.cells[NEWEST]) + 1
         slot = number % len(self._meta)
         meta = self._meta[slot]
         meta["number"] = 0
-        np.copyto(self._images[slot], image)
+        np.copyto(self._images[slot, : image.size].reshape(image.shape), image)
         self._notes[slot, : len(note)] = np.frombuffer(note, np.uint8)
         meta["index"], meta["captured_at"] = index, captured_at
+        meta["height"], meta["width"] = image.shape[:2]
         meta["version"], meta["noted"] = version, len(note)
         meta["number"] = number
         self.cells[NEWEST] = number
@@ -127,6 +156,10 @@ class Ring:
             self._bells[0].send(b".")
         except BlockingIOError:
             return  # The reader has not come for a long time; the bell is ringing already.
+
+    def takes(self, image: Image) -> bool:
+        """Return whether there is room for `image`."""
+        return image.size <= self._strides[0]
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until the bell rings; return False when it has not."""
@@ -156,8 +189,11 @@ class Ring:
         meta = self._meta[slot]
         if int(meta["number"]) != number:
             return None
+        shape = int(meta["height"]), int(meta["width"]), 3
+        if prod(shape) > self._strides[0]:
+            return None  # Half of one size and half of another.
         message = Message(
-            self._images[slot].copy(),
+            self._images[slot, : prod(shape)].reshape(shape).copy(),
             int(meta["index"]),
             float(meta["captured_at"]),
             int(meta["version"]),

@@ -36,6 +36,8 @@ class Said(NamedTuple):
     exit_code: int = 0
     seconds: float = 0.0
     """What a first call of the model took."""
+    whole: bool = False
+    """Whether frames are to come as they are: the engine's device fits them."""
 
 
 def serve(config: Config, frames: Ring, pictures: Ring, line: Connection) -> None:
@@ -48,7 +50,8 @@ def serve(config: Config, frames: Ring, pictures: Ring, line: Connection) -> Non
     try:
         with _Beating(pictures):
             stream, seconds = open_stream(config, lambda text: line.send(Said("line", text)))
-        line.send(Said("ready", seconds=seconds))
+        whole = getattr(stream, "takes_whole", False)
+        line.send(Said("ready", seconds=seconds, whole=whole))
         _run(stream, config, frames, pictures, line)
     except StreamcamError as error:
         line.send(Said("failed", str(error), error.exit_code))
@@ -97,7 +100,10 @@ def _run(
                 queued.put(frame)  # It chooses among all that have come.
                 continue
             for picture in stream(frame, parameters):
-                pictures.put(picture.image, picture.index, picture.captured_at, version=version)
+                note = b"" if picture.packed is None else picture.packed
+                pictures.put(
+                    picture.image, picture.index, picture.captured_at, version=version, note=note
+                )
             pictures.cells[BEAT] += 1
             pictures.cells[TAKEN] += len(messages) if queued else 1
             pictures.cells[SKIPPED] = counts.get("skipped", 0)

@@ -76,7 +76,8 @@ class VirtualCamera:
 
     def send(self, frame: Frame) -> None:
         assert self._camera is not None, "send() outside of the with block"
-        self._camera.send(self._convert(frame.image))
+        packed = None if self._format == "rgb" else frame.packed
+        self._camera.send(self._convert(frame.image) if packed is None else packed)
 
     def __exit__(self, *exception: object) -> None:
         if self._camera is not None:
