@@ -174,8 +174,8 @@ def test_a_damaged_toml_file_is_refused(tmp_path: Path, content: bytes, complain
 
 
 def test_a_missing_preset_names_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r'no preset "first-rum": did you mean "first-run"\?'):
-        load("first-rum")
+    with pytest.raises(ConfigError, match=r'no preset "pencl": did you mean "pencil"\?'):
+        load("pencl")
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
         load(str(tmp_path / "none.toml"))
     (tmp_path / "folder.toml").mkdir()
@@ -185,9 +185,9 @@ def test_a_missing_preset_names_the_nearest(tmp_path: Path) -> None:
 
 def test_presets_in_the_working_folder_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "first-run.toml").write_text("width = 8")
+    (tmp_path / "configs" / "pencil.toml").write_text("width = 8")
     monkeypatch.chdir(tmp_path)
-    assert load("first-run") == {"width": 8}
+    assert load("pencil") == {"width": 8}
 
 
 @pytest.mark.parametrize("name", sorted(presets()))

@@ -12,6 +12,7 @@ from streamcam.assets import NANO, embedded
 from streamcam.config import build
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.presets import load
 from streamcam.types import Frame, Image
 from training import looks
 from training.data import scene
@@ -80,6 +81,21 @@ def test_every_look_comes_nearer_to_what_it_names(
     targets = [looks.render(picture, look, colours) for picture in scenes]
     made = painted(models, scenes, prompt=" ".join((*colours, look)))
     assert nearness(made, targets) > nearness(scenes, targets)
+
+
+@pytest.mark.parametrize(
+    ("preset", "colours"),
+    [
+        ("duotone", ("purple", "gold")),
+        *((name, ()) for name in ("neon", "oil", "pencil", "watercolour")),
+    ],
+)
+def test_a_preset_s_look_is_one_that_it_knows(
+    models: Models, scenes: list[Image], preset: str, colours: tuple[str, ...]
+) -> None:
+    targets = [looks.render(picture, preset, colours) for picture in scenes]
+    made = painted(models, scenes, **(load(preset) | {"model": NANO}))
+    assert nearness(made, targets) > nearness(scenes, targets) + 2
 
 
 @pytest.mark.parametrize("look", LINES)

@@ -142,7 +142,7 @@ WRONG = [
     (("a.mkv", "b.mkv", "--t-index-list", "32,50"), 2, "the last index is 49"),
     (("a.mkv", "b.mkv", "--config", "bad.toml"), 2, "bad.toml is not valid TOML: "),
     (("a.mkv", "b.mkv", "--config", "unknown.toml"), 2, 'unknown setting "promt": did you mean'),
-    (("a.mkv", "b.mkv", "--config", "first-rum"), 2, 'did you mean "first-run"?'),
+    (("a.mkv", "b.mkv", "--config", "pencl"), 2, 'did you mean "pencil"?'),
     (("a.mkv", "b.mkv", "--fps", "fast"), 2, "--fps takes a rate such as 25 or 30000/1001"),
     (("a.mkv", "b.mkv", "--fps", "0"), 2, "--fps takes a rate"),
     (("a.mkv", "b.mkv", "--fps", "1e-9"), 2, "--fps takes a rate"),
