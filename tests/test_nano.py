@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -171,8 +172,11 @@ def test_a_still_noisy_picture_stays_still(models: Models, scenes: list[Image]) 
     assert distance(made[1:], made[:-1]) <= 1.2 * distance(noisy[1:], noisy[:-1])
 
 
-def test_half_the_precision_is_seen_by_nobody(models: Models, scenes: list[Image]) -> None:
-    half = load_models(build([settings(dtype="bfloat16")]), say=lambda _: None)
+def test_half_the_precision_is_seen_by_nobody(
+    models: Models, scenes: list[Image], tmp_path: Path
+) -> None:
+    others = {"dtype": "bfloat16", "engine_dir": str(tmp_path)}
+    half = load_models(build([settings(**others)]), say=lambda _: None)
     for prompt in ("pencil sketch", "neon", ""):
         assert (
             nearness(painted(half, scenes, prompt=prompt), painted(models, scenes, prompt=prompt))

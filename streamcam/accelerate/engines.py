@@ -29,8 +29,10 @@ class Engine(Protocol):
             Exception: whatever the library raises over what it cannot build.
         """
 
-    def load(self, folder: Path) -> Run:
-        """Return what runs the files in `folder`; it keeps no hold on the tensors it returns.
+    def load(self, folder: Path) -> Run | None:
+        """Return what runs the files in `folder`, None where that is the stage itself.
+
+        What it returns keeps no hold on the tensors it gives.
 
         Raises:
             Exception: whatever the library raises over files that it cannot use.

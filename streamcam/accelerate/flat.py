@@ -24,11 +24,25 @@ class Flat(nn.Module):
         self._structure = structure
         self._present = list(present)
 
-    def exact(self) -> "Flat":
-        """Return this stage in float32: itself, or a copy where its weights are in less."""
-        if all(p.dtype == torch.float32 for p in self.parameters() if p.is_floating_point()):
-            return self
-        return Flat(copy.deepcopy(self.stage).float(), self._structure, self._present)
+    @property
+    def is_exact(self) -> bool:
+        """Return whether all weights are in float32."""
+        return all(p.dtype == torch.float32 for p in self.parameters() if p.is_floating_point())
+
+    def exact(self) -> Run:
+        """Return this stage in float32: itself, or a copy where its weights are in less.
+
+        It takes what the stage takes, in any number format.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            stage = self.stage if self.is_exact else copy.deepcopy(self.stage).float()
+        flat = Flat(stage, self._structure, self._present)
+
+        def run(*tensors: Tensor) -> Tensor:
+            result: Tensor = flat(*(t.float() if t.is_floating_point() else t for t in tensors))
+            return result
+
+        return run
 
     def forward(self, *tensors: Tensor) -> Tensor:
         given = iter(tensors)

@@ -4,13 +4,14 @@ Building takes long and may end the process that does it, as native libraries ca
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from queue import Queue
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from streamcam.accelerate.eager import Eager
 from streamcam.accelerate.engines import Engine
 from streamcam.accelerate.flat import Flat, Run, Signature, Stage, leaves_of
 from streamcam.accelerate.identity import identity, key_of, weights_of
@@ -24,16 +25,19 @@ Builder = Callable[[], Iterable[str]]
 
 
 class Order(NamedTuple):
-    """An engine that a stage waits for."""
+    """A stage that waits for an engine, for calls of one set of shapes."""
 
     flat: Flat
     inputs: list[Tensor]
-    identity: dict[str, Any]
+    weights: str
     deliver: Callable[[Run], None]
 
     @property
-    def key(self) -> str:
-        return key_of(self.identity)
+    def stage(self) -> str:
+        return type(self.flat.stage).__name__.lower()
+
+    def identity(self, engine: Engine) -> dict[str, Any]:
+        return identity(self.flat.stage, self.weights, self.inputs, engine)
 
 
 class Accelerated:
@@ -69,17 +73,26 @@ class Accelerated:
 
 
 class Workshop:
-    """Equips the stages of one stream with engines of one kind."""
+    """Equips the stages of one stream: with an engine, else as they are written, else in float32.
+
+    A stage whose weights are in less than float32 computes so only where it comes near enough.
+    """
 
     def __init__(
-        self, engine: Engine, store: Store, say: Say, *, builder: Builder | None, waits: bool
+        self,
+        engines: Sequence[Engine],
+        store: Store,
+        say: Say,
+        *,
+        builder: Builder | None,
+        waits: bool,
     ) -> None:
-        """Take what builds missing engines, None to build them here.
+        """Take engines in the order of preference, and what builds them, None to build them here.
 
         Where it `waits`, a stage's first call does so until its engine is there, else the stage
         runs as it is written meanwhile.
         """
-        self._engine = engine
+        self._engines = engines
         self._store = store
         self._say = say
         self._builds_here = builder is None
@@ -99,68 +112,89 @@ class Workshop:
         with torch.inference_mode(False):
             # Those of a warm-up are inference tensors, which nothing can be built with.
             inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
-        made_of = identity(flat.stage, weights, inputs, self._engine)
-        order = Order(flat, inputs, made_of, deliver)
-        kept = self._store.find(order.key)
-        if kept is not None:
-            self._fulfil(order, kept)
-        elif self._builds_here:
-            self._build(order)
-            self._fulfil(order, self._store.find(order.key))
-        elif self._waits:
-            self._attend(order)
-        else:
+        order = Order(flat, inputs, weights, deliver)
+        if not self._serve(order, builds=self._builds_here or self._waits):
             self._queue(order)
 
-    def _build(self, order: Order) -> None:
-        name = _name(order)
-        self._say(f"building the {name}, once for this model, size and machine")
-        about: dict[str, Any] = {"identity": order.identity}
+    def _serve(self, order: Order, *, builds: bool) -> bool:
+        """Deliver the first of the engines that can be used; return whether all is decided.
+
+        It is not where one is missing and this call is not the one that `builds`.
+        """
+        for engine in self._engines:
+            if isinstance(engine, Eager) and order.flat.is_exact:
+                continue
+            key = key_of(order.identity(engine))
+            kept = self._store.find(key)
+            if kept is None:
+                if not builds:
+                    return False
+                self._make(order, engine, key)
+                kept = self._store.find(key)
+            if self._fulfil(order, engine, kept):
+                return True
+        if not order.flat.is_exact:
+            order.deliver(order.flat.exact())
+            self._say(f"{order.stage} goes on in float32, which is slower")
+        return True
+
+    def _make(self, order: Order, engine: Engine, key: str) -> None:
+        # Nothing of a stage as it is written can end this process; only on air it would be felt.
+        if self._builds_here or (self._waits and isinstance(engine, Eager)):
+            self._build(order, engine, key)
+        else:
+            self._have_built()
+
+    def _build(self, order: Order, engine: Engine, key: str) -> None:
+        name = _name(order, engine)
+        if not isinstance(engine, Eager):
+            self._say(f"building the {name}, once for this model, size and machine")
+        about: dict[str, Any] = {"identity": order.identity(engine)}
         try:
             with (
                 torch.inference_mode(False),
                 torch.no_grad(),
-                self._store.making(order.key, about) as folder,
+                self._store.making(key, about) as folder,
             ):
-                self._engine.build(order.flat, order.inputs, folder)
-                run = self._engine.load(folder)
-                about["psnr"] = check(run, order.flat, order.inputs, self._engine.dtype)
+                engine.build(order.flat, order.inputs, folder)
+                run = engine.load(folder) or order.flat
+                about["psnr"] = check(run, order.flat, order.inputs, engine.dtype)
         except TooFarOff as refusal:
             # Remembered, so that the next start does not try again.
-            with self._store.making(order.key, about | {"refused": str(refusal)}):
+            with self._store.making(key, about | {"refused": str(refusal)}):
                 pass
         except Exception as error:  # Whatever it is, the stage runs without.
             self._say(f"the {name} cannot be built: {in_one_line(error)}")
 
-    def _fulfil(self, order: Order, kept: Entry | None) -> None:
-        name = _name(order)
+    def _fulfil(self, order: Order, engine: Engine, kept: Entry | None) -> bool:
+        """Deliver what is `kept` of an engine; return whether that could be done."""
+        name = _name(order, engine)
         if kept is None:
-            self._say(f"there is no {name}; going on without it")
-            return
+            checked = not isinstance(engine, Eager)
+            self._say(
+                f"there is no {name}; going on without it"
+                if checked
+                else f"the {name} could not be checked; going on in it"
+            )
+            return not checked
         if refused := kept.manifest.get("refused"):
             self._say(f"the {name} is refused: {refused}; going on without it")
-            return
+            return False
         try:
-            run = self._engine.load(kept.folder)
-            with torch.inference_mode():
-                run(*order.inputs)  # The first call of an engine is slow.
+            run = engine.load(kept.folder) or order.flat
+            if run is not order.flat:
+                with torch.inference_mode():
+                    run(*order.inputs)  # The first call of an engine is slow.
         except Exception as error:
             self._say(
                 f"the {name} cannot be used: {in_one_line(error)}; going on without it; build it"
                 f' anew after "streamcam engines remove {kept.key}"'
             )
-            return
+            return False
         order.deliver(run)
         how = "is ready" if self._builds_here else "runs"
         self._say(f"the {name} {how}, {kept.manifest['psnr']:.0f} dB against float32")
-
-    def _attend(self, order: Order) -> None:
-        """Have an engine built, unless it has been since it was ordered, and deliver it."""
-        kept = self._store.find(order.key)
-        if kept is None:
-            self._have_built()
-            kept = self._store.find(order.key)
-        self._fulfil(order, kept)
+        return True
 
     def _have_built(self) -> None:
         # Once: what a stream calls for is built in one go, or cannot be.
@@ -178,13 +212,15 @@ class Workshop:
     def _queue(self, order: Order) -> None:
         self._orders.put(order)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="engines", daemon=True)
+            self._thread = threading.Thread(target=self._attend, name="engines", daemon=True)
             self._thread.start()
 
-    def _serve(self) -> None:
+    def _attend(self) -> None:
         while True:
-            self._attend(self._orders.get())
+            self._serve(self._orders.get(), builds=True)
 
 
-def _name(order: Order) -> str:
-    return f"{order.identity['engine']} engine of {order.identity['stage'].lower()}"
+def _name(order: Order, engine: Engine) -> str:
+    if isinstance(engine, Eager):
+        return f"{str(engine.dtype).removeprefix('torch.')} of {order.stage}"
+    return f"{engine.name} engine of {order.stage}"

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from streamcam.accelerate.eager import Eager
+from streamcam.accelerate.engines import Engine
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.workshop import Workshop
 from streamcam.config import Config
@@ -106,14 +108,21 @@ def from_pipeline(
 def _accelerator(
     config: Config, say: Say, *, builds_here: bool
 ) -> Callable[[nn.Module], Callable[..., Tensor]]:
-    """Return what puts a stage on the engine that `config` asks for."""
-    engine = place(config).choice.engine
-    if engine is None:
+    """Return what puts a stage on the engine that `config` asks for.
+
+    In float32 without one, a stage is itself.
+    """
+    placement = place(config)
+    engine = placement.choice.engine
+    engines: list[Engine] = [] if engine is None else [engine]
+    if placement.weights != torch.float32:
+        engines.append(Eager(placement.device, placement.dtype))
+    if not engines:
         return lambda stage: stage
     builder = None if builds_here else partial(building.beside, config)
     # Unless told otherwise, whoever asks for models wants the same pictures every time.
     waits = config.engine_wait is not False
-    return Workshop(engine, Store(config.engine_dir), say, builder=builder, waits=waits)
+    return Workshop(engines, Store(config.engine_dir), say, builder=builder, waits=waits)
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:

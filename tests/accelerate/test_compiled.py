@@ -48,7 +48,7 @@ def test_a_storm_of_live_changes_gives_the_same_pictures_and_compiles_nothing(
     eager = images(Streamed(models, **SETTINGS)(frames, changes))
 
     def start(said: list[str]) -> Streamed:
-        stages = Workshop(ENGINE, Store(tmp_path), said.append, builder=None, waits=True)
+        stages = Workshop([ENGINE], Store(tmp_path), said.append, builder=None, waits=True)
         # The U-Net alone: it is what every live value goes through.
         assert isinstance(models.denoise, torch.nn.Module)
         return Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)

@@ -167,7 +167,7 @@ def test_it_is_kept_and_named_as_any_engine_with_its_version(
 ) -> None:
     said: list[str] = []
     engine = TensorRt(CPU, torch.float32)
-    stages = Workshop(engine, Store(tmp_path), said.append, builder=None, waits=True)
+    stages = Workshop([engine], Store(tmp_path), said.append, builder=None, waits=True)
     torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     [entry] = Store(tmp_path).entries()
     assert entry.manifest["identity"]["engine"] == "tensorrt"

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamcam.accelerate import precision
+from streamcam.accelerate.eager import Eager
 from streamcam.accelerate.flat import Flat, Run
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.workshop import Accelerated, Workshop
 from streamcam.errors import EngineError
-from tests.accelerate.conftest import Small, call, small
+from tests.accelerate.conftest import Small, Told, call, small
 
 
 class Copying:
@@ -59,7 +61,7 @@ class Building:
     def __init__(self, engine: Copying, store: Store, stage: Small) -> None:
         self.may = threading.Event()
         self.times = 0
-        self._workshop = Workshop(engine, store, lambda _: None, builder=None, waits=True)
+        self._workshop = Workshop([engine], store, lambda _: None, builder=None, waits=True)
         self._stage = stage
 
     def __call__(self) -> Iterator[str]:
@@ -81,7 +83,7 @@ def until_swapped(accelerated: Accelerated) -> None:
 def test_a_stage_runs_as_written_until_its_engine_is_there(tmp_path: Path, stage: Small) -> None:
     engine, store, said = Copying(), Store(tmp_path), []
     building = Building(engine, store, stage)
-    stages = Workshop(engine, store, said.append, builder=building, waits=False)
+    stages = Workshop([engine], store, said.append, builder=building, waits=False)
     accelerated = stages(stage)
     expected = stage(*call())
     for _ in range(3):
@@ -99,17 +101,19 @@ def test_whoever_waits_has_the_engine_from_the_first_call_on(tmp_path: Path, sta
     engine, store = Copying(), Store(tmp_path)
     building = Building(engine, store, stage)
     building.may.set()
-    accelerated = Workshop(engine, store, lambda _: None, builder=building, waits=True)(stage)
+    accelerated = Workshop([engine], store, lambda _: None, builder=building, waits=True)(stage)
     accelerated(*call())
     until_swapped(accelerated)
 
 
 def test_the_second_start_builds_nothing(tmp_path: Path, stage: Small) -> None:
     first, second = Copying(), Copying()
-    Workshop(first, Store(tmp_path), lambda _: None, builder=None, waits=True)(stage)(*call())
+    Workshop([first], Store(tmp_path), lambda _: None, builder=None, waits=True)(stage)(*call())
     assert first.built == 1
     second._structure = first._structure
-    accelerated = Workshop(second, Store(tmp_path), lambda _: None, builder=None, waits=True)(stage)
+    accelerated = Workshop([second], Store(tmp_path), lambda _: None, builder=None, waits=True)(
+        stage
+    )
     torch.testing.assert_close(accelerated(*call()), stage(*call()))
     assert (second.built, second.runs) == (0, 2)
 
@@ -117,7 +121,7 @@ def test_the_second_start_builds_nothing(tmp_path: Path, stage: Small) -> None:
 def test_a_damaged_engine_is_built_anew(tmp_path: Path, stage: Small) -> None:
     engine = Copying()
     for _ in range(2):
-        stages = Workshop(engine, Store(tmp_path), lambda _: None, builder=None, waits=True)
+        stages = Workshop([engine], Store(tmp_path), lambda _: None, builder=None, waits=True)
         torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
         [entry] = Store(tmp_path).entries()
         (entry.folder / "weights").write_bytes(b"not what was written")
@@ -129,7 +133,7 @@ def test_an_engine_too_far_off_is_refused_with_the_figure_and_not_tried_again(
 ) -> None:
     engine, said = Copying(error=0.1), []
     for _ in range(2):
-        stages = Workshop(engine, Store(tmp_path), said.append, builder=None, waits=True)
+        stages = Workshop([engine], Store(tmp_path), said.append, builder=None, waits=True)
         torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     assert engine.built == 1
     refused = [line for line in said if "refused" in line]
@@ -139,7 +143,9 @@ def test_an_engine_too_far_off_is_refused_with_the_figure_and_not_tried_again(
 
 def test_a_build_that_fails_is_told_and_the_stage_goes_on(tmp_path: Path, stage: Small) -> None:
     said: list[str] = []
-    stages = Workshop(Copying(breaks=True), Store(tmp_path), said.append, builder=None, waits=True)
+    stages = Workshop(
+        [Copying(breaks=True)], Store(tmp_path), said.append, builder=None, waits=True
+    )
     torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     assert said[1:] == [
         "the copying engine of small cannot be built: no such layer",
@@ -159,7 +165,7 @@ def test_a_builder_that_dies_is_told_and_is_not_started_again(
         yield "building"
         raise EngineError("building engines ended with status -11")
 
-    stages = Workshop(Copying(), Store(tmp_path), said.append, builder=dying, waits=waits)
+    stages = Workshop([Copying()], Store(tmp_path), said.append, builder=dying, waits=waits)
     accelerated = stages(stage)
     for rows in (2, 3):
         given = call(rows=rows)
@@ -175,9 +181,104 @@ def test_a_builder_that_dies_is_told_and_is_not_started_again(
 
 def test_each_set_of_shapes_has_an_engine_of_its_own(tmp_path: Path, stage: Small) -> None:
     engine = Copying()
-    stages = Workshop(engine, Store(tmp_path), lambda _: None, builder=None, waits=True)
+    stages = Workshop([engine], Store(tmp_path), lambda _: None, builder=None, waits=True)
     accelerated = stages(stage)
     for rows in (2, 3, 2, 3):
         given = call(rows=rows)
         torch.testing.assert_close(accelerated(*given), stage(*given))
     assert engine.built == 2
+
+
+HALF = Eager(torch.device("cpu"), torch.bfloat16)
+
+
+def halved(stage: Small) -> tuple[Small, tuple[Tensor, Tensor, Told]]:
+    """Return the stage in bfloat16, and a call whose conditions are in it too."""
+    x, timesteps, told = call()
+    return stage.bfloat16(), (x.bfloat16(), timesteps, Told(told.states.bfloat16(), None))
+
+
+def test_a_stage_in_half_precision_is_judged_once_and_goes_on_where_it_comes_near(
+    tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, given = halved(stage)
+    said: list[str] = []
+
+    def start() -> Tensor:
+        stages = Workshop([HALF], Store(tmp_path), said.append, builder=None, waits=True)
+        return stages(stage)(*given)
+
+    assert torch.equal(start(), stage(*given))
+    assert "the bfloat16 of small is ready" in said[-1]
+    assert "dB against float32" in said[-1]
+    monkeypatch.setattr(Flat, "exact", None)
+    # The second start takes the verdict that is kept.
+    assert torch.equal(start(), stage(*given))
+    [entry] = Store(tmp_path).entries()
+    assert entry.manifest["psnr"] > precision.FLOORS[torch.bfloat16]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_stage_too_far_off_in_half_precision_goes_on_in_float32(
+    tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setitem(precision.FLOORS, torch.bfloat16, 90.0)
+    exact = stage(*call())
+    stage, given = halved(stage)
+    said: list[str] = []
+
+    def builder() -> Iterator[str]:
+        Workshop([HALF], Store(tmp_path), said.append, builder=None, waits=True)(stage)(*given)
+        yield "judged"
+
+    accelerated = Workshop([HALF], Store(tmp_path), said.append, builder=builder, waits=waits)(
+        stage
+    )
+    first = accelerated(*given)
+    until_swapped(accelerated)
+    made = accelerated(*given)
+    assert made.dtype == torch.float32
+    assert precision.psnr(made, exact) > precision.psnr(stage(*given), exact)
+    assert torch.equal(first, made if waits else stage(*given))
+    refused = next(line for line in said if "is refused" in line)
+    assert "the bfloat16 of small is refused" in refused
+    assert "dB against float32, where bfloat16 must reach 90" in refused
+    assert said[-1] == "small goes on in float32, which is slower"
+
+
+def test_half_precision_is_judged_too_where_its_engine_is_refused(
+    tmp_path: Path, stage: Small
+) -> None:
+    class Half(Copying):
+        dtype = weights = torch.bfloat16
+
+        def load(self, folder: Path) -> Run:  # noqa: ARG002
+            return lambda *tensors: torch.zeros_like(tensors[0])
+
+    stage, given = halved(stage)
+    said: list[str] = []
+    engines = [Half(), HALF]
+    stages = Workshop(engines, Store(tmp_path), said.append, builder=None, waits=True)
+    assert torch.equal(stages(stage)(*given), stage(*given))
+    assert any("the copying engine of small is refused" in line for line in said)
+    assert "the bfloat16 of small is ready" in said[-1]
+
+
+def test_on_air_another_process_judges_half_precision(tmp_path: Path, stage: Small) -> None:
+    stage, given = halved(stage)
+    said: list[str] = []
+    judged = threading.Event()
+
+    def builder() -> Iterator[str]:
+        judged.set()
+        yield from ()
+
+    stages = Workshop([HALF], Store(tmp_path), said.append, builder=builder, waits=False)
+    assert torch.equal(stages(stage)(*given), stage(*given))
+    assert judged.wait(20)
+    for _ in range(500):
+        if said:
+            break
+        threading.Event().wait(0.01)
+    # That process failed: it is said, and hides nothing.
+    assert said == ["the bfloat16 of small could not be checked; going on in it"]
