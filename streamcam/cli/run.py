@@ -62,10 +62,7 @@ def run(
             config, lines = chosen(asked_for)
             for line in lines:
                 log.info(line)
-            try:
-                _broadcast(config, began, duration, asked, reporter)
-            finally:
-                dismiss(config)
+            _broadcast(config, began, duration, asked, reporter)
 
 
 def _broadcast(
@@ -88,6 +85,7 @@ def _broadcast(
         end = time.monotonic() + duration if duration else float("inf")
         while not asked.wait(LOOK_S) and not broadcast.over.is_set() and time.monotonic() < end:
             reporter.show(broadcast.status())
+        dismiss(config)
     if broadcast.failed:
         raise broadcast.failed
     if schedule := broadcast.status().schedule:

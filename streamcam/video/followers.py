@@ -33,6 +33,7 @@ SCRIPT = "from streamcam.video.followers import serve; serve()"
 LEAVE_S = 5.0
 AGAIN_S = 1.0
 """Between two lives of a rank."""
+Orders = dict[str, Any]
 ROUND, OVER = "streamcam/round", "streamcam/over"
 """Keys in torchrun's store: how often a first rank has begun, and that it is not to again."""
 
@@ -50,7 +51,7 @@ class Others(Protocol):
 
 def others(config: Config, share: Share, *, live: bool) -> Others:
     """Return the other ranks, which from now on load their layers."""
-    return Followers(config, share, live=live) if share.started_here else Launched(share)
+    return Followers(config, share, live=live) if share.started_here else Launched(share, live=live)
 
 
 class Followers:
@@ -94,15 +95,16 @@ class Followers:
 class Launched:
     """The ranks that torchrun started beside this one."""
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, share: Share, *, live: bool) -> None:
+        self._share, self._live = share, live
         self._store = _torchrun_store()
         self._round = PrefixStore(str(self._store.add(ROUND, 1)), self._store)
 
     def meet(self, own: Own, config: Config) -> Ring:
         """Wait until all have loaded their layers, and return the ring of them."""
         ring = meet(own, config, self._share, self._round, lambda _: False)
-        atexit.register(self._leave, ring)
+        if not self._live:  # An engine on air that ends is followed by another; see `dismiss`.
+            atexit.register(self._leave, ring)
         return ring
 
     def _leave(self, ring: Ring) -> None:
@@ -114,7 +116,7 @@ class Launched:
 
 def dismiss() -> None:
     """Tell the ranks that torchrun started that no first rank will come any more."""
-    with suppress(RuntimeError):  # The store may have gone with the engine.
+    with suppress(EngineError, RuntimeError):  # The store may have gone with the engine.
         _torchrun_store().set(OVER, "")
 
 
@@ -168,19 +170,29 @@ def serve() -> None:
     orders = json.loads(sys.stdin.readline())
     threading.Thread(target=_die_with_leader, daemon=True).start()
     share = Share(*orders["share"])
+    config = Config.model_validate(orders["config"])
+    serve_as = _serve_started if orders["meeting"] else _serve_launched
     try:
-        config = Config.model_validate(orders["config"])
-        if orders["meeting"]:
-            store: Store | None = FileStore(orders["meeting"], share.ranks)
-        else:
-            store = _next_round(share.rank)
-        if store is not None:
-            attend(config, share, store, live=orders["live"])
+        serve_as(config, share, orders)
     except StreamcamError as error:
-        if not orders["meeting"]:  # Else the first rank has heard, and says it.
-            print(f"streamcam: rank {share.rank}: {error}", file=sys.stderr, flush=True)
-        os._exit(error.exit_code)
+        os._exit(error.exit_code)  # The first rank has heard, and says it.
     os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
+
+
+def _serve_started(config: Config, share: Share, orders: Orders) -> None:
+    store = FileStore(orders["meeting"], share.ranks)
+    attend(config, share, store, live=orders["live"])
+
+
+def _serve_launched(config: Config, share: Share, orders: Orders) -> None:
+    store = _torchrun_store()
+    try:
+        if meeting := _next_round(store, share.rank):
+            attend(config, share, meeting, live=orders["live"])
+    except StreamcamError as error:
+        if not store.check([OVER]):
+            print(f"streamcam: rank {share.rank}: {error}", file=sys.stderr, flush=True)
+            raise
 
 
 def _die_with_leader() -> None:
@@ -203,9 +215,8 @@ def _torchrun_store() -> Store:
     return store
 
 
-def _next_round(rank: int) -> Store | None:
+def _next_round(store: Store, rank: int) -> Store | None:
     """Wait for a first rank that this one has not followed yet; None where there will be none."""
-    store = _torchrun_store()
     while not store.check([OVER]):
         if (newest := store.add(ROUND, 0)) > 0:
             meeting = PrefixStore(str(newest), store)

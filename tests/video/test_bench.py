@@ -5,6 +5,7 @@ import json
 import pytest
 
 from streamcam.cli import _run, streamcam
+from tests.media import ran
 
 TINY = ["--model", "random:tiny-wan", "--width", "64", "--height", "32", "--device", "cpu"]
 
@@ -29,6 +30,27 @@ def test_the_bench_tells_rate_stages_first_picture_and_misses(
     assert figures["delivered"] > 0
     assert figures["misses"] == 0
     assert figures["memory"] > 1e6
+    assert figures["ranks"] == []
+
+
+def test_the_bench_of_several_devices_tells_what_each_of_them_does() -> None:
+    script = """
+        from streamcam.cli import _run, streamcam
+from tests.media import ran
+        words = {words!r}
+        print(_run(lambda **how: streamcam.main(words, **how)))
+    """
+    words = ["bench", "video", *TINY, "--devices", "2", "--set", "deadline=60", "--seconds", "1"]
+    *_, told, code = ran(script.format(words=[*words, "--json"]), "").splitlines()
+    assert code == "0"
+    figures = json.loads(told)["figures"]
+    first, second = figures["ranks"]
+    assert first["layers"] + second["layers"] == 3
+    assert first["fixed_ms"] > 0 == second["fixed_ms"]
+    for own in (first, second):
+        assert own["layers_ms"] > 0
+        assert own["waiting_ms"] >= 0
+        assert own["memory"] > 1e6
 
 
 def test_the_bench_of_video_measures_no_images(capsys: pytest.CaptureFixture[str]) -> None:

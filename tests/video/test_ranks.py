@@ -1,12 +1,21 @@
 """Several devices from the command line: processes with a share of the layers each."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from torch.distributed import FileStore
 
 from streamcam.cli import _run, streamcam
+from streamcam.config import build
+from streamcam.errors import ConfigError, EngineError
+from streamcam.video import ranks
+from streamcam.video.ranks import Own, Share, share_of
 from tests.media import ran
+from tests.video.streams import TINY as STREAMED
+from tests.video.streams import loaded
 
 TINY = ["--pipeline", "video", "--model", "random:tiny-wan", "--device", "cpu"]
 TINY += ["--width", "64", "--height", "32", "--set", "steps=3"]
@@ -24,8 +33,13 @@ def rendered(path: Path, devices: int) -> np.ndarray:
     return np.load(path).astype(int)
 
 
-def test_two_devices_render_what_one_renders(tmp_path: Path) -> None:
-    alone, together = (rendered(tmp_path / f"{n}.npy", n) for n in (1, 2))
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    return rendered(tmp_path_factory.mktemp("alone") / "1.npy", 1)
+
+
+def test_two_devices_render_what_one_renders(alone: np.ndarray, tmp_path: Path) -> None:
+    together = rendered(tmp_path / "2.npy", 2)
     assert alone.shape == together.shape == (25, 32, 64, 3)
     # Rows that run in another company are rounded otherwise.
     assert np.abs(alone - together).max() <= 1
@@ -56,6 +70,54 @@ def test_a_device_that_dies_is_the_loss_of_the_engine() -> None:
         os._exit(0)
     """
     assert ran(script, "") == "a device of the pipeline is gone\n"
+
+
+def test_what_torchrun_starts_renders_what_one_process_renders(
+    alone: np.ndarray, tmp_path: Path
+) -> None:
+    words = ["render", *TINY, "pattern", "--frames", "25", str(tmp_path / "2.npy")]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "streamcam", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("over 2 devices") == 1
+    assert np.abs(alone - np.load(tmp_path / "2.npy").astype(int)).max() <= 1
+
+
+def own_layers() -> Own:
+    models = loaded("wan", "wan")
+    return Own(models.layers.model, (range(2), range(2, 3)), lambda _: [])
+
+
+@pytest.mark.parametrize(
+    ("said", "gone", "why"),
+    [
+        ("ready", False, r"^the 2 devices of the pipeline have not met in 1 s: \w"),
+        ("no such model", False, "^device 1 of the pipeline failed: no such model$"),
+        ("", True, "^device 1 of the pipeline failed: it has died$"),
+    ],
+)
+def test_a_device_that_does_not_come_is_not_waited_for(
+    said: str, gone: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranks, "MEET_S", 1)
+    store = FileStore(str(tmp_path / "meeting"), 2)
+    if said:
+        store.set("rank/1", said)
+    with pytest.raises(EngineError, match=why):
+        ranks.meet(own_layers(), build([STREAMED]), Share(0, 2), store, lambda _: gone)
+
+
+def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "MASTER_ADDR": "a"}.items():
+        monkeypatch.setenv(name, str(value))
+    config = build([STREAMED])
+    assert share_of(config) == Share(1, 2, 1, started_here=False)
+    with pytest.raises(ConfigError, match="torchrun has started 2 processes, but devices=3"):
+        share_of(build([STREAMED, {"devices": 3}]))
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert share_of(config) == Share()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""Streams of all kinds against a transformer that has no cache and computes all the past anew."""
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamcam.video.cache_plan import CacheShape
+from streamcam.video.layers import Layers
+from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.schedule import Flow
+from streamcam.video.wan import CausalWan
+from tests.video.goldens import close
+from tests.video.reference import Fed, Reference, Window
+
+FLOW = Flow.shifted(5)
+TIMESTEPS = (900, 640, 410, 130)
+SMALL = {"num_attention_heads": 2, "attention_head_dim": 24, "ffn_dim": 64, "num_layers": 2}
+
+
+def transformer(**shape: Any) -> Any:
+    from diffusers import WanTransformer3DModel
+
+    torch.manual_seed(0)
+    model = WanTransformer3DModel(**SMALL | {"text_dim": 16, "freq_dim": 32} | shape)
+    for name, weight in model.named_parameters():
+        if "to_q" in name or "to_k" in name or "to_v" in name:
+            weight.data *= 2  # Else all that is seen weighs about the same.
+    return model.eval().requires_grad_(False)
+
+
+def renoise(x_0: Tensor, step: int) -> Tensor:
+    """Return noise that follows from what it is for."""
+    return (7 * x_0 + step).sin()
+
+
+def chunks(lengths: list[int], size: tuple[int, int]) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(f, 16, *size, generator=generator) for f in lengths]
+
+
+def streamed(
+    model: Any, window: Window, steps: int, given: list[Tensor], embeds: Tensor, *, batched: bool
+) -> list[Tensor]:
+    """Return the chunks that the pipeline makes."""
+    causal = CausalWan(model, tuple(given[0].shape[2:]))  # type: ignore[arg-type]
+    run = Rollout(
+        Layers(causal),
+        embeds,
+        CacheShape(window.frames, window.sinks, window.position_limit, window.realign),
+        Steps(TIMESTEPS[:steps], FLOW),
+        renoise,
+        batched=batched,
+        sink_threshold=window.sink_threshold,
+    )
+    made = [run.at_once(given[0], TIMESTEPS[0])]
+    if not batched:
+        return made + [run.at_once(x_t, TIMESTEPS[0] - 7 * k) for k, x_t in enumerate(given[1:])]
+    run.spread()
+    for k, x_t in enumerate(given[1:]):
+        done = run.advance(x_t, TIMESTEPS[0] - 7 * k)
+        made += [] if done is None else [done]
+    while run.in_flight:
+        done = run.advance()
+        made += [] if done is None else [done]
+    return made
+
+
+def recomputed(
+    model: Any, window: Window, steps: int, given: list[Tensor], embeds: Tensor, *, batched: bool
+) -> list[Tensor]:
+    """Return the chunks that follow from the formulas."""
+    reference = Reference(model, window)
+    rows: list[list[Fed]] = [[] for _ in range(steps)]
+    """What each step of a batch has in its past; without a batch, all are alike."""
+    made = []
+    for k, x_t in enumerate(given):
+        x, first = x_t.double(), TIMESTEPS[0] - 7 * max(k - 1, 0)
+        fed = []
+        for step, t in enumerate((first, *TIMESTEPS[1:steps])):
+            fed.append(Fed(x, t))
+            flow = reference.flow([*rows[step], fed[-1]], embeds)
+            x_0 = x - FLOW.sigma(t) * flow
+            if step < steps - 1:
+                sigma = FLOW.sigma(TIMESTEPS[step + 1])
+                x = (1 - sigma) * x_0 + sigma * renoise(x_0, step + 1)
+        for step, row in enumerate(rows):
+            row.append(fed[step] if batched and k else fed[-1])
+        made.append(x_0)
+    return made
+
+
+def agree(
+    window: Window, steps: int, lengths: list[int], size: tuple[int, int], **how: Any
+) -> float:
+    """Fail unless both make the same; return how much pictures would differ without a past."""
+    batched, model = how.pop("batched", True), transformer(**how)
+    given = chunks(lengths, size)
+    embeds = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        made = streamed(model, window, steps, given, embeds, batched=batched)
+        expected = recomputed(model, window, steps, given, embeds, batched=batched)
+        assert len(made) == len(expected)
+        for ours, theirs in zip(made, expected, strict=True):
+            close(ours, theirs)
+        forgetful = recomputed(model, window, steps, given[-1:], embeds, batched=batched)
+    return float((forgetful[-1] - expected[-1]).abs().max())
+
+
+@pytest.mark.parametrize(
+    ("window", "steps", "lengths", "size", "how"),
+    [
+        pytest.param(Window(6, 3), 2, [2] + 9 * [1], (4, 6), {}, id="as published"),
+        pytest.param(Window(5, 2), 4, [2] + 9 * [1], (2, 2), {}, id="four steps"),
+        pytest.param(Window(6, 3), 3, [2] + 6 * [1], (4, 2), {"batched": False}, id="in turn"),
+        pytest.param(Window(9, 0), 2, [4, 3, 3, 3, 3], (2, 6), {}, id="t2v chunks, no sinks"),
+        pytest.param(Window(7, 3), 2, [3, 1, 4, 2, 1, 1, 3], (2, 4), {}, id="uneven chunks"),
+        pytest.param(
+            Window(6, 3, sink_threshold=0.8), 2, [2] + 9 * [1], (4, 4), {}, id="sinks that follow"
+        ),
+        pytest.param(
+            Window(4, 2, 6, True, 0.8), 2, [2] + 11 * [1], (2, 4), {}, id="all at once, turned back"
+        ),
+        pytest.param(Window(5, 1, 8), 2, [2] + 11 * [1], (2, 4), {}, id="positions go back"),
+        pytest.param(Window(2, 1), 2, [2] + 4 * [1], (6, 2), {}, id="hardly a past"),
+        pytest.param(
+            Window(6, 3),
+            2,
+            [2] + 5 * [1],
+            (2, 2),
+            {"num_attention_heads": 40, "attention_head_dim": 12},
+            id="forty heads",
+        ),
+        pytest.param(
+            Window(6, 3),
+            2,
+            [2] + 5 * [1],
+            (2, 4),
+            {"num_attention_heads": 3, "attention_head_dim": 32, "num_layers": 4},
+            id="uneven parts of a head",
+        ),
+        pytest.param(Window(5, 2), 1, [2] + 6 * [1], (10, 14), {}, id="odd sides"),
+    ],
+)
+def test_a_stream_is_what_the_formulas_give(
+    window: Window, steps: int, lengths: list[int], size: tuple[int, int], how: dict[str, Any]
+) -> None:
+    assert agree(window, steps, lengths, size, **how) > 1e-2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_so_is_a_stream_of_any_settings(seed: int) -> None:
+    rng = random.Random(seed)
+    frames = rng.randint(2, 8)
+    sinks = rng.randint(0, frames - 1)
+    window = Window(
+        frames,
+        sinks,
+        position_limit=frames + rng.choice([0, 2, 40]),
+        realign=rng.random() < 0.5,
+        sink_threshold=rng.choice([-1.0, 0.3, 0.7, 1.0]),
+    )
+    longest = min(3, frames - sinks)
+    lengths = [1 + rng.randint(1, longest) if frames - sinks > 1 else 2]
+    lengths = [min(lengths[0], frames), *(rng.randint(1, longest) for _ in range(9))]
+    agree(window, rng.randint(1, 4), lengths, (2, 2 * rng.randint(1, 3)), batched=seed % 3 != 0)
