@@ -26,6 +26,7 @@ from streamcam.video.taehv import TAEHV, taehv
 from streamcam.video.text import TextEncoder
 from streamcam.video.weights import (
     HEAD_DIM,
+    fill,
     only_layers,
     wan_config,
     wan_transformer,
@@ -125,16 +126,16 @@ def _from_folder(folder: Path, dtype: torch.dtype, cut: Cut) -> Any:
     from diffusers import WanTransformer3DModel
 
     with explained(f"the transformer in {folder}", folder, "fetch the model again"):
-        model = WanTransformer3DModel.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True
-        )
-    check_complete(model, None, f"the transformer in {folder}")
-    if model.config.image_dim or model.config.in_channels != model.config.out_channels:
-        raise ModelError(f"{folder} starts from an image; take a text-to-video model")
-    own = cut(len(model.blocks))
-    model.blocks = model.blocks[own.start : own.stop]
-    model.register_to_config(num_layers=len(own))
-    return model.eval().requires_grad_(False)
+        config = dict(WanTransformer3DModel.load_config(folder, local_files_only=True))
+        if config.get("image_dim") or config["in_channels"] != config["out_channels"]:
+            raise ModelError(f"{folder} starts from an image; take a text-to-video model")
+        own = cut(config["num_layers"])
+        with torch.device("meta"):
+            model = WanTransformer3DModel.from_config(config | {"num_layers": len(own)})
+        weights = only_layers(files.Stored(folder), own)
+    with files.naming(folder):
+        fill(model, weights, dtype)
+    return model
 
 
 def _from_file(name: str, config: Config, dtype: torch.dtype, cut: Cut) -> Any:

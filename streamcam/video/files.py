@@ -1,7 +1,8 @@
 """Files of video models: found on disk, in the cache, or fetched from the hub; and read safely."""
 
+import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from streamcam.video.weights import unwrapped
 
 INDEX = "model_index.json"
 SUFFIXES = (".safetensors", ".pt", ".pth")
+WHOLE = "diffusion_pytorch_model.safetensors"
+"""The weights of a part in diffusers layout, where they are one file."""
 PUBLISHED = "model.pt"
 """The file in a folder of StreamDiffusionV2's on the hub."""
 
@@ -68,6 +71,37 @@ def read(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return unwrapped(load_file(path))
+
+
+class Stored(Mapping[str, Tensor]):
+    """The weights of a part in diffusers layout, each read when it is asked for.
+
+    Raises:
+        OSError: there are none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors import safe_open
+
+        index = folder / f"{WHOLE}.index.json"
+        if index.exists():
+            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            paths = [folder / name for name in sorted(set(named))]
+        else:
+            paths = [folder / WHOLE]
+        self._files: dict[str, Any] = {}
+        for file in (safe_open(path, "pt") for path in paths):
+            self._files |= dict.fromkeys(file.keys(), file)
+
+    def __getitem__(self, name: str) -> Tensor:
+        found: Tensor = self._files[name].get_tensor(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
 def _unpickled(path: Path) -> dict[str, Any]:

@@ -67,12 +67,12 @@ def only_layers(weights: Mapping[str, Tensor], layers: range) -> dict[str, Tenso
     Of a mapped file no others are ever read.
     """
     kept = {}
-    for name, value in weights.items():
+    for name in weights:
         found = re.match(r"blocks\.(\d+)\.(.*)", name)
         if not found:
-            kept[name] = value
+            kept[name] = weights[name]
         elif int(found[1]) in layers:
-            kept[f"blocks.{layers.index(int(found[1]))}.{found[2]}"] = value
+            kept[f"blocks.{layers.index(int(found[1]))}.{found[2]}"] = weights[name]
     return kept
 
 

@@ -1,19 +1,21 @@
 """Video models from disk: whole folders, published files, and what is wrong with them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from streamcam.config import build
 from streamcam.errors import ConfigError, ModelError
-from streamcam.video.checkpoint import Parts, fetch, load_parts
-from streamcam.video.files import read, weights_file
+from streamcam.video.checkpoint import Parts, fetch, load_parts, load_transformer
+from streamcam.video.files import Stored, read, weights_file
 from streamcam.video.models import load_models
+from streamcam.video.random_models import random_transformer
 from streamcam.video.taehv import TAEHV
 from streamcam.video.text import TextEncoder
 from tests.layouts import truncate
@@ -82,6 +84,103 @@ def test_autoencoders_may_be_published_files(published: Path, base: Path, tmp_pa
     )
     assert parts.vae.config.base_dim == 6
     assert isinstance(parts.taehv, TAEHV)
+
+
+PUBLISHED = """
+    patch_embedding text_embedding.0 text_embedding.2 time_embedding.0 time_embedding.2
+    time_projection.1 head.head
+"""
+IN_A_BLOCK = """
+    self_attn.q self_attn.k self_attn.v self_attn.o cross_attn.q cross_attn.k cross_attn.v
+    cross_attn.o norm3 ffn.0 ffn.2
+"""
+
+
+def published_weights(layers: int, dim: int = 256, ffn: int = 64) -> dict[str, torch.Tensor]:
+    """Return weights by the names and in the proportions of the published files."""
+    wide = {
+        "patch_embedding": (dim, 16, 1, 2, 2),
+        "text_embedding.0": (dim, 16),
+        "time_embedding.0": (dim, 32),
+        "time_projection.1": (6 * dim, dim),
+        "head.head": (64, dim),
+        "ffn.0": (ffn, dim),
+        "ffn.2": (dim, ffn),
+        "norm3": (dim,),
+    }
+    names = PUBLISHED.split()
+    names += [f"blocks.{i}.{name}" for i in range(layers) for name in IN_A_BLOCK.split()]
+    weights = {"head.modulation": torch.randn(1, 2, dim)}
+    for name in names:
+        kind = name.split(".", 2)[-1] if name.startswith("blocks") else name
+        shape = wide.get(kind, (dim, dim))
+        weights |= {f"{name}.weight": torch.randn(shape), f"{name}.bias": torch.randn(shape[0])}
+    for i in range(layers):
+        weights[f"blocks.{i}.modulation"] = torch.randn(1, 6, dim)
+        for attention in ("self_attn", "cross_attn"):
+            for norm in ("norm_q", "norm_k"):
+                weights[f"blocks.{i}.{attention}.{norm}.weight"] = torch.randn(dim)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("folder", "layers", "dim"),
+    [("wan_causal_dmd_v2v", 3, 256), ("wan_causal_dmd_v2v_14b", 4, 640)],
+)
+def test_the_published_folders_load_by_their_names_alone(
+    folder: str, layers: int, dim: int, base: Path, tmp_path: Path
+) -> None:
+    weights = published_weights(layers, dim)
+    (tmp_path / folder).mkdir()
+    torch.save(
+        {"generator": {f"model.{n}": w for n, w in weights.items()}, "step": 1},
+        tmp_path / folder / "model.pt",
+    )
+    save_file(weights, tmp_path / "krea-realtime-video-14b.safetensors")
+    pickled, said = load(tmp_path / folder, video_base=str(base))
+    plain, _ = load(tmp_path / "krea-realtime-video-14b.safetensors", video_base=str(base))
+    assert f"Wan, {layers} layers of {dim}" in said[0]
+    assert pickled.transformer.config.num_attention_heads == dim // 128
+    assert torch.equal(
+        pickled.transformer.blocks[layers - 1].ffn.net[2].weight,
+        weights[f"blocks.{layers - 1}.ffn.2.weight"],
+    )
+    found = plain.transformer.state_dict()
+    assert all(torch.equal(found[n], w) for n, w in pickled.transformer.state_dict().items())
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_of_a_folder_only_the_layers_of_a_rank_are_read(
+    shards: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_pipeline(tmp_path)
+    whole = random_transformer("tiny-wan", torch.float32, CPU)
+    if shards > 1:
+        shutil.rmtree(tmp_path / "transformer")
+        whole.save_pretrained(tmp_path / "transformer", max_shard_size="100KB")
+        assert len(list((tmp_path / "transformer").glob("*.safetensors"))) >= shards
+    read: list[str] = []
+    get = Stored.__getitem__
+    monkeypatch.setattr(Stored, "__getitem__", lambda s, name: (read.append(name), get(s, name))[1])
+    config = build([{"pipeline": "video", "model": str(tmp_path), "offline": True}])
+    found = load_transformer(config, torch.float32, CPU, lambda count: range(count - 1, count))
+    assert found.config.num_layers == len(found.blocks) == 1
+    assert not any(name.startswith(("blocks.0.", "blocks.1.")) for name in read)
+    for name, value in whole.blocks[2].state_dict().items():
+        assert torch.equal(found.blocks[0].state_dict()[name], value)
+
+
+def test_a_folder_that_lacks_a_weight_names_it(tmp_path: Path) -> None:
+    save_pipeline(tmp_path)
+    file = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    del weights["blocks.1.attn2.to_q.weight"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"transformer: the weights lack blocks\.1\.attn2\.to_q"):
+        load(tmp_path)
+    file.unlink()
+    with pytest.raises(ModelError, match=r"cannot load the transformer in .*transformer"):
+        load(tmp_path)
 
 
 class Harm:
@@ -157,10 +256,6 @@ def test_an_engine_that_video_cannot_have_is_refused() -> None:
 
 
 def test_a_text_encoder_that_lacks_weights_is_refused(base: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from safetensors.torch import load_file
-
     shutil.copytree(base, tmp_path / "a")
     file = tmp_path / "a" / "text_encoder" / "model.safetensors"
     weights = {n: w for n, w in load_file(file).items() if "block.1.layer.0" not in n}
