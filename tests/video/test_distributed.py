@@ -1,6 +1,7 @@
 """Layers spread over ranks: the published ring, and the same latents on any number of ranks."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,10 +10,11 @@ from streamcam.errors import EngineError
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.distributed import Ring
 from streamcam.video.layers import Layers
+from streamcam.video.memory import OutOfMemory
 from streamcam.video.random_models import random_transformer
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.schedule import Flow
-from streamcam.video.wan import CausalWan
+from streamcam.video.wan import CausalWan, Chunk
 from streamcam.video.weights import only_layers, wan_transformer
 from tests.video.goldens import SIZE, close, golden, needs_goldens
 from tests.video.ranks import ring
@@ -112,3 +114,38 @@ def what_breaks(layers: Ring) -> str:
 def test_a_rank_that_dies_is_the_loss_of_an_engine(tmp_path: Path) -> None:
     said = ring(tiny_layers, [0, 2, 3], what_breaks, tmp_path, dies=1)
     assert said.startswith("a device of the pipeline is gone: ")
+
+
+def refusing_layers(layers: range, first: bool, last: bool) -> CausalWan:
+    """Return layers of which the last ones have no memory for two frames at once."""
+    model = tiny_layers(layers, first, last)
+    run = model.forward
+
+    def limited(x: Tensor, chunk: Chunk, *others: Any) -> Tensor:
+        if last and chunk.cos.shape[1] == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+        return run(x, chunk, *others)
+
+    model.forward = limited  # type: ignore[method-assign]
+    return model
+
+
+def told_of_it(layers: Ring) -> tuple[str, Tensor]:
+    def begun() -> Rollout:
+        embeds, steps = torch.ones(1, 6, 32), Steps((700,), FLOW)
+        return Rollout(layers, embeds, CacheShape(3, 1), steps, lambda like, _: like)
+
+    why = "nothing"
+    try:
+        begun().at_once(torch.ones(2, 16, 4, 6), 700)
+    except OutOfMemory as error:
+        why = str(error)
+    made = begun().at_once(torch.ones(1, 16, 4, 6), 700)
+    layers.stop()
+    return why, made
+
+
+def test_a_rank_that_runs_out_of_memory_says_so_and_goes_on(tmp_path: Path) -> None:
+    why, made = ring(refusing_layers, [0, 2, 3], told_of_it, tmp_path)
+    assert why.startswith("CUDA out of memory")
+    assert made.isfinite().all()

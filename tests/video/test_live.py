@@ -1,7 +1,7 @@
 """The video stream on air: frames wait, are given up and counted, and what runs may change."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ import torch
 
 from streamcam.types import Frame
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.layers import Layers
+from streamcam.video.layers import Call, Layers
 from streamcam.video.live import LiveVideoStream
+from streamcam.video.memory import OutOfMemory, told_when_out
+from streamcam.video.models import load_models
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.schedule import Flow
 from streamcam.video.slo import Choice, Table
@@ -22,10 +24,12 @@ from tests.video.streams import Streamed, loaded
 ONE, BOTH, IN_TURN = Choice(1, 1, True), Choice(1, 2, True), Choice(1, 2, False)
 
 
-def on_air(table: Table | None, **settings: Any) -> LiveVideoStream:
+def on_air(
+    table: Table | None, say: Callable[[str], None] = print, **settings: Any
+) -> LiveVideoStream:
     patient: dict[str, Any] = {"steps": 2, "deadline": 60, "target_fps": 30}
     config = Streamed(**patient | settings).config
-    return LiveVideoStream(loaded("wan", "wan"), config, table)
+    return LiveVideoStream(loaded("wan", "wan"), config, table, say)
 
 
 def live(stream: VideoStream, frames: Iterable[Frame], **changes: Any) -> list[Frame]:
@@ -93,6 +97,51 @@ def test_a_model_that_is_far_too_slow_is_not_measured_for_long() -> None:
     stream.warm_up()
     assert stream._table is not None
     assert set(stream._table) == {ONE}
+
+
+def out_of_memory(*, from_rows: int) -> Any:
+    """Return layers for which so many rows are too many."""
+    run = Layers.run
+
+    def limited(self: Layers, call: Call, x: torch.Tensor) -> torch.Tensor:
+        if len(call.rows) >= from_rows:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore.")
+        return run(self, call, x)
+
+    return limited
+
+
+def test_what_lacks_the_memory_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    stream = on_air(None, say=said.append)
+    monkeypatch.setattr(Layers, "run", out_of_memory(from_rows=2))
+    stream.warm_up()
+    assert stream._table is not None
+    assert set(stream._table) == {ONE, IN_TURN}
+    assert len(said) == 1
+    assert said[0].startswith("no memory for 2 steps, batched, 4 frames, which is left out: CUDA")
+    made = live(stream, moving(9, size=32))
+    assert [f.index for f in made] == [*range(9)]
+
+
+def test_a_model_that_has_no_memory_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = on_air(None)
+    monkeypatch.setattr(Layers, "run", out_of_memory(from_rows=1))
+    with pytest.raises(OutOfMemory, match=r"^CUDA out of memory.*: take a smaller width"):
+        stream.warm_up()
+
+
+def test_running_out_of_the_main_memory_is_told_from_other_errors() -> None:
+    with pytest.raises(OutOfMemory, match="allocate memory"), told_when_out():
+        torch.empty(2**52)
+    with pytest.raises(RuntimeError, match="shape"), told_when_out():
+        torch.zeros(2).reshape(3)
+
+
+def test_on_air_every_number_of_rows_is_compiled_and_in_a_render_the_one_that_lasts() -> None:
+    config = Streamed(steps=3, acceleration="compiled").config
+    rows = [load_models(config, lambda _: None, live=on).layers.model for on in (True, False)]
+    assert [sorted(model._compiled_rows) for model in rows] == [[1, 2, 3], [3]]
 
 
 @pytest.mark.parametrize("kind", ["recache", "restart"])

@@ -1,0 +1,109 @@
+"""Prompts that change: at once in a render, and on air without holding up the picture."""
+
+import threading
+import time
+from concurrent.futures import wait
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from streamcam.config import build
+from streamcam.parameters import Parameters
+from streamcam.video.live import LiveVideoStream
+from streamcam.video.prompt import PatientPrompter, Prompter
+from streamcam.video.slo import Choice
+from tests.streams import images, moving
+from tests.video.streams import Streamed, loaded
+from tests.video.test_live import live
+
+PATIENCE_S = 30.0
+
+
+def snapshot(*texts: str) -> Parameters:
+    return build([{}]).live.changed({"prompt": [[text, 1.0] for text in texts]})
+
+
+class Encoder:
+    """Encodes a text as its length; all but the first wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may = threading.Event()
+
+    def __call__(self, text: str) -> Tensor:
+        self.asked.append(text)
+        if len(self.asked) > 1:
+            assert self.may.wait(PATIENCE_S)
+        return torch.full((1, 2, 3), float(len(text)))
+
+
+def test_a_render_waits_for_its_prompts() -> None:
+    encoder = Encoder()
+    encoder.may.set()
+    prompter = Prompter(encoder, "recache")
+    assert float(prompter.begin(snapshot("a"))[0, 0, 0]) == 1
+    change = prompter.follow(snapshot("a dog"))
+    assert change
+    assert float(change.embeds[0, 0, 0]) == 5
+
+
+def test_on_air_the_old_prompt_rules_until_the_newest_is_encoded() -> None:
+    encoder = Encoder()
+    prompter = PatientPrompter(encoder, "recache")
+    assert float(prompter.begin(snapshot("a"))[0, 0, 0]) == 1
+    assert prompter.follow(snapshot("a dog")) is None
+    assert prompter.follow(snapshot("a bird")) is None
+    # A reset does not wait for it either.
+    assert float(prompter.begin(snapshot("a cat, a bird"))[0, 0, 0]) == 1
+    encoder.may.set()
+    end = time.monotonic() + PATIENCE_S
+    while (change := prompter.follow(snapshot("a bird", "a hen"))) is None:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    assert change.kind == "recache"
+    assert float(change.embeds[0, 0, 0]) == 5.5
+    # What nobody wants any more is encoded only if it had been begun.
+    assert encoder.asked == ["a", "a dog", "a bird", "a hen"]
+
+
+def test_an_encoder_that_fails_on_air_is_not_passed_over() -> None:
+    def fails(text: str) -> Tensor:
+        if text == "a":
+            return torch.zeros(1, 2, 3)
+        raise RuntimeError("no memory")
+
+    prompter = PatientPrompter(fails, "recache")
+    prompter.begin(snapshot("a"))
+    prompter.follow(snapshot("b"))
+    assert prompter._coming is not None
+    wait([prompter._coming], PATIENCE_S)
+    with pytest.raises(RuntimeError, match="no memory"):
+        prompter.follow(snapshot("b"))
+
+
+def test_pictures_go_on_while_a_prompt_is_encoded() -> None:
+    config = Streamed(steps=1, deadline=60, target_fps=30).config
+    models, encoder = loaded("wan", "wan"), Encoder()
+
+    def encode_text(text: str) -> Tensor:
+        encoder(text)
+        return models.encode_text(text)
+
+    stream = LiveVideoStream(
+        models._replace(encode_text=encode_text), config, {Choice(1, 1, True): 0.001}
+    )
+    frames = moving(41, size=32)
+    made = live(stream, frames[:5])
+    made += live(stream, frames[5:21], prompt="a dog")
+    assert [f.index for f in made] == [*range(21)]
+    assert encoder.asked == ["a cat", "a dog"]
+    encoder.may.set()
+    assert stream._prompter._coming is not None  # type: ignore[attr-defined]
+    stream._prompter._coming.result()  # type: ignore[attr-defined]
+    made += live(stream, frames[21:], prompt="a dog")
+    rendered = Streamed(steps=1)(frames, {21: {"prompt": "a dog"}})
+    expected: list[Any] = [picture for out in rendered for picture in out]
+    assert np.array_equal(images(made), images(expected))
