@@ -115,8 +115,10 @@ def engines(
 ) -> None:
     """Compare every engine here, sequential steps, and diffusers' own pipeline, on one model.
 
-    All take turns, a frame each. "of the device" is the share of the rate that the device
-    reaches in a large matrix product in the same number format. Without --model nano is measured.
+    All take turns. "×" is how many times as fast as that pipeline, in its own number format,
+    float32, and in the one that all run in. "of the device" is the share of the rate that the
+    device reaches in a large matrix product in the same number format. Without --model nano is
+    measured.
     """
     from streamcam.diffusion.compare import Comparison
     from streamcam.diffusion.harness import machine
@@ -176,7 +178,9 @@ def _print_rows(rows: "list[Row]") -> None:
 
 
 def _print_standings(standings: "list[Standing]") -> None:
-    table = measuring.table("ms/frame", "fps", "latency", "MB", "of the device", "times as fast")
+    peers = standings[0].ratios if standings else {}
+    over = [f"× {peer.rpartition(' ')[2]}" for peer in peers]
+    table = measuring.table("ms/frame", "fps", "latency", "MB", "of the device", *over)
     for line in standings:
         table.add_row(
             line.name,
@@ -185,7 +189,7 @@ def _print_standings(standings: "list[Standing]") -> None:
             f"{line.latency_ms:.1f}",
             f"{line.memory / 1e6:.0f}",
             f"{line.share:.0%}",
-            f"{line.ratio:.2f}",
+            *(f"{line.ratios[peer]:.2f}" for peer in peers),
         )
     Console().print(table)
 

@@ -2,8 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psutil
@@ -23,6 +24,10 @@ from streamcam.types import Image
 SIDE = 2048
 """Of the matrices whose product tells the device's own rate."""
 WARM_S, WARM_CALLS = 1.0, 3
+BURST = 8
+"""Calls in a turn on a card, which works on while the processor prepares the next one."""
+TROUBLE = ("is refused", "cannot be", "there is no")
+"""What is said of an engine that does not run, though the stage does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,8 @@ class Standing:
     """Bytes that this way added: of the device, or of the process on a processor."""
     share: float
     """Of the device's own matrix rate, in the same number format."""
-    ratio: float
-    """Times as fast as the first line, round by round."""
+    ratios: Mapping[str, float]
+    """Times as fast as each line of the peer, round by round; without a peer, as the first line."""
 
     @property
     def fps(self) -> float:
@@ -57,6 +62,7 @@ class Contender:
     frames: int
     calls_in_flight: int
     dtype: torch.dtype
+    is_peer: bool = False
     memory: int = 0
     seconds: list[float] = field(default_factory=list)
 
@@ -64,11 +70,18 @@ class Contender:
 class Comparison:
     """The table of ``streamcam bench engines``."""
 
-    def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int) -> None:
+    def __init__(
+        self, config: Config, scene: Sequence[Image], *, rounds: int, until: float = float("inf")
+    ) -> None:
+        """Take the settings to compare in, and the monotonic time to begin nothing new after."""
         self._config = config
         self._scene = scene
         self._rounds = rounds
+        self._until = until
         self._device = pick_device(config.device)
+        self._burst = BURST if self._device.type == "cuda" else 1
+        self._usual = str(pick_dtype(config.dtype, self._device)).removeprefix("torch.")
+        self._said: list[str] = []
         self.engines = tuple(ENGINES)
         self.left_out: list[str] = []
         """What cannot run here, and why."""
@@ -76,15 +89,12 @@ class Comparison:
     @torch.inference_mode()
     def standings(self) -> list[Standing]:
         """Run everything in turns, and return the lines."""
-        contenders = list(self._contenders())
-        for contender in contenders:
-            _warm(contender)
-        for _ in range(self._rounds):
-            for contender in contenders:
-                contender.seconds.append(self._timed(contender))
+        contenders = self._measured(self._contenders())
+        if not contenders:
+            return []
+        peers = [c for c in contenders if c.is_peer] or contenders[:1]
         rates = {c.dtype: matrix_rate(self._device, c.dtype) for c in contenders}
         work = self._work()
-        first = contenders[0].seconds
         return [
             Standing(
                 contender.name,
@@ -92,39 +102,90 @@ class Comparison:
                 latency_ms=1e3 * median * contender.frames * contender.calls_in_flight,
                 memory=contender.memory,
                 share=work / median / rates[contender.dtype],
-                ratio=statistics.median(
-                    a / b for a, b in zip(first, contender.seconds, strict=True)
-                ),
+                ratios={peer.name: quicker(peer, contender) for peer in peers},
             )
             for contender in contenders
         ]
 
-    def _contenders(self) -> Iterator[Contender]:
-        yield from self._each(self._peer)
-        for acceleration, dtype in self._ways():
-            yield from self._each(lambda a=acceleration, d=dtype: self._way(a, d))  # type: ignore[misc]
-        yield from self._each(self._sequential)
+    @torch.inference_mode()
+    def speeds(self, engines: Sequence[str]) -> dict[str, float]:
+        """Return the milliseconds a frame of the whole stream on each engine that runs here."""
+        made = (
+            contender
+            for name in engines
+            for contender in self._each(name, partial(self._streamed, name, self._usual))
+        )
+        return {c.name: 1e3 * statistics.median(c.seconds) for c in self._measured(made)}
 
-    def _each(self, make: Callable[[], list[Contender]]) -> list[Contender]:
+    @torch.inference_mode()
+    def versus(
+        self, acceleration: str, ours: Mapping[str, Any], others: Mapping[str, Any]
+    ) -> float | None:
+        """Return how many times as fast one set of settings is as another, on one engine."""
+        made: list[Contender] = []
+        for values in (others, ours):
+            config = changed(self._config, **values)
+            make = partial(self._streamed, acceleration, self._usual, config)
+            made += self._each(acceleration, make)
+        if len(made) < 2:
+            return None
+        slow, fast = self._measured(made)
+        return quicker(slow, fast)
+
+    def _measured(self, made: Iterable[Contender]) -> list[Contender]:
+        """Run all in turns."""
+        contenders = list(made)
+        for contender in contenders:
+            _warm(contender)
+        for _ in range(self._rounds):
+            for contender in contenders:
+                contender.seconds.append(self._timed(contender))
+        return contenders
+
+    def _contenders(self) -> Iterator[Contender]:
+        for dtype in dict.fromkeys(("float32", self._usual)):
+            yield from self._each("diffusers' pipeline", partial(self._peer, dtype))
+        for acceleration, dtype in self._ways():
+            yield from self._each(acceleration, partial(self._way, acceleration, dtype))
+        yield from self._each("sequential steps", self._sequential)
+
+    def _each(self, name: str, make: Callable[[], list[Contender]]) -> list[Contender]:
+        """Return what `make` gives, warm; nothing where that cannot run, which is noted."""
+        if time.monotonic() > self._until:
+            self.left_out.append(f"{name}: the time was over")
+            return []
         before = self._memory()
+        self._said.clear()
         try:
             made = make()
+            for contender in made:
+                _warm(contender, calls=1)
+                contender.memory = max(0, self._memory() - before)
         except StreamcamError as error:
-            self.left_out.append(str(error))
+            self.left_out.append(f"{name}: {error}")
             return []
-        for contender in made:
-            _warm(contender, calls=1)
-            contender.memory = max(0, self._memory() - before)
-        return made
+        # What runs in an engine's place is not that engine.
+        trouble = [line for line in self._said if any(words in line for words in TROUBLE)]
+        self.left_out += trouble
+        return [] if trouble else made
 
     def _ways(self) -> list[tuple[str, str]]:
-        usual = str(pick_dtype(self._config.dtype, self._device)).removeprefix("torch.")
-        engines = [(name, usual) for name in self.engines]
-        return [("eager", "float32"), *([("eager", usual)] if usual != "float32" else []), *engines]
+        eager = [("eager", dtype) for dtype in dict.fromkeys(("float32", self._usual))]
+        return [*eager, *((name, self._usual) for name in self.engines)]
 
     def _load(self, acceleration: str, dtype: str) -> tuple[Config, Models]:
         config = changed(self._config, acceleration=acceleration, dtype=dtype)
-        return config, load_models(config, quiet, builds_here=True)
+        return config, load_models(config, self._said.append, builds_here=True)
+
+    def _streamed(
+        self, acceleration: str, dtype: str, config: Config | None = None
+    ) -> list[Contender]:
+        """Return the stream on an engine alone, under its name."""
+        config = changed(config or self._config, acceleration=acceleration, dtype=dtype)
+        models = load_models(config, self._said.append, builds_here=True)
+        f, n = config.frame_buffer_size, config.num_steps
+        step = self._stream(config, models)
+        return [Contender(acceleration, step, f, n, getattr(torch, dtype))]
 
     def _way(self, acceleration: str, dtype: str) -> list[Contender]:
         """Return the bare model calls of an engine, and the stream on it."""
@@ -140,7 +201,7 @@ class Comparison:
 
     def _sequential(self) -> list[Contender]:
         """Return the usual way without Stream Batch."""
-        usual = str(pick_dtype(self._config.dtype, self._device)).removeprefix("torch.")
+        usual = self._usual
         config, models = self._load("eager", usual)
         one_by_one = changed(config, use_denoising_batch=False)
         step = self._stream(one_by_one, models)
@@ -148,7 +209,8 @@ class Comparison:
         return [Contender(name, step, config.frame_buffer_size, 1, getattr(torch, usual))]
 
     def _stream(self, config: Config, models: Models) -> Callable[[], object]:
-        stream, frames = DiffusionStream(models, config), iter_frames(self._scene)
+        # As on air: a card is never waited for while there is something to ask of it.
+        stream, frames = DiffusionStream(models, config, ahead=True), iter_frames(self._scene)
 
         def step() -> None:
             for _ in range(config.frame_buffer_size):
@@ -156,17 +218,16 @@ class Comparison:
 
         return step
 
-    def _peer(self) -> list[Contender]:
-        """Return diffusers' own image-to-image pipeline on the same weights."""
-        dtype = pick_dtype(self._config.dtype, self._device)
-        pipe = load_pipeline(self._config, dtype, quiet).to(self._device)
+    def _peer(self, dtype: str) -> list[Contender]:
+        """Return diffusers' own image-to-image pipeline on the same weights; float32 is its own."""
+        kind: torch.dtype = getattr(torch, dtype)
+        pipe = load_pipeline(self._config, kind, quiet).to(self._device)
         from diffusers import AutoPipelineForImage2Image, LCMScheduler
 
         pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
         peer = AutoPipelineForImage2Image.from_pipe(pipe)
         peer.set_progress_bar_config(disable=True)
         frames, n = iter_frames(self._scene), self._config.num_steps
-        usual = str(dtype).removeprefix("torch.")
 
         def step() -> Any:
             # Half the strength of twice the steps: n steps are made.
@@ -180,14 +241,15 @@ class Comparison:
                 output_type="np",
             )
 
-        return [Contender(f"diffusers' pipeline, eager {usual}", step, 1, 1, dtype)]
+        return [Contender(f"diffusers' pipeline {dtype}", step, 1, 1, kind, is_peer=True)]
 
     def _timed(self, contender: Contender) -> float:
         self._settle()
         began = time.perf_counter()
-        contender.step()
+        for _ in range(self._burst):
+            contender.step()
         self._settle()
-        return (time.perf_counter() - began) / contender.frames
+        return (time.perf_counter() - began) / (self._burst * contender.frames)
 
     def _settle(self) -> None:
         if self._device.type == "cuda":
@@ -205,6 +267,11 @@ class Comparison:
         with FlopCounterMode(display=False) as counter:
             step()
         return float(counter.get_total_flops()) / config.frame_buffer_size
+
+
+def quicker(slow: Contender, fast: Contender) -> float:
+    """Return how many times as fast `fast` is, as the median over the rounds."""
+    return statistics.median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:

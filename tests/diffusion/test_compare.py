@@ -1,35 +1,90 @@
 """The comparison of engines: every way is there, or said to be left out; no figure is judged."""
 
+from pathlib import Path
+
+import pytest
 import torch
 
+from streamcam.accelerate import precision
 from streamcam.config import build
+from streamcam.diffusion import compare
 from streamcam.diffusion.compare import Comparison, matrix_rate
 from tests.streams import TINY, moving
+
+SCENE = [frame.image for frame in moving(4, size=32)]
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure for a moment: no figure is judged."""
+    monkeypatch.setattr(compare, "WARM_S", 0.0)
+    monkeypatch.setattr(compare, "SIDE", 128)
 
 
 def test_every_way_has_a_line_on_the_same_weights() -> None:
     config = build(
         [TINY, {"width": 32, "height": 32, "dtype": "float32", "t_index_list": [32, 45]}]
     )
-    comparison = Comparison(config, [frame.image for frame in moving(4, size=32)], rounds=2)
+    comparison = Comparison(config, SCENE, rounds=2)
     comparison.engines = ()
     lines = comparison.standings()
     names = [line.name for line in lines]
     assert names == [
-        "diffusers' pipeline, eager float32",
+        "diffusers' pipeline float32",
         "eager float32: bare model calls",
         "eager float32: streamcam",
         "eager float32: sequential steps",
     ]
-    assert lines[0].ratio == 1
+    assert lines[0].ratios == {lines[0].name: 1}
     assert all(line.ms > 0 and line.share > 0 and line.memory >= 0 for line in lines)
     batch = lines[2]
     assert batch.latency_ms == 2 * batch.ms
 
 
+def test_the_peer_runs_in_its_own_format_too_and_both_ratios_show(tmp_path: Path) -> None:
+    others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
+    comparison = Comparison(build([TINY, others]), SCENE, rounds=1)
+    comparison.engines = ()
+    lines = comparison.standings()
+    peers = ["diffusers' pipeline float32", "diffusers' pipeline bfloat16"]
+    assert [line.name for line in lines[:2]] == peers
+    assert all(list(line.ratios) == peers for line in lines)
+    assert any(line.name == "eager bfloat16: streamcam" for line in lines)
+
+
+def test_what_was_refused_has_no_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(precision.FLOORS, torch.bfloat16, 150.0)
+    others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
+    comparison = Comparison(build([TINY, others]), SCENE, rounds=1)
+    comparison.engines = ()
+    assert not any(line.name.startswith("eager bfloat16") for line in comparison.standings())
+    assert any("the bfloat16 of denoise is refused" in why for why in comparison.left_out)
+
+
+def test_nothing_is_begun_when_the_time_is_over() -> None:
+    config = build([TINY, {"width": 32, "height": 32}])
+    comparison = Comparison(config, SCENE, rounds=1, until=0.0)
+    assert comparison.standings() == []
+    assert "eager: the time was over" in comparison.left_out
+
+
+def test_streams_of_two_settings_are_compared_on_one_engine() -> None:
+    config = build([TINY, {"width": 32, "height": 32}])
+    comparison = Comparison(config, SCENE, rounds=1)
+    ratio = comparison.versus(
+        "eager", {"use_denoising_batch": True}, {"use_denoising_batch": False}
+    )
+    assert ratio is not None
+    assert ratio > 0
+    assert comparison.speeds(["eager", "tensorrt"]).keys() == {"eager"}
+    assert any("tensorrt" in why for why in comparison.left_out)
+
+
 def test_an_engine_that_cannot_run_here_is_left_out_with_the_reason() -> None:
     config = build([TINY, {"width": 32, "height": 32, "dtype": "float32"}])
-    comparison = Comparison(config, [frame.image for frame in moving(2, size=32)], rounds=1)
+    comparison = Comparison(config, SCENE, rounds=1)
     comparison.engines = ("tensorrt",)
     assert not any("tensorrt" in line.name for line in comparison.standings())
     assert any("tensorrt" in line for line in comparison.left_out)
