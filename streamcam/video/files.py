@@ -90,7 +90,8 @@ class Stored(Mapping[str, Tensor]):
         else:
             paths = [folder / WHOLE]
         self._files: dict[str, Any] = {}
-        for file in (safe_open(path, "pt") for path in paths):
+        opened: list[Any] = [safe_open(path, "pt") for path in paths]
+        for file in opened:
             self._files |= dict.fromkeys(file.keys(), file)
 
     def __getitem__(self, name: str) -> Tensor:
