@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from streamcam import pixels, v4l2
 from streamcam.errors import DeviceError
 from streamcam.sinks.loopback import Loopback, refused
-from streamcam.types import Frame
+from streamcam.types import Bytes, Frame, Image
 from streamcam.v4l2 import module
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,8 @@ class VirtualCamera:
         self._format = pixel_format if sys.platform == "linux" else "rgb"
         self._convert = pixels.FORMATS[self._format]
         self._camera: Camera | None = None
+        self._image: Image | None = None
+        self._packed: Bytes = np.empty(0, np.uint8)
 
     def __enter__(self) -> Self:
         if sys.platform == "linux":
@@ -76,8 +78,11 @@ class VirtualCamera:
 
     def send(self, frame: Frame) -> None:
         assert self._camera is not None, "send() outside of the with block"
-        packed = None if self._format == "rgb" else frame.packed
-        self._camera.send(self._convert(frame.image) if packed is None else packed)
+        if frame.image is not self._image:  # A picture that is repeated is converted once.
+            ready = None if self._format == "rgb" else frame.packed
+            self._image = frame.image
+            self._packed = self._convert(frame.image) if ready is None else ready
+        self._camera.send(self._packed)
 
     def __exit__(self, *exception: object) -> None:
         if self._camera is not None:

@@ -94,3 +94,12 @@ def test_without_an_engine_the_policy_is_shown_once_there_was_a_picture(
 
 def test_a_slate_cuts_what_is_too_long_to_read() -> None:
     assert slate("a", "b" * 500, (320, 180)).shape == (180, 320, 3)
+
+
+def test_a_picture_that_a_device_has_placed_goes_out_as_it_is() -> None:
+    placed = Frame(np.full((90, 160, 3), PINK, np.uint8), 5, 0.5)
+    assert desk().compose(feeds(picture=placed), LIVE) is placed.image
+    # The camera has the same size, and is cropped to where the picture stands all the same.
+    half = desk().compose(feeds(picture=placed), LIVE.changed({"mix": 0.5}))
+    assert colours(half)[0] == [110, 20, 60]
+    assert colours(half)[1] == [115, 120, 75]

@@ -127,3 +127,20 @@ def test_too_little_shared_memory_is_said_before_it_ends_the_process() -> None:
         pytest.skip("shared memory has no folder on this system")
     with pytest.raises(EngineError, match="shm-size"):
         Ring((2**20, 2**20, 3))
+
+
+def test_pictures_of_several_sizes_take_turns(ring: Ring) -> None:
+    for shape in ((48, 64, 3), (8, 10, 3), (96, 32, 3), (1, 1, 3)):
+        ring.put(picture(9, shape), 1, 0.0)
+        [message] = ring.take()
+        assert message.image.shape == shape
+        assert (message.image == 9).all()
+
+
+def test_what_there_is_no_room_for_is_refused(ring: Ring) -> None:
+    assert not ring.takes(picture(1, (49, 64, 3)))
+    with pytest.raises(EngineError, match="no shared memory for pictures of 64x49"):
+        ring.put(picture(1, (49, 64, 3)), 1, 0.0)
+    with pytest.raises(EngineError, match="--device cuda"):
+        ring.put(picture(1), 1, 0.0, note=b"x" * (MAX_NOTE + 1))
+    assert ring.take() == []

@@ -1,0 +1,64 @@
+"""Resizing by matrices against Pillow's Lanczos and OpenCV's way of placing pictures."""
+
+import numpy as np
+import pytest
+import torch
+
+from streamcam import pixels
+from streamcam.diffusion.image import fitted
+from streamcam.diffusion.resampling import Resampler
+from streamcam.types import Image
+
+CPU = torch.device("cpu")
+FITS = ["fill", "fit", "stretch"]
+
+
+def resampled(
+    image: Image, width: int, height: int, fit: str, dtype: torch.dtype = torch.float32
+) -> Image:
+    h, w = image.shape[:2]
+    resampler = Resampler((w, h), (width, height), fit, planes=3, device=CPU, dtype=dtype)
+    planes = torch.from_numpy(image).permute(2, 0, 1).to(dtype).contiguous()
+    out = resampler(planes, torch.empty(3, height, width, dtype=dtype))
+    return out.float().round().permute(1, 2, 0).to(torch.uint8).numpy()
+
+
+def furthest(a: Image, b: Image) -> int:
+    return int(np.abs(a.astype(int) - b).max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(
+    "size", [(160, 90), (96, 192), (80, 40), (64, 128), (40, 40), (64, 62), (30, 20)]
+)
+def test_even_noise_is_resized_within_a_level_of_pillow(
+    size: tuple[int, int], fit: str, dtype: torch.dtype
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    assert furthest(resampled(noise, 64, 64, fit, dtype), fitted(noise, 64, 64, fit)) <= 1
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("target", [(64, 64), (160, 90), (320, 240)])
+def test_pictures_stand_where_the_processor_would_have_put_them(
+    target: tuple[int, int], fit: str
+) -> None:
+    """OpenCV's filters are others: the same picture, not the same levels."""
+    image = smooth(120, 90)
+    ours, theirs = resampled(image, *target, fit), pixels.fitted(image, *target, fit)
+    assert np.abs(ours.astype(int) - theirs).mean() < 1.5
+    dark = (theirs.max((0, 2)) == 0).sum(), (theirs.max((1, 2)) == 0).sum()
+    assert ((ours.max((0, 2)) == 0).sum(), (ours.max((1, 2)) == 0).sum()) == dark
+
+
+def smooth(width: int, height: int) -> Image:
+    """Return a picture of soft slopes, nowhere black."""
+    y, x = np.mgrid[:height, :width] / max(width, height)
+    waves = [np.sin(5 * x + 2), np.cos(4 * y), np.sin(3 * x + 4 * y)]
+    return np.stack([140 + 90 * wave for wave in waves], -1).astype(np.uint8)
+
+
+def test_one_pixel_can_be_fitted() -> None:
+    for fit in FITS:
+        assert (resampled(np.full((1, 1, 3), 9, np.uint8), 16, 16, fit) == 9).all()
