@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from streamcam.accelerate.engines import Engine
+from streamcam.accelerate.verdict import Speeds
 from streamcam.errors import EngineError
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
@@ -33,32 +34,43 @@ def computes_in_bfloat16() -> bool:
     return native and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
-def choose(acceleration: str, device: torch.device, dtype: torch.dtype) -> Choice:
+def choose(
+    acceleration: str, device: torch.device, dtype: torch.dtype, measured: Speeds | None = None
+) -> Choice:
     """Return the choice for stages on `device`, computing in `dtype`.
+
+    ``auto`` goes by the speeds that were `measured`, else by which is the fastest as a rule.
 
     Raises:
         EngineError: what was asked for cannot run here.
     """
     if acceleration == "auto":
-        return _auto(device, dtype)
+        return _auto(device, dtype, measured or {})
     if acceleration == "eager":
         return Choice(None, "eager")
     return Choice(ENGINES[acceleration](device, dtype), f"{acceleration}, as asked")
 
 
-def _auto(device: torch.device, dtype: torch.dtype) -> Choice:
+def _auto(device: torch.device, dtype: torch.dtype, measured: Speeds) -> Choice:
     if device.type not in FASTEST:
         return Choice(None, f"eager, since there are no engines for {device.type}")
     missing: list[str] = []
-    for name in FASTEST[device.type]:
+    # As a rule where nothing was measured: a sort keeps the order of equals.
+    for name in sorted(FASTEST[device.type], key=lambda name: measured.get(name, float("inf"))):
         try:
             engine = ENGINES[name](device, dtype)
         except EngineError as error:
             missing.append(str(error))
         else:
             since = f", since {'; '.join(missing)}" if missing else ""
-            return Choice(engine, f"{name}, the fastest here{since}")
+            told = f": {_told(measured)}, measured" if name in measured else " as a rule"
+            return Choice(engine, f"{name}, the fastest here{told}{since}")
     return Choice(None, f"eager, since {'; '.join(missing)}")
+
+
+def _told(measured: Speeds) -> str:
+    in_order = sorted(measured.items(), key=lambda each: each[1])
+    return ", ".join(f"{name} {ms:.1f} ms" for name, ms in in_order)
 
 
 def _openvino(device: torch.device, dtype: torch.dtype) -> Engine:

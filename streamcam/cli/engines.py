@@ -36,9 +36,10 @@ def list_(engine_dir: Path | None) -> None:
 def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) -> None:
     """Build the engines of a stream, so that its first start finds them.
 
-    Give the settings that you will run with.
+    Give the settings that you will run with. With --acceleration auto, which is its default, all
+    engines that can run here are built and measured, and the fastest is taken from then on.
     """
-    from streamcam.diffusion.building import build_engines
+    from streamcam.diffusion.building import build_engines, measure_engines
 
     config, _ = with_chosen_model(configured(presets, assignments, flags))
     if config.pipeline == "video":
@@ -46,7 +47,10 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
             "pipeline=video uses no engines, so there is nothing to build: acceleration=compiled"
             " compiles its layers each time it starts"
         )
-    build_engines(config, click.echo, loading=click.echo)
+    if config.acceleration == "auto":
+        measure_engines(config, click.echo)
+    else:
+        build_engines(config, click.echo, loading=click.echo)
 
 
 @engines.command()
@@ -73,6 +77,10 @@ def _line(entry: Entry) -> str:
     if not entry.manifest:
         return f"{size}  damaged, will be built anew"
     identity, refused = entry.manifest["identity"], entry.manifest.get("refused")
+    if speeds := entry.manifest.get("ms"):
+        told = ", ".join(f"{name} {ms} ms" for name, ms in speeds.items())
+        model = identity["settings"]["model"]
+        return f"{size}  {entry.manifest['made'][:16]}  speeds of {model}: {told}"
     how = f"refused: {refused}" if refused else f"{entry.manifest['psnr']:.0f} dB"
     shape = identity["inputs"][0].partition(" ")[2]
     return (

@@ -7,12 +7,21 @@ import threading
 from collections.abc import Iterator
 from typing import IO, Any
 
+import numpy as np
+
+from streamcam.accelerate.choice import FASTEST
+from streamcam.accelerate.store import Store
+from streamcam.accelerate.verdict import keep_speeds
 from streamcam.config import Config
+from streamcam.diffusion.devices import place, speeds_of
 from streamcam.diffusion.family import Say
 from streamcam.errors import EngineError, StreamcamError
 
 SCRIPT = "from streamcam.diffusion.building import serve; serve()"
 NICENESS = 10
+ROUNDS = 21
+LEVELS = (0, 85, 170, 255)
+"""Of the pictures that engines are measured on, no two alike for the similarity filter."""
 
 
 def build_engines(config: Config, say: Say, loading: Say) -> None:
@@ -33,6 +42,32 @@ def build_engines(config: Config, say: Say, loading: Say) -> None:
     )
     loaded = True
     DiffusionStream(models, config).warm_up()
+
+
+def measure_engines(config: Config, say: Say) -> None:
+    """Have every engine that ``auto`` may take in the store, and which is the fastest.
+
+    They take turns at the whole stream, with as many threads as on air.
+
+    Raises:
+        StreamcamError: no engine runs here, or the store cannot be written to.
+    """
+    from streamcam.diffusion.compare import Comparison
+
+    device, dtype, _ = place(config)
+    names = FASTEST.get(device.type, ())
+    cores = os.cpu_count() or 1
+    changes = {"threads": config.threads or max(1, cores - 1), "warmup": 1}
+    scene = [np.full((config.height, config.width, 3), level, np.uint8) for level in LEVELS]
+    told = config.model_copy(update=changes)
+    comparison = Comparison(told, scene, rounds=ROUNDS, say=say)
+    speeds = comparison.speeds(names)
+    for why in comparison.left_out:
+        say(f"left out: {why}")
+    if not speeds:
+        raise EngineError("no engine runs here; choose --acceleration eager")
+    keep_speeds(Store(config.engine_dir), speeds_of(config, device, dtype), speeds)
+    say(str(place(config)))
 
 
 def beside(config: Config) -> Iterator[str]:

@@ -15,6 +15,7 @@ from streamcam.accelerate.choice import ENGINES
 from streamcam.config import Config
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.devices import pick_device, pick_dtype
+from streamcam.diffusion.family import Say
 from streamcam.diffusion.harness import bare_calls, changed, iter_frames, quiet
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
@@ -71,9 +72,18 @@ class Comparison:
     """The table of ``streamcam bench engines``."""
 
     def __init__(
-        self, config: Config, scene: Sequence[Image], *, rounds: int, until: float = float("inf")
+        self,
+        config: Config,
+        scene: Sequence[Image],
+        *,
+        rounds: int,
+        until: float = float("inf"),
+        say: Say = quiet,
     ) -> None:
-        """Take the settings to compare in, and the monotonic time to begin nothing new after."""
+        """Take the settings to compare in, and the monotonic time to begin nothing new after.
+
+        `say` is told how engines are built.
+        """
         self._config = config
         self._scene = scene
         self._rounds = rounds
@@ -82,6 +92,7 @@ class Comparison:
         self._burst = BURST if self._device.type == "cuda" else 1
         self._usual = str(pick_dtype(config.dtype, self._device)).removeprefix("torch.")
         self._said: list[str] = []
+        self._say = say
         self.engines = tuple(ENGINES)
         self.left_out: list[str] = []
         """What cannot run here, and why."""
@@ -175,14 +186,18 @@ class Comparison:
 
     def _load(self, acceleration: str, dtype: str) -> tuple[Config, Models]:
         config = changed(self._config, acceleration=acceleration, dtype=dtype)
-        return config, load_models(config, self._said.append, builds_here=True)
+        return config, load_models(config, self._hear, builds_here=True)
+
+    def _hear(self, line: str) -> None:
+        self._said.append(line)
+        self._say(line)
 
     def _streamed(
         self, acceleration: str, dtype: str, config: Config | None = None
     ) -> list[Contender]:
         """Return the stream on an engine alone, under its name."""
         config = changed(config or self._config, acceleration=acceleration, dtype=dtype)
-        models = load_models(config, self._said.append, builds_here=True)
+        models = load_models(config, self._hear, builds_here=True)
         f, n = config.frame_buffer_size, config.num_steps
         step = self._stream(config, models)
         return [Contender(acceleration, step, f, n, getattr(torch, dtype))]

@@ -1,12 +1,30 @@
 """Which device the models run on, in which number format, and on which engine."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from streamcam.accelerate.choice import Choice, choose, computes_in_bfloat16
+from streamcam.accelerate.store import Store
+from streamcam.accelerate.verdict import kept_speeds, verdict_of
 from streamcam.config import Config
 from streamcam.errors import ConfigError
+
+STRUCTURE = (
+    "model",
+    "mode",
+    "vae",
+    "use_tiny_vae",
+    "lora",
+    "width",
+    "height",
+    "frame_buffer_size",
+    "cfg_type",
+    "use_denoising_batch",
+    "cross_frame_attention",
+    "cache_prompt_kv",
+)
+"""The settings that a frame's time depends on, beside the number of steps."""
 
 
 class Placement(NamedTuple):
@@ -39,7 +57,16 @@ def place(config: Config) -> Placement:
     device = torch.device("cpu") if by_openvino else pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
     runs_on = torch.device("xpu") if by_openvino else device
-    return Placement(device, dtype, choose(config.acceleration, runs_on, dtype))
+    measured = None
+    if config.acceleration == "auto":
+        measured = kept_speeds(Store(config.engine_dir), speeds_of(config, device, dtype))
+    return Placement(device, dtype, choose(config.acceleration, runs_on, dtype, measured))
+
+
+def speeds_of(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what the speeds of engines under `config` are kept under: its structure."""
+    structure = {name: getattr(config, name) for name in STRUCTURE}
+    return verdict_of(structure | {"num_steps": config.num_steps}, device, dtype)
 
 
 def pick_device(name: str) -> torch.device:

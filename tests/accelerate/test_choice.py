@@ -1,6 +1,7 @@
 """What runs the stages is said with the reason, and what cannot run with the remedy."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -8,9 +9,13 @@ import torch
 
 from streamcam.accelerate import choice
 from streamcam.accelerate.choice import choose, computes_in_bfloat16
+from streamcam.accelerate.store import Store
+from streamcam.accelerate.verdict import keep_speeds
 from streamcam.config import build
-from streamcam.diffusion.devices import place
+from streamcam.diffusion.devices import place, speeds_of
+from streamcam.diffusion.harness import changed
 from streamcam.errors import EngineError
+from tests.streams import TINY
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")
 
@@ -29,7 +34,28 @@ def test_auto_takes_openvino_where_it_is_installed() -> None:
     chosen = choose("auto", CPU, torch.float32)
     assert chosen.engine is not None
     assert chosen.engine.name == "openvino"
-    assert chosen.why == "openvino, the fastest here"
+    assert chosen.why == "openvino, the fastest here as a rule"
+
+
+def test_auto_goes_by_what_was_measured_and_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice.shutil, "which", lambda name: name)
+    speeds = {"openvino": 27.7, "compiled": 24.2}
+    chosen = choose("auto", CPU, torch.float32, speeds)
+    assert chosen.engine is not None
+    assert chosen.engine.name == "compiled"
+    assert chosen.why == "compiled, the fastest here: compiled 24.2 ms, openvino 27.7 ms, measured"
+
+
+def test_what_was_measured_is_kept_for_these_settings_and_no_others(tmp_path: Path) -> None:
+    config = build([TINY, {"acceleration": "auto", "engine_dir": str(tmp_path), "device": "cpu"}])
+    at = speeds_of(config, CPU, torch.float32)
+    keep_speeds(Store(tmp_path), at, {"compiled": 1.25, "openvino": 2.0})
+    monitored = place(config).choice.why
+    assert ("compiled 1.2 ms" in monitored) or ("needs a C++ compiler" in monitored)
+    other = changed(config, width=128)
+    assert "measured" not in place(other).choice.why
+    prompt = {"prompt": "another", "seed": 9}
+    assert speeds_of(build([TINY, prompt]), CPU, torch.float32) == at
 
 
 def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +77,13 @@ def test_auto_on_a_card_takes_tensorrt_where_it_is_installed_else_compiled(
 ) -> None:
     monkeypatch.setattr(choice.shutil, "which", lambda name: name)
     installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
-    assert choose("auto", CUDA, torch.float16).why == "tensorrt, the fastest here"
+    assert choose("auto", CUDA, torch.float16).why == "tensorrt, the fastest here as a rule"
     installed(monkeypatch, "onnx")
     without = choose("auto", CUDA, torch.float16)
     assert without.engine is not None
     assert without.engine.name == "compiled"
     assert without.why == (
-        "compiled, the fastest here, since tensorrt is not installed; run pip install"
+        "compiled, the fastest here as a rule, since tensorrt is not installed; run pip install"
         ' "streamcam[tensorrt]"'
     )
 

@@ -1,16 +1,22 @@
 """OpenVINO runs the stages as they are written, in the shapes and formats that it is told."""
 
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from streamcam.accelerate import choice
+from streamcam.accelerate.choice import FASTEST
 from streamcam.accelerate.flat import Flat, leaves_of
 from streamcam.accelerate.precision import psnr
 from streamcam.accelerate.store import Store
 from streamcam.config import build
-from streamcam.diffusion.building import beside
+from streamcam.diffusion import compare
+from streamcam.diffusion.building import beside, measure_engines
+from streamcam.diffusion.devices import place
 from streamcam.diffusion.models import Models, load_models
 from streamcam.errors import EngineError
 from tests.accelerate.conftest import Small, call
@@ -97,6 +103,28 @@ def test_another_process_builds_what_this_one_then_finds(tmp_path: Path) -> None
     stream(moving(2, size=32))
     assert not any("building" in line for line in said)
     assert sum("runs, " in line for line in said) == 3
+
+
+def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
+    accelerated: tuple[Models, list[str]],
+    kept: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Streamed(accelerated[0], **SETTINGS)(moving(2, size=32))
+    engines = shutil.copytree(kept, tmp_path / "engines")
+    monkeypatch.setitem(FASTEST, "cpu", ("compiled", "openvino"))
+    monkeypatch.setattr(choice.shutil, "which", lambda _: None)
+    monkeypatch.setattr(compare, "WARM_S", 0.0)
+    others = {"acceleration": "auto", "engine_dir": str(engines), "device": "cpu", "threads": 1}
+    config = build([TINY, SETTINGS, others])
+    before = place(config).choice.why
+    assert before.startswith("openvino, the fastest here as a rule, since compiled needs")
+    lines: list[str] = []
+    measure_engines(config, lines.append)
+    assert any(line.startswith("left out: compiled: compiled needs a C++") for line in lines)
+    assert re.search(r"openvino, the fastest here: openvino \d+\.\d ms, measured", lines[-1])
+    assert len(Store(engines).entries()) == 3 + 1
 
 
 def test_another_process_that_cannot_load_the_model_says_why(tmp_path: Path) -> None:

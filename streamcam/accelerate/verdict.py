@@ -1,0 +1,44 @@
+"""Which engine was the fastest when all were measured here: kept where engines are."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from streamcam import __version__
+from streamcam.accelerate.identity import key_of
+from streamcam.accelerate.machine import about
+from streamcam.accelerate.store import Store
+
+Speeds = Mapping[str, float]
+"""Milliseconds a frame, by the engine's name."""
+
+
+def verdict_of(
+    settings: Mapping[str, Any], device: torch.device, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Return, readable, all that speeds depend on and that is known before a model is loaded."""
+    return {
+        "engine": "speeds",
+        "settings": dict(settings),
+        "dtype": str(dtype).removeprefix("torch."),
+        "machine": dict(about(device)),
+        "versions": {"streamcam": __version__, "torch": str(torch.__version__)},
+    }
+
+
+def kept_speeds(store: Store, identity: dict[str, Any]) -> Speeds:
+    """Return what was measured, empty where nothing was."""
+    entry = store.find(key_of(identity))
+    return {} if entry is None else entry.manifest.get("ms", {})
+
+
+def keep_speeds(store: Store, identity: dict[str, Any], ms: Speeds) -> None:
+    """Keep what was measured for the next start.
+
+    Raises:
+        EngineError: the store cannot be written to.
+    """
+    rounded = {name: round(each, 2) for name, each in ms.items()}
+    with store.making(key_of(identity), {"identity": identity, "ms": rounded}):
+        pass
