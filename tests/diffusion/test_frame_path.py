@@ -241,12 +241,14 @@ def test_a_skipped_frame_does_not_bother_the_device() -> None:
 
 
 class Ops(TorchDispatchMode):
-    """Notes the operations that took new memory, and all there were."""
+    """Notes the operations there were, which took new memory, and which copies were waited for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: list[str] = []
         self.took: list[str] = []
+        self.crossings: list[bool] = []
+        """Copies between devices: whether the processor waits for them."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -258,6 +260,9 @@ class Ops(TorchDispatchMode):
         self.names.append(name)
         if any(t.untyped_storage()._cdata not in given for t in tensors(out)):
             self.took.append(name)
+        if len({t.device for t in [*tensors((args, kwargs)), *tensors(out)]}) > 1:
+            waits = kwargs.get("non_blocking") or (name == "copy_" and args[2:] == (True,))
+            self.crossings.append(not waits)
         return out
 
     def count(self, name: str) -> int:
@@ -267,6 +272,19 @@ class Ops(TorchDispatchMode):
 def tensors(tree: Any) -> list[torch.Tensor]:
     leaves = torch.utils._pytree.tree_leaves(tree)
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"mode": "txt2img"}, {"frame_buffer_size": 2}])
+def test_the_processor_waits_for_no_copy_to_the_device(settings: dict[str, Any]) -> None:
+    config = config_of(steps=2, **settings)
+    stream, _ = on_a_device_that_never_answers(config)
+    images = noise(8, 90, 160)
+    for index in range(2):
+        stream(Frame(images[index], index, 0.0), config.live)
+    with ops() as seen:
+        for index in range(2, 8):
+            stream(Frame(images[index], index, 0.0), config.live)
+    assert seen.crossings == [False] * 6
 
 
 @contextmanager
