@@ -85,7 +85,7 @@ def _broadcast(
         end = time.monotonic() + duration if duration else float("inf")
         while not asked.wait(LOOK_S) and not broadcast.over.is_set() and time.monotonic() < end:
             reporter.show(broadcast.status())
-        dismiss(config)
+        dismiss()
     if broadcast.failed:
         raise broadcast.failed
     if schedule := broadcast.status().schedule:

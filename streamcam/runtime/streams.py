@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from streamcam.config import Config
 from streamcam.diffusion.family import Say
+from streamcam.errors import ConfigError
 from streamcam.types import Frame, Stream
 from streamcam.video_settings import launched
 
@@ -53,10 +54,13 @@ def follows(config: Config, *, live: bool = False) -> bool:
         live: whether its engine, if lost, is started again.
 
     Raises:
+        ConfigError: several processes were started for what runs in one.
         EngineError: it was lost, and is not.
     """
     launch = launched()
-    if launch is None or config.pipeline != "video" or not launch.rank:
+    if launch and config.pipeline != "video":
+        raise ConfigError("pipeline=image runs in one process: start it without torchrun")
+    if launch is None or launch.rank == 0:
         return False
     from streamcam.video.followers import follow_launched
     from streamcam.video.ranks import share_of
@@ -65,9 +69,9 @@ def follows(config: Config, *, live: bool = False) -> bool:
     return True
 
 
-def dismiss(config: Config) -> None:
+def dismiss() -> None:
     """Let the processes end that torchrun started to follow this one."""
-    if launched() is not None and config.pipeline == "video":
+    if launched():
         from streamcam.video import followers
 
         followers.dismiss()

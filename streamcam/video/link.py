@@ -1,6 +1,7 @@
 """What joins the ranks of a pipeline: one message a hop, into memory that was offered before."""
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -127,4 +128,6 @@ def _breaking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise EngineError(f"a device of the pipeline is gone: {in_one_line(error)}") from error
+        # Without the place in torch's sources, and what it advises its own users to do.
+        why = re.sub(r"^\[\S+:\d+\] ", "", in_one_line(error)).partition(". ")[0]
+        raise EngineError(f"a device of the pipeline is gone: {why}") from error

@@ -123,7 +123,7 @@ def meet(own: Own, config: Config, share: Share, store: Store, lost: Callable[[i
 def _said(store: Store, rank: int, lost: Callable[[int], bool]) -> str:
     end = time.monotonic() + LOAD_S
     while not store.check([_key(rank)]):
-        if lost(rank):
+        if lost(rank) and not store.check([_key(rank)]):
             return "it has died"
         if time.monotonic() > end:
             return f"it has not loaded its layers in {LOAD_S:.0f} s"

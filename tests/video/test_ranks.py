@@ -11,6 +11,7 @@ from torch.distributed import FileStore
 from streamcam.cli import _run, streamcam
 from streamcam.config import build
 from streamcam.errors import ConfigError, EngineError
+from streamcam.runtime.streams import follows
 from streamcam.video import ranks
 from streamcam.video.ranks import Own, Share, share_of
 from tests.media import ran
@@ -116,6 +117,8 @@ def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) ->
     assert share_of(config) == Share(1, 2, 1, started_here=False)
     with pytest.raises(ConfigError, match="torchrun has started 2 processes, but devices=3"):
         share_of(build([STREAMED, {"devices": 3}]))
+    with pytest.raises(ConfigError, match="without torchrun"):
+        follows(build([{}]))
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert share_of(config) == Share()
 
