@@ -7,7 +7,7 @@ import click
 
 from streamcam.cli import measuring
 from streamcam.cli.options import configured, given, settings
-from streamcam.runtime.streams import follows
+from streamcam.runtime.streams import dismiss, follows
 
 if TYPE_CHECKING:
     from streamcam.video.bench import Figures
@@ -49,11 +49,12 @@ def video(
         device = pick_device(asked.get("device", "auto"))
         asked = (SMALL if device.type == "cpu" else TRUE) | asked
     config = configured(presets, assignments, {"pipeline": "video"} | asked)
-    if follows(config):
+    if follows(config, live=True):
         return
     scene = measuring.moving_scene(config)
     with measuring.status():
         figures = measure(config, scene, seconds=seconds, camera_fps=camera_fps)
+    dismiss()
     facts = {
         name: machine(config)[name] for name in ("device", "threads", "torch", "model", "size")
     }

@@ -21,7 +21,7 @@ from streamcam.config import Config
 from streamcam.control.cues import Cues, read
 from streamcam.errors import ConfigError, MediaError
 from streamcam.runtime import offline
-from streamcam.runtime.streams import WarmStream, follows, load_stream
+from streamcam.runtime.streams import WarmStream, dismiss, follows, load_stream
 from streamcam.types import Sink, Source
 
 PATTERN = "pattern"
@@ -71,6 +71,7 @@ def render(
         source, stream, sink, config=config, parameters_at=changes, frames=frames
     )
     written = _watch(pictures, length, console)
+    dismiss()
     seconds = time.perf_counter() - began
     skipped = f", {stream.counts['skipped']} skipped" if stream.counts["skipped"] else ""
     _say(console, f"{paths[-1]}: {written} frames{skipped}, {written / seconds:.1f} fps")

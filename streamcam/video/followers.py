@@ -51,7 +51,7 @@ class Others(Protocol):
 
 def others(config: Config, share: Share, *, live: bool) -> Others:
     """Return the other ranks, which from now on load their layers."""
-    return Followers(config, share, live=live) if share.started_here else Launched(share, live=live)
+    return Followers(config, share, live=live) if share.started_here else Launched(share)
 
 
 class Followers:
@@ -93,25 +93,21 @@ class Followers:
 
 
 class Launched:
-    """The ranks that torchrun started beside this one."""
+    """The ranks that torchrun started beside this one; they wait for others until `dismiss`.
 
-    def __init__(self, share: Share, *, live: bool) -> None:
-        self._share, self._live = share, live
+    An engine on air that ends is followed by another, to which they come again.
+    """
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
         self._store = _torchrun_store()
         self._round = PrefixStore(str(self._store.add(ROUND, 1)), self._store)
 
     def meet(self, own: Own, config: Config) -> Ring:
         """Wait until all have loaded their layers, and return the ring of them."""
         ring = meet(own, config, self._share, self._round, lambda _: False)
-        if not self._live:  # An engine on air that ends is followed by another; see `dismiss`.
-            atexit.register(self._leave, ring)
+        atexit.register(dist.destroy_process_group)
         return ring
-
-    def _leave(self, ring: Ring) -> None:
-        with suppress(EngineError):
-            ring.stop()
-        self._store.set(OVER, "")
-        dist.destroy_process_group()
 
 
 def dismiss() -> None:

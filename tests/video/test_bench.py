@@ -36,7 +36,6 @@ def test_the_bench_tells_rate_stages_first_picture_and_misses(
 def test_the_bench_of_several_devices_tells_what_each_of_them_does() -> None:
     script = """
         from streamcam.cli import _run, streamcam
-from tests.media import ran
         words = {words!r}
         print(_run(lambda **how: streamcam.main(words, **how)))
     """
