@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: test lint types run bench soak test-devices test-clients screenshots docs clean
+.PHONY: test lint types run bench bench-details soak test-devices test-clients screenshots docs clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,7 +25,11 @@ types: $(READY)
 run: $(READY)
 	$(BIN)/streamcam run $(ARGS)
 
+# Every target that this machine can measure, as a dated page; within ten minutes.
 bench: $(READY)
+	$(BIN)/streamcam bench targets --write docs/benchmarks $(ARGS)
+
+bench-details: $(READY)
 	$(BIN)/streamcam bench pipeline
 	$(BIN)/streamcam bench engines
 	$(BIN)/streamcam bench live

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from streamcam.broadcast import Broadcast
 from streamcam.cli import measuring
+from streamcam.cli.bench_targets import targets
 from streamcam.cli.bench_video import video
 from streamcam.cli.options import configured, given, settings
 from streamcam.config import Config
@@ -26,6 +27,7 @@ def bench() -> None:
     """Measure, in one run and on the same weights."""
 
 
+bench.add_command(targets)
 bench.add_command(video)
 
 

@@ -76,10 +76,9 @@ def beside(config: Config) -> Iterator[str]:
     Raises:
         EngineError: that process failed, with its last words.
     """
-    found = os.pathsep.join(path for path in sys.path if path)
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", SCRIPT],
-        env=os.environ | {"PYTHONPATH": found},
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -96,6 +95,12 @@ def beside(config: Config) -> Iterator[str]:
         given.close()
     if process.returncode:
         raise EngineError(f"building engines ended with status {process.returncode}")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of another process that is to find the modules that this one does."""
+    found = os.pathsep.join(path for path in sys.path if path)
+    return os.environ | {"PYTHONPATH": found}
 
 
 def serve() -> None:

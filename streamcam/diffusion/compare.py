@@ -129,13 +129,10 @@ class Comparison:
         return {c.name: 1e3 * statistics.median(c.seconds) for c in self._measured(made)}
 
     @torch.inference_mode()
-    def versus(
-        self, acceleration: str, ours: Mapping[str, Any], others: Mapping[str, Any]
-    ) -> float | None:
+    def versus(self, acceleration: str, ours: Config, others: Config) -> float | None:
         """Return how many times as fast one set of settings is as another, on one engine."""
         made: list[Contender] = []
-        for values in (others, ours):
-            config = changed(self._config, **values)
+        for config in (others, ours):
             make = partial(self._streamed, acceleration, self._usual, config)
             made += self._each(acceleration, make)
         if len(made) < 2:

@@ -9,6 +9,7 @@ from streamcam.accelerate import precision
 from streamcam.config import build
 from streamcam.diffusion import compare
 from streamcam.diffusion.compare import Comparison, matrix_rate
+from streamcam.diffusion.harness import changed
 from tests.streams import TINY, moving
 
 SCENE = [frame.image for frame in moving(4, size=32)]
@@ -73,9 +74,7 @@ def test_nothing_is_begun_when_the_time_is_over() -> None:
 def test_streams_of_two_settings_are_compared_on_one_engine() -> None:
     config = build([TINY, {"width": 32, "height": 32}])
     comparison = Comparison(config, SCENE, rounds=1)
-    ratio = comparison.versus(
-        "eager", {"use_denoising_batch": True}, {"use_denoising_batch": False}
-    )
+    ratio = comparison.versus("eager", config, changed(config, use_denoising_batch=False))
     assert ratio is not None
     assert ratio > 0
     assert comparison.speeds(["eager", "tensorrt"]).keys() == {"eager"}

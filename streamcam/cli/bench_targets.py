@@ -1,0 +1,146 @@
+"""``streamcam bench targets``."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from streamcam.assets import NANO
+from streamcam.cli import measuring
+from streamcam.cli.options import configured
+
+if TYPE_CHECKING:
+    from streamcam.diffusion.compare import Standing
+    from streamcam.diffusion.targets import Outcome, Subjects
+
+LIBRARIES = ("torch", "diffusers", "openvino", "tensorrt")
+SMALL = {"model": "random:small-sd-turbo", "width": 256, "height": 256, "device": "cpu"}
+CARD = {
+    "model": "random:sd-turbo",
+    "dtype": "float16",
+    "device": "cuda",
+    "cfg_type": "none",
+    "t_index_list": [35],
+}
+
+
+@click.command()
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Begin nothing new after so long.",
+)
+@measuring.rounds(21, "Turns of each line.")
+@click.option(
+    "--write",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the page into this folder too, named by date and device.",
+)
+@measuring.as_json
+def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> None:
+    """Measure every target that this machine can, and say which are reached.
+
+    The embedded model and a small one run on the processor; on an NVIDIA card random weights in
+    SD-Turbo's shapes. What cannot be measured is left out, with the reason. Engines that are built
+    are kept, so that a second run has more time.
+    """
+    from streamcam.diffusion.targets import Targets
+
+    subjects = subjects_here()
+    measured = Targets(subjects, measuring.moving_scene, minutes, rounds)
+    with measuring.status() as shown:
+        measured.say = shown.update
+        outcomes = measured.outcomes()
+    facts = facts_of(subjects)
+    if as_json:
+        rows = [outcome._asdict() | {"reached": outcome.reached} for outcome in outcomes]
+        tables = {title: list(map(asdict, lines)) for title, lines in measured.tables}
+        measuring.print_json(facts, rows=rows, tables=tables, left_out=measured.left_out)
+        return
+    today = datetime.now(UTC)
+    page = "\n".join(markdown(facts, today, outcomes, measured.tables, measured.left_out))
+    click.echo(page)
+    if write is not None:
+        write.mkdir(parents=True, exist_ok=True)
+        device = re.sub(r"[^a-z0-9]+", "-", str(facts["device"]).lower()).strip("-")
+        file = write / f"{today:%Y-%m-%d}-targets-{device}.md"
+        file.write_text(f"{page}\n", encoding="utf-8")
+        click.echo(f"written to {file}", err=True)
+
+
+def subjects_here() -> "Subjects":
+    """Return what is measured on this machine."""
+    import torch
+
+    from streamcam.diffusion.targets import Subjects
+
+    nano, small = ({"model": NANO, "device": "cpu"}, SMALL)
+    card = configured((), (), CARD) if torch.cuda.is_available() else None
+    return Subjects(configured((), (), nano), configured((), (), small), card)
+
+
+def facts_of(subjects: "Subjects") -> dict[str, Any]:
+    """Return the hardware and the versions."""
+    from streamcam.diffusion.harness import machine
+
+    device = machine(subjects.card or subjects.nano)["device"]
+    found = {name: installed for name in LIBRARIES if (installed := _version(name))}
+    return {"device": device, **measuring.hardware(), "streamcam": version("streamcam"), **found}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def markdown(
+    facts: dict[str, Any],
+    when: datetime,
+    outcomes: "list[Outcome]",
+    tables: "list[tuple[str, list[Standing]]]",
+    left_out: list[str],
+) -> Iterator[str]:
+    """Yield the lines of the page."""
+    yield f"# Targets, {when.day} {when:%B %Y}: {facts['device']}\n"
+    yield (
+        ", ".join(f"{name} {value}" for name, value in facts.items()) + ". Made by `make bench`.\n"
+    )
+    yield "| where | what | target | measured | reached | |"
+    yield "|---|---|--:|--:|---|---|"
+    for outcome in outcomes:
+        target, figure, note = outcome
+        bound = f"{'≤' if target.at_most else '≥'} {target.bound:g} {target.unit}"
+        told = "" if figure is None else f"{figure:.2f} {target.unit}"
+        reached = {True: "yes", False: "no", None: ""}[outcome.reached]
+        yield f"| {target.where} | {target.what} | {bound} | {told} | {reached} | {note} |"
+    for title, lines in tables:
+        yield from _table(title, lines)
+    if left_out:
+        yield "\n## Left out\n"
+        yield from (f"- {why}" for why in dict.fromkeys(left_out))
+
+
+def _table(title: str, lines: "list[Standing]") -> Iterator[str]:
+    if not lines:
+        return
+    peers = list(lines[0].ratios)
+    over = "".join(f" over {peer} |" for peer in peers)
+    yield f"\n## {title[:1].upper()}{title[1:]}\n"
+    yield f"| | ms per frame | fps | latency, ms | MB | of the device |{over}"
+    yield "|---|--:|--:|--:|--:|--:|" + "--:|" * len(peers)
+    for line in lines:
+        ratios = "".join(f" {line.ratios[peer]:.2f} |" for peer in peers)
+        yield (
+            f"| {line.name} | {line.ms:.2f} | {line.fps:.1f} | {line.latency_ms:.1f} |"
+            f" {line.memory / 1e6:.0f} | {line.share:.0%} |{ratios}"
+        )

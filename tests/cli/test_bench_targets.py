@@ -1,0 +1,44 @@
+"""``streamcam bench targets``: the page says what was measured, on what, and what was left out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamcam.cli import _run, bench_targets, streamcam
+from streamcam.config import build
+from streamcam.diffusion.targets import Subjects
+from tests.streams import TINY
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = build([TINY, {"width": 32, "height": 32}])
+    monkeypatch.setattr(bench_targets, "subjects_here", lambda: Subjects(tiny, tiny, None))
+
+
+def test_a_dated_page_is_written_and_no_figure_is_made_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "targets", "--minutes", "0", "--write", str(tmp_path / "pages")]
+    assert _run(lambda **how: streamcam.main(words, **how)) == 0
+    [page] = (tmp_path / "pages").glob("20??-??-??-targets-cpu.md")
+    text = page.read_text(encoding="utf-8")
+    assert text == capsys.readouterr().out
+    assert text.startswith("# Targets, ")
+    for word in ("cores", "torch", "streamcam"):
+        assert f"{word} " in text.splitlines()[2]
+    rows = [line for line in text.splitlines() if line.startswith(("| any", "| CPU", "| GPU"))]
+    assert len(rows) == 10
+    assert "| any | pipeline time / bare model calls | ≤ 1.03 × |  |  | the time was over" in text
+    assert "≥ 250 fps |  |  | needs an NVIDIA card |" in text
+    assert "- eager: the time was over" in text
+
+
+def test_the_figures_are_there_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["bench", "targets", "--minutes", "0", "--json"]
+    assert _run(lambda **how: streamcam.main(words, **how)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["rows"]) == 10
+    assert told["rows"][0]["figure"] is None
+    assert told["machine"]["cores"]
