@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from statistics import median
+from statistics import fmean
 from typing import Generic, NamedTuple, TypeVar
 
 from streamcam.errors import ConfigError
@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 FRAMES_PER_LATENT = 4
 RECENT_CALLS = 15
+STALLS = 2
+"""Of the recent calls, as many as may have stalled without another choice being made."""
 RECENT_FRAMES = 128
 FEWEST_FRAMES = 16
 """From so many frames on the camera's rate counts as known."""
@@ -220,8 +222,12 @@ class Scheduler(Generic[T]):
 
     @property
     def slowdown(self) -> float:
-        """What calls take now, over what the table says; single stalls count for nothing."""
-        return median(self._slowdowns) if self._slowdowns else 1.0
+        """What calls take now on average, over what the table says, without the worst few.
+
+        So single stalls count for nothing, but a device that stalls again and again is a slow one.
+        """
+        ordinary = sorted(self._slowdowns)[: max(1, len(self._slowdowns) - STALLS)]
+        return fmean(ordinary) if ordinary else 1.0
 
     def put(self, frame: T, captured_at: float) -> None:
         """Add the newest frame; when the queue is full the oldest makes room."""

@@ -4,7 +4,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
@@ -207,6 +207,14 @@ def test_a_single_stall_changes_no_choice_and_costs_its_own_frames() -> None:
     assert {choice for _, choice in run.choices} == {TWO}
     assert tally.misses == TWO.frames
     assert tally.dropped == pytest.approx(2.0 * 30, abs=OBJECTIVE.capacity)
+
+
+def test_a_device_that_stalls_again_and_again_is_a_slow_one() -> None:
+    """Most calls take what they should, and yet half of the time is lost."""
+    calls = count()
+    run = device(lambda choice, _: TABLE[choice] * (6 if next(calls) % 3 == 0 else 1))
+    run.see(camera(30, 60))
+    assert run.steps_within(5, 60) == {1}
 
 
 def test_frames_from_before_each_pause_of_the_camera_are_given_up() -> None:
