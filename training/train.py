@@ -41,7 +41,7 @@ FRAMES_FROM = 0.85
 """Likewise, when rows become whole frames."""
 STREAMS = (0.6, 0.28, 0.12)
 """Chances of streams of one, two and three steps."""
-WEIGHTS = {"texture": 1.0, "alike": 0.15, "latents": 0.3}
+WEIGHTS = {"texture": 1.0, "alike": 0.3, "latents": 0.3}
 """Latents stay what the encoder makes of pictures: later steps and mixtures need it."""
 
 
