@@ -1,6 +1,6 @@
 """The frame path of a device, run by the processor: what it gives, and what it never does.
 
-Only `CudaStreams` needs a card; the tests at the end say what must hold there.
+Only `CudaStreams` needs a card: see `test_card.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +26,6 @@ from streamcam.types import Frame, Image
 from tests.diffusion.test_stream import SIZE, stand_in
 
 CPU = torch.device("cpu")
-needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA here")
 
 
 class Late(InTurn):
@@ -304,52 +303,3 @@ def test_a_frame_takes_no_memory_but_that_of_the_picture_it_becomes() -> None:
             path.fetch(sent(path, images))
         assert seen.count("bmm") == 6
         assert seen.took == ["empty"]
-
-
-# ---- what must hold on a card
-
-
-@needs_card
-def test_on_a_card_nothing_waits_but_for_the_picture_and_no_memory_is_taken() -> None:
-    card = torch.device("cuda")
-    config = config_of(steps=2, width=64, height=64, frame_buffer_size=2)
-    models = on_card(stand_in(latent_shape=(4, 8, 8)), card)
-    stream = DiffusionStream(models, config, frame_path(config, card, on_air=True))
-    live, images = config.live, noise(2, 90, 160)
-    for index in range(12):
-        stream(Frame(images[index % 2], index, 0.0), live)
-    before = taken()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for index in range(40):
-            stream(Frame(images[index % 2], index, 0.0), live)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert taken() == before
-
-
-@needs_card
-@pytest.mark.parametrize("ahead", [False, True])
-def test_a_card_gives_the_pictures_that_the_processor_gives(ahead: bool) -> None:
-    card = torch.device("cuda")
-    config = config_of(steps=2)
-    images = noise(12, 90, 160)
-    stream = DiffusionStream(on_card(stand_in(), card), config, ahead=ahead)
-    ours, theirs = made(stream, images), made(DiffusionStream(stand_in(), config), images)
-    assert [frame.index for frame in ours] == list(range(12))
-    for a, b in zip(ours, theirs, strict=True):
-        assert np.abs(a.image.astype(int) - b.image).max() <= 2
-
-
-def on_card(models: Any, card: torch.device) -> Any:
-    return models._replace(
-        encode_text=lambda text: Text(torch.full((1, 2, 4), len(text) / 10.0, device=card), None),
-        alphas_cumprod=models.alphas_cumprod.to(card),
-        device=card,
-    )
-
-
-def taken() -> tuple[int, int]:
-    """Return how often the driver was asked for memory, on the card and pinned."""
-    host = torch.cuda.host_memory_stats()["num_host_alloc"]
-    return torch.cuda.memory_stats()["num_device_alloc"], host
