@@ -127,13 +127,16 @@ class Execution:
     def __call__(self, *tensors: Tensor) -> Tensor:
         """Run the stage; the tensors lie row by row, as `Graph` has them."""
         result = torch.empty(self._shape, dtype=self._dtype, device=self._device)
-        for name, tensor in zip(self._inputs, tensors, strict=True):
+        for name, tensor in zip([*self._inputs, OUTPUT], [*tensors, result], strict=True):
             assert tensor.is_contiguous(), (name, tensor.stride())
-            self._context.set_tensor_address(name, tensor.data_ptr())
-        self._context.set_tensor_address(OUTPUT, result.data_ptr())
-        if not self._context.execute_async_v3(torch.cuda.current_stream(self._device).cuda_stream):
-            raise EngineError(f"TensorRT cannot run its plan: {self._heard.told()}")
+            self._done(self._context.set_tensor_address(name, tensor.data_ptr()))
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        self._done(self._context.execute_async_v3(stream))
         return result
+
+    def _done(self, done: bool) -> None:
+        if not done:
+            raise EngineError(f"TensorRT cannot run its plan: {self._heard.told()}")
 
 
 def _torch_dtype(dtype: Any) -> torch.dtype:

@@ -12,6 +12,7 @@ import click
 
 from streamcam.assets import NANO
 from streamcam.cli import measuring
+from streamcam.cli.hardware import processor
 from streamcam.cli.options import configured
 
 if TYPE_CHECKING:
@@ -91,9 +92,11 @@ def facts_of(subjects: "Subjects") -> dict[str, Any]:
     """Return the hardware and the versions."""
     from streamcam.diffusion.harness import machine
 
-    device = machine(subjects.card or subjects.nano)["device"]
+    cpu = processor()
+    facts = measuring.hardware() | {"processor": f"{cpu.name} {' '.join(cpu.features)}".strip()}
+    device = cpu.name if subjects.card is None else machine(subjects.card)["device"]
     found = {name: installed for name in LIBRARIES if (installed := _version(name))}
-    return {"device": device, **measuring.hardware(), "streamcam": version("streamcam"), **found}
+    return {"device": device, **facts, "streamcam": version("streamcam"), **found}
 
 
 def _version(name: str) -> str | None:

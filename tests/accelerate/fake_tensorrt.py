@@ -142,6 +142,8 @@ class IExecutionContext:
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         self.streams.append(stream_handle)
+        if stream_handle < 0:
+            return False
         given = {tensor.name: self._at(tensor) for tensor in self._session.get_inputs()}
         [made] = self._session.run(None, given)
         [output] = self._session.get_outputs()

@@ -201,6 +201,19 @@ def test_what_tensorrt_will_not_take_is_said_in_its_own_words(
         TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
 
 
+def test_a_plan_that_does_not_run_is_said_and_gives_no_picture(
+    tensorrt: Any, tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat, inputs = flat_of(stage, call())
+    engine = TensorRt(CPU, torch.float32)
+    engine.build(flat, inputs, tmp_path)
+    run = engine.load(tmp_path)
+    lost = SimpleNamespace(cuda_stream=-1)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: lost)
+    with pytest.raises(EngineError, match="cannot run its plan: it does not say why"):
+        run(*inputs)
+
+
 def test_a_plan_of_another_version_is_refused_in_its_own_words(
     tensorrt: Any, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from streamcam.cli import _run, bench_targets, streamcam
 from streamcam.config import build
@@ -11,18 +12,32 @@ from streamcam.diffusion.targets import Subjects
 from tests.streams import TINY
 
 
-@pytest.fixture(autouse=True)
+def test_a_card_takes_the_shapes_of_sd_turbo_and_the_processor_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nano, small, none = bench_targets.subjects_here()
+    assert (nano.model, nano.width, nano.device, none) == ("nano", 256, "cpu", None)
+    assert (small.model, small.width, small.device) == ("random:small-sd-turbo", 256, "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    card = bench_targets.subjects_here().card
+    assert card is not None
+    assert (card.model, card.width, card.height) == ("random:sd-turbo", 512, 512)
+    assert (card.num_steps, card.dtype, card.device) == (1, "float16", "cuda")
+
+
+@pytest.fixture
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = build([TINY, {"width": 32, "height": 32}])
     monkeypatch.setattr(bench_targets, "subjects_here", lambda: Subjects(tiny, tiny, None))
 
 
+@pytest.mark.usefixtures("_tiny")
 def test_a_dated_page_is_written_and_no_figure_is_made_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["bench", "targets", "--minutes", "0", "--write", str(tmp_path / "pages")]
     assert _run(lambda **how: streamcam.main(words, **how)) == 0
-    [page] = (tmp_path / "pages").glob("20??-??-??-targets-cpu.md")
+    [page] = (tmp_path / "pages").glob("20??-??-??-targets-*.md")
     text = page.read_text(encoding="utf-8")
     assert text == capsys.readouterr().out
     assert text.startswith("# Targets, ")
@@ -35,6 +50,7 @@ def test_a_dated_page_is_written_and_no_figure_is_made_up(
     assert "- eager: the time was over" in text
 
 
+@pytest.mark.usefixtures("_tiny")
 def test_the_figures_are_there_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["bench", "targets", "--minutes", "0", "--json"]
     assert _run(lambda **how: streamcam.main(words, **how)) == 0
