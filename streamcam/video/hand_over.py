@@ -77,6 +77,7 @@ class Shared(Layers):
         self._sent.clear()
         lacking = self.model.lacks(_hull(self._held, partition[self._courier.rank]))
         self._coming = partition[self._courier.rank]
+        # A thread is outside of inference mode: what is made in it would be compiled once more.
         job = self._loader.submit(lambda: self._load(lacking) if lacking else ())
         self._loading = (version, lacking, job)
 

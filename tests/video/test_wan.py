@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+from torch._dynamo.utils import counters
 
+from streamcam.video.random_models import random_transformer
 from streamcam.video.schedule import Flow, predicted_x_0
 from streamcam.video.wan import CausalWan
 from tests.video.goldens import close, golden, needs_goldens, wan
@@ -51,3 +53,26 @@ def test_compiled_layers_run_in_full_batches_over_a_full_cache_alone() -> None:
         chunk = model.chunk([[500]] * rows, place, place, 3, hidden)
         model(x[:rows], chunk, text, cache.only(0, rows))
         assert len(ran) == expected
+
+
+def test_layers_that_are_taken_over_are_not_compiled_anew() -> None:
+    def layers(numbers: range) -> Any:
+        return random_transformer("tiny-wan", torch.float32, torch.device("cpu"), layers=numbers)
+
+    model, others = CausalWan(layers(range(2)), (4, 6)), layers(range(2, 4)).blocks
+    model.speed_up(range(1, 3), lambda block: torch.compile(block, dynamic=False, backend="eager"))
+
+    @torch.inference_mode()
+    def run(rows: int, own: range) -> int:
+        text, cache = model.prompt(torch.randn(1, 8, 32), own), model.new_cache(rows, 3, own)
+        chunk = model.chunk([[500]] * rows, [[0]] * rows, [[0]] * rows, 3)
+        model(torch.randn(rows, 1, 16, 4, 6), chunk, text, cache, own)
+        return int(counters["stats"]["unique_graphs"])
+
+    before = counters["stats"]["unique_graphs"]
+    assert [run(rows, range(2)) - before for rows in (1, 2, 1)] == [1, 2, 2]
+    model.take(2, others)
+    assert run(2, range(4)) - before == 2
+    model.keep(range(1, 4))
+    assert model.own == range(1, 4)
+    assert run(1, range(1, 4)) - before == 2
