@@ -79,12 +79,11 @@ def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> N
 
 def subjects_here() -> "Subjects":
     """Return what is measured on this machine."""
-    import torch
-
+    from streamcam.diffusion.devices import pick_device
     from streamcam.diffusion.targets import Subjects
 
     nano, small = ({"model": NANO, "device": "cpu"}, SMALL)
-    card = configured((), (), CARD) if torch.cuda.is_available() else None
+    card = configured((), (), CARD) if pick_device("auto").type == "cuda" else None
     return Subjects(configured((), (), nano), configured((), (), small), card)
 
 
