@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -88,19 +89,54 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
     return made
 
 
-def three_ranks(layers: Ring) -> list[Tensor]:
+def forgetful_layers(layers: range, first: bool, last: bool) -> CausalWan:
+    """Return layers of which the last ones have no memory for three frames at once."""
+    model = tiny_layers(layers, first, last)
+    run = model.forward
+
+    def limited(x: Tensor, chunk: Chunk, *others: Any) -> Tensor:
+        if last and chunk.cos.shape[1] == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+        return run(x, chunk, *others)
+
+    model.forward = limited  # type: ignore[method-assign]
+    return model
+
+
+def three_ranks(layers: Ring) -> tuple[str, list[Tensor]]:
+    """Return what a chunk too large for one of them comes to, and what goes well after that."""
+    embeds, steps = torch.ones(1, 6, 32), Steps((700,), FLOW)
+    run = Rollout(layers, embeds, CacheShape(3, 1), steps, lambda like, _: like)
+    why = "nothing"
+    try:
+        run.at_once(torch.ones(3, 16, 4, 6), 700)
+    except OutOfMemory as error:
+        why = str(error)
     made = tiny_stream(layers)
     layers.stop()
-    return made
+    return why, made
 
 
-def test_three_ranks_give_what_one_gives(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def of_three(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Tensor]]:
+    folder = tmp_path_factory.mktemp("three")
+    found: tuple[str, list[Tensor]] = ring(forgetful_layers, [0, 1, 2, 3], three_ranks, folder)
+    return found
+
+
+def test_three_ranks_give_what_one_gives(of_three: tuple[str, list[Tensor]]) -> None:
     with torch.inference_mode():
         alone = tiny_stream(Layers(tiny_layers(range(3), True, True)))
-    together = ring(tiny_layers, [0, 1, 2, 3], three_ranks, tmp_path)
+    together = of_three[1]
     assert len(together) == len(alone) == 11
     for one, many in zip(alone, together, strict=True):
         close(many, one)
+
+
+def test_a_rank_that_runs_out_of_memory_says_so_and_goes_on(
+    of_three: tuple[str, list[Tensor]],
+) -> None:
+    assert of_three[0].startswith("CUDA out of memory")
 
 
 def what_breaks(layers: Ring) -> str:
@@ -114,38 +150,3 @@ def what_breaks(layers: Ring) -> str:
 def test_a_rank_that_dies_is_the_loss_of_an_engine(tmp_path: Path) -> None:
     said = ring(tiny_layers, [0, 2, 3], what_breaks, tmp_path, dies=1)
     assert said.startswith("a device of the pipeline is gone: ")
-
-
-def refusing_layers(layers: range, first: bool, last: bool) -> CausalWan:
-    """Return layers of which the last ones have no memory for two frames at once."""
-    model = tiny_layers(layers, first, last)
-    run = model.forward
-
-    def limited(x: Tensor, chunk: Chunk, *others: Any) -> Tensor:
-        if last and chunk.cos.shape[1] == 2:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
-        return run(x, chunk, *others)
-
-    model.forward = limited  # type: ignore[method-assign]
-    return model
-
-
-def told_of_it(layers: Ring) -> tuple[str, Tensor]:
-    def begun() -> Rollout:
-        embeds, steps = torch.ones(1, 6, 32), Steps((700,), FLOW)
-        return Rollout(layers, embeds, CacheShape(3, 1), steps, lambda like, _: like)
-
-    why = "nothing"
-    try:
-        begun().at_once(torch.ones(2, 16, 4, 6), 700)
-    except OutOfMemory as error:
-        why = str(error)
-    made = begun().at_once(torch.ones(1, 16, 4, 6), 700)
-    layers.stop()
-    return why, made
-
-
-def test_a_rank_that_runs_out_of_memory_says_so_and_goes_on(tmp_path: Path) -> None:
-    why, made = ring(refusing_layers, [0, 2, 3], told_of_it, tmp_path)
-    assert why.startswith("CUDA out of memory")
-    assert made.isfinite().all()
