@@ -126,15 +126,17 @@ def _from_folder(folder: Path, dtype: torch.dtype, cut: Cut) -> Any:
     from diffusers import WanTransformer3DModel
 
     with explained(f"the transformer in {folder}", folder, "fetch the model again"):
-        config = dict(WanTransformer3DModel.load_config(folder, local_files_only=True))
-        if config.get("image_dim") or config["in_channels"] != config["out_channels"]:
-            raise ModelError(f"{folder} starts from an image; take a text-to-video model")
-        own = cut(config["num_layers"])
+        config = WanTransformer3DModel.load_config(folder, local_files_only=True)
         with torch.device("meta"):
-            model = WanTransformer3DModel.from_config(config | {"num_layers": len(own)})
-        weights = only_layers(files.Stored(folder), own)
+            model = WanTransformer3DModel.from_config(config)
+        weights = files.Stored(folder)
+    if model.config.image_dim or model.config.in_channels != model.config.out_channels:
+        raise ModelError(f"{folder} starts from an image; take a text-to-video model")
+    own = cut(len(model.blocks))
+    model.blocks = model.blocks[own.start : own.stop]
+    model.register_to_config(num_layers=len(own))
     with files.naming(folder):
-        fill(model, weights, dtype)
+        fill(model, only_layers(weights, own), dtype)
     return model
 
 
