@@ -1,6 +1,7 @@
 """What the tests share: small random models, in the layouts that real ones come in."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import torch
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Two threads that wait for each other on busy cores make tiny models fifty times slower.
 torch.set_num_threads(1)
+# A shell that runs the tests in the background has its children ignore Ctrl-C, and theirs too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

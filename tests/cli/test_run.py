@@ -110,9 +110,12 @@ def test_a_whole_process_group_can_be_interrupted_as_a_terminal_does() -> None:
         text=True,
         start_new_session=True,
     )
-    said(process, "the engine is running")
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    try:
+        said(process, "the engine is running")
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+    finally:
+        process.kill()
     assert process.returncode == 0
     assert "Traceback" not in errors
     assert "the engine has" not in errors
