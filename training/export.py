@@ -13,6 +13,7 @@ from training.model import MAX_BYTES, OWN_SETTINGS, Parts, pipeline
 
 CARD = Path(__file__).with_name("card.md")
 MODULES = ("unet", "vae", "text_encoder")
+ORIGIN = {"_name_or_path", "is_local", "local_files_only"}
 
 
 def export(parts: Parts, folder: Path) -> Path:
@@ -50,5 +51,6 @@ def _forget_paths(folder: Path) -> None:
     """Take out of the config files where the parts once lay."""
     for file in folder.rglob("*.json"):
         settings = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(settings, dict) and settings.pop("_name_or_path", None) is not None:
+        if isinstance(settings, dict) and settings.keys() & ORIGIN:
+            settings = {key: value for key, value in settings.items() if key not in ORIGIN}
             file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
