@@ -61,14 +61,14 @@ def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> N
         measured.say = shown.update
         outcomes = measured.outcomes()
     facts = facts_of(subjects)
+    today = datetime.now(UTC)
+    page = "\n".join(markdown(facts, today, outcomes, measured.tables, measured.left_out))
     if as_json:
         rows = [outcome._asdict() | {"reached": outcome.reached} for outcome in outcomes]
         tables = {title: list(map(asdict, lines)) for title, lines in measured.tables}
         measuring.print_json(facts, rows=rows, tables=tables, left_out=measured.left_out)
-        return
-    today = datetime.now(UTC)
-    page = "\n".join(markdown(facts, today, outcomes, measured.tables, measured.left_out))
-    click.echo(page)
+    else:
+        click.echo(page)
     if write is not None:
         write.mkdir(parents=True, exist_ok=True)
         device = re.sub(r"[^a-z0-9]+", "-", str(facts["device"]).lower()).strip("-")

@@ -231,7 +231,10 @@ class Comparison:
         return step
 
     def _peer(self, dtype: str) -> list[Contender]:
-        """Return diffusers' own image-to-image pipeline on the same weights; float32 is its own."""
+        """Return diffusers' own image-to-image pipeline on the same weights; float32 is its own.
+
+        It is guided as much as the stream is, in the one way that it has.
+        """
         kind: torch.dtype = getattr(torch, dtype)
         pipe = load_pipeline(self._config, kind, quiet).to(self._device)
         from diffusers import AutoPipelineForImage2Image, LCMScheduler
@@ -240,6 +243,8 @@ class Comparison:
         peer = AutoPipelineForImage2Image.from_pipe(pipe)
         peer.set_progress_bar_config(disable=True)
         frames, n = iter_frames(self._scene), self._config.num_steps
+        guided = self._config.cfg_type != "none"
+        guidance_scale = self._config.live.guidance_scale if guided else 1.0
 
         def step() -> Any:
             # Half the strength of twice the steps: n steps are made.
@@ -249,7 +254,7 @@ class Comparison:
                 image=picture,
                 strength=0.5,
                 num_inference_steps=2 * n,
-                guidance_scale=1.0,
+                guidance_scale=guidance_scale,
                 output_type="np",
             )
 

@@ -51,10 +51,13 @@ def test_a_dated_page_is_written_and_no_figure_is_made_up(
 
 
 @pytest.mark.usefixtures("_tiny")
-def test_the_figures_are_there_for_a_program(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["bench", "targets", "--minutes", "0", "--json"]
+def test_the_figures_are_there_for_a_program_and_the_page_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["bench", "targets", "--minutes", "0", "--json", "--write", str(tmp_path)]
     assert _run(lambda **how: streamcam.main(words, **how)) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["rows"]) == 10
     assert told["rows"][0]["figure"] is None
     assert told["machine"]["cores"]
+    assert len(list(tmp_path.glob("*-targets-*.md"))) == 1
