@@ -15,6 +15,8 @@ from streamcam.control.sockets import bound, listening, refusals
 MAX_CONNECTIONS = 16
 MOST_UNSENT = 1 << 18
 """Bytes that a connection may leave unread before it is closed."""
+FREE_PORTS_TRIED = 20
+"""Until one is free for UDP and for TCP."""
 AT_ONCE = 64
 """Packets taken before feedback has its turn."""
 
@@ -61,17 +63,23 @@ class Ports:
         """Open the ports; raise DeviceError if the UDP port cannot be had.
 
         The TCP port of the same number is left alone, with a line in the log, if another
-        program has it.
+        program has it; for `port` 0 one is taken that is free for both.
         """
         self._owner = owner
-        self._udp = bound(host, port)
-        self.port = int(self._udp.getsockname()[1])
         self._connections: dict[Peer, Connection] = {}
         self._tcp: socket.socket | None = None
-        try:
-            self._tcp = listening(self._udp)
-        except OSError as error:
-            owner.log(f"OSC over TCP is off: port {self.port}: {error.strerror or error}")
+        tries = 1 if port else FREE_PORTS_TRIED
+        while self._tcp is None and tries:
+            self._udp = bound(host, port)
+            self.port = int(self._udp.getsockname()[1])
+            tries -= 1
+            try:
+                self._tcp = listening(self._udp)
+            except OSError as error:
+                if tries:
+                    self._udp.close()
+                else:
+                    owner.log(f"OSC over TCP is off: port {self.port}: {error.strerror or error}")
 
     def close(self) -> None:
         for connection in self._connections.values():

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamcam.control import ports
 from streamcam.control.framing import Framing
 from streamcam.control.packets import MAX_PACKET, Message, PacketError, read
 from streamcam.control.ports import MAX_CONNECTIONS
+from streamcam.control.sockets import bound
 from tests.control.osc_desk import Desk, desk, message
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=200)
@@ -197,6 +199,17 @@ def test_hosts_outside_the_networks_allowed_are_let_go_at_once() -> None:
     with desk(osc_allow="10.0.0.0/8") as on:
         assert ended(Connection(on.server.port).socket)
         assert on.server.counts["not allowed"] == 1
+
+
+def test_a_free_port_is_free_for_tcp_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        found = iter([taken.getsockname()[1], 0])
+        monkeypatch.setattr(ports, "bound", lambda host, _port: bound(host, next(found)))
+        with desk() as on:
+            assert on.server.port != taken.getsockname()[1]
+            Connection(on.server.port).socket.close()
+            assert not on.reports
 
 
 def test_a_tcp_port_that_another_has_is_said_and_udp_goes_on() -> None:
