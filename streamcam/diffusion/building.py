@@ -76,8 +76,20 @@ def beside(config: Config) -> Iterator[str]:
     Raises:
         EngineError: that process failed, with its last words.
     """
+    process = started(SCRIPT, config)
+    said: IO[str] = process.stdout  # type: ignore[assignment]
+    with process:
+        # Its input stays open until here: the other process ends when this one is gone.
+        for line in said:
+            yield line.rstrip()
+    if process.returncode:
+        raise EngineError(f"building engines ended with status {process.returncode}")
+
+
+def started(script: str, config: Config) -> subprocess.Popen[str]:
+    """Return another process that runs `script` and has `config` as a line on its input."""
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", SCRIPT],
+        [sys.executable, "-P", "-c", script],
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -85,16 +97,9 @@ def beside(config: Config) -> Iterator[str]:
         text=True,
     )
     given: IO[str] = process.stdin  # type: ignore[assignment]
-    said: IO[str] = process.stdout  # type: ignore[assignment]
-    with process:
-        # It stays open: the other process ends when this one is gone.
-        given.write(f"{config.model_dump_json()}\n")
-        given.flush()
-        for line in said:
-            yield line.rstrip()
-        given.close()
-    if process.returncode:
-        raise EngineError(f"building engines ended with status {process.returncode}")
+    given.write(f"{config.model_dump_json()}\n")
+    given.flush()
+    return process
 
 
 def environment() -> dict[str, str]:

@@ -29,25 +29,6 @@ class Lanes(Protocol):
         """Wait until the device has done all that was asked of it."""
 
 
-class InTurn:
-    """One after the other, on a device that is done with what it is asked when it answers."""
-
-    pins = False
-
-    def before(self, copy: Callable[[], object]) -> None:
-        copy()
-
-    def after(self, copy: Callable[[], object]) -> Callable[[], None]:
-        copy()
-        return _nothing
-
-    def anew(self) -> None:
-        return
-
-    def settle(self) -> None:
-        return
-
-
 class CudaStreams:
     """A CUDA stream for each direction, beside the one that the model runs on."""
 
@@ -92,7 +73,3 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 
 def _event(*, blocking: bool = False) -> torch.cuda.Event:
     return torch.cuda.Event(blocking=blocking)  # type: ignore[no-untyped-call]
-
-
-def _nothing() -> None:
-    return

@@ -4,18 +4,17 @@ Each figure is measured, or left out with the reason. Nothing new is begun when 
 engines that were built are kept, so that another run goes further.
 """
 
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from streamcam.config import Config
 from streamcam.diffusion.bench import at_steps
-from streamcam.diffusion.building import environment
+from streamcam.diffusion.building import started
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.compare import Comparison, Standing
 from streamcam.diffusion.devices import pick_dtype, place
@@ -255,19 +254,9 @@ def second_start(config: Config) -> float:
         EngineError: no picture came, or engines had to be built for it.
     """
     began = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, "-P", "-c", SCRIPT],
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(f"{config.model_dump_json()}\n")
-        process.stdin.close()
-        came = process.stdout.readline().strip()
+    with started(SCRIPT, config) as process:
+        said: IO[str] = process.stdout  # type: ignore[assignment]
+        came = said.readline().strip()
         took = time.monotonic() - began
     if came != PICTURE:
         raise EngineError(f"second start: {came or 'no picture came'}")

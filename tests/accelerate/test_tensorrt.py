@@ -13,6 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,16 +29,9 @@ from streamcam.config import build
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import EngineError
+from tests.accelerate import fake_tensorrt
 from tests.accelerate.conftest import Small, call
 from tests.streams import EAGER, TINY
-
-pytest.importorskip("onnxruntime", reason="onnxruntime runs what is exported")
-pytest.importorskip("onnxscript", reason="the export to ONNX needs it")
-
-import onnx
-import onnxruntime
-
-from tests.accelerate import fake_tensorrt
 
 REAL = importlib.util.find_spec("tensorrt") is not None
 CPU = torch.device("cpu")

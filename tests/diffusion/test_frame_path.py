@@ -17,12 +17,12 @@ from streamcam.config import Config, build
 from streamcam.diffusion.device_path import DevicePath, delivery
 from streamcam.diffusion.frame_path import FramePath, ProcessorPath, frame_path
 from streamcam.diffusion.image import fitted
-from streamcam.diffusion.lanes import InTurn
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.pixels import FORMATS
 from streamcam.pixels import fitted as placed
 from streamcam.types import Frame, Image
+from tests.diffusion.in_turn import InTurn
 from tests.diffusion.test_stream import SIZE, stand_in
 
 CPU = torch.device("cpu")
