@@ -1,6 +1,7 @@
 """``streamcam bench targets``."""
 
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from streamcam.assets import NANO
 from streamcam.cli import measuring
 from streamcam.cli.hardware import processor
 from streamcam.cli.options import configured
+from streamcam.errors import MediaError
+from streamcam.sinks.partial import remedy
 
 if TYPE_CHECKING:
     from streamcam.diffusion.compare import Standing
@@ -55,6 +58,8 @@ def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> N
     """
     from streamcam.diffusion.targets import Targets
 
+    if write is not None:
+        _prepare(write)
     subjects = subjects_here()
     measured = Targets(subjects, measuring.moving_scene, minutes, rounds)
     with measuring.status() as shown:
@@ -70,11 +75,19 @@ def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> N
     else:
         click.echo(page)
     if write is not None:
-        write.mkdir(parents=True, exist_ok=True)
         device = re.sub(r"[^a-z0-9]+", "-", str(facts["device"]).lower()).strip("-")
         file = write / f"{today:%Y-%m-%d}-targets-{device}.md"
         file.write_text(f"{page}\n", encoding="utf-8")
         click.echo(f"written to {file}", err=True)
+
+
+def _prepare(folder: Path) -> None:
+    """See to it that the page can be written, before ten minutes are spent on it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise MediaError(f"cannot write into {folder}: {remedy(error)}") from None
 
 
 def subjects_here() -> "Subjects":

@@ -61,3 +61,15 @@ def test_the_figures_are_there_for_a_program_and_the_page_too(
     assert told["rows"][0]["figure"] is None
     assert told["machine"]["cores"]
     assert len(list(tmp_path.glob("*-targets-*.md"))) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    words = ["bench", "targets", "--write", str(tmp_path / "taken" / "pages")]
+    assert _run(lambda **how: streamcam.main(words, **how)) == 1
+    told = capsys.readouterr()
+    assert "cannot write into" in told.err
+    assert "Traceback" not in told.err
+    assert not told.out
