@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from streamcam.broadcast import Broadcast as BroadcastSettings
 from streamcam.cli.choices import chosen, with_chosen_model
 from streamcam.cli.options import configured, settings
 from streamcam.cli.reporting import Reporter, reporting
-from streamcam.cli.stopping import stopping
+from streamcam.cli.stopping import Asked, stopping
 from streamcam.config import Config
 from streamcam.control.osc import OscServer
 from streamcam.live import Control
@@ -66,7 +65,7 @@ def run(
 
 
 def _broadcast(
-    config: Config, began: float, duration: float | None, asked: Event, reporter: Reporter
+    config: Config, began: float, duration: float | None, asked: Asked, reporter: Reporter
 ) -> None:
     control = Control(config)
     source = open_source(config.broadcast.source, config.broadcast)

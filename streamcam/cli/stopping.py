@@ -2,14 +2,40 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Event
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+
+
+class Asked:
+    """Whether one was asked to stop.
+
+    A `threading.Event` does not do: set by a handler that interrupts its own `wait`, it waits
+    for the lock that is held there, for good. A `SimpleQueue` may be put to at any time.
+    """
+
+    def __init__(self) -> None:
+        self._once = False
+        self._wake: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        self._once = True
+        self._wake.put(None)
+
+    def is_set(self) -> bool:
+        return self._once
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is set, but no longer than `timeout_s`; return whether it is."""
+        if not self._once:
+            with suppress(Empty):
+                self._wake.get(timeout=timeout_s)
+        return self._once
 
 
 @contextmanager
-def stopping() -> Iterator[Event]:
-    """Give the event that the first signal sets; a second one interrupts at once."""
-    asked = Event()
+def stopping() -> Iterator[Asked]:
+    """Give what the first signal sets; a second one interrupts at once."""
+    asked = Asked()
     # What is ignored stays ignored: a shell that puts a job in the background asks for that.
     before = {
         number: handler

@@ -1,6 +1,7 @@
 """``streamcam run`` beside real devices, and a reader that notes when each frame came."""
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pytest
 
 from streamcam import v4l2
 from streamcam.sources import coded
@@ -34,7 +36,9 @@ class Run:
     def __init__(self, *arguments: str) -> None:
         words = ["--sink", "virtual-camera", "--osc-port", str(OSC_PORT), *CANVAS, *arguments]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamcam", "run", *words], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-X", "faulthandler", "-m", "streamcam", "run", *words],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.log: list[str] = []
         threading.Thread(target=self._read, daemon=True).start()
@@ -59,8 +63,15 @@ class Run:
         return engine
 
     def stop(self) -> None:
+        """Have it end; where it does not, fail with what each of its threads is at."""
         self.process.terminate()
-        assert self.process.wait(10) == 0, self.log
+        try:
+            assert self.process.wait(10) == 0, self.log
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+            time.sleep(0.5)
+            pytest.fail("it did not end within 10 s:\n" + "\n".join(self.log))
 
 
 @contextmanager
