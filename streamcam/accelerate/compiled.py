@@ -33,7 +33,12 @@ class Compiled:
         aoti_compile_and_package(
             program,
             package_path=str(folder / PACKAGE),
-            inductor_configs={"max_autotune": on_card, "freezing": not on_card},
+            inductor_configs={
+                "max_autotune": on_card,
+                "freezing": not on_card,
+                # Built with few threads beside the picture, run with many.
+                "cpp.dynamic_threads": True,
+            },
         )
 
     def load(self, folder: Path) -> Run:

@@ -1,6 +1,7 @@
 """The compiled engine: the same pictures as the eager one, and nothing recompiled on air."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,25 @@ def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Sm
     for ours, expected in kept:
         assert psnr(ours, expected) > 100
     assert not torch._dynamo.utils.counters
+
+
+def test_what_is_built_with_one_thread_runs_with_as_many_as_there_are(
+    tmp_path: Path, stage: Small
+) -> None:
+    tensors, signature, structure = leaves_of(call())
+    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            ENGINE.build(flat, [tensor.contiguous() for tensor in tensors], tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    with zipfile.ZipFile(tmp_path / "engine.pt2") as package:
+        code = [package.read(name) for name in package.namelist() if name.endswith(".cpp")]
+    assert code
+    assert not any(b"num_threads(" in source for source in code)
+    assert any(b"#pragma omp parallel\n" in source for source in code)
 
 
 def test_a_storm_of_live_changes_gives_the_same_pictures_and_compiles_nothing(
