@@ -117,10 +117,10 @@ def engines(
 ) -> None:
     """Compare every engine here, sequential steps, and diffusers' own pipeline, on one model.
 
-    All take turns. "×" is how many times as fast as that pipeline, in its own number format,
-    float32, and in the one that all run in. "of the device" is the share of the rate that the
-    device reaches in a large matrix product in the same number format. Without --model nano is
-    measured.
+    All take turns, and are timed on the second of two calls, as one of many on air. "×" is how many
+    times as fast as that pipeline, in float32 and in the number format that all run in. "of the
+    device" is the share of the rate that the device reaches in a large matrix product in the same
+    format. Without --model nano is measured.
     """
     from streamcam.diffusion.compare import Comparison
     from streamcam.diffusion.harness import machine
