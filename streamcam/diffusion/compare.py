@@ -46,6 +46,8 @@ class Standing:
     """Of the device's own matrix rate, in the same number format."""
     ratios: Mapping[str, float]
     """Times as fast as each line of the peer, round by round; without a peer, as the first line."""
+    over_bare: float | None
+    """The time over that of the bare model calls, round by round; None where these are no line."""
 
     @property
     def fps(self) -> float:
@@ -64,6 +66,8 @@ class Contender:
     calls_in_flight: int
     dtype: torch.dtype
     is_peer: bool = False
+    bare: "Contender | None" = None
+    """The bare model calls that this way adds to."""
     memory: int = 0
     seconds: list[float] = field(default_factory=list)
 
@@ -114,6 +118,7 @@ class Comparison:
                 memory=contender.memory,
                 share=work / median / rates[contender.dtype],
                 ratios={peer.name: quicker(peer, contender) for peer in peers},
+                over_bare=quicker(contender, contender.bare) if contender.bare else None,
             )
             for contender in contenders
         ]
@@ -203,13 +208,12 @@ class Comparison:
         """Return the bare model calls of an engine, and the stream on it."""
         config, models = self._load(acceleration, dtype)
         kind: torch.dtype = getattr(torch, dtype)
-        bare = bare_calls(config, models, self._scene)
+        calls = bare_calls(config, models, self._scene)
         stream = self._stream(config, models)
         f, n = config.frame_buffer_size, config.num_steps
-        return [
-            Contender(f"{acceleration} {dtype}: bare model calls", bare, f, 1, kind),
-            Contender(f"{acceleration} {dtype}: streamcam", stream, f, n, kind),
-        ]
+        name = f"{acceleration} {dtype}"
+        bare = Contender(f"{name}: bare model calls", calls, f, 1, kind)
+        return [bare, Contender(f"{name}: streamcam", stream, f, n, kind, bare=bare)]
 
     def _sequential(self) -> list[Contender]:
         """Return the usual way without Stream Batch."""

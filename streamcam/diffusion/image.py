@@ -36,8 +36,12 @@ def fitted(image: Image, width: int, height: int, fit: str) -> Image:
 
 def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:
     """Return ``(f, 3, H, W)`` float32 in [-1, 1]."""
-    planes = torch.from_numpy(cv2.dnn.blobFromImages(images))
-    return planes.div_(MIDDLE).sub_(1).to(device)
+    height, width, channels = images[0].shape
+    planes = np.empty((len(images), channels, height, width), np.uint8)
+    for image, own in zip(images, planes, strict=True):
+        cv2.split(image, list(own))
+    levels = np.divide(planes, np.float32(MIDDLE), dtype=np.float32)
+    return torch.from_numpy(np.subtract(levels, 1, out=levels)).to(device)
 
 
 def to_images(pictures: Tensor) -> list[Image]:
@@ -46,6 +50,12 @@ def to_images(pictures: Tensor) -> list[Image]:
 
 
 def _interleaved(planes: NDArray[np.float32]) -> Image:
-    # In one pass each: scaled, moved, rounded and clipped.
-    levels = [cv2.addWeighted(p, MIDDLE, p, 0, MIDDLE, dtype=cv2.CV_8U) for p in planes]
-    return cast(Image, cv2.merge(levels))
+    pixels = planes.transpose(1, 2, 0)
+    if pixels.flags.c_contiguous:  # As convolutions in channels-last leave them.
+        return _levels(pixels)
+    return cast(Image, cv2.merge([_levels(plane) for plane in planes]))
+
+
+def _levels(values: NDArray[np.float32]) -> Image:
+    """Return values in [-1, 1] as levels: scaled, moved, rounded and clipped in one pass."""
+    return cast(Image, cv2.addWeighted(values, MIDDLE, values, 0, MIDDLE, dtype=cv2.CV_8U))

@@ -193,9 +193,7 @@ class Targets:
 
     def _overhead(self, lines: list[Standing]) -> Iterator[Outcome]:
         for line in sorted(self._streams(lines), key=lambda line: line.ms)[:1]:
-            name = line.name.removesuffix(STREAM)
-            bare = next(other for other in lines if other.name == name + BARE)
-            yield Outcome(OVERHEAD, line.ms / bare.ms, name)
+            yield Outcome(OVERHEAD, line.over_bare, line.name.removesuffix(STREAM))
 
     def _rate(self, target: Target, lines: list[Standing]) -> Iterator[Outcome]:
         for line in sorted(self._streams(lines), key=lambda line: line.ms)[:1]:
@@ -233,8 +231,8 @@ class Targets:
             raise EngineError(f"{what}: the time was over")
 
 
-BARE, STREAM = ": bare model calls", ": streamcam"
-"""What lines of a comparison end in."""
+STREAM = ": streamcam"
+"""What lines of a comparison end in that are the whole stream on an engine."""
 
 
 def kept_on_disk(config: Config, folder: Path) -> Config:

@@ -40,6 +40,9 @@ def test_every_way_has_a_line_on_the_same_weights() -> None:
     assert all(line.ms > 0 and line.share > 0 and line.memory >= 0 for line in lines)
     batch = lines[2]
     assert batch.latency_ms == 2 * batch.ms
+    assert [line.over_bare is None for line in lines] == [True, True, False, True]
+    assert batch.over_bare
+    assert batch.over_bare > 0
 
 
 def test_the_peer_runs_in_its_own_format_too_and_both_ratios_show(tmp_path: Path) -> None:

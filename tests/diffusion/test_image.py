@@ -58,3 +58,11 @@ def test_pictures_beyond_the_range_are_clipped_not_wrapped(dtype: torch.dtype) -
     pictures = torch.tensor([-3.0, -1.001, 0.0, 1.001, 3.0]).to(dtype).reshape(1, 1, 1, 5)
     (image,) = to_images(pictures.expand(1, 3, 1, 5))
     assert image[0, :, 0].tolist() == [0, 0, 128, 255, 255]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_levels_are_rounded_and_clipped_in_either_layout(layout: torch.memory_format) -> None:
+    pictures = 2 * torch.randn(2, 3, 24, 40, generator=torch.Generator().manual_seed(0))
+    expected = pictures.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
+    ours = to_images(pictures.to(memory_format=layout))
+    assert all((image == levels).all() for image, levels in zip(ours, expected, strict=True))
