@@ -117,7 +117,7 @@ def engines(
 ) -> None:
     """Compare every engine here, sequential steps, and diffusers' own pipeline, on one model.
 
-    All take turns, and are timed on the second of two calls, as one of many on air. "×" is how many
+    All take turns, and are timed once they have made a call, as one of many on air. "×" is how many
     times as fast as that pipeline, in float32 and in the number format that all run in. "of the
     device" is the share of the rate that the device reaches in a large matrix product in the same
     format. Without --model nano is measured.

@@ -25,8 +25,8 @@ from streamcam.types import Image
 SIDE = 2048
 """Of the matrices whose product tells the device's own rate."""
 WARM_S, WARM_CALLS = 1.0, 3
-BURST = 8
-"""Calls in a turn on a card, which works on while the processor prepares the next one."""
+CALLS, CALLS_ON_CARD = 3, 8
+"""That are timed in a turn; a card works on while the processor prepares the next one."""
 TROUBLE = ("is refused", "cannot be", "there is no")
 """What is said of an engine that does not run, though the stage does."""
 
@@ -93,7 +93,7 @@ class Comparison:
         self._rounds = rounds
         self._until = until
         self._device = pick_device(config.device)
-        self._burst = BURST if self._device.type == "cuda" else 1
+        self._calls = CALLS_ON_CARD if self._device.type == "cuda" else CALLS
         self._usual = str(pick_dtype(config.dtype, self._device)).removeprefix("torch.")
         self._said: list[str] = []
         self._say = say
@@ -269,10 +269,10 @@ class Comparison:
         contender.step()
         self._settle()
         began = time.perf_counter()
-        for _ in range(self._burst):
+        for _ in range(self._calls):
             contender.step()
         self._settle()
-        return (time.perf_counter() - began) / (self._burst * contender.frames)
+        return (time.perf_counter() - began) / (self._calls * contender.frames)
 
     def _settle(self) -> None:
         if self._device.type == "cuda":
