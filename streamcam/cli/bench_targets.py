@@ -150,7 +150,7 @@ def _table(title: str, lines: "list[Standing]") -> Iterator[str]:
         return
     peers = list(lines[0].ratios)
     over = "".join(f" over {peer} |" for peer in peers)
-    yield f"\n## {title[:1].upper()}{title[1:]}\n"
+    yield f"\n## {title}\n"
     yield f"| | ms per frame | fps | latency, ms | MB | of the device |{over}"
     yield "|---|--:|--:|--:|--:|--:|" + "--:|" * len(peers)
     for line in lines:
