@@ -46,7 +46,8 @@ def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:
 
 def to_images(pictures: Tensor) -> list[Image]:
     """Return the pictures ``(f, 3, H, W)``, nominally in [-1, 1], as uint8 RGB in one copy."""
-    return [_interleaved(planes) for planes in pictures.float().cpu().numpy()]
+    # First of all clipped: what overflows an integer on its way to a level would come out black.
+    return [_interleaved(planes) for planes in pictures.clamp(-1, 1).float().cpu().numpy()]
 
 
 def _interleaved(planes: NDArray[np.float32]) -> Image:
@@ -57,5 +58,5 @@ def _interleaved(planes: NDArray[np.float32]) -> Image:
 
 
 def _levels(values: NDArray[np.float32]) -> Image:
-    """Return values in [-1, 1] as levels: scaled, moved, rounded and clipped in one pass."""
+    """Return values in [-1, 1] as levels: scaled, moved and rounded in one pass."""
     return cast(Image, cv2.addWeighted(values, MIDDLE, values, 0, MIDDLE, dtype=cv2.CV_8U))

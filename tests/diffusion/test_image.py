@@ -66,3 +66,11 @@ def test_levels_are_rounded_and_clipped_in_either_layout(layout: torch.memory_fo
     expected = pictures.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
     ours = to_images(pictures.to(memory_format=layout))
     assert all((image == levels).all() for image, levels in zip(ours, expected, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_overflows_is_white_or_black_on_its_own_side(dtype: torch.dtype) -> None:
+    most = torch.finfo(dtype).max
+    row = torch.tensor([float("inf"), most, 1.01, -1.01, -most, float("-inf")], dtype=dtype)
+    [image] = to_images(row.expand(1, 3, 1, 6))
+    assert image[0].tolist() == [[255] * 3] * 3 + [[0] * 3] * 3
