@@ -129,10 +129,10 @@ class Config(Settings):
         description="auto, cpu, cuda, cuda:N, mps or xpu.",
         json_schema_extra=FLAG,
     )
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "float8"] = Field(
         default="auto",
         description="Number format of the models. auto: float16 on a GPU, bfloat16 on a processor"
-        " that computes in it, else float32.",
+        " that computes in it, else float32. float8: the U-Net on tensorrt, the rest as float16.",
         json_schema_extra=FLAG,
     )
     acceleration: Literal["auto", "eager", "compiled", "openvino", "tensorrt"] = Field(

@@ -8,11 +8,15 @@ from typing import NamedTuple
 import torch
 
 from streamcam.accelerate.engines import Engine
+from streamcam.accelerate.formats import FLOAT8
 from streamcam.accelerate.verdict import Speeds
 from streamcam.errors import EngineError
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """The instructions that compute in bfloat16, as torch calls them; the last is ARM's."""
+
+HAS_FLOAT8 = (8, 9)
+"""The least compute capability of NVIDIA's cards that compute in float8."""
 
 COMPILERS = ("g++", "clang++", "cl")
 
@@ -20,8 +24,8 @@ COMPILERS = ("g++", "clang++", "cl")
 class Choice(NamedTuple):
     """How the stages run, and why so."""
 
-    engine: Engine | None
-    """None runs them as they are written."""
+    engines: tuple[Engine, ...]
+    """In the order of preference; none runs them as they are written."""
     why: str
     """A line for the user, from the engine's name on."""
 
@@ -44,16 +48,18 @@ def choose(
     Raises:
         EngineError: what was asked for cannot run here.
     """
+    if dtype == FLOAT8:
+        return _in_float8(acceleration, device)
     if acceleration == "auto":
         return _auto(device, dtype, measured or {})
     if acceleration == "eager":
-        return Choice(None, "eager")
-    return Choice(ENGINES[acceleration](device, dtype), f"{acceleration}, as asked")
+        return Choice((), "eager")
+    return Choice((ENGINES[acceleration](device, dtype),), f"{acceleration}, as asked")
 
 
 def _auto(device: torch.device, dtype: torch.dtype, measured: Speeds) -> Choice:
     if device.type not in FASTEST:
-        return Choice(None, f"eager, since there are no engines for {device.type}")
+        return Choice((), f"eager, since there are no engines for {device.type}")
     missing: list[str] = []
     # As a rule where nothing was measured: a sort keeps the order of equals.
     for name in sorted(FASTEST[device.type], key=lambda name: measured.get(name, float("inf"))):
@@ -64,8 +70,24 @@ def _auto(device: torch.device, dtype: torch.dtype, measured: Speeds) -> Choice:
         else:
             since = f", since {'; '.join(missing)}" if missing else ""
             told = f": {_told(measured)}, measured" if name in measured else " as a rule"
-            return Choice(engine, f"{name}, the fastest here{told}{since}")
-    return Choice(None, f"eager, since {'; '.join(missing)}")
+            return Choice((engine,), f"{name}, the fastest here{told}{since}")
+    return Choice((), f"eager, since {'; '.join(missing)}")
+
+
+def _in_float8(acceleration: str, device: torch.device) -> Choice:
+    if acceleration not in ("auto", "tensorrt"):
+        raise EngineError(
+            f"{acceleration} does not compute in float8; choose --acceleration tensorrt, or"
+            " --dtype auto"
+        )
+    engines = tuple(_tensorrt(device, dtype) for dtype in (FLOAT8, torch.float16))
+    if (able := torch.cuda.get_device_capability(device)) < HAS_FLOAT8:
+        raise EngineError(
+            f"{torch.cuda.get_device_name(device)} does not compute in float8 (compute capability"
+            f" {'.'.join(map(str, able))}, where {'.'.join(map(str, HAS_FLOAT8))} does); choose"
+            " --dtype float16"
+        )
+    return Choice(engines, "tensorrt, which alone computes in it; the rest as float16")
 
 
 def _told(measured: Speeds) -> str:

@@ -22,6 +22,9 @@ class Compiled:
         self.device = device
         self.dtype = self.weights = dtype
 
+    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+        return True
+
     def about(self) -> Mapping[str, str]:
         return about(self.device)
 

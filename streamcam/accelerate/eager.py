@@ -19,6 +19,9 @@ class Eager:
         self.device = device
         self.dtype = self.weights = dtype
 
+    def takes(self, flat: Flat) -> bool:
+        return not flat.is_exact
+
     def about(self) -> Mapping[str, str]:
         return about(self.device)
 

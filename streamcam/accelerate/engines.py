@@ -19,6 +19,9 @@ class Engine(Protocol):
     weights: torch.dtype
     """The number format that it takes a stage in."""
 
+    def takes(self, flat: Flat) -> bool:
+        """Return whether `flat` is a stage for it."""
+
     def about(self) -> Mapping[str, str]:
         """Return what of the machine and the libraries an engine's files depend on."""
 

@@ -29,6 +29,10 @@ class Flat(nn.Module):
         """Return whether all weights are in float32."""
         return all(p.dtype == torch.float32 for p in self.parameters() if p.is_floating_point())
 
+    def of(self, stage: nn.Module) -> "Flat":
+        """Return `stage`, taking its tensors as this one does."""
+        return Flat(stage, self._structure, self._present)
+
     def exact(self) -> Run:
         """Return this stage in float32: itself, or a copy where its weights are in less.
 
@@ -36,7 +40,7 @@ class Flat(nn.Module):
         """
         with torch.inference_mode(False), torch.no_grad():
             stage = self.stage if self.is_exact else copy.deepcopy(self.stage).float()
-        flat = Flat(stage, self._structure, self._present)
+        flat = self.of(stage)
 
         def run(*tensors: Tensor) -> Tensor:
             result: Tensor = flat(*(t.float() if t.is_floating_point() else t for t in tensors))

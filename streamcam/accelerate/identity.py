@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from streamcam import __version__
 from streamcam.accelerate.engines import Engine
+from streamcam.accelerate.formats import name_of
 
 KEY_LENGTH = 24
 
@@ -56,8 +57,8 @@ def identity(
     return {
         "engine": engine.name,
         "stage": type(stage).__name__,
-        "inputs": [f"{str(t.dtype).removeprefix('torch.')} {tuple(t.shape)}" for t in inputs],
-        "dtype": str(engine.dtype).removeprefix("torch."),
+        "inputs": [f"{name_of(t.dtype)} {tuple(t.shape)}" for t in inputs],
+        "dtype": name_of(engine.dtype),
         "weights": weights,
         "structure": structure_of(stage),
         "machine": {"system": platform.system(), "architecture": platform.machine()}

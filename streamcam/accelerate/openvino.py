@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from streamcam.accelerate.flat import Flat, Run
+from streamcam.accelerate.formats import name_of
 from streamcam.errors import EngineError
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ class OpenVino:
             raise EngineError(f"OpenVINO finds no {device} here; found: {', '.join(here)}")
         able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         if CAPABILITIES[dtype] not in able:
-            asked, *_ = _names(dtype)
             raise EngineError(
-                f"OpenVINO does not compute in {asked} on this {device}; choose --dtype"
-                f" {' or '.join(_names(*(d for d, word in CAPABILITIES.items() if word in able)))}"
+                f"OpenVINO does not compute in {name_of(dtype)} on this {device}; choose --dtype"
+                f" {' or '.join(name_of(d) for d, word in CAPABILITIES.items() if word in able)}"
             )
+
+    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+        return True
 
     def about(self) -> Mapping[str, str]:
         import openvino
@@ -107,10 +110,6 @@ class _Request:
         results = self._request.infer(arrays, share_inputs=True, share_outputs=True)
         # The next call writes over the engine's own memory.
         return torch.from_numpy(results[0]).clone()
-
-
-def _names(*dtypes: torch.dtype) -> list[str]:
-    return [str(dtype).removeprefix("torch.") for dtype in dtypes]
 
 
 @cache

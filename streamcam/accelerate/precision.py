@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamcam.accelerate.flat import Flat, Run
+from streamcam.accelerate.formats import FLOAT8, name_of
 from streamcam.errors import EngineError
 
-FLOORS = {torch.float32: 80.0, torch.float16: 45.0, torch.bfloat16: 35.0}
+FLOORS = {torch.float32: 80.0, torch.float16: 45.0, torch.bfloat16: 35.0, FLOAT8: 30.0}
 """The least PSNR, in dB, that an engine must reach, by the number format it computes in."""
 
 
@@ -58,8 +59,8 @@ def check(run: Run, flat: Flat, inputs: Sequence[Tensor], dtype: torch.dtype) ->
     given = probes(inputs)
     reached = psnr(run(*given), flat.exact()(*given))
     if reached < FLOORS[dtype]:
-        name = str(dtype).removeprefix("torch.")
         raise TooFarOff(
-            f"{reached:.1f} dB against float32, where {name} must reach {FLOORS[dtype]:.0f}"
+            f"{reached:.1f} dB against float32, where {name_of(dtype)} must reach"
+            f" {FLOORS[dtype]:.0f}"
         )
     return reached

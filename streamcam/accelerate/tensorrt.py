@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from streamcam.accelerate.flat import Flat, Run
+from streamcam.accelerate.float8 import ROUNDED, bears_float8, in_float8, rounded_in_onnx
+from streamcam.accelerate.formats import FLOAT8
 from streamcam.accelerate.graph import Graph
 from streamcam.accelerate.machine import about
 from streamcam.errors import EngineError, in_one_line
 
 PLAN = "engine.plan"
-OPSET = 18
-"""Of ONNX; the oldest that every layer has a translation for, so that older parsers know it."""
+OPSET = 19
+"""Of ONNX; the oldest that has float8, so that older parsers know it."""
 OUTPUT = "output"
 
 
@@ -32,8 +34,13 @@ class TensorRt:
     name = "tensorrt"
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Take a card, and what is computed in: in float8 whatever is not is in float16."""
         self.device = device
-        self.dtype = self.weights = dtype
+        self.dtype = dtype
+        self.weights = torch.float16 if dtype == FLOAT8 else dtype
+
+    def takes(self, flat: Flat) -> bool:
+        return self.dtype != FLOAT8 or bears_float8(flat)
 
     def about(self) -> Mapping[str, str]:
         import tensorrt
@@ -41,6 +48,8 @@ class TensorRt:
         return {"tensorrt": tensorrt.__version__} | dict(about(self.device))
 
     def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:
+        if self.dtype == FLOAT8:
+            flat = in_float8(flat, inputs)
         # Beside the engine, not in it: the ONNX is large, and of no more use.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as beside:
             model = Path(beside) / "stage.onnx"
@@ -73,6 +82,7 @@ def export(flat: Flat, inputs: Sequence[Tensor], file: Path) -> None:
             output_names=[OUTPUT],
             # A file of its own for the weights: ONNX itself ends at 2 GB.
             external_data=True,
+            custom_translation_table={ROUNDED: rounded_in_onnx},
             verbose=False,
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from streamcam import __version__
+from streamcam.accelerate.formats import name_of
 from streamcam.accelerate.identity import key_of
 from streamcam.accelerate.machine import about
 from streamcam.accelerate.store import Store
@@ -21,7 +22,7 @@ def verdict_of(
     return {
         "engine": "speeds",
         "settings": dict(settings),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": name_of(dtype),
         "machine": dict(about(device)),
         "versions": {"streamcam": __version__, "torch": str(torch.__version__)},
     }

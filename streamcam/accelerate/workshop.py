@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from streamcam.accelerate.eager import Eager
 from streamcam.accelerate.engines import Engine
 from streamcam.accelerate.flat import Flat, Run, Signature, Stage, leaves_of
+from streamcam.accelerate.formats import FLOAT8, name_of
 from streamcam.accelerate.identity import identity, key_of, weights_of
 from streamcam.accelerate.precision import TooFarOff, check
 from streamcam.accelerate.store import Entry, Store
@@ -122,7 +123,7 @@ class Workshop:
         It is not where one is missing and this call is not the one that `builds`.
         """
         for engine in self._engines:
-            if isinstance(engine, Eager) and order.flat.is_exact:
+            if not engine.takes(order.flat):
                 continue
             key = key_of(order.identity(engine))
             kept = self._store.find(key)
@@ -222,5 +223,7 @@ class Workshop:
 
 def _name(order: Order, engine: Engine) -> str:
     if isinstance(engine, Eager):
-        return f"{str(engine.dtype).removeprefix('torch.')} of {order.stage}"
-    return f"{engine.name} engine of {order.stage}"
+        return f"{name_of(engine.dtype)} of {order.stage}"
+    # The one format in which an engine stands before another of its kind.
+    kind = f"{engine.name} float8" if engine.dtype == FLOAT8 else engine.name
+    return f"{kind} engine of {order.stage}"

@@ -12,18 +12,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from streamcam.accelerate.choice import ENGINES
+from streamcam.accelerate.formats import FLOAT8, dtype_of, name_of
 from streamcam.config import Config
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.devices import pick_device, pick_dtype
 from streamcam.diffusion.family import Say
-from streamcam.diffusion.harness import bare_calls, changed, iter_frames, quiet
+from streamcam.diffusion.harness import bare_calls, changed, iter_frames, matrix_rate, quiet
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import StreamcamError
 from streamcam.types import Image
 
-SIDE = 2048
-"""Of the matrices whose product tells the device's own rate."""
 WARM_S, WARM_CALLS = 1.0, 3
 CALLS, CALLS_ON_CARD = 3, 8
 """That are timed in a turn; a card works on while the processor prepares the next one."""
@@ -94,12 +93,18 @@ class Comparison:
         self._until = until
         self._device = pick_device(config.device)
         self._calls = CALLS_ON_CARD if self._device.type == "cuda" else CALLS
-        self._usual = str(pick_dtype(config.dtype, self._device)).removeprefix("torch.")
+        usual = pick_dtype(config.dtype, self._device)
+        # What is in float8 has a line of its own.
+        self._usual = name_of(torch.float16 if usual == FLOAT8 else usual)
         self._said: list[str] = []
         self._say = say
-        self.engines = tuple(ENGINES)
+        self._ways = [(name, self._usual) for name in ENGINES] + [("tensorrt", name_of(FLOAT8))]
         self.left_out: list[str] = []
         """What cannot run here, and why."""
+
+    def keep_to(self, acceleration: str) -> None:
+        """Leave out all engines but one, in the usual number format."""
+        self._ways = [way for way in self._ways if way == (acceleration, self._usual)]
 
     @torch.inference_mode()
     def standings(self) -> list[Standing]:
@@ -158,7 +163,8 @@ class Comparison:
     def _contenders(self) -> Iterator[Contender]:
         for dtype in dict.fromkeys(("float32", self._usual)):
             yield from self._each("diffusers' pipeline", partial(self._peer, dtype))
-        for acceleration, dtype in self._ways():
+        eager = [("eager", dtype) for dtype in dict.fromkeys(("float32", self._usual))]
+        for acceleration, dtype in (*eager, *self._ways):
             yield from self._each(acceleration, partial(self._way, acceleration, dtype))
         yield from self._each("sequential steps", self._sequential)
 
@@ -182,10 +188,6 @@ class Comparison:
         self.left_out += trouble
         return [] if trouble else made
 
-    def _ways(self) -> list[tuple[str, str]]:
-        eager = [("eager", dtype) for dtype in dict.fromkeys(("float32", self._usual))]
-        return [*eager, *((name, self._usual) for name in self.engines)]
-
     def _load(self, acceleration: str, dtype: str) -> tuple[Config, Models]:
         config = changed(self._config, acceleration=acceleration, dtype=dtype)
         return config, load_models(config, self._hear, builds_here=True)
@@ -202,12 +204,12 @@ class Comparison:
         models = load_models(config, self._hear, builds_here=True)
         f, n = config.frame_buffer_size, config.num_steps
         step = self._stream(config, models)
-        return [Contender(acceleration, step, f, n, getattr(torch, dtype))]
+        return [Contender(acceleration, step, f, n, dtype_of(dtype))]
 
     def _way(self, acceleration: str, dtype: str) -> list[Contender]:
         """Return the bare model calls of an engine, and the stream on it."""
         config, models = self._load(acceleration, dtype)
-        kind: torch.dtype = getattr(torch, dtype)
+        kind = dtype_of(dtype)
         calls = bare_calls(config, models, self._scene)
         stream = self._stream(config, models)
         f, n = config.frame_buffer_size, config.num_steps
@@ -222,7 +224,7 @@ class Comparison:
         one_by_one = changed(config, use_denoising_batch=False)
         step = self._stream(one_by_one, models)
         name = f"eager {usual}: sequential steps"
-        return [Contender(name, step, config.frame_buffer_size, 1, getattr(torch, usual))]
+        return [Contender(name, step, config.frame_buffer_size, 1, dtype_of(usual))]
 
     def _stream(self, config: Config, models: Models) -> Callable[[], object]:
         # As on air: a card is never waited for while there is something to ask of it.
@@ -239,7 +241,7 @@ class Comparison:
 
         It is guided as much as the stream is, in the one way that it has.
         """
-        kind: torch.dtype = getattr(torch, dtype)
+        kind = dtype_of(dtype)
         pipe = load_pipeline(self._config, kind, quiet).to(self._device)
         from diffusers import AutoPipelineForImage2Image, LCMScheduler
 
@@ -295,20 +297,6 @@ class Comparison:
 def quicker(slow: Contender, fast: Contender) -> float:
     """Return how many times as fast `fast` is, as the median over the rounds."""
     return statistics.median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))
-
-
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the floating-point operations per second that `device` reaches in a matrix product."""
-    a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(5):
-        began = time.perf_counter()
-        product = a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - began)
-    assert product.shape == (SIDE, SIDE)
-    return 2 * SIDE**3 / best
 
 
 def _warm(contender: Contender, calls: int | None = None) -> None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 
 from streamcam.accelerate.choice import Choice, choose, computes_in_bfloat16
+from streamcam.accelerate.formats import dtype_of, name_of
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.verdict import kept_speeds, verdict_of
 from streamcam.config import Config
@@ -38,11 +39,11 @@ class Placement(NamedTuple):
     @property
     def weights(self) -> torch.dtype:
         """Return the number format that the stages are kept in."""
-        engine = self.choice.engine
-        return self.dtype if engine is None else engine.weights
+        engines = self.choice.engines
+        return engines[0].weights if engines else self.dtype
 
     def __str__(self) -> str:
-        return f"on {self.device} as {str(self.dtype).removeprefix('torch.')}, {self.choice.why}"
+        return f"on {self.device} as {name_of(self.dtype)}, {self.choice.why}"
 
 
 def place(config: Config) -> Placement:
@@ -104,5 +105,4 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if computes_in_bfloat16() else torch.float32
     if name == "auto":
         return torch.float16
-    dtype: torch.dtype = getattr(torch, name)
-    return dtype
+    return dtype_of(name)

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from streamcam.accelerate.formats import FLOAT8, name_of
 from streamcam.config import Config
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.devices import place
@@ -18,6 +21,8 @@ from streamcam.diffusion.stages import Condition
 from streamcam.parameters import Parameters
 from streamcam.types import Frame, Image
 
+SIDE = 2048
+"""Of the matrices whose product tells the device's own rate."""
 STILL_FRAMES, STILL_NOISE = 12, 4.0
 """Of the still scene, and the deviation of its noise in levels."""
 
@@ -67,13 +72,35 @@ def machine(config: Config) -> dict[str, str | int]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return {
         "device": name,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": name_of(dtype),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "model": config.model,
         "size": f"{config.width}x{config.height}",
         "acceleration": choice.why.split(",")[0],
     }
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the floating-point operations per second that `device` reaches in a matrix product."""
+    a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(5):
+        began = time.perf_counter()
+        product = _product(a, b)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - began)
+    assert product.shape == (SIDE, SIDE)
+    return 2 * SIDE**3 / best
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    if a.dtype != FLOAT8:
+        return a @ b
+    as_it_is, one = F.ScalingType.TensorWise, torch.ones((), device=a.device)
+    # The second one lies column by column, as all cards want it.
+    return F.scaled_mm(a, b.t(), one, as_it_is, one, as_it_is)
 
 
 def changed(config: Config, **values: Any) -> Config:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.accelerate.eager import Eager
-from streamcam.accelerate.engines import Engine
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.workshop import Workshop
 from streamcam.config import Config
@@ -113,10 +112,9 @@ def _accelerator(
     In float32 without one, a stage is itself.
     """
     placement = place(config)
-    engine = placement.choice.engine
-    engines: list[Engine] = [] if engine is None else [engine]
+    engines = list(placement.choice.engines)
     if placement.weights != torch.float32:
-        engines.append(Eager(placement.device, placement.dtype))
+        engines.append(Eager(placement.device, placement.weights))
     if not engines:
         return lambda stage: stage
     builder = None if builds_here else partial(building.beside, config)

@@ -137,6 +137,8 @@ def _compile(model: CausalWan, rows: range) -> None:
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "float8":
+        raise ConfigError("pipeline=video does not compute in float8: leave dtype out")
     if name != "auto":
         return pick_dtype(name, device)
     # Wan was trained in bfloat16, and its activations go beyond what float16 holds; but processors

@@ -172,7 +172,12 @@ TYPES = {
 
 class ICudaEngine:
     def __init__(self, plan: bytes) -> None:
-        self._session = onnxruntime.InferenceSession(plan, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        # It would fuse products in float8 into what it has for integers alone.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+        self._session = onnxruntime.InferenceSession(
+            plan, options, providers=["CPUExecutionProvider"]
+        )
         # The real one promises no order.
         self._tensors = [*self._session.get_outputs(), *reversed(self._session.get_inputs())]
 

@@ -9,6 +9,7 @@ import torch
 
 from streamcam.accelerate import choice
 from streamcam.accelerate.choice import choose, computes_in_bfloat16
+from streamcam.accelerate.formats import FLOAT8
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.verdict import keep_speeds
 from streamcam.config import build
@@ -32,8 +33,7 @@ def without(
 def test_auto_takes_openvino_where_it_is_installed() -> None:
     pytest.importorskip("openvino", reason="OpenVINO is an extra")
     chosen = choose("auto", CPU, torch.float32)
-    assert chosen.engine is not None
-    assert chosen.engine.name == "openvino"
+    assert [engine.name for engine in chosen.engines] == ["openvino"]
     assert chosen.why == "openvino, the fastest here as a rule"
 
 
@@ -41,8 +41,7 @@ def test_auto_goes_by_what_was_measured_and_tells_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(choice.shutil, "which", lambda name: name)
     speeds = {"openvino": 27.7, "compiled": 24.2}
     chosen = choose("auto", CPU, torch.float32, speeds)
-    assert chosen.engine is not None
-    assert chosen.engine.name == "compiled"
+    assert [engine.name for engine in chosen.engines] == ["compiled"]
     assert chosen.why == "compiled, the fastest here: compiled 24.2 ms, openvino 27.7 ms, measured"
 
 
@@ -62,7 +61,7 @@ def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose("auto", MPS, torch.float16).why == "eager, since there are no engines for mps"
     without(monkeypatch, openvino=True, compiler=True)
     slow, card = choose("auto", CPU, torch.float32), choose("auto", CUDA, torch.float16)
-    assert (slow.engine, card.engine) == (None, None)
+    assert (slow.engines, card.engines) == ((), ())
     assert 'run pip install "streamcam[openvino]"' in slow.why
     assert "needs a C++ compiler" in slow.why
     assert "needs a C++ compiler" in card.why
@@ -80,8 +79,7 @@ def test_auto_on_a_card_takes_tensorrt_where_it_is_installed_else_compiled(
     assert choose("auto", CUDA, torch.float16).why == "tensorrt, the fastest here as a rule"
     installed(monkeypatch, "onnx")
     without = choose("auto", CUDA, torch.float16)
-    assert without.engine is not None
-    assert without.engine.name == "compiled"
+    assert [engine.name for engine in without.engines] == ["compiled"]
     assert without.why == (
         "compiled, the fastest here as a rule, since tensorrt is not installed; run pip install"
         ' "streamcam[tensorrt]"'
@@ -102,6 +100,35 @@ def test_what_was_asked_for_and_cannot_run_is_an_error_with_the_remedy(
         choose("tensorrt", CPU, torch.float32)
     with pytest.raises(EngineError, match=r"needs a C\+\+ compiler .* --acceleration eager"):
         choose("compiled", CPU, torch.float32)
+
+
+def test_float8_is_for_tensorrt_and_the_rest_goes_on_in_float16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    for acceleration in ("auto", "tensorrt"):
+        chosen = choose(acceleration, CUDA, FLOAT8)
+        assert [(engine.name, engine.dtype) for engine in chosen.engines] == [
+            ("tensorrt", FLOAT8),
+            ("tensorrt", torch.float16),
+        ]
+        assert {engine.weights for engine in chosen.engines} == {torch.float16}
+        assert chosen.why == "tensorrt, which alone computes in it; the rest as float16"
+
+
+def test_float8_where_it_is_not_is_an_error_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(EngineError, match=r"eager does not compute in float8; .* tensorrt"):
+        choose("eager", CUDA, FLOAT8)
+    with pytest.raises(EngineError, match="not on cpu; choose --device cuda"):
+        choose("auto", CPU, FLOAT8)
+    installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "RTX 3090")
+    with pytest.raises(EngineError, match=r"RTX 3090 does not .* 8\.6, where 8\.9 .* float16"):
+        choose("tensorrt", CUDA, FLOAT8)
 
 
 def test_eager_keeps_its_weights_in_the_format_it_computes_in() -> None:

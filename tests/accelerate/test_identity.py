@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from streamcam.accelerate import identity as module
-from streamcam.accelerate.flat import leaves_of
+from streamcam.accelerate.flat import Flat, leaves_of
 from streamcam.accelerate.identity import identity, key_of, weights_of
 from tests.accelerate.conftest import call, small
 
@@ -19,6 +19,9 @@ class Fake:
     def __init__(self, dtype: torch.dtype = torch.float32, version: str = "1") -> None:
         self.dtype = dtype
         self.version = version
+
+    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+        return True
 
     def about(self) -> Mapping[str, str]:
         return {"version": self.version, "device": "a processor"}

@@ -32,6 +32,9 @@ class Watched:
         self.is_loading = threading.Event()
         self.may_load = threading.Event()
 
+    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+        return True
+
     def about(self) -> Mapping[str, str]:
         return {}
 

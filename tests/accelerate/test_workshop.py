@@ -30,6 +30,9 @@ class Copying:
         self.built = 0
         self.runs = 0
 
+    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+        return True
+
     def about(self) -> Mapping[str, str]:
         return {}
 

@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.assets import NANO
 from streamcam.cli import _run, measuring, streamcam
-from streamcam.diffusion import compare
+from streamcam.diffusion import compare, harness
 
 TINY = ["--model", "random:tiny-sd-turbo", "--width", "32", "--height", "32", "--device", "cpu"]
 
@@ -20,7 +20,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "ENGINES", {})
     monkeypatch.setattr(compare, "WARM_S", 0.0)
-    monkeypatch.setattr(compare, "SIDE", 64)
+    monkeypatch.setattr(harness, "SIDE", 64)
 
 
 @pytest.mark.usefixtures("_quick")

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from streamcam.accelerate import precision
+from streamcam.accelerate.formats import FLOAT8
 from streamcam.config import build
-from streamcam.diffusion import compare
-from streamcam.diffusion.compare import Comparison, matrix_rate
-from streamcam.diffusion.harness import changed
+from streamcam.diffusion import compare, harness
+from streamcam.diffusion.compare import Comparison
+from streamcam.diffusion.harness import changed, matrix_rate
 from tests.streams import TINY, moving
 
 SCENE = [frame.image for frame in moving(4, size=32)]
@@ -19,7 +20,7 @@ SCENE = [frame.image for frame in moving(4, size=32)]
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure for a moment: no figure is judged."""
     monkeypatch.setattr(compare, "WARM_S", 0.0)
-    monkeypatch.setattr(compare, "SIDE", 128)
+    monkeypatch.setattr(harness, "SIDE", 128)
 
 
 def test_every_way_has_a_line_on_the_same_weights() -> None:
@@ -27,7 +28,7 @@ def test_every_way_has_a_line_on_the_same_weights() -> None:
         [TINY, {"width": 32, "height": 32, "dtype": "float32", "t_index_list": [32, 45]}]
     )
     comparison = Comparison(config, SCENE, rounds=2)
-    comparison.engines = ()
+    comparison.keep_to("eager")
     lines = comparison.standings()
     names = [line.name for line in lines]
     assert names == [
@@ -48,7 +49,7 @@ def test_every_way_has_a_line_on_the_same_weights() -> None:
 def test_the_peer_runs_in_its_own_format_too_and_both_ratios_show(tmp_path: Path) -> None:
     others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
     comparison = Comparison(build([TINY, others]), SCENE, rounds=1)
-    comparison.engines = ()
+    comparison.keep_to("eager")
     lines = comparison.standings()
     peers = ["diffusers' pipeline float32", "diffusers' pipeline bfloat16"]
     assert [line.name for line in lines[:2]] == peers
@@ -62,7 +63,7 @@ def test_what_was_refused_has_no_line_of_its_own(
     monkeypatch.setitem(precision.FLOORS, torch.bfloat16, 150.0)
     others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
     comparison = Comparison(build([TINY, others]), SCENE, rounds=1)
-    comparison.engines = ()
+    comparison.keep_to("eager")
     assert not any(line.name.startswith("eager bfloat16") for line in comparison.standings())
     assert any("the bfloat16 of denoise is refused" in why for why in comparison.left_out)
 
@@ -87,10 +88,11 @@ def test_streams_of_two_settings_are_compared_on_one_engine() -> None:
 def test_an_engine_that_cannot_run_here_is_left_out_with_the_reason() -> None:
     config = build([TINY, {"width": 32, "height": 32, "dtype": "float32"}])
     comparison = Comparison(config, SCENE, rounds=1)
-    comparison.engines = ("tensorrt",)
+    comparison.keep_to("tensorrt")
     assert not any("tensorrt" in line.name for line in comparison.standings())
     assert any("tensorrt" in line for line in comparison.left_out)
 
 
-def test_the_device_s_own_rate_is_a_rate() -> None:
-    assert 1e8 < matrix_rate(torch.device("cpu"), torch.float32) < 1e16
+@pytest.mark.parametrize("dtype", [torch.float32, FLOAT8])
+def test_the_device_s_own_rate_is_a_rate(dtype: torch.dtype) -> None:
+    assert 1e6 < matrix_rate(torch.device("cpu"), dtype) < 1e16

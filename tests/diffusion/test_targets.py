@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.accelerate import choice
 from streamcam.config import Config, build
-from streamcam.diffusion import compare, energy, targets
+from streamcam.diffusion import compare, energy, harness, targets
 from streamcam.diffusion.energy import Counter
 from streamcam.diffusion.targets import OVERHEAD, TARGETS, Outcome, Subjects, Targets
 from streamcam.types import Image
@@ -17,7 +17,7 @@ from tests.streams import TINY, moving
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """Return settings for moments of a tiny model, on a machine that builds no engine."""
     monkeypatch.setattr(compare, "WARM_S", 0.0)
-    monkeypatch.setattr(compare, "SIDE", 128)
+    monkeypatch.setattr(harness, "SIDE", 128)
     monkeypatch.setattr(targets, "ENERGY_S", 0.1)
     monkeypatch.setattr(energy, "SETTLE_S", 0.05)
     monkeypatch.setattr(choice.shutil, "which", lambda _: None)
