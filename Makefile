@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: test lint types run bench bench-details soak test-devices test-clients screenshots docs clean
+.PHONY: test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,11 @@ $(READY): pyproject.toml
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# What goes to TensorRT, compiled by NVIDIA's own compiler: no free software, but no card needed.
+test-tensorrt: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[check-tensorrt]'
+	$(BIN)/python -m pytest tests/accelerate/test_nvidia_compiler.py tests/accelerate/test_tensorrt.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,21 +61,23 @@ class TensorRt:
     def load(self, folder: Path) -> Run:
         import tensorrt
 
-        heard = _listener()
+        heard = _listener().listen()
         with torch.cuda.device(self.device):
             runtime = tensorrt.Runtime(heard)
             engine = runtime.deserialize_cuda_engine((folder / PLAN).read_bytes())
             if engine is None:
                 raise EngineError(f"TensorRT cannot load its plan: {heard.told()}")
-            return Graph(Execution(engine, self.device, heard))
+            return Graph(Execution(engine, self.device))
 
 
 def export(flat: Flat, inputs: Sequence[Tensor], file: Path) -> None:
     """Write `flat` as ONNX for exactly these shapes: ``input_0``, ``input_1``, … to ``output``."""
     with _quietly(), torch.inference_mode(False), torch.no_grad():
+        program = torch.export.export(flat, tuple(inputs))
+        _say_casts(program)
         torch.onnx.export(
-            flat,
-            tuple(inputs),
+            program,
+            (),
             str(file),
             dynamo=True,
             opset_version=OPSET,
@@ -87,6 +90,24 @@ def export(flat: Flat, inputs: Sequence[Tensor], file: Path) -> None:
         )
 
 
+def _say_casts(program: torch.export.ExportedProgram) -> None:
+    """Write down what torch does unasked: tensors of two formats are joined in the wider one.
+
+    ONNX joins what is of one format, and the export leaves it to that.
+    """
+    aten = torch.ops.aten
+    for node in list(program.graph.nodes):
+        if node.target in (aten.cat.default, aten.concat.default):
+            wider = node.meta["val"].dtype
+            for part in [each for each in node.args[0] if each.meta["val"].dtype != wider]:
+                with program.graph.inserting_before(node):
+                    widened = program.graph.call_function(
+                        aten._to_copy.default, (part,), {"dtype": wider}
+                    )
+                widened.meta["val"] = part.meta["val"].to(wider)
+                node.replace_input_with(part, widened)
+
+
 def _plan(model: Path, dtype: torch.dtype) -> Any:
     """Return the plan of the ONNX file `model`, as a buffer.
 
@@ -95,14 +116,15 @@ def _plan(model: Path, dtype: torch.dtype) -> Any:
     """
     import tensorrt
 
-    heard = _listener()
+    heard = _listener().listen()
     builder = tensorrt.Builder(heard)
     typed = 1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(typed)
     parser = tensorrt.OnnxParser(network, heard)
     if not parser.parse_from_file(str(model)):
-        errors = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-        raise EngineError(f"TensorRT cannot read the stage: {in_one_line_of(errors)}")
+        error = parser.get_error(0)
+        why = in_one_line(EngineError(f"{error.node_operator()}: {error.desc()}"))
+        raise EngineError(f"TensorRT cannot read the stage: {why}")
     config = builder.create_builder_config()
     if dtype == torch.float32:
         # On by default: products with ten bits of mantissa are not float32.
@@ -116,16 +138,16 @@ def _plan(model: Path, dtype: torch.dtype) -> Any:
 class Execution:
     """Enqueues a plan on torch's current stream, on the memory that the tensors lie in."""
 
-    def __init__(self, engine: Any, device: torch.device, heard: Any) -> None:
+    def __init__(self, engine: Any, device: torch.device) -> None:
         import tensorrt
 
         self._device = device
-        self._heard = heard
+        self._heard = _listener()
         # It is told nothing later: the engine lives for as long as its context does.
         self._engine = engine
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise EngineError(f"TensorRT has no memory to run in: {heard.told()}")
+            raise EngineError(f"TensorRT has no memory to run in: {self._heard.told()}")
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         output = [n for n in names if engine.get_tensor_mode(n) == tensorrt.TensorIOMode.OUTPUT]
         assert output == [OUTPUT], names
@@ -160,8 +182,12 @@ def _torch_dtype(dtype: Any) -> torch.dtype:
     return known[dtype]
 
 
+@cache
 def _listener() -> Any:
-    """Return a logger that prints nothing and keeps what went wrong."""
+    """Return the logger of this process: it prints nothing and keeps what went wrong.
+
+    TensorRT knows one at a time: while something that was made with it lives, it ignores others.
+    """
     import tensorrt
 
     class Listener(tensorrt.ILogger):  # type: ignore[misc]
@@ -169,19 +195,19 @@ def _listener() -> Any:
             tensorrt.ILogger.__init__(self)
             self._errors: list[str] = []
 
+        def listen(self) -> Any:
+            """Forget what went wrong before, and return itself."""
+            self._errors.clear()
+            return self
+
         def log(self, severity: Any, msg: str) -> None:
             if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
                 self._errors.append(msg)
 
         def told(self) -> str:
-            return in_one_line_of(self._errors[:1]) if self._errors else "it does not say why"
+            return in_one_line(EngineError(*self._errors[:1] or ("it does not say why",)))
 
     return Listener()
-
-
-def in_one_line_of(errors: Sequence[str]) -> str:
-    """Return the beginning of what these say."""
-    return in_one_line(EngineError("\n".join(errors)))
 
 
 @contextmanager

@@ -56,10 +56,16 @@ class ILogger:
         raise NotImplementedError
 
 
-def _is_logger(logger: Any) -> None:
+registered: list[ILogger] = []
+"""The first logger of the process, which the real one goes on with whatever it is given later."""
+
+
+def _heard_by(logger: Any) -> ILogger:
     # The real one ends the process where a derived class has not called this class's own.
     assert isinstance(logger, ILogger)
     assert logger.told_first
+    registered.append(logger)
+    return registered[0]
 
 
 class INetworkDefinition:
@@ -80,8 +86,7 @@ class Builder:
     """Whether the last plan was built with it."""
 
     def __init__(self, logger: ILogger) -> None:
-        _is_logger(logger)
-        self._logger = logger
+        self._logger = _heard_by(logger)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         assert flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
@@ -102,8 +107,12 @@ class Builder:
 
 
 class ParserError:
-    def __init__(self, words: str) -> None:
+    def __init__(self, node: str, words: str) -> None:
+        self._node = node
         self._words = words
+
+    def node_operator(self) -> str:
+        return self._node
 
     def desc(self) -> str:
         return self._words
@@ -111,7 +120,7 @@ class ParserError:
 
 class OnnxParser:
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
-        _is_logger(logger)
+        _heard_by(logger)
         self._network = network
         self._errors: list[ParserError] = []
 
@@ -126,7 +135,7 @@ class OnnxParser:
         assert isinstance(model, str)
         self._network.model = onnx.load(model)
         unknown = {n.op_type for n in self._network.model.graph.node} & {"NonZero"}
-        self._errors = [ParserError(f"no importer for {name}") for name in unknown]
+        self._errors = [ParserError(name, "false") for name in unknown]
         return not unknown
 
 
@@ -207,8 +216,7 @@ class ICudaEngine:
 
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
-        _is_logger(logger)
-        self._logger = logger
+        self._logger = _heard_by(logger)
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         try:

@@ -1,0 +1,103 @@
+"""NVIDIA's own parser and compiler on what is exported: they need no card, running it does.
+
+TensorRT for RTX is TensorRT's compiler as a library of its own, with the same Python API, which
+builds for cards that are not there. ``make test-tensorrt`` installs it; it is not free software.
+"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from streamcam.accelerate import tensorrt as module
+from streamcam.accelerate.formats import FLOAT8
+from streamcam.accelerate.tensorrt import PLAN, TensorRt
+from streamcam.errors import EngineError
+from tests.accelerate.test_tensorrt import CPU, NANO, SDXL, STAGES, calls_of, flat_of
+
+pytestmark = pytest.mark.skipif(
+    not find_spec("tensorrt_rtx"), reason='needs "make test-tensorrt": NVIDIA\'s, and not free'
+)
+RTX_40, RTX_30 = "SM89", "SM86"
+
+
+def compiler(monkeypatch: pytest.MonkeyPatch, card: str) -> None:
+    """Put it in TensorRT's place, building for `card`."""
+    import tensorrt_rtx
+
+    real: Any = tensorrt_rtx.Builder
+
+    class Builder(real):  # type: ignore[misc]
+        def create_builder_config(self) -> Any:
+            config = real.create_builder_config(self)
+            config.num_compute_capabilities = 1
+            config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, card), 0)
+            return config
+
+    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_rtx)
+    monkeypatch.setattr(tensorrt_rtx, "Builder", Builder)
+    # Nothing that is built here runs on a card.
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    module._listener.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"), [(NANO, STAGES), (SDXL, ["denoise"])], ids=["nano", "sdxl"]
+)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, FLOAT8])
+def test_it_compiles_every_stage(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    names: Sequence[str],
+    dtype: torch.dtype,
+) -> None:
+    compiler(monkeypatch, RTX_40)
+    engine = TensorRt(CPU, dtype)
+    calls = calls_of(settings | {"dtype": str(engine.weights).removeprefix("torch.")})
+    for name in names:
+        flat, inputs = calls[name]
+        if engine.takes(flat):
+            engine.build(flat, inputs, tmp_path)
+            assert (tmp_path / PLAN).stat().st_size > 10_000
+
+
+def test_float8_is_what_it_compiles_and_cards_without_it_are_told_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flat, inputs = calls_of(NANO | {"dtype": "float16"})["denoise"]
+    compiler(monkeypatch, RTX_30)
+    TensorRt(CPU, torch.float16).build(flat, inputs, tmp_path)
+    with pytest.raises(EngineError, match=r"cannot build the stage: .*fp8_e4m3"):
+        TensorRt(CPU, FLOAT8).build(flat, inputs, tmp_path)
+
+
+class Unread(nn.Module):
+    """A stage with something in it that TensorRT does not read."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.det(x)
+
+
+def test_what_it_does_not_read_is_said_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler(monkeypatch, RTX_40)
+    flat, inputs = flat_of(Unread(), (torch.ones(1, 2, 4, 4),))
+    with pytest.raises(EngineError, match="cannot read the stage: Det: "):
+        TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+
+
+def test_a_plan_that_is_none_is_said_in_its_own_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler(monkeypatch, RTX_40)
+    (tmp_path / PLAN).write_bytes(b"not a plan")
+    with pytest.raises(EngineError, match=r"cannot load its plan: \S+"):
+        TensorRt(CPU, torch.float32).load(tmp_path)
