@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from streamcam import __version__
 from streamcam.assets import NANO
 from streamcam.cli import measuring
 from streamcam.cli.hardware import processor
@@ -61,24 +62,30 @@ def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> N
     if write is not None:
         _prepare(write)
     subjects = subjects_here()
+    facts, today = facts_of(subjects), datetime.now(UTC)
+    file = None if write is None else write / _name(facts, today)
     measured = Targets(subjects, measuring.moving_scene, minutes, rounds)
     with measuring.status() as shown:
         measured.say = shown.update
-        outcomes = measured.outcomes()
-    facts = facts_of(subjects)
-    today = datetime.now(UTC)
-    page = "\n".join(markdown(facts, today, outcomes, measured.tables, measured.left_out))
+        for outcomes in measured.outcomes():
+            tables, left_out = measured.tables, measured.left_out
+            page = "\n".join(markdown(facts, today, outcomes, tables, left_out))
+            # After each section: what is there when this is killed is there.
+            if file is not None:
+                file.write_text(f"{page}\n", encoding="utf-8")
     if as_json:
         rows = [outcome._asdict() | {"reached": outcome.reached} for outcome in outcomes]
-        tables = {title: list(map(asdict, lines)) for title, lines in measured.tables}
-        measuring.print_json(facts, rows=rows, tables=tables, left_out=measured.left_out)
+        told = {title: list(map(asdict, lines)) for title, lines in tables}
+        measuring.print_json(facts, rows=rows, tables=told, left_out=left_out)
     else:
         click.echo(page)
-    if write is not None:
-        device = re.sub(r"[^a-z0-9]+", "-", str(facts["device"]).lower()).strip("-")
-        file = write / f"{today:%Y-%m-%d}-targets-{device}.md"
-        file.write_text(f"{page}\n", encoding="utf-8")
+    if file is not None:
         click.echo(f"written to {file}", err=True)
+
+
+def _name(facts: dict[str, Any], when: datetime) -> str:
+    device = re.sub(r"[^a-z0-9]+", "-", str(facts["device"]).lower()).strip("-")
+    return f"{when:%Y-%m-%d}-targets-{device}.md"
 
 
 def _prepare(folder: Path) -> None:
@@ -108,7 +115,7 @@ def facts_of(subjects: "Subjects") -> dict[str, Any]:
     facts = measuring.hardware() | {"processor": f"{cpu.name} {' '.join(cpu.features)}".strip()}
     device = cpu.name if subjects.card is None else machine(subjects.card)["device"]
     found = {name: installed for name in LIBRARIES if (installed := _version(name))}
-    return {"device": device, **facts, "streamcam": version("streamcam"), **found}
+    return {"device": device, **facts, "streamcam": __version__, **found}
 
 
 def _version(name: str) -> str | None:

@@ -98,8 +98,8 @@ class Targets:
     tables: list[tuple[str, list[Standing]]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
-    def outcomes(self) -> list[Outcome]:
-        """Return what became of all targets, in their order."""
+    def outcomes(self) -> Iterator[list[Outcome]]:
+        """Yield what became of all targets so far, in their order, after each section."""
         self._until = time.monotonic() + 60 * self.minutes
         found: dict[Target, Outcome] = {}
         with tempfile.TemporaryDirectory() as folder:
@@ -109,7 +109,7 @@ class Targets:
                         found.setdefault(outcome.target, outcome)
                 except StreamcamError as error:
                     self.left_out.append(str(error))
-        return [found.get(target, self._missing(target)) for target in TARGETS]
+                yield [found.get(target, self._missing(target)) for target in TARGETS]
 
     def _sections(self, folder: Path) -> Iterator[Callable[[], Iterator[Outcome]]]:
         if self.subjects.card is not None:
@@ -134,7 +134,7 @@ class Targets:
             return Outcome(target, None, "needs an NVIDIA card")
         if time.monotonic() > self._until:
             return Outcome(target, None, "the time was over; run it again, engines are kept")
-        return Outcome(target, None, "could not be measured: see what was left out")
+        return Outcome(target, None, "not measured; where it was tried, what was left out says why")
 
     # ---- sections, each of which needs some minutes
 

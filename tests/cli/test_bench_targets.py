@@ -1,14 +1,17 @@
 """``streamcam bench targets``: the page says what was measured, on what, and what was left out."""
 
 import json
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import torch
 
+from streamcam import __version__
 from streamcam.cli import _run, bench_targets, streamcam
 from streamcam.config import build
-from streamcam.diffusion.targets import Subjects
+from streamcam.diffusion.targets import Outcome, Subjects, Targets
 from tests.streams import TINY
 
 
@@ -48,6 +51,30 @@ def test_a_dated_page_is_written_and_no_figure_is_made_up(
     assert "| any | pipeline time / bare model calls | ≤ 1.03 × |  |  | the time was over" in text
     assert "≥ 250 fps |  |  | needs an NVIDIA card |" in text
     assert "- eager: the time was over" in text
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_what_was_measured_before_it_was_stopped_is_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_: Targets) -> Iterator[Outcome]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Targets, "_small", stopped)
+    words = ["bench", "targets", "--minutes", "0", "--write", str(tmp_path)]
+    assert _run(lambda **how: streamcam.main(words, **how)) != 0
+    [page] = tmp_path.glob("*-targets-*.md")
+    assert "- eager: the time was over" in page.read_text(encoding="utf-8")
+
+
+def test_a_checkout_that_is_not_installed_can_be_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(bench_targets, "version", missing)
+    assert bench_targets.facts_of(bench_targets.subjects_here())["streamcam"] == __version__
 
 
 @pytest.mark.usefixtures("_tiny")
