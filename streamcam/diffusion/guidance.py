@@ -41,15 +41,14 @@ def full(
     eps: Tensor, negative: Tensor, stock: Tensor, scale: Scalar, _delta: Scalar
 ) -> tuple[Tensor, Tensor]:
     """Classifier-free guidance: every row also runs with the negative prompt."""
-    return negative + scale * (eps - negative), stock
+    return torch.lerp(negative, eps, scale), stock
 
 
 def self_negative(
     eps: Tensor, _negative: Tensor, stock: Tensor, scale: Scalar, delta: Scalar
 ) -> tuple[Tensor, Tensor]:
     """Residual guidance away from the source itself: no extra rows (equation 5)."""
-    virtual = delta * stock
-    return virtual + scale * (eps - virtual), stock
+    return torch.lerp(delta * stock, eps, scale), stock
 
 
 def onetime_negative(

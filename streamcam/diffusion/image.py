@@ -15,6 +15,8 @@ from streamcam.types import Image
 
 MIDDLE = 127.5
 """The level of a pixel halfway between black and white."""
+VALUES = np.arange(256, dtype=np.float32) / np.float32(MIDDLE) - 1
+"""In [-1, 1], of all levels."""
 LANCZOS = Pillow.Resampling.LANCZOS
 FITS: dict[str, Callable[[Pillow.Image, tuple[int, int], Pillow.Resampling], Pillow.Image]] = {
     "fill": ImageOps.fit,
@@ -40,8 +42,8 @@ def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:
     planes = np.empty((len(images), channels, height, width), np.uint8)
     for image, own in zip(images, planes, strict=True):
         cv2.split(image, list(own))
-    levels = np.divide(planes, np.float32(MIDDLE), dtype=np.float32)
-    return torch.from_numpy(np.subtract(levels, 1, out=levels)).to(device)
+    values = cv2.LUT(planes.reshape(-1, width), VALUES)
+    return torch.from_numpy(values.reshape(planes.shape)).to(device)
 
 
 def to_images(pictures: Tensor) -> list[Image]:
@@ -59,4 +61,5 @@ def _interleaved(planes: NDArray[np.float32]) -> Image:
 
 def _levels(values: NDArray[np.float32]) -> Image:
     """Return values in [-1, 1] as levels: scaled, moved and rounded in one pass."""
-    return cast(Image, cv2.addWeighted(values, MIDDLE, values, 0, MIDDLE, dtype=cv2.CV_8U))
+    # None is below zero, so that there is no sign to lose.
+    return cast(Image, cv2.convertScaleAbs(values, alpha=MIDDLE, beta=MIDDLE))

@@ -27,6 +27,10 @@ class Steps:
     beta: Tensor
     c_skip: Tensor
     c_out: Tensor
+    of_x_t: Tensor
+    """What the estimate of x_0 takes of x_t: c_skip + c_out / alpha."""
+    of_eps: Tensor
+    """And of the noise in it: -c_out beta / alpha."""
 
     def __len__(self) -> int:
         return len(self.timesteps)
@@ -40,6 +44,8 @@ class Steps:
             self.beta[row],
             self.c_skip[row],
             self.c_out[row],
+            self.of_x_t[row],
+            self.of_eps[row],
         )
 
 
@@ -63,14 +69,18 @@ def steps_at(indices: tuple[int, ...], num_inference_steps: int, alphas_cumprod:
     schedule = lcm_timesteps(num_inference_steps, len(alphas_cumprod))
     timesteps = torch.tensor([schedule[i] for i in indices], device=device)
     alpha, beta = signal_and_noise(timesteps, alphas_cumprod)
+    alpha, beta = alpha.unsqueeze(-1), beta.unsqueeze(-1)
     scaled = timesteps.float().reshape(-1, 1, 1, 1, 1) * TIMESTEP_SCALING
     variance = scaled**2 + SIGMA_DATA**2
+    c_skip, c_out = SIGMA_DATA**2 / variance, scaled / variance.sqrt()
     return Steps(
         timesteps=timesteps,
-        alpha=alpha.unsqueeze(-1),
-        beta=beta.unsqueeze(-1),
-        c_skip=SIGMA_DATA**2 / variance,
-        c_out=scaled / variance.sqrt(),
+        alpha=alpha,
+        beta=beta,
+        c_skip=c_skip,
+        c_out=c_out,
+        of_x_t=c_skip + c_out / alpha,
+        of_eps=-c_out * beta / alpha,
     )
 
 
@@ -81,5 +91,8 @@ def signal_and_noise(timesteps: Tensor, alphas_cumprod: Tensor) -> tuple[Tensor,
 
 
 def predicted_x_0(eps: Tensor, x_t: Tensor, steps: Steps) -> Tensor:
-    """Return the consistency function's estimate of x_0 (LCM, equation 9)."""
-    return steps.c_out * (x_t - steps.beta * eps) / steps.alpha + steps.c_skip * x_t
+    """Return the consistency function's estimate of x_0 (LCM, equation 9).
+
+    It is c_out (x_t - beta eps) / alpha + c_skip x_t, with the factors drawn together.
+    """
+    return torch.addcmul(steps.of_x_t * x_t, steps.of_eps, eps)

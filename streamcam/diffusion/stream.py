@@ -20,7 +20,6 @@ from streamcam.diffusion.stream_batch import (
     Noise,
     Plan,
     at_rest,
-    noised,
     sequential,
     stream_batch,
 )
@@ -97,6 +96,7 @@ class DiffusionStream:
         self._parameters = parameters
         self._sow(parameters.seed)
         self._schedule(parameters)
+        self._plan = self._planned()
         self._draws = np.random.default_rng(parameters.seed)
         self._state: InFlight | None = None
         self._calls = 0
@@ -142,6 +142,10 @@ class DiffusionStream:
     def _schedule(self, parameters: Parameters) -> None:
         self._scheduled = (self._config.indices(parameters), parameters.num_inference_steps)
         self._steps = steps_at(*self._scheduled, self._models.alphas_cumprod)
+
+    def _planned(self) -> Plan:
+        now = self._parameters
+        return Plan(self._steps, self._noise, self._guidance, now.guidance_scale, now.delta)
 
     @torch.inference_mode()
     def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
@@ -206,6 +210,7 @@ class DiffusionStream:
         if (indices, parameters.num_inference_steps) != self._scheduled:
             self._schedule(parameters)
         if parameters != before:
+            self._plan = self._planned()
             self._unsettled = self._n * self.chunk
         return []
 
@@ -233,21 +238,19 @@ class DiffusionStream:
         """Make one call of the models; without `fresh` frames the last ones stand still."""
         self.counts["calls"] += 1
         self._gathered = 0
-        now = self._parameters
-        plan = Plan(self._steps, self._noise, self._guidance, now.guidance_scale, now.delta)
-        x_t = self._entering(plan, fresh=fresh)
+        x_t = self._entering(fresh=fresh)
         if not self._config.use_denoising_batch:
-            return self._release(sequential(x_t, plan, self._denoise))
+            return self._release(sequential(x_t, self._plan, self._denoise))
         if self._state is None:
             self._state = at_rest(x_t if self._latents is None else self._latents, self._n)
-        x_0, self._state = stream_batch(x_t, self._state, plan, self._denoise)
+        x_0, self._state = stream_batch(x_t, self._state, self._plan, self._denoise)
         self._calls = min(self._calls + 1, self._n)
         if self._calls == self._n:
             return self._release(x_0)
         self.path.settle()
         return []
 
-    def _entering(self, plan: Plan, *, fresh: bool) -> Tensor:
+    def _entering(self, *, fresh: bool) -> Tensor:
         """Return the latents that enter the first step: noised frames, or noise alone."""
         if self._from_noise:
             return self._draw_per_frame()
@@ -255,7 +258,7 @@ class DiffusionStream:
             noise = self._draw_per_frame() if self._models.samples else None
             self._latents = self._models.encode(self.path.batch(), noise)
         assert self._latents is not None
-        return noised(self._latents, plan)
+        return self._plan.first(self._latents)
 
     def _draw_per_frame(self) -> Tensor:
         # One draw a frame: f frames at a time then see what they would see one by one.
@@ -268,8 +271,8 @@ class DiffusionStream:
         condition = self._conditioner(
             self._parameters, negative=(total - positive) * f, positive=positive * f
         )
-        flat = rows.flatten(0, 1)
-        eps = self._models.denoise(flat, timesteps.repeat_interleave(f), condition)
+        told = timesteps if f == 1 else timesteps.repeat_interleave(f)
+        eps = self._models.denoise(rows.flatten(0, 1), told, condition)
         return eps.reshape(rows.shape)
 
     def _release(self, x_0: Tensor) -> list[Frame]:

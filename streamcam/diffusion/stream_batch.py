@@ -6,6 +6,8 @@ when they enter their next step, so seed and timesteps may change between any tw
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -39,8 +41,20 @@ class Noise(NamedTuple):
     """What the residual noise starts from."""
 
 
-class Plan(NamedTuple):
-    """What one call is made with, beside the latents."""
+class Entry(NamedTuple):
+    """How estimates enter their steps: alpha x_0 + beta noise."""
+
+    alpha: Tensor
+    noise: Tensor
+    """Beta is in it already."""
+
+    def __call__(self, x_0: Tensor) -> Tensor:
+        return torch.addcmul(self.noise, self.alpha, x_0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What calls are made with, beside the latents; what follows from it is worked out once."""
 
     steps: Steps
     noise: Noise
@@ -48,10 +62,33 @@ class Plan(NamedTuple):
     guidance_scale: Scalar
     delta: Scalar
 
+    @cached_property
+    def first(self) -> Entry:
+        """Return how new frames enter the first step, ``(f, C, h, w)``."""
+        alpha, noise = self._entry
+        return Entry(alpha[0], noise[0])
+
+    @cached_property
+    def onward(self) -> Entry:
+        """Return how frames in flight enter the others, ``(n - 1, f, C, h, w)``."""
+        alpha, noise = self._entry
+        return Entry(alpha[1:], noise[1:])
+
+    @cached_property
+    def carried(self) -> Entry:
+        """Return the residual noise of frames in flight, from their residuals."""
+        steps = self.steps
+        return Entry((steps.alpha / steps.beta)[1:], self.noise.stock[1:])
+
+    @cached_property
+    def _entry(self) -> Entry:
+        return Entry(self.steps.alpha, self.steps.beta * self.noise.added)
+
     def only(self, index: int) -> "Plan":
         """Return the plan of the one step at `index`, when steps run one by one."""
         row = slice(index, index + 1)
-        return self._replace(
+        return replace(
+            self,
             steps=self.steps.only(index),
             noise=Noise(self.noise.added[row], self.noise.stock[row]),
             guidance=GUIDANCE[self.guidance.after_first] if index else self.guidance,
@@ -62,11 +99,6 @@ def at_rest(x_0: Tensor, n: int) -> InFlight:
     """Return the state of a stream that has seen nothing but `x_0` ``(f, C, h, w)`` so far."""
     held = x_0.expand(n - 1, *x_0.shape)
     return InFlight(held, torch.zeros_like(held))
-
-
-def noised(x_0: Tensor, plan: Plan) -> Tensor:
-    """Return the latents `x_0` ``(f, C, h, w)`` as they enter the first step."""
-    return plan.steps.alpha[0] * x_0 + plan.steps.beta[0] * plan.noise.added[0]
 
 
 def stream_batch(
@@ -83,15 +115,16 @@ def stream_batch(
     Returns:
         ``(f, C, h, w)`` x_0 of the frames that entered n - 1 calls ago, and the new state.
     """
-    steps, noise = plan.steps, plan.noise
-    held = steps.alpha[1:] * state.x_0 + steps.beta[1:] * noise.added[1:]
-    rows = torch.cat([x_t.unsqueeze(0), held])
-    stock = noise.stock.expand_as(rows)
+    new = x_t.unsqueeze(0)
+    if len(plan.steps) == 1:  # Nothing is in flight.
+        x_0, _, _ = guided_step(new, plan.noise.stock.expand_as(new), plan, denoise)
+        return x_0[0], state
+    rows = torch.cat([new, plan.onward(state.x_0)])
+    stock = plan.noise.stock.expand_as(rows)
     if plan.guidance.residual:
-        carried = steps.alpha[1:] / steps.beta[1:] * state.residual
-        stock = torch.cat([stock[:1], stock[1:] + carried])
-    x_0, residual = guided_step(rows, stock, plan, denoise)
-    return x_0[-1], InFlight(x_0[:-1], residual[:-1])
+        stock = torch.cat([stock[:1], plan.carried(state.residual)])
+    x_0, eps, stock = guided_step(rows, stock, plan, denoise)
+    return x_0[-1], InFlight(x_0[:-1], residual(eps, stock, plan)[:-1])
 
 
 def sequential(x_t: Tensor, plan: Plan, denoise: Denoise) -> Tensor:
@@ -103,15 +136,18 @@ def sequential(x_t: Tensor, plan: Plan, denoise: Denoise) -> Tensor:
     for i in range(len(plan.steps)):
         one = plan.only(i)
         if i:
-            x_t = (one.steps.alpha * state.x_0 + one.steps.beta * one.noise.added)[0]
+            x_t = one.first(state.x_0[0])
         rows = x_t.unsqueeze(0)
         stock = one.noise.stock.expand_as(rows)
         stock = stock + one.steps.alpha / one.steps.beta * state.residual
-        state = InFlight(*guided_step(rows, stock, one, denoise))
+        x_0, eps, stock = guided_step(rows, stock, one, denoise)
+        state = InFlight(x_0, residual(eps, stock, one))
     return state.x_0[0]
 
 
-def guided_step(x_t: Tensor, stock: Tensor, plan: Plan, denoise: Denoise) -> tuple[Tensor, Tensor]:
+def guided_step(
+    x_t: Tensor, stock: Tensor, plan: Plan, denoise: Denoise
+) -> tuple[Tensor, Tensor, Tensor]:
     """Denoise S rows ``(S, f, C, h, w)``, each at its own step.
 
     Args:
@@ -119,8 +155,8 @@ def guided_step(x_t: Tensor, stock: Tensor, plan: Plan, denoise: Denoise) -> tup
         stock: the residual noise that goes with them, of the same shape.
 
     Returns:
-        The estimates x_0 and their residuals, both of the shape of `x_t`; the residuals are
-        zero in modes that have none.
+        The estimates x_0, the guided noise, and the residual noise that it was guided by, all
+        of the shape of `x_t`.
     """
     steps, guidance = plan.steps, plan.guidance
     m = guidance.negative_rows(len(steps))
@@ -130,7 +166,11 @@ def guided_step(x_t: Tensor, stock: Tensor, plan: Plan, denoise: Denoise) -> tup
     eps, stock = guidance.combine(
         predicted[m:], predicted[:m], stock, plan.guidance_scale, plan.delta
     )
-    x_0 = predicted_x_0(eps, x_t, steps)
-    if not guidance.residual:
-        return x_0, torch.zeros_like(x_0)
-    return x_0, predicted_x_0(eps, steps.beta * stock, steps)
+    return predicted_x_0(eps, x_t, steps), eps, stock
+
+
+def residual(eps: Tensor, stock: Tensor, plan: Plan) -> Tensor:
+    """Return how far guidance believes each estimate has moved; zero in modes that do not ask."""
+    if not plan.guidance.residual:
+        return torch.zeros_like(eps)
+    return predicted_x_0(eps, plan.steps.beta * stock, plan.steps)

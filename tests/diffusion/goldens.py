@@ -4,6 +4,7 @@ What the reference drew from generators of its own is injected; everything else,
 frame to the picture, is streamcam's.
 """
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image import to_tensor
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.diffusion.stream_batch import Noise, Plan, guided_step, noised
+from streamcam.diffusion.stream_batch import Noise, Plan, guided_step
 from streamcam.types import Frame
 from tests.streams import EAGER
 
@@ -139,21 +140,23 @@ def published_sequential_case(
             x_t = x_noise[call]
         else:
             images = to_tensor([image.numpy() for image in group], stream._models.device)
-            start = plan._replace(noise=Noise(first_noise, plan.noise.stock))
-            x_t = noised(run.models.encode(images, None), start)
+            start = replace(plan, noise=Noise(first_noise, plan.noise.stock))
+            x_t = start.first(run.models.encode(images, None))
             if asis:
                 first_noise = x_t[:1].unsqueeze(0)
         run.x_t_in.append(x_t.clone())
         x_0 = x_t.unsqueeze(0)
         for i in range(n):
-            one = plan._replace(
-                steps=plan.steps.only(i), noise=Noise(plan.noise.added[:1], plan.noise.stock[:1])
+            one = replace(
+                plan,
+                steps=plan.steps.only(i),
+                noise=Noise(plan.noise.added[:1], plan.noise.stock[:1]),
             )
             if i:
                 x_t = (one.steps.alpha * x_0)[0]
                 if step_noise is not None:
                     x_t = x_t + one.steps.beta[0] * step_noise[call, i - 1]
             rows = x_t.unsqueeze(0)
-            x_0, _ = guided_step(rows, torch.zeros_like(rows), one, stream._denoise)
+            x_0, _, _ = guided_step(rows, torch.zeros_like(rows), one, stream._denoise)
         run._decode(x_0[0])
     return run

@@ -100,6 +100,7 @@ def test_sequential_steps_give_the_published_latents_for_the_published_noise(pat
         if case["do_add_noise"]:
             added = torch.cat([drawn.added[:1], golden["step_noise"][call]])
             run.stream._noise = drawn._replace(added=added)
+            run.stream._plan = run.stream._planned()
         run.stream(Frame(group[0].numpy(), call, 0.0), run.config.live)
     close(torch.stack(run.x0_latent), golden["x0_latent"], recorded["tolerance"]["x0_latent"])
     close(torch.stack(run.output), golden["output"], recorded["tolerance"]["output"])
