@@ -112,10 +112,12 @@ def _ranges(flat: Flat, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
         for name, layer in flat.stage.named_modules()
         if _is_large(layer)
     ]
-    for seed in SEEDS:
-        flat(*probes(inputs, seed))
-    for hook in hooks:
-        hook.remove()
+    try:
+        for seed in SEEDS:
+            flat(*probes(inputs, seed))
+    finally:
+        for hook in hooks:
+            hook.remove()
     return found
 
 

@@ -184,7 +184,7 @@ def _torch_dtype(dtype: Any) -> torch.dtype:
 
 @cache
 def _listener() -> Any:
-    """Return the logger of this process: it prints nothing and keeps what went wrong.
+    """Return the logger of this process: it prints nothing and keeps what went wrong first.
 
     TensorRT knows one at a time: while something that was made with it lives, it ignores others.
     """
@@ -193,19 +193,19 @@ def _listener() -> Any:
     class Listener(tensorrt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             tensorrt.ILogger.__init__(self)
-            self._errors: list[str] = []
+            self._first = ""
 
         def listen(self) -> Any:
             """Forget what went wrong before, and return itself."""
-            self._errors.clear()
+            self._first = ""
             return self
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
-                self._errors.append(msg)
+                self._first = self._first or msg
 
         def told(self) -> str:
-            return in_one_line(EngineError(*self._errors[:1] or ("it does not say why",)))
+            return in_one_line(EngineError(self._first or "it does not say why"))
 
     return Listener()
 

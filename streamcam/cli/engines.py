@@ -47,7 +47,8 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
             "pipeline=video uses no engines, so there is nothing to build: acceleration=compiled"
             " compiles its layers each time it starts"
         )
-    if config.acceleration == "auto":
+    # There is but one engine for float8.
+    if config.acceleration == "auto" and config.dtype != "float8":
         measure_engines(config, click.echo)
     else:
         build_engines(config, click.echo, loading=click.echo)

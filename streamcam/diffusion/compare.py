@@ -165,7 +165,8 @@ class Comparison:
             yield from self._each("diffusers' pipeline", partial(self._peer, dtype))
         eager = [("eager", dtype) for dtype in dict.fromkeys(("float32", self._usual))]
         for acceleration, dtype in (*eager, *self._ways):
-            yield from self._each(acceleration, partial(self._way, acceleration, dtype))
+            name = f"{acceleration} {dtype}"
+            yield from self._each(name, partial(self._way, acceleration, dtype))
         yield from self._each("sequential steps", self._sequential)
 
     def _each(self, name: str, make: Callable[[], list[Contender]]) -> list[Contender]:

@@ -50,7 +50,7 @@ def test_a_dated_page_is_written_and_no_figure_is_made_up(
     assert len(rows) == 10
     assert "| any | pipeline time / bare model calls | ≤ 1.03 × |  |  | the time was over" in text
     assert "≥ 250 fps |  |  | needs an NVIDIA card |" in text
-    assert "- eager: the time was over" in text
+    assert "- eager float32: the time was over" in text
 
 
 @pytest.mark.usefixtures("_tiny")
@@ -64,7 +64,7 @@ def test_what_was_measured_before_it_was_stopped_is_on_the_page(
     words = ["bench", "targets", "--minutes", "0", "--write", str(tmp_path)]
     assert _run(lambda **how: streamcam.main(words, **how)) != 0
     [page] = tmp_path.glob("*-targets-*.md")
-    assert "- eager: the time was over" in page.read_text(encoding="utf-8")
+    assert "- eager float32: the time was over" in page.read_text(encoding="utf-8")
 
 
 def test_a_checkout_that_is_not_installed_can_be_measured(

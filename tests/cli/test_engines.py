@@ -70,3 +70,14 @@ def test_remove_refuses_what_is_not_there_and_takes_nothing(
     assert "no engine cc" in said
     assert len(store.entries()) == 2
     assert engines(capsys, store, "remove")[0] == 2
+
+
+def test_float8_is_built_as_asked_and_where_it_cannot_be_that_is_said(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ("--model", "random:tiny-sd-turbo", "--device", "cpu", "--dtype", "float8")
+    arguments = ["engines", "build", *model, "--set", f"engine_dir={store.folder}"]
+    assert _run(lambda **how: streamcam.main(arguments, **how)) == 1
+    told = capsys.readouterr()
+    assert "tensorrt runs on NVIDIA's cards, not on cpu; choose --device cuda" in told.err
+    assert len(store.entries()) == 2

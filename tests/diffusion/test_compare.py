@@ -72,7 +72,7 @@ def test_nothing_is_begun_when_the_time_is_over() -> None:
     config = build([TINY, {"width": 32, "height": 32}])
     comparison = Comparison(config, SCENE, rounds=1, until=0.0)
     assert comparison.standings() == []
-    assert "eager: the time was over" in comparison.left_out
+    assert "eager float32: the time was over" in comparison.left_out
 
 
 def test_streams_of_two_settings_are_compared_on_one_engine() -> None:

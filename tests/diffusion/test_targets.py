@@ -40,7 +40,7 @@ def test_a_processor_has_its_rows_and_says_what_a_card_s_rows_need(tiny: Config)
     # No engine: there is no figure to make up.
     assert outcomes[targets.NANO_ENGINE].figure is None
     assert outcomes[targets.NANO_ENGINE].reached is None
-    assert any(why.startswith("openvino: openvino is not installed") for why in measured.left_out)
+    assert any("openvino is not installed" in why for why in measured.left_out)
     for target in TARGETS:
         if target.where == "GPU":
             assert outcomes[target] == (target, None, "needs an NVIDIA card")
