@@ -255,6 +255,12 @@ def test_an_engine_that_video_cannot_have_is_refused() -> None:
         load_models(config)
 
 
+def test_a_number_format_that_video_cannot_have_is_refused() -> None:
+    config = build([{"pipeline": "video", "model": "random:tiny-wan", "dtype": "float8"}])
+    with pytest.raises(ConfigError, match="does not compute in float8: leave dtype out"):
+        load_models(config)
+
+
 def test_a_text_encoder_that_lacks_weights_is_refused(base: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "a")
     file = tmp_path / "a" / "text_encoder" / "model.safetensors"
