@@ -63,6 +63,17 @@ class Plan:
     delta: Scalar
 
     @cached_property
+    def negative_rows(self) -> int:
+        """Return how many steps also run with the negative prompt, the first ones."""
+        return self.guidance.negative_rows(len(self.steps))
+
+    @cached_property
+    def timesteps(self) -> Tensor:
+        """Return those of all rows: with the negative prompt, then of all steps."""
+        all_steps = self.steps.timesteps
+        return torch.cat([all_steps[: self.negative_rows], all_steps])
+
+    @cached_property
     def first(self) -> Entry:
         """Return how new frames enter the first step, ``(f, C, h, w)``."""
         alpha, noise = self._entry
@@ -158,15 +169,13 @@ def guided_step(
         The estimates x_0, the guided noise, and the residual noise that it was guided by, all
         of the shape of `x_t`.
     """
-    steps, guidance = plan.steps, plan.guidance
-    m = guidance.negative_rows(len(steps))
+    m = plan.negative_rows
     rows = torch.cat([x_t[:m], x_t]) if m else x_t
-    timesteps = torch.cat([steps.timesteps[:m], steps.timesteps]) if m else steps.timesteps
-    predicted = denoise(rows, timesteps)
-    eps, stock = guidance.combine(
+    predicted = denoise(rows, plan.timesteps)
+    eps, stock = plan.guidance.combine(
         predicted[m:], predicted[:m], stock, plan.guidance_scale, plan.delta
     )
-    return predicted_x_0(eps, x_t, steps), eps, stock
+    return predicted_x_0(eps, x_t, plan.steps), eps, stock
 
 
 def residual(eps: Tensor, stock: Tensor, plan: Plan) -> Tensor:

@@ -5,8 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.models import Models
+from streamcam.diffusion.schedule import steps_at
+from streamcam.diffusion.stream_batch import Noise, Plan, at_rest, stream_batch
 from streamcam.types import Frame
 from tests.streams import Streamed, images, moving
 
@@ -152,6 +156,36 @@ def _tensor(frame: Frame) -> torch.Tensor:
     from streamcam.diffusion.image import to_tensor
 
     return to_tensor([frame.image], torch.device("cpu"))
+
+
+class Started(TorchDispatchMode):
+    """Counts what a device is asked to compute: all but views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not op.is_view
+        return op(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("mode", "one", "four"),
+    [("none", 3, 6), ("full", 5, 8), ("self", 5, 12), ("initialize", 7, 14)],
+)
+def test_a_call_starts_few_operations_beside_the_model(mode: str, one: int, four: int) -> None:
+    for indices, most in (((20,), one), ((0, 16, 32, 45), four)):
+        n = len(indices)
+        noise = torch.randn(n, 1, 4, 8, 8)
+        steps = steps_at(indices, 50, torch.linspace(0.99, 0.01, 1000))
+        plan = Plan(steps, Noise(noise, noise), GUIDANCE[mode], 1.2, 0.9)
+        latents = torch.randn(1, 4, 8, 8)
+        state = at_rest(latents, n)
+        for _ in range(2):  # The first call works out what follows from the plan.
+            with Started() as started:
+                _, state = stream_batch(plan.first(latents), state, plan, lambda rows, _: rows)
+        assert started.count <= most
 
 
 @pytest.mark.parametrize("mode", MODES)
