@@ -99,9 +99,9 @@ class Builder:
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> memoryview | None:
         Builder.tf32 = BuilderFlag.TF32 in config.flags
-        if any(node.op_type == "Einsum" for node in network.model.graph.node):
+        if any(node.op_type == "Det" for node in network.model.graph.node):
             self._logger.log(ILogger.WARNING, "a thing of no matter")
-            self._logger.log(ILogger.ERROR, "no kernel for Einsum")
+            self._logger.log(ILogger.ERROR, "no kernel for Det")
             return None
         return memoryview(network.model.SerializeToString())
 

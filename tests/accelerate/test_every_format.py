@@ -1,0 +1,91 @@
+"""Every engine in every number format, on nano and on the reference data's models: near enough.
+
+On a user's machine the same is checked when an engine is built; here it is seen that the floors
+are ones that every engine reaches with whole models, all stages of them.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from streamcam.accelerate.compiled import Compiled
+from streamcam.accelerate.eager import Eager
+from streamcam.accelerate.engines import Engine
+from streamcam.accelerate.flat import Flat
+from streamcam.accelerate.formats import FLOAT8, name_of
+from streamcam.accelerate.openvino import CPU as PROCESSOR
+from streamcam.accelerate.openvino import OpenVino
+from streamcam.accelerate.precision import FLOORS, check
+from streamcam.accelerate.tensorrt import TensorRt
+from tests.accelerate.test_tensorrt import CPU, NANO, STAGES, calls_of, tensorrt
+from tests.diffusion.test_goldens import GOLDENS
+from tests.streams import EAGER
+
+__all__ = ["tensorrt"]
+
+FULL, HALF, BRAIN = torch.float32, torch.float16, torch.bfloat16
+MAKE: dict[str, Callable[[torch.dtype], Engine]] = {
+    "eager": lambda dtype: Eager(CPU, dtype),
+    "openvino": lambda dtype: OpenVino(PROCESSOR, dtype),
+    "compiled": lambda dtype: Compiled(CPU, dtype),
+    # Of which onnxruntime takes the place: what is judged is what TensorRT is told to compute.
+    "tensorrt": lambda dtype: TensorRt(CPU, dtype),
+}
+ALL = ("nano", "tiny-sd", "tiny-sdxl")
+CASES = [
+    ("eager", HALF, ALL),
+    ("eager", BRAIN, ALL),
+    ("openvino", FULL, ALL),
+    ("openvino", BRAIN, ALL),
+    # Half a minute each.
+    ("compiled", FULL, ("tiny-sd",)),
+    ("compiled", BRAIN, ("nano", "tiny-sdxl")),
+    ("tensorrt", FULL, ALL),
+    ("tensorrt", HALF, ALL),
+    ("tensorrt", FLOAT8, ALL),
+]
+
+
+@cache
+def calls(model: str, dtype: str) -> dict[str, tuple[Flat, list[Tensor]]]:
+    """Return every stage of a model with its weights in a format, and what it is called with."""
+    settings: dict[str, Any] = NANO
+    if model != "nano":
+        folder = GOLDENS / "models"
+        named = {"model": str(folder / model), "vae": str(folder / "tiny-taesd")}
+        settings = EAGER | named | {"use_lcm_lora": False, "width": 64, "height": 64}
+    return calls_of(settings | {"dtype": dtype})
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "model"),
+    [
+        pytest.param(name, dtype, model, id=f"{name} {name_of(dtype)} {model}")
+        for name, dtype, models in CASES
+        for model in models
+    ],
+)
+def test_all_stages_come_near_enough_to_float32(
+    tensorrt: Any, tmp_path: Path, name: str, dtype: torch.dtype, model: str
+) -> None:
+    if model != "nano" and not (GOLDENS / "models" / model).is_dir():
+        pytest.skip("the reference data is not beside this checkout")
+    if name == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO is an extra")
+    engine = MAKE[name](dtype)
+    found = calls(model, name_of(engine.weights))
+    judged = {}
+    for stage in STAGES:
+        flat, inputs = found[stage]
+        if engine.takes(flat):
+            with torch.no_grad():
+                engine.build(flat, inputs, tmp_path)
+                run = engine.load(tmp_path) or flat
+                judged[stage] = check(run, flat, inputs, engine.dtype)
+    assert list(judged) == (["denoise"] if dtype == FLOAT8 else list(STAGES))
+    assert min(judged.values()) >= FLOORS[dtype]
