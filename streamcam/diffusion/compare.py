@@ -15,7 +15,7 @@ from streamcam.accelerate.choice import ENGINES
 from streamcam.accelerate.formats import FLOAT8, dtype_of, name_of
 from streamcam.config import Config
 from streamcam.diffusion.checkpoint import load_pipeline
-from streamcam.diffusion.devices import pick_device, pick_dtype
+from streamcam.diffusion.devices import pick_device, pick_dtype, place
 from streamcam.diffusion.family import Say
 from streamcam.diffusion.harness import bare_calls, changed, iter_frames, matrix_rate, quiet
 from streamcam.diffusion.models import Models, load_models
@@ -86,6 +86,9 @@ class Comparison:
         """Take the settings to compare in, and the monotonic time to begin nothing new after.
 
         `say` is told how engines are built.
+
+        Raises:
+            EngineError: float8 is asked for, and cannot run here.
         """
         self._config = config
         self._scene = scene
@@ -94,8 +97,10 @@ class Comparison:
         self._device = pick_device(config.device)
         self._calls = CALLS_ON_CARD if self._device.type == "cuda" else CALLS
         usual = pick_dtype(config.dtype, self._device)
-        # What is in float8 has a line of its own.
-        self._usual = name_of(torch.float16 if usual == FLOAT8 else usual)
+        if usual == FLOAT8:
+            # It has a line of its own, beside the format that its other stages are in.
+            usual = place(config).weights
+        self._usual = name_of(usual)
         self._said: list[str] = []
         self._say = say
         self._ways = [(name, self._usual) for name in ENGINES] + [("tensorrt", name_of(FLOAT8))]

@@ -1,6 +1,7 @@
 """The LCM schedule and the coefficients of its steps (LCM, arXiv 2310.04378, section 4)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -14,7 +15,7 @@ LEAST_ALPHA_CUMPROD = 2.0**-24
 """Keeps 1/alpha finite where a schedule has been rescaled to zero terminal SNR."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Steps:
     """The n denoising steps of a stream, noisiest first.
 
@@ -27,10 +28,16 @@ class Steps:
     beta: Tensor
     c_skip: Tensor
     c_out: Tensor
-    of_x_t: Tensor
-    """What the estimate of x_0 takes of x_t: c_skip + c_out / alpha."""
-    of_eps: Tensor
-    """And of the noise in it: -c_out beta / alpha."""
+
+    @cached_property
+    def of_x_t(self) -> Tensor:
+        """Return what the estimate of x_0 takes of x_t."""
+        return self.c_skip + self.c_out / self.alpha
+
+    @cached_property
+    def of_eps(self) -> Tensor:
+        """Return what the estimate of x_0 takes of the noise in x_t."""
+        return -self.c_out * self.beta / self.alpha
 
     def __len__(self) -> int:
         return len(self.timesteps)
@@ -44,8 +51,6 @@ class Steps:
             self.beta[row],
             self.c_skip[row],
             self.c_out[row],
-            self.of_x_t[row],
-            self.of_eps[row],
         )
 
 
@@ -69,18 +74,14 @@ def steps_at(indices: tuple[int, ...], num_inference_steps: int, alphas_cumprod:
     schedule = lcm_timesteps(num_inference_steps, len(alphas_cumprod))
     timesteps = torch.tensor([schedule[i] for i in indices], device=device)
     alpha, beta = signal_and_noise(timesteps, alphas_cumprod)
-    alpha, beta = alpha.unsqueeze(-1), beta.unsqueeze(-1)
     scaled = timesteps.float().reshape(-1, 1, 1, 1, 1) * TIMESTEP_SCALING
     variance = scaled**2 + SIGMA_DATA**2
-    c_skip, c_out = SIGMA_DATA**2 / variance, scaled / variance.sqrt()
     return Steps(
         timesteps=timesteps,
-        alpha=alpha,
-        beta=beta,
-        c_skip=c_skip,
-        c_out=c_out,
-        of_x_t=c_skip + c_out / alpha,
-        of_eps=-c_out * beta / alpha,
+        alpha=alpha.unsqueeze(-1),
+        beta=beta.unsqueeze(-1),
+        c_skip=SIGMA_DATA**2 / variance,
+        c_out=scaled / variance.sqrt(),
     )
 
 

@@ -95,8 +95,12 @@ class Plan:
     def _entry(self) -> Entry:
         return Entry(self.steps.alpha, self.steps.beta * self.noise.added)
 
-    def only(self, index: int) -> "Plan":
-        """Return the plan of the one step at `index`, when steps run one by one."""
+    @cached_property
+    def one_by_one(self) -> list["Plan"]:
+        """Return a plan for each step by itself."""
+        return [self._only(index) for index in range(len(self.steps))]
+
+    def _only(self, index: int) -> "Plan":
         row = slice(index, index + 1)
         return replace(
             self,
@@ -144,8 +148,7 @@ def sequential(x_t: Tensor, plan: Plan, denoise: Denoise) -> Tensor:
     Takes what `stream_batch` takes and gives what that gives n - 1 calls later.
     """
     state = at_rest(x_t, 2)
-    for i in range(len(plan.steps)):
-        one = plan.only(i)
+    for i, one in enumerate(plan.one_by_one):
         if i:
             x_t = one.first(state.x_0[0])
         rows = x_t.unsqueeze(0)

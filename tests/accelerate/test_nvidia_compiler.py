@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.accelerate import tensorrt as module
-from streamcam.accelerate.formats import FLOAT8
+from streamcam.accelerate.formats import FLOAT8, name_of
 from streamcam.accelerate.tensorrt import PLAN, TensorRt
 from streamcam.errors import EngineError
 from tests.accelerate.test_tensorrt import CPU, NANO, SDXL, STAGES, calls_of, flat_of
@@ -60,7 +60,7 @@ def test_it_compiles_every_stage(
 ) -> None:
     compiler(monkeypatch, RTX_40)
     engine = TensorRt(CPU, dtype)
-    calls = calls_of(settings | {"dtype": str(engine.weights).removeprefix("torch.")})
+    calls = calls_of(settings | {"dtype": name_of(engine.weights)})
     for name in names:
         flat, inputs = calls[name]
         if engine.takes(flat):

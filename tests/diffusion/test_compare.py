@@ -11,6 +11,7 @@ from streamcam.config import build
 from streamcam.diffusion import compare, harness
 from streamcam.diffusion.compare import Comparison
 from streamcam.diffusion.harness import changed, matrix_rate
+from streamcam.errors import EngineError
 from tests.streams import TINY, moving
 
 SCENE = [frame.image for frame in moving(4, size=32)]
@@ -83,6 +84,12 @@ def test_streams_of_two_settings_are_compared_on_one_engine() -> None:
     assert ratio > 0
     assert comparison.speeds(["eager", "tensorrt"]).keys() == {"eager"}
     assert any("tensorrt" in why for why in comparison.left_out)
+
+
+def test_float8_where_it_cannot_run_is_told_before_anything_is_measured() -> None:
+    config = build([TINY, {"dtype": "float8", "acceleration": "auto"}])
+    with pytest.raises(EngineError, match="tensorrt runs on NVIDIA's cards, not on cpu"):
+        Comparison(config, SCENE, rounds=1)
 
 
 def test_an_engine_that_cannot_run_here_is_left_out_with_the_reason() -> None:
