@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from streamcam.broadcast import Broadcast
-from streamcam.config import PARTS, Config
 from streamcam.control.addresses import Addresses
 from streamcam.control.reference import Row, asking, steering, told
-from streamcam.parameters import Parameters
-from streamcam.settings import Settings, canonical, choices
-from streamcam.video_settings import Video
+from streamcam.settings.base import Settings, canonical, choices
+from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.config import PARTS, Config
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.video_settings import Video
 
 DOCS = Path(__file__).parent
 

@@ -16,7 +16,7 @@ from threading import Event, Thread
 import cv2
 import numpy as np
 
-from streamcam.parameters import Parameters
+from streamcam.settings.parameters import Parameters
 from streamcam.sinks.preview import Preview
 from streamcam.sources.pattern import Pattern
 from streamcam.stats import Status

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
-from streamcam.config import Config
-from streamcam.parameters import MAX_PROMPTS, Parameters
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import MAX_PROMPTS, Parameters
 
 Listener = Callable[[Parameters, Parameters], None]
 """Told of every change: the snapshot before it and the one after it."""

@@ -19,7 +19,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcam.parameters import Parameters
+from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
 
 Image = NDArray[np.uint8]

@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from streamcam import sinks, sources
-from streamcam.parameters import Parameters
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Image
 
 RATE = Fraction(30)

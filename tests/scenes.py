@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from streamcam.parameters import Parameters
+from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
 from streamcam.types import Frame
 

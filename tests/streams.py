@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamcam.config import build
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.settings.config import build
 from streamcam.types import Frame
 
 EAGER = {"dtype": "float32", "acceleration": "eager"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.config import build
-from streamcam.presets import load, presets
+from streamcam.settings.config import build
+from streamcam.settings.presets import load, presets
 
 ROOT = Path(__file__).resolve().parents[1]
 

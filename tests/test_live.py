@@ -4,10 +4,10 @@ from threading import Thread
 
 import pytest
 
-from streamcam.config import build
 from streamcam.errors import ParameterError
 from streamcam.live import Control
-from streamcam.parameters import Parameters
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 
 
 class Clock:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from streamcam.assets import NANO, embedded
-from streamcam.config import build
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.presets import load
+from streamcam.settings.config import build
+from streamcam.settings.presets import load
 from streamcam.types import Frame, Image
 from training import looks
 from training.data import scene

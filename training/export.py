@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from streamcam.presets import OWN_FILE
+from streamcam.settings.presets import OWN_FILE
 from training.model import MAX_BYTES, OWN_SETTINGS, Parts, pipeline
 
 CARD = Path(__file__).with_name("card.md")

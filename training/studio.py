@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcam.config import build
 from streamcam.diffusion.models import load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.settings.config import build
 from streamcam.types import Frame, Image
 
 HOME = (40,)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from streamcam.broadcast import Broadcast
 from streamcam.cli import measuring
 from streamcam.cli.bench_targets import targets
 from streamcam.cli.bench_video import video
 from streamcam.cli.options import configured, given, settings
-from streamcam.config import Config
-from streamcam.parameters import Parameters
+from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 
 if TYPE_CHECKING:
     from streamcam.diffusion.bench import Row

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 from streamcam.assets import NANO
-from streamcam.broadcast import Broadcast
-from streamcam.config import AUTO, Config, with_model
 from streamcam.errors import DeviceError
 from streamcam.runtime.broadcast import PASSTHROUGH
+from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.config import AUTO, Config, with_model
 
 PREFERRED = "stabilityai/sd-turbo"
 PREFERRED_VIDEO = "jerryfeng/StreamDiffusionV2/wan_causal_dmd_v2v"

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from streamcam.broadcast import Broadcast
 from streamcam.cli.options import configured
-from streamcam.config import PARTS, Config, build
 from streamcam.control.addresses import Addresses
 from streamcam.errors import ConfigError
-from streamcam.parameters import Parameters
-from streamcam.presets import load
-from streamcam.settings import Settings
-from streamcam.video_settings import Video
+from streamcam.settings.base import Settings
+from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.config import PARTS, Config, build
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.presets import load
+from streamcam.settings.video_settings import Video
 
 
 @click.group()

@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from streamcam import v4l2
-from streamcam.broadcast import Broadcast
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine
 from streamcam.cli.checks.cameras import cameras, mirrored
 from streamcam.cli.checks.virtual_cameras import virtual_cameras
 from streamcam.cli.hardware import accelerators, processor
 from streamcam.cli.options import configured, settings
+from streamcam.settings.broadcast_settings import Broadcast
 
 MARKS = {OK: ("✓", "green"), NOTE: ("·", "dim"), WARNING: ("!", "yellow"), MISSING: ("✗", "red")}
 

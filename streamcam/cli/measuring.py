@@ -14,7 +14,7 @@ from rich.table import Table
 
 from streamcam.assets import NANO
 from streamcam.cli.options import configured
-from streamcam.config import AUTO, Config, with_model
+from streamcam.settings.config import AUTO, Config, with_model
 from streamcam.types import Image
 
 Command = TypeVar("Command", bound=Callable[..., Any])

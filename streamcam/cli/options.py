@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
-from streamcam.config import Config, build
 from streamcam.errors import ConfigError
-from streamcam.parameters import Parameters
-from streamcam.presets import load
-from streamcam.settings import Settings, choices
-from streamcam.video_settings import Video
+from streamcam.settings.base import Settings, choices
+from streamcam.settings.config import Config, build
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.presets import load
+from streamcam.settings.video_settings import Video
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERAL = ("lora", "sink")

@@ -10,12 +10,12 @@ from typing import Self
 
 import click
 
-from streamcam.broadcast import Broadcast
 from streamcam.cli.options import configured
 from streamcam.control.addresses import Addresses
 from streamcam.control.packets import MAX_PACKET, Argument, Message, PacketError, read, write
 from streamcam.control.reference import rows
 from streamcam.errors import DeviceError, ParameterError
+from streamcam.settings.broadcast_settings import Broadcast
 
 ANSWER_WITHIN = 2.0
 """Seconds that a broadcast has for its answer."""

@@ -9,22 +9,22 @@ from typing import Any
 
 import click
 
-from streamcam.broadcast import Broadcast as BroadcastSettings
 from streamcam.cli.choices import chosen, with_chosen_model
 from streamcam.cli.options import configured, settings
 from streamcam.cli.reporting import Reporter, reporting
 from streamcam.cli.stopping import Asked, stopping
-from streamcam.config import Config
 from streamcam.control.osc import OscServer
 from streamcam.live import Control
-from streamcam.parameters import Parameters
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.runtime.streams import dismiss, follows
+from streamcam.settings.broadcast_settings import Broadcast as BroadcastSettings
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.video_settings import Video
 from streamcam.sinks.live import open_live as open_sink
 from streamcam.sinks.snapshot import Snapshots
 from streamcam.sources.live import open_live as open_source
 from streamcam.types import Scene, Sink
-from streamcam.video_settings import Video
 
 log = logging.getLogger("streamcam")
 

@@ -9,8 +9,8 @@ from streamcam.control.draft import Draft
 from streamcam.control.packets import Argument
 from streamcam.control.values import Range, flag, number, text, word
 from streamcam.errors import ParameterError
-from streamcam.parameters import MAX_PROMPT_BYTES, Parameters, Prompt
-from streamcam.settings import from_json
+from streamcam.settings.base import from_json
+from streamcam.settings.parameters import MAX_PROMPT_BYTES, Parameters, Prompt
 
 Arguments = Sequence[Argument]
 Setter = Callable[[Draft, Arguments], None]

@@ -16,8 +16,8 @@ from streamcam.control.packets import Message
 from streamcam.control.presets import COUNTERS
 from streamcam.control.values import Range
 from streamcam.errors import ConfigError, nearest
-from streamcam.parameters import Parameters
-from streamcam.settings import choices
+from streamcam.settings.base import choices
+from streamcam.settings.parameters import Parameters
 
 SHORT = {
     "prompt/interpolation": "prompt_interpolation",

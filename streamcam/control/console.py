@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streamcam.config import Config
 from streamcam.control.addresses import Address, Addresses
 from streamcam.control.draft import Draft
 from streamcam.control.packets import Argument, Message
@@ -13,7 +12,8 @@ from streamcam.control.presets import Presets
 from streamcam.control.values import flag
 from streamcam.errors import ParameterError
 from streamcam.live import Changes, Control
-from streamcam.parameters import Parameters
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 
 EDGES_KEPT = 4096
 

@@ -8,9 +8,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from streamcam.config import Config
 from streamcam.errors import MediaError, ParameterError
-from streamcam.parameters import Parameters
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 
 MAX_LINE = 262_144
 """Characters: room for all prompts there may be, at their longest, as escapes."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from streamcam.control.presets import Presets
-from streamcam.parameters import Parameters, Prompt
+from streamcam.settings.parameters import Parameters, Prompt
 
 LEAST_WEIGHT = 0.001
 """What the last prompt with a weight keeps when its fader goes to 0: some prompt must rule."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Self
 
-from streamcam.config import Config
 from streamcam.control.addresses import Addresses
 from streamcam.control.console import Console
 from streamcam.control.feedback import Peer, Subscribers
@@ -18,6 +17,7 @@ from streamcam.control.presets import Presets
 from streamcam.control.services import Services
 from streamcam.control.telemetry import PERIOD, stats
 from streamcam.live import Control
+from streamcam.settings.config import Config
 from streamcam.stats import Status
 
 TICK = 1 / 30

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from streamcam.config import Config
 from streamcam.errors import ConfigError, ParameterError, nearest
-from streamcam.parameters import Parameters
-from streamcam.presets import load, presets
-from streamcam.settings import canonical
+from streamcam.settings.base import canonical
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.presets import load, presets
 
 COUNTERS = ("reset", "snapshot")
 

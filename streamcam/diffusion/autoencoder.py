@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from streamcam.config import Config
 from streamcam.diffusion import hub
 from streamcam.diffusion.family import FAMILIES, RANDOM, family_of
 from streamcam.diffusion.random_models import random_tiny_vae, tiny_vae_width
 from streamcam.diffusion.weights import check_complete, explained
 from streamcam.errors import ModelError
+from streamcam.settings.config import Config
 
 FULL = "full"
 """Asks for the model's own."""

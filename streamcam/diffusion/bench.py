@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from streamcam.config import Config
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.devices import place
 from streamcam.diffusion.harness import (
@@ -26,7 +25,8 @@ from streamcam.diffusion.harness import (
 )
 from streamcam.diffusion.models import Models, from_pipeline
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.parameters import indices_of
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import indices_of
 from streamcam.types import Frame, Image
 
 

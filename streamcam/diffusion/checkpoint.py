@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from streamcam.config import Config
 from streamcam.diffusion import hub
 from streamcam.diffusion.autoencoder import autoencoder
 from streamcam.diffusion.family import FAMILIES, FAMILY_CHANNELS, RANDOM, Say, family_of
@@ -16,6 +15,7 @@ from streamcam.diffusion.random_models import random_pipeline
 from streamcam.diffusion.single_file import from_file
 from streamcam.diffusion.weights import check_complete, explained, tensor_names
 from streamcam.errors import ModelError
+from streamcam.settings.config import Config
 
 PIPELINES = (
     "StableDiffusionPipeline",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from streamcam.diffusion.models import Models
 from streamcam.diffusion.stages import Condition, Text
-from streamcam.parameters import Parameters, Prompt
+from streamcam.settings.parameters import Parameters, Prompt
 
 Value = TypeVar("Value")
 

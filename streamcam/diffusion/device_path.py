@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.config import Config
 from streamcam.diffusion.frame_path import Picture, Wait
 from streamcam.diffusion.lanes import CALLS_AT_ONCE, Lanes
 from streamcam.diffusion.resampling import Resampler, Size, spans
 from streamcam.diffusion.similarity import Vector, vector
 from streamcam.diffusion.yuv import Packer
 from streamcam.pixels import size_in_bytes
+from streamcam.settings.config import Config
 from streamcam.types import Bytes, Image
 
 SAMPLED = 4

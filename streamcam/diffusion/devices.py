@@ -8,8 +8,8 @@ from streamcam.accelerate.choice import Choice, choose, computes_in_bfloat16
 from streamcam.accelerate.formats import dtype_of, name_of
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.verdict import kept_speeds, verdict_of
-from streamcam.config import Config
 from streamcam.errors import ConfigError
+from streamcam.settings.config import Config
 
 STRUCTURE = (
     "model",

@@ -6,9 +6,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from streamcam.config import Config
 from streamcam.diffusion.image import fitted, to_images, to_tensor
 from streamcam.diffusion.similarity import Vector, vector
+from streamcam.settings.config import Config
 from streamcam.types import Bytes, Image
 
 Wait = Callable[[], None]

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamcam.accelerate.formats import FLOAT8, name_of
-from streamcam.config import Config
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.devices import place
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image import to_images, to_tensor
 from streamcam.diffusion.models import Models
 from streamcam.diffusion.stages import Condition
-from streamcam.parameters import Parameters
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Image
 
 SIDE = 2048

@@ -8,11 +8,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from streamcam.config import Config
 from streamcam.diffusion import hub
 from streamcam.diffusion.family import FAMILIES, RANDOM, Say, family_of, is_few_step
 from streamcam.diffusion.weights import explained, tensor_names
 from streamcam.errors import ModelError
+from streamcam.settings.config import Config
 
 TEXT_READER = re.compile(r"attn2[._](processor\.)?to_k.*(lora[._]down|lora_A)(\.\w+)?\.weight$")
 """Matches, in every LoRA format, the matrix that is as wide as the texts attended to."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from streamcam.accelerate.eager import Eager
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.workshop import Workshop
-from streamcam.config import Config
 from streamcam.diffusion import building
 from streamcam.diffusion.attention import PromptCache, join_frames
 from streamcam.diffusion.checkpoint import load_pipeline
@@ -20,6 +19,7 @@ from streamcam.diffusion.folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
 from streamcam.errors import ConfigError
+from streamcam.settings.config import Config
 
 
 class Models(NamedTuple):

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.config import Config
 from streamcam.diffusion import similarity
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.frame_path import FramePath, Picture, Wait, frame_path
@@ -23,7 +22,8 @@ from streamcam.diffusion.stream_batch import (
     sequential,
     stream_batch,
 )
-from streamcam.parameters import Parameters
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 
 

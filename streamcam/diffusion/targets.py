@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from streamcam.config import Config
 from streamcam.diffusion.bench import at_steps
 from streamcam.diffusion.building import started
 from streamcam.diffusion.checkpoint import load_pipeline
@@ -24,6 +23,7 @@ from streamcam.diffusion.harness import changed, iter_frames, quiet
 from streamcam.diffusion.models import load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import EngineError, StreamcamError
+from streamcam.settings.config import Config
 from streamcam.types import Image
 
 SCRIPT = "from streamcam.diffusion.targets import first_picture; first_picture()"

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from urllib.request import urlopen
 
-from streamcam.config import Config
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.live import Control
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.runtime.engine import RUNNING, Engine
 from streamcam.runtime.worker import IDENTITY
+from streamcam.settings.config import Config
 from streamcam.sinks.null import Null
 from streamcam.sinks.preview import Preview
 from streamcam.sources import coded

@@ -8,15 +8,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Self
 
-from streamcam.config import Config
 from streamcam.errors import StreamcamError
 from streamcam.live import Control
-from streamcam.parameters import Parameters
 from streamcam.runtime.capture import Capture
 from streamcam.runtime.desk import Desk, Feeds
 from streamcam.runtime.engine import RUNNING, Engine
 from streamcam.runtime.gauges import Gauges
 from streamcam.runtime.outlet import Outgoing, Outlet
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate, Status
 from streamcam.types import Frame, Image, LiveSource, Scene, Sink
 

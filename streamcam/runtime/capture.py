@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from streamcam.errors import StreamcamError
-from streamcam.parameters import Parameters
 from streamcam.pixels import oriented
 from streamcam.runtime.backoff import Backoff
+from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate
 from streamcam.types import Frame, LiveSource
 

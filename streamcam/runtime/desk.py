@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamcam.config import Config
-from streamcam.parameters import Parameters
 from streamcam.pixels import fitted, mixed
 from streamcam.runtime.slate import slate
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Image
 
 CAMERA, HOLD = "camera", "hold"

@@ -15,14 +15,14 @@ from multiprocessing.process import BaseProcess
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcam.config import Config
 from streamcam.errors import EngineError, StreamcamError
-from streamcam.parameters import Parameters
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.backoff import Backoff
 from streamcam.runtime.gauges import expects_card
 from streamcam.runtime.ring import MAX_NOTE, Ring
 from streamcam.runtime.worker import BEAT, DROPPED, SKIPPED, TAKEN, Said, serve
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Bytes, Frame
 
 log = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import replace
 from itertools import islice
 
-from streamcam.config import Config
-from streamcam.parameters import Parameters
 from streamcam.pixels import oriented
 from streamcam.runtime.desk import Desk, Feeds
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Sink, Source, Stream
 
 ParametersAt = Callable[[int, Parameters], Parameters]

@@ -3,11 +3,11 @@
 from collections import Counter
 from typing import Protocol, runtime_checkable
 
-from streamcam.config import Config
 from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
+from streamcam.settings.config import Config
+from streamcam.settings.video_settings import launched
 from streamcam.types import Frame, Stream
-from streamcam.video_settings import launched
 
 
 class WarmStream(Stream, Protocol):

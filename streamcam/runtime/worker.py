@@ -12,11 +12,11 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NamedTuple, NoReturn
 
-from streamcam.config import Config
 from streamcam.errors import StreamcamError
-from streamcam.parameters import Parameters
 from streamcam.runtime.ring import Ring
 from streamcam.runtime.streams import QueuedStream, load_stream
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Stream
 
 BEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from streamcam.parameters import Parameters
+from streamcam.settings.parameters import Parameters
 
 
 class CueSheet:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError, nearest
+from streamcam.settings.broadcast_settings import Broadcast
 from streamcam.sinks import VIDEOS, check_place
 from streamcam.types import Scene, Sink
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from streamcam.errors import MediaError
-from streamcam.parameters import Parameters
+from streamcam.settings.parameters import Parameters
 from streamcam.sinks.cue_sheet import CueSheet
 from streamcam.sinks.partial import numbered, partial_name, remedy
 from streamcam.sinks.video import CONTAINERS, Encoder, Video

@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 
 from streamcam import sources
-from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError
+from streamcam.settings.broadcast_settings import Broadcast
 from streamcam.types import LiveSource
 
 CAMERA, DEMO, PATTERN = "camera", "demo", "pattern"

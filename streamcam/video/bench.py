@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from streamcam.config import Config
 from streamcam.diffusion.harness import iter_frames
 from streamcam.errors import ConfigError
+from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
 from streamcam.video.distributed import Ring, Standing
 from streamcam.video.live import LiveVideoStream

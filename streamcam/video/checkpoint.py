@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from streamcam.config import Config
 from streamcam.diffusion import hub
 from streamcam.diffusion.family import RANDOM, Say
 from streamcam.diffusion.weights import check_complete, explained
 from streamcam.errors import ModelError
+from streamcam.settings.config import Config
 from streamcam.video import files
 from streamcam.video.random_models import (
     layers_of,

@@ -22,8 +22,8 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore, PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from streamcam.config import Config
 from streamcam.errors import EngineError, StreamcamError
+from streamcam.settings.config import Config
 from streamcam.video.distributed import Ring
 from streamcam.video.ranks import LOOK_S, MEET_S, Own, Share, attend, give_up, meet
 

@@ -7,10 +7,10 @@ from math import ceil
 import numpy as np
 import torch
 
-from streamcam.config import Config
 from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
-from streamcam.parameters import Parameters
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.cache_plan import Place, plan
 from streamcam.video.memory import REMEDY, OutOfMemory, free, told_when_out

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from streamcam.config import Config
 from streamcam.diffusion.devices import pick_device, pick_dtype
 from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
+from streamcam.settings.config import Config
 from streamcam.video.checkpoint import Parts, load_parts, load_transformer
 from streamcam.video.followers import others
 from streamcam.video.layers import Layers

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from streamcam.diffusion.conditioning import BLENDS, TEXTS_KEPT, Memo
-from streamcam.parameters import Parameters
+from streamcam.settings.parameters import Parameters
 
 CROSS_ATTENTION = "cross-attention"
 EncodeText = Callable[[str], Tensor]

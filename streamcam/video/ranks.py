@@ -12,14 +12,14 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
-from streamcam.config import Config
 from streamcam.errors import ConfigError, EngineError, StreamcamError, in_one_line
+from streamcam.settings.config import Config
+from streamcam.settings.video_settings import launched
 from streamcam.video.distributed import Ring, follow, payload_bytes
 from streamcam.video.hand_over import Load
 from streamcam.video.link import Link
 from streamcam.video.partition import BlockScheduler, Partition, even
 from streamcam.video.wan import CausalWan
-from streamcam.video_settings import launched
 
 LOAD_S = 1800.0
 """For a rank to load its layers."""

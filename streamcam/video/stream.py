@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.config import Config
 from streamcam.diffusion.image import fitted, to_images, to_tensor
-from streamcam.parameters import Parameters
+from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.video_settings import MAX_VIDEO_STEPS
 from streamcam.types import Frame, Image
 from streamcam.video import motion
 from streamcam.video.cache_plan import CacheShape, Place, plan
@@ -20,7 +21,6 @@ from streamcam.video.motion import NoiseLevel
 from streamcam.video.prompt import Prompter
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.schedule import Flow, noised
-from streamcam.video_settings import MAX_VIDEO_STEPS
 
 RECACHE, RESTART, FIXED, LATENT = "recache", "restart", "fixed", "latent"
 

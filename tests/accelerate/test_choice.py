@@ -12,10 +12,10 @@ from streamcam.accelerate.choice import choose, computes_in_bfloat16
 from streamcam.accelerate.formats import FLOAT8
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.verdict import keep_speeds
-from streamcam.config import build
 from streamcam.diffusion.devices import place, speeds_of
 from streamcam.diffusion.harness import changed
 from streamcam.errors import EngineError
+from streamcam.settings.config import build
 from tests.streams import TINY
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")

@@ -14,8 +14,8 @@ from streamcam.accelerate.flat import Flat, leaves_of
 from streamcam.accelerate.precision import psnr
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.workshop import Workshop
-from streamcam.config import build
 from streamcam.diffusion.models import load_models
+from streamcam.settings.config import build
 from tests.accelerate.conftest import Small, call
 from tests.accelerate.storms import SETTINGS, storm
 from tests.streams import TINY, Streamed, images, moving

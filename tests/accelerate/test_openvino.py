@@ -13,12 +13,12 @@ from streamcam.accelerate.choice import FASTEST
 from streamcam.accelerate.flat import Flat, leaves_of
 from streamcam.accelerate.precision import psnr
 from streamcam.accelerate.store import Store
-from streamcam.config import build
 from streamcam.diffusion import compare
 from streamcam.diffusion.building import beside, measure_engines
 from streamcam.diffusion.devices import place
 from streamcam.diffusion.models import Models, load_models
 from streamcam.errors import EngineError
+from streamcam.settings.config import build
 from tests.accelerate.conftest import Small, call
 from tests.accelerate.storms import SETTINGS, storm
 from tests.streams import TINY, Streamed, images, moving

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from streamcam.accelerate.flat import Flat, Run
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.workshop import Accelerated, Workshop
-from streamcam.config import build
 from streamcam.diffusion.models import load_models
+from streamcam.settings.config import build
 from tests.accelerate.storms import SETTINGS
 from tests.streams import TINY, Streamed, images, moving
 

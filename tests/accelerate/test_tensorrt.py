@@ -26,10 +26,10 @@ from streamcam.accelerate.precision import FLOORS, probes, psnr
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.tensorrt import TensorRt, export
 from streamcam.accelerate.workshop import Workshop
-from streamcam.config import build
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import EngineError
+from streamcam.settings.config import build
 from tests.accelerate import fake_tensorrt
 from tests.accelerate.conftest import Small, call
 from tests.streams import EAGER, TINY

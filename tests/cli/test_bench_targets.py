@@ -10,8 +10,8 @@ import torch
 
 from streamcam import __version__
 from streamcam.cli import _run, bench_targets, streamcam
-from streamcam.config import build
 from streamcam.diffusion.targets import Outcome, Subjects, Targets
+from streamcam.settings.config import build
 from tests.streams import TINY
 
 

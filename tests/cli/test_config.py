@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from streamcam import cli
 from streamcam.cli.config_command import config, toml
-from streamcam.config import build
 from streamcam.errors import ConfigError
-from streamcam.parameters import Parameters
-from streamcam.presets import load, presets
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.presets import load, presets
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 WEIGHTED = st.tuples(TEXTS, st.floats(0.001, 1000))

@@ -14,7 +14,7 @@ import pytest
 from streamcam import cli
 from streamcam.cli.osc import osc, shown, typed
 from streamcam.control.packets import Message
-from streamcam.parameters import Parameters
+from streamcam.settings.parameters import Parameters
 from tests.control.osc_desk import Desk, desk
 
 

@@ -10,11 +10,11 @@ from typing import Any, Self
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from streamcam.config import build
 from streamcam.control.osc import OscServer
 from streamcam.control.packets import Argument, Message, read
 from streamcam.live import Control
-from streamcam.parameters import Parameters
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
 
 STATUS = Status(

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.config import build
 from streamcam.control.addresses import KNOWN, Addresses
 from streamcam.control.console import Applied, Console
 from streamcam.control.packets import Argument, Message
 from streamcam.control.presets import Presets
 from streamcam.live import Control
-from streamcam.parameters import Parameters
-from streamcam.settings import choices
+from streamcam.settings.base import choices
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=300)
 

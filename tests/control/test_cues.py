@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from streamcam.config import build
 from streamcam.control.cues import Cues, read
 from streamcam.errors import MediaError, ParameterError
+from streamcam.settings.config import build
 
 Opened = Callable[..., Cues]
 CONFIG = build([{"t_index_list": [32, 45]}])

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamcam import __version__
-from streamcam.config import build
 from streamcam.control.feedback import MAX_SUBSCRIBERS
 from streamcam.control.osc import OscServer
 from streamcam.control.packets import BUNDLE
 from streamcam.errors import ConfigError, DeviceError
 from streamcam.live import Control
+from streamcam.settings.config import build
 from tests.control.osc_desk import STATUS, Client, bundle, desk, message
 
 HANGS_PYTHON_OSC = BUNDLE + bytes(8) + struct.pack(">i", -4) + bytes(8)

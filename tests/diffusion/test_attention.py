@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from streamcam.config import build
 from streamcam.diffusion.attention import CrossFrameAttention, PromptCache
 from streamcam.diffusion.models import from_pipeline
 from streamcam.diffusion.random_models import random_pipeline
+from streamcam.settings.config import build
 from tests.streams import TINY, Streamed, images, moving
 
 FAMILIES = ("sd-1.5", "sd-2.1", "sd-turbo", "sdxl")

@@ -1,8 +1,8 @@
 """The bench: every comparison has its rows; no figure is judged here."""
 
-from streamcam.config import build
 from streamcam.diffusion.bench import Bench
 from streamcam.diffusion.harness import machine
+from streamcam.settings.config import build
 from tests.streams import TINY, moving
 
 

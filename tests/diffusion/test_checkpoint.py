@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamcam import cli
-from streamcam.config import build
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.family import family_of, is_few_step
 from streamcam.diffusion.models import encode_text, from_pipeline, load_models
 from streamcam.diffusion.random_models import random_pipeline, random_tiny_vae
 from streamcam.diffusion.stages import Condition, Denoise
 from streamcam.errors import ModelError
+from streamcam.settings.config import build
 from tests.layouts import edit_json, truncate
 from tests.single_files import save_single_file
 from tests.streams import EAGER, TINY, Streamed, images, moving

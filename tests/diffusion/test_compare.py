@@ -7,11 +7,11 @@ import torch
 
 from streamcam.accelerate import precision
 from streamcam.accelerate.formats import FLOAT8
-from streamcam.config import build
 from streamcam.diffusion import compare, harness
 from streamcam.diffusion.compare import Comparison
 from streamcam.diffusion.harness import changed, matrix_rate
 from streamcam.errors import EngineError
+from streamcam.settings.config import build
 from tests.streams import TINY, moving
 
 SCENE = [frame.image for frame in moving(4, size=32)]

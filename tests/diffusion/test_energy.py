@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.config import build
 from streamcam.diffusion.energy import Counter, measure, rapl
 from streamcam.errors import DeviceError
+from streamcam.settings.config import build
 from tests.streams import TINY, moving
 
 

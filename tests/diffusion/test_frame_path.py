@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from streamcam.config import Config, build
 from streamcam.diffusion.device_path import DevicePath, delivery
 from streamcam.diffusion.frame_path import FramePath, ProcessorPath, frame_path
 from streamcam.diffusion.image import fitted
@@ -21,6 +20,7 @@ from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.pixels import FORMATS
 from streamcam.pixels import fitted as placed
+from streamcam.settings.config import Config, build
 from streamcam.types import Frame, Image
 from tests.diffusion.in_turn import InTurn
 from tests.diffusion.test_stream import SIZE, stand_in

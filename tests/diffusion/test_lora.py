@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from streamcam.config import build
 from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.errors import ModelError
+from streamcam.settings.config import build
 from tests.layouts import truncate
 from tests.loras import (
     RANK,

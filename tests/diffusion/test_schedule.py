@@ -5,7 +5,7 @@ import torch
 from diffusers import LCMScheduler
 
 from streamcam.diffusion.schedule import LEAST_ALPHA_CUMPROD, lcm_timesteps, steps_at
-from streamcam.parameters import indices_of
+from streamcam.settings.parameters import indices_of
 
 ALPHAS = LCMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
 ALPHAS_CUMPROD = ALPHAS.alphas_cumprod

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.config import build
 from streamcam.diffusion.models import Models
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.settings.config import build
 from streamcam.types import Frame
 from tests.streams import Streamed
 

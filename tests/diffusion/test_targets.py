@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from streamcam.accelerate import choice
-from streamcam.config import Config, build
 from streamcam.diffusion import compare, energy, harness, targets
 from streamcam.diffusion.energy import Counter
 from streamcam.diffusion.targets import OVERHEAD, TARGETS, Outcome, Subjects, Targets
+from streamcam.settings.config import Config, build
 from streamcam.types import Image
 from tests.streams import TINY, moving
 

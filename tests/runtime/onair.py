@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from streamcam.config import Config, build
 from streamcam.errors import DeviceError, MediaError
 from streamcam.live import Control
 from streamcam.runtime.broadcast import Broadcast
+from streamcam.settings.config import Config, build
 from streamcam.types import Frame, Image
 
 RATE = Fraction(50)

@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamcam.config import build
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.live import Control
-from streamcam.parameters import Parameters
 from streamcam.pixels import FORMATS
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.runtime.engine import Engine
 from streamcam.runtime.ring import Ring
 from streamcam.runtime.worker import Said, _run
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 from streamcam.sinks.virtual_camera import VirtualCamera
 from streamcam.types import Frame, Image
 from tests.runtime.onair import Beam, Seen

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from streamcam.config import build
-from streamcam.parameters import Parameters
 from streamcam.runtime.desk import Desk, Feeds
 from streamcam.runtime.slate import slate
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 
 CAMERA = Frame(np.full((90, 160, 3), (10, 200, 30), np.uint8), 7, 1.0)

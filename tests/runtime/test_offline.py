@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from streamcam import sinks
-from streamcam.config import build
 from streamcam.control.cues import Cues
 from streamcam.errors import MediaError
-from streamcam.parameters import Parameters
 from streamcam.runtime.offline import render
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 from streamcam.sources.base import FileSource
 from streamcam.types import Frame, Image
 from tests.media import RATE, Kept, Passing, noise, plain, ran, read

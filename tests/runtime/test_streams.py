@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from streamcam.cli import _run, streamcam
-from streamcam.config import build
 from streamcam.runtime.streams import load_stream
+from streamcam.settings.config import build
 from tests.media import noise, read, write
 
 TINY = {"width": 64, "height": 32, "device": "cpu"}

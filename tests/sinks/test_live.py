@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError, MediaError
+from streamcam.settings.broadcast_settings import Broadcast
 from streamcam.sinks.live import open_live
 from streamcam.sinks.null import Null
 from streamcam.sinks.preview import Preview

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.config import build
 from streamcam.control.cues import read as read_cues
 from streamcam.errors import MediaError, ParameterError
-from streamcam.parameters import Parameters
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 from streamcam.sinks.cue_sheet import CueSheet
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Frame

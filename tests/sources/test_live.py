@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError, MediaError
+from streamcam.settings.broadcast_settings import Broadcast
 from streamcam.sources import coded
 from streamcam.sources.camera import Camera
 from streamcam.sources.demo import Demo

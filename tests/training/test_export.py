@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.config import build
 from streamcam.diffusion.harness import unrest
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.settings.config import build
 from streamcam.types import Frame
 from tests.streams import EAGER
 from training import contact, evaluate, model, text, tokenizer

@@ -67,9 +67,9 @@ def test_scenes_follow_from_their_number_alone() -> None:
 
 
 def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
-    from streamcam.config import build
     from streamcam.diffusion.models import from_pipeline
     from streamcam.diffusion.stream import DiffusionStream
+    from streamcam.settings.config import build
     from streamcam.types import Frame
     from training.pairs import Lesson
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.config import build
-from streamcam.parameters import Parameters
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.models import Models, load_models
 from streamcam.video.stream import VideoStream

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from streamcam.config import build
 from streamcam.errors import ConfigError, ModelError
+from streamcam.settings.config import build
 from streamcam.video.checkpoint import Parts, fetch, load_parts, load_transformer
 from streamcam.video.files import Stored, read, weights_file
 from streamcam.video.models import load_models

@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 
-from streamcam.config import build
 from streamcam.errors import StreamcamError
 from streamcam.runtime.engine import RUNNING, Engine
+from streamcam.settings.config import build
 from streamcam.types import Frame
 
 START_S, RUN_S = 120.0, 30.0

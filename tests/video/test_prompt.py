@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.config import build
-from streamcam.parameters import Parameters
+from streamcam.settings.config import build
+from streamcam.settings.parameters import Parameters
 from streamcam.video.live import LiveVideoStream
 from streamcam.video.prompt import PatientPrompter, Prompter
 from streamcam.video.slo import Choice

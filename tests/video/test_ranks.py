@@ -9,9 +9,9 @@ import pytest
 from torch.distributed import FileStore
 
 from streamcam.cli import _run, streamcam
-from streamcam.config import build
 from streamcam.errors import ConfigError, EngineError
 from streamcam.runtime.streams import follows
+from streamcam.settings.config import build
 from streamcam.video import ranks
 from streamcam.video.ranks import Own, Share, share_of
 from tests.media import ran

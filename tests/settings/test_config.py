@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.config import Config, build, with_model
 from streamcam.errors import ConfigError, ParameterError
-from streamcam.presets import OWN_FILE, load, own_settings, presets
-from streamcam.settings import from_json
+from streamcam.settings.base import from_json
+from streamcam.settings.config import Config, build, with_model
+from streamcam.settings.presets import OWN_FILE, load, own_settings, presets
 
 
 def test_later_layers_win_and_each_setting_finds_its_table() -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from streamcam.parameters import FLAG
-from streamcam.settings import Settings, from_json
+from streamcam.settings.base import Settings, from_json
+from streamcam.settings.parameters import FLAG
 
 Size = tuple[int, int]
 

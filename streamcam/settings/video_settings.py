@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator
 
-from streamcam.parameters import FLAG
-from streamcam.settings import Settings, from_json
+from streamcam.settings.base import Settings, from_json
+from streamcam.settings.parameters import FLAG
 
 PICTURES_PER_LATENT = 4
 MAX_VIDEO_STEPS = 4

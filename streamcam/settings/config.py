@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
-from streamcam.broadcast import Broadcast
 from streamcam.errors import ConfigError, ParameterError, nearest
-from streamcam.parameters import FLAG, Parameters, index_list
-from streamcam.presets import own_settings
-from streamcam.settings import Settings, canonical, from_json
-from streamcam.video_settings import MAX_VIDEO_STEPS, Video
+from streamcam.settings.base import Settings, canonical, from_json
+from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.parameters import FLAG, Parameters, index_list
+from streamcam.settings.presets import own_settings
+from streamcam.settings.video_settings import MAX_VIDEO_STEPS, Video
 
 DEFAULT_STEPS = 2
 PARTS = ("broadcast", "video", "live")

@@ -35,7 +35,7 @@ def load(preset: str) -> dict[str, Any]:
 
 def presets() -> dict[str, Path]:
     """Return the shipped presets and those in ``./configs``, which win, by name."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     checkout = package.parent / "pyproject.toml"
     shipped = package.parent / "configs" if checkout.exists() else package / "configs"
     folders = (shipped, Path("configs"))

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcam.errors import ParameterError
-from streamcam.parameters import MAX_PROMPTS, Parameters, indices_of
+from streamcam.settings.parameters import MAX_PROMPTS, Parameters, indices_of
 
 EXAMPLES = settings(derandomize=True, deadline=None)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from streamcam.errors import ParameterError, nearest
-from streamcam.settings import Settings, from_json
+from streamcam.settings.base import Settings, from_json
 
 MAX_PROMPT_BYTES = 1000
 MAX_PROMPTS = 16

@@ -1,0 +1,1 @@
+"""Tables of settings, each field declared once: flags, TOML, OSC and the docs follow from them."""
