@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from streamcam.control.addresses import Addresses
-from streamcam.control.reference import Row, asking, steering, told
+from streamcam.control.osc.addresses import Addresses
+from streamcam.control.osc.reference import Row, asking, steering, told
 from streamcam.settings.base import Settings, canonical, choices
 from streamcam.settings.broadcast_settings import Broadcast
 from streamcam.settings.config import PARTS, Config

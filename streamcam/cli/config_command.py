@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from streamcam.cli.options import configured
-from streamcam.control.addresses import Addresses
+from streamcam.control.osc.addresses import Addresses
 from streamcam.errors import ConfigError
 from streamcam.settings.base import Settings
 from streamcam.settings.broadcast_settings import Broadcast

@@ -11,9 +11,9 @@ from typing import Self
 import click
 
 from streamcam.cli.options import configured
-from streamcam.control.addresses import Addresses
-from streamcam.control.packets import MAX_PACKET, Argument, Message, PacketError, read, write
-from streamcam.control.reference import rows
+from streamcam.control.osc.addresses import Addresses
+from streamcam.control.osc.packets import MAX_PACKET, Argument, Message, PacketError, read, write
+from streamcam.control.osc.reference import rows
 from streamcam.errors import DeviceError, ParameterError
 from streamcam.settings.broadcast_settings import Broadcast
 

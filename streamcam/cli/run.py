@@ -13,8 +13,8 @@ from streamcam.cli.choices import chosen, with_chosen_model
 from streamcam.cli.options import configured, settings
 from streamcam.cli.reporting import Reporter, reporting
 from streamcam.cli.stopping import Asked, stopping
-from streamcam.control.osc import OscServer
-from streamcam.live import Control
+from streamcam.control.osc.server import OscServer
+from streamcam.control.state import Control
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.runtime.streams import dismiss, follows
 from streamcam.settings.broadcast_settings import Broadcast as BroadcastSettings

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from urllib.request import urlopen
 
+from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
-from streamcam.live import Control
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.runtime.engine import RUNNING, Engine
 from streamcam.runtime.worker import IDENTITY

@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Self
 
+from streamcam.control.state import Control
 from streamcam.errors import StreamcamError
-from streamcam.live import Control
 from streamcam.runtime.capture import Capture
 from streamcam.runtime.desk import Desk, Feeds
 from streamcam.runtime.engine import RUNNING, Engine

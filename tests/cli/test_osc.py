@@ -13,9 +13,9 @@ import pytest
 
 from streamcam import cli
 from streamcam.cli.osc import osc, shown, typed
-from streamcam.control.packets import Message
+from streamcam.control.osc.packets import Message
 from streamcam.settings.parameters import Parameters
-from tests.control.osc_desk import Desk, desk
+from tests.control.osc.osc_desk import Desk, desk
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from streamcam.control.state import Control
 from streamcam.errors import DeviceError, MediaError
-from streamcam.live import Control
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.settings.config import Config, build
 from streamcam.types import Frame, Image

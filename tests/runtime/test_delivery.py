@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
-from streamcam.live import Control
 from streamcam.pixels import FORMATS
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.runtime.engine import Engine

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Self
 
-from streamcam.control.addresses import Addresses
-from streamcam.control.console import Console
-from streamcam.control.feedback import Peer, Subscribers
-from streamcam.control.gate import Buckets, Gate
-from streamcam.control.packets import MAX_MESSAGES, Message, PacketError, read, write
-from streamcam.control.ports import Ports
-from streamcam.control.presets import Presets
-from streamcam.control.services import Services
-from streamcam.control.telemetry import PERIOD, stats
-from streamcam.live import Control
+from streamcam.control.osc.access import Buckets, Gate
+from streamcam.control.osc.addresses import Addresses
+from streamcam.control.osc.dispatcher import Console
+from streamcam.control.osc.feedback import Peer, Subscribers
+from streamcam.control.osc.packets import MAX_MESSAGES, Message, PacketError, read, write
+from streamcam.control.osc.ports import Ports
+from streamcam.control.osc.services import Services
+from streamcam.control.osc.telemetry import PERIOD, stats
+from streamcam.control.preset_bank import Presets
+from streamcam.control.state import Control
 from streamcam.settings.config import Config
 from streamcam.stats import Status
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 from pydantic.fields import FieldInfo
 
-from streamcam.control import actions
-from streamcam.control.actions import Getter, Setter
-from streamcam.control.packets import Message
-from streamcam.control.presets import COUNTERS
-from streamcam.control.values import Range
+from streamcam.control.osc import actions
+from streamcam.control.osc.actions import Getter, Setter
+from streamcam.control.osc.packets import Message
+from streamcam.control.osc.values import Range
+from streamcam.control.preset_bank import COUNTERS
 from streamcam.errors import ConfigError, nearest
 from streamcam.settings.base import choices
 from streamcam.settings.parameters import Parameters

@@ -4,8 +4,8 @@ from threading import Thread
 
 import pytest
 
+from streamcam.control.state import Control
 from streamcam.errors import ParameterError
-from streamcam.live import Control
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
 

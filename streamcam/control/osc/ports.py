@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from streamcam.control.feedback import TCP, Peer
-from streamcam.control.framing import Framing
-from streamcam.control.packets import MAX_PACKET, PacketError
-from streamcam.control.sockets import bound, listening, refusals
+from streamcam.control.osc.feedback import TCP, Peer
+from streamcam.control.osc.framing import Framing
+from streamcam.control.osc.packets import MAX_PACKET, PacketError
+from streamcam.control.osc.sockets import bound, listening, refusals
 
 MAX_CONNECTIONS = 16
 MOST_UNSENT = 1 << 18

@@ -10,9 +10,9 @@ from typing import Any, Self
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from streamcam.control.osc import OscServer
-from streamcam.control.packets import Argument, Message, read
-from streamcam.live import Control
+from streamcam.control.osc.packets import Argument, Message, read
+from streamcam.control.osc.server import OscServer
+from streamcam.control.state import Control
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status

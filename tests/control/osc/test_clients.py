@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.osc_desk import desk
+from tests.control.osc.osc_desk import desk
 
 needs_liblo = pytest.mark.skipif(
     not shutil.which("oscsend") or not shutil.which("oscdump"), reason="liblo-tools is missing"

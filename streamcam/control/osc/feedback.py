@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from streamcam.control.packets import Argument, Message
+from streamcam.control.osc.packets import Argument, Message
 from streamcam.errors import ParameterError
 
 Peer = tuple[Any, ...]

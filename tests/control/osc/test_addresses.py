@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.control.addresses import KNOWN, Addresses
-from streamcam.control.console import Applied, Console
-from streamcam.control.packets import Argument, Message
-from streamcam.control.presets import Presets
-from streamcam.live import Control
+from streamcam.control.osc.addresses import KNOWN, Addresses
+from streamcam.control.osc.dispatcher import Applied, Console
+from streamcam.control.osc.packets import Argument, Message
+from streamcam.control.preset_bank import Presets
+from streamcam.control.state import Control
 from streamcam.settings.base import choices
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters

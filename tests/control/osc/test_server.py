@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamcam import __version__
-from streamcam.control.feedback import MAX_SUBSCRIBERS
-from streamcam.control.osc import OscServer
-from streamcam.control.packets import BUNDLE
+from streamcam.control.osc.feedback import MAX_SUBSCRIBERS
+from streamcam.control.osc.packets import BUNDLE
+from streamcam.control.osc.server import OscServer
+from streamcam.control.state import Control
 from streamcam.errors import ConfigError, DeviceError
-from streamcam.live import Control
 from streamcam.settings.config import build
-from tests.control.osc_desk import STATUS, Client, bundle, desk, message
+from tests.control.osc.osc_desk import STATUS, Client, bundle, desk, message
 
 HANGS_PYTHON_OSC = BUNDLE + bytes(8) + struct.pack(">i", -4) + bytes(8)
 
@@ -335,7 +335,7 @@ def test_there_is_a_limit_to_subscribers_but_each_may_renew() -> None:
 def test_a_port_that_nobody_listens_at_is_given_up_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("streamcam.control.feedback.GONE_AFTER", 0.8)
+    monkeypatch.setattr("streamcam.control.osc.feedback.GONE_AFTER", 0.8)
     with desk() as on:
         gone = Client(on.server.port)
         on.client.send("/streamcam/subscribe", gone.port, 0)

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streamcam.control.addresses import Address, Addresses
-from streamcam.control.draft import Draft
-from streamcam.control.packets import Argument, Message
-from streamcam.control.presets import Presets
-from streamcam.control.values import flag
+from streamcam.control.osc.addresses import Address, Addresses
+from streamcam.control.osc.packets import Argument, Message
+from streamcam.control.osc.transaction import Draft
+from streamcam.control.osc.values import flag
+from streamcam.control.preset_bank import Presets
+from streamcam.control.state import Changes, Control
 from streamcam.errors import ParameterError
-from streamcam.live import Changes, Control
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 

@@ -5,9 +5,9 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from streamcam.control.draft import Draft
-from streamcam.control.packets import Argument
-from streamcam.control.values import Range, flag, number, text, word
+from streamcam.control.osc.packets import Argument
+from streamcam.control.osc.transaction import Draft
+from streamcam.control.osc.values import Range, flag, number, text, word
 from streamcam.errors import ParameterError
 from streamcam.settings.base import from_json
 from streamcam.settings.parameters import MAX_PROMPT_BYTES, Parameters, Prompt

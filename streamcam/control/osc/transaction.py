@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from streamcam.control.presets import Presets
+from streamcam.control.preset_bank import Presets
 from streamcam.settings.parameters import Parameters, Prompt
 
 LEAST_WEIGHT = 0.001

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from streamcam.control.packets import MAX_PACKET, PacketError
+from streamcam.control.osc.packets import MAX_PACKET, PacketError
 
 END, ESC, ESC_END, ESC_ESC = b"\xc0", b"\xdb", b"\xdc", b"\xdd"
 

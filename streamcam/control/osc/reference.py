@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from streamcam.control.addresses import Addresses
-from streamcam.control.services import ASKED, TOLD
-from streamcam.control.telemetry import STATS
+from streamcam.control.osc.addresses import Addresses
+from streamcam.control.osc.services import ASKED, TOLD
+from streamcam.control.osc.telemetry import STATS
 
 
 class Row(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from pydantic.fields import FieldInfo
 
-from streamcam.control.packets import Argument
+from streamcam.control.osc.packets import Argument
 from streamcam.errors import ParameterError, nearest
 
 HUGE = 1e9

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from streamcam import __version__
-from streamcam.control.feedback import TCP, Peer, Subscribers
-from streamcam.control.packets import Argument, Message
-from streamcam.control.values import number
+from streamcam.control.osc.feedback import TCP, Peer, Subscribers
+from streamcam.control.osc.packets import Argument, Message
+from streamcam.control.osc.values import number
 from streamcam.errors import ParameterError
 
 USUAL = 600.0

@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from streamcam.control.feedback import Peer
+from streamcam.control.osc.feedback import Peer
 from streamcam.errors import DeviceError
 
 BUFFER = 1 << 20

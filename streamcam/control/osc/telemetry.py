@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from streamcam.control.packets import Argument, Message
+from streamcam.control.osc.packets import Argument, Message
 from streamcam.stats import Status
 
 PERIOD = 0.5

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.control import ports
-from streamcam.control.framing import Framing
-from streamcam.control.packets import MAX_PACKET, Message, PacketError, read
-from streamcam.control.ports import MAX_CONNECTIONS
-from streamcam.control.sockets import bound
-from tests.control.osc_desk import Desk, desk, message
+from streamcam.control.osc import ports
+from streamcam.control.osc.framing import Framing
+from streamcam.control.osc.packets import MAX_PACKET, Message, PacketError, read
+from streamcam.control.osc.ports import MAX_CONNECTIONS
+from streamcam.control.osc.sockets import bound
+from tests.control.osc.osc_desk import Desk, desk, message
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=200)
 

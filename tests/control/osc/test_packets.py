@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.control.packets import (
+from streamcam.control.osc.packets import (
     BUNDLE,
     MAX_DEPTH,
     MAX_MESSAGES,
@@ -18,7 +18,7 @@ from streamcam.control.packets import (
     read,
     write,
 )
-from tests.control.osc_desk import bundle, message
+from tests.control.osc.osc_desk import bundle, message
 
 EXAMPLES = settings(derandomize=True, deadline=2000, max_examples=400)
 TAGS = "ihfdsScrmtTFNI[]b,x"

@@ -1,0 +1,1 @@
+"""OSC over UDP and TCP: messages become changes of the parameters, and clients get feedback."""
