@@ -18,7 +18,7 @@ import numpy as np
 
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.preview import Preview
-from streamcam.sources.pattern import Pattern
+from streamcam.sources.generated import Pattern
 from streamcam.stats import Status
 from streamcam.types import Frame, Image
 from tests.clients.browser import Browser

@@ -17,7 +17,7 @@ from streamcam.cli import measuring
 from streamcam.cli.hardware import processor
 from streamcam.cli.options import configured
 from streamcam.errors import MediaError
-from streamcam.sinks.partial import remedy
+from streamcam.sinks.atomic_file import remedy
 
 if TYPE_CHECKING:
     from streamcam.diffusion.compare import Standing

@@ -59,7 +59,7 @@ def _source(config: Config) -> Choice:
     spec = config.broadcast.source
     if spec != "auto":
         return Choice(spec, spec)
-    from streamcam.sources.cameras import first
+    from streamcam.sources.camera_list import first
 
     if camera := first():
         return Choice("camera", f"{camera}, the first camera found")

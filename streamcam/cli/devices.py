@@ -13,9 +13,9 @@ from rich.table import Table
 
 from streamcam import v4l2
 from streamcam.cli.hardware import Accelerator, Processor, accelerators, processor
-from streamcam.sources.cameras import Found, cameras
-from streamcam.sources.modes import PREFERRED
-from streamcam.v4l2 import module
+from streamcam.sources.camera_list import Found, cameras
+from streamcam.sources.camera_modes import PREFERRED
+from streamcam.v4l2 import kernel_module
 
 Row = dict[str, Any]
 
@@ -77,7 +77,7 @@ def _virtual(camera: Found) -> Row:
         "name": camera.name,
         "address": camera.address,
         "problem": camera.problem,
-        "version": module.version() if known else None,
+        "version": kernel_module.version() if known else None,
         "format": (v4l2.attribute(camera.address, "format") or None) if known else None,
         "used_by": v4l2.holders(camera.address) if known else (),
     }

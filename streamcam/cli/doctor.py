@@ -52,7 +52,7 @@ def _checks(settings: Broadcast) -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from streamcam.diffusion.hub import cached
-    from streamcam.sources.cameras import cameras as found
+    from streamcam.sources.camera_list import cameras as found
 
     yield from cameras(found(), v4l2.holders)
     yield from virtual_cameras(v4l2.devices(), settings.sink, v4l2.holders)

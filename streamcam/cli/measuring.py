@@ -51,7 +51,7 @@ def of_nano(
 
 def moving_scene(config: Config) -> list[Image]:
     """Return pictures of the test pattern in the size of the model, `(H, W, 3)` uint8."""
-    from streamcam.sources.pattern import Pattern
+    from streamcam.sources.generated import Pattern
 
     return list(Pattern(config.width, config.height, Fraction(4), SCENE_FRAMES).images())
 

@@ -115,7 +115,7 @@ def _source(given: str | None, config: Config, frames: int | None, rate: Fractio
     if frames is None:
         what = "text to image" if given is None else "the test picture"
         raise ConfigError(f"{what} has no end of its own: say how many with --frames")
-    from streamcam.sources.pattern import Blank, Pattern
+    from streamcam.sources.generated import Blank, Pattern
 
     kind = Blank if given is None else Pattern
     return kind(config.width, config.height, rate, frames)

@@ -21,9 +21,9 @@ from streamcam.settings.broadcast_settings import Broadcast as BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import Video
-from streamcam.sinks.live import open_live as open_sink
+from streamcam.sinks.live_sinks import open_live as open_sink
 from streamcam.sinks.snapshot import Snapshots
-from streamcam.sources.live import open_live as open_source
+from streamcam.sources.live_sources import open_live as open_source
 from streamcam.types import Scene, Sink
 
 log = logging.getLogger("streamcam")

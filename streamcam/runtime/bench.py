@@ -15,8 +15,8 @@ from streamcam.runtime.worker import IDENTITY
 from streamcam.settings.config import Config
 from streamcam.sinks.null import Null
 from streamcam.sinks.preview import Preview
-from streamcam.sources import coded
-from streamcam.sources.moving import Moving
+from streamcam.sources import frame_code
+from streamcam.sources.test_pattern import Moving
 from streamcam.stats import percentile
 from streamcam.types import Frame, Scene, Sink
 
@@ -71,7 +71,7 @@ class _Probe:
 
     def send(self, frame: Frame) -> None:
         arrived = time.monotonic()
-        code = coded.read(frame.image)
+        code = frame_code.read(frame.image)
         if code and code[0] != self._last:
             self._last = code[0]
             self.ages.append(arrived - code[1])

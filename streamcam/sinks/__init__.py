@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamcam.errors import MediaError
-from streamcam.sinks.partial import PartialOutput, partial_name, remedy
+from streamcam.sinks.atomic_file import PartialOutput, partial_name, remedy
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEOS = (".mkv", ".mp4", ".mov", ".m4v", ".webm")
@@ -27,15 +27,15 @@ def open_file(path: Path, rate: Fraction, *, length: int | None = None) -> Parti
     suffix = path.suffix.lower()
     check_place(path, may_be_folder=suffix not in (*VIDEOS, ".npy", *IMAGES))
     if suffix in VIDEOS:
-        from streamcam.sinks.video import Video
+        from streamcam.sinks.video_writer import Video
 
         return Video(path, rate)
     if suffix == ".npy":
-        from streamcam.sinks.array import Array
+        from streamcam.sinks.npy_writer import Array
 
         return Array(path)
     if suffix in IMAGES:
-        from streamcam.sinks.image import Still
+        from streamcam.sinks.image_writer import Still
 
         return Still(path, length)
     if suffix and not path.is_dir():
@@ -44,7 +44,7 @@ def open_file(path: Path, rate: Fraction, *, length: int | None = None) -> Parti
             f"cannot write {path}: known are {kinds}, and a name without suffix"
             " for a folder of PNGs"
         )
-    from streamcam.sinks.image import Folder
+    from streamcam.sinks.image_writer import Folder
 
     return Folder(path)
 

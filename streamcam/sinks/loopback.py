@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from streamcam import v4l2
 from streamcam.errors import DeviceError
-from streamcam.v4l2.module import GROUP
+from streamcam.v4l2.kernel_module import GROUP
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from typing import Self
 
 from streamcam.errors import MediaError
 from streamcam.settings.parameters import Parameters
-from streamcam.sinks.cue_sheet import CueSheet
-from streamcam.sinks.partial import numbered, partial_name, remedy
-from streamcam.sinks.video import CONTAINERS, Encoder, Video
+from streamcam.sinks.atomic_file import numbered, partial_name, remedy
+from streamcam.sinks.cue_recorder import CueSheet
+from streamcam.sinks.video_writer import CONTAINERS, Encoder, Video
 from streamcam.types import Frame, Scene
 
 # Everything else runs beside it, perhaps on two cores.

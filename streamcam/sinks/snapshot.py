@@ -8,7 +8,7 @@ from typing import Self
 import cv2
 
 from streamcam.errors import MediaError
-from streamcam.sinks.partial import numbered, partial_name, remedy
+from streamcam.sinks.atomic_file import numbered, partial_name, remedy
 from streamcam.types import Frame, Image, Scene
 
 

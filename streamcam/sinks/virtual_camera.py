@@ -17,7 +17,7 @@ from streamcam import pixels, v4l2
 from streamcam.errors import DeviceError
 from streamcam.sinks.loopback import Loopback, refused
 from streamcam.types import Bytes, Frame, Image
-from streamcam.v4l2 import module
+from streamcam.v4l2 import kernel_module
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +116,8 @@ def find(label: str | None = None) -> v4l2.Device:
     """
     loopbacks = [device for device in v4l2.devices() if device.is_loopback]
     if not loopbacks:
-        state = "has no device" if module.loaded() else "is not loaded"
-        raise DeviceError(f"no virtual camera: v4l2loopback {state}; {module.remedy()}")
+        state = "has no device" if kernel_module.loaded() else "is not loaded"
+        raise DeviceError(f"no virtual camera: v4l2loopback {state}; {kernel_module.remedy()}")
     return select(loopbacks, label)
 
 
@@ -152,12 +152,12 @@ def _labelled(loopbacks: Sequence[v4l2.Device], label: str) -> v4l2.Device:
 
 def _usual(loopbacks: Sequence[v4l2.Device]) -> v4l2.Device:
     """Return ours, else the first that is not OBS's; one that may be opened before others."""
-    own = [device for device in loopbacks if device.name.casefold() == module.LABEL]
+    own = [device for device in loopbacks if device.name.casefold() == kernel_module.LABEL]
     candidates = own or [device for device in loopbacks if not FOREIGN.match(device.name)]
     if not candidates:
         raise DeviceError(
             f"the only virtual camera is OBS's own, {_listed(loopbacks)}; load one more:"
-            f" {module.RELOAD} (OBS closed), or ask for it by name"
+            f" {kernel_module.RELOAD} (OBS closed), or ask for it by name"
         )
     return min(candidates, key=lambda device: device.problem is not None)
 

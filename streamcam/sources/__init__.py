@@ -24,17 +24,17 @@ def open_file(path: Path, rate: Fraction) -> Source:
     except OSError as error:
         raise MediaError(f"cannot read {path}: {error.strerror}") from None
     if path.is_dir():
-        from streamcam.sources.image import Folder
+        from streamcam.sources.image_reader import Folder
 
         return Folder(path, rate)
     if path.suffix.lower() in IMAGES:
-        from streamcam.sources.image import Still
+        from streamcam.sources.image_reader import Still
 
         return Still(path, rate)
     if path.suffix.lower() == ".npy":
-        from streamcam.sources.array import Array
+        from streamcam.sources.npy_reader import Array
 
         return Array(path, rate)
-    from streamcam.sources.video import Video
+    from streamcam.sources.video_reader import Video
 
     return Video(path)

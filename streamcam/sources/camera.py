@@ -17,9 +17,9 @@ import cv2
 
 from streamcam import v4l2
 from streamcam.errors import DeviceError
-from streamcam.sources.cameras import OWN, Found, backend, cameras, choose
-from streamcam.sources.modes import Wish, wish
-from streamcam.sources.stillness import Stillness
+from streamcam.sources.camera_list import OWN, Found, backend, cameras, choose
+from streamcam.sources.camera_modes import Wish, wish
+from streamcam.sources.freeze_detector import Stillness
 from streamcam.types import Frame
 
 log = logging.getLogger(__name__)

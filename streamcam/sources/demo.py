@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcam.sources.moving import EIGHTHS, Moving
+from streamcam.sources.test_pattern import EIGHTHS, Moving
 from streamcam.types import Image
 
 Colour = tuple[int, int, int]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamcam.v4l2.calls import (
+from streamcam.v4l2.ioctl import (
     CAPTURE,
     OUTPUT,
     Format,

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from streamcam.cli import devices as command
 from streamcam.cli import hardware
-from streamcam.sources.cameras import Found
+from streamcam.sources.camera_list import Found
 from tests.media import ran
 
 CAMERA = Found("HD [Pro] Webcam", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-hd")

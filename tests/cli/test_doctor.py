@@ -12,8 +12,8 @@ from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine
 from streamcam.cli.checks.cameras import cameras
 from streamcam.cli.checks.virtual_cameras import virtual_cameras
 from streamcam.cli.hardware import Accelerator, Processor
-from streamcam.sources.cameras import Found
-from streamcam.v4l2 import CAN_CAPTURE, CAN_OUTPUT, Device, module
+from streamcam.sources.camera_list import Found
+from streamcam.v4l2 import CAN_CAPTURE, CAN_OUTPUT, Device, kernel_module
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="v4l2loopback is Linux's")
 
@@ -112,7 +112,7 @@ def test_without_the_module_the_distributions_own_line_is_given(
     )
     assert check.remedy is not None
     assert check.remedy.startswith(line)
-    assert check.remedy.endswith(module.MODPROBE)
+    assert check.remedy.endswith(kernel_module.MODPROBE)
 
 
 @linux_only
@@ -121,13 +121,13 @@ def test_a_module_that_is_installed_needs_only_be_loaded(tmp_path: Path) -> None
     written(tmp_path, f"lib/modules/{platform.release()}/modules.dep", dependencies)
     (check,) = look(tmp_path)
     assert check.text == "v4l2loopback is not loaded"
-    assert check.remedy == module.MODPROBE
+    assert check.remedy == kernel_module.MODPROBE
 
 
 @linux_only
 @pytest.mark.parametrize(("value", "told"), [(b"\6\0\0\0\1", True), (b"\6\0\0\0\0", False)])
 def test_secure_boot_is_told_of_where_it_is_on(tmp_path: Path, value: bytes, told: bool) -> None:
-    written(tmp_path, module.SECURE_BOOT, value)
+    written(tmp_path, kernel_module.SECURE_BOOT, value)
     (check,) = look(tmp_path)
     assert ("mokutil --import" in (check.remedy or "")) is told
 
@@ -136,7 +136,7 @@ def test_secure_boot_is_told_of_where_it_is_on(tmp_path: Path, value: bytes, tol
 def test_a_loaded_module_without_devices_is_missing(root: Path) -> None:
     (check,) = look(root)
     assert check.state == MISSING
-    assert check.remedy == module.RELOAD
+    assert check.remedy == kernel_module.RELOAD
 
 
 @linux_only
@@ -169,7 +169,7 @@ def test_a_device_left_dead_is_brought_back_and_said_so(root: Path) -> None:
 @linux_only
 def test_a_virtual_camera_that_may_not_be_opened_names_the_group(root: Path) -> None:
     check, *_ = look(root, loopback(can=0, problem="Permission denied"))
-    assert (check.state, check.remedy) == (MISSING, module.GROUP)
+    assert (check.state, check.remedy) == (MISSING, kernel_module.GROUP)
 
 
 @linux_only
@@ -194,7 +194,7 @@ def test_shared_caps_are_warned_of_for_the_device_that_has_them(root: Path) -> N
 @pytest.mark.parametrize("file", ["etc/modules", "usr/lib/modules-load.d/video.conf"])
 def test_a_module_that_will_be_gone_after_a_restart_is_noted(root: Path, file: str) -> None:
     (root / "etc/modules-load.d/v4l2loopback.conf").write_text("# v4l2loopback\n")
-    assert look(root, loopback())[-1].remedy == module.PERSIST
+    assert look(root, loopback())[-1].remedy == kernel_module.PERSIST
     written(root, file, "v4l2loopback\n")
     assert look(root, loopback())[-1].state == OK
 

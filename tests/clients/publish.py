@@ -6,7 +6,7 @@ from itertools import count
 
 import pyvirtualcam
 
-from streamcam.sources.pattern import Pattern
+from streamcam.sources.generated import Pattern
 
 WIDTH, HEIGHT, FPS = 1280, 720, 15
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from streamcam.sinks.preview import Preview
-from streamcam.sources.pattern import Pattern
+from streamcam.sources.generated import Pattern
 from streamcam.types import Frame, Image
 from tests.clients.browser import Browser, installed
 from tests.media import read

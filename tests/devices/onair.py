@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from streamcam import v4l2
-from streamcam.sources import coded
+from streamcam.sources import frame_code
 from streamcam.types import Image
 
 WIDTH, HEIGHT, FPS = 640, 360, 20
@@ -133,7 +133,7 @@ class Reader:
 
     def code(self) -> tuple[int, float] | None:
         """Return the number and the time in the newest frame's pixels."""
-        return None if self.newest is None else coded.read(self.picture())
+        return None if self.newest is None else frame_code.read(self.picture())
 
     def wait(self, frames: int, seconds: float = 30.0) -> None:
         """Wait for so many more frames."""

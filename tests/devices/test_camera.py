@@ -22,7 +22,7 @@ from streamcam import v4l2
 from streamcam.cli.devices import devices
 from streamcam.errors import DeviceError
 from streamcam.sources.camera import Camera
-from streamcam.sources.cameras import first
+from streamcam.sources.camera_list import first
 from streamcam.types import Frame
 
 NOTICE_S = 2.0

@@ -15,7 +15,7 @@ import pytest
 
 from streamcam import v4l2
 from streamcam.runtime.slate import GROUND
-from streamcam.sources import coded
+from streamcam.sources import frame_code
 from tests.devices.onair import FPS, HEIGHT, MODEL, OSC_PORT, WIDTH, Reader, Run, running
 from tests.devices.onair import virtual_camera as node
 
@@ -77,13 +77,13 @@ def test_ffmpeg_and_opencv_read_it_too() -> None:
             timeout=60,
         ).stdout
         frames = np.frombuffer(raw, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
-        assert coded.read(frames[-1].copy())
+        assert frame_code.read(frames[-1].copy())
         capture = cv2.VideoCapture(str(node()), cv2.CAP_V4L2)
         read, image = capture.read()
         capture.release()
         assert read
         assert image is not None
-        assert coded.read(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+        assert frame_code.read(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("how", ["kill", "suspend"])

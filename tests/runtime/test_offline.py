@@ -11,7 +11,7 @@ from streamcam.errors import MediaError
 from streamcam.runtime.offline import render
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
-from streamcam.sources.base import FileSource
+from streamcam.sources.file_source import FileSource
 from streamcam.types import Frame, Image
 from tests.media import RATE, Kept, Passing, noise, plain, ran, read
 

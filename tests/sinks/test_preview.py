@@ -15,7 +15,7 @@ import pytest
 
 from streamcam.errors import DeviceError
 from streamcam.sinks.preview import Preview
-from streamcam.sinks.preview.pictures import encoded
+from streamcam.sinks.preview.mjpeg import encoded
 from streamcam.types import Frame, Image
 from tests.media import BLUE, GREEN, RED, plain, ran
 from tests.scenes import STATUS, Stage

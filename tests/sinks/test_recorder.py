@@ -19,7 +19,7 @@ from streamcam.control.cues import read as read_cues
 from streamcam.errors import MediaError, ParameterError
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
-from streamcam.sinks.cue_sheet import CueSheet
+from streamcam.sinks.cue_recorder import CueSheet
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Frame
 from tests.media import BLUE, GREEN, RATE, RED, decoded, noise, numbered, plain, read

@@ -14,7 +14,7 @@ from streamcam.errors import DeviceError
 from streamcam.sinks.loopback import Loopback
 from streamcam.sinks.virtual_camera import VirtualCamera, find, foreign
 from streamcam.types import Frame
-from streamcam.v4l2 import CAN_CAPTURE, CAN_OUTPUT, Device, Format, module
+from streamcam.v4l2 import CAN_CAPTURE, CAN_OUTPUT, Device, Format, kernel_module
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="v4l2loopback is Linux's")
 
@@ -102,7 +102,7 @@ def test_no_loopback_at_all_is_answered_with_the_line_that_makes_one(found: Foun
     found(WEBCAM)
     with pytest.raises(DeviceError, match="v4l2loopback is not loaded") as refusal:
         find(None)
-    assert str(refusal.value).count(module.MODPROBE) == 1
+    assert str(refusal.value).count(kernel_module.MODPROBE) == 1
 
 
 @linux_only

@@ -9,7 +9,7 @@ import pytest
 from streamcam.errors import DeviceError
 from streamcam.sources import camera as module
 from streamcam.sources.camera import Camera
-from streamcam.sources.cameras import Found
+from streamcam.sources.camera_list import Found
 from tests.media import noise
 
 GOOD, DAMAGED, REFUSED, SILENT = "good", "damaged", "refused", "silent"

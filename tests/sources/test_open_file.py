@@ -7,9 +7,9 @@ from PIL import Image as Pillow
 
 from streamcam import sources
 from streamcam.errors import MediaError
-from streamcam.sources.array import Array
-from streamcam.sources.image import Folder, Still
-from streamcam.sources.video import Video
+from streamcam.sources.image_reader import Folder, Still
+from streamcam.sources.npy_reader import Array
+from streamcam.sources.video_reader import Video
 from tests.media import RATE, RED, numbered, plain, write
 
 

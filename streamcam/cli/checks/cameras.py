@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from streamcam.cli.checks import NOTE, OK, WARNING, Check
-from streamcam.sources.cameras import Found
-from streamcam.v4l2.module import GROUP
+from streamcam.sources.camera_list import Found
+from streamcam.v4l2.kernel_module import GROUP
 
 Holders = Callable[[str], Sequence[str]]
 """Takes a device's path and returns who has it open."""

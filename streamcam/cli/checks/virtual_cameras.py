@@ -9,7 +9,7 @@ from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
 from streamcam.cli.checks.cameras import Holders
 from streamcam.errors import DeviceError
 from streamcam.sinks.virtual_camera import REMEDIES, select
-from streamcam.v4l2 import module
+from streamcam.v4l2 import kernel_module
 
 NAME, MODULE = "virtual camera", "v4l2loopback"
 BACKPORT = (
@@ -21,7 +21,7 @@ def virtual_cameras(
     devices: Sequence[v4l2.Device],
     sinks: Sequence[str],
     holders: Holders,
-    root: Path = module.ROOT,
+    root: Path = kernel_module.ROOT,
 ) -> list[Check]:
     """Return checks of the module, and of every virtual camera that `sinks` name.
 
@@ -50,11 +50,11 @@ def _labels(sink: str) -> list[str | None]:
 
 
 def _absent(root: Path, state: str) -> Check:
-    if module.loaded(root):
+    if kernel_module.loaded(root):
         text = "v4l2loopback is loaded, with no device"
-        return Check(NAME, state, text, module.RELOAD)
-    known = "not loaded" if module.installed(root) else "not installed for this kernel"
-    return Check(NAME, state, f"v4l2loopback is {known}", module.remedy(root))
+        return Check(NAME, state, text, kernel_module.RELOAD)
+    known = "not loaded" if kernel_module.installed(root) else "not installed for this kernel"
+    return Check(NAME, state, f"v4l2loopback is {known}", kernel_module.remedy(root))
 
 
 def _chosen(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holders) -> Check:
@@ -64,7 +64,9 @@ def _chosen(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holder
         return Check(NAME, MISSING, str(error))
     shown = f'{device.path} "{device.name}"'
     if device.problem is not None:
-        remedy = module.GROUP if "permission" in device.problem.lower() else module.RELOAD
+        remedy = (
+            kernel_module.GROUP if "permission" in device.problem.lower() else kernel_module.RELOAD
+        )
         return Check(NAME, MISSING, f"{shown}: {device.problem}", remedy)
     names = holders(str(device.path))
     opened = f", open in {', '.join(names)}" if names else ""
@@ -81,7 +83,7 @@ def _chosen(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holder
 
 
 def _module(loopbacks: Sequence[v4l2.Device], root: Path) -> list[Check]:
-    version = module.version(root)
+    version = kernel_module.version(root)
     checks = [Check(MODULE, OK, f"version {version}")]
     if version is None:
         text = (
@@ -89,13 +91,15 @@ def _module(loopbacks: Sequence[v4l2.Device], root: Path) -> list[Check]:
             " has gone, and a reader that stays refuses another size"
         )
         checks = [Check(MODULE, WARNING, text, BACKPORT)]
-    given = module.options(root)
+    given = kernel_module.options(root)
     for device in loopbacks:
         if not _exclusive(device, given):
             text = f"{device.path} has exclusive_caps=0: Chrome and others do not list it"
-            checks.append(Check(MODULE, WARNING, text, module.RELOAD))
-    if not module.persistent(root):
-        checks.append(Check(MODULE, NOTE, "not loaded when the system starts", module.PERSIST))
+            checks.append(Check(MODULE, WARNING, text, kernel_module.RELOAD))
+    if not kernel_module.persistent(root):
+        checks.append(
+            Check(MODULE, NOTE, "not loaded when the system starts", kernel_module.PERSIST)
+        )
     return checks
 
 

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from streamcam.errors import DeviceError
-from streamcam.sinks.preview.pictures import Picture, Ticker
+from streamcam.sinks.preview.mjpeg import Picture, Ticker
 from streamcam.types import Frame, Image, Scene
 
 if TYPE_CHECKING:

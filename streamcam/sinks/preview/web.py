@@ -23,7 +23,7 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from streamcam.sinks.preview.pictures import BOUNDARY, Picture, Ticker, parts
+from streamcam.sinks.preview.mjpeg import BOUNDARY, Picture, Ticker, parts
 from streamcam.types import Scene
 
 MAX_STREAMS = 16

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from streamcam.sinks.partial import PartialOutput
+from streamcam.sinks.atomic_file import PartialOutput
 from streamcam.types import Frame
 
 

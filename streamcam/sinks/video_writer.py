@@ -11,7 +11,7 @@ import av
 from av.video.reformatter import Colorspace
 
 from streamcam.errors import MediaError
-from streamcam.sinks.partial import PartialOutput
+from streamcam.sinks.atomic_file import PartialOutput
 from streamcam.types import Frame, Image
 
 CLOCK = Fraction(1, 90_000)

@@ -9,7 +9,7 @@ import pytest
 
 from streamcam import sinks
 from streamcam.errors import MediaError
-from streamcam.sinks.partial import partial_name
+from streamcam.sinks.atomic_file import partial_name
 from streamcam.types import Frame
 from tests.media import RATE, noise, ran, read, write
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sources.image import Folder, Still, natural, read
+from streamcam.sources.image_reader import Folder, Still, natural, read
 from tests.media import RATE, plain
 
 

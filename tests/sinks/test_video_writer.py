@@ -7,7 +7,7 @@ import pytest
 
 from streamcam import sinks
 from streamcam.errors import MediaError
-from streamcam.sinks.video import WholeWrites
+from streamcam.sinks.video_writer import WholeWrites
 from streamcam.types import Frame
 from tests.media import RATE, RED, decoded, noise, numbered, plain, read, write
 

@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from streamcam.sources.modes import Wish, wish
+from streamcam.sources.camera_modes import Wish, wish
 from streamcam.v4l2 import Mode
 
 # What a usual USB 2 webcam offers.

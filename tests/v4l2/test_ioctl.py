@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from streamcam.v4l2 import Mode, calls
+from streamcam.v4l2 import Mode, ioctl
 
 # As the kernel's own headers give them on a machine of 64 bits.
 NUMBERS = {
@@ -18,7 +18,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("name", "number"), NUMBERS.items())
-@pytest.mark.skipif(calls.struct.calcsize("P") != 8, reason="numbers of 64 bits")
+@pytest.mark.skipif(ioctl.struct.calcsize("P") != 8, reason="numbers of 64 bits")
 def test_calls_have_the_numbers_of_the_kernel(name: str, number: int) -> None:
     assert getattr(calls, name) == number
 

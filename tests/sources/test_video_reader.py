@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sources.video import Video
+from streamcam.sources.video_reader import Video
 from streamcam.types import Frame
 from tests.media import BLUE, GREEN, RED, encode, noise, numbered, plain, read, sound, write
 

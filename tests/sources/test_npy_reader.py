@@ -5,7 +5,7 @@ import pytest
 from numpy.lib import format as npy
 
 from streamcam.errors import MediaError
-from streamcam.sources.array import Array
+from streamcam.sources.npy_reader import Array
 from tests.media import RATE, ran
 
 

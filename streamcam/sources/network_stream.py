@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamcam.errors import DeviceError
-from streamcam.sources.video import COVER, upright
+from streamcam.sources.video_reader import COVER, upright
 from streamcam.types import Frame, Image
 
 LIVE = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")

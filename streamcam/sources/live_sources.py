@@ -33,7 +33,7 @@ def open_live(spec: str, broadcast: Broadcast) -> LiveSource:
 
 def _camera(name: str, broadcast: Broadcast) -> LiveSource:
     from streamcam.sources.camera import Camera
-    from streamcam.sources.cameras import OWN
+    from streamcam.sources.camera_list import OWN
 
     labels = [rest for kind, _, rest in (sink.partition(":") for sink in broadcast.sink) if rest]
     return Camera(
@@ -48,13 +48,13 @@ def _demo(broadcast: Broadcast) -> LiveSource:
 
 
 def _pattern(broadcast: Broadcast) -> LiveSource:
-    from streamcam.sources.moving import Moving
+    from streamcam.sources.test_pattern import Moving
 
     return Moving(*broadcast.canvas, broadcast.rate)
 
 
 def _url(spec: str) -> LiveSource:
-    from streamcam.sources.url import SCHEMES, Url
+    from streamcam.sources.network_stream import SCHEMES, Url
 
     scheme = spec.partition(":")[0].lower()
     if scheme not in SCHEMES:
@@ -66,7 +66,7 @@ def _url(spec: str) -> LiveSource:
 
 
 def _file(path: Path, broadcast: Broadcast) -> LiveSource:
-    from streamcam.sources.paced import Held, Paced
+    from streamcam.sources.playback import Held, Paced
 
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise ConfigError(

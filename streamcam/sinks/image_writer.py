@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sinks.partial import PartialOutput, remedy
+from streamcam.sinks.atomic_file import PartialOutput, remedy
 from streamcam.types import Frame
 
 

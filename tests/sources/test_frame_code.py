@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcam.pixels import fitted, i420
-from streamcam.sources import coded
-from streamcam.sources.pattern import backdrop
+from streamcam.sources import frame_code
+from streamcam.sources.generated import backdrop
 from streamcam.types import Image
 
 INDICES = st.integers(0, 2**32 - 1)
@@ -20,7 +20,7 @@ SIZES = st.sampled_from(list(BACKDROPS))
 
 def stamped(size: tuple[int, int], index: int, time: float) -> Image:
     image = BACKDROPS[size].copy()
-    coded.stamp(image, index, time)
+    frame_code.stamp(image, index, time)
     return image
 
 
@@ -36,7 +36,7 @@ def through_yuv(image: Image) -> Image:
 @settings(max_examples=20, deadline=None)
 @given(SIZES, INDICES, TIMES)
 def test_what_is_stamped_can_be_read(size: tuple[int, int], index: int, time: float) -> None:
-    assert coded.read(stamped(size, index, time)) == (index, time)
+    assert frame_code.read(stamped(size, index, time)) == (index, time)
 
 
 @settings(max_examples=20, deadline=None)
@@ -46,12 +46,12 @@ def test_the_code_survives_the_way_through_a_small_square_and_back(
 ) -> None:
     image = stamped(size, index, time)
     square = fitted(image, side, side, "fill")
-    assert coded.read(square) == (index, time)
+    assert frame_code.read(square) == (index, time)
     # Blown up to the height of an upright picture, the sides of the code are cut off.
     for back in ("fit", "fill", "stretch") if size[0] >= size[1] else ("fit", "stretch"):
-        assert coded.read(fitted(square, *size, back)) == (index, time)
+        assert frame_code.read(fitted(square, *size, back)) == (index, time)
     squeezed = fitted(image, side, side, "stretch")
-    assert coded.read(fitted(squeezed, *size, "stretch")) == (index, time)
+    assert frame_code.read(fitted(squeezed, *size, "stretch")) == (index, time)
 
 
 @settings(max_examples=20, deadline=None)
@@ -61,25 +61,25 @@ def test_the_code_survives_compression_and_halved_colour(
 ) -> None:
     square = fitted(stamped(size, index, time), 256, 256, "fill")
     worn = through_yuv(through_jpeg(fitted(through_yuv(square), *size, "fit"), quality))
-    assert coded.read(worn) == (index, time)
+    assert frame_code.read(worn) == (index, time)
 
 
 @settings(max_examples=20, deadline=None)
 @given(INDICES, st.integers(0, 2**32 - 1))
 def test_a_picture_without_a_whole_code_says_nothing(index: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    assert coded.read(rng.integers(0, 256, (480, 640, 3), np.uint8)) is None
+    assert frame_code.read(rng.integers(0, 256, (480, 640, 3), np.uint8)) is None
     image = stamped((640, 480), index, 1.0)
     left, top, right, bottom = 140, 173, 500, 307
     image[top : (top + bottom) // 2, left : (left + right) // 2] ^= 255
-    assert coded.read(image) is None
+    assert frame_code.read(image) is None
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
 def test_a_plain_picture_says_nothing(grey: int) -> None:
-    assert coded.read(np.full((480, 640, 3), grey, np.uint8)) is None
+    assert frame_code.read(np.full((480, 640, 3), grey, np.uint8)) is None
 
 
 def test_a_picture_too_small_for_the_code_is_refused() -> None:
     with pytest.raises(ValueError, match="no room"):
-        coded.stamp(np.zeros((64, 64, 3), np.uint8), 1, 1.0)
+        frame_code.stamp(np.zeros((64, 64, 3), np.uint8), 1, 1.0)

@@ -9,8 +9,8 @@ import pytest
 
 from streamcam import sources
 from streamcam.errors import MediaError
-from streamcam.sources.base import FileSource
-from streamcam.sources.paced import Held, Paced
+from streamcam.sources.file_source import FileSource
+from streamcam.sources.playback import Held, Paced
 from streamcam.types import Frame, Image
 from tests.media import RATE, encode, noise, plain
 

@@ -10,7 +10,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from streamcam.errors import MediaError
-from streamcam.sources.base import FileSource
+from streamcam.sources.file_source import FileSource
 from streamcam.types import Image
 
 

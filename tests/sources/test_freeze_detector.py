@@ -3,7 +3,7 @@ from itertools import count
 
 import numpy as np
 
-from streamcam.sources.stillness import ALIVE_FRAMES, FROZEN_S, Stillness
+from streamcam.sources.freeze_detector import ALIVE_FRAMES, FROZEN_S, Stillness
 from streamcam.types import Frame, Image
 from tests.media import noise
 

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Self
 
 from streamcam.errors import MediaError
-from streamcam.sources.base import FileSource
+from streamcam.sources.file_source import FileSource
 from streamcam.types import Frame, Image, Source
 
 log = logging.getLogger(__name__)

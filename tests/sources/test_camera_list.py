@@ -1,7 +1,7 @@
 import pytest
 
 from streamcam.errors import DeviceError
-from streamcam.sources.cameras import Found, choose
+from streamcam.sources.camera_list import Found, choose
 
 LOOPBACK = Found("streamcam", "/dev/video10", "/dev/video10", virtual=True)
 OBS = Found("OBS Virtual Camera", "/dev/video3", "/dev/video3", virtual=True)

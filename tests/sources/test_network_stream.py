@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.errors import DeviceError
-from streamcam.sources.url import Url, shown
+from streamcam.sources.network_stream import Url, shown
 from tests.media import encode, noise
 
 

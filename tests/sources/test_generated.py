@@ -1,6 +1,6 @@
 import numpy as np
 
-from streamcam.sources.pattern import Blank, Pattern
+from streamcam.sources.generated import Blank, Pattern
 from tests.media import RATE
 
 

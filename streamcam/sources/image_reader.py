@@ -11,7 +11,7 @@ from PIL import ImageOps, UnidentifiedImageError
 
 from streamcam.errors import MediaError
 from streamcam.sources import IMAGES
-from streamcam.sources.base import FileSource
+from streamcam.sources.file_source import FileSource
 from streamcam.types import Image
 
 

@@ -10,8 +10,8 @@ from typing import Self
 import cv2
 import numpy as np
 
-from streamcam.sources import coded
-from streamcam.sources.pattern import SECONDS_PER_TURN, backdrop
+from streamcam.sources import frame_code
+from streamcam.sources.generated import SECONDS_PER_TURN, backdrop
 from streamcam.types import Frame, Image
 
 BALL, EDGE = (250, 240, 225), (20, 20, 20)
@@ -72,6 +72,6 @@ class Moving:
             max(1, side // 240),
             cv2.LINE_AA,
         )
-        if side >= coded.MIN_SIDE:
-            coded.stamp(image, index, now)
+        if side >= frame_code.MIN_SIDE:
+            frame_code.stamp(image, index, now)
         return image

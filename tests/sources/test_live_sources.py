@@ -6,13 +6,13 @@ import pytest
 
 from streamcam.errors import ConfigError, MediaError
 from streamcam.settings.broadcast_settings import Broadcast
-from streamcam.sources import coded
+from streamcam.sources import frame_code
 from streamcam.sources.camera import Camera
 from streamcam.sources.demo import Demo
-from streamcam.sources.live import open_live
-from streamcam.sources.moving import Moving
-from streamcam.sources.paced import Paced
-from streamcam.sources.url import Url
+from streamcam.sources.live_sources import open_live
+from streamcam.sources.network_stream import Url
+from streamcam.sources.playback import Paced
+from streamcam.sources.test_pattern import Moving
 from tests.media import encode, noise
 
 SETTINGS = Broadcast(canvas=(320, 240), fps=50)
@@ -67,7 +67,7 @@ def test_a_file_is_played(tmp_path: Path) -> None:
 def test_the_test_picture_tells_its_own_number_and_time() -> None:
     with open_live("pattern", SETTINGS) as source:
         for frame in islice(source, 10):
-            told = coded.read(frame.image)
+            told = frame_code.read(frame.image)
             assert told is not None
             assert told[0] == frame.index
             assert told[1] == pytest.approx(frame.captured_at, abs=0.001)

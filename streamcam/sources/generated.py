@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from streamcam.sources.base import FileSource
+from streamcam.sources.file_source import FileSource
 from streamcam.types import Image
 
 SECONDS_PER_TURN = 4
