@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from streamcam.diffusion.random_models import random_pipeline, random_tiny_vae
+from streamcam.models.random_models import random_pipeline, random_tiny_vae
 
 
 def save_pipeline(name: str, path: Path) -> Path:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamcam import __version__
-from streamcam.assets import NANO
 from streamcam.cli import measuring
 from streamcam.cli.hardware import processor
 from streamcam.cli.options import configured
+from streamcam.embedded import NANO
 from streamcam.errors import MediaError
 from streamcam.sinks.atomic_file import remedy
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from streamcam.assets import NANO
+from streamcam.embedded import NANO
 from streamcam.errors import DeviceError
 from streamcam.runtime.broadcast import PASSTHROUGH
 from streamcam.settings.broadcast_settings import Broadcast
@@ -45,7 +45,7 @@ def with_chosen_model(config: Config) -> tuple[Config, str]:
 def _model(config: Config) -> Choice:
     if config.pipeline == "video":
         return Choice(PREFERRED_VIDEO, f"{PREFERRED_VIDEO}, as published")
-    from streamcam.diffusion.hub import cached
+    from streamcam.models.hub import cached
 
     if any(repo.id == PREFERRED for repo in cached()):
         return Choice(PREFERRED, f"{PREFERRED}, since it is in the cache")

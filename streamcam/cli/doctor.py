@@ -51,7 +51,7 @@ def doctor(
 def _checks(settings: Broadcast) -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from streamcam.diffusion.hub import cached
+    from streamcam.models.hub import cached
     from streamcam.sources.camera_list import cameras as found
 
     yield from cameras(found(), v4l2.holders)

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from streamcam.assets import NANO
 from streamcam.cli.options import configured
+from streamcam.embedded import NANO
 from streamcam.settings.config import AUTO, Config, with_model
 from streamcam.types import Image
 

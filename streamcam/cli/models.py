@@ -16,7 +16,7 @@ def models() -> None:
 @models.command(name="list")
 def list_() -> None:
     """Show the models, autoencoders and LoRAs in the cache."""
-    from streamcam.diffusion.hub import cached
+    from streamcam.models.hub import cached
 
     found = cached()
     for repo in found:
@@ -37,8 +37,8 @@ def pull(
     Give the settings that you will run with. A connection that is cut is picked up where it
     broke; when the command itself was stopped, files already whole are not fetched again.
     """
-    from streamcam.diffusion.checkpoint import fetch
     from streamcam.diffusion.devices import place
+    from streamcam.models.checkpoint import fetch
     from streamcam.video.checkpoint import fetch as fetch_video
 
     if not names and not presets and not flags.get("model"):
@@ -55,7 +55,7 @@ def pull(
 @click.argument("name", metavar="ID")
 def path(name: str) -> None:
     """Print the folder that a model in the cache lies in."""
-    from streamcam.diffusion.hub import cached
+    from streamcam.models.hub import cached
 
     for repo in cached():
         if repo.id == name:

@@ -13,8 +13,8 @@ from streamcam.accelerate.choice import FASTEST
 from streamcam.accelerate.store import Store
 from streamcam.accelerate.verdict import keep_speeds
 from streamcam.diffusion.devices import place, speeds_of
-from streamcam.diffusion.family import Say
 from streamcam.errors import EngineError, StreamcamError
+from streamcam.models.families import Say
 from streamcam.settings.config import Config
 
 SCRIPT = "from streamcam.diffusion.building import serve; serve()"

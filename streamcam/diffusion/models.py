@@ -12,13 +12,13 @@ from streamcam.accelerate.store import Store
 from streamcam.accelerate.workshop import Workshop
 from streamcam.diffusion import building
 from streamcam.diffusion.attention import PromptCache, join_frames
-from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.diffusion.devices import place
-from streamcam.diffusion.family import Say
 from streamcam.diffusion.folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
 from streamcam.errors import ConfigError
+from streamcam.models.checkpoint import load_pipeline
+from streamcam.models.families import Say
 from streamcam.settings.config import Config
 
 

@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Protocol, runtime_checkable
 
-from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
+from streamcam.models.families import Say
 from streamcam.settings.config import Config
 from streamcam.settings.video_settings import launched
 from streamcam.types import Frame, Stream

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from streamcam.assets import embedded
+from streamcam.embedded import embedded
 from streamcam.errors import ConfigError, nearest
 
 OWN_FILE = "streamcam.toml"

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from streamcam.diffusion import hub
-from streamcam.diffusion.family import RANDOM, Say
-from streamcam.diffusion.weights import check_complete, explained
 from streamcam.errors import ModelError
+from streamcam.models import hub
+from streamcam.models.families import RANDOM, Say
+from streamcam.models.weights import check_complete, explained
 from streamcam.settings.config import Config
 from streamcam.video import files
 from streamcam.video.random_models import (

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.diffusion import hub
-from streamcam.diffusion.weights import explained
 from streamcam.errors import ModelError
+from streamcam.models import hub
+from streamcam.models.weights import explained
 from streamcam.video.weights import unwrapped
 
 INDEX = "model_index.json"

@@ -7,8 +7,8 @@ from math import ceil
 import numpy as np
 import torch
 
-from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
+from streamcam.models.families import Say
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame

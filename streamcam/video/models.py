@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion.devices import pick_device, pick_dtype
-from streamcam.diffusion.family import Say
 from streamcam.errors import ConfigError
+from streamcam.models.families import Say
 from streamcam.settings.config import Config
 from streamcam.video.checkpoint import Parts, load_parts, load_transformer
 from streamcam.video.followers import others

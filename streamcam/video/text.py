@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.weights import check_complete, explained, tensor_names
+from streamcam.models.weights import check_complete, explained, tensor_names
 
 MAX_TOKENS = 512
 PARTS = ("tokenizer", "text_encoder")

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from streamcam.assets import NANO
 from streamcam.cli import _run, measuring, streamcam
 from streamcam.diffusion import compare, harness
+from streamcam.embedded import NANO
 
 TINY = ["--model", "random:tiny-sd-turbo", "--width", "32", "--height", "32", "--device", "cpu"]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from streamcam.diffusion import hub
-from streamcam.diffusion.family import FAMILIES, RANDOM, family_of
-from streamcam.diffusion.random_models import random_tiny_vae, tiny_vae_width
-from streamcam.diffusion.weights import check_complete, explained
 from streamcam.errors import ModelError
+from streamcam.models import hub
+from streamcam.models.families import FAMILIES, RANDOM, family_of
+from streamcam.models.random_models import random_tiny_vae, tiny_vae_width
+from streamcam.models.weights import check_complete, explained
 from streamcam.settings.config import Config
 
 FULL = "full"

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from streamcam.assets import embedded
+from streamcam.embedded import embedded
 from streamcam.errors import ModelError, in_one_line
 
 INDEX = "model_index.json"

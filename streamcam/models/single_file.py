@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from streamcam.diffusion import hub
-from streamcam.diffusion.family import FAMILIES, Say
-from streamcam.diffusion.weights import check_complete, explained, tensor_names
 from streamcam.errors import ModelError
+from streamcam.models import hub
+from streamcam.models.families import FAMILIES, Say
+from streamcam.models.weights import check_complete, explained, tensor_names
 from streamcam.settings.config import Config
 
 INPUT = "model.diffusion_model.input_blocks.0.0.weight"

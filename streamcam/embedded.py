@@ -7,4 +7,4 @@ NANO = "nano"
 
 def embedded(name: str) -> Path | None:
     """Return the folder of the model of that name if it is the one in the package."""
-    return Path(__file__).parent / NANO if name == NANO else None
+    return Path(__file__).parent / "models" / NANO if name == NANO else None

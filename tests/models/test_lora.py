@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from streamcam.diffusion.checkpoint import load_pipeline
 from streamcam.errors import ModelError
+from streamcam.models.checkpoint import load_pipeline
 from streamcam.settings.config import build
 from tests.layouts import truncate
 from tests.loras import (

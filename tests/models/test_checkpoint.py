@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamcam import cli
-from streamcam.diffusion.checkpoint import load_pipeline
-from streamcam.diffusion.family import family_of, is_few_step
 from streamcam.diffusion.models import encode_text, from_pipeline, load_models
-from streamcam.diffusion.random_models import random_pipeline, random_tiny_vae
 from streamcam.diffusion.stages import Condition, Denoise
 from streamcam.errors import ModelError
+from streamcam.models.checkpoint import load_pipeline
+from streamcam.models.families import family_of, is_few_step
+from streamcam.models.random_models import random_pipeline, random_tiny_vae
 from streamcam.settings.config import build
 from tests.layouts import edit_json, truncate
 from tests.single_files import save_single_file

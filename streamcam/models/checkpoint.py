@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from streamcam.diffusion import hub
-from streamcam.diffusion.autoencoder import autoencoder
-from streamcam.diffusion.family import FAMILIES, FAMILY_CHANNELS, RANDOM, Say, family_of
-from streamcam.diffusion.lora import fuse_all
-from streamcam.diffusion.random_models import random_pipeline
-from streamcam.diffusion.single_file import from_file
-from streamcam.diffusion.weights import check_complete, explained, tensor_names
 from streamcam.errors import ModelError
+from streamcam.models import hub
+from streamcam.models.autoencoder import autoencoder
+from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Say, family_of
+from streamcam.models.lora import fuse_all
+from streamcam.models.random_models import random_pipeline
+from streamcam.models.single_file import from_file
+from streamcam.models.weights import check_complete, explained, tensor_names
 from streamcam.settings.config import Config
 
 PIPELINES = (

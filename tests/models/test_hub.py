@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from streamcam.diffusion import hub
 from streamcam.errors import ModelError
+from streamcam.models import hub
 
 
 @pytest.fixture

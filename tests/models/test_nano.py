@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from streamcam.assets import NANO, embedded
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.embedded import NANO, embedded
 from streamcam.settings.config import build
 from streamcam.settings.presets import load
 from streamcam.types import Frame, Image

@@ -8,10 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from streamcam.diffusion import hub
-from streamcam.diffusion.family import FAMILIES, RANDOM, Say, family_of, is_few_step
-from streamcam.diffusion.weights import explained, tensor_names
 from streamcam.errors import ModelError
+from streamcam.models import hub
+from streamcam.models.families import FAMILIES, RANDOM, Say, family_of, is_few_step
+from streamcam.models.weights import explained, tensor_names
 from streamcam.settings.config import Config
 
 TEXT_READER = re.compile(r"attn2[._](processor\.)?to_k.*(lora[._]down|lora_A)(\.\w+)?\.weight$")

@@ -1,0 +1,1 @@
+"""Checkpoints found, fetched, read and checked: diffusers pipelines, LoRAs and autoencoders."""
