@@ -98,8 +98,8 @@ def _encoder(folder: Path) -> Callable[[Image], NDArray[np.float16]]:
     import diffusers
     import torch
 
-    from streamcam.diffusion.image import to_tensor
     from streamcam.diffusion.stages import Encode
+    from streamcam.frames.image_tensors import to_tensor
 
     vae = diffusers.AutoencoderTiny.from_pretrained(folder)
     stage = Encode(vae.to(memory_format=torch.channels_last))

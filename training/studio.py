@@ -49,7 +49,7 @@ class Studio:
 
     def round_trip(self, picture: Image) -> Image:
         """Return `picture` as the autoencoder alone gives it back."""
-        from streamcam.diffusion.image import to_images, to_tensor
+        from streamcam.frames.image_tensors import to_images, to_tensor
 
         latents = self._models.encode(to_tensor([picture], self._models.device), None)
         image: Image = to_images(self._models.decode(latents))[0]

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.image import to_tensor
 from streamcam.diffusion.schedule import ORIGINAL_STEPS, predicted_x_0, steps_at
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode
+from streamcam.frames.image_tensors import to_tensor
 from training.data import Shards
 from training.inits import spread_details, whiten
 from training.learner import Learner, Log, fit

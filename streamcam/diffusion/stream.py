@@ -10,7 +10,6 @@ from torch import Tensor
 
 from streamcam.diffusion import similarity
 from streamcam.diffusion.conditioning import Conditioner
-from streamcam.diffusion.frame_path import FramePath, Picture, Wait, frame_path
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.models import Models
 from streamcam.diffusion.schedule import steps_at
@@ -22,6 +21,7 @@ from streamcam.diffusion.stream_batch import (
     sequential,
     stream_batch,
 )
+from streamcam.frames.transfer import FramePath, Picture, Wait, frame_path
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame

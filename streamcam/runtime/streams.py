@@ -85,9 +85,9 @@ def _image(config: Config, say: Say) -> WarmStream:
 
 
 def _live_image(config: Config, say: Say) -> WarmStream:
-    from streamcam.diffusion.frame_path import frame_path
     from streamcam.diffusion.models import load_models
     from streamcam.diffusion.stream import DiffusionStream
+    from streamcam.frames.transfer import frame_path
 
     models = load_models(config, say)
     return DiffusionStream(models, config, frame_path(config, models.device, on_air=True))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.image import fitted, to_images, to_tensor
+from streamcam.frames.image_tensors import fitted, to_images, to_tensor
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from streamcam.diffusion import stream as stream_module
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.image import to_tensor
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.diffusion.stream_batch import Noise, Plan, guided_step
+from streamcam.frames.image_tensors import to_tensor
 from streamcam.settings.config import Config, build
 from streamcam.types import Frame
 from tests.streams import EAGER

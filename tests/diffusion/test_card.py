@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion.frame_path import frame_path
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.frames.transfer import frame_path
 from streamcam.types import Frame
-from tests.diffusion.test_frame_path import config_of, made, noise
 from tests.diffusion.test_stream import stand_in
+from tests.frames.test_transfer import config_of, made, noise
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA here")
 

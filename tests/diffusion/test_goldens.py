@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from streamcam.diffusion import similarity
-from streamcam.diffusion.image import fitted, to_images, to_tensor
+from streamcam.frames.image_tensors import fitted, to_images, to_tensor
 from streamcam.types import Frame
 from tests.conftest import SHARED
 from tests.diffusion.goldens import (

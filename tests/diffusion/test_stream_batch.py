@@ -153,7 +153,7 @@ def test_self_guidance_with_one_step_moves_away_from_the_first_noise(models: Mod
 
 
 def _tensor(frame: Frame) -> torch.Tensor:
-    from streamcam.diffusion.image import to_tensor
+    from streamcam.frames.image_tensors import to_tensor
 
     return to_tensor([frame.image], torch.device("cpu"))
 

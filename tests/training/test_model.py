@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion.image import to_tensor
+from streamcam.frames.image_tensors import to_tensor
 from tests.streams import EAGER
 from training import model, text, tokenizer
 from training.data import scene

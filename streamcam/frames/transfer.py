@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.image import fitted, to_images, to_tensor
 from streamcam.diffusion.similarity import Vector, vector
+from streamcam.frames.image_tensors import fitted, to_images, to_tensor
 from streamcam.settings.config import Config
 from streamcam.types import Bytes, Image
 
@@ -105,8 +105,8 @@ def frame_path(config: Config, device: torch.device, *, on_air: bool = False) ->
     """
     if device.type != "cuda":
         return ProcessorPath(config, device)
-    from streamcam.diffusion.device_path import DevicePath, delivery
-    from streamcam.diffusion.lanes import CudaStreams
+    from streamcam.frames.copy_streams import CudaStreams
+    from streamcam.frames.cuda_transfer import DevicePath, delivery
 
     return DevicePath(config, device, CudaStreams(device), delivery(config, on_air=on_air))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion.image import fitted, to_images, to_tensor
+from streamcam.frames.image_tensors import fitted, to_images, to_tensor
 
 CPU = torch.device("cpu")
 

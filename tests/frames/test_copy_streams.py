@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from streamcam.diffusion.lanes import CALLS_AT_ONCE, CudaStreams
+from streamcam.frames.copy_streams import CALLS_AT_ONCE, CudaStreams
 from tests.diffusion.in_turn import InTurn
 
 CARD = torch.device("cuda")

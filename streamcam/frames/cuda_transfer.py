@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.frame_path import Picture, Wait
-from streamcam.diffusion.lanes import CALLS_AT_ONCE, Lanes
-from streamcam.diffusion.resampling import Resampler, Size, spans
 from streamcam.diffusion.similarity import Vector, vector
-from streamcam.diffusion.yuv import Packer
+from streamcam.frames.copy_streams import CALLS_AT_ONCE, Lanes
+from streamcam.frames.resize import Resampler, Size, spans
+from streamcam.frames.transfer import Picture, Wait
+from streamcam.frames.yuv import Packer
 from streamcam.pixels import size_in_bytes
 from streamcam.settings.config import Config
 from streamcam.types import Bytes, Image
@@ -27,7 +27,7 @@ class Delivery(NamedTuple):
     fit: str
     """How a picture of another aspect ratio meets `size`."""
     pixel_format: str | None
-    """The one to give beside RGB, of those in `streamcam.diffusion.yuv`."""
+    """The one to give beside RGB, of those in `streamcam.frames.yuv`."""
 
 
 def delivery(config: Config, *, on_air: bool) -> Delivery:

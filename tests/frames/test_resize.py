@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from streamcam import pixels
-from streamcam.diffusion.image import fitted
-from streamcam.diffusion.resampling import Resampler
+from streamcam.frames.image_tensors import fitted
+from streamcam.frames.resize import Resampler
 from streamcam.types import Image
 
 CPU = torch.device("cpu")

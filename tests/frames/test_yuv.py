@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion.yuv import LAYOUTS, Packer
+from streamcam.frames.yuv import LAYOUTS, Packer
 from streamcam.pixels import FORMATS, size_in_bytes
 
 

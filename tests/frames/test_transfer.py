@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from streamcam.diffusion.device_path import DevicePath, delivery
-from streamcam.diffusion.frame_path import FramePath, ProcessorPath, frame_path
-from streamcam.diffusion.image import fitted
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.frames.cuda_transfer import DevicePath, delivery
+from streamcam.frames.image_tensors import fitted
+from streamcam.frames.transfer import FramePath, ProcessorPath, frame_path
 from streamcam.pixels import FORMATS
 from streamcam.pixels import fitted as placed
 from streamcam.settings.config import Config, build

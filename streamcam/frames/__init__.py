@@ -1,0 +1,1 @@
+"""Frames on their way to the device and back: tensors, sizes, pixel formats and copies."""
