@@ -99,8 +99,8 @@ def _prepare(folder: Path) -> None:
 
 def subjects_here() -> "Subjects":
     """Return what is measured on this machine."""
-    from streamcam.diffusion.devices import pick_device
     from streamcam.diffusion.targets import Subjects
+    from streamcam.engines.placement import pick_device
 
     nano, small = ({"model": NANO, "device": "cpu"}, SMALL)
     card = configured((), (), CARD) if pick_device("auto").type == "cuda" else None

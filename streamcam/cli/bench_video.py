@@ -40,8 +40,8 @@ def video(
     Without --model, random weights are measured: on a GPU in the shapes of Wan 1.3B at 512x512,
     else small ones at 64x64.
     """
-    from streamcam.diffusion.devices import pick_device
     from streamcam.diffusion.harness import machine
+    from streamcam.engines.placement import pick_device
     from streamcam.video.bench import measure
 
     asked = given(flags)

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from streamcam.accelerate.store import Entry, Store
 from streamcam.cli.choices import with_chosen_model
 from streamcam.cli.options import configured, settings
+from streamcam.engines.store import Entry, Store
 from streamcam.errors import EngineError
 
 FOLDER = click.option(

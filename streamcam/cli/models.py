@@ -37,7 +37,7 @@ def pull(
     Give the settings that you will run with. A connection that is cut is picked up where it
     broke; when the command itself was stopped, files already whole are not fetched again.
     """
-    from streamcam.diffusion.devices import place
+    from streamcam.engines.placement import place
     from streamcam.models.checkpoint import fetch
     from streamcam.video.checkpoint import fetch as fetch_video
 

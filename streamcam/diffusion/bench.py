@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from streamcam.diffusion.devices import place
 from streamcam.diffusion.harness import (
     STILL_FRAMES,
     STILL_NOISE,
@@ -24,6 +23,7 @@ from streamcam.diffusion.harness import (
 )
 from streamcam.diffusion.models import Models, from_pipeline
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.placement import place
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import indices_of

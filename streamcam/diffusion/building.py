@@ -9,10 +9,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from streamcam.accelerate.choice import FASTEST
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.verdict import keep_speeds
-from streamcam.diffusion.devices import place, speeds_of
+from streamcam.engines.placement import place, speeds_of
+from streamcam.engines.selection import FASTEST
+from streamcam.engines.store import Store
+from streamcam.engines.timings import keep_speeds
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.families import Say
 from streamcam.settings.config import Config

@@ -11,12 +11,12 @@ import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from streamcam.accelerate.choice import ENGINES
-from streamcam.accelerate.formats import FLOAT8, dtype_of, name_of
-from streamcam.diffusion.devices import pick_device, pick_dtype, place
 from streamcam.diffusion.harness import bare_calls, changed, iter_frames, matrix_rate, quiet
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
+from streamcam.engines.placement import pick_device, pick_dtype, place
+from streamcam.engines.selection import ENGINES
 from streamcam.errors import StreamcamError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Say

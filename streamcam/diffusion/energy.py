@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamcam.diffusion.devices import pick_device
 from streamcam.diffusion.harness import changed, iter_frames, quiet
 from streamcam.diffusion.models import load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.placement import pick_device
 from streamcam.errors import DeviceError
 from streamcam.settings.config import Config
 from streamcam.types import Image

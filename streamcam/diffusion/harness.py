@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamcam.accelerate.formats import FLOAT8, name_of
 from streamcam.diffusion.conditioning import Conditioner
-from streamcam.diffusion.devices import place
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.models import Models
 from streamcam.diffusion.stages import Condition
+from streamcam.engines.dtypes import FLOAT8, name_of
+from streamcam.engines.placement import place
 from streamcam.frames.image_tensors import to_images, to_tensor
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.accelerate.eager import Eager
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.workshop import Workshop
 from streamcam.diffusion import building
 from streamcam.diffusion.attention import PromptCache, join_frames
-from streamcam.diffusion.devices import place
 from streamcam.diffusion.folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
+from streamcam.engines.builder import Workshop
+from streamcam.engines.eager import Eager
+from streamcam.engines.placement import place
+from streamcam.engines.store import Store
 from streamcam.errors import ConfigError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Say

@@ -15,11 +15,11 @@ from typing import IO, NamedTuple
 from streamcam.diffusion.bench import at_steps
 from streamcam.diffusion.building import started
 from streamcam.diffusion.compare import Comparison, Standing
-from streamcam.diffusion.devices import pick_dtype, place
 from streamcam.diffusion.energy import counter_for, measure
 from streamcam.diffusion.harness import changed, iter_frames, quiet
 from streamcam.diffusion.models import load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.placement import pick_dtype, place
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import RANDOM, Say

@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 def spans(source: Size, target: Size, fit: str) -> tuple[Span, Span]:
-    """Return what goes where across and down; `fit` as in `streamcam.frames.image_tensors.fitted`."""
+    """Return what goes where across and down; `fit` as in `image_tensors.fitted`."""
     across, down = target[0] / source[0], target[1] / source[1]
     if fit == "fill":
         scale = max(across, down)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.devices import pick_device, pick_dtype
+from streamcam.engines.placement import pick_device, pick_dtype
 from streamcam.errors import ConfigError
 from streamcam.models.families import Say
 from streamcam.settings.config import Config

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.accelerate.store import MANIFEST, Store
 from streamcam.cli import _run, streamcam
+from streamcam.engines.store import MANIFEST, Store
 
 IDENTITY = {
     "engine": "openvino",

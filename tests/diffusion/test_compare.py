@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamcam.accelerate import precision
-from streamcam.accelerate.formats import FLOAT8
 from streamcam.diffusion import compare, harness
 from streamcam.diffusion.compare import Comparison
 from streamcam.diffusion.harness import changed, matrix_rate
+from streamcam.engines import accuracy
+from streamcam.engines.dtypes import FLOAT8
 from streamcam.errors import EngineError
 from streamcam.settings.config import build
 from tests.streams import TINY, moving
@@ -61,7 +61,7 @@ def test_the_peer_runs_in_its_own_format_too_and_both_ratios_show(tmp_path: Path
 def test_what_was_refused_has_no_line_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(precision.FLOORS, torch.bfloat16, 150.0)
+    monkeypatch.setitem(accuracy.FLOORS, torch.bfloat16, 150.0)
     others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
     comparison = Comparison(build([TINY, others]), SCENE, rounds=1)
     comparison.keep_to("eager")

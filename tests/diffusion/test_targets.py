@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.accelerate import choice
 from streamcam.diffusion import compare, energy, harness, targets
 from streamcam.diffusion.energy import Counter
 from streamcam.diffusion.targets import OVERHEAD, TARGETS, Outcome, Subjects, Targets
+from streamcam.engines import selection
 from streamcam.settings.config import Config, build
 from streamcam.types import Image
 from tests.streams import TINY, moving
@@ -20,8 +20,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(harness, "SIDE", 128)
     monkeypatch.setattr(targets, "ENERGY_S", 0.1)
     monkeypatch.setattr(energy, "SETTLE_S", 0.05)
-    monkeypatch.setattr(choice.shutil, "which", lambda _: None)
-    monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    monkeypatch.setattr(selection.shutil, "which", lambda _: None)
+    monkeypatch.setattr(selection, "find_spec", lambda _: None)
     others = {"width": 32, "height": 32, "t_index_list": [35], "engine_dir": str(tmp_path)}
     return build([TINY, others])
 

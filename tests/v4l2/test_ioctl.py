@@ -20,7 +20,7 @@ NUMBERS = {
 @pytest.mark.parametrize(("name", "number"), NUMBERS.items())
 @pytest.mark.skipif(ioctl.struct.calcsize("P") != 8, reason="numbers of 64 bits")
 def test_calls_have_the_numbers_of_the_kernel(name: str, number: int) -> None:
-    assert getattr(calls, name) == number
+    assert getattr(ioctl, name) == number
 
 
 def test_a_size_fits_a_mode_in_its_range_and_step() -> None:

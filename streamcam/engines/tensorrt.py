@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.accelerate.flat import Flat, Run
-from streamcam.accelerate.float8 import ROUNDED, bears_float8, in_float8, rounded_in_onnx
-from streamcam.accelerate.formats import FLOAT8
-from streamcam.accelerate.graph import Graph
-from streamcam.accelerate.machine import about
+from streamcam.engines.cuda_graph import Graph
+from streamcam.engines.device_info import about
+from streamcam.engines.dtypes import FLOAT8
+from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.float8 import ROUNDED, bears_float8, in_float8, rounded_in_onnx
 from streamcam.errors import EngineError, in_one_line
 
 PLAN = "engine.plan"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from streamcam.accelerate.flat import Flat, Run
-from streamcam.accelerate.formats import name_of
+from streamcam.engines.dtypes import name_of
+from streamcam.engines.flat_stage import Flat, Run
 from streamcam.errors import EngineError
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.accelerate.compiled import Compiled
-from streamcam.accelerate.eager import Eager
-from streamcam.accelerate.engines import Engine
-from streamcam.accelerate.flat import Flat
-from streamcam.accelerate.formats import FLOAT8, name_of
-from streamcam.accelerate.openvino import CPU as PROCESSOR
-from streamcam.accelerate.openvino import OpenVino
-from streamcam.accelerate.precision import FLOORS, check
-from streamcam.accelerate.tensorrt import TensorRt
-from tests.accelerate.test_tensorrt import CPU, NANO, STAGES, calls_of, tensorrt
+from streamcam.engines.accuracy import FLOORS, check
+from streamcam.engines.compiled import Compiled
+from streamcam.engines.dtypes import FLOAT8, name_of
+from streamcam.engines.eager import Eager
+from streamcam.engines.engine import Engine
+from streamcam.engines.flat_stage import Flat
+from streamcam.engines.openvino import CPU as PROCESSOR
+from streamcam.engines.openvino import OpenVino
+from streamcam.engines.tensorrt import TensorRt
 from tests.diffusion.test_goldens import GOLDENS
+from tests.engines.test_tensorrt import CPU, NANO, STAGES, calls_of, tensorrt
 from tests.streams import EAGER
 
 __all__ = ["tensorrt"]

@@ -20,18 +20,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamcam.accelerate import tensorrt as module
-from streamcam.accelerate.flat import Flat, Run, leaves_of
-from streamcam.accelerate.precision import FLOORS, probes, psnr
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.tensorrt import TensorRt, export
-from streamcam.accelerate.workshop import Workshop
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines import tensorrt as module
+from streamcam.engines.accuracy import FLOORS, probes, psnr
+from streamcam.engines.builder import Workshop
+from streamcam.engines.flat_stage import Flat, Run, leaves_of
+from streamcam.engines.store import Store
+from streamcam.engines.tensorrt import TensorRt, export
 from streamcam.errors import EngineError
 from streamcam.settings.config import build
-from tests.accelerate import fake_tensorrt
-from tests.accelerate.conftest import Small, call
+from tests.engines import fake_tensorrt
+from tests.engines.conftest import Small, call
 from tests.streams import EAGER, TINY
 
 REAL = [name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name)]

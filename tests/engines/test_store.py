@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.accelerate.store import ABANDONED_S, MANIFEST, UNFINISHED, Store
+from streamcam.engines.store import ABANDONED_S, MANIFEST, UNFINISHED, Store
 from streamcam.errors import EngineError
 
 KEY = "0123"

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.accelerate.eager import Eager
-from streamcam.accelerate.engines import Engine
-from streamcam.accelerate.flat import Flat, Run, Signature, Stage, leaves_of
-from streamcam.accelerate.formats import FLOAT8, name_of
-from streamcam.accelerate.identity import identity, key_of, weights_of
-from streamcam.accelerate.precision import TooFarOff, check
-from streamcam.accelerate.store import Entry, Store
+from streamcam.engines.accuracy import TooFarOff, check
+from streamcam.engines.cache_key import identity, key_of, weights_of
+from streamcam.engines.dtypes import FLOAT8, name_of
+from streamcam.engines.eager import Eager
+from streamcam.engines.engine import Engine
+from streamcam.engines.flat_stage import Flat, Run, Signature, Stage, leaves_of
+from streamcam.engines.store import Entry, Store
 from streamcam.errors import EngineError, in_one_line
 
 Say = Callable[[str], None]

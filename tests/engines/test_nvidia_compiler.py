@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamcam.accelerate import tensorrt as module
-from streamcam.accelerate.formats import FLOAT8, name_of
-from streamcam.accelerate.tensorrt import PLAN, TensorRt
+from streamcam.engines import tensorrt as module
+from streamcam.engines.dtypes import FLOAT8, name_of
+from streamcam.engines.tensorrt import PLAN, TensorRt
 from streamcam.errors import EngineError
-from tests.accelerate.test_tensorrt import CPU, NANO, SDXL, STAGES, calls_of, flat_of
+from tests.engines.test_tensorrt import CPU, NANO, SDXL, STAGES, calls_of, flat_of
 
 pytestmark = pytest.mark.skipif(
     not find_spec("tensorrt_rtx"), reason='needs "make test-tensorrt": NVIDIA\'s, and not free'

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 
-from streamcam.accelerate.engines import Engine
-from streamcam.accelerate.formats import FLOAT8
-from streamcam.accelerate.verdict import Speeds
+from streamcam.engines.dtypes import FLOAT8
+from streamcam.engines.engine import Engine
+from streamcam.engines.timings import Speeds
 from streamcam.errors import EngineError
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
@@ -103,7 +103,7 @@ def _openvino(device: torch.device, dtype: torch.dtype) -> Engine:
             f"openvino runs on processors and on Intel's graphics, not on {device.type};"
             " choose --device cpu or --device xpu"
         )
-    from streamcam.accelerate import openvino
+    from streamcam.engines import openvino
 
     return openvino.OpenVino(openvino.GPU if device.type == "xpu" else openvino.CPU, dtype)
 
@@ -115,7 +115,7 @@ def _tensorrt(device: torch.device, dtype: torch.dtype) -> Engine:
         )
     if missing := [name for name in ("tensorrt", "onnx", "onnxscript") if not find_spec(name)]:
         raise EngineError(f'{missing[0]} is not installed; run pip install "streamcam[tensorrt]"')
-    from streamcam.accelerate.tensorrt import TensorRt
+    from streamcam.engines.tensorrt import TensorRt
 
     return TensorRt(device, dtype)
 
@@ -131,7 +131,7 @@ def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
             f"compiled needs a C++ compiler ({' or '.join(COMPILERS)}); install one, or choose"
             " --acceleration eager"
         )
-    from streamcam.accelerate.compiled import Compiled
+    from streamcam.engines.compiled import Compiled
 
     return Compiled(device, dtype)
 

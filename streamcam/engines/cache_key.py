@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from streamcam import __version__
-from streamcam.accelerate.engines import Engine
-from streamcam.accelerate.formats import name_of
+from streamcam.engines.dtypes import name_of
+from streamcam.engines.engine import Engine
 
 KEY_LENGTH = 24
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from streamcam.accelerate.flat import Flat, Run
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.workshop import Accelerated, Workshop
 from streamcam.diffusion.models import load_models
+from streamcam.engines.builder import Accelerated, Workshop
+from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.store import Store
 from streamcam.settings.config import build
-from tests.accelerate.storms import SETTINGS
+from tests.engines.storms import SETTINGS
 from tests.streams import TINY, Streamed, images, moving
 
 

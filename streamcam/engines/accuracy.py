@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from streamcam.accelerate.flat import Flat, Run
-from streamcam.accelerate.formats import FLOAT8, name_of
+from streamcam.engines.dtypes import FLOAT8, name_of
+from streamcam.engines.flat_stage import Flat, Run
 from streamcam.errors import EngineError
 
 FLOORS = {torch.float32: 80.0, torch.float16: 45.0, torch.bfloat16: 35.0, FLOAT8: 30.0}

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from streamcam.accelerate.flat import Flat, Run
+from streamcam.engines.flat_stage import Flat, Run
 
 
 class Engine(Protocol):

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.accelerate.choice import COMPILERS
-from streamcam.accelerate.compiled import Compiled
-from streamcam.accelerate.flat import Flat, leaves_of
-from streamcam.accelerate.precision import psnr
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.workshop import Workshop
 from streamcam.diffusion.models import load_models
+from streamcam.engines.accuracy import psnr
+from streamcam.engines.builder import Workshop
+from streamcam.engines.compiled import Compiled
+from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.selection import COMPILERS
+from streamcam.engines.store import Store
 from streamcam.settings.config import build
-from tests.accelerate.conftest import Small, call
-from tests.accelerate.storms import SETTINGS, storm
+from tests.engines.conftest import Small, call
+from tests.engines.storms import SETTINGS, storm
 from tests.streams import TINY, Streamed, images, moving
 
 pytestmark = pytest.mark.skipif(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from streamcam.accelerate.flat import Run
+from streamcam.engines.flat_stage import Run
 
 CALLS_BEFORE_CAPTURE = 3
 """What a library sets up in its first calls must not end up in the graph."""

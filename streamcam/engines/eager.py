@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from streamcam.accelerate.flat import Flat, Run
-from streamcam.accelerate.machine import about
+from streamcam.engines.device_info import about
+from streamcam.engines.flat_stage import Flat, Run
 
 
 class Eager:

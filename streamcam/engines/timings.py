@@ -6,10 +6,10 @@ from typing import Any
 import torch
 
 from streamcam import __version__
-from streamcam.accelerate.formats import name_of
-from streamcam.accelerate.identity import key_of
-from streamcam.accelerate.machine import about
-from streamcam.accelerate.store import Store
+from streamcam.engines.cache_key import key_of
+from streamcam.engines.device_info import about
+from streamcam.engines.dtypes import name_of
+from streamcam.engines.store import Store
 
 Speeds = Mapping[str, float]
 """Milliseconds a frame, by the engine's name."""

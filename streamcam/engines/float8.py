@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from streamcam.accelerate.flat import Flat
-from streamcam.accelerate.formats import FLOAT8
-from streamcam.accelerate.precision import probes
+from streamcam.engines.accuracy import probes
+from streamcam.engines.dtypes import FLOAT8
+from streamcam.engines.flat_stage import Flat
 
 LARGEST = torch.finfo(FLOAT8).max
 CHANNELS = 16

@@ -7,13 +7,13 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from streamcam.accelerate import choice
-from streamcam.accelerate.choice import choose, computes_in_bfloat16
-from streamcam.accelerate.formats import FLOAT8
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.verdict import keep_speeds
-from streamcam.diffusion.devices import place, speeds_of
 from streamcam.diffusion.harness import changed
+from streamcam.engines import selection
+from streamcam.engines.dtypes import FLOAT8
+from streamcam.engines.placement import place, speeds_of
+from streamcam.engines.selection import choose, computes_in_bfloat16
+from streamcam.engines.store import Store
+from streamcam.engines.timings import keep_speeds
 from streamcam.errors import EngineError
 from streamcam.settings.config import build
 from tests.streams import TINY
@@ -25,9 +25,9 @@ def without(
     monkeypatch: pytest.MonkeyPatch, *, openvino: bool = False, compiler: bool = False
 ) -> None:
     if openvino:
-        monkeypatch.setattr(choice, "find_spec", lambda _: None)
+        monkeypatch.setattr(selection, "find_spec", lambda _: None)
     if compiler:
-        monkeypatch.setattr(choice.shutil, "which", lambda _: None)
+        monkeypatch.setattr(selection.shutil, "which", lambda _: None)
 
 
 def test_auto_takes_openvino_where_it_is_installed() -> None:
@@ -38,7 +38,7 @@ def test_auto_takes_openvino_where_it_is_installed() -> None:
 
 
 def test_auto_goes_by_what_was_measured_and_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choice.shutil, "which", lambda name: name)
+    monkeypatch.setattr(selection.shutil, "which", lambda name: name)
     speeds = {"openvino": 27.7, "compiled": 24.2}
     chosen = choose("auto", CPU, torch.float32, speeds)
     assert [engine.name for engine in chosen.engines] == ["compiled"]
@@ -68,13 +68,13 @@ def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(choice, "find_spec", lambda name: name in names or None)
+    monkeypatch.setattr(selection, "find_spec", lambda name: name in names or None)
 
 
 def test_auto_on_a_card_takes_tensorrt_where_it_is_installed_else_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choice.shutil, "which", lambda name: name)
+    monkeypatch.setattr(selection.shutil, "which", lambda name: name)
     installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
     assert choose("auto", CUDA, torch.float16).why == "tensorrt, the fastest here as a rule"
     installed(monkeypatch, "onnx")

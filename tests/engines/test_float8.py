@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamcam.accelerate.flat import Flat
-from streamcam.accelerate.float8 import LARGEST, Rounded, in_float8, rounded
-from streamcam.accelerate.formats import FLOAT8, dtype_of, name_of
-from streamcam.accelerate.precision import FLOORS, probes, psnr
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.tensorrt import TensorRt, export
-from streamcam.accelerate.workshop import Workshop
-from tests.accelerate.test_tensorrt import CPU, NANO, calls_of, flat_of, tensorrt
+from streamcam.engines.accuracy import FLOORS, probes, psnr
+from streamcam.engines.builder import Workshop
+from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
+from streamcam.engines.flat_stage import Flat
+from streamcam.engines.float8 import LARGEST, Rounded, in_float8, rounded
+from streamcam.engines.store import Store
+from streamcam.engines.tensorrt import TensorRt, export
+from tests.engines.test_tensorrt import CPU, NANO, calls_of, flat_of, tensorrt
 
 __all__ = ["tensorrt"]
 

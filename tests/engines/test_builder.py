@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.accelerate import precision
-from streamcam.accelerate.eager import Eager
-from streamcam.accelerate.flat import Flat, Run
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.workshop import Accelerated, Workshop
+from streamcam.engines import accuracy
+from streamcam.engines.builder import Accelerated, Workshop
+from streamcam.engines.eager import Eager
+from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.store import Store
 from streamcam.errors import EngineError
-from tests.accelerate.conftest import Small, Told, call, small
+from tests.engines.conftest import Small, Told, call, small
 
 
 class Copying:
@@ -218,14 +218,14 @@ def test_a_stage_in_half_precision_is_judged_once_and_goes_on_where_it_comes_nea
     # The second start takes the verdict that is kept.
     assert torch.equal(start(), stage(*given))
     [entry] = Store(tmp_path).entries()
-    assert entry.manifest["psnr"] > precision.FLOORS[torch.bfloat16]
+    assert entry.manifest["psnr"] > accuracy.FLOORS[torch.bfloat16]
 
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_stage_too_far_off_in_half_precision_goes_on_in_float32(
     tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
-    monkeypatch.setitem(precision.FLOORS, torch.bfloat16, 90.0)
+    monkeypatch.setitem(accuracy.FLOORS, torch.bfloat16, 90.0)
     exact = stage(*call())
     stage, given = halved(stage)
     said: list[str] = []
@@ -241,7 +241,7 @@ def test_a_stage_too_far_off_in_half_precision_goes_on_in_float32(
     until_swapped(accelerated)
     made = accelerated(*given)
     assert made.dtype == torch.float32
-    assert precision.psnr(made, exact) > precision.psnr(stage(*given), exact)
+    assert accuracy.psnr(made, exact) > accuracy.psnr(stage(*given), exact)
     assert torch.equal(first, made if waits else stage(*given))
     refused = next(line for line in said if "is refused" in line)
     assert "the bfloat16 of small is refused" in refused

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from streamcam.accelerate.flat import Flat, leaves_of
-from streamcam.accelerate.precision import FLOORS, TooFarOff, check, psnr
-from tests.accelerate.conftest import Small, call
+from streamcam.engines.accuracy import FLOORS, TooFarOff, check, psnr
+from streamcam.engines.flat_stage import Flat, leaves_of
+from tests.engines.conftest import Small, call
 
 
 def test_psnr_is_that_of_its_definition() -> None:

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from streamcam.accelerate.choice import Choice, choose, computes_in_bfloat16
-from streamcam.accelerate.formats import dtype_of, name_of
-from streamcam.accelerate.store import Store
-from streamcam.accelerate.verdict import kept_speeds, verdict_of
+from streamcam.engines.dtypes import dtype_of, name_of
+from streamcam.engines.selection import Choice, choose, computes_in_bfloat16
+from streamcam.engines.store import Store
+from streamcam.engines.timings import kept_speeds, verdict_of
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 

@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.accelerate import choice
-from streamcam.accelerate.choice import FASTEST
-from streamcam.accelerate.flat import Flat, leaves_of
-from streamcam.accelerate.precision import psnr
-from streamcam.accelerate.store import Store
 from streamcam.diffusion import compare
 from streamcam.diffusion.building import beside, measure_engines
-from streamcam.diffusion.devices import place
 from streamcam.diffusion.models import Models, load_models
+from streamcam.engines import selection
+from streamcam.engines.accuracy import psnr
+from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.placement import place
+from streamcam.engines.selection import FASTEST
+from streamcam.engines.store import Store
 from streamcam.errors import EngineError
 from streamcam.settings.config import build
-from tests.accelerate.conftest import Small, call
-from tests.accelerate.storms import SETTINGS, storm
+from tests.engines.conftest import Small, call
+from tests.engines.storms import SETTINGS, storm
 from tests.streams import TINY, Streamed, images, moving
 
 pytest.importorskip("openvino", reason="OpenVINO is an extra")
 
-from streamcam.accelerate.openvino import CPU, GPU, OpenVino
+from streamcam.engines.openvino import CPU, GPU, OpenVino
 
 
 def made(stage: Small, folder: Path, dtype: torch.dtype) -> tuple[OpenVino, Flat]:
@@ -114,7 +114,7 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
     Streamed(accelerated[0], **SETTINGS)(moving(2, size=32))
     engines = shutil.copytree(kept, tmp_path / "engines")
     monkeypatch.setitem(FASTEST, "cpu", ("compiled", "openvino"))
-    monkeypatch.setattr(choice.shutil, "which", lambda _: None)
+    monkeypatch.setattr(selection.shutil, "which", lambda _: None)
     monkeypatch.setattr(compare, "WARM_S", 0.0)
     others = {"acceleration": "auto", "engine_dir": str(engines), "device": "cpu", "threads": 1}
     config = build([TINY, SETTINGS, others])

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from streamcam.accelerate.flat import Flat, Run
-from streamcam.accelerate.graph import Graph
-from streamcam.accelerate.machine import about
+from streamcam.engines.cuda_graph import Graph
+from streamcam.engines.device_info import about
+from streamcam.engines.flat_stage import Flat, Run
 
 PACKAGE = "engine.pt2"
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from streamcam.accelerate import identity as module
-from streamcam.accelerate.flat import Flat, leaves_of
-from streamcam.accelerate.identity import identity, key_of, weights_of
-from tests.accelerate.conftest import call, small
+from streamcam.engines import cache_key as module
+from streamcam.engines.cache_key import identity, key_of, weights_of
+from streamcam.engines.flat_stage import Flat, leaves_of
+from tests.engines.conftest import call, small
 
 
 class Fake:
