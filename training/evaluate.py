@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streamcam.diffusion.harness import STILL_FRAMES, STILL_NOISE, unrest
+from streamcam.bench.harness import STILL_FRAMES, STILL_NOISE, unrest
 from streamcam.types import Image
 from training import contact, looks, wordings
 from training.data import HELD_OUT, Shown, scene

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from streamcam.cli import measuring
+from streamcam.cli import bench_options
 from streamcam.cli.bench_targets import targets
 from streamcam.cli.bench_video import video
 from streamcam.cli.options import configured, given, settings
@@ -17,9 +17,9 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 
 if TYPE_CHECKING:
-    from streamcam.diffusion.bench import Row
-    from streamcam.diffusion.compare import Standing
-    from streamcam.diffusion.energy import Draw
+    from streamcam.bench.energy import Draw
+    from streamcam.bench.engine_comparison import Standing
+    from streamcam.bench.image_bench import Row
 
 
 @click.group()
@@ -32,8 +32,8 @@ bench.add_command(video)
 
 
 @bench.command()
-@measuring.rounds(21, "Frames per line.")
-@measuring.as_json
+@bench_options.rounds(21, "Frames per line.")
+@bench_options.as_json
 @settings()
 def pipeline(
     rounds: int,
@@ -48,27 +48,27 @@ def pipeline(
     the median over all rounds, in which the lines of a group take turns, a frame each; ratios are
     against the first line of the group, round by round.
     """
-    from streamcam.diffusion.bench import Bench
-    from streamcam.diffusion.harness import machine
+    from streamcam.bench.harness import machine
+    from streamcam.bench.image_bench import Bench
 
     small = {"model": "random:small-sd-turbo", "width": 256, "height": 256}
     asked = given(flags) if presets else small | given(flags)
     # The ideas are compared, not the engines, of which every line would need some.
     config = configured(presets, assignments, {"acceleration": "eager"} | asked)
-    measured = Bench(config, measuring.moving_scene(config), rounds=rounds)
-    with measuring.status():
+    measured = Bench(config, bench_options.moving_scene(config), rounds=rounds)
+    with bench_options.status():
         rows = list(measured.rows())
     if as_json:
-        measuring.print_json(machine(config), rows=list(map(asdict, rows)))
+        bench_options.print_json(machine(config), rows=list(map(asdict, rows)))
         return
-    measuring.print_facts(machine(config))
+    bench_options.print_facts(machine(config))
     _print_rows(rows)
 
 
 @bench.command()
-@measuring.seconds(10.0, least=2, of_what="Per figure.")
-@measuring.rounds(3, "Turns of the model.")
-@measuring.as_json
+@bench_options.seconds(10.0, least=2, of_what="Per figure.")
+@bench_options.rounds(3, "Turns of the model.")
+@bench_options.as_json
 @settings(Config, Broadcast, Parameters)
 def live(
     seconds: float,
@@ -83,16 +83,16 @@ def live(
     The latency is read from the pixels of the test picture, with an engine that gives back every
     frame. Without --model nano is measured.
     """
-    from streamcam.runtime.bench import cost, latency
+    from streamcam.bench.broadcast_overhead import cost, latency
 
-    config = measuring.of_nano(presets, assignments, flags)
-    with measuring.status():
+    config = bench_options.of_nano(presets, assignments, flags)
+    with bench_options.status():
         added, taken = latency(config, seconds), cost(config, seconds, rounds)
     if as_json:
         figures = {"latency": asdict(added), "cost": asdict(taken)}
-        measuring.print_json(measuring.hardware(), **figures)
+        bench_options.print_json(bench_options.hardware(), **figures)
         return
-    measuring.print_facts(measuring.hardware())
+    bench_options.print_facts(bench_options.hardware())
     click.echo(
         f"latency added, {added.frames} frames: p50 {added.p50_ms:.1f} ms,"
         f" p95 {added.p95_ms:.1f} ms, p99 {added.p99_ms:.1f} ms"
@@ -105,8 +105,8 @@ def live(
 
 
 @bench.command()
-@measuring.rounds(21, "Frames per line.")
-@measuring.as_json
+@bench_options.rounds(21, "Frames per line.")
+@bench_options.as_json
 @settings()
 def engines(
     rounds: int,
@@ -122,26 +122,26 @@ def engines(
     device" is the share of the rate that the device reaches in a large matrix product in the same
     format. Without --model nano is measured.
     """
-    from streamcam.diffusion.compare import Comparison
-    from streamcam.diffusion.harness import machine
+    from streamcam.bench.engine_comparison import Comparison
+    from streamcam.bench.harness import machine
 
-    config = measuring.of_nano(presets, assignments, flags)
-    comparison = Comparison(config, measuring.moving_scene(config), rounds=rounds)
-    with measuring.status():
+    config = bench_options.of_nano(presets, assignments, flags)
+    comparison = Comparison(config, bench_options.moving_scene(config), rounds=rounds)
+    with bench_options.status():
         standings = comparison.standings()
     if as_json:
         rows = list(map(asdict, standings))
-        measuring.print_json(machine(config), rows=rows, left_out=comparison.left_out)
+        bench_options.print_json(machine(config), rows=rows, left_out=comparison.left_out)
         return
-    measuring.print_facts(machine(config))
+    bench_options.print_facts(machine(config))
     _print_standings(standings)
     for why in comparison.left_out:
         click.echo(f"left out: {why}")
 
 
 @bench.command()
-@measuring.seconds(20.0, least=1, of_what="Per line.")
-@measuring.as_json
+@bench_options.seconds(20.0, least=1, of_what="Per line.")
+@bench_options.as_json
 @settings(Config, Broadcast, Parameters)
 def energy(
     seconds: float,
@@ -154,24 +154,24 @@ def energy(
 
     Frames come at --fps, as from a camera. Without --model nano is measured.
     """
-    from streamcam.diffusion.energy import counter_for, measure
-    from streamcam.diffusion.harness import machine
+    from streamcam.bench.energy import counter_for, measure
+    from streamcam.bench.harness import machine
 
-    config = measuring.of_nano(presets, assignments, flags)
+    config = bench_options.of_nano(presets, assignments, flags)
     counter = counter_for(config)
-    with measuring.status():
-        draws = measure(config, measuring.moving_scene(config), counter, seconds=seconds)
+    with bench_options.status():
+        draws = measure(config, bench_options.moving_scene(config), counter, seconds=seconds)
     if as_json:
-        measuring.print_json(machine(config), rows=list(map(asdict, draws)))
+        bench_options.print_json(machine(config), rows=list(map(asdict, draws)))
         return
-    measuring.print_facts(machine(config) | {"counter": counter.name})
+    bench_options.print_facts(machine(config) | {"counter": counter.name})
     _print_draws(draws)
 
 
 def _print_rows(rows: "list[Row]") -> None:
     console = Console()
     for title, lines in groupby(rows, attrgetter("table")):
-        table = measuring.table("ms/frame", "times as fast", "outside", title=title)
+        table = bench_options.table("ms/frame", "times as fast", "outside", title=title)
         table.add_column("")
         for row in lines:
             share = f"{row.outside:.1%}" if row.outside > 1e-4 else ""
@@ -182,7 +182,7 @@ def _print_rows(rows: "list[Row]") -> None:
 def _print_standings(standings: "list[Standing]") -> None:
     peers = standings[0].ratios if standings else {}
     over = [f"× {peer.rpartition(' ')[2]}" for peer in peers]
-    table = measuring.table("ms/frame", "fps", "latency", "MB", "of the device", *over)
+    table = bench_options.table("ms/frame", "fps", "latency", "MB", "of the device", *over)
     for line in standings:
         table.add_row(
             line.name,
@@ -197,7 +197,7 @@ def _print_standings(standings: "list[Standing]") -> None:
 
 
 def _print_draws(draws: "list[Draw]") -> None:
-    table = measuring.table("watts", "joules a frame", "fps")
+    table = bench_options.table("watts", "joules a frame", "fps")
     for draw in draws:
         figures = (f"{draw.watts:.1f}", f"{draw.joules_per_frame:.3f}", f"{draw.fps:.1f}")
         table.add_row(draw.name, *figures)

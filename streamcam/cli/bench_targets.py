@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from streamcam import __version__
-from streamcam.cli import measuring
+from streamcam.cli import bench_options
 from streamcam.cli.hardware import processor
 from streamcam.cli.options import configured
 from streamcam.embedded import NANO
@@ -20,8 +20,8 @@ from streamcam.errors import MediaError
 from streamcam.sinks.atomic_file import remedy
 
 if TYPE_CHECKING:
-    from streamcam.diffusion.compare import Standing
-    from streamcam.diffusion.targets import Outcome, Subjects
+    from benchmarks.targets import Outcome, Subjects
+    from streamcam.bench.engine_comparison import Standing
 
 LIBRARIES = ("torch", "diffusers", "openvino", "tensorrt")
 SMALL = {"model": "random:small-sd-turbo", "width": 256, "height": 256, "device": "cpu"}
@@ -42,14 +42,14 @@ CARD = {
     show_default=True,
     help="Begin nothing new after so long.",
 )
-@measuring.rounds(21, "Turns of each line.")
+@bench_options.rounds(21, "Turns of each line.")
 @click.option(
     "--write",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Write the page into this folder too, named by date and device.",
 )
-@measuring.as_json
+@bench_options.as_json
 def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> None:
     """Measure every target that this machine can, and say which are reached.
 
@@ -57,15 +57,15 @@ def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> N
     SD-Turbo's shapes. What cannot be measured is left out, with the reason. Engines that are built
     are kept, so that a second run has more time.
     """
-    from streamcam.diffusion.targets import Targets
+    from benchmarks.targets import Targets
 
     if write is not None:
         _prepare(write)
     subjects = subjects_here()
     facts, today = facts_of(subjects), datetime.now(UTC)
     file = None if write is None else write / _name(facts, today)
-    measured = Targets(subjects, measuring.moving_scene, minutes, rounds)
-    with measuring.status() as shown:
+    measured = Targets(subjects, bench_options.moving_scene, minutes, rounds)
+    with bench_options.status() as shown:
         measured.say = shown.update
         for outcomes in measured.outcomes():
             tables, left_out = measured.tables, measured.left_out
@@ -76,7 +76,7 @@ def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> N
     if as_json:
         rows = [outcome._asdict() | {"reached": outcome.reached} for outcome in outcomes]
         told = {title: list(map(asdict, lines)) for title, lines in tables}
-        measuring.print_json(facts, rows=rows, tables=told, left_out=left_out)
+        bench_options.print_json(facts, rows=rows, tables=told, left_out=left_out)
     else:
         click.echo(page)
     if file is not None:
@@ -99,7 +99,7 @@ def _prepare(folder: Path) -> None:
 
 def subjects_here() -> "Subjects":
     """Return what is measured on this machine."""
-    from streamcam.diffusion.targets import Subjects
+    from benchmarks.targets import Subjects
     from streamcam.engines.placement import pick_device
 
     nano, small = ({"model": NANO, "device": "cpu"}, SMALL)
@@ -109,10 +109,10 @@ def subjects_here() -> "Subjects":
 
 def facts_of(subjects: "Subjects") -> dict[str, Any]:
     """Return the hardware and the versions."""
-    from streamcam.diffusion.harness import machine
+    from streamcam.bench.harness import machine
 
     cpu = processor()
-    facts = measuring.hardware() | {"processor": f"{cpu.name} {' '.join(cpu.features)}".strip()}
+    facts = bench_options.hardware() | {"processor": f"{cpu.name} {' '.join(cpu.features)}".strip()}
     device = cpu.name if subjects.card is None else machine(subjects.card)["device"]
     found = {name: installed for name in LIBRARIES if (installed := _version(name))}
     return {"device": device, **facts, "streamcam": __version__, **found}

@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcam.cli import measuring
+from streamcam.cli import bench_options
 from streamcam.cli.options import configured, given, settings
 from streamcam.runtime.streams import dismiss, follows
 
 if TYPE_CHECKING:
-    from streamcam.video.bench import Figures
+    from streamcam.bench.video_bench import Figures
 
 SMALL = {"model": "random:tiny-wan", "width": 64, "height": 64}
 TRUE = {"model": "random:wan-1.3b", "width": 512, "height": 512}
 
 
 @click.command()
-@measuring.seconds(10.0, least=1, of_what="Per run.")
+@bench_options.seconds(10.0, least=1, of_what="Per run.")
 @click.option(
     "--camera-fps",
     type=click.FloatRange(min=1, max=1000),
@@ -25,7 +25,7 @@ TRUE = {"model": "random:wan-1.3b", "width": 512, "height": 512}
     show_default=True,
     help="Frames per second of the camera on air.",
 )
-@measuring.as_json
+@bench_options.as_json
 @settings()
 def video(
     seconds: float,
@@ -40,9 +40,9 @@ def video(
     Without --model, random weights are measured: on a GPU in the shapes of Wan 1.3B at 512x512,
     else small ones at 64x64.
     """
-    from streamcam.diffusion.harness import machine
+    from streamcam.bench.harness import machine
+    from streamcam.bench.video_bench import measure
     from streamcam.engines.placement import pick_device
-    from streamcam.video.bench import measure
 
     asked = given(flags)
     if not presets:
@@ -51,8 +51,8 @@ def video(
     config = configured(presets, assignments, {"pipeline": "video"} | asked)
     if follows(config, live=True):
         return
-    scene = measuring.moving_scene(config)
-    with measuring.status():
+    scene = bench_options.moving_scene(config)
+    with bench_options.status():
         figures = measure(config, scene, seconds=seconds, camera_fps=camera_fps)
     dismiss()
     facts = {
@@ -60,9 +60,9 @@ def video(
     }
     facts["steps"] = config.num_steps
     if as_json:
-        measuring.print_json(facts, figures=asdict(figures))
+        bench_options.print_json(facts, figures=asdict(figures))
         return
-    measuring.print_facts(facts)
+    bench_options.print_facts(facts)
     for line in _told(figures):
         click.echo(line)
 

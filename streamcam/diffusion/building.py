@@ -52,7 +52,7 @@ def measure_engines(config: Config, say: Say) -> None:
     Raises:
         StreamcamError: no engine runs here, or the store cannot be written to.
     """
-    from streamcam.diffusion.compare import Comparison
+    from streamcam.bench.engine_comparison import Comparison
 
     device, dtype, _ = place(config)
     names = FASTEST.get(device.type, ())

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from streamcam.cli import _run, measuring, streamcam
-from streamcam.diffusion import compare, harness
+from streamcam.bench import engine_comparison, harness
+from streamcam.cli import _run, bench_options, streamcam
 from streamcam.embedded import NANO
 
 TINY = ["--model", "random:tiny-sd-turbo", "--width", "32", "--height", "32", "--device", "cpu"]
@@ -18,8 +18,8 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "ENGINES", {})
-    monkeypatch.setattr(compare, "WARM_S", 0.0)
+    monkeypatch.setattr(engine_comparison, "ENGINES", {})
+    monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
     monkeypatch.setattr(harness, "SIDE", 64)
 
 
@@ -37,12 +37,12 @@ def test_figures_say_what_they_were_measured_on(capsys: pytest.CaptureFixture[st
 
 
 def test_nano_is_measured_where_no_model_is_named() -> None:
-    config = measuring.of_nano((), (), {"model": None, "fps": "24"})
+    config = bench_options.of_nano((), (), {"model": None, "fps": "24"})
     assert (config.model, config.width, config.broadcast.rate) == (NANO, 256, 24)
-    assert measuring.of_nano((), (), {"model": "random:tiny-sd-turbo"}).model != NANO
+    assert bench_options.of_nano((), (), {"model": "random:tiny-sd-turbo"}).model != NANO
 
 
 def test_the_scene_has_the_size_of_the_model_and_moves() -> None:
-    first, second, *_ = measuring.moving_scene(measuring.of_nano((), (), {"width": "64"}))
+    first, second, *_ = bench_options.moving_scene(bench_options.of_nano((), (), {"width": "64"}))
     assert first.shape == second.shape == (256, 64, 3)
     assert (first != second).any()

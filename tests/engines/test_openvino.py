@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion import compare
+from streamcam.bench import engine_comparison
 from streamcam.diffusion.building import beside, measure_engines
 from streamcam.diffusion.models import Models, load_models
 from streamcam.engines import selection
@@ -115,7 +115,7 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
     engines = shutil.copytree(kept, tmp_path / "engines")
     monkeypatch.setitem(FASTEST, "cpu", ("compiled", "openvino"))
     monkeypatch.setattr(selection.shutil, "which", lambda _: None)
-    monkeypatch.setattr(compare, "WARM_S", 0.0)
+    monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
     others = {"acceleration": "auto", "engine_dir": str(engines), "device": "cpu", "threads": 1}
     config = build([TINY, SETTINGS, others])
     before = place(config).choice.why

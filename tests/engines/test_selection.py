@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from streamcam.diffusion.harness import changed
+from streamcam.bench.harness import changed
 from streamcam.engines import selection
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.placement import place, speeds_of

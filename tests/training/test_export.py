@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion.harness import unrest
+from streamcam.bench.harness import unrest
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build

@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from streamcam.diffusion.harness import bare_calls, changed, iter_frames, matrix_rate, quiet
+from streamcam.bench.harness import bare_calls, changed, iter_frames, matrix_rate, quiet
 from streamcam.diffusion.models import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamcam.diffusion import compare, harness
-from streamcam.diffusion.compare import Comparison
-from streamcam.diffusion.harness import changed, matrix_rate
+from streamcam.bench import engine_comparison, harness
+from streamcam.bench.engine_comparison import Comparison
+from streamcam.bench.harness import changed, matrix_rate
 from streamcam.engines import accuracy
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.errors import EngineError
@@ -20,7 +20,7 @@ SCENE = [frame.image for frame in moving(4, size=32)]
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure for a moment: no figure is judged."""
-    monkeypatch.setattr(compare, "WARM_S", 0.0)
+    monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
     monkeypatch.setattr(harness, "SIDE", 128)
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from streamcam.diffusion.bench import at_steps
+from streamcam.bench.energy import counter_for, measure
+from streamcam.bench.engine_comparison import Comparison, Standing
+from streamcam.bench.harness import changed, iter_frames, quiet
+from streamcam.bench.image_bench import at_steps
 from streamcam.diffusion.building import started
-from streamcam.diffusion.compare import Comparison, Standing
-from streamcam.diffusion.energy import counter_for, measure
-from streamcam.diffusion.harness import changed, iter_frames, quiet
 from streamcam.diffusion.models import load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_dtype, place
@@ -26,7 +26,7 @@ from streamcam.models.families import RANDOM, Say
 from streamcam.settings.config import Config
 from streamcam.types import Image
 
-SCRIPT = "from streamcam.diffusion.targets import first_picture; first_picture()"
+SCRIPT = "from benchmarks.targets import first_picture; first_picture()"
 PICTURE = "picture"
 ENERGY_S = 10.0
 MAX_FPS = 240

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from streamcam.diffusion.harness import iter_frames
+from streamcam.bench.harness import iter_frames
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 from streamcam.types import Frame, Image

@@ -1,7 +1,7 @@
 """The bench: every comparison has its rows; no figure is judged here."""
 
-from streamcam.diffusion.bench import Bench
-from streamcam.diffusion.harness import machine
+from streamcam.bench.harness import machine
+from streamcam.bench.image_bench import Bench
 from streamcam.settings.config import build
 from tests.streams import TINY, moving
 

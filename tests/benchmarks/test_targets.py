@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.diffusion import compare, energy, harness, targets
-from streamcam.diffusion.energy import Counter
-from streamcam.diffusion.targets import OVERHEAD, TARGETS, Outcome, Subjects, Targets
+from benchmarks import targets
+from benchmarks.targets import OVERHEAD, TARGETS, Outcome, Subjects, Targets
+from streamcam.bench import energy, engine_comparison, harness
+from streamcam.bench.energy import Counter
 from streamcam.engines import selection
 from streamcam.settings.config import Config, build
 from streamcam.types import Image
@@ -16,7 +17,7 @@ from tests.streams import TINY, moving
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """Return settings for moments of a tiny model, on a machine that builds no engine."""
-    monkeypatch.setattr(compare, "WARM_S", 0.0)
+    monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
     monkeypatch.setattr(harness, "SIDE", 128)
     monkeypatch.setattr(targets, "ENERGY_S", 0.1)
     monkeypatch.setattr(energy, "SETTLE_S", 0.05)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from streamcam.diffusion.harness import (
+from streamcam.bench.harness import (
     STILL_FRAMES,
     STILL_NOISE,
     bare_calls,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamcam.diffusion.harness import changed, iter_frames, quiet
+from streamcam.bench.harness import changed, iter_frames, quiet
 from streamcam.diffusion.models import load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_device

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.targets import Outcome, Subjects, Targets
 from streamcam import __version__
 from streamcam.cli import _run, bench_targets, streamcam
-from streamcam.diffusion.targets import Outcome, Subjects, Targets
 from streamcam.settings.config import build
 from tests.streams import TINY
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.diffusion.energy import Counter, measure, rapl
+from streamcam.bench.energy import Counter, measure, rapl
 from streamcam.errors import DeviceError
 from streamcam.settings.config import build
 from tests.streams import TINY, moving
