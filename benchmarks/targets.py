@@ -16,8 +16,8 @@ from streamcam.bench.energy import counter_for, measure
 from streamcam.bench.engine_comparison import Comparison, Standing
 from streamcam.bench.harness import changed, iter_frames, quiet
 from streamcam.bench.image_bench import at_steps
-from streamcam.diffusion.building import started
-from streamcam.diffusion.models import load_models
+from streamcam.diffusion.engine_build import started
+from streamcam.diffusion.image_model import load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_dtype, place
 from streamcam.errors import EngineError, StreamcamError

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.image_model import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
 from streamcam.types import Frame

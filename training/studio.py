@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcam.diffusion.models import load_models
+from streamcam.diffusion.image_model import load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
 from streamcam.types import Frame, Image

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamcam.bench.harness import changed, iter_frames, quiet
-from streamcam.diffusion.models import load_models
+from streamcam.diffusion.image_model import load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_device
 from streamcam.errors import DeviceError

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from streamcam.bench.harness import bare_calls, changed, iter_frames, matrix_rate, quiet
-from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.image_model import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
 from streamcam.engines.placement import pick_device, pick_dtype, place

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.models import Models
+from streamcam.diffusion.image_model import Models
 from streamcam.diffusion.stages import Condition
 from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.placement import place

@@ -21,7 +21,7 @@ from streamcam.bench.harness import (
     quiet,
     unrest,
 )
-from streamcam.diffusion.models import Models, from_pipeline
+from streamcam.diffusion.image_model import Models, from_pipeline
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import place
 from streamcam.models.checkpoint import load_pipeline

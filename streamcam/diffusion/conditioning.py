@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.models import Models
+from streamcam.diffusion.image_model import Models
 from streamcam.diffusion.stages import Condition, Text
 from streamcam.settings.parameters import Parameters, Prompt
 

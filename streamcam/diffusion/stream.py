@@ -11,7 +11,7 @@ from torch import Tensor
 from streamcam.diffusion import similarity
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.models import Models
+from streamcam.diffusion.image_model import Models
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stream_batch import (
     InFlight,

@@ -78,14 +78,14 @@ def dismiss() -> None:
 
 
 def _image(config: Config, say: Say) -> WarmStream:
-    from streamcam.diffusion.models import load_models
+    from streamcam.diffusion.image_model import load_models
     from streamcam.diffusion.stream import DiffusionStream
 
     return DiffusionStream(load_models(config, say), config, ahead=True)
 
 
 def _live_image(config: Config, say: Say) -> WarmStream:
-    from streamcam.diffusion.models import load_models
+    from streamcam.diffusion.image_model import load_models
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.frames.transfer import frame_path
 

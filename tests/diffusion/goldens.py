@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamcam.diffusion import stream as stream_module
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.image_model import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.diffusion.stream_batch import Noise, Plan, guided_step
 from streamcam.frames.image_tensors import to_tensor

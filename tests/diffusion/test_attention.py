@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from streamcam.diffusion.attention import CrossFrameAttention, PromptCache
-from streamcam.diffusion.models import from_pipeline
+from streamcam.diffusion.image_model import from_pipeline
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config import build
 from tests.streams import TINY, Streamed, images, moving

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.diffusion.models import Models
+from streamcam.diffusion.image_model import Models
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build

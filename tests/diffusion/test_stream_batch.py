@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.models import Models
+from streamcam.diffusion.image_model import Models
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stream_batch import Noise, Plan, at_rest, stream_batch
 from streamcam.types import Frame

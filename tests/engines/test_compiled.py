@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion.models import load_models
+from streamcam.diffusion.image_model import load_models
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.builder import Workshop
 from streamcam.engines.compiled import Compiled

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from streamcam.bench import engine_comparison
-from streamcam.diffusion.building import beside, measure_engines
-from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.engine_build import beside, measure_engines
+from streamcam.diffusion.image_model import Models, load_models
 from streamcam.engines import selection
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.flat_stage import Flat, leaves_of

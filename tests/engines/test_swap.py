@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.models import load_models
+from streamcam.diffusion.image_model import load_models
 from streamcam.engines.builder import Accelerated, Workshop
 from streamcam.engines.flat_stage import Flat, Run
 from streamcam.engines.store import Store

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.image_model import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines import tensorrt as module
 from streamcam.engines.accuracy import FLOORS, probes, psnr

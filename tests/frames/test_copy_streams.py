@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from streamcam.frames.copy_streams import CALLS_AT_ONCE, CudaStreams
-from tests.diffusion.in_turn import InTurn
+from tests.diffusion.sequential_reference import InTurn
 
 CARD = torch.device("cuda")
 

@@ -22,7 +22,7 @@ from streamcam.pixels import FORMATS
 from streamcam.pixels import fitted as placed
 from streamcam.settings.config import Config, build
 from streamcam.types import Frame, Image
-from tests.diffusion.in_turn import InTurn
+from tests.diffusion.sequential_reference import InTurn
 from tests.diffusion.test_stream import SIZE, stand_in
 
 CPU = torch.device("cpu")

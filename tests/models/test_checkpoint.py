@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamcam import cli
-from streamcam.diffusion.models import encode_text, from_pipeline, load_models
+from streamcam.diffusion.image_model import encode_text, from_pipeline, load_models
 from streamcam.diffusion.stages import Condition, Denoise
 from streamcam.errors import ModelError
 from streamcam.models.checkpoint import load_pipeline

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.image_model import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.embedded import NANO, embedded
 from streamcam.settings.config import build

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from streamcam.bench.harness import unrest
-from streamcam.diffusion.models import Models, load_models
+from streamcam.diffusion.image_model import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
 from streamcam.types import Frame

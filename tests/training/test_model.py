@@ -67,7 +67,7 @@ def test_scenes_follow_from_their_number_alone() -> None:
 
 
 def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
-    from streamcam.diffusion.models import from_pipeline
+    from streamcam.diffusion.image_model import from_pipeline
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.settings.config import build
     from streamcam.types import Frame

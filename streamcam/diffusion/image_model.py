@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion import building
+from streamcam.diffusion import engine_build
 from streamcam.diffusion.attention import PromptCache, join_frames
-from streamcam.diffusion.folding import fold
+from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
 from streamcam.engines.builder import Workshop
@@ -117,7 +117,7 @@ def _accelerator(
         engines.append(Eager(placement.device, placement.weights))
     if not engines:
         return lambda stage: stage
-    builder = None if builds_here else partial(building.beside, config)
+    builder = None if builds_here else partial(engine_build.beside, config)
     # Unless told otherwise, whoever asks for models wants the same pictures every time.
     waits = config.engine_wait is not False
     return Workshop(engines, Store(config.engine_dir), say, builder=builder, waits=waits)

@@ -17,7 +17,7 @@ from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.families import Say
 from streamcam.settings.config import Config
 
-SCRIPT = "from streamcam.diffusion.building import serve; serve()"
+SCRIPT = "from streamcam.diffusion.engine_build import serve; serve()"
 NICENESS = 10
 ROUNDS = 21
 LEVELS = (0, 85, 170, 255)
@@ -32,7 +32,7 @@ def build_engines(config: Config, say: Say, loading: Say) -> None:
     Raises:
         StreamcamError: the model cannot be loaded, or the acceleration cannot run here.
     """
-    from streamcam.diffusion.models import load_models
+    from streamcam.diffusion.image_model import load_models
     from streamcam.diffusion.stream import DiffusionStream
 
     config = config.model_copy(update={"warmup": 1})

@@ -6,7 +6,7 @@ from diffusers import AutoencoderTiny
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from streamcam.diffusion.folding import Folded, fold
+from streamcam.diffusion.conv_folding import Folded, fold
 
 
 def conv(taken: int, made: int, *, stride: int = 1, bias: bool = True, size: int = 3) -> nn.Conv2d:
