@@ -13,12 +13,12 @@ from streamcam.bench.harness import iter_frames
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
-from streamcam.video.distributed import Ring, Standing
-from streamcam.video.live import LiveVideoStream
-from streamcam.video.memory import peak_memory
-from streamcam.video.models import Models, load_models
-from streamcam.video.slo import Tally
-from streamcam.video.stream import VideoStream
+from streamcam.video.device_memory import peak_memory
+from streamcam.video.live_stream import LiveVideoStream
+from streamcam.video.parallel.layer_ring import Ring, Standing
+from streamcam.video.scheduler import Tally
+from streamcam.video.video_model import Models, load_models
+from streamcam.video.video_stream import VideoStream
 
 UNCOUNTED_CHUNKS = 4
 """Beside those that fill the cache and the batch."""

@@ -39,7 +39,7 @@ def pull(
     """
     from streamcam.engines.placement import place
     from streamcam.models.checkpoint import fetch
-    from streamcam.video.checkpoint import fetch as fetch_video
+    from streamcam.video.wan_checkpoint import fetch as fetch_video
 
     if not names and not presets and not flags.get("model"):
         raise click.UsageError("name a model, such as stabilityai/sd-turbo, or a --config")

@@ -62,8 +62,8 @@ def follows(config: Config, *, live: bool = False) -> bool:
         raise ConfigError("pipeline=image runs in one process: start it without torchrun")
     if launch is None or launch.rank == 0:
         return False
-    from streamcam.video.followers import follow_launched
-    from streamcam.video.ranks import share_of
+    from streamcam.video.parallel.launcher import follow_launched
+    from streamcam.video.parallel.ranks import share_of
 
     follow_launched(config, share_of(config), live=live)
     return True
@@ -72,9 +72,9 @@ def follows(config: Config, *, live: bool = False) -> bool:
 def dismiss() -> None:
     """Let the processes end that torchrun started to follow this one."""
     if launched():
-        from streamcam.video import followers
+        from streamcam.video.parallel import launcher
 
-        followers.dismiss()
+        launcher.dismiss()
 
 
 def _image(config: Config, say: Say) -> WarmStream:
@@ -94,15 +94,15 @@ def _live_image(config: Config, say: Say) -> WarmStream:
 
 
 def _video(config: Config, say: Say) -> WarmStream:
-    from streamcam.video.models import load_models
-    from streamcam.video.stream import VideoStream
+    from streamcam.video.video_model import load_models
+    from streamcam.video.video_stream import VideoStream
 
     return VideoStream(load_models(config, say), config)
 
 
 def _live_video(config: Config, say: Say) -> WarmStream:
-    from streamcam.video.live import LiveVideoStream
-    from streamcam.video.models import load_models
+    from streamcam.video.live_stream import LiveVideoStream
+    from streamcam.video.video_model import load_models
 
     return LiveVideoStream(load_models(config, say, live=True), config, say=say)
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from streamcam.video import cache_plan
 from streamcam.video.cache_plan import CacheShape, Place, Plan
-from streamcam.video.layers import Call, Layers
-from streamcam.video.schedule import Flow, noised, predicted_x_0
+from streamcam.video.causal_layers import Call, Layers
+from streamcam.video.flow_matching import Flow, noised, predicted_x_0
 
 Draw = Callable[[Tensor, int], Tensor]
 """Gives noise like a tensor, for the step of that number.

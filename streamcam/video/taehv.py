@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from streamcam.errors import ModelError
-from streamcam.video.vae import TEMPORAL, Normalisation
+from streamcam.video.wan_vae import TEMPORAL, Normalisation
 
 LATENT_CHANNELS = 16
 LEADING = TEMPORAL - 1

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from streamcam.video.wan import CausalWan
-from streamcam.video.weights import wan_transformer
+from streamcam.video.wan_weights import wan_transformer
 from tests.conftest import SHARED
 
 GOLDENS = Path(os.environ.get("STREAMCAM_VIDEO_GOLDENS", SHARED / "goldens" / "v2"))

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
-from streamcam.video.random_models import random_transformer, random_vae
+from streamcam.video.random_wan import random_transformer, random_vae
 
 WORDS = ["<pad>", "</s>", "<unk>", "a", "cat", "dog", "in", "the", "rain"]
 

@@ -12,11 +12,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from streamcam.video import hand_over
-from streamcam.video.distributed import Ring, follow, payload_bytes
-from streamcam.video.link import Link
-from streamcam.video.partition import BlockScheduler
-from streamcam.video.stopwatch import Stopwatch
+from streamcam.video.device_timer import Stopwatch
+from streamcam.video.parallel import migration
+from streamcam.video.parallel.layer_ring import Ring, follow, payload_bytes
+from streamcam.video.parallel.partition import BlockScheduler
+from streamcam.video.parallel.transport import Link
 from streamcam.video.wan import CausalWan
 
 Build = Callable[[range, bool, bool], CausalWan]
@@ -93,4 +93,4 @@ def _handicap(seconds: float) -> None:
 
     clock = [0.0]
     CausalWan.forward = noted  # type: ignore[method-assign, assignment]
-    hand_over.Stopwatch = partial(Stopwatch, clock=lambda: clock[0])  # type: ignore[misc, assignment]
+    migration.Stopwatch = partial(Stopwatch, clock=lambda: clock[0])  # type: ignore[misc, assignment]

@@ -9,8 +9,8 @@ from torch import Tensor
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
-from streamcam.video.models import Models, load_models
-from streamcam.video.stream import VideoStream
+from streamcam.video.video_model import Models, load_models
+from streamcam.video.video_stream import VideoStream
 
 TINY = {
     "pipeline": "video",

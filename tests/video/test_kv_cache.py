@@ -5,11 +5,11 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape, Place, plan
+from streamcam.video.causal_layers import Layers
+from streamcam.video.flow_matching import Flow
 from streamcam.video.kv_cache import KVCache, turned
-from streamcam.video.layers import Layers
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.rotary import angles_of, rotated
-from streamcam.video.schedule import Flow
 from streamcam.video.wan import CausalWan
 from tests.video.goldens import close
 from tests.video.streams import loaded

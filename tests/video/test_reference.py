@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.layers import Layers
+from streamcam.video.causal_layers import Layers
+from streamcam.video.flow_matching import Flow
 from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.schedule import Flow
 from streamcam.video.wan import CausalWan
 from tests.video.goldens import close
 from tests.video.reference import Fed, Reference, Window

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.layers import Layers
+from streamcam.video.causal_layers import Layers
+from streamcam.video.flow_matching import Flow
 from streamcam.video.rollout import Draw, Rollout, Steps
-from streamcam.video.schedule import Flow
 from tests.video.goldens import close, golden, needs_goldens, wan
 
 pytestmark = needs_goldens

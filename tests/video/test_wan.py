@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch._dynamo.utils import counters
 
-from streamcam.video.random_models import random_transformer
-from streamcam.video.schedule import Flow, predicted_x_0
+from streamcam.video.flow_matching import Flow, predicted_x_0
+from streamcam.video.random_wan import random_transformer
 from streamcam.video.wan import CausalWan
 from tests.video.goldens import close, golden, needs_goldens, wan
 from tests.video.streams import loaded

@@ -10,14 +10,14 @@ import torch
 
 from streamcam.types import Frame
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.layers import Call, Layers
-from streamcam.video.live import LiveVideoStream
-from streamcam.video.memory import OutOfMemory, told_when_out
-from streamcam.video.models import load_models
+from streamcam.video.causal_layers import Call, Layers
+from streamcam.video.device_memory import OutOfMemory, told_when_out
+from streamcam.video.flow_matching import Flow
+from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.schedule import Flow
-from streamcam.video.slo import Choice, Table
-from streamcam.video.stream import VideoStream
+from streamcam.video.scheduler import Choice, Table
+from streamcam.video.video_model import load_models
+from streamcam.video.video_stream import VideoStream
 from tests.streams import images, moving
 from tests.video.streams import Streamed, loaded
 

@@ -13,14 +13,14 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS
 from streamcam.types import Frame, Image
-from streamcam.video import motion
+from streamcam.video import noise_control
 from streamcam.video.cache_plan import CacheShape, Place, plan
-from streamcam.video.memory import REMEDY, told_when_out
-from streamcam.video.models import Models
-from streamcam.video.motion import NoiseLevel
-from streamcam.video.prompt import Prompter
+from streamcam.video.device_memory import REMEDY, told_when_out
+from streamcam.video.flow_matching import Flow, noised
+from streamcam.video.noise_control import NoiseLevel
+from streamcam.video.prompt_change import Prompter
 from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.schedule import Flow, noised
+from streamcam.video.video_model import Models
 
 RECACHE, RESTART, FIXED, LATENT = "recache", "restart", "fixed", "latent"
 
@@ -193,19 +193,19 @@ class VideoStream:
     def _level(self, images: list[Image], latents: Tensor) -> NoiseLevel:
         """Return how much noise a chunk gets."""
         kind, strength = self._config.video.noise_control, self._parameters.strength
-        control = motion.CONTROLS.get(kind, motion.PIXEL)
+        control = noise_control.CONTROLS.get(kind, noise_control.PIXEL)
         if strength is not None:
             control = replace(control, noise_scale=strength)
         before, timesteps = self._before, self._steps.timesteps
         if before is None or kind == FIXED:
-            return motion.at_rest(control, timesteps[0])
+            return noise_control.at_rest(control, timesteps[0])
         if kind == LATENT:
             both = self._models.normalise(torch.cat([before.latent, latents]))
-            differences = motion.rms_differences(both).tolist()
+            differences = noise_control.rms_differences(both).tolist()
         else:
-            differences = motion.pixel_differences([before.image, *images])
+            differences = noise_control.pixel_differences([before.image, *images])
         second = timesteps[1] if len(timesteps) > 1 else 0
-        return motion.next_level(control, before.level, differences, second_step=second)
+        return noise_control.next_level(control, before.level, differences, second_step=second)
 
     def _change_prompt(self, level: NoiseLevel) -> list[Frame]:
         """Bring the prompt up to date; return the frames that a restart lets go.

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.video.taehv import TAEHV, Half, TinyDecoder, TinyEncoder, taehv
-from streamcam.video.vae import Normalisation, WanDecoder, WanEncoder
-from streamcam.video.weights import wan_vae
+from streamcam.video.wan_vae import Normalisation, WanDecoder, WanEncoder
+from streamcam.video.wan_weights import wan_vae
 from tests.video.goldens import close, golden, needs_goldens
 
 

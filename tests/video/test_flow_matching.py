@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from streamcam.video.schedule import Flow, noised, predicted_x_0
+from streamcam.video.flow_matching import Flow, noised, predicted_x_0
 from tests.video.goldens import golden, needs_goldens
 
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from streamcam.errors import EngineError
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.distributed import Ring
-from streamcam.video.layers import Layers
-from streamcam.video.memory import OutOfMemory
-from streamcam.video.random_models import random_transformer
+from streamcam.video.causal_layers import Layers
+from streamcam.video.device_memory import OutOfMemory
+from streamcam.video.flow_matching import Flow
+from streamcam.video.parallel.layer_ring import Ring
+from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.schedule import Flow
 from streamcam.video.wan import CausalWan, Chunk
-from streamcam.video.weights import only_layers, wan_transformer
+from streamcam.video.wan_weights import only_layers, wan_transformer
 from tests.video.goldens import SIZE, close, golden, needs_goldens
 from tests.video.ranks import ring
 from tests.video.test_rollout import Recorded

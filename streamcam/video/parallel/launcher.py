@@ -24,12 +24,12 @@ from torch.distributed.rendezvous import rendezvous
 
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.settings.config import Config
-from streamcam.video.distributed import Ring
-from streamcam.video.ranks import LOOK_S, MEET_S, Own, Share, attend, give_up, meet
+from streamcam.video.parallel.layer_ring import Ring
+from streamcam.video.parallel.ranks import LOOK_S, MEET_S, Own, Share, attend, give_up, meet
 
 log = logging.getLogger(__name__)
 
-SCRIPT = "from streamcam.video.followers import serve; serve()"
+SCRIPT = "from streamcam.video.parallel.launcher import serve; serve()"
 LEAVE_S = 5.0
 AGAIN_S = 1.0
 """Between two lives of a rank."""

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
+from streamcam.video.causal_layers import Call, Layers
+from streamcam.video.device_timer import Stopwatch
 from streamcam.video.kv_cache import KVCache
-from streamcam.video.layers import Call, Layers
-from streamcam.video.partition import Partition, moves
-from streamcam.video.stopwatch import Stopwatch
+from streamcam.video.parallel.partition import Partition, moves
 from streamcam.video.wan import CausalWan
 
 Load = Callable[[range], Sequence[Any]]

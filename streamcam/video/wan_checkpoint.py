@@ -14,8 +14,8 @@ from streamcam.models import hub
 from streamcam.models.families import RANDOM, Say
 from streamcam.models.weights import check_complete, explained
 from streamcam.settings.config import Config
-from streamcam.video import files
-from streamcam.video.random_models import (
+from streamcam.video import wan_files
+from streamcam.video.random_wan import (
     layers_of,
     random_taehv,
     random_text,
@@ -23,8 +23,8 @@ from streamcam.video.random_models import (
     random_vae,
 )
 from streamcam.video.taehv import TAEHV, taehv
-from streamcam.video.text import TextEncoder
-from streamcam.video.weights import (
+from streamcam.video.umt5 import TextEncoder
+from streamcam.video.wan_weights import (
     HEAD_DIM,
     fill,
     only_layers,
@@ -61,7 +61,7 @@ def load_parts(
     if config.model.startswith(RANDOM):
         return _random(config, dtype, device, say, cut)
     with hub.kept(offline=config.offline):
-        whole = files.is_diffusers(config.model, offline=config.offline)
+        whole = wan_files.is_diffusers(config.model, offline=config.offline)
         folder = _base(config.model if whole else config.video.video_base, config, whole=whole)
         transformer = load_transformer(config, dtype, device, cut)
         say(f"model {config.model}: {_described(transformer)}")
@@ -85,7 +85,7 @@ def load_transformer(
         name = config.model.removeprefix(RANDOM)
         return random_transformer(name, dtype, device, layers=cut(layers_of(name)))
     with hub.kept(offline=config.offline):
-        if files.is_diffusers(config.model, offline=config.offline):
+        if wan_files.is_diffusers(config.model, offline=config.offline):
             folder = _base(config.model, config, whole=True) / "transformer"
             return _from_folder(folder, dtype, cut).to(device)
         return _from_file(config.model, config, dtype, cut).to(device)
@@ -100,7 +100,7 @@ def fetch(config: Config, say: Say) -> None:
     offline = config.offline
     if not config.model.startswith(RANDOM):
         with hub.kept(offline=offline):
-            whole = files.is_diffusers(config.model, offline=offline)
+            whole = wan_files.is_diffusers(config.model, offline=offline)
             _base(config.model if whole else config.video.video_base, config, whole=whole)
             others = [] if whole else [config.model]
             if config.vae and config.vae != "full" and not _is_folder(config.vae):
@@ -108,7 +108,7 @@ def fetch(config: Config, say: Say) -> None:
             if _tiny(config):
                 others.append(config.video.taehv)
             for name in others:
-                files.weights_file(name, offline=offline)
+                wan_files.weights_file(name, offline=offline)
     say(f"{config.model} is ready")
 
 
@@ -129,23 +129,23 @@ def _from_folder(folder: Path, dtype: torch.dtype, cut: Cut) -> Any:
         config = WanTransformer3DModel.load_config(folder, local_files_only=True)
         with torch.device("meta"):
             model = WanTransformer3DModel.from_config(config)
-        weights = files.Stored(folder)
+        weights = wan_files.Stored(folder)
     if model.config.image_dim or model.config.in_channels != model.config.out_channels:
         raise ModelError(f"{folder} starts from an image; take a text-to-video model")
     own = cut(len(model.blocks))
     model.blocks = model.blocks[own.start : own.stop]
     model.register_to_config(num_layers=len(own))
-    with files.naming(folder):
+    with wan_files.naming(folder):
         fill(model, only_layers(weights, own), dtype)
     return model
 
 
 def _from_file(name: str, config: Config, dtype: torch.dtype, cut: Cut) -> Any:
-    path = files.weights_file(name, offline=config.offline)
+    path = wan_files.weights_file(name, offline=config.offline)
     if (path.parent / "config.json").exists() and path.name.startswith("diffusion_pytorch"):
         return _from_folder(path.parent, dtype, cut)
-    weights = files.read(path)
-    with files.naming(path):
+    weights = wan_files.read(path)
+    with wan_files.naming(path):
         layers = cut(wan_config(weights)["num_layers"])
         return wan_transformer(only_layers(weights, layers), dtype, head_dim=_head_dim(path.parent))
 
@@ -163,9 +163,9 @@ def _autoencoder(folder: Path, config: Config, dtype: torch.dtype) -> Any:
 
     name = config.vae
     if name and name != "full" and not _is_folder(name):
-        path = files.weights_file(name, offline=config.offline)
-        weights = files.read(path)
-        with files.naming(path):
+        path = wan_files.weights_file(name, offline=config.offline)
+        weights = wan_files.read(path)
+        with wan_files.naming(path):
             return wan_vae(weights, dtype)
     where = Path(name).expanduser() if name and name != "full" else folder / "vae"
     with explained(f"the autoencoder in {where}", where, "fetch the model again"):
@@ -177,9 +177,9 @@ def _autoencoder(folder: Path, config: Config, dtype: torch.dtype) -> Any:
 
 
 def _taehv(config: Config, dtype: torch.dtype) -> TAEHV:
-    path = files.weights_file(config.video.taehv, offline=config.offline)
-    weights = files.read(path)
-    with files.naming(path):
+    path = wan_files.weights_file(config.video.taehv, offline=config.offline)
+    weights = wan_files.read(path)
+    with wan_files.naming(path):
         return taehv(weights, dtype)
 
 

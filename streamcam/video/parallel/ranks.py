@@ -15,10 +15,10 @@ from torch._C._distributed_c10d import Store
 from streamcam.errors import ConfigError, EngineError, StreamcamError, in_one_line
 from streamcam.settings.config import Config
 from streamcam.settings.video_settings import launched
-from streamcam.video.distributed import Ring, follow, payload_bytes
-from streamcam.video.hand_over import Load
-from streamcam.video.link import Link
-from streamcam.video.partition import BlockScheduler, Partition, even
+from streamcam.video.parallel.layer_ring import Ring, follow, payload_bytes
+from streamcam.video.parallel.migration import Load
+from streamcam.video.parallel.partition import BlockScheduler, Partition, even
+from streamcam.video.parallel.transport import Link
 from streamcam.video.wan import CausalWan
 
 LOAD_S = 1800.0
@@ -138,7 +138,7 @@ def attend(config: Config, share: Share, store: Store, *, live: bool) -> None:
     Raises:
         StreamcamError: they cannot be loaded, or the ring has broken.
     """
-    from streamcam.video.models import load_own
+    from streamcam.video.video_model import load_own
 
     try:
         own = load_own(config, share, live=live)

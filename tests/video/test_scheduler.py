@@ -9,7 +9,7 @@ from itertools import count, pairwise
 import pytest
 
 from streamcam.errors import ConfigError
-from streamcam.video.slo import Choice, Objective, Scheduler, choose, latency
+from streamcam.video.scheduler import Choice, Objective, Scheduler, choose, latency
 
 ONE = Choice(chunk=1, steps=1, batched=False)
 TWO = Choice(chunk=1, steps=2, batched=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.video.motion import (
+from streamcam.video.noise_control import (
     LATENT,
     PIXEL,
     NoiseLevel,

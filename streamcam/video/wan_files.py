@@ -13,7 +13,7 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.weights import explained
-from streamcam.video.weights import unwrapped
+from streamcam.video.wan_weights import unwrapped
 
 INDEX = "model_index.json"
 SUFFIXES = (".safetensors", ".pt", ".pth")

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.hand_over import Load, Shared
-from streamcam.video.layers import Call
-from streamcam.video.link import Link, Note
-from streamcam.video.memory import OutOfMemory, peak_memory, told_when_out
-from streamcam.video.partition import BlockScheduler, Partition, RankTime
+from streamcam.video.causal_layers import Call
+from streamcam.video.device_memory import OutOfMemory, peak_memory, told_when_out
+from streamcam.video.parallel.migration import Load, Shared
+from streamcam.video.parallel.partition import BlockScheduler, Partition, RankTime
+from streamcam.video.parallel.transport import Link, Note
 from streamcam.video.wan import CausalWan
 
 

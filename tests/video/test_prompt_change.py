@@ -12,12 +12,12 @@ from torch import Tensor
 
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
-from streamcam.video.live import LiveVideoStream
-from streamcam.video.prompt import PatientPrompter, Prompter
-from streamcam.video.slo import Choice
+from streamcam.video.live_stream import LiveVideoStream
+from streamcam.video.prompt_change import PatientPrompter, Prompter
+from streamcam.video.scheduler import Choice
 from tests.streams import images, moving
 from tests.video.streams import Streamed, loaded
-from tests.video.test_live import live
+from tests.video.test_live_stream import live
 
 PATIENCE_S = 30.0
 

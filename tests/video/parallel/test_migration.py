@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.distributed import Ring
-from streamcam.video.layers import Layers
-from streamcam.video.partition import Partition, even
-from streamcam.video.random_models import random_transformer
+from streamcam.video.causal_layers import Layers
+from streamcam.video.flow_matching import Flow
+from streamcam.video.parallel.layer_ring import Ring
+from streamcam.video.parallel.partition import Partition, even
+from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.schedule import Flow
 from streamcam.video.wan import CausalWan
 from tests.video.goldens import close
 from tests.video.ranks import ring

@@ -13,11 +13,11 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.cache_plan import Place, plan
-from streamcam.video.memory import REMEDY, OutOfMemory, free, told_when_out
-from streamcam.video.models import Models
-from streamcam.video.prompt import PatientPrompter
-from streamcam.video.slo import Choice, Objective, Scheduler, Table, Tally
-from streamcam.video.stream import VideoStream
+from streamcam.video.device_memory import REMEDY, OutOfMemory, free, told_when_out
+from streamcam.video.prompt_change import PatientPrompter
+from streamcam.video.scheduler import Choice, Objective, Scheduler, Table, Tally
+from streamcam.video.video_model import Models
+from streamcam.video.video_stream import VideoStream
 
 TIMED_CALLS = 5
 

@@ -12,8 +12,8 @@ from streamcam.cli import _run, streamcam
 from streamcam.errors import ConfigError, EngineError
 from streamcam.runtime.streams import follows
 from streamcam.settings.config import build
-from streamcam.video import ranks
-from streamcam.video.ranks import Own, Share, share_of
+from streamcam.video.parallel import ranks
+from streamcam.video.parallel.ranks import Own, Share, share_of
 from tests.media import ran
 from tests.video.streams import TINY as STREAMED
 from tests.video.streams import loaded

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from streamcam.errors import ModelError, nearest
 from streamcam.video.taehv import TAEHV
-from streamcam.video.weights import set_dtype
+from streamcam.video.wan_weights import set_dtype
 
 TEXT_TOKENS = 512
 

@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from streamcam.errors import ConfigError, ModelError
 from streamcam.settings.config import build
-from streamcam.video.checkpoint import Parts, fetch, load_parts, load_transformer
-from streamcam.video.files import Stored, read, weights_file
-from streamcam.video.models import load_models
-from streamcam.video.random_models import random_transformer
+from streamcam.video.random_wan import random_transformer
 from streamcam.video.taehv import TAEHV
-from streamcam.video.text import TextEncoder
+from streamcam.video.umt5 import TextEncoder
+from streamcam.video.video_model import load_models
+from streamcam.video.wan_checkpoint import Parts, fetch, load_parts, load_transformer
+from streamcam.video.wan_files import Stored, read, weights_file
 from tests.layouts import truncate
 from tests.video.goldens import golden, needs_goldens, wan
 from tests.video.layouts import save_base, save_pipeline

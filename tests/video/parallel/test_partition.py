@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from streamcam.errors import ConfigError
-from streamcam.video.partition import (
+from streamcam.video.parallel.partition import (
     BlockScheduler,
     Move,
     Partition,

@@ -10,14 +10,21 @@ from streamcam.engines.placement import pick_device, pick_dtype
 from streamcam.errors import ConfigError
 from streamcam.models.families import Say
 from streamcam.settings.config import Config
-from streamcam.video.checkpoint import Parts, load_parts, load_transformer
-from streamcam.video.followers import others
-from streamcam.video.layers import Layers
-from streamcam.video.partition import Partition
-from streamcam.video.ranks import Own, Share, device_of, share_of
+from streamcam.video.causal_layers import Layers
+from streamcam.video.parallel.launcher import others
+from streamcam.video.parallel.partition import Partition
+from streamcam.video.parallel.ranks import Own, Share, device_of, share_of
 from streamcam.video.taehv import TinyDecoder, TinyEncoder
-from streamcam.video.vae import SPATIAL, Decoder, Encoder, Normalisation, WanDecoder, WanEncoder
 from streamcam.video.wan import CausalWan
+from streamcam.video.wan_checkpoint import Parts, load_parts, load_transformer
+from streamcam.video.wan_vae import (
+    SPATIAL,
+    Decoder,
+    Encoder,
+    Normalisation,
+    WanDecoder,
+    WanEncoder,
+)
 
 HOW = ("auto", "eager", "compiled")
 MOST_COMPILED = 64
