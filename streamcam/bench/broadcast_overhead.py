@@ -10,7 +10,7 @@ from urllib.request import urlopen
 from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.runtime.broadcast import Broadcast
-from streamcam.runtime.engine import RUNNING, Engine
+from streamcam.runtime.engine_process import RUNNING, Engine
 from streamcam.runtime.worker import IDENTITY
 from streamcam.settings.config import Config
 from streamcam.sinks.null import Null

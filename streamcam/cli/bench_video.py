@@ -7,7 +7,7 @@ import click
 
 from streamcam.cli import bench_options
 from streamcam.cli.options import configured, given, settings
-from streamcam.runtime.streams import dismiss, follows
+from streamcam.pipelines import dismiss, follows
 
 if TYPE_CHECKING:
     from streamcam.bench.video_bench import Figures

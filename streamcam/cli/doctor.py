@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from streamcam import v4l2
-from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine
-from streamcam.cli.checks.cameras import cameras, mirrored
-from streamcam.cli.checks.virtual_cameras import virtual_cameras
+from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine_checks
+from streamcam.cli.checks.camera_checks import cameras, mirrored
+from streamcam.cli.checks.virtual_camera_checks import virtual_cameras
 from streamcam.cli.hardware import accelerators, processor
 from streamcam.cli.options import configured, settings
 from streamcam.settings.broadcast_settings import Broadcast
@@ -57,16 +57,18 @@ def _checks(settings: Broadcast) -> Iterator[Check]:
     yield from cameras(found(), v4l2.holders)
     yield from virtual_cameras(v4l2.devices(), settings.sink, v4l2.holders)
     versions = {package.name.lower(): package.version for package in distributions()}
-    yield machine.accelerator(accelerators(), processor(), versions.get("torch"))
-    yield machine.models([(repo.id, repo.bytes) for repo in cached()])
-    yield machine.disk(Path(HF_HUB_CACHE), machine.ROOM_FOR_MODELS, "models")
-    yield machine.disk(Path.cwd(), machine.ROOM_FOR_FILES, "recordings")
+    yield machine_checks.accelerator(accelerators(), processor(), versions.get("torch"))
+    yield machine_checks.models([(repo.id, repo.bytes) for repo in cached()])
+    yield machine_checks.disk(Path(HF_HUB_CACHE), machine_checks.ROOM_FOR_MODELS, "models")
+    yield machine_checks.disk(Path.cwd(), machine_checks.ROOM_FOR_FILES, "recordings")
     if settings.osc:
-        yield machine.port("osc_port", socket.SOCK_DGRAM, settings.osc_bind, settings.osc_port)
-    yield machine.port(
+        yield machine_checks.port(
+            "osc_port", socket.SOCK_DGRAM, settings.osc_bind, settings.osc_port
+        )
+    yield machine_checks.port(
         "preview_port", socket.SOCK_STREAM, settings.preview_bind, settings.preview_port
     )
-    yield from machine.packages(versions)
+    yield from machine_checks.packages(versions)
     yield mirrored()
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from streamcam.cli.choices import with_chosen_model
 from streamcam.cli.options import configured, settings
+from streamcam.cli.startup_choices import with_chosen_model
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import EngineError
 

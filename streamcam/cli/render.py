@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamcam import sinks, sources
-from streamcam.cli.choices import with_chosen_model
 from streamcam.cli.options import configured, settings
+from streamcam.cli.startup_choices import with_chosen_model
 from streamcam.cli.stopping import stopping
 from streamcam.control.cues import Cues, read
 from streamcam.errors import ConfigError, MediaError
+from streamcam.pipelines import WarmStream, dismiss, follows, load_stream
 from streamcam.runtime import offline
-from streamcam.runtime.streams import WarmStream, dismiss, follows, load_stream
 from streamcam.settings.config import Config
 from streamcam.types import Sink, Source
 

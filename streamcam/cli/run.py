@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from streamcam.cli.choices import chosen, with_chosen_model
 from streamcam.cli.options import configured, settings
 from streamcam.cli.reporting import Reporter, reporting
+from streamcam.cli.startup_choices import chosen, with_chosen_model
 from streamcam.cli.stopping import Asked, stopping
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
+from streamcam.pipelines import dismiss, follows
 from streamcam.runtime.broadcast import Broadcast
-from streamcam.runtime.streams import dismiss, follows
 from streamcam.settings.broadcast_settings import Broadcast as BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters

@@ -11,10 +11,10 @@ from typing import Self
 from streamcam.control.state import Control
 from streamcam.errors import StreamcamError
 from streamcam.runtime.capture import Capture
-from streamcam.runtime.desk import Desk, Feeds
-from streamcam.runtime.engine import RUNNING, Engine
-from streamcam.runtime.gauges import Gauges
-from streamcam.runtime.outlet import Outgoing, Outlet
+from streamcam.runtime.engine_process import RUNNING, Engine
+from streamcam.runtime.gpu_stats import Gauges
+from streamcam.runtime.sink_thread import Outgoing, Outlet
+from streamcam.runtime.switcher import Desk, Feeds
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate, Status

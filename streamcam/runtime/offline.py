@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import islice
 
 from streamcam.pixels import oriented
-from streamcam.runtime.desk import Desk, Feeds
+from streamcam.runtime.switcher import Desk, Feeds
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Sink, Source, Stream

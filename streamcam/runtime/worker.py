@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple, NoReturn
 
 from streamcam.errors import StreamcamError
-from streamcam.runtime.ring import Ring
-from streamcam.runtime.streams import QueuedStream, load_stream
+from streamcam.pipelines import QueuedStream, load_stream
+from streamcam.runtime.frame_ring import Ring
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Stream

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine
-from streamcam.cli.checks.cameras import cameras
-from streamcam.cli.checks.virtual_cameras import virtual_cameras
+from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine_checks
+from streamcam.cli.checks.camera_checks import cameras
+from streamcam.cli.checks.virtual_camera_checks import virtual_cameras
 from streamcam.cli.hardware import Accelerator, Processor
 from streamcam.sources.camera_list import Found
 from streamcam.v4l2 import CAN_CAPTURE, CAN_OUTPUT, Device, kernel_module
@@ -201,8 +201,8 @@ def test_a_module_that_will_be_gone_after_a_restart_is_noted(root: Path, file: s
 
 def test_two_builds_of_opencv_at_once_are_wrong() -> None:
     versions = {"opencv-python": "4.12", "opencv-python-headless": "5.0"}
-    assert machine.packages(versions)[1].state == MISSING
-    assert len(machine.packages({"opencv-python-headless": "5.0"})) == 1
+    assert machine_checks.packages(versions)[1].state == MISSING
+    assert len(machine_checks.packages({"opencv-python-headless": "5.0"})) == 1
 
 
 CARD = Accelerator("RTX 4090", 24 * 2**30, 23 * 2**30, "580.1")
@@ -210,25 +210,25 @@ HERE = Processor("A processor", 8, 16, 32 * 2**30, ())
 
 
 def test_a_gpu_is_told_with_its_memory_and_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    check = machine.accelerator([CARD], HERE, "2.13.0")
+    check = machine_checks.accelerator([CARD], HERE, "2.13.0")
     assert (check.state, check.text) == (OK, "RTX 4090, 23.0 of 24.0 GiB free, driver 580.1")
 
 
 def test_a_gpu_that_torch_was_not_built_for_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    check = machine.accelerator([CARD], HERE, "2.13.0+cpu")
+    check = machine_checks.accelerator([CARD], HERE, "2.13.0+cpu")
     assert check.state == WARNING
     assert "torch 2.13.0+cpu cannot use it" in check.text
 
 
 def test_a_gpu_that_does_not_answer_is_a_warning_in_the_drivers_words() -> None:
     broken = Accelerator("NVIDIA", 0, 0, "", "Driver/library version mismatch")
-    check = machine.accelerator([broken], HERE, "2.13.0")
+    check = machine_checks.accelerator([broken], HERE, "2.13.0")
     assert (check.state, check.text) == (WARNING, "NVIDIA: Driver/library version mismatch")
 
 
 def test_no_gpu_is_a_note_with_the_cores() -> None:
-    check = machine.accelerator([], HERE, "2.13.0")
+    check = machine_checks.accelerator([], HERE, "2.13.0")
     assert check.state == NOTE
     assert "A processor, 8 cores" in check.text
 
@@ -240,17 +240,17 @@ def test_a_port_in_use_is_a_warning(kind: socket.SocketKind) -> None:
         if kind == socket.SOCK_STREAM:
             other.listen()
         number = other.getsockname()[1]
-        check = machine.port("osc_port", kind, "127.0.0.1", number)
+        check = machine_checks.port("osc_port", kind, "127.0.0.1", number)
         assert check.state == WARNING
         assert "--set osc_port=NUMBER" in (check.remedy or "")
-    assert machine.port("osc_port", kind, "127.0.0.1", number).state == OK
+    assert machine_checks.port("osc_port", kind, "127.0.0.1", number).state == OK
 
 
 def test_a_full_disk_is_a_warning_and_a_folder_that_is_yet_to_be_made_is_none(
     tmp_path: Path,
 ) -> None:
-    assert machine.disk(tmp_path / "not" / "yet", 1, "models").state == OK
-    assert machine.disk(tmp_path, 1e18, "models").state == WARNING
+    assert machine_checks.disk(tmp_path / "not" / "yet", 1, "models").state == OK
+    assert machine_checks.disk(tmp_path, 1e18, "models").state == WARNING
 
 
 def run(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

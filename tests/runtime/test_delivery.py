@@ -10,8 +10,8 @@ from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import FORMATS
 from streamcam.runtime.broadcast import Broadcast
-from streamcam.runtime.engine import Engine
-from streamcam.runtime.ring import Ring
+from streamcam.runtime.engine_process import Engine
+from streamcam.runtime.frame_ring import Ring
 from streamcam.runtime.worker import Said, _run
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters

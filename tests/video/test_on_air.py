@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from streamcam.errors import StreamcamError
-from streamcam.runtime.engine import RUNNING, Engine
+from streamcam.runtime.engine_process import RUNNING, Engine
 from streamcam.settings.config import build
 from streamcam.types import Frame
 

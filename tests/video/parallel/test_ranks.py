@@ -10,7 +10,7 @@ from torch.distributed import FileStore
 
 from streamcam.cli import _run, streamcam
 from streamcam.errors import ConfigError, EngineError
-from streamcam.runtime.streams import follows
+from streamcam.pipelines import follows
 from streamcam.settings.config import build
 from streamcam.video.parallel import ranks
 from streamcam.video.parallel.ranks import Own, Share, share_of

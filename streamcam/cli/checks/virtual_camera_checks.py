@@ -6,7 +6,7 @@ from pathlib import Path
 
 from streamcam import v4l2
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
-from streamcam.cli.checks.cameras import Holders
+from streamcam.cli.checks.camera_checks import Holders
 from streamcam.errors import DeviceError
 from streamcam.sinks.virtual_camera import REMEDIES, select
 from streamcam.v4l2 import kernel_module

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from streamcam.runtime.desk import Desk, Feeds
 from streamcam.runtime.slate import slate
+from streamcam.runtime.switcher import Desk, Feeds
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame

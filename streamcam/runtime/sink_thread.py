@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streamcam.errors import StreamcamError
 from streamcam.runtime.backoff import Backoff
-from streamcam.runtime.slots import Slot
+from streamcam.runtime.dropping_queue import Slot
 from streamcam.stats import Latencies, Rate
 from streamcam.types import Frame, Sink
 

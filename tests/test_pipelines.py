@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.cli import _run, streamcam
-from streamcam.runtime.streams import load_stream
+from streamcam.pipelines import load_stream
 from streamcam.settings.config import build
 from tests.media import noise, read, write
 

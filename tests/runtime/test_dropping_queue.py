@@ -5,7 +5,7 @@ from threading import Thread
 import pytest
 
 from streamcam.runtime.backoff import Backoff
-from streamcam.runtime.slots import Slot
+from streamcam.runtime.dropping_queue import Slot
 
 
 def test_the_newest_win_and_what_makes_way_is_counted() -> None:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.backoff import Backoff
-from streamcam.runtime.gauges import expects_card
-from streamcam.runtime.ring import MAX_NOTE, Ring
+from streamcam.runtime.frame_ring import MAX_NOTE, Ring
+from streamcam.runtime.gpu_stats import expects_card
 from streamcam.runtime.worker import BEAT, DROPPED, SKIPPED, TAKEN, Said, serve
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters

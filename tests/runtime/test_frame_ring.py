@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamcam.errors import EngineError
-from streamcam.runtime.ring import MAX_NOTE, SHARED, SPARE, Ring
+from streamcam.runtime.frame_ring import MAX_NOTE, SHARED, SPARE, Ring
 from streamcam.types import Image
 
 SHAPE = (48, 64, 3)
