@@ -20,7 +20,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return the folder of a tiny random model in diffusers layout, made on first use."""
-    from tests.layouts import save_pipeline, save_tiny_vae
+    from tests.support.layouts import save_pipeline, save_tiny_vae
 
     root = tmp_path_factory.mktemp("models")
 

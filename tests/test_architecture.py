@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import ran
+from tests.support.media import ran
 
 ROOT = Path(__file__).resolve().parents[1] / "streamcam"
 

@@ -7,7 +7,7 @@ import pytest
 from streamcam.cli import _run, streamcam
 from streamcam.pipelines import load_stream
 from streamcam.settings.config import build
-from tests.media import noise, read, write
+from tests.support.media import noise, read, write
 
 TINY = {"width": 64, "height": 32, "device": "cpu"}
 

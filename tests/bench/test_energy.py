@@ -7,7 +7,7 @@ import pytest
 from streamcam.bench.energy import Counter, measure, rapl
 from streamcam.errors import DeviceError
 from streamcam.settings.config import build
-from tests.streams import TINY, moving
+from tests.support.streams import TINY, moving
 
 
 def zone(folder: Path, name: str, energy: int, full: int = 1_000_000) -> Path:

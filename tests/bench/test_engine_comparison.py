@@ -12,7 +12,7 @@ from streamcam.engines import accuracy
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.errors import EngineError
 from streamcam.settings.config import build
-from tests.streams import TINY, moving
+from tests.support.streams import TINY, moving
 
 SCENE = [frame.image for frame in moving(4, size=32)]
 

@@ -3,7 +3,7 @@
 from streamcam.bench.harness import machine
 from streamcam.bench.image_bench import Bench
 from streamcam.settings.config import build
-from tests.streams import TINY, moving
+from tests.support.streams import TINY, moving
 
 
 def test_every_comparison_is_made_and_the_rows_add_up() -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from streamcam.cli import _run, streamcam
-from tests.media import ran
+from tests.support.media import ran
 
 TINY = ["--model", "random:tiny-wan", "--width", "64", "--height", "32", "--device", "cpu"]
 

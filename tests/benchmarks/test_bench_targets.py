@@ -12,7 +12,7 @@ from benchmarks.targets import Outcome, Subjects, Targets
 from streamcam import __version__
 from streamcam.cli import _run, bench_targets, streamcam
 from streamcam.settings.config import build
-from tests.streams import TINY
+from tests.support.streams import TINY
 
 
 def test_a_card_takes_the_shapes_of_sd_turbo_and_the_processor_the_rest(

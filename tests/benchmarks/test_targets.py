@@ -11,7 +11,7 @@ from streamcam.bench.energy import Counter
 from streamcam.engines import selection
 from streamcam.settings.config import Config, build
 from streamcam.types import Image
-from tests.streams import TINY, moving
+from tests.support.streams import TINY, moving
 
 
 @pytest.fixture

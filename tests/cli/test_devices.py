@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from streamcam.cli import devices as command
 from streamcam.cli import hardware
 from streamcam.sources.camera_list import Found
-from tests.media import ran
+from tests.support.media import ran
 
 CAMERA = Found("HD [Pro] Webcam", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-hd")
 DENIED = Found("Locked", "/dev/video4", "/dev/video4", problem="Permission denied")

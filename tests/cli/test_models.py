@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.hubs import COMMIT, Hub
-from tests.layouts import edit_json
-from tests.loras import RANK, UNET_QUERY, pair, save_kohya
-from tests.single_files import save_single_file
+from tests.support.hubs import COMMIT, Hub
+from tests.support.layouts import edit_json
+from tests.support.loras import RANK, UNET_QUERY, pair, save_kohya
+from tests.support.single_files import save_single_file
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 EAGER = ["--acceleration", "eager", "--dtype", "float32"]

@@ -10,7 +10,18 @@ from PIL import Image as Pillow
 
 from streamcam.cli import _run, streamcam
 from streamcam.cli.render import render as command
-from tests.media import RED, decoded, encode, noise, numbered, plain, ran, read, sound, write
+from tests.support.media import (
+    RED,
+    decoded,
+    encode,
+    noise,
+    numbered,
+    plain,
+    ran,
+    read,
+    sound,
+    write,
+)
 
 Render = Callable[..., tuple[int, str]]
 EAGER = ("--dtype", "float32", "--acceleration", "eager")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.cli.test_render import TINY
-from tests.media import decoded_so_far
+from tests.support.media import decoded_so_far
 
 FRAMES_BEFORE = 60
 DEADLINE_S = 200

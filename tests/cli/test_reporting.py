@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from streamcam.cli.reporting import reporting, summary
-from tests.scenes import STATUS
+from tests.support.scenes import STATUS
 
 
 def test_a_line_says_how_it_fares() -> None:

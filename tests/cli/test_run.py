@@ -15,8 +15,8 @@ import av
 import psutil
 import pytest
 
-from tests.media import decoded, decoded_so_far
 from tests.runtime.onair import until
+from tests.support.media import decoded, decoded_so_far
 
 SMALL = ["--source", "pattern", "--canvas", "320x180", "--width", "64", "--height", "64"]
 QUIET = ["--set", "osc=false"]

@@ -22,7 +22,7 @@ import pytest
 
 from tests.clients import obs
 from tests.clients.browser import Browser, installed
-from tests.media import read
+from tests.support.media import read
 
 PICTURES = os.environ.get("STREAMCAM_PICTURES")
 PUBLISHER = os.environ.get(

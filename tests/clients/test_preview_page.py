@@ -13,8 +13,8 @@ from streamcam.sinks.preview import Preview
 from streamcam.sources.generated import Pattern
 from streamcam.types import Frame, Image
 from tests.clients.browser import Browser, installed
-from tests.media import read
-from tests.scenes import Stage
+from tests.support.media import read
+from tests.support.scenes import Stage
 
 pytestmark = pytest.mark.skipif(installed() is None, reason="needs Chromium")
 

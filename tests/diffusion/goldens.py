@@ -20,7 +20,7 @@ from streamcam.diffusion.stream_batch import Noise, Plan, guided_step
 from streamcam.frames.image_tensors import to_tensor
 from streamcam.settings.config import Config, build
 from streamcam.types import Frame
-from tests.streams import EAGER
+from tests.support.streams import EAGER
 
 Tensors = dict[str, Tensor]
 

@@ -11,7 +11,7 @@ from streamcam.diffusion.attention import CrossFrameAttention, PromptCache
 from streamcam.diffusion.image_model import from_pipeline
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config import build
-from tests.streams import TINY, Streamed, images, moving
+from tests.support.streams import TINY, Streamed, images, moving
 
 FAMILIES = ("sd-1.5", "sd-2.1", "sd-turbo", "sdxl")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from streamcam.diffusion.conditioning import Memo, linear, slerp, slerp_between
-from tests.streams import Streamed, images, moving
+from tests.support.streams import Streamed, images, moving
 
 A, B = torch.randn(2, 1, 7, 16, generator=torch.Generator().manual_seed(0))
 

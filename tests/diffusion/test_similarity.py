@@ -13,7 +13,7 @@ from streamcam.diffusion.similarity import (
     vector,
 )
 from streamcam.types import Frame, Image
-from tests.streams import Streamed, images, moving, still
+from tests.support.streams import Streamed, images, moving, still
 
 FILTER = {"enable_similar_image_filter": True}
 

@@ -14,7 +14,7 @@ from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
 from streamcam.types import Frame
-from tests.streams import Streamed
+from tests.support.streams import Streamed
 
 SIZE = 16
 

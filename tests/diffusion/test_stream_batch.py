@@ -12,7 +12,7 @@ from streamcam.diffusion.image_model import Models
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stream_batch import Noise, Plan, at_rest, stream_batch
 from streamcam.types import Frame
-from tests.streams import Streamed, images, moving
+from tests.support.streams import Streamed, images, moving
 
 MODES = ("none", "full", "self", "initialize")
 STEPS = {1: "20", 2: "32,45", 3: "10,25,40", 4: "0,16,32,45"}

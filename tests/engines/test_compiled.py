@@ -18,7 +18,7 @@ from streamcam.engines.store import Store
 from streamcam.settings.config import build
 from tests.engines.conftest import Small, call
 from tests.engines.storms import SETTINGS, storm
-from tests.streams import TINY, Streamed, images, moving
+from tests.support.streams import TINY, Streamed, images, moving
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="compiling needs a C++ compiler"

@@ -24,7 +24,7 @@ from streamcam.engines.openvino import OpenVino
 from streamcam.engines.tensorrt import TensorRt
 from tests.diffusion.test_goldens import GOLDENS
 from tests.engines.test_tensorrt import CPU, NANO, STAGES, calls_of, tensorrt
-from tests.streams import EAGER
+from tests.support.streams import EAGER
 
 __all__ = ["tensorrt"]
 

@@ -21,7 +21,7 @@ from streamcam.errors import EngineError
 from streamcam.settings.config import build
 from tests.engines.conftest import Small, call
 from tests.engines.storms import SETTINGS, storm
-from tests.streams import TINY, Streamed, images, moving
+from tests.support.streams import TINY, Streamed, images, moving
 
 pytest.importorskip("openvino", reason="OpenVINO is an extra")
 

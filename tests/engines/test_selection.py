@@ -16,7 +16,7 @@ from streamcam.engines.store import Store
 from streamcam.engines.timings import keep_speeds
 from streamcam.errors import EngineError
 from streamcam.settings.config import build
-from tests.streams import TINY
+from tests.support.streams import TINY
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")
 

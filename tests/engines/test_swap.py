@@ -15,7 +15,7 @@ from streamcam.engines.flat_stage import Flat, Run
 from streamcam.engines.store import Store
 from streamcam.settings.config import build
 from tests.engines.storms import SETTINGS
-from tests.streams import TINY, Streamed, images, moving
+from tests.support.streams import TINY, Streamed, images, moving
 
 
 class Watched:

@@ -32,7 +32,7 @@ from streamcam.errors import EngineError
 from streamcam.settings.config import build
 from tests.engines import fake_tensorrt
 from tests.engines.conftest import Small, call
-from tests.streams import EAGER, TINY
+from tests.support.streams import EAGER, TINY
 
 REAL = [name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name)]
 """The second one has the same Python API, and needs no card to be looked at."""

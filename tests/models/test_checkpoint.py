@@ -19,9 +19,9 @@ from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import family_of, is_few_step
 from streamcam.models.random_models import random_pipeline, random_tiny_vae
 from streamcam.settings.config import build
-from tests.layouts import edit_json, truncate
-from tests.single_files import save_single_file
-from tests.streams import EAGER, TINY, Streamed, images, moving
+from tests.support.layouts import edit_json, truncate
+from tests.support.single_files import save_single_file
+from tests.support.streams import EAGER, TINY, Streamed, images, moving
 
 Folder = Callable[[str], Path]
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from streamcam.errors import ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.settings.config import build
-from tests.layouts import truncate
-from tests.loras import (
+from tests.support.layouts import truncate
+from tests.support.loras import (
     RANK,
     TEXT_MLP,
     TEXT_OUT,

@@ -13,7 +13,7 @@ from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
 from streamcam.sources.file_source import FileSource
 from streamcam.types import Frame, Image
-from tests.media import RATE, Kept, Passing, noise, plain, ran, read
+from tests.support.media import RATE, Kept, Passing, noise, plain, ran, read
 
 SMALL = build([{"width": 64, "height": 48}])
 

@@ -11,7 +11,7 @@ from streamcam import sinks
 from streamcam.errors import MediaError
 from streamcam.sinks.atomic_file import partial_name
 from streamcam.types import Frame
-from tests.media import RATE, noise, ran, read, write
+from tests.support.media import RATE, noise, ran, read, write
 
 OUTPUTS = ["a.mkv", "a.mp4", "a.mov", "a.webm", "a.npy", "a.png", "folder"]
 

@@ -6,7 +6,7 @@ from PIL import Image as Pillow
 
 from streamcam import sinks
 from streamcam.errors import MediaError
-from tests.media import RATE, noise, read, write
+from tests.support.media import RATE, noise, read, write
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff"])

@@ -9,8 +9,8 @@ from streamcam.sinks.null import Null
 from streamcam.sinks.preview import Preview
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Sink
-from tests.media import decoded, noise
-from tests.scenes import Stage
+from tests.support.media import decoded, noise
+from tests.support.scenes import Stage
 
 
 def opened(spec: str, **settings: object) -> Sink:

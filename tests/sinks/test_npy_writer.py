@@ -5,7 +5,7 @@ import pytest
 
 from streamcam import sinks
 from streamcam.errors import MediaError
-from tests.media import RATE, RED, noise, numbered, plain, write
+from tests.support.media import RATE, RED, noise, numbered, plain, write
 
 
 @pytest.mark.parametrize("count", [1, 29, 30, 31, 100])

@@ -5,7 +5,7 @@ import pytest
 
 from streamcam import sinks
 from streamcam.errors import MediaError
-from tests.media import RATE
+from tests.support.media import RATE
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

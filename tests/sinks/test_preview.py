@@ -17,8 +17,8 @@ from streamcam.errors import DeviceError
 from streamcam.sinks.preview import Preview
 from streamcam.sinks.preview.mjpeg import encoded
 from streamcam.types import Frame, Image
-from tests.media import BLUE, GREEN, RED, plain, ran
-from tests.scenes import STATUS, Stage
+from tests.support.media import BLUE, GREEN, RED, plain, ran
+from tests.support.scenes import STATUS, Stage
 
 
 @contextmanager

@@ -22,8 +22,8 @@ from streamcam.settings.parameters import Parameters
 from streamcam.sinks.cue_recorder import CueSheet
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Frame
-from tests.media import BLUE, GREEN, RATE, RED, decoded, noise, numbered, plain, read
-from tests.scenes import Stage
+from tests.support.media import BLUE, GREEN, RATE, RED, decoded, noise, numbered, plain, read
+from tests.support.scenes import Stage
 
 CONFIG = build([{"t_index_list": [32, 45]}])
 

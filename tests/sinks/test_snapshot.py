@@ -7,8 +7,8 @@ import pytest
 from streamcam.errors import MediaError
 from streamcam.sinks import snapshot
 from streamcam.sinks.snapshot import Snapshots, save
-from tests.media import noise, read
-from tests.scenes import Stage
+from tests.support.media import noise, read
+from tests.support.scenes import Stage
 
 NOON = datetime(2026, 11, 22, 12, 0, 5)
 

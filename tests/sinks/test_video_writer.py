@@ -9,7 +9,7 @@ from streamcam import sinks
 from streamcam.errors import MediaError
 from streamcam.sinks.video_writer import WholeWrites
 from streamcam.types import Frame
-from tests.media import RATE, RED, decoded, noise, numbered, plain, read, write
+from tests.support.media import RATE, RED, decoded, noise, numbered, plain, read, write
 
 SUFFIXES = [".mkv", ".mp4", ".mov", ".m4v", ".webm"]
 

@@ -289,7 +289,7 @@ def test_elsewhere_a_camera_that_is_missing_is_told_with_the_remedy(obs: list[Ob
 
 @linux_only
 def test_on_linux_pyvirtualcam_is_not_imported() -> None:
-    from tests.media import ran
+    from tests.support.media import ran
 
     script = """
         from streamcam.errors import DeviceError

@@ -10,7 +10,7 @@ from streamcam.errors import DeviceError
 from streamcam.sources import camera as module
 from streamcam.sources.camera import Camera
 from streamcam.sources.camera_list import Found
-from tests.media import noise
+from tests.support.media import noise
 
 GOOD, DAMAGED, REFUSED, SILENT = "good", "damaged", "refused", "silent"
 PICTURES = [frame.image for frame in noise(7)]

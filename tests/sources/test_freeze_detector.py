@@ -5,7 +5,7 @@ import numpy as np
 
 from streamcam.sources.freeze_detector import ALIVE_FRAMES, FROZEN_S, Stillness
 from streamcam.types import Frame, Image
-from tests.media import noise
+from tests.support.media import noise
 
 FPS = 30
 SCENES = [frame.image for frame in noise(8)]

@@ -1,7 +1,7 @@
 import numpy as np
 
 from streamcam.sources.generated import Blank, Pattern
-from tests.media import RATE
+from tests.support.media import RATE
 
 
 def test_the_test_picture_moves_and_repeats_itself_exactly() -> None:

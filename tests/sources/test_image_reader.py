@@ -6,7 +6,7 @@ from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
 from streamcam.sources.image_reader import Folder, Still, natural, read
-from tests.media import RATE, plain
+from tests.support.media import RATE, plain
 
 
 def save(path: Path, level: int = 0) -> None:

@@ -13,7 +13,7 @@ from streamcam.sources.live_sources import open_live
 from streamcam.sources.network_stream import Url
 from streamcam.sources.playback import Paced
 from streamcam.sources.test_pattern import Moving
-from tests.media import encode, noise
+from tests.support.media import encode, noise
 
 SETTINGS = Broadcast(canvas=(320, 240), fps=50)
 

@@ -11,7 +11,7 @@ import pytest
 
 from streamcam.errors import DeviceError
 from streamcam.sources.network_stream import Url, shown
-from tests.media import encode, noise
+from tests.support.media import encode, noise
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

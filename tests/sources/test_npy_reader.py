@@ -6,7 +6,7 @@ from numpy.lib import format as npy
 
 from streamcam.errors import MediaError
 from streamcam.sources.npy_reader import Array
-from tests.media import RATE, ran
+from tests.support.media import RATE, ran
 
 
 def test_every_frame_of_an_array_comes_in_order(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from streamcam.errors import MediaError
 from streamcam.sources.image_reader import Folder, Still
 from streamcam.sources.npy_reader import Array
 from streamcam.sources.video_reader import Video
-from tests.media import RATE, RED, numbered, plain, write
+from tests.support.media import RATE, RED, numbered, plain, write
 
 
 def test_the_kind_is_told_by_what_lies_there(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from streamcam.errors import MediaError
 from streamcam.sources.file_source import FileSource
 from streamcam.sources.playback import Held, Paced
 from streamcam.types import Frame, Image
-from tests.media import RATE, encode, noise, plain
+from tests.support.media import RATE, encode, noise, plain
 
 PERIOD = float(1 / RATE)
 

@@ -9,7 +9,18 @@ from PIL import Image as Pillow
 from streamcam.errors import MediaError
 from streamcam.sources.video_reader import Video
 from streamcam.types import Frame
-from tests.media import BLUE, GREEN, RED, encode, noise, numbered, plain, read, sound, write
+from tests.support.media import (
+    BLUE,
+    GREEN,
+    RED,
+    encode,
+    noise,
+    numbered,
+    plain,
+    read,
+    sound,
+    write,
+)
 
 QUARTER_CLOCKWISE = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
 

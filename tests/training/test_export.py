@@ -12,7 +12,7 @@ from streamcam.diffusion.image_model import Models, load_models
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
 from streamcam.types import Frame
-from tests.streams import EAGER
+from tests.support.streams import EAGER
 from training import contact, evaluate, model, text, tokenizer
 from training.export import export, weight_bytes
 from training.measures import edge_correlation, psnr

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from streamcam.frames.image_tensors import to_tensor
-from tests.streams import EAGER
+from tests.support.streams import EAGER
 from training import model, text, tokenizer
 from training.data import scene
 from training.inits import LATENT_STD, spread_details, whiten

@@ -18,7 +18,7 @@ from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.scheduler import Choice, Table
 from streamcam.video.video_model import load_models
 from streamcam.video.video_stream import VideoStream
-from tests.streams import images, moving
+from tests.support.streams import images, moving
 from tests.video.streams import Streamed, loaded
 
 ONE, BOTH, IN_TURN = Choice(1, 1, True), Choice(1, 2, True), Choice(1, 2, False)

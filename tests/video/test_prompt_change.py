@@ -15,7 +15,7 @@ from streamcam.settings.parameters import Parameters
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.prompt_change import PatientPrompter, Prompter
 from streamcam.video.scheduler import Choice
-from tests.streams import images, moving
+from tests.support.streams import images, moving
 from tests.video.streams import Streamed, loaded
 from tests.video.test_live_stream import live
 

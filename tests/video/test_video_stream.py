@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from streamcam.errors import ConfigError
-from tests.streams import images, moving, still
+from tests.support.streams import images, moving, still
 from tests.video.streams import Streamed, flat
 
 

@@ -18,7 +18,7 @@ from streamcam.video.umt5 import TextEncoder
 from streamcam.video.video_model import load_models
 from streamcam.video.wan_checkpoint import Parts, fetch, load_parts, load_transformer
 from streamcam.video.wan_files import Stored, read, weights_file
-from tests.layouts import truncate
+from tests.support.layouts import truncate
 from tests.video.goldens import golden, needs_goldens, wan
 from tests.video.layouts import save_base, save_pipeline
 

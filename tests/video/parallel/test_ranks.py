@@ -14,7 +14,7 @@ from streamcam.pipelines import follows
 from streamcam.settings.config import build
 from streamcam.video.parallel import ranks
 from streamcam.video.parallel.ranks import Own, Share, share_of
-from tests.media import ran
+from tests.support.media import ran
 from tests.video.streams import TINY as STREAMED
 from tests.video.streams import loaded
 
