@@ -17,12 +17,12 @@ from streamcam.bench.engine_comparison import Comparison, Standing
 from streamcam.bench.harness import changed, iter_frames, quiet
 from streamcam.bench.image_bench import at_steps
 from streamcam.diffusion.engine_build import started
-from streamcam.diffusion.image_model import load_models
+from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_dtype, place
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.checkpoint import load_pipeline
-from streamcam.models.families import RANDOM, Say
+from streamcam.models.families import RANDOM, Report
 from streamcam.settings.config import Config
 from streamcam.types import Image
 
@@ -94,7 +94,7 @@ class Targets:
     """Gives moving pictures of a model's size."""
     minutes: float
     rounds: int = 21
-    say: Say = quiet
+    report: Report = quiet
     tables: list[tuple[str, list[Standing]]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
@@ -213,7 +213,7 @@ class Targets:
         return [line for line in streams if "float8" not in line.name]
 
     def _compared(self, title: str, config: Config, engine: str | None = None) -> list[Standing]:
-        self.say(title)
+        self.report(title)
         comparison = self._comparison(config)
         if engine is not None:
             comparison.keep_to(engine)
@@ -224,7 +224,7 @@ class Targets:
 
     def _comparison(self, config: Config) -> Comparison:
         scene = self.scene(config)
-        return Comparison(config, scene, rounds=self.rounds, until=self._until, say=self.say)
+        return Comparison(config, scene, rounds=self.rounds, until=self._until, report=self.report)
 
     def _in_time(self, what: str) -> None:
         if time.monotonic() > self._until:
@@ -267,7 +267,7 @@ def first_picture() -> None:
 
     config = Config.model_validate_json(sys.stdin.readline())
     said: list[str] = []
-    stream = DiffusionStream(load_models(config, said.append), config)
+    stream = DiffusionStream(load_image_model(config, said.append), config)
     grey = np.full((config.height, config.width, 3), 127, np.uint8)
     made = (stream(frame, config.live) for frame in iter_frames([grey]))
     next(pictures for pictures in made if pictures)

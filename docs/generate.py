@@ -9,10 +9,10 @@ from pydantic.fields import FieldInfo
 from streamcam.control.osc.addresses import Addresses
 from streamcam.control.osc.reference import Row, asking, steering, told
 from streamcam.settings.base import Settings, canonical, choices
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import PARTS, Config
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.video_settings import Video
+from streamcam.settings.video_settings import VideoSettings
 
 DOCS = Path(__file__).parent
 
@@ -34,7 +34,7 @@ COLUMNS = "| setting | flag | values | default | |\n|---|---|---|---|---|\n"
 def settings_page() -> str:
     """Return the page that lists every setting."""
     fixed = FIXED + _table(Config, leave_out=PARTS)
-    on_start = VIDEO + _table(Video) + ON_AIR + _table(Broadcast)
+    on_start = VIDEO + _table(VideoSettings) + ON_AIR + _table(BroadcastSettings)
     return HEAD + fixed + on_start + LIVE + _table(Parameters)
 
 

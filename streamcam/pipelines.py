@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Protocol, runtime_checkable
 
 from streamcam.errors import ConfigError
-from streamcam.models.families import Say
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.settings.video_settings import launched
 from streamcam.types import Frame, Stream
@@ -32,18 +32,18 @@ class QueuedStream(WarmStream, Protocol):
         """Let a frame wait; the next call decides what becomes of it."""
 
 
-def load_stream(config: Config, say: Say, *, live: bool = False) -> WarmStream:
+def load_stream(config: Config, report: Report, *, live: bool = False) -> WarmStream:
     """Return the stream of `config`, its model loaded, not yet warm.
 
     Args:
         config: what to run.
-        say: is told how it goes.
+        report: takes a line of progress at a time.
         live: whether frames come as time passes; else every one of them is wanted.
 
     Raises:
         StreamcamError: something is missing, damaged or does not fit.
     """
-    return (PIPELINES | LIVE if live else PIPELINES)[config.pipeline](config, say)
+    return (PIPELINES | LIVE if live else PIPELINES)[config.pipeline](config, report)
 
 
 def follows(config: Config, *, live: bool = False) -> bool:
@@ -77,34 +77,34 @@ def dismiss() -> None:
         launcher.dismiss()
 
 
-def _image(config: Config, say: Say) -> WarmStream:
-    from streamcam.diffusion.image_model import load_models
+def _image(config: Config, report: Report) -> WarmStream:
+    from streamcam.diffusion.image_model import load_image_model
     from streamcam.diffusion.stream import DiffusionStream
 
-    return DiffusionStream(load_models(config, say), config, ahead=True)
+    return DiffusionStream(load_image_model(config, report), config, ahead=True)
 
 
-def _live_image(config: Config, say: Say) -> WarmStream:
-    from streamcam.diffusion.image_model import load_models
+def _live_image(config: Config, report: Report) -> WarmStream:
+    from streamcam.diffusion.image_model import load_image_model
     from streamcam.diffusion.stream import DiffusionStream
-    from streamcam.frames.transfer import frame_path
+    from streamcam.frames.transfer import frame_transfer
 
-    models = load_models(config, say)
-    return DiffusionStream(models, config, frame_path(config, models.device, on_air=True))
+    models = load_image_model(config, report)
+    return DiffusionStream(models, config, frame_transfer(config, models.device, on_air=True))
 
 
-def _video(config: Config, say: Say) -> WarmStream:
-    from streamcam.video.video_model import load_models
+def _video(config: Config, report: Report) -> WarmStream:
+    from streamcam.video.video_model import load_video_model
     from streamcam.video.video_stream import VideoStream
 
-    return VideoStream(load_models(config, say), config)
+    return VideoStream(load_video_model(config, report), config)
 
 
-def _live_video(config: Config, say: Say) -> WarmStream:
+def _live_video(config: Config, report: Report) -> WarmStream:
     from streamcam.video.live_stream import LiveVideoStream
-    from streamcam.video.video_model import load_models
+    from streamcam.video.video_model import load_video_model
 
-    return LiveVideoStream(load_models(config, say, live=True), config, say=say)
+    return LiveVideoStream(load_video_model(config, report, live=True), config, report=report)
 
 
 PIPELINES = {"image": _image, "video": _video}

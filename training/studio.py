@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcam.diffusion.image_model import load_models
+from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
 from streamcam.types import Frame, Image
@@ -31,7 +31,7 @@ class Studio:
             "dtype": "float32",
             "acceleration": "eager",
         }
-        self._models = load_models(build([self._base]), say=lambda _: None)
+        self._models = load_image_model(build([self._base]), report=lambda _: None)
 
     def render(
         self,

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.runtime.broadcast import Broadcast
-from streamcam.runtime.engine_process import RUNNING, Engine
+from streamcam.runtime.engine_process import RUNNING, EngineProcess
 from streamcam.runtime.worker import IDENTITY
 from streamcam.settings.config import Config
 from streamcam.sinks.null import Null
@@ -105,7 +105,7 @@ def cost(config: Config, seconds: float, rounds: int) -> Cost:
 def _alone(config: Config, seconds: float) -> float:
     """Return the fps of an engine that is handed a new frame whenever it has taken one."""
     failures: list[StreamcamError] = []
-    engine = Engine(config, failures.append)
+    engine = EngineProcess(config, failures.append)
     still = Moving(config.width, config.height, config.broadcast.rate).picture(0, 0.0)
     engine.start()
     try:
@@ -150,7 +150,9 @@ def _source(config: Config) -> Moving:
     return Moving(*config.broadcast.canvas, config.broadcast.rate * DRIFT)
 
 
-def _wait_until_running(engine: Engine | None, failures: Iterable[StreamcamError] = ()) -> None:
+def _wait_until_running(
+    engine: EngineProcess | None, failures: Iterable[StreamcamError] = ()
+) -> None:
     assert engine is not None
     end = time.monotonic() + LOAD_S
     while engine.state != RUNNING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamcam.bench.harness import changed, iter_frames, quiet
-from streamcam.diffusion.image_model import load_models
+from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_device
 from streamcam.errors import DeviceError
@@ -42,7 +42,7 @@ def measure(
 
     Frames come at the camera's rate, or as fast as the model takes them where that is slower.
     """
-    models = load_models(config, quiet, builds_here=True)
+    models = load_image_model(config, quiet, builds_here=True)
     draws = []
     for name, frames in (("moving", scene), ("still", scene[:1])):
         for on in (False, True):

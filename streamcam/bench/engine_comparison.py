@@ -12,14 +12,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from streamcam.bench.harness import bare_calls, changed, iter_frames, matrix_rate, quiet
-from streamcam.diffusion.image_model import Models, load_models
+from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
 from streamcam.engines.placement import pick_device, pick_dtype, place
 from streamcam.engines.selection import ENGINES
 from streamcam.errors import StreamcamError
 from streamcam.models.checkpoint import load_pipeline
-from streamcam.models.families import Say
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.types import Image
 
@@ -81,11 +81,11 @@ class Comparison:
         *,
         rounds: int,
         until: float = float("inf"),
-        say: Say = quiet,
+        report: Report = quiet,
     ) -> None:
         """Take the settings to compare in, and the monotonic time to begin nothing new after.
 
-        `say` is told how engines are built.
+        `report` is told how engines are built.
 
         Raises:
             EngineError: float8 is asked for, and cannot run here.
@@ -102,7 +102,7 @@ class Comparison:
             usual = place(config).weights
         self._usual = name_of(usual)
         self._said: list[str] = []
-        self._say = say
+        self._report = report
         self._ways = [(name, self._usual) for name in ENGINES] + [("tensorrt", name_of(FLOAT8))]
         self.left_out: list[str] = []
         """What cannot run here, and why."""
@@ -194,20 +194,20 @@ class Comparison:
         self.left_out += trouble
         return [] if trouble else made
 
-    def _load(self, acceleration: str, dtype: str) -> tuple[Config, Models]:
+    def _load(self, acceleration: str, dtype: str) -> tuple[Config, ImageModel]:
         config = changed(self._config, acceleration=acceleration, dtype=dtype)
-        return config, load_models(config, self._hear, builds_here=True)
+        return config, load_image_model(config, self._hear, builds_here=True)
 
     def _hear(self, line: str) -> None:
         self._said.append(line)
-        self._say(line)
+        self._report(line)
 
     def _streamed(
         self, acceleration: str, dtype: str, config: Config | None = None
     ) -> list[Contender]:
         """Return the stream on an engine alone, under its name."""
         config = changed(config or self._config, acceleration=acceleration, dtype=dtype)
-        models = load_models(config, self._hear, builds_here=True)
+        models = load_image_model(config, self._hear, builds_here=True)
         f, n = config.frame_buffer_size, config.num_steps
         step = self._stream(config, models)
         return [Contender(acceleration, step, f, n, dtype_of(dtype))]
@@ -232,7 +232,7 @@ class Comparison:
         name = f"eager {usual}: sequential steps"
         return [Contender(name, step, config.frame_buffer_size, 1, dtype_of(usual))]
 
-    def _stream(self, config: Config, models: Models) -> Callable[[], object]:
+    def _stream(self, config: Config, models: ImageModel) -> Callable[[], object]:
         # As on air: a card is never waited for while there is something to ask of it.
         stream, frames = DiffusionStream(models, config, ahead=True), iter_frames(self._scene)
 

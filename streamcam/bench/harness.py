@@ -12,7 +12,7 @@ from torch import Tensor
 
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.image_model import Models
+from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stages import Condition
 from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.placement import place
@@ -35,7 +35,7 @@ def iter_frames(scene: Sequence[Image]) -> Iterator[Frame]:
         index += 1
 
 
-def bare_calls(config: Config, models: Models, scene: Sequence[Image]) -> Callable[[], float]:
+def bare_calls(config: Config, models: ImageModel, scene: Sequence[Image]) -> Callable[[], float]:
     """Return what makes the model calls of a frame and nothing else, and tells their seconds."""
     f, n = config.frame_buffer_size, config.num_steps
     rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
@@ -56,7 +56,7 @@ def bare_calls(config: Config, models: Models, scene: Sequence[Image]) -> Callab
 
 
 @torch.inference_mode()
-def condition_for(models: Models, rows: int) -> Condition:
+def condition_for(models: ImageModel, rows: int) -> Condition:
     """Return the condition of `rows` rows with the prompt that streams begin with."""
     return Conditioner(models)(Parameters(), negative=0, positive=rows)
 

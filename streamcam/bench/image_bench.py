@@ -21,7 +21,7 @@ from streamcam.bench.harness import (
     quiet,
     unrest,
 )
-from streamcam.diffusion.image_model import Models, from_pipeline
+from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import place
 from streamcam.models.checkpoint import load_pipeline
@@ -189,7 +189,7 @@ class Bench:
         name: str,
         config: Config,
         *,
-        models: Models | None = None,
+        models: ImageModel | None = None,
         scene: Sequence[Image] | None = None,
     ) -> Case:
         scene = scene or self._scene
@@ -214,7 +214,7 @@ class Bench:
 class Clock:
     """Adds up the time that a stream spends in its models."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ImageModel) -> None:
         self.seconds = 0.0
         self._device = models.device
         self.models = models._replace(
@@ -247,7 +247,7 @@ def at_steps(config: Config, n: int, cfg_type: str) -> Config:
 
 
 @torch.inference_mode()
-def _flops(models: Models, config: Config) -> int:
+def _flops(models: ImageModel, config: Config) -> int:
     rows = config.num_steps * config.frame_buffer_size
     condition = condition_for(models, rows)
     latents = torch.randn(rows, *models.latent_shape, device=models.device)

@@ -15,9 +15,9 @@ from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
 from streamcam.video.device_memory import peak_memory
 from streamcam.video.live_stream import LiveVideoStream
-from streamcam.video.parallel.layer_ring import Ring, Standing
+from streamcam.video.parallel.layer_ring import LayerRing, Standing
 from streamcam.video.scheduler import Tally
-from streamcam.video.video_model import Models, load_models
+from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
 
 UNCOUNTED_CHUNKS = 4
@@ -83,7 +83,7 @@ def measure(
     """
     if config.pipeline != "video":
         raise ConfigError("bench video measures pipeline=video; bench pipeline measures the other")
-    models = load_models(config, lambda _: None, live=True)
+    models = load_video_model(config, lambda _: None, live=True)
     fps, ranks = _throughput(models, config, scene, seconds)
     stages, chunk_ms = _stages(models, config, scene)
     live = LiveVideoStream(models, config)
@@ -107,7 +107,7 @@ def measure(
 
 
 def _throughput(
-    models: Models, config: Config, scene: Sequence[Image], seconds: float
+    models: VideoModel, config: Config, scene: Sequence[Image], seconds: float
 ) -> tuple[float, list[RankFigures]]:
     """Return pictures per second, and how each of several devices fares."""
     stream, ring = VideoStream(models, config), models.layers
@@ -118,7 +118,7 @@ def _throughput(
     while not made or time.perf_counter() - began < seconds:
         for _ in range(config.chunk):
             made += len(stream(next(frames), config.live))
-        if isinstance(ring, Ring):
+        if isinstance(ring, LayerRing):
             standings.append(ring.standings)
     fps = made / (time.perf_counter() - began)
     return fps, [_rank_figures(own) for own in zip(*standings, strict=True)]
@@ -147,7 +147,7 @@ def _warmed(stream: VideoStream, config: Config, scene: Sequence[Image]) -> Iter
 
 
 def _stages(
-    models: Models, config: Config, scene: Sequence[Image]
+    models: VideoModel, config: Config, scene: Sequence[Image]
 ) -> tuple[dict[str, float], float]:
     """Return the milliseconds of each stage for a chunk, and of the whole chunk."""
     seconds: dict[str, list[float]] = {"encode": [], "layers": [], "decode": []}
@@ -195,7 +195,7 @@ class _Timed:
 
 
 @contextmanager
-def _timed_layers(models: Models, seconds: list[float]) -> Iterator[None]:
+def _timed_layers(models: VideoModel, seconds: list[float]) -> Iterator[None]:
     """Note what each pass through the layers takes."""
     began: list[float] = []
 

@@ -12,7 +12,7 @@ from streamcam.cli import bench_options
 from streamcam.cli.bench_targets import targets
 from streamcam.cli.bench_video import video
 from streamcam.cli.options import configured, given, settings
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 
@@ -69,7 +69,7 @@ def pipeline(
 @bench_options.seconds(10.0, least=2, of_what="Per figure.")
 @bench_options.rounds(3, "Turns of the model.")
 @bench_options.as_json
-@settings(Config, Broadcast, Parameters)
+@settings(Config, BroadcastSettings, Parameters)
 def live(
     seconds: float,
     rounds: int,
@@ -142,7 +142,7 @@ def engines(
 @bench.command()
 @bench_options.seconds(20.0, least=1, of_what="Per line.")
 @bench_options.as_json
-@settings(Config, Broadcast, Parameters)
+@settings(Config, BroadcastSettings, Parameters)
 def energy(
     seconds: float,
     as_json: bool,

@@ -66,7 +66,7 @@ def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> N
     file = None if write is None else write / _name(facts, today)
     measured = Targets(subjects, bench_options.moving_scene, minutes, rounds)
     with bench_options.status() as shown:
-        measured.say = shown.update
+        measured.report = shown.update
         for outcomes in measured.outcomes():
             tables, left_out = measured.tables, measured.left_out
             page = "\n".join(markdown(facts, today, outcomes, tables, left_out))

@@ -10,11 +10,11 @@ from streamcam.cli.options import configured
 from streamcam.control.osc.addresses import Addresses
 from streamcam.errors import ConfigError
 from streamcam.settings.base import Settings
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import PARTS, Config, build
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load
-from streamcam.settings.video_settings import Video
+from streamcam.settings.video_settings import VideoSettings
 
 
 @click.group()
@@ -55,9 +55,12 @@ def toml(settings: Config) -> str:
     """Return `settings` as a TOML file that `load` reads back."""
     sections = (
         ("Fixed at start.", _lines(settings, Config(), PARTS)),
-        ("Fixed at start, and read by pipeline=video alone.", _lines(settings.video, Video())),
+        (
+            "Fixed at start, and read by pipeline=video alone.",
+            _lines(settings.video, VideoSettings()),
+        ),
         ("Fixed at start, and read by streamcam run alone.",
-         _lines(settings.broadcast, Broadcast())),
+         _lines(settings.broadcast, BroadcastSettings())),
         ("Live.", _lines(settings.live, Parameters())),
     )  # fmt: skip
     return "\n\n".join("\n".join([f"# {title}", *lines]) for title, lines in sections) + "\n"

@@ -19,14 +19,14 @@ from streamcam.cli.checks.camera_checks import cameras, mirrored
 from streamcam.cli.checks.virtual_camera_checks import virtual_cameras
 from streamcam.cli.hardware import accelerators, processor
 from streamcam.cli.options import configured, settings
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 
 MARKS = {OK: ("✓", "green"), NOTE: ("·", "dim"), WARNING: ("!", "yellow"), MISSING: ("✗", "red")}
 
 
 @click.command(options_metavar="[OPTIONS]")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@settings(Broadcast)
+@settings(BroadcastSettings)
 def doctor(
     as_json: bool,
     presets: tuple[str, ...],
@@ -48,7 +48,7 @@ def doctor(
         sys.exit(1)
 
 
-def _checks(settings: Broadcast) -> Iterator[Check]:
+def _checks(settings: BroadcastSettings) -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from streamcam.models.hub import cached

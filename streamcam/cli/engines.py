@@ -77,14 +77,14 @@ def _line(entry: Entry) -> str:
     size = f"{entry.key}  {entry.bytes / 1e6:8.1f} MB"
     if not entry.manifest:
         return f"{size}  damaged, will be built anew"
-    identity, refused = entry.manifest["identity"], entry.manifest.get("refused")
+    cache_key, refused = entry.manifest["identity"], entry.manifest.get("refused")
     if speeds := entry.manifest.get("ms"):
         told = ", ".join(f"{name} {ms} ms" for name, ms in speeds.items())
-        model = identity["settings"]["model"]
+        model = cache_key["settings"]["model"]
         return f"{size}  {entry.manifest['made'][:16]}  speeds of {model}: {told}"
     how = f"refused: {refused}" if refused else f"{entry.manifest['psnr']:.0f} dB"
-    shape = identity["inputs"][0].partition(" ")[2]
+    shape = cache_key["inputs"][0].partition(" ")[2]
     return (
-        f"{size}  {entry.manifest['made'][:16]}  {identity['engine']} {identity['dtype']}"
-        f"  {identity['stage'].lower()} {shape}  {how}"
+        f"{size}  {entry.manifest['made'][:16]}  {cache_key['engine']} {cache_key['dtype']}"
+        f"  {cache_key['stage'].lower()} {shape}  {how}"
     )

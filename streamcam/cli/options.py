@@ -11,7 +11,7 @@ from streamcam.settings.base import Settings, choices
 from streamcam.settings.config import Config, build
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load
-from streamcam.settings.video_settings import Video
+from streamcam.settings.video_settings import VideoSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERAL = ("lora", "sink")
@@ -35,7 +35,7 @@ def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
     ]
     flags = [
         _flag(name, field)
-        for table in tables or (Config, Video, Parameters)
+        for table in tables or (Config, VideoSettings, Parameters)
         for name, field in table.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("flag")
     ]

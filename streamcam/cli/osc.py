@@ -15,12 +15,12 @@ from streamcam.control.osc.addresses import Addresses
 from streamcam.control.osc.packets import MAX_PACKET, Argument, Message, PacketError, read, write
 from streamcam.control.osc.reference import rows
 from streamcam.errors import DeviceError, ParameterError
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 
 ANSWER_WITHIN = 2.0
 """Seconds that a broadcast has for its answer."""
-PORT = Broadcast().osc_port
-PREFIX = Broadcast().osc_prefix
+PORT = BroadcastSettings().osc_port
+PREFIX = BroadcastSettings().osc_prefix
 
 
 @click.group()

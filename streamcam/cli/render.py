@@ -64,7 +64,7 @@ def render(
     sink = _sink(given, Path(paths[-1]), source.rate, length)
     changes = _cues(cues, config)
     if config is not asked:
-        _say(console, f"model: {why}")
+        _report(console, f"model: {why}")
     stream = _stream(config, console)
     began = time.perf_counter()
     pictures = offline.render(
@@ -74,17 +74,17 @@ def render(
     dismiss()
     seconds = time.perf_counter() - began
     skipped = f", {stream.counts['skipped']} skipped" if stream.counts["skipped"] else ""
-    _say(console, f"{paths[-1]}: {written} frames{skipped}, {written / seconds:.1f} fps")
+    _report(console, f"{paths[-1]}: {written} frames{skipped}, {written / seconds:.1f} fps")
 
 
 def _stream(config: Config, console: Console) -> WarmStream:
     with console.status("loading the model"):
-        stream = load_stream(config, partial(_say, console))
+        stream = load_stream(config, partial(_report, console))
         stream.warm_up()
         return stream
 
 
-def _say(console: Console, line: str) -> None:
+def _report(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

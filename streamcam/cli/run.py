@@ -17,10 +17,10 @@ from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.pipelines import dismiss, follows
 from streamcam.runtime.broadcast import Broadcast
-from streamcam.settings.broadcast_settings import Broadcast as BroadcastSettings
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.video_settings import Video
+from streamcam.settings.video_settings import VideoSettings
 from streamcam.sinks.live_sinks import open_live as open_sink
 from streamcam.sinks.snapshot import Snapshots
 from streamcam.sources.live_sources import open_live as open_source
@@ -37,7 +37,7 @@ OPEN_S = 5.0
     "--duration", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Stop after so long."
 )
 @click.option("--log-json", is_flag=True, help="Log in JSON, a line each, for services.")
-@settings(Config, Video, BroadcastSettings, Parameters)
+@settings(Config, VideoSettings, BroadcastSettings, Parameters)
 @click.pass_obj
 def run(
     began: float,

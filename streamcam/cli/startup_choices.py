@@ -5,7 +5,7 @@ from typing import NamedTuple
 from streamcam.embedded import NANO
 from streamcam.errors import DeviceError
 from streamcam.runtime.broadcast import PASSTHROUGH
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config, with_model
 
 PREFERRED = "stabilityai/sd-turbo"
@@ -66,7 +66,7 @@ def _source(config: Config) -> Choice:
     return Choice("demo", "a drawn person, since no camera was found")
 
 
-def _sink(spec: str, broadcast: Broadcast) -> Choice:
+def _sink(spec: str, broadcast: BroadcastSettings) -> Choice:
     page = f"preview page http://{broadcast.preview_bind}:{broadcast.preview_port}/"
     if spec == "preview":
         return Choice(spec, page)

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.image_model import Models
+from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stages import Condition, Text
 from streamcam.settings.parameters import Parameters, Prompt
 
@@ -41,7 +41,7 @@ class Memo(Generic[Value]):
 class Conditioner:
     """Turn a snapshot's prompts into the conditions of every row of a call."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: ImageModel) -> None:
         self._models = models
         self._texts: Memo[Text] = Memo(TEXTS_KEPT)
         self._conditions: Memo[Condition] = Memo(CONDITIONS_KEPT)

@@ -9,12 +9,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from streamcam.engines.placement import place, speeds_of
+from streamcam.engines.placement import place, timings_key
 from streamcam.engines.selection import FASTEST
 from streamcam.engines.store import Store
-from streamcam.engines.timings import keep_speeds
+from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError, StreamcamError
-from streamcam.models.families import Say
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
 
 SCRIPT = "from streamcam.diffusion.engine_build import serve; serve()"
@@ -24,27 +24,27 @@ LEVELS = (0, 85, 170, 255)
 """Of the pictures that engines are measured on, no two alike for the similarity filter."""
 
 
-def build_engines(config: Config, say: Say, loading: Say) -> None:
+def build_engines(config: Config, report: Report, loading: Report) -> None:
     """Have every engine that a stream of `config` will need in the store.
 
-    `say` is told how that goes, `loading` how the model is loaded.
+    `report` is told how that goes, `loading` how the model is loaded.
 
     Raises:
         StreamcamError: the model cannot be loaded, or the acceleration cannot run here.
     """
-    from streamcam.diffusion.image_model import load_models
+    from streamcam.diffusion.image_model import load_image_model
     from streamcam.diffusion.stream import DiffusionStream
 
     config = config.model_copy(update={"warmup": 1})
     loaded = False
-    models = load_models(
-        config, lambda line: say(line) if loaded else loading(line), builds_here=True
+    models = load_image_model(
+        config, lambda line: report(line) if loaded else loading(line), builds_here=True
     )
     loaded = True
     DiffusionStream(models, config).warm_up()
 
 
-def measure_engines(config: Config, say: Say) -> None:
+def measure_engines(config: Config, report: Report) -> None:
     """Have every engine that ``auto`` may take in the store, and which is the fastest.
 
     They take turns at the whole stream, with as many threads as on air.
@@ -60,14 +60,14 @@ def measure_engines(config: Config, say: Say) -> None:
     changes = {"threads": config.threads or max(1, cores - 1), "warmup": 1}
     scene = [np.full((config.height, config.width, 3), level, np.uint8) for level in LEVELS]
     told = config.model_copy(update=changes)
-    comparison = Comparison(told, scene, rounds=ROUNDS, say=say)
+    comparison = Comparison(told, scene, rounds=ROUNDS, report=report)
     speeds = comparison.speeds(names)
     for why in comparison.left_out:
-        say(f"left out: {why}")
+        report(f"left out: {why}")
     if not speeds:
         raise EngineError("no engine runs here; choose --acceleration eager")
-    keep_speeds(Store(config.engine_dir), speeds_of(config, device, dtype), speeds)
-    say(str(place(config)))
+    save_timings(Store(config.engine_dir), timings_key(config, device, dtype), speeds)
+    report(str(place(config)))
 
 
 def beside(config: Config) -> Iterator[str]:

@@ -12,17 +12,17 @@ from streamcam.diffusion.attention import PromptCache, join_frames
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
-from streamcam.engines.builder import Workshop
+from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.eager import Eager
 from streamcam.engines.placement import place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError
 from streamcam.models.checkpoint import load_pipeline
-from streamcam.models.families import Say
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
 
 
-class Models(NamedTuple):
+class ImageModel(NamedTuple):
     """The stages of one checkpoint, and the numbers that the mathematics needs of it."""
 
     encode_text: Callable[[str], Text]
@@ -43,7 +43,9 @@ class Models(NamedTuple):
     device: torch.device
 
 
-def load_models(config: Config, say: Say = print, *, builds_here: bool = False) -> Models:
+def load_image_model(
+    config: Config, report: Report = print, *, builds_here: bool = False
+) -> ImageModel:
     """Load what `config` names and put it on its device.
 
     Engines that are missing are built in another process, or in this one if `builds_here`.
@@ -56,19 +58,19 @@ def load_models(config: Config, say: Say = print, *, builds_here: bool = False) 
     placement = place(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    pipe = load_pipeline(config, placement.weights, say)
-    say(str(placement))
-    return from_pipeline(pipe, config, placement.device, say, builds_here=builds_here)
+    pipe = load_pipeline(config, placement.weights, report)
+    report(str(placement))
+    return from_pipeline(pipe, config, placement.device, report, builds_here=builds_here)
 
 
 def from_pipeline(
     pipe: Any,
     config: Config,
     device: torch.device,
-    say: Say = print,
+    report: Report = print,
     *,
     builds_here: bool = False,
-) -> Models:
+) -> ImageModel:
     """Return the stages of a diffusers pipeline, as `config` has them accelerated."""
     from diffusers import LCMScheduler
 
@@ -89,8 +91,8 @@ def from_pipeline(
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model's pictures need sides that are multiples of {scale}")
-    accelerate = _accelerator(config, say, builds_here=builds_here)
-    return Models(
+    accelerate = _accelerator(config, report, builds_here=builds_here)
+    return ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device),
         encode=accelerate(Encode(vae)),
         denoise=accelerate(Denoise(unet, prediction, alphas_cumprod)),
@@ -105,7 +107,7 @@ def from_pipeline(
 
 
 def _accelerator(
-    config: Config, say: Say, *, builds_here: bool
+    config: Config, report: Report, *, builds_here: bool
 ) -> Callable[[nn.Module], Callable[..., Tensor]]:
     """Return what puts a stage on the engine that `config` asks for.
 
@@ -120,7 +122,7 @@ def _accelerator(
     builder = None if builds_here else partial(engine_build.beside, config)
     # Unless told otherwise, whoever asks for models wants the same pictures every time.
     waits = config.engine_wait is not False
-    return Workshop(engines, Store(config.engine_dir), say, builder=builder, waits=waits)
+    return EngineBuilder(engines, Store(config.engine_dir), report, builder=builder, waits=waits)
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from streamcam.diffusion import similarity
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.image_model import Models
+from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stream_batch import (
     InFlight,
@@ -21,7 +21,7 @@ from streamcam.diffusion.stream_batch import (
     sequential,
     stream_batch,
 )
-from streamcam.frames.transfer import FramePath, Picture, Wait, frame_path
+from streamcam.frames.transfer import FrameTransfer, Picture, Wait, frame_transfer
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
@@ -67,13 +67,13 @@ class DiffusionStream:
 
     def __init__(
         self,
-        models: Models,
+        models: ImageModel,
         config: Config,
-        path: FramePath | None = None,
+        path: FrameTransfer | None = None,
         *,
         ahead: bool = False,
     ) -> None:
-        self.path = path or frame_path(config, models.device)
+        self.path = path or frame_transfer(config, models.device)
         self._ahead = ahead and self.path.on_device
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.engines.accuracy import TooFarOff, check
-from streamcam.engines.cache_key import identity, key_of, weights_of
+from streamcam.engines.cache_key import cache_key, key_of, weights_of
 from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.eager import Eager
 from streamcam.engines.engine import Engine
@@ -20,12 +20,12 @@ from streamcam.engines.flat_stage import Flat, Run, Signature, Stage, leaves_of
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import EngineError, in_one_line
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 Builder = Callable[[], Iterable[str]]
 """Builds every engine of the stream in another process; gives the lines that one says."""
 
 
-class Order(NamedTuple):
+class BuildRequest(NamedTuple):
     """A stage that waits for an engine, for calls of one set of shapes."""
 
     flat: Flat
@@ -37,8 +37,8 @@ class Order(NamedTuple):
     def stage(self) -> str:
         return type(self.flat.stage).__name__.lower()
 
-    def identity(self, engine: Engine) -> dict[str, Any]:
-        return identity(self.flat.stage, self.weights, self.inputs, engine)
+    def cache_key(self, engine: Engine) -> dict[str, Any]:
+        return cache_key(self.flat.stage, self.weights, self.inputs, engine)
 
 
 class Accelerated:
@@ -48,7 +48,7 @@ class Accelerated:
     a call was given must not be written to afterwards, as an engine may go by them again.
     """
 
-    def __init__(self, stage: nn.Module, workshop: "Workshop") -> None:
+    def __init__(self, stage: nn.Module, workshop: "EngineBuilder") -> None:
         self.stage = stage
         self._workshop = workshop
         self._runs: dict[Signature, Run] = {}
@@ -73,7 +73,7 @@ class Accelerated:
         self._workshop.equip(flat, tensors, self._weights, deliver)
 
 
-class Workshop:
+class EngineBuilder:
     """Equips the stages of one stream: with an engine, else as they are written, else in float32.
 
     A stage whose weights are in less than float32 computes so only where it comes near enough.
@@ -83,7 +83,7 @@ class Workshop:
         self,
         engines: Sequence[Engine],
         store: Store,
-        say: Say,
+        report: Report,
         *,
         builder: Builder | None,
         waits: bool,
@@ -95,11 +95,11 @@ class Workshop:
         """
         self._engines = engines
         self._store = store
-        self._say = say
+        self._report = report
         self._builds_here = builder is None
         self._builder = builder
         self._waits = waits
-        self._orders: Queue[Order] = Queue()
+        self._orders: Queue[BuildRequest] = Queue()
         self._thread: threading.Thread | None = None
 
     def __call__(self, stage: nn.Module) -> Stage:
@@ -113,11 +113,11 @@ class Workshop:
         with torch.inference_mode(False):
             # Those of a warm-up are inference tensors, which nothing can be built with.
             inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
-        order = Order(flat, inputs, weights, deliver)
+        order = BuildRequest(flat, inputs, weights, deliver)
         if not self._serve(order, builds=self._builds_here or self._waits):
             self._queue(order)
 
-    def _serve(self, order: Order, *, builds: bool) -> bool:
+    def _serve(self, order: BuildRequest, *, builds: bool) -> bool:
         """Deliver the first of the engines that can be used; return whether all is decided.
 
         It is not where one is missing and this call is not the one that `builds`.
@@ -125,7 +125,7 @@ class Workshop:
         for engine in self._engines:
             if not engine.takes(order.flat):
                 continue
-            key = key_of(order.identity(engine))
+            key = key_of(order.cache_key(engine))
             kept = self._store.find(key)
             if kept is None:
                 if not builds:
@@ -136,21 +136,21 @@ class Workshop:
                 return True
         if not order.flat.is_exact:
             order.deliver(order.flat.exact())
-            self._say(f"{order.stage} goes on in float32, which is slower")
+            self._report(f"{order.stage} goes on in float32, which is slower")
         return True
 
-    def _make(self, order: Order, engine: Engine, key: str) -> None:
+    def _make(self, order: BuildRequest, engine: Engine, key: str) -> None:
         # Nothing of a stage as it is written can end this process; only on air it would be felt.
         if self._builds_here or (self._waits and isinstance(engine, Eager)):
             self._build(order, engine, key)
         else:
             self._have_built()
 
-    def _build(self, order: Order, engine: Engine, key: str) -> None:
+    def _build(self, order: BuildRequest, engine: Engine, key: str) -> None:
         name = _name(order, engine)
         if not isinstance(engine, Eager):
-            self._say(f"building the {name}, once for this model, size and machine")
-        about: dict[str, Any] = {"identity": order.identity(engine)}
+            self._report(f"building the {name}, once for this model, size and machine")
+        about: dict[str, Any] = {"identity": order.cache_key(engine)}
         try:
             with (
                 torch.inference_mode(False),
@@ -165,21 +165,21 @@ class Workshop:
             with self._store.making(key, about | {"refused": str(refusal)}):
                 pass
         except Exception as error:  # Whatever it is, the stage runs without.
-            self._say(f"the {name} cannot be built: {in_one_line(error)}")
+            self._report(f"the {name} cannot be built: {in_one_line(error)}")
 
-    def _fulfil(self, order: Order, engine: Engine, kept: Entry | None) -> bool:
+    def _fulfil(self, order: BuildRequest, engine: Engine, kept: Entry | None) -> bool:
         """Deliver what is `kept` of an engine; return whether that could be done."""
         name = _name(order, engine)
         if kept is None:
             checked = not isinstance(engine, Eager)
-            self._say(
+            self._report(
                 f"there is no {name}; going on without it"
                 if checked
                 else f"the {name} could not be checked; going on in it"
             )
             return not checked
         if refused := kept.manifest.get("refused"):
-            self._say(f"the {name} is refused: {refused}; going on without it")
+            self._report(f"the {name} is refused: {refused}; going on without it")
             return False
         try:
             run = engine.load(kept.folder) or order.flat
@@ -187,14 +187,14 @@ class Workshop:
                 with torch.inference_mode():
                     run(*order.inputs)  # The first call of an engine is slow.
         except Exception as error:
-            self._say(
+            self._report(
                 f"the {name} cannot be used: {in_one_line(error)}; going on without it; build it"
                 f' anew after "streamcam engines remove {kept.key}"'
             )
             return False
         order.deliver(run)
         how = "is ready" if self._builds_here else "runs"
-        self._say(f"the {name} {how}, {kept.manifest['psnr']:.0f} dB against float32")
+        self._report(f"the {name} {how}, {kept.manifest['psnr']:.0f} dB against float32")
         return True
 
     def _have_built(self) -> None:
@@ -204,13 +204,13 @@ class Workshop:
             return
         try:
             for line in builder():
-                self._say(line)
+                self._report(line)
         except EngineError as error:
-            self._say(str(error))
+            self._report(str(error))
 
     # ---- the thread that waits for engines while the picture goes on
 
-    def _queue(self, order: Order) -> None:
+    def _queue(self, order: BuildRequest) -> None:
         self._orders.put(order)
         if self._thread is None:
             self._thread = threading.Thread(target=self._attend, name="engines", daemon=True)
@@ -221,7 +221,7 @@ class Workshop:
             self._serve(self._orders.get(), builds=True)
 
 
-def _name(order: Order, engine: Engine) -> str:
+def _name(order: BuildRequest, engine: Engine) -> str:
     if isinstance(engine, Eager):
         return f"{name_of(engine.dtype)} of {order.stage}"
     # The one format in which an engine stands before another of its kind.

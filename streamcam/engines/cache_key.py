@@ -47,7 +47,7 @@ def _settings(stage: nn.Module) -> Iterator[str]:
             yield f"{name}: {type(processor).__name__} {own}"
 
 
-def identity(
+def cache_key(
     stage: nn.Module, weights: str, inputs: Sequence[Tensor], engine: Engine
 ) -> dict[str, Any]:
     """Return, readable, all that an engine of `stage` for `inputs` depends on.
@@ -71,7 +71,7 @@ def identity(
     }
 
 
-def key_of(identity: dict[str, Any]) -> str:
+def key_of(cache_key: dict[str, Any]) -> str:
     """Return the name that an engine with this identity is kept under."""
-    text = json.dumps(identity, sort_keys=True)
+    text = json.dumps(cache_key, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]

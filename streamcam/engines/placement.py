@@ -7,7 +7,7 @@ import torch
 from streamcam.engines.dtypes import dtype_of, name_of
 from streamcam.engines.selection import Choice, choose, computes_in_bfloat16
 from streamcam.engines.store import Store
-from streamcam.engines.timings import kept_speeds, verdict_of
+from streamcam.engines.timings import load_timings, timings_key_of
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 
@@ -60,14 +60,14 @@ def place(config: Config) -> Placement:
     runs_on = torch.device("xpu") if by_openvino else device
     measured = None
     if config.acceleration == "auto":
-        measured = kept_speeds(Store(config.engine_dir), speeds_of(config, device, dtype))
+        measured = load_timings(Store(config.engine_dir), timings_key(config, device, dtype))
     return Placement(device, dtype, choose(config.acceleration, runs_on, dtype, measured))
 
 
-def speeds_of(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def timings_key(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """Return what the speeds of engines under `config` are kept under: its structure."""
     structure = {name: getattr(config, name) for name in STRUCTURE}
-    return verdict_of(structure | {"num_steps": config.num_steps}, device, dtype)
+    return timings_key_of(structure | {"num_steps": config.num_steps}, device, dtype)
 
 
 def pick_device(name: str) -> torch.device:

@@ -9,7 +9,7 @@ import torch
 
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.engine import Engine
-from streamcam.engines.timings import Speeds
+from streamcam.engines.timings import Timings
 from streamcam.errors import EngineError
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
@@ -39,7 +39,7 @@ def computes_in_bfloat16() -> bool:
 
 
 def choose(
-    acceleration: str, device: torch.device, dtype: torch.dtype, measured: Speeds | None = None
+    acceleration: str, device: torch.device, dtype: torch.dtype, measured: Timings | None = None
 ) -> Choice:
     """Return the choice for stages on `device`, computing in `dtype`.
 
@@ -57,7 +57,7 @@ def choose(
     return Choice((ENGINES[acceleration](device, dtype),), f"{acceleration}, as asked")
 
 
-def _auto(device: torch.device, dtype: torch.dtype, measured: Speeds) -> Choice:
+def _auto(device: torch.device, dtype: torch.dtype, measured: Timings) -> Choice:
     if device.type not in FASTEST:
         return Choice((), f"eager, since there are no engines for {device.type}")
     missing: list[str] = []
@@ -90,7 +90,7 @@ def _in_float8(acceleration: str, device: torch.device) -> Choice:
     return Choice(engines, "tensorrt, which alone computes in it; the rest as float16")
 
 
-def _told(measured: Speeds) -> str:
+def _told(measured: Timings) -> str:
     in_order = sorted(measured.items(), key=lambda each: each[1])
     return ", ".join(f"{name} {ms:.1f} ms" for name, ms in in_order)
 

@@ -11,11 +11,11 @@ from streamcam.engines.device_info import about
 from streamcam.engines.dtypes import name_of
 from streamcam.engines.store import Store
 
-Speeds = Mapping[str, float]
+Timings = Mapping[str, float]
 """Milliseconds a frame, by the engine's name."""
 
 
-def verdict_of(
+def timings_key_of(
     settings: Mapping[str, Any], device: torch.device, dtype: torch.dtype
 ) -> dict[str, Any]:
     """Return, readable, all that speeds depend on and that is known before a model is loaded."""
@@ -28,18 +28,18 @@ def verdict_of(
     }
 
 
-def kept_speeds(store: Store, identity: dict[str, Any]) -> Speeds:
+def load_timings(store: Store, cache_key: dict[str, Any]) -> Timings:
     """Return what was measured, empty where nothing was."""
-    entry = store.find(key_of(identity))
+    entry = store.find(key_of(cache_key))
     return {} if entry is None else entry.manifest.get("ms", {})
 
 
-def keep_speeds(store: Store, identity: dict[str, Any], ms: Speeds) -> None:
+def save_timings(store: Store, cache_key: dict[str, Any], ms: Timings) -> None:
     """Keep what was measured for the next start.
 
     Raises:
         EngineError: the store cannot be written to.
     """
     rounded = {name: round(each, 2) for name, each in ms.items()}
-    with store.making(key_of(identity), {"identity": identity, "ms": rounded}):
+    with store.making(key_of(cache_key), {"identity": cache_key, "ms": rounded}):
         pass

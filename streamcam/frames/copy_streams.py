@@ -10,7 +10,7 @@ CALLS_AT_ONCE = 2
 """Calls of the model that may be on their way: one that runs, and one asked for behind it."""
 
 
-class Lanes(Protocol):
+class CopyStreams(Protocol):
     """Copies to the device, the model, copies from the device: each in order, beside the others."""
 
     pins: bool
@@ -29,7 +29,7 @@ class Lanes(Protocol):
         """Wait until the device has done all that was asked of it."""
 
 
-class CudaStreams:
+class CudaCopyStreams:
     """A CUDA stream for each direction, beside the one that the model runs on."""
 
     pins = True

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion.similarity import Vector, vector
-from streamcam.frames.copy_streams import CALLS_AT_ONCE, Lanes
+from streamcam.frames.copy_streams import CALLS_AT_ONCE, CopyStreams
 from streamcam.frames.resize import Resampler, Size, spans
 from streamcam.frames.transfer import Picture, Wait
 from streamcam.frames.yuv import Packer
@@ -39,7 +39,7 @@ def delivery(config: Config, *, on_air: bool) -> Delivery:
     return Delivery(broadcast.canvas, broadcast.canvas_fit, other)
 
 
-class DevicePath:
+class CudaTransfer:
     """Fits, normalises and converts on the device, in memory that is there from the start.
 
     There is memory on the way for each of `CALLS_AT_ONCE`, so that no copy waits for another: of
@@ -50,9 +50,9 @@ class DevicePath:
     on_device = True
 
     def __init__(
-        self, config: Config, device: torch.device, lanes: Lanes, delivery: Delivery
+        self, config: Config, device: torch.device, copy_streams: CopyStreams, delivery: Delivery
     ) -> None:
-        self._device, self._lanes = device, lanes
+        self._device, self._copy_streams = device, copy_streams
         self._size, self._fit = (config.width, config.height), config.fit
         self._frames = config.frame_buffer_size
         self._count, self._turn = 0, 0
@@ -71,7 +71,7 @@ class DevicePath:
         entrance, place = self._entrance_for(image), (self._turn, self._count)
         np.copyto(entrance.arrays[place], image)
         staged, raw = entrance.staged[place], entrance.raw[place]
-        self._lanes.before(partial(raw.copy_, staged, non_blocking=True))
+        self._copy_streams.before(partial(raw.copy_, staged, non_blocking=True))
         entrance.enter(raw, self._batch[self._count])
         self._count += 1
 
@@ -85,18 +85,18 @@ class DevicePath:
         self._count = 0
 
     def send(self, tensor: Tensor) -> Tensor:
-        held = tensor.pin_memory() if self._lanes.pins else tensor
+        held = tensor.pin_memory() if self._copy_streams.pins else tensor
         return held.to(self._device, non_blocking=True)
 
     def fetch(self, pictures: Tensor) -> tuple[list[Picture], Wait]:
         ready = self._exit.leave(pictures)
         # Pinned memory comes from torch's own pool, and goes back to it with the pictures.
-        host = torch.empty(ready.shape, dtype=torch.uint8, pin_memory=self._lanes.pins)
-        wait = self._lanes.after(partial(host.copy_, ready, non_blocking=True))
+        host = torch.empty(ready.shape, dtype=torch.uint8, pin_memory=self._copy_streams.pins)
+        wait = self._copy_streams.after(partial(host.copy_, ready, non_blocking=True))
         return [self._exit.picture(row) for row in host.numpy()], wait
 
     def settle(self) -> None:
-        self._lanes.settle()
+        self._copy_streams.settle()
 
     def _entrance_for(self, image: Image) -> "_Entrance":
         """Return where frames of this one's size come in; there is one for one size at a time."""
@@ -108,9 +108,9 @@ class DevicePath:
                 self._fit,
                 frames=self._frames,
                 device=self._device,
-                pins=self._lanes.pins,
+                pins=self._copy_streams.pins,
             )
-            self._lanes.anew()
+            self._copy_streams.anew()
         return self._entrance
 
 

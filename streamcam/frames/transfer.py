@@ -22,7 +22,7 @@ class Picture(NamedTuple):
     """The same in the pixel format that goes out."""
 
 
-class FramePath(Protocol):
+class FrameTransfer(Protocol):
     """Takes the f frames of a call to the device, and brings its f pictures back."""
 
     on_device: bool
@@ -61,7 +61,7 @@ class FramePath(Protocol):
         """Wait for the device after a call of which nothing is fetched."""
 
 
-class ProcessorPath:
+class CpuTransfer:
     """Frames fitted by the processor, which is the device or feeds one that is best asked so."""
 
     on_device = False
@@ -98,17 +98,17 @@ class ProcessorPath:
         return
 
 
-def frame_path(config: Config, device: torch.device, *, on_air: bool = False) -> FramePath:
+def frame_transfer(config: Config, device: torch.device, *, on_air: bool = False) -> FrameTransfer:
     """Return the path for `device`.
 
     `on_air` a device gives pictures as the broadcast wants them, else at the model's size.
     """
     if device.type != "cuda":
-        return ProcessorPath(config, device)
-    from streamcam.frames.copy_streams import CudaStreams
-    from streamcam.frames.cuda_transfer import DevicePath, delivery
+        return CpuTransfer(config, device)
+    from streamcam.frames.copy_streams import CudaCopyStreams
+    from streamcam.frames.cuda_transfer import CudaTransfer, delivery
 
-    return DevicePath(config, device, CudaStreams(device), delivery(config, on_air=on_air))
+    return CudaTransfer(config, device, CudaCopyStreams(device), delivery(config, on_air=on_air))
 
 
 def _nothing() -> None:

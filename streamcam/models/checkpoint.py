@@ -10,7 +10,7 @@ import torch
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.autoencoder import autoencoder
-from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Say, family_of
+from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
 from streamcam.models.lora import fuse_all
 from streamcam.models.random_models import random_pipeline
 from streamcam.models.single_file import from_file
@@ -42,7 +42,7 @@ FILES: dict[str, tuple[tuple[str, ...], ...]] = {
 """What every part must have, one set or another: where a file is missing, libraries invent it."""
 
 
-def load_pipeline(config: Config, dtype: torch.dtype, say: Say) -> Any:
+def load_pipeline(config: Config, dtype: torch.dtype, report: Report) -> Any:
     """Return the diffusers pipeline that `config` names, on the CPU, with its LoRAs fused.
 
     Raises:
@@ -50,11 +50,11 @@ def load_pipeline(config: Config, dtype: torch.dtype, say: Say) -> Any:
     """
     _quiet()
     with hub.kept(offline=config.offline):
-        pipe = _base(config, dtype, say)
+        pipe = _base(config, dtype, report)
         _check_runs(pipe, config.model)
-        say(f"model {config.model}: {_kind(pipe)}, {pipe.scheduler.config.prediction_type}")
+        report(f"model {config.model}: {_kind(pipe)}, {pipe.scheduler.config.prediction_type}")
         pipe.vae = autoencoder(pipe, config, dtype)
-        fuse_all(pipe, config, say)
+        fuse_all(pipe, config, report)
     return pipe
 
 
@@ -64,22 +64,22 @@ def _kind(pipe: Any) -> str:
     return FAMILIES[family_of(pipe)].name if known else f"latents of {channels} channels"
 
 
-def fetch(config: Config, dtype: torch.dtype, say: Say) -> None:
+def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
     """Bring into the cache all that `config` needs, by loading it once.
 
     Raises:
         ModelError: the hub cannot be reached, or does not have it.
     """
-    load_pipeline(config, dtype, say)
-    say(f"{config.model} is ready")
+    load_pipeline(config, dtype, report)
+    report(f"{config.model} is ready")
 
 
-def _base(config: Config, dtype: torch.dtype, say: Say) -> Any:
+def _base(config: Config, dtype: torch.dtype, report: Report) -> Any:
     if config.model.startswith(RANDOM):
         return random_pipeline(config.model.removeprefix(RANDOM)).to(dtype)
     path = hub.local(config.model)
     if path is not None and path.is_file():
-        return from_file(path, config, dtype, say)
+        return from_file(path, config, dtype, report)
     return _from_folder(config, dtype)
 
 

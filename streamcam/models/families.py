@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 """Takes a line on what was chosen, and why."""
 
 RANDOM = "random:"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.families import FAMILIES, RANDOM, Say, family_of, is_few_step
+from streamcam.models.families import FAMILIES, RANDOM, Report, family_of, is_few_step
 from streamcam.models.weights import explained, tensor_names
 from streamcam.settings.config import Config
 
@@ -18,20 +18,20 @@ TEXT_READER = re.compile(r"attn2[._](processor\.)?to_k.*(lora[._]down|lora_A)(\.
 """Matches, in every LoRA format, the matrix that is as wide as the texts attended to."""
 
 
-def fuse_all(pipe: Any, config: Config, say: Say) -> None:
+def fuse_all(pipe: Any, config: Config, report: Report) -> None:
     """Add the LoRAs that `config` names, and the LCM-LoRA if the model needs it.
 
     Raises:
         ModelError: one is missing or damaged, or made for another base model.
     """
-    if lcm_lora := _lcm_lora(pipe, config, say):
+    if lcm_lora := _lcm_lora(pipe, config, report):
         try:
             file = hub.lora_file(lcm_lora, offline=config.offline)
         except ModelError as error:
             raise ModelError(f"{error}; or go without it with --set use_lcm_lora=false") from None
         fuse(pipe, file, 1.0)
     for name, scale in config.lora.items():
-        say(f"LoRA {name}, scale {scale:g}")
+        report(f"LoRA {name}, scale {scale:g}")
         fuse(pipe, hub.lora_file(name, offline=config.offline), scale)
 
 
@@ -82,20 +82,20 @@ def _check_base(pipe: Any, file: Path) -> None:
         )
 
 
-def _lcm_lora(pipe: Any, config: Config, say: Say) -> str | None:
+def _lcm_lora(pipe: Any, config: Config, report: Report) -> str | None:
     if config.use_lcm_lora is False or config.model.startswith(RANDOM):
         return None
     if config.use_lcm_lora is None and is_few_step(pipe):
-        say("few-step model: no LCM-LoRA needed")
+        report("few-step model: no LCM-LoRA needed")
         return None
     name = config.lcm_lora_id or FAMILIES[family_of(pipe)].lcm_lora
     if name is None:
-        say(
+        report(
             f"no LCM-LoRA is known for {_name(pipe)}, so a few steps give a rough picture;"
             " name one with --set lcm_lora_id=…"
         )
         return None
-    say(f"LCM-LoRA {name}" + ("" if is_few_step(pipe) else ", since the model is not few-step"))
+    report(f"LCM-LoRA {name}" + ("" if is_few_step(pipe) else ", since the model is not few-step"))
     return name
 
 

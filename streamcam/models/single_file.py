@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.families import FAMILIES, Say
+from streamcam.models.families import FAMILIES, Report
 from streamcam.models.weights import check_complete, explained, tensor_names
 from streamcam.settings.config import Config
 
@@ -20,7 +20,7 @@ PIPELINES = {
 }
 
 
-def from_file(path: Path, config: Config, dtype: torch.dtype, say: Say) -> Any:
+def from_file(path: Path, config: Config, dtype: torch.dtype, report: Report) -> Any:
     """Return the pipeline in the file at `path`; say what its config files were taken from.
 
     Raises:
@@ -31,7 +31,7 @@ def from_file(path: Path, config: Config, dtype: torch.dtype, say: Say) -> Any:
     family = _family(path)
     described_by = config.single_file_config or FAMILIES[family].config
     folder = _described(path, described_by, offline=config.offline)
-    say(
+    report(
         f"{path.name} has no config of its own: read as {described_by} describes it"
         + ("" if config.single_file_config else " (--set single_file_config=… for another)")
     )

@@ -11,10 +11,10 @@ from typing import Self
 from streamcam.control.state import Control
 from streamcam.errors import StreamcamError
 from streamcam.runtime.capture import Capture
-from streamcam.runtime.engine_process import RUNNING, Engine
-from streamcam.runtime.gpu_stats import Gauges
-from streamcam.runtime.sink_thread import Outgoing, Outlet
-from streamcam.runtime.switcher import Desk, Feeds
+from streamcam.runtime.engine_process import RUNNING, EngineProcess
+from streamcam.runtime.gpu_stats import GpuStats
+from streamcam.runtime.sink_thread import OutgoingFrame, SinkThread
+from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate, Status
@@ -51,12 +51,12 @@ class Broadcast:
         self._config = config
         self._control = control
         self._capture = Capture(source, lambda: control.parameters, self._came_in)
-        self.engine = None if config.model == PASSTHROUGH else Engine(config, self._fail)
-        self._desk = Desk(config, passthrough=self.engine is None)
-        self._outlets = [Outlet(name, sink) for name, sink in sinks(self)]
+        self.engine = None if config.model == PASSTHROUGH else EngineProcess(config, self._fail)
+        self._switcher = Switcher(config, passthrough=self.engine is None)
+        self._sink_threads = [SinkThread(name, sink) for name, sink in sinks(self)]
         self._rate = Rate()
         self._ticks = Rate()
-        self._gauges = Gauges(config.device)
+        self._gauges = GpuStats(config.device)
         self._began = time.monotonic()
         self._next_offer = 0.0
         self._passed: tuple[int, Parameters] = (0, config.live)
@@ -67,8 +67,8 @@ class Broadcast:
     def __enter__(self) -> Self:
         # Threads that copy and encode must not keep the clock's thread waiting.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        for outlet in self._outlets:
-            outlet.start()
+        for sink_thread in self._sink_threads:
+            sink_thread.start()
         self._thread.start()
         self._capture.start()
         if self.engine:
@@ -80,20 +80,22 @@ class Broadcast:
         self._stopping.set()
         self._capture.ask_to_stop()
         self._thread.join(STOP_S)
-        for outlet in self._outlets:
-            outlet.ask_to_stop()
+        for sink_thread in self._sink_threads:
+            sink_thread.ask_to_stop()
         self._capture.join(max(0.1, end - time.monotonic()))
         if self.engine:
             self.engine.stop()
-        for outlet in self._outlets:
-            outlet.join(max(0.1, end - time.monotonic()))
+        for sink_thread in self._sink_threads:
+            sink_thread.join(max(0.1, end - time.monotonic()))
 
     def wait_until_sending(self, timeout_s: float) -> set[str]:
         """Wait until every sink is open, or has said why not; return the names of the open ones."""
         end = time.monotonic() + timeout_s
-        for outlet in self._outlets:
-            outlet.opened.wait(max(0.0, end - time.monotonic()))
-        return {outlet.name for outlet in self._outlets if outlet.problem is None}
+        for sink_thread in self._sink_threads:
+            sink_thread.opened.wait(max(0.0, end - time.monotonic()))
+        return {
+            sink_thread.name for sink_thread in self._sink_threads if sink_thread.problem is None
+        }
 
     # ---- Scene
 
@@ -110,7 +112,7 @@ class Broadcast:
         now = time.monotonic()
         engine = self.engine
         vram, power = self._gauges.read()
-        latencies = next((o.latencies for o in self._outlets if o.latencies.recent), None)
+        latencies = next((o.latencies for o in self._sink_threads if o.latencies.recent), None)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
             source=self._source_state(now),
@@ -127,7 +129,7 @@ class Broadcast:
             model=self._config.model,
             vram=vram,
             power=power,
-            sinks=tuple(outlet.line for outlet in self._outlets),
+            sinks=tuple(sink_thread.line for sink_thread in self._sink_threads),
         )
 
     def _source_state(self, now: float) -> str:
@@ -169,7 +171,7 @@ class Broadcast:
             parameters = self._control.advance()
             picture = self._next_picture(picture, now)
             image = self._compose(self._feeds(picture, now), parameters)
-            frame = self._desk.frame
+            frame = self._switcher.frame
             self._send(image, frame, fresh=frame is not None and frame is not shown, now=now)
             shown = frame
             if self._capture.ended.is_set():
@@ -188,27 +190,27 @@ class Broadcast:
         self._pictures.extend(came)
         return self._pictures.popleft() if self._pictures else last
 
-    def _feeds(self, picture: Frame | None, now: float) -> Feeds:
+    def _feeds(self, picture: Frame | None, now: float) -> Inputs:
         engine = self.engine
-        return Feeds(
+        return Inputs(
             camera=self._capture.newest,
             picture=picture,
             detail=engine.detail if engine else "",
             source=self._capture.problem(now),
         )
 
-    def _compose(self, feeds: Feeds, parameters: Parameters) -> Image:
+    def _compose(self, feeds: Inputs, parameters: Parameters) -> Image:
         try:
-            return self._desk.compose(feeds, parameters)
+            return self._switcher.compose(feeds, parameters)
         except Exception:
             # On air is sacred: whatever is wrong with this picture, the last one is still good.
             log.exception("cannot compose a picture; the last one stays")
-            return self._desk.held
+            return self._switcher.held
 
     def _send(self, image: Image, frame: Frame | None, *, fresh: bool, now: float) -> None:
         out = Frame(image, -1, now)
         if frame is not None:
             packed = frame.packed if image is frame.image else None
             out = Frame(image, frame.index, frame.captured_at, packed)
-        for outlet in self._outlets:
-            outlet.put(Outgoing(out, fresh))
+        for sink_thread in self._sink_threads:
+            sink_thread.put(OutgoingFrame(out, fresh))

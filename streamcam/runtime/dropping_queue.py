@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Slot(Generic[T]):
+class DroppingQueue(Generic[T]):
     """Holds up to `capacity` things; when it is full the oldest is dropped and counted."""
 
     def __init__(self, capacity: int = 1) -> None:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.backoff import Backoff
-from streamcam.runtime.frame_ring import MAX_NOTE, Ring
+from streamcam.runtime.frame_ring import MAX_NOTE, FrameRing
 from streamcam.runtime.gpu_stats import expects_card
-from streamcam.runtime.worker import BEAT, DROPPED, SKIPPED, TAKEN, Said, serve
+from streamcam.runtime.worker import BEAT, DROPPED, SKIPPED, TAKEN, EngineMessage, serve
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Bytes, Frame
@@ -35,7 +35,7 @@ WATCH_S = 0.05
 COUNTED = (TAKEN, DROPPED, SKIPPED)
 
 
-class Engine:
+class EngineProcess:
     """Keeps one engine process going, and hands frames to it and pictures back.
 
     `offer` is for one thread, `pictures` for another; neither ever waits.
@@ -203,7 +203,7 @@ class Engine:
             return max(LOADING_DEADLINE_S, self._config.broadcast.engine_deadline)
         return max(self._config.broadcast.engine_deadline, 5 * max(self._calls))
 
-    def _heard(self, said: Said) -> StreamcamError | str | None:
+    def _heard(self, said: EngineMessage) -> StreamcamError | str | None:
         if said.kind == "line":
             log.info(said.text)
             self.detail = said.text
@@ -223,7 +223,7 @@ class Engine:
         return None
 
 
-def _rings(config: Config) -> tuple[Ring, Ring]:
+def _rings(config: Config) -> tuple[FrameRing, FrameRing]:
     """Return the way to the engine and back, with room for all that a device does by itself."""
     inside, back = (config.width, config.height), (config.width, config.height)
     packed = 0
@@ -233,12 +233,12 @@ def _rings(config: Config) -> tuple[Ring, Ring]:
         back = max(back, broadcast.canvas, key=prod)
         packed = size_in_bytes(broadcast.pixel_format, broadcast.canvas)
     return (
-        Ring((inside[1], inside[0], 3), capacity=config.waiting),
-        Ring((back[1], back[0], 3), capacity=config.burst, note=packed),
+        FrameRing((inside[1], inside[0], 3), capacity=config.waiting),
+        FrameRing((back[1], back[0], 3), capacity=config.burst, note=packed),
     )
 
 
-def _free(*rings: Ring) -> None:
+def _free(*rings: FrameRing) -> None:
     for ring in rings:
         ring.close(unlink=True)
 

@@ -67,7 +67,7 @@ class Message:
     """What goes with it: a frame's snapshot of the parameters, a picture in other pixels."""
 
 
-class Ring:
+class FrameRing:
     """Slots for pictures, in memory that two processes share.
 
     Args:

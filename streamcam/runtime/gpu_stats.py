@@ -6,7 +6,7 @@ from contextlib import suppress
 FRESH_S = 1.0
 
 
-class Gauges:
+class GpuStats:
     """Reads no more than once a second; gives None where nothing can be read."""
 
     def __init__(self, device: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import islice
 
 from streamcam.pixels import oriented
-from streamcam.runtime.switcher import Desk, Feeds
+from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Sink, Source, Stream
@@ -49,7 +49,7 @@ class _Finish:
     def __init__(self, config: Config) -> None:
         canvas = (config.width, config.height)
         broadcast = config.broadcast.model_copy(update={"canvas": canvas})
-        self._desk = Desk(config.model_copy(update={"broadcast": broadcast}))
+        self._switcher = Switcher(config.model_copy(update={"broadcast": broadcast}))
         self._expected: deque[tuple[Frame, Parameters]] = deque()
 
     def expect(self, frame: Frame, parameters: Parameters) -> None:
@@ -58,8 +58,8 @@ class _Finish:
 
     def __call__(self, picture: Frame) -> Frame:
         camera, parameters = self._expected.popleft()
-        feeds = Feeds(camera, picture, detail="", source=None)
-        return replace(picture, image=self._desk.compose(feeds, parameters))
+        feeds = Inputs(camera, picture, detail="", source=None)
+        return replace(picture, image=self._switcher.compose(feeds, parameters))
 
 
 def _send(pictures: Iterable[Frame], sink: Sink) -> int:

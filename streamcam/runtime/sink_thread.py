@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streamcam.errors import StreamcamError
 from streamcam.runtime.backoff import Backoff
-from streamcam.runtime.dropping_queue import Slot
+from streamcam.runtime.dropping_queue import DroppingQueue
 from streamcam.stats import Latencies, Rate
 from streamcam.types import Frame, Sink
 
@@ -17,7 +17,7 @@ QUEUE = 4
 """Pictures that a sink may be behind before the oldest is dropped."""
 
 
-class Outgoing(NamedTuple):
+class OutgoingFrame(NamedTuple):
     """A picture for the sinks."""
 
     frame: Frame
@@ -25,7 +25,7 @@ class Outgoing(NamedTuple):
     """The first time this picture goes out: its age is a latency."""
 
 
-class Outlet:
+class SinkThread:
     """Sends to one sink; when that fails, says so and tries again."""
 
     def __init__(self, name: str, sink: Sink) -> None:
@@ -36,7 +36,7 @@ class Outlet:
         self.opened = threading.Event()
         """Set when the first try to open the sink is over, well or not."""
         self._sink = sink
-        self._slot: Slot[Outgoing] = Slot(QUEUE)
+        self._slot: DroppingQueue[OutgoingFrame] = DroppingQueue(QUEUE)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
@@ -44,7 +44,7 @@ class Outlet:
         """Open the sink and begin to send; returns at once."""
         self._thread.start()
 
-    def put(self, outgoing: Outgoing) -> None:
+    def put(self, outgoing: OutgoingFrame) -> None:
         """Hand over the next picture; never waits. Lost while the sink is not open."""
         if self.problem is None:
             self._slot.put(outgoing)

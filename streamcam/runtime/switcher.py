@@ -15,7 +15,7 @@ CAMERA, HOLD = "camera", "hold"
 
 
 @dataclass(frozen=True, slots=True)
-class Feeds:
+class Inputs:
     """What there is to choose from at one tick."""
 
     camera: Frame | None
@@ -37,7 +37,7 @@ class _Shown(NamedTuple):
     image: Image
 
 
-class Desk:
+class Switcher:
     """Chooses and composes; the same feeds and parameters give the same picture again, for free.
 
     With `passthrough` there is no model, and the whole camera goes out.
@@ -58,7 +58,7 @@ class Desk:
         self.frame: Frame | None = None
         """The frame or picture on air; None while it is a slate or black."""
 
-    def compose(self, feeds: Feeds, parameters: Parameters) -> Image:
+    def compose(self, feeds: Inputs, parameters: Parameters) -> Image:
         """Return the canvas ``(H, W, 3)`` for this tick; it must not be written to."""
         if parameters.panic:
             return self._card("streamcam", "standing by")
@@ -70,7 +70,7 @@ class Desk:
         self.held = self._live(feeds, parameters)
         return self.held
 
-    def _live(self, feeds: Feeds, parameters: Parameters) -> Image:
+    def _live(self, feeds: Inputs, parameters: Parameters) -> Image:
         if feeds.source is not None:
             return self._card("no picture from the source", feeds.source)
         if feeds.camera is None:
@@ -86,7 +86,7 @@ class Desk:
         on_canvas = feeds.picture.image.shape[1::-1] == self._canvas
         return self._show(feeds.picture, below, mix, on_canvas=on_canvas)
 
-    def _without_engine(self, feeds: Feeds) -> Image:
+    def _without_engine(self, feeds: Inputs) -> Image:
         """Return what `on_engine_loss` says; before the first picture, the slate."""
         if not self._had_picture or self._on_loss == "slate":
             return self._card("streamcam", feeds.detail or "the first picture is on its way")

@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from streamcam.errors import StreamcamError
 from streamcam.pipelines import QueuedStream, load_stream
-from streamcam.runtime.frame_ring import Ring
+from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Stream
@@ -27,7 +27,7 @@ IDLE_S = 0.1
 TELL_EVERY_S = 0.5
 
 
-class Said(NamedTuple):
+class EngineMessage(NamedTuple):
     """What the engine tells: a line for the log, how its schedule goes, that it is ready, or why it
     has failed."""
 
@@ -40,7 +40,7 @@ class Said(NamedTuple):
     """Whether frames are to come as they are: the engine's device fits them."""
 
 
-def serve(config: Config, frames: Ring, pictures: Ring, line: Connection) -> None:
+def serve(config: Config, frames: FrameRing, pictures: FrameRing, line: Connection) -> None:
     """Load the model, then turn `frames` into `pictures` until `line` is closed or for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -49,17 +49,19 @@ def serve(config: Config, frames: Ring, pictures: Ring, line: Connection) -> Non
         os.nice(5)  # On a busy processor the process that viewers depend on goes first.
     try:
         with _Beating(pictures):
-            stream, seconds = open_stream(config, lambda text: line.send(Said("line", text)))
+            stream, seconds = open_stream(
+                config, lambda text: line.send(EngineMessage("line", text))
+            )
         whole = getattr(stream, "takes_whole", False)
-        line.send(Said("ready", seconds=seconds, whole=whole))
+        line.send(EngineMessage("ready", seconds=seconds, whole=whole))
         _run(stream, config, frames, pictures, line)
     except StreamcamError as error:
-        line.send(Said("failed", str(error), error.exit_code))
+        line.send(EngineMessage("failed", str(error), error.exit_code))
     except Exception:
-        line.send(Said("crashed", traceback.format_exc()))
+        line.send(EngineMessage("crashed", traceback.format_exc()))
 
 
-def open_stream(config: Config, say: Callable[[str], None]) -> tuple[Stream, float]:
+def open_stream(config: Config, report: Callable[[str], None]) -> tuple[Stream, float]:
     """Return the Stream that `config` asks for, loaded and warm, and the seconds of warming up."""
     if config.model == IDENTITY:
         return Identity(), 0.0
@@ -72,14 +74,14 @@ def open_stream(config: Config, say: Callable[[str], None]) -> tuple[Stream, flo
         "engine_wait": bool(config.engine_wait),
     }
     config = config.model_copy(update=live)
-    stream = load_stream(config, say, live=True)
+    stream = load_stream(config, report, live=True)
     began = time.monotonic()
     stream.warm_up()
     return stream, time.monotonic() - began
 
 
 def _run(
-    stream: Stream, config: Config, frames: Ring, pictures: Ring, line: Connection
+    stream: Stream, config: Config, frames: FrameRing, pictures: FrameRing, line: Connection
 ) -> NoReturn:
     parameters, version, told_at = config.live, 0, 0.0
     queued = stream if isinstance(stream, QueuedStream) else None
@@ -110,7 +112,7 @@ def _run(
             pictures.cells[DROPPED] = frames.missed + counts.get("dropped", 0)
         if queued and time.monotonic() - told_at > TELL_EVERY_S:
             told_at = time.monotonic()
-            line.send(Said("schedule", queued.tally))
+            line.send(EngineMessage("schedule", queued.tally))
 
 
 def _die_with(line: Connection) -> None:
@@ -124,7 +126,7 @@ def _die_with(line: Connection) -> None:
 class _Beating:
     """Shows signs of life from a thread, for while the main thread is busy loading."""
 
-    def __init__(self, pictures: Ring) -> None:
+    def __init__(self, pictures: FrameRing) -> None:
         self._pictures = pictures
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)

@@ -32,7 +32,7 @@ Side = Annotated[int, Field(ge=16, le=8192)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_several)]
 
 
-class Broadcast(Settings):
+class BroadcastSettings(Settings):
     """The settings of ``streamcam run`` beside the model's."""
 
     source: str = Field(

@@ -8,10 +8,10 @@ from pydantic import AliasChoices, BeforeValidator, Field, field_validator, mode
 
 from streamcam.errors import ConfigError, ParameterError, nearest
 from streamcam.settings.base import Settings, canonical, from_json
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.parameters import FLAG, Parameters, index_list
 from streamcam.settings.presets import own_settings
-from streamcam.settings.video_settings import MAX_VIDEO_STEPS, Video
+from streamcam.settings.video_settings import MAX_VIDEO_STEPS, VideoSettings
 
 DEFAULT_STEPS = 2
 PARTS = ("broadcast", "video", "live")
@@ -167,11 +167,11 @@ class Config(Settings):
         description="Never reach for the hub.",
         json_schema_extra=FLAG,
     )
-    broadcast: Broadcast = Field(
-        default_factory=Broadcast, description="What comes in and where it goes."
+    broadcast: BroadcastSettings = Field(
+        default_factory=BroadcastSettings, description="What comes in and where it goes."
     )
-    video: Video = Field(
-        default_factory=Video, description="What pipeline=video is told beside all this."
+    video: VideoSettings = Field(
+        default_factory=VideoSettings, description="What pipeline=video is told beside all this."
     )
     live: Parameters = Field(default_factory=Parameters, description="The first live snapshot.")
 
@@ -251,7 +251,7 @@ class Config(Settings):
 
 
 _FIXED = {n: own for n, own in canonical(Config).items() if own not in PARTS}
-_FIXED |= canonical(Broadcast) | canonical(Video)
+_FIXED |= canonical(BroadcastSettings) | canonical(VideoSettings)
 _LIVE = canonical(Parameters)
 
 
@@ -278,7 +278,7 @@ def build(layers: Iterable[Mapping[str, Any]]) -> Config:
                 fixed["steps"] = _count(changes["t_index_list"])
         elif changes.get("strength") is not None:
             live.pop("t_index_list", None)
-    tables: dict[str, type[Settings]] = {"broadcast": Broadcast, "video": Video}
+    tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
     parts: dict[str, Settings] = {"live": Parameters.parse(live)}
     for part, table in tables.items():
         own = {name: fixed.pop(name) for name in table.model_fields if name in fixed}

@@ -44,7 +44,7 @@ Timesteps = Annotated[
 ]
 
 
-class Video(Settings):
+class VideoSettings(Settings):
     """What `pipeline=video` is told beside the settings that both pipelines share."""
 
     chunk_latents: int = Field(

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from streamcam.errors import ConfigError, nearest
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks import VIDEOS, check_place
 from streamcam.types import Scene, Sink
 
 
-def open_live(spec: str, broadcast: Broadcast, scene: Scene) -> Sink:
+def open_live(spec: str, broadcast: BroadcastSettings, scene: Scene) -> Sink:
     """Return the sink that `spec`, ``KIND`` or ``KIND:WHICH``, asks for; it is not entered yet.
 
     Args:
@@ -28,13 +28,13 @@ def open_live(spec: str, broadcast: Broadcast, scene: Scene) -> Sink:
     return KINDS[kind](which.strip(), broadcast, scene)
 
 
-def _virtual_camera(which: str, broadcast: Broadcast, scene: Scene) -> Sink:  # noqa: ARG001
+def _virtual_camera(which: str, broadcast: BroadcastSettings, scene: Scene) -> Sink:  # noqa: ARG001
     from streamcam.sinks.virtual_camera import VirtualCamera
 
     return VirtualCamera(which or None, broadcast.canvas, broadcast.fps, broadcast.pixel_format)
 
 
-def _preview(which: str, broadcast: Broadcast, scene: Scene) -> Sink:
+def _preview(which: str, broadcast: BroadcastSettings, scene: Scene) -> Sink:
     from streamcam.sinks.preview import Preview
 
     if which:
@@ -45,7 +45,7 @@ def _preview(which: str, broadcast: Broadcast, scene: Scene) -> Sink:
     return Preview(broadcast.preview_bind, broadcast.preview_port, scene)
 
 
-def _recorder(which: str, broadcast: Broadcast, scene: Scene) -> Sink:
+def _recorder(which: str, broadcast: BroadcastSettings, scene: Scene) -> Sink:
     from streamcam.sinks.recorder import Recorder
 
     if not which:
@@ -58,7 +58,7 @@ def _recorder(which: str, broadcast: Broadcast, scene: Scene) -> Sink:
     return Recorder(path, broadcast.rate, scene)
 
 
-def _null(which: str, broadcast: Broadcast, scene: Scene) -> Sink:  # noqa: ARG001
+def _null(which: str, broadcast: BroadcastSettings, scene: Scene) -> Sink:  # noqa: ARG001
     from streamcam.sinks.null import Null
 
     if which:
@@ -66,7 +66,7 @@ def _null(which: str, broadcast: Broadcast, scene: Scene) -> Sink:  # noqa: ARG0
     return Null()
 
 
-KINDS: dict[str, Callable[[str, Broadcast, Scene], Sink]] = {
+KINDS: dict[str, Callable[[str, BroadcastSettings, Scene], Sink]] = {
     "virtual-camera": _virtual_camera,
     "preview": _preview,
     "recorder": _recorder,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from streamcam import sources
 from streamcam.errors import ConfigError
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.types import LiveSource
 
 CAMERA, DEMO, PATTERN = "camera", "demo", "pattern"
 
 
-def open_live(spec: str, broadcast: Broadcast) -> LiveSource:
+def open_live(spec: str, broadcast: BroadcastSettings) -> LiveSource:
     """Return the source that `spec` names; a device or a connection is opened when it is entered.
 
     Raises:
@@ -31,7 +31,7 @@ def open_live(spec: str, broadcast: Broadcast) -> LiveSource:
     return _file(Path(spec).expanduser(), broadcast)
 
 
-def _camera(name: str, broadcast: Broadcast) -> LiveSource:
+def _camera(name: str, broadcast: BroadcastSettings) -> LiveSource:
     from streamcam.sources.camera import Camera
     from streamcam.sources.camera_list import OWN
 
@@ -41,13 +41,13 @@ def _camera(name: str, broadcast: Broadcast) -> LiveSource:
     )
 
 
-def _demo(broadcast: Broadcast) -> LiveSource:
+def _demo(broadcast: BroadcastSettings) -> LiveSource:
     from streamcam.sources.demo import Demo
 
     return Demo(*broadcast.canvas, broadcast.rate)
 
 
-def _pattern(broadcast: Broadcast) -> LiveSource:
+def _pattern(broadcast: BroadcastSettings) -> LiveSource:
     from streamcam.sources.test_pattern import Moving
 
     return Moving(*broadcast.canvas, broadcast.rate)
@@ -65,7 +65,7 @@ def _url(spec: str) -> LiveSource:
     return Url(spec)
 
 
-def _file(path: Path, broadcast: Broadcast) -> LiveSource:
+def _file(path: Path, broadcast: BroadcastSettings) -> LiveSource:
     from streamcam.sources.playback import Held, Paced
 
     if not path.exists() and path.parent == Path() and not path.suffix:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from streamcam.errors import ConfigError
-from streamcam.models.families import Say
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
@@ -16,7 +16,7 @@ from streamcam.video.cache_plan import Place, plan
 from streamcam.video.device_memory import REMEDY, OutOfMemory, free, told_when_out
 from streamcam.video.prompt_change import PatientPrompter
 from streamcam.video.scheduler import Choice, Objective, Scheduler, Table, Tally
-from streamcam.video.video_model import Models
+from streamcam.video.video_model import VideoModel
 from streamcam.video.video_stream import VideoStream
 
 TIMED_CALLS = 5
@@ -34,13 +34,13 @@ class LiveVideoStream(VideoStream):
 
     def __init__(
         self,
-        models: Models,
+        models: VideoModel,
         config: Config,
         table: Table | None = None,
-        say: Say = lambda _: None,
+        report: Report = lambda _: None,
     ) -> None:
         super().__init__(models, config)
-        self._say = say
+        self._report = report
         self._choice = Choice(config.video.chunk_latents, config.num_steps, self._batched)
         self._table = table
         self._objective = Objective(
@@ -138,7 +138,7 @@ class LiveVideoStream(VideoStream):
                 with told_when_out():
                     table[choice] = self._seconds(choice)
             except OutOfMemory as error:
-                self._say(f"no memory for {_named(choice)}, which is left out: {error}")
+                self._report(f"no memory for {_named(choice)}, which is left out: {error}")
                 refusal = error
                 continue
             if table[choice] > self._objective.deadline_s:

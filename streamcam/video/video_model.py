@@ -8,7 +8,7 @@ from torch import Tensor
 
 from streamcam.engines.placement import pick_device, pick_dtype
 from streamcam.errors import ConfigError
-from streamcam.models.families import Say
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.video.causal_layers import Layers
 from streamcam.video.parallel.launcher import others
@@ -30,7 +30,7 @@ HOW = ("auto", "eager", "compiled")
 MOST_COMPILED = 64
 
 
-class Models(NamedTuple):
+class VideoModel(NamedTuple):
     """The stages of one checkpoint."""
 
     layers: Layers
@@ -43,12 +43,12 @@ class Models(NamedTuple):
     device: torch.device
 
 
-def load_models(config: Config, say: Say = print, *, live: bool = False) -> Models:
+def load_video_model(config: Config, report: Report = print, *, live: bool = False) -> VideoModel:
     """Load what `config` names and put it on its device, or its share where there are several.
 
     Args:
         config: what to load.
-        say: is told how it goes.
+        report: takes a line of progress at a time.
         live: whether the number of steps, and so of rows, may change.
 
     Raises:
@@ -64,13 +64,13 @@ def load_models(config: Config, say: Say = print, *, live: bool = False) -> Mode
     device, dtype = _place(config, share)
     ranks = others(config, share, live=live) if share.ranks > 1 else None
     cut = Cut(share)
-    parts = load_parts(config, dtype, device, say, cut)
+    parts = load_parts(config, dtype, device, report, cut)
     own = _own(parts.transformer, config, share, device, cut.partition, live=live)
     how = "compiled" if config.acceleration == "compiled" else "eager"
     how += f", over {share.ranks} devices" if ranks else ""
-    say(f"on {device} as {str(dtype).removeprefix('torch.')}, {how}")
+    report(f"on {device} as {str(dtype).removeprefix('torch.')}, {how}")
     normalised = config.video.normalised_latents
-    return Models(
+    return VideoModel(
         ranks.meet(own, config) if ranks else Layers(own.model),
         _encoder(parts, config),
         _decoder(parts, config),
@@ -84,7 +84,7 @@ def load_own(config: Config, share: Share, *, live: bool) -> Own:
     """Return what a rank after the first has, on its device.
 
     Raises:
-        StreamcamError: as `load_models`.
+        StreamcamError: as `load_video_model`.
     """
     device, dtype = _place(config, share)
     cut = Cut(share)

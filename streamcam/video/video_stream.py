@@ -20,7 +20,7 @@ from streamcam.video.flow_matching import Flow, noised
 from streamcam.video.noise_control import NoiseLevel
 from streamcam.video.prompt_change import Prompter
 from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.video_model import Models
+from streamcam.video.video_model import VideoModel
 
 RECACHE, RESTART, FIXED, LATENT = "recache", "restart", "fixed", "latent"
 
@@ -53,7 +53,7 @@ class VideoStream:
 
     _prompts: type[Prompter] = Prompter
 
-    def __init__(self, models: Models, config: Config) -> None:
+    def __init__(self, models: VideoModel, config: Config) -> None:
         video = config.video
         self.chunk = video.chunk
         self.counts: Counter[str] = Counter()

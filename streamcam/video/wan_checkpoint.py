@@ -11,7 +11,7 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.families import RANDOM, Say
+from streamcam.models.families import RANDOM, Report
 from streamcam.models.weights import check_complete, explained
 from streamcam.settings.config import Config
 from streamcam.video import wan_files
@@ -51,7 +51,7 @@ class Parts(NamedTuple):
 
 
 def load_parts(
-    config: Config, dtype: torch.dtype, device: torch.device, say: Say, cut: Cut = range
+    config: Config, dtype: torch.dtype, device: torch.device, report: Report, cut: Cut = range
 ) -> Parts:
     """Return the parts of the model that `config` names, the transformer with the layers of `cut`.
 
@@ -59,12 +59,12 @@ def load_parts(
         ModelError: something is missing, damaged or does not fit.
     """
     if config.model.startswith(RANDOM):
-        return _random(config, dtype, device, say, cut)
+        return _random(config, dtype, device, report, cut)
     with hub.kept(offline=config.offline):
         whole = wan_files.is_diffusers(config.model, offline=config.offline)
         folder = _base(config.model if whole else config.video.video_base, config, whole=whole)
         transformer = load_transformer(config, dtype, device, cut)
-        say(f"model {config.model}: {_described(transformer)}")
+        report(f"model {config.model}: {_described(transformer)}")
         return Parts(
             transformer,
             _autoencoder(folder, config, dtype).to(device),
@@ -91,7 +91,7 @@ def load_transformer(
         return _from_file(config.model, config, dtype, cut).to(device)
 
 
-def fetch(config: Config, say: Say) -> None:
+def fetch(config: Config, report: Report) -> None:
     """Bring into the cache all files that `config` needs.
 
     Raises:
@@ -109,7 +109,7 @@ def fetch(config: Config, say: Say) -> None:
                 others.append(config.video.taehv)
             for name in others:
                 wan_files.weights_file(name, offline=offline)
-    say(f"{config.model} is ready")
+    report(f"{config.model} is ready")
 
 
 def _is_folder(vae: str) -> bool:
@@ -190,11 +190,13 @@ def _described(transformer: Any) -> str:
     return f"Wan, {config.num_layers} layers of {width}, {billions:.1f} billion weights"
 
 
-def _random(config: Config, dtype: torch.dtype, device: torch.device, say: Say, cut: Cut) -> Parts:
+def _random(
+    config: Config, dtype: torch.dtype, device: torch.device, report: Report, cut: Cut
+) -> Parts:
     name = config.model.removeprefix(RANDOM)
     transformer = load_transformer(config, dtype, device, cut)
     text_dim = transformer.config.text_dim
-    say(f"model {config.model}: random weights, the pictures mean nothing")
+    report(f"model {config.model}: random weights, the pictures mean nothing")
     return Parts(
         transformer,
         random_vae(name, dtype, device),

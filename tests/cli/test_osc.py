@@ -15,7 +15,7 @@ from streamcam import cli
 from streamcam.cli.osc import osc, shown, typed
 from streamcam.control.osc.packets import Message
 from streamcam.settings.parameters import Parameters
-from tests.control.osc.osc_desk import Desk, desk
+from tests.control.osc.osc_desk import Switcher, switcher
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -25,7 +25,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return (code, *capsys.readouterr())
 
 
-def port(on: Desk) -> str:
+def port(on: Switcher) -> str:
     return f"--port={on.server.port}"
 
 
@@ -68,7 +68,7 @@ def test_arguments_are_typed_by_their_looks(text: str, wanted: object) -> None:
 
 
 def test_send_shows_what_the_broadcast_then_holds(capsys: pytest.CaptureFixture[str]) -> None:
-    with desk() as on:
+    with switcher() as on:
         done = run(capsys, "send", port(on), "guidance_scale", "35")
         assert done == (0, "/streamcam/guidance_scale 30\n", "")
         done = run(capsys, "send", port(on), "/prompt", "neon", "cat")
@@ -81,7 +81,7 @@ def test_send_shows_what_the_broadcast_then_holds(capsys: pytest.CaptureFixture[
 
 
 def test_send_says_what_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with desk() as on:
+    with switcher() as on:
         code, out, err = run(capsys, "send", port(on), "guidance_scal", "3")
         assert (code, out) == (2, "")
         assert "is unknown" in err
@@ -105,7 +105,7 @@ def test_send_says_when_nobody_answers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamcam.cli.osc.ANSWER_WITHIN", 0.3)
-    with desk() as on:
+    with switcher() as on:
         code, _, err = run(capsys, "send", port(on), "--prefix=/other", "seed", "3")
     assert code == 1
     assert "no answer" in err
@@ -117,7 +117,7 @@ def test_monitor_shows_everything_then_what_changes_and_ends_with_ctrl_c() -> No
         "import click, sys; from streamcam import cli; from streamcam.cli.osc import osc;"
         " sys.exit(cli._run(click.Group(commands={'osc': osc}).main))"
     )
-    with desk() as on:
+    with switcher() as on:
         command = [sys.executable, "-u", "-c", script, "osc", "monitor", port(on)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUTF8": "1"}
@@ -143,7 +143,7 @@ def test_monitor_says_when_the_broadcast_has_ended(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamcam.cli.osc.ANSWER_WITHIN", 0.2)
-    with desk(osc_allow="10.0.0.0/8") as on:
+    with switcher(osc_allow="10.0.0.0/8") as on:
         code, _, err = run(capsys, "monitor", port(on))
     assert code == 1
     assert "no answer" in err

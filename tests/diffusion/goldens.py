@@ -14,7 +14,7 @@ from torch import Tensor
 
 from streamcam.diffusion import stream as stream_module
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.image_model import Models, load_models
+from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.diffusion.stream_batch import Noise, Plan, guided_step
 from streamcam.frames.image_tensors import to_tensor
@@ -47,9 +47,11 @@ def config_of(case: dict[str, Any], models: Path) -> Config:
 
 
 @cache
-def _models(model: str, vae: str, width: int, height: int) -> Models:
+def _models(model: str, vae: str, width: int, height: int) -> ImageModel:
     settings = {"model": model, "vae": vae, "width": width, "height": height, "device": "cpu"}
-    return load_models(build([settings | EAGER | {"use_lcm_lora": False}]), say=lambda _: None)
+    return load_image_model(
+        build([settings | EAGER | {"use_lcm_lora": False}]), report=lambda _: None
+    )
 
 
 class Run:

@@ -8,7 +8,7 @@ import torch
 
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.frames.transfer import frame_path
+from streamcam.frames.transfer import frame_transfer
 from streamcam.types import Frame
 from tests.diffusion.test_stream import stand_in
 from tests.frames.test_transfer import config_of, made, noise
@@ -20,7 +20,7 @@ def test_on_a_card_nothing_waits_but_for_the_picture_and_no_memory_is_taken() ->
     card = torch.device("cuda")
     config = config_of(steps=2, width=64, height=64, frame_buffer_size=2)
     models = on_card(stand_in(latent_shape=(4, 8, 8)), card)
-    stream = DiffusionStream(models, config, frame_path(config, card, on_air=True))
+    stream = DiffusionStream(models, config, frame_transfer(config, card, on_air=True))
     live, images = config.live, noise(2, 90, 160)
     for index in range(12):
         stream(Frame(images[index % 2], index, 0.0), live)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.diffusion.image_model import Models
+from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
@@ -19,7 +19,7 @@ from tests.support.streams import Streamed
 SIZE = 16
 
 
-def stand_in(**others: Any) -> Models:
+def stand_in(**others: Any) -> ImageModel:
     """Return models that are cheap and make every picture depend on frame, prompt and step."""
 
     def encode(images: torch.Tensor, _noise: torch.Tensor | None) -> torch.Tensor:
@@ -44,7 +44,7 @@ def stand_in(**others: Any) -> Models:
         "time_ids": None,
         "device": torch.device("cpu"),
     }
-    return Models(**(stages | others))
+    return ImageModel(**(stages | others))
 
 
 def stream_of(**values: Any) -> DiffusionStream:

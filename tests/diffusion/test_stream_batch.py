@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.image_model import Models
+from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stream_batch import Noise, Plan, at_rest, stream_batch
 from streamcam.types import Frame
@@ -31,13 +31,13 @@ def same(a: list[Frame], b: list[Frame]) -> None:
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
+def models() -> ImageModel:
     return Streamed().models
 
 
 @pytest.mark.parametrize("n", STEPS)
 @pytest.mark.parametrize("mode", MODES)
-def test_batched_equals_sequential(models: Models, mode: str, n: int) -> None:
+def test_batched_equals_sequential(models: ImageModel, mode: str, n: int) -> None:
     frames = moving(7)
     batched = Streamed(models, **settings(mode, n))
     one_by_one = Streamed(models, **settings(mode, n, use_denoising_batch=False))
@@ -50,7 +50,9 @@ def test_batched_equals_sequential(models: Models, mode: str, n: int) -> None:
 @pytest.mark.parametrize("f", [2, 3])
 @pytest.mark.parametrize("n", STEPS)
 @pytest.mark.parametrize("mode", MODES)
-def test_f_frames_per_call_equal_one_at_a_time(models: Models, mode: str, n: int, f: int) -> None:
+def test_f_frames_per_call_equal_one_at_a_time(
+    models: ImageModel, mode: str, n: int, f: int
+) -> None:
     frames = moving(7)
     together = Streamed(models, **settings(mode, n, frame_buffer_size=f))
     alone = Streamed(models, **settings(mode, n))
@@ -59,7 +61,9 @@ def test_f_frames_per_call_equal_one_at_a_time(models: Models, mode: str, n: int
 
 @pytest.mark.parametrize("f", [1, 2])
 @pytest.mark.parametrize("mode", MODES)
-def test_f_frames_from_noise_alone_equal_one_at_a_time(models: Models, mode: str, f: int) -> None:
+def test_f_frames_from_noise_alone_equal_one_at_a_time(
+    models: ImageModel, mode: str, f: int
+) -> None:
     text = settings(mode, 2, mode="txt2img")
     alone, together = Streamed(models, **text), Streamed(models, **text, frame_buffer_size=f)
     same(alone(moving(5)), together(moving(5, seed=9)))
@@ -76,7 +80,7 @@ def test_f_frames_from_noise_alone_equal_one_at_a_time(models: Models, mode: str
     ],
 )
 def test_u_net_runs_no_more_rows_than_the_mode_needs(
-    models: Models, mode: str, n: int, rows: Any
+    models: ImageModel, mode: str, n: int, rows: Any
 ) -> None:
     for f in (1, 2):
         stream = Streamed(models, **settings(mode, n, frame_buffer_size=f))
@@ -84,7 +88,7 @@ def test_u_net_runs_no_more_rows_than_the_mode_needs(
         assert set(stream.rows) == {rows(n) * f}
 
 
-def test_each_picture_depends_on_its_own_frame_alone(models: Models) -> None:
+def test_each_picture_depends_on_its_own_frame_alone(models: ImageModel) -> None:
     frames = moving(6)
     other = [*frames[:3], moving(1, seed=5)[0], *frames[4:]]
     other[3] = Frame(other[3].image, 3, 0.1)
@@ -96,7 +100,7 @@ def test_each_picture_depends_on_its_own_frame_alone(models: Models) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_neutral_guidance_scale_gives_the_unguided_picture(
-    models: Models, mode: str, n: int
+    models: ImageModel, mode: str, n: int
 ) -> None:
     guided = Streamed(models, **settings(mode, n, guidance_scale=1.0))
     unguided = Streamed(models, **settings("none", n))
@@ -106,7 +110,7 @@ def test_a_neutral_guidance_scale_gives_the_unguided_picture(
 @pytest.mark.parametrize("mode", ["full", "self", "initialize"])
 @pytest.mark.parametrize("n", [1, 3])
 def test_guidance_crosses_one_smoothly_and_without_other_rows(
-    models: Models, mode: str, n: int
+    models: ImageModel, mode: str, n: int
 ) -> None:
     scales = [0.0, 0.5, 0.98, 1.0, 1.02, 1.5, 3.0]
     stream = Streamed(models, **settings(mode, n))
@@ -120,13 +124,13 @@ def test_guidance_crosses_one_smoothly_and_without_other_rows(
     torch.testing.assert_close(at - below, above - at, atol=1e-4, rtol=0.05)
 
 
-def _latents(models: Models, **values: Any) -> list[torch.Tensor]:
+def _latents(models: ImageModel, **values: Any) -> list[torch.Tensor]:
     stream = Streamed(models, **values)
     stream(moving(4))
     return stream.latents
 
 
-def test_self_guidance_with_one_step_never_feeds_back(models: Models) -> None:
+def test_self_guidance_with_one_step_never_feeds_back(models: ImageModel) -> None:
     """Published: the residual noise grew from call to call until the picture was lost."""
     wild = settings("self", 1, t_index_list="0", guidance_scale=1.8, delta=1.0)
     frames = moving(1) * 20
@@ -137,7 +141,7 @@ def test_self_guidance_with_one_step_never_feeds_back(models: Models) -> None:
     assert torch.isfinite(torch.stack(stream.latents)).all()
 
 
-def test_self_guidance_with_one_step_moves_away_from_the_first_noise(models: Models) -> None:
+def test_self_guidance_with_one_step_moves_away_from_the_first_noise(models: ImageModel) -> None:
     values = settings("self", 1, guidance_scale=1.7, delta=0.6)
     stream = Streamed(models, **values)
     stream(moving(1))
@@ -190,7 +194,7 @@ def test_a_call_starts_few_operations_beside_the_model(mode: str, one: int, four
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("what", ["prompt", "negative_prompt"])
-def test_prompts_change_live_in_every_mode(models: Models, mode: str, what: str) -> None:
+def test_prompts_change_live_in_every_mode(models: ImageModel, mode: str, what: str) -> None:
     changed = Streamed(models, **settings(mode, 3))(moving(8), {3: {what: "a red dog"}})
     before = Streamed(models, **settings(mode, 3))(moving(8))
     after = Streamed(models, **(settings(mode, 3) | {what: "a red dog"}))(moving(8))
@@ -202,7 +206,9 @@ def test_prompts_change_live_in_every_mode(models: Models, mode: str, what: str)
     assert np.array_equal(images(after), images(before)) is not steers
 
 
-def test_a_prompt_change_reaches_the_latents_in_flight_and_keeps_the_noise(models: Models) -> None:
+def test_a_prompt_change_reaches_the_latents_in_flight_and_keeps_the_noise(
+    models: ImageModel,
+) -> None:
     stream = Streamed(models, **settings("self", 3))
     live, frames = stream.config.live, moving(6)
     for frame in frames[:3]:
@@ -218,7 +224,7 @@ def test_a_prompt_change_reaches_the_latents_in_flight_and_keeps_the_noise(model
 
 @pytest.mark.parametrize("mode", MODES)
 def test_timesteps_and_seed_change_live_as_if_the_stream_had_begun_so(
-    models: Models, mode: str
+    models: ImageModel, mode: str
 ) -> None:
     for change in ({"t_index_list": [5, 20, 30]}, {"strength": 0.9}, {"seed": 11}):
         live = Streamed(models, **settings(mode, 3))(moving(9), {4: change})
@@ -230,7 +236,7 @@ def test_timesteps_and_seed_change_live_as_if_the_stream_had_begun_so(
         assert len(live) == 9
 
 
-def test_the_number_of_steps_is_structural(models: Models) -> None:
+def test_the_number_of_steps_is_structural(models: ImageModel) -> None:
     from streamcam.errors import ParameterError
 
     stream = Streamed(models, **settings("self", 2))
@@ -238,14 +244,14 @@ def test_the_number_of_steps_is_structural(models: Models) -> None:
         stream(moving(2), {1: {"t_index_list": [1, 2, 3]}})
 
 
-def test_the_first_noise_is_the_published_draw_for_the_seed(models: Models) -> None:
+def test_the_first_noise_is_the_published_draw_for_the_seed(models: ImageModel) -> None:
     stream = Streamed(models, **settings("self", 4, seed=7)).stream
     generator = torch.Generator("cpu").manual_seed(7)
     published = torch.randn((4, *models.latent_shape), generator=generator)
     assert torch.equal(stream._noise.stock[:, 0], published)
 
 
-def test_without_added_noise_the_later_steps_get_none(models: Models) -> None:
+def test_without_added_noise_the_later_steps_get_none(models: ImageModel) -> None:
     noise = Streamed(models, **settings("none", 3, do_add_noise=False)).stream._noise
     assert noise.added[0].abs().sum() > 0
     assert noise.added[1:].abs().sum() == 0
@@ -253,14 +259,14 @@ def test_without_added_noise_the_later_steps_get_none(models: Models) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_same_seed_gives_the_same_pictures(models: Models, mode: str) -> None:
+def test_the_same_seed_gives_the_same_pictures(models: ImageModel, mode: str) -> None:
     first, second = (Streamed(models, **settings(mode, 2))(moving(5)) for _ in range(2))
     assert np.array_equal(images(first), images(second))
     other = Streamed(models, **settings(mode, 2, seed=3))(moving(5))
     assert not np.array_equal(images(first), images(other))
 
 
-def test_text_to_image_follows_the_seed(models: Models) -> None:
+def test_text_to_image_follows_the_seed(models: ImageModel) -> None:
     text = {"mode": "txt2img", "t_index_list": "0,25"}
     first, second = (Streamed(models, **text)(moving(4)) for _ in range(2))
     other = Streamed(models, **text, seed=3)(moving(4))
@@ -269,7 +275,7 @@ def test_text_to_image_follows_the_seed(models: Models) -> None:
     assert not np.array_equal(first[0].image, first[1].image)
 
 
-def test_a_reset_lets_no_frame_go_missing_and_starts_anew(models: Models) -> None:
+def test_a_reset_lets_no_frame_go_missing_and_starts_anew(models: ImageModel) -> None:
     stream = Streamed(models, **settings("self", 3, mode="txt2img"))
     out = stream(moving(10), {5: {"reset": 1}})
     assert [frame.index for frame in out] == list(range(10))
@@ -278,14 +284,14 @@ def test_a_reset_lets_no_frame_go_missing_and_starts_anew(models: Models) -> Non
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("f", [1, 2, 4])
-def test_as_many_frames_come_out_as_went_in(models: Models, count: int, f: int) -> None:
+def test_as_many_frames_come_out_as_went_in(models: ImageModel, count: int, f: int) -> None:
     stream = Streamed(models, **settings("self", 3, frame_buffer_size=f))
     assert [frame.index for frame in stream(moving(count))] == list(range(count))
     again = stream(moving(count))
     assert [frame.index for frame in again] == list(range(count))
 
 
-def test_time_travels_with_the_frame(models: Models) -> None:
+def test_time_travels_with_the_frame(models: ImageModel) -> None:
     frames = [Frame(frame.image, i, 100 + i * 0.04) for i, frame in enumerate(moving(5))]
     out = Streamed(models, **settings("self", 4))(frames)
     assert [frame.captured_at for frame in out] == [frame.captured_at for frame in frames]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from streamcam.engines import accuracy
-from streamcam.engines.builder import Accelerated, Workshop
+from streamcam.engines.builder import Accelerated, EngineBuilder
 from streamcam.engines.eager import Eager
 from streamcam.engines.flat_stage import Flat, Run
 from streamcam.engines.store import Store
@@ -64,7 +64,7 @@ class Building:
     def __init__(self, engine: Copying, store: Store, stage: Small) -> None:
         self.may = threading.Event()
         self.times = 0
-        self._workshop = Workshop([engine], store, lambda _: None, builder=None, waits=True)
+        self._workshop = EngineBuilder([engine], store, lambda _: None, builder=None, waits=True)
         self._stage = stage
 
     def __call__(self) -> Iterator[str]:
@@ -86,7 +86,7 @@ def until_swapped(accelerated: Accelerated) -> None:
 def test_a_stage_runs_as_written_until_its_engine_is_there(tmp_path: Path, stage: Small) -> None:
     engine, store, said = Copying(), Store(tmp_path), []
     building = Building(engine, store, stage)
-    stages = Workshop([engine], store, said.append, builder=building, waits=False)
+    stages = EngineBuilder([engine], store, said.append, builder=building, waits=False)
     accelerated = stages(stage)
     expected = stage(*call())
     for _ in range(3):
@@ -104,19 +104,23 @@ def test_whoever_waits_has_the_engine_from_the_first_call_on(tmp_path: Path, sta
     engine, store = Copying(), Store(tmp_path)
     building = Building(engine, store, stage)
     building.may.set()
-    accelerated = Workshop([engine], store, lambda _: None, builder=building, waits=True)(stage)
+    accelerated = EngineBuilder([engine], store, lambda _: None, builder=building, waits=True)(
+        stage
+    )
     accelerated(*call())
     until_swapped(accelerated)
 
 
 def test_the_second_start_builds_nothing(tmp_path: Path, stage: Small) -> None:
     first, second = Copying(), Copying()
-    Workshop([first], Store(tmp_path), lambda _: None, builder=None, waits=True)(stage)(*call())
+    EngineBuilder([first], Store(tmp_path), lambda _: None, builder=None, waits=True)(stage)(
+        *call()
+    )
     assert first.built == 1
     second._structure = first._structure
-    accelerated = Workshop([second], Store(tmp_path), lambda _: None, builder=None, waits=True)(
-        stage
-    )
+    accelerated = EngineBuilder(
+        [second], Store(tmp_path), lambda _: None, builder=None, waits=True
+    )(stage)
     torch.testing.assert_close(accelerated(*call()), stage(*call()))
     assert (second.built, second.runs) == (0, 2)
 
@@ -124,7 +128,7 @@ def test_the_second_start_builds_nothing(tmp_path: Path, stage: Small) -> None:
 def test_a_damaged_engine_is_built_anew(tmp_path: Path, stage: Small) -> None:
     engine = Copying()
     for _ in range(2):
-        stages = Workshop([engine], Store(tmp_path), lambda _: None, builder=None, waits=True)
+        stages = EngineBuilder([engine], Store(tmp_path), lambda _: None, builder=None, waits=True)
         torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
         [entry] = Store(tmp_path).entries()
         (entry.folder / "weights").write_bytes(b"not what was written")
@@ -136,7 +140,7 @@ def test_an_engine_too_far_off_is_refused_with_the_figure_and_not_tried_again(
 ) -> None:
     engine, said = Copying(error=0.1), []
     for _ in range(2):
-        stages = Workshop([engine], Store(tmp_path), said.append, builder=None, waits=True)
+        stages = EngineBuilder([engine], Store(tmp_path), said.append, builder=None, waits=True)
         torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     assert engine.built == 1
     refused = [line for line in said if "refused" in line]
@@ -146,7 +150,7 @@ def test_an_engine_too_far_off_is_refused_with_the_figure_and_not_tried_again(
 
 def test_a_build_that_fails_is_told_and_the_stage_goes_on(tmp_path: Path, stage: Small) -> None:
     said: list[str] = []
-    stages = Workshop(
+    stages = EngineBuilder(
         [Copying(breaks=True)], Store(tmp_path), said.append, builder=None, waits=True
     )
     torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
@@ -168,7 +172,7 @@ def test_a_builder_that_dies_is_told_and_is_not_started_again(
         yield "building"
         raise EngineError("building engines ended with status -11")
 
-    stages = Workshop([Copying()], Store(tmp_path), said.append, builder=dying, waits=waits)
+    stages = EngineBuilder([Copying()], Store(tmp_path), said.append, builder=dying, waits=waits)
     accelerated = stages(stage)
     for rows in (2, 3):
         given = call(rows=rows)
@@ -184,7 +188,7 @@ def test_a_builder_that_dies_is_told_and_is_not_started_again(
 
 def test_each_set_of_shapes_has_an_engine_of_its_own(tmp_path: Path, stage: Small) -> None:
     engine = Copying()
-    stages = Workshop([engine], Store(tmp_path), lambda _: None, builder=None, waits=True)
+    stages = EngineBuilder([engine], Store(tmp_path), lambda _: None, builder=None, waits=True)
     accelerated = stages(stage)
     for rows in (2, 3, 2, 3):
         given = call(rows=rows)
@@ -208,7 +212,7 @@ def test_a_stage_in_half_precision_is_judged_once_and_goes_on_where_it_comes_nea
     said: list[str] = []
 
     def start() -> Tensor:
-        stages = Workshop([HALF], Store(tmp_path), said.append, builder=None, waits=True)
+        stages = EngineBuilder([HALF], Store(tmp_path), said.append, builder=None, waits=True)
         return stages(stage)(*given)
 
     assert torch.equal(start(), stage(*given))
@@ -231,10 +235,10 @@ def test_a_stage_too_far_off_in_half_precision_goes_on_in_float32(
     said: list[str] = []
 
     def builder() -> Iterator[str]:
-        Workshop([HALF], Store(tmp_path), said.append, builder=None, waits=True)(stage)(*given)
+        EngineBuilder([HALF], Store(tmp_path), said.append, builder=None, waits=True)(stage)(*given)
         yield "judged"
 
-    accelerated = Workshop([HALF], Store(tmp_path), said.append, builder=builder, waits=waits)(
+    accelerated = EngineBuilder([HALF], Store(tmp_path), said.append, builder=builder, waits=waits)(
         stage
     )
     first = accelerated(*given)
@@ -261,7 +265,7 @@ def test_half_precision_is_judged_too_where_its_engine_is_refused(
     stage, given = halved(stage)
     said: list[str] = []
     engines = [Half(), HALF]
-    stages = Workshop(engines, Store(tmp_path), said.append, builder=None, waits=True)
+    stages = EngineBuilder(engines, Store(tmp_path), said.append, builder=None, waits=True)
     assert torch.equal(stages(stage)(*given), stage(*given))
     assert any("the copying engine of small is refused" in line for line in said)
     assert "the bfloat16 of small is ready" in said[-1]
@@ -276,7 +280,7 @@ def test_on_air_another_process_judges_half_precision(tmp_path: Path, stage: Sma
         judged.set()
         yield from ()
 
-    stages = Workshop([HALF], Store(tmp_path), said.append, builder=builder, waits=False)
+    stages = EngineBuilder([HALF], Store(tmp_path), said.append, builder=builder, waits=False)
     assert torch.equal(stages(stage)(*given), stage(*given))
     assert judged.wait(20)
     for _ in range(500):

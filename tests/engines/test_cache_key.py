@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from streamcam.engines import cache_key as module
-from streamcam.engines.cache_key import identity, key_of, weights_of
+from streamcam.engines.cache_key import cache_key, key_of, weights_of
 from streamcam.engines.flat_stage import Flat, leaves_of
 from tests.engines.conftest import call, small
 
@@ -38,7 +38,7 @@ def key(
     with torch.no_grad():
         edit(stage)
     tensors, _, _ = leaves_of(others.pop("given", call()))
-    return key_of(identity(stage, weights_of(stage), tensors, Fake(**others)))
+    return key_of(cache_key(stage, weights_of(stage), tensors, Fake(**others)))
 
 
 def test_the_same_stage_has_the_same_key_at_every_start() -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion.image_model import load_models
+from streamcam.diffusion.image_model import load_image_model
 from streamcam.engines.accuracy import psnr
-from streamcam.engines.builder import Workshop
+from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.compiled import Compiled
 from streamcam.engines.flat_stage import Flat, leaves_of
 from streamcam.engines.selection import COMPILERS
@@ -63,12 +63,12 @@ def test_what_is_built_with_one_thread_runs_with_as_many_as_there_are(
 def test_a_storm_of_live_changes_gives_the_same_pictures_and_compiles_nothing(
     tmp_path: Path,
 ) -> None:
-    models = load_models(build([TINY, SETTINGS]), lambda _: None)
+    models = load_image_model(build([TINY, SETTINGS]), lambda _: None)
     frames, changes = moving(24, size=32), storm()
     eager = images(Streamed(models, **SETTINGS)(frames, changes))
 
     def start(said: list[str]) -> Streamed:
-        stages = Workshop([ENGINE], Store(tmp_path), said.append, builder=None, waits=True)
+        stages = EngineBuilder([ENGINE], Store(tmp_path), said.append, builder=None, waits=True)
         # The U-Net alone: it is what every live value goes through.
         assert isinstance(models.denoise, torch.nn.Module)
         return Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.engines.accuracy import FLOORS, probes, psnr
-from streamcam.engines.builder import Workshop
+from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
 from streamcam.engines.flat_stage import Flat
 from streamcam.engines.float8 import LARGEST, Rounded, in_float8, rounded
@@ -170,7 +170,7 @@ def test_a_stage_goes_on_in_float16_where_float8_is_not_for_it(
     stage = kind().eval().requires_grad_(False).half()
     said: list[str] = []
     engines = [TensorRt(CPU, FLOAT8), TensorRt(CPU, torch.float16)]
-    stages = Workshop(engines, Store(tmp_path), said.append, builder=None, waits=True)
+    stages = EngineBuilder(engines, Store(tmp_path), said.append, builder=None, waits=True)
     x, time = call()
     made = stages(stage)(x.half(), time.half())
     kept = {entry.manifest["identity"]["dtype"]: entry for entry in Store(tmp_path).entries()}

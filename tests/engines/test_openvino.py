@@ -10,7 +10,7 @@ import torch
 
 from streamcam.bench import engine_comparison
 from streamcam.diffusion.engine_build import beside, measure_engines
-from streamcam.diffusion.image_model import Models, load_models
+from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.engines import selection
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.flat_stage import Flat, leaves_of
@@ -70,15 +70,15 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def accelerated(kept: Path) -> tuple[Models, list[str]]:
+def accelerated(kept: Path) -> tuple[ImageModel, list[str]]:
     said: list[str] = []
     others = {"acceleration": "openvino", "engine_dir": str(kept)}
     config = build([TINY, SETTINGS, others])
-    return load_models(config, said.append, builds_here=True), said
+    return load_image_model(config, said.append, builds_here=True), said
 
 
 def test_a_storm_of_live_changes_gives_the_same_pictures_and_builds_nothing(
-    accelerated: tuple[Models, list[str]], kept: Path
+    accelerated: tuple[ImageModel, list[str]], kept: Path
 ) -> None:
     models, said = accelerated
     frames, changes = moving(24, size=32), storm()
@@ -99,14 +99,14 @@ def test_another_process_builds_what_this_one_then_finds(tmp_path: Path) -> None
     lines = list(beside(config))
     assert sum("is ready, " in line for line in lines) == 3, lines
     said: list[str] = []
-    stream = Streamed(load_models(config, said.append), **SETTINGS)
+    stream = Streamed(load_image_model(config, said.append), **SETTINGS)
     stream(moving(2, size=32))
     assert not any("building" in line for line in said)
     assert sum("runs, " in line for line in said) == 3
 
 
 def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
-    accelerated: tuple[Models, list[str]],
+    accelerated: tuple[ImageModel, list[str]],
     kept: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

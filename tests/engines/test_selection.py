@@ -10,10 +10,10 @@ import torch
 from streamcam.bench.harness import changed
 from streamcam.engines import selection
 from streamcam.engines.dtypes import FLOAT8
-from streamcam.engines.placement import place, speeds_of
+from streamcam.engines.placement import place, timings_key
 from streamcam.engines.selection import choose, computes_in_bfloat16
 from streamcam.engines.store import Store
-from streamcam.engines.timings import keep_speeds
+from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError
 from streamcam.settings.config import build
 from tests.support.streams import TINY
@@ -47,14 +47,14 @@ def test_auto_goes_by_what_was_measured_and_tells_it(monkeypatch: pytest.MonkeyP
 
 def test_what_was_measured_is_kept_for_these_settings_and_no_others(tmp_path: Path) -> None:
     config = build([TINY, {"acceleration": "auto", "engine_dir": str(tmp_path), "device": "cpu"}])
-    at = speeds_of(config, CPU, torch.float32)
-    keep_speeds(Store(tmp_path), at, {"compiled": 1.25, "openvino": 2.0})
+    at = timings_key(config, CPU, torch.float32)
+    save_timings(Store(tmp_path), at, {"compiled": 1.25, "openvino": 2.0})
     monitored = place(config).choice.why
     assert ("compiled 1.2 ms" in monitored) or ("needs a C++ compiler" in monitored)
     other = changed(config, width=128)
     assert "measured" not in place(other).choice.why
     prompt = {"prompt": "another", "seed": 9}
-    assert speeds_of(build([TINY, prompt]), CPU, torch.float32) == at
+    assert timings_key(build([TINY, prompt]), CPU, torch.float32) == at
 
 
 def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:

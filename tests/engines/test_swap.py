@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.image_model import load_models
-from streamcam.engines.builder import Accelerated, Workshop
+from streamcam.diffusion.image_model import load_image_model
+from streamcam.engines.builder import Accelerated, EngineBuilder
 from streamcam.engines.flat_stage import Flat, Run
 from streamcam.engines.store import Store
 from streamcam.settings.config import build
@@ -59,7 +59,7 @@ class Watched:
 
 
 def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_comes(tmp_path: Path) -> None:
-    models = load_models(build([TINY, SETTINGS]), lambda _: None)
+    models = load_image_model(build([TINY, SETTINGS]), lambda _: None)
     assert isinstance(models.denoise, nn.Module)
     frames = moving(18, size=32)
     expected = Streamed(models, **SETTINGS)(frames)
@@ -68,7 +68,7 @@ def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_comes(tmp_path: P
     def builder() -> Iterator[str]:
         """Act the other process, which waits for nobody."""
         engine.may_load.set()
-        stages = Workshop([engine], store, lambda _: None, builder=None, waits=True)
+        stages = EngineBuilder([engine], store, lambda _: None, builder=None, waits=True)
         Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)(frames[:2])
         engine.may_load.clear()
         engine.is_loading.clear()
@@ -76,7 +76,7 @@ def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_comes(tmp_path: P
         engine.runners.clear()
         yield "built"
 
-    stages = Workshop([engine], store, lambda _: None, builder=builder, waits=False)
+    stages = EngineBuilder([engine], store, lambda _: None, builder=builder, waits=False)
     denoise = stages(models.denoise)
     assert isinstance(denoise, Accelerated)
     on_air = Streamed(models._replace(denoise=denoise), **SETTINGS)

@@ -20,11 +20,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.image_model import Models, load_models
+from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines import tensorrt as module
 from streamcam.engines.accuracy import FLOORS, probes, psnr
-from streamcam.engines.builder import Workshop
+from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.flat_stage import Flat, Run, leaves_of
 from streamcam.engines.store import Store
 from streamcam.engines.tensorrt import TensorRt, export
@@ -51,7 +51,7 @@ def flat_of(stage: nn.Module, args: tuple[Any, ...]) -> tuple[Flat, list[Tensor]
 def calls_of(settings: dict[str, Any]) -> dict[str, tuple[Flat, list[Tensor]]]:
     """Return every stage of a stream, with what it is called with."""
     config = build([settings, {"warmup": 1}])
-    models = load_models(config, lambda _: None)
+    models = load_image_model(config, lambda _: None)
     found: dict[str, tuple[Flat, list[Tensor]]] = {}
 
     def recorded(name: str) -> Any:
@@ -64,7 +64,7 @@ def calls_of(settings: dict[str, Any]) -> dict[str, tuple[Flat, list[Tensor]]]:
 
         return run
 
-    watched: Models = models._replace(**{name: recorded(name) for name in STAGES})
+    watched: ImageModel = models._replace(**{name: recorded(name) for name in STAGES})
     DiffusionStream(watched, config).warm_up()
     return found
 
@@ -168,7 +168,7 @@ def test_it_is_kept_and_named_as_any_engine_with_its_version(
 ) -> None:
     said: list[str] = []
     engine = TensorRt(CPU, torch.float32)
-    stages = Workshop([engine], Store(tmp_path), said.append, builder=None, waits=True)
+    stages = EngineBuilder([engine], Store(tmp_path), said.append, builder=None, waits=True)
     torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     [entry] = Store(tmp_path).entries()
     assert entry.manifest["identity"]["engine"] == "tensorrt"

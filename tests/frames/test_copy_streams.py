@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from streamcam.frames.copy_streams import CALLS_AT_ONCE, CudaStreams
+from streamcam.frames.copy_streams import CALLS_AT_ONCE, CudaCopyStreams
 from tests.diffusion.sequential_reference import InTurn
 
 CARD = torch.device("cuda")
 
 
 class Streams:
-    """CUDA's streams and events, as far as `CudaStreams` knows them."""
+    """CUDA's streams and events, as far as `CudaCopyStreams` knows them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []
@@ -58,7 +58,7 @@ def test_a_copy_to_the_card_runs_beside_the_model_which_then_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    CudaStreams(CARD).before(lambda: streams.log.append("copy"))
+    CudaCopyStreams(CARD).before(lambda: streams.log.append("copy"))
     assert streams.log == ["on up", "copy", "back", "model waits for up"]
 
 
@@ -66,7 +66,7 @@ def test_a_copy_from_the_card_waits_for_the_model_and_the_processor_for_the_copy
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    wait = CudaStreams(CARD).after(lambda: streams.log.append("copy"))
+    wait = CudaCopyStreams(CARD).after(lambda: streams.log.append("copy"))
     asked = ["down waits for model", "on down", "copy", "back"]
     assert streams.log == asked
     wait()
@@ -75,8 +75,8 @@ def test_a_copy_from_the_card_waits_for_the_model_and_the_processor_for_the_copy
 
 def test_calls_on_their_way_have_events_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     Streams(monkeypatch)
-    lanes = CudaStreams(CARD)
-    waits: list[Any] = [lanes.after(lambda: None) for _ in range(CALLS_AT_ONCE)]
+    copy_streams = CudaCopyStreams(CARD)
+    waits: list[Any] = [copy_streams.after(lambda: None) for _ in range(CALLS_AT_ONCE)]
     assert len({id(wait.__self__) for wait in waits}) == CALLS_AT_ONCE
 
 
@@ -84,14 +84,14 @@ def test_new_memory_is_written_only_when_the_model_is_done_with_what_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    CudaStreams(CARD).anew()
+    CudaCopyStreams(CARD).anew()
     assert streams.log == ["up waits for model"]
 
 
 def test_in_turn_a_copy_is_made_when_it_is_asked_for() -> None:
     made: list[str] = []
-    lanes = InTurn()
-    lanes.before(lambda: made.append("up"))
-    wait = lanes.after(lambda: made.append("down"))
+    copy_streams = InTurn()
+    copy_streams.before(lambda: made.append("up"))
+    wait = copy_streams.after(lambda: made.append("down"))
     assert made == ["up", "down"]
     wait()

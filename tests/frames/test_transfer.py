@@ -1,6 +1,6 @@
 """The frame path of a device, run by the processor: what it gives, and what it never does.
 
-Only `CudaStreams` needs a card: see `test_card.py`.
+Only `CudaCopyStreams` needs a card: see `test_card.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.frames.cuda_transfer import DevicePath, delivery
+from streamcam.frames.cuda_transfer import CudaTransfer, delivery
 from streamcam.frames.image_tensors import fitted
-from streamcam.frames.transfer import FramePath, ProcessorPath, frame_path
+from streamcam.frames.transfer import CpuTransfer, FrameTransfer, frame_transfer
 from streamcam.pixels import FORMATS
 from streamcam.pixels import fitted as placed
 from streamcam.settings.config import Config, build
@@ -49,8 +49,8 @@ def config_of(**settings: Any) -> Config:
     return build([{"width": SIZE, "height": SIZE, **settings}])
 
 
-def device_path(config: Config, *, on_air: bool = False) -> DevicePath:
-    return DevicePath(config, CPU, Late(), delivery(config, on_air=on_air))
+def device_path(config: Config, *, on_air: bool = False) -> CudaTransfer:
+    return CudaTransfer(config, CPU, Late(), delivery(config, on_air=on_air))
 
 
 def noise(count: int, height: int = SIZE, width: int = SIZE) -> list[Image]:
@@ -58,7 +58,7 @@ def noise(count: int, height: int = SIZE, width: int = SIZE) -> list[Image]:
     return [draws.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(count)]
 
 
-def sent(path: FramePath, images: list[Image]) -> torch.Tensor:
+def sent(path: FrameTransfer, images: list[Image]) -> torch.Tensor:
     """Return the batch of `images`."""
     for image in images:
         path.put(path.prepared(image))
@@ -67,14 +67,14 @@ def sent(path: FramePath, images: list[Image]) -> torch.Tensor:
 
 def test_each_device_has_its_path() -> None:
     config = config_of()
-    assert isinstance(frame_path(config, CPU), ProcessorPath)
-    assert isinstance(frame_path(config, torch.device("mps")), ProcessorPath)
+    assert isinstance(frame_transfer(config, CPU), CpuTransfer)
+    assert isinstance(frame_transfer(config, torch.device("mps")), CpuTransfer)
 
 
 @torch.inference_mode()
 def test_frames_of_the_models_size_arrive_and_come_back_exactly() -> None:
     config = config_of(frame_buffer_size=3)
-    ours, theirs = device_path(config), ProcessorPath(config, CPU)
+    ours, theirs = device_path(config), CpuTransfer(config, CPU)
     for given in (noise(3), noise(2), [np.arange(768, dtype=np.uint8).reshape(SIZE, SIZE, 3)] * 3):
         batch = sent(ours, given)
         assert (batch == sent(theirs, given)).all()
@@ -179,7 +179,7 @@ def test_ahead_pictures_come_a_call_later_and_a_still_frame_brings_them() -> Non
 
 def test_what_the_filter_sees_of_a_frame_tells_as_much_as_the_whole() -> None:
     config = config_of(width=64, height=64)
-    path, whole = device_path(config), ProcessorPath(config, CPU)
+    path, whole = device_path(config), CpuTransfer(config, CPU)
     still, other = noise(2, 90, 160)
     noisy = np.clip(still.astype(int) + noise(1, 90, 160)[0] % 3 - 1, 0, 255).astype(np.uint8)
     metric = DiffusionStream(stand_in(), config)._metric
@@ -199,14 +199,14 @@ class Mute(Late):
 
 def on_a_device_that_never_answers(config: Config) -> tuple[DiffusionStream, Mute]:
     """Return a stream on torch's own device without memory: to read a value of it raises."""
-    meta, lanes = torch.device("meta"), Mute()
+    meta, copy_streams = torch.device("meta"), Mute()
     models = stand_in(
         encode_text=lambda _text: Text(torch.empty(1, 2, 4, device=meta), None),
         alphas_cumprod=torch.linspace(0.999, 0.005, 1000).to(meta),
         device=meta,
     )
-    path = DevicePath(config, meta, lanes, delivery(config, on_air=True))
-    return DiffusionStream(models, config, path), lanes
+    path = CudaTransfer(config, meta, copy_streams, delivery(config, on_air=True))
+    return DiffusionStream(models, config, path), copy_streams
 
 
 @pytest.mark.parametrize("cfg_type", ["none", "full", "self", "initialize"])
@@ -215,25 +215,25 @@ def test_the_device_is_waited_for_once_a_frame_and_never_asked_for_a_value(
     cfg_type: str, mode: str
 ) -> None:
     config = config_of(steps=3, cfg_type=cfg_type, mode=mode, canvas="64x36")
-    stream, lanes = on_a_device_that_never_answers(config)
+    stream, copy_streams = on_a_device_that_never_answers(config)
     live = config.live
     for index, image in enumerate(noise(8, 90, 160)):
         stream(Frame(image, index, 0.0), live)
-        assert lanes.waits + lanes.settled == index + 1
+        assert copy_streams.waits + copy_streams.settled == index + 1
         live = live.changed({"prompt": f"{index % 3}", "guidance_scale": index / 4})
-    assert lanes.settled == config.num_steps - 1
+    assert copy_streams.settled == config.num_steps - 1
 
 
 def test_a_skipped_frame_does_not_bother_the_device() -> None:
     config = config_of(steps=1, enable_similar_image_filter=True, similar_image_filter_threshold=0)
-    stream, lanes = on_a_device_that_never_answers(config)
+    stream, copy_streams = on_a_device_that_never_answers(config)
     [still] = noise(1, 90, 160)
     with ops() as seen:
         for index in range(8):
             stream(Frame(still, index, 0.0), config.live)
     processed = stream.counts["processed"]
     assert stream.counts["skipped"] == 8 - processed > 3
-    assert lanes.waits == processed == seen.count("bmm") / 4
+    assert copy_streams.waits == processed == seen.count("bmm") / 4
 
 
 # ---- memory

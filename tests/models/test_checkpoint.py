@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamcam import cli
-from streamcam.diffusion.image_model import encode_text, from_pipeline, load_models
+from streamcam.diffusion.image_model import encode_text, from_pipeline, load_image_model
 from streamcam.diffusion.stages import Condition, Denoise
 from streamcam.errors import ModelError
 from streamcam.models.checkpoint import load_pipeline
@@ -152,7 +152,7 @@ class Predicting(torch.nn.Module):
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
 def test_what_a_model_predicts_does_not_change_the_stream(prediction: str) -> None:
-    models = load_models(build([TINY]), say=lambda _: None)
+    models = load_image_model(build([TINY]), report=lambda _: None)
     of_noise = Streamed(models)
     of_noise(moving(4))
     alphas = models.alphas_cumprod

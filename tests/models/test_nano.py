@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamcam.diffusion.image_model import Models, load_models
+from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.embedded import NANO, embedded
 from streamcam.settings.config import build
@@ -27,8 +27,8 @@ UNKNOWN = "a cat eats spaghetti in Paris"
 
 
 @pytest.fixture(scope="module")
-def models() -> Models:
-    return load_models(build([settings()]), say=lambda _: None)
+def models() -> ImageModel:
+    return load_image_model(build([settings()]), report=lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def settings(**others: Any) -> dict[str, Any]:
     return {"model": NANO, "offline": True, "dtype": "float32", "acceleration": "eager"} | others
 
 
-def painted(models: Models, pictures: Sequence[Image], **others: Any) -> list[Image]:
+def painted(models: ImageModel, pictures: Sequence[Image], **others: Any) -> list[Image]:
     config = build([settings(use_denoising_batch=False, **others)])
     stream = DiffusionStream(models, config)
     frames = [Frame(picture, i, 0.0) for i, picture in enumerate(pictures)]
@@ -65,17 +65,17 @@ def test_it_is_small_and_holds_no_pickles() -> None:
     assert not any(b"/" + b"home/" in file.read_bytes() for file in files if file.suffix == ".json")
 
 
-def test_an_empty_prompt_gives_back_the_camera(models: Models, scenes: list[Image]) -> None:
+def test_an_empty_prompt_gives_back_the_camera(models: ImageModel, scenes: list[Image]) -> None:
     assert nearness(painted(models, scenes, prompt=""), scenes) > 24
 
 
-def test_an_unknown_prompt_gives_the_plain_picture(models: Models, scenes: list[Image]) -> None:
+def test_an_unknown_prompt_gives_the_plain_picture(models: ImageModel, scenes: list[Image]) -> None:
     assert nearness(painted(models, scenes, prompt=UNKNOWN), scenes) > 22
 
 
 @pytest.mark.parametrize("look", [look for look in looks.LOOKS if look != looks.PLAIN])
 def test_every_look_comes_nearer_to_what_it_names(
-    models: Models, scenes: list[Image], look: str
+    models: ImageModel, scenes: list[Image], look: str
 ) -> None:
     count = min(looks.LOOKS[look].colours)
     colours = ("blue", "yellow")[:count]
@@ -92,7 +92,7 @@ def test_every_look_comes_nearer_to_what_it_names(
     ],
 )
 def test_a_preset_s_look_is_one_that_it_knows(
-    models: Models, scenes: list[Image], preset: str, colours: tuple[str, ...]
+    models: ImageModel, scenes: list[Image], preset: str, colours: tuple[str, ...]
 ) -> None:
     targets = [looks.render(picture, preset, colours) for picture in scenes]
     made = painted(models, scenes, **(load(preset) | {"model": NANO}))
@@ -100,7 +100,7 @@ def test_a_preset_s_look_is_one_that_it_knows(
 
 
 @pytest.mark.parametrize("look", LINES)
-def test_lines_are_where_they_belong(models: Models, scenes: list[Image], look: str) -> None:
+def test_lines_are_where_they_belong(models: ImageModel, scenes: list[Image], look: str) -> None:
     made = painted(models, scenes, prompt=look)
     pairs = zip(made, (looks.render(picture, look) for picture in scenes), strict=True)
     assert np.mean([edge_correlation(*pair) for pair in pairs]) >= 0.6
@@ -109,7 +109,7 @@ def test_lines_are_where_they_belong(models: Models, scenes: list[Image], look: 
 @pytest.mark.parametrize("look", ["neon", "watercolour", "negative", "thermal", "halftone"])
 @pytest.mark.parametrize("late", [(32, 45), (40, 43, 46), (36, 40, 44, 47)])
 def test_several_late_steps_look_no_worse_than_one(
-    models: Models, scenes: list[Image], look: str, late: tuple[int, ...]
+    models: ImageModel, scenes: list[Image], look: str, late: tuple[int, ...]
 ) -> None:
     targets = [looks.render(picture, look) for picture in scenes]
     one = nearness(painted(models, scenes, prompt=look), targets)
@@ -118,7 +118,7 @@ def test_several_late_steps_look_no_worse_than_one(
     assert several > min(one - 3, 26)
 
 
-def test_a_colour_goes_where_it_is_asked_for(models: Models, scenes: list[Image]) -> None:
+def test_a_colour_goes_where_it_is_asked_for(models: ImageModel, scenes: list[Image]) -> None:
     blue, red = (
         np.stack(painted(models, scenes, prompt=f"{colour} neon edges on black"))
         for colour in ("blue", "red")
@@ -129,7 +129,7 @@ def test_a_colour_goes_where_it_is_asked_for(models: Models, scenes: list[Image]
 
 @pytest.mark.parametrize("look", RECOLOURED)
 def test_more_guidance_and_more_strength_do_more(
-    models: Models, scenes: list[Image], look: str
+    models: ImageModel, scenes: list[Image], look: str
 ) -> None:
     plain = painted(models, scenes, prompt="")
     weak, usual = (painted(models, scenes, prompt=look, strength=s) for s in (0.06, 0.2))
@@ -138,7 +138,7 @@ def test_more_guidance_and_more_strength_do_more(
     assert distance(usual, plain) < distance(strong, plain)
 
 
-def test_a_negative_prompt_takes_away(models: Models, scenes: list[Image]) -> None:
+def test_a_negative_prompt_takes_away(models: ImageModel, scenes: list[Image]) -> None:
     guided = {"prompt": "", "cfg_type": "full", "guidance_scale": 1.6}
     plain, without = (
         np.stack(painted(models, scenes, negative_prompt=negative, **guided))
@@ -152,7 +152,7 @@ def test_a_negative_prompt_takes_away(models: Models, scenes: list[Image]) -> No
 
 
 def test_a_blend_moves_smoothly_from_one_look_to_the_other(
-    models: Models, scenes: list[Image]
+    models: ImageModel, scenes: list[Image]
 ) -> None:
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     way = [
@@ -167,14 +167,14 @@ def test_a_blend_moves_smoothly_from_one_look_to_the_other(
 @pytest.mark.parametrize("cfg_type", ["none", "full", "self", "initialize"])
 @pytest.mark.parametrize("t_index_list", [(40,), (32, 45), (40, 43, 46)])
 def test_all_guidance_and_several_steps_look_right(
-    models: Models, scenes: list[Image], cfg_type: str, t_index_list: tuple[int, ...]
+    models: ImageModel, scenes: list[Image], cfg_type: str, t_index_list: tuple[int, ...]
 ) -> None:
     targets = [looks.render(picture, "sepia") for picture in scenes]
     made = painted(models, scenes, prompt="sepia", cfg_type=cfg_type, t_index_list=t_index_list)
     assert nearness(made, targets) > nearness(scenes, targets) + 2
 
 
-def test_a_still_noisy_picture_stays_still(models: Models, scenes: list[Image]) -> None:
+def test_a_still_noisy_picture_stays_still(models: ImageModel, scenes: list[Image]) -> None:
     draws = np.random.default_rng(0)
     noisy = [
         np.clip(scenes[0] + draws.normal(0, 4, scenes[0].shape), 0, 255).astype(np.uint8)
@@ -185,10 +185,10 @@ def test_a_still_noisy_picture_stays_still(models: Models, scenes: list[Image]) 
 
 
 def test_half_the_precision_is_seen_by_nobody(
-    models: Models, scenes: list[Image], tmp_path: Path
+    models: ImageModel, scenes: list[Image], tmp_path: Path
 ) -> None:
     others = {"dtype": "bfloat16", "engine_dir": str(tmp_path)}
-    half = load_models(build([settings(**others)]), say=lambda _: None)
+    half = load_image_model(build([settings(**others)]), report=lambda _: None)
     for prompt in ("pencil sketch", "neon", ""):
         assert (
             nearness(painted(half, scenes, prompt=prompt), painted(models, scenes, prompt=prompt))
@@ -199,7 +199,7 @@ def test_half_the_precision_is_seen_by_nobody(
 @pytest.mark.parametrize(("width", "height"), [(512, 288), (320, 240), (512, 512)])
 def test_it_takes_other_sizes(width: int, height: int) -> None:
     config = build([settings(width=width, height=height, prompt="sepia")])
-    stream = DiffusionStream(load_models(config, say=lambda _: None), config)
+    stream = DiffusionStream(load_image_model(config, report=lambda _: None), config)
     picture = cv2.resize(scene(0, 0, SIZE, held_out=True), (width, height))
     (out,) = stream(Frame(picture, 0, 0.0), config.live)
     assert psnr(out.image, looks.render(picture, "sepia")) > psnr(

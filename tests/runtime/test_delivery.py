@@ -10,9 +10,9 @@ from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import FORMATS
 from streamcam.runtime.broadcast import Broadcast
-from streamcam.runtime.engine_process import Engine
-from streamcam.runtime.frame_ring import Ring
-from streamcam.runtime.worker import Said, _run
+from streamcam.runtime.engine_process import EngineProcess
+from streamcam.runtime.frame_ring import FrameRing
+from streamcam.runtime.worker import EngineMessage, _run
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.virtual_camera import VirtualCamera
@@ -26,15 +26,15 @@ def frame(height: int, width: int) -> Frame:
     return Frame(np.full((height, width, 3), 90, np.uint8), 3, 1.5)
 
 
-def engine_on(device: str, **settings: Any) -> Engine:
-    return Engine(build([SETTINGS | settings | {"device": device}]), fatal=_raise)
+def engine_on(device: str, **settings: Any) -> EngineProcess:
+    return EngineProcess(build([SETTINGS | settings | {"device": device}]), fatal=_raise)
 
 
 def _raise(error: StreamcamError) -> None:
     raise error
 
 
-def offered(engine: Engine, given: Frame) -> Image:
+def offered(engine: EngineProcess, given: Frame) -> Image:
     """Return the frame as it gets to the engine."""
     engine.offer(given, Parameters())
     [message] = engine._frames.take()
@@ -45,7 +45,7 @@ def test_a_device_that_fits_frames_gets_them_whole_once_it_says_so() -> None:
     engine = engine_on("cuda")
     try:
         assert offered(engine, frame(90, 160)).shape == (64, 64, 3)
-        engine._heard(Said("ready", whole=True))
+        engine._heard(EngineMessage("ready", whole=True))
         assert offered(engine, frame(90, 160)).shape == (90, 160, 3)
         assert offered(engine, frame(30, 40)).shape == (30, 40, 3)
         # Larger than the camera was asked for: there is no room.
@@ -59,7 +59,7 @@ def test_a_device_that_fits_frames_gets_them_whole_once_it_says_so() -> None:
 def test_a_processor_gets_them_fitted() -> None:
     engine = engine_on("cpu")
     try:
-        engine._heard(Said("ready"))
+        engine._heard(EngineMessage("ready"))
         assert offered(engine, frame(90, 160)).shape == (64, 64, 3)
     finally:
         engine.stop()
@@ -89,7 +89,7 @@ def test_a_picture_comes_back_on_the_canvas_with_its_pixels_ready(pixel_format: 
     image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
     made = Frame(image, 3, 1.5, FORMATS[pixel_format](image).reshape(-1))
     try:
-        frames = Ring((64, 64, 3), capacity=2)
+        frames = FrameRing((64, 64, 3), capacity=2)
         with pytest.raises(EngineError, match="that was all"):
             _run(Once(made), build([SETTINGS]), _Fed(frames), engine._pictures, line)
         engine.state = "running"
@@ -107,7 +107,7 @@ class _Fed:
 
     missed = 0
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: FrameRing) -> None:
         self._ring = ring
 
     def wait(self, _timeout_s: float) -> bool:
@@ -128,7 +128,7 @@ def test_ready_pixels_go_out_only_with_a_picture_that_nothing_was_done_to(
     image = frame(90, 160).image
     picture = Frame(image, 3, 1.5, FORMATS["yuyv"](image).reshape(-1))
     sent: list[Frame] = []
-    broadcast._outlets[0].put = lambda outgoing: sent.append(outgoing.frame)
+    broadcast._sink_threads[0].put = lambda outgoing: sent.append(outgoing.frame)
     composed = image if share == 1 else (image * share).astype(np.uint8)
     broadcast._send(composed, picture, fresh=True, now=2.0)
     assert (sent[0].packed is picture.packed) == untouched

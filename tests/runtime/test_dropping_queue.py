@@ -5,11 +5,11 @@ from threading import Thread
 import pytest
 
 from streamcam.runtime.backoff import Backoff
-from streamcam.runtime.dropping_queue import Slot
+from streamcam.runtime.dropping_queue import DroppingQueue
 
 
 def test_the_newest_win_and_what_makes_way_is_counted() -> None:
-    slot: Slot[int] = Slot(2)
+    slot: DroppingQueue[int] = DroppingQueue(2)
     for number in range(5):
         slot.put(number)
     assert [slot.get(0), slot.get(0), slot.get(0)] == [3, 4, None]
@@ -17,13 +17,13 @@ def test_the_newest_win_and_what_makes_way_is_counted() -> None:
 
 
 def test_a_reader_waits_for_what_comes() -> None:
-    slot: Slot[str] = Slot()
+    slot: DroppingQueue[str] = DroppingQueue()
     Thread(target=slot.put, args=("here",)).start()
     assert slot.get(10) == "here"
 
 
 def test_closing_wakes_a_reader_and_keeps_what_is_held() -> None:
-    slot: Slot[str] = Slot()
+    slot: DroppingQueue[str] = DroppingQueue()
     slot.put("last")
     slot.close()
     assert slot.get() == "last"

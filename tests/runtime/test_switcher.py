@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamcam.runtime.slate import slate
-from streamcam.runtime.switcher import Desk, Feeds
+from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
@@ -16,13 +16,13 @@ LIVE = Parameters()
 
 def feeds(
     *, camera: Frame | None = CAMERA, picture: Frame | None = PICTURE, source: str | None = None
-) -> Feeds:
-    return Feeds(camera, picture, "loading a model", source)
+) -> Inputs:
+    return Inputs(camera, picture, "loading a model", source)
 
 
-def desk(*, passthrough: bool = False, **settings: object) -> Desk:
+def switcher(*, passthrough: bool = False, **settings: object) -> Switcher:
     small = {"canvas": "160x90", "width": 64, "height": 64}
-    return Desk(build([small | settings]), passthrough=passthrough)
+    return Switcher(build([small | settings]), passthrough=passthrough)
 
 
 def colours(image: np.ndarray) -> list[list[int]]:
@@ -41,21 +41,21 @@ BLACK, GREEN, PINK = [0, 0, 0], [10, 200, 30], [220, 40, 120]
 def test_a_picture_of_another_shape_meets_the_canvas_as_it_was_told(
     canvas_fit: str, shown: list[list[int]]
 ) -> None:
-    assert colours(desk(canvas_fit=canvas_fit).compose(feeds(), LIVE)) == shown
+    assert colours(switcher(canvas_fit=canvas_fit).compose(feeds(), LIVE)) == shown
 
 
 def test_the_camera_stands_where_its_picture_does() -> None:
     bypass = LIVE.changed({"bypass": True})
-    assert colours(desk().compose(feeds(), bypass)) == [BLACK, GREEN, BLACK]
+    assert colours(switcher().compose(feeds(), bypass)) == [BLACK, GREEN, BLACK]
 
 
 def test_without_a_model_the_whole_camera_is_shown() -> None:
-    shown = desk(passthrough=True).compose(feeds(picture=None), LIVE)
+    shown = switcher(passthrough=True).compose(feeds(picture=None), LIVE)
     assert colours(shown) == [GREEN] * 3
 
 
 def test_the_same_picture_is_composed_once() -> None:
-    one = desk()
+    one = switcher()
     assert one.compose(feeds(), LIVE) is one.compose(feeds(), LIVE)
     assert one.frame is PICTURE
 
@@ -68,12 +68,12 @@ def test_the_same_picture_is_composed_once() -> None:
     ],
 )
 def test_panic_goes_before_all_else(changes: dict[str, bool], title: str, detail: str) -> None:
-    shown = desk().compose(feeds(), LIVE.changed(changes))
+    shown = switcher().compose(feeds(), LIVE.changed(changes))
     assert (shown == slate(title, detail, (160, 90))).all()
 
 
 def test_freeze_holds_the_slate_too() -> None:
-    one = desk()
+    one = switcher()
     lost = one.compose(feeds(source="unplugged"), LIVE)
     assert one.frame is None
     assert one.compose(feeds(), LIVE.changed({"freeze": True})) is lost
@@ -85,7 +85,7 @@ def test_freeze_holds_the_slate_too() -> None:
 def test_without_an_engine_the_policy_is_shown_once_there_was_a_picture(
     policy: str, shown: list[int]
 ) -> None:
-    one = desk(on_engine_loss=policy, canvas="64x64")
+    one = switcher(on_engine_loss=policy, canvas="64x64")
     first = one.compose(feeds(picture=None), LIVE)
     assert first[2, 2].tolist() == [18, 20, 26]
     one.compose(feeds(), LIVE)
@@ -98,8 +98,8 @@ def test_a_slate_cuts_what_is_too_long_to_read() -> None:
 
 def test_a_picture_that_a_device_has_placed_goes_out_as_it_is() -> None:
     placed = Frame(np.full((90, 160, 3), PINK, np.uint8), 5, 0.5)
-    assert desk().compose(feeds(picture=placed), LIVE) is placed.image
+    assert switcher().compose(feeds(picture=placed), LIVE) is placed.image
     # The camera has the same size, and is cropped to where the picture stands all the same.
-    half = desk().compose(feeds(picture=placed), LIVE.changed({"mix": 0.5}))
+    half = switcher().compose(feeds(picture=placed), LIVE.changed({"mix": 0.5}))
     assert colours(half)[0] == [110, 20, 60]
     assert colours(half)[1] == [115, 120, 75]

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.errors import ConfigError, MediaError
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks.live_sinks import open_live
 from streamcam.sinks.null import Null
 from streamcam.sinks.preview import Preview
@@ -14,7 +14,7 @@ from tests.support.scenes import Stage
 
 
 def opened(spec: str, **settings: object) -> Sink:
-    return open_live(spec, Broadcast.parse(settings), Stage())
+    return open_live(spec, BroadcastSettings.parse(settings), Stage())
 
 
 def test_null_counts_what_it_is_sent() -> None:
@@ -31,7 +31,7 @@ def test_a_recorder_takes_its_file_and_the_rate_of_the_broadcast(tmp_path: Path)
     sink = opened(f"recorder:{tmp_path}/a:b.mkv", fps=23.976)
     assert isinstance(sink, Recorder)
     assert sink.path == tmp_path / "a:b.mkv"
-    assert sink._rate == Broadcast(fps=23.976).rate
+    assert sink._rate == BroadcastSettings(fps=23.976).rate
     with sink:
         sink.send(noise(1)[0])
     assert decoded(tmp_path / "a:b.mkv") == 1

@@ -48,7 +48,7 @@ class Capture:
         self.released = True
 
 
-class Desk:
+class Switcher:
     """A machine on which cameras are plugged in and out."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,28 +74,28 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    return Desk(tmp_path, monkeypatch)
+def switcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Switcher:
+    return Switcher(tmp_path, monkeypatch)
 
 
 def camera(name: str | None = None) -> Camera:
     return Camera(name, (64, 48), 30)
 
 
-def test_frames_are_counted_and_stamped_when_they_arrive(desk: Desk) -> None:
-    desk.plug("Cam", 0)
+def test_frames_are_counted_and_stamped_when_they_arrive(switcher: Switcher) -> None:
+    switcher.plug("Cam", 0)
     with camera() as source:
         frames = list(islice(source, 5))
         assert [frame.index for frame in frames] == list(range(5))
-        assert frames[4].captured_at == desk.clock.now
+        assert frames[4].captured_at == switcher.clock.now
         assert np.array_equal(frames[0].image, PICTURES[1])
         assert source.format == "64x48 YUYV 30 fps"
-    assert desk.opened[0].released
+    assert switcher.opened[0].released
 
 
-def test_a_picture_damaged_on_the_wire_is_passed_over(desk: Desk) -> None:
-    desk.plug("Cam", 0)
-    desk.events = [GOOD, DAMAGED, DAMAGED, GOOD]
+def test_a_picture_damaged_on_the_wire_is_passed_over(switcher: Switcher) -> None:
+    switcher.plug("Cam", 0)
+    switcher.events = [GOOD, DAMAGED, DAMAGED, GOOD]
     with camera() as source:
         assert [frame.index for frame in islice(source, 2)] == [0, 1]
 
@@ -109,14 +109,14 @@ def test_a_picture_damaged_on_the_wire_is_passed_over(desk: Desk) -> None:
     ],
 )
 def test_a_camera_that_gives_nothing_is_lost_within_two_seconds(
-    desk: Desk, after: list[str], how: str
+    switcher: Switcher, after: list[str], how: str
 ) -> None:
-    desk.plug("Cam", 0)
-    desk.events = [GOOD, GOOD, *after]
+    switcher.plug("Cam", 0)
+    switcher.events = [GOOD, GOOD, *after]
     with camera() as source:
         last, error = until_lost(source)
     assert f'video0 "Cam" lost: {how}' in error
-    assert desk.clock.now - last < 2
+    assert switcher.clock.now - last < 2
 
 
 def until_lost(source: Camera) -> tuple[float, str]:
@@ -127,18 +127,18 @@ def until_lost(source: Camera) -> tuple[float, str]:
     return arrivals[-1], str(error.value)
 
 
-def test_the_first_picture_may_take_some_seconds(desk: Desk) -> None:
-    desk.plug("Cam", 0)
-    desk.events = [REFUSED, *[SILENT] * 8, GOOD]
+def test_the_first_picture_may_take_some_seconds(switcher: Switcher) -> None:
+    switcher.plug("Cam", 0)
+    switcher.events = [REFUSED, *[SILENT] * 8, GOOD]
     with camera() as source:
         assert next(iter(source)).index == 0
-    desk.events = repeat(SILENT)
+    switcher.events = repeat(SILENT)
     with camera() as source, pytest.raises(DeviceError, match="no picture for 10"):
         next(iter(source))
 
 
-def test_a_node_that_is_gone_or_another_is_noticed_while_pictures_come(desk: Desk) -> None:
-    found = desk.plug("Cam", 0)
+def test_a_node_that_is_gone_or_another_is_noticed_while_pictures_come(switcher: Switcher) -> None:
+    found = switcher.plug("Cam", 0)
     with camera() as source:
         frames = iter(source)
         next(frames)
@@ -148,35 +148,35 @@ def test_a_node_that_is_gone_or_another_is_noticed_while_pictures_come(desk: Des
             list(islice(frames, 31))
 
 
-def test_the_same_camera_is_taken_again_under_another_number(desk: Desk) -> None:
-    desk.plug("Cam", 0, "/by-id/a")
+def test_the_same_camera_is_taken_again_under_another_number(switcher: Switcher) -> None:
+    switcher.plug("Cam", 0, "/by-id/a")
     source = camera("cam")
     with source:
         pass
-    desk.plugged.clear()
-    desk.plug("Cam", 0, "/by-id/b")
+    switcher.plugged.clear()
+    switcher.plug("Cam", 0, "/by-id/b")
     with pytest.raises(DeviceError, match='camera "Cam" is not plugged in'):
         source.__enter__()
-    again = desk.plug("Cam", 3, "/by-id/a")
+    again = switcher.plug("Cam", 3, "/by-id/a")
     with source:
         assert source.label == str(again)
         assert next(iter(source)).index == 0
 
 
-def test_a_camera_without_a_lasting_name_is_known_by_its_own(desk: Desk) -> None:
-    desk.plug("Cam", 0)
+def test_a_camera_without_a_lasting_name_is_known_by_its_own(switcher: Switcher) -> None:
+    switcher.plug("Cam", 0)
     source = camera()
     with source:
         pass
-    desk.plugged.clear()
-    desk.plug("Other", 0)
-    again = desk.plug("Cam", 1)
+    switcher.plugged.clear()
+    switcher.plug("Other", 0)
+    again = switcher.plug("Cam", 1)
     with source:
         assert source.label == str(again)
 
 
-def test_a_stopped_camera_gives_nothing_more(desk: Desk) -> None:
-    desk.plug("Cam", 0)
+def test_a_stopped_camera_gives_nothing_more(switcher: Switcher) -> None:
+    switcher.plug("Cam", 0)
     with camera() as source:
         frames = iter(source)
         next(frames)
@@ -185,9 +185,9 @@ def test_a_stopped_camera_gives_nothing_more(desk: Desk) -> None:
         assert list(source) == []
 
 
-def test_a_missing_permission_comes_with_its_remedy(desk: Desk) -> None:
-    node = desk.folder / "video0"
+def test_a_missing_permission_comes_with_its_remedy(switcher: Switcher) -> None:
+    node = switcher.folder / "video0"
     node.touch()
-    desk.plugged.append(Found("Cam", str(node), str(node), problem="Permission denied"))
+    switcher.plugged.append(Found("Cam", str(node), str(node), problem="Permission denied"))
     with pytest.raises(DeviceError, match=r"no permission for camera .* usermod .* log in again"):
         camera().__enter__()

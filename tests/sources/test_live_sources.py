@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.errors import ConfigError, MediaError
-from streamcam.settings.broadcast_settings import Broadcast
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sources import frame_code
 from streamcam.sources.camera import Camera
 from streamcam.sources.demo import Demo
@@ -15,7 +15,7 @@ from streamcam.sources.playback import Paced
 from streamcam.sources.test_pattern import Moving
 from tests.support.media import encode, noise
 
-SETTINGS = Broadcast(canvas=(320, 240), fps=50)
+SETTINGS = BroadcastSettings(canvas=(320, 240), fps=50)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_test_picture_keeps_time_whoever_is_slow() -> None:
 
 
 def test_the_test_picture_can_be_tiny_and_stops_at_once() -> None:
-    source = open_live("pattern", Broadcast(canvas=(16, 16), fps=1))
+    source = open_live("pattern", BroadcastSettings(canvas=(16, 16), fps=1))
     with source:
         frames = iter(source)
         assert next(frames).image.shape == (16, 16, 3)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from streamcam.diffusion.image_model import Models, load_models
+from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
 from streamcam.types import Frame
@@ -32,15 +32,15 @@ def still(count: int, *, size: int = 64, seed: int = 0, first: int = 0) -> list[
 class Streamed:
     """A stream over recorded stages."""
 
-    def __init__(self, models: Models | None = None, **settings: Any) -> None:
+    def __init__(self, models: ImageModel | None = None, **settings: Any) -> None:
         self.config = build([TINY, settings])
-        self.models = models or load_models(self.config, say=lambda _: None)
+        self.models = models or load_image_model(self.config, report=lambda _: None)
         self.calls: Counter[str] = Counter()
         self.rows: list[int] = []
         self.latents: list[torch.Tensor] = []
         self.stream = DiffusionStream(self._recorded(self.models), self.config)
 
-    def _recorded(self, models: Models) -> Models:
+    def _recorded(self, models: ImageModel) -> ImageModel:
         def stage(name: str, function: Any) -> Any:
             def call(first: torch.Tensor, *others: Any) -> Any:
                 self.calls[name] += 1

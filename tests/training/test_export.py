@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from streamcam.bench.harness import unrest
-from streamcam.diffusion.image_model import Models, load_models
+from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build
 from streamcam.types import Frame
@@ -31,8 +31,8 @@ def settings(folder: Path, **others: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def models(folder: Path) -> Models:
-    return load_models(build([settings(folder)]), say=lambda _: None)
+def models(folder: Path) -> ImageModel:
+    return load_image_model(build([settings(folder)]), report=lambda _: None)
 
 
 def picture(size: int = 256) -> np.ndarray:
@@ -54,14 +54,14 @@ def test_it_brings_how_it_is_best_run(folder: Path) -> None:
 
 def test_its_variety_is_told_from_its_config_files(folder: Path) -> None:
     said: list[str] = []
-    loaded = load_models(build([settings(folder)]), say=said.append)
+    loaded = load_image_model(build([settings(folder)]), report=said.append)
     assert loaded.latent_shape == (16, 32, 32)
     assert any("no LCM-LoRA" in line for line in said), said
     assert any("sample" in line for line in said)
 
 
 @pytest.mark.parametrize("cfg_type", ["none", "full", "self", "initialize"])
-def test_it_streams_in_every_kind_of_guidance(models: Models, cfg_type: str) -> None:
+def test_it_streams_in_every_kind_of_guidance(models: ImageModel, cfg_type: str) -> None:
     config = build(
         [
             settings(
@@ -79,7 +79,7 @@ def test_it_streams_in_every_kind_of_guidance(models: Models, cfg_type: str) -> 
     assert [frame.image.shape for frame in out] == [(256, 256, 3)] * 2
 
 
-def test_even_untrained_it_gives_back_the_colours_of_the_camera(models: Models) -> None:
+def test_even_untrained_it_gives_back_the_colours_of_the_camera(models: ImageModel) -> None:
     config = build([settings(Path("nano"), cfg_type="none", t_index_list=[45])])
     (out,) = DiffusionStream(models, config)(Frame(picture(), 0, 0.0), config.live)
     assert np.corrcoef(out.image.flatten(), picture().flatten())[0, 1] > 0.8
@@ -88,7 +88,7 @@ def test_even_untrained_it_gives_back_the_colours_of_the_camera(models: Models) 
 @pytest.mark.parametrize(("width", "height"), [(264, 256), (512, 384)])
 def test_it_takes_other_sizes(folder: Path, width: int, height: int) -> None:
     config = build([settings(folder, width=width, height=height, steps=1)])
-    stream = DiffusionStream(load_models(config, say=lambda _: None), config)
+    stream = DiffusionStream(load_image_model(config, report=lambda _: None), config)
     (out,) = stream(Frame(picture(), 0, 0.0), config.live)
     assert out.image.shape == (height, width, 3)
 

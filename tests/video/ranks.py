@@ -14,13 +14,13 @@ import torch.multiprocessing as mp
 
 from streamcam.video.device_timer import Stopwatch
 from streamcam.video.parallel import migration
-from streamcam.video.parallel.layer_ring import Ring, follow, payload_bytes
+from streamcam.video.parallel.layer_ring import LayerRing, follow, payload_bytes
 from streamcam.video.parallel.partition import BlockScheduler
 from streamcam.video.parallel.transport import Link
 from streamcam.video.wan import CausalWan
 
 Build = Callable[[range, bool, bool], CausalWan]
-Lead = Callable[[Ring], Any]
+Lead = Callable[[LayerRing], Any]
 LIMIT = timedelta(seconds=200)
 
 
@@ -74,7 +74,7 @@ def _rank(
     if rank == 0:
         partition = tuple(range(a, b) for a, b in pairwise(cuts))
         with torch.inference_mode():
-            made = lead(Ring(model, link, load, BlockScheduler(partition, window=4)))
+            made = lead(LayerRing(model, link, load, BlockScheduler(partition, window=4)))
         torch.save(made, Path(folder) / "made.pt")
     elif rank == dies:
         link.take()

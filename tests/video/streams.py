@@ -9,7 +9,7 @@ from torch import Tensor
 from streamcam.settings.config import build
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
-from streamcam.video.video_model import Models, load_models
+from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
 
 TINY = {
@@ -24,10 +24,10 @@ TINY = {
 
 
 @cache
-def loaded(encoder: str, decoder: str) -> Models:
+def loaded(encoder: str, decoder: str) -> VideoModel:
     """Return the tiny model with these autoencoders; its streams take turns."""
     settings = {"video_encoder": encoder, "video_decoder": decoder}
-    return load_models(build([TINY, settings]), say=lambda _: None)
+    return load_video_model(build([TINY, settings]), report=lambda _: None)
 
 
 class Streamed:

@@ -16,7 +16,7 @@ from streamcam.video.flow_matching import Flow
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.scheduler import Choice, Table
-from streamcam.video.video_model import load_models
+from streamcam.video.video_model import load_video_model
 from streamcam.video.video_stream import VideoStream
 from tests.support.streams import images, moving
 from tests.video.streams import Streamed, loaded
@@ -25,11 +25,11 @@ ONE, BOTH, IN_TURN = Choice(1, 1, True), Choice(1, 2, True), Choice(1, 2, False)
 
 
 def on_air(
-    table: Table | None, say: Callable[[str], None] = print, **settings: Any
+    table: Table | None, report: Callable[[str], None] = print, **settings: Any
 ) -> LiveVideoStream:
     patient: dict[str, Any] = {"steps": 2, "deadline": 60, "target_fps": 30}
     config = Streamed(**patient | settings).config
-    return LiveVideoStream(loaded("wan", "wan"), config, table, say)
+    return LiveVideoStream(loaded("wan", "wan"), config, table, report)
 
 
 def live(stream: VideoStream, frames: Iterable[Frame], **changes: Any) -> list[Frame]:
@@ -113,7 +113,7 @@ def out_of_memory(*, from_rows: int) -> Any:
 
 def test_what_lacks_the_memory_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    stream = on_air(None, say=said.append)
+    stream = on_air(None, report=said.append)
     monkeypatch.setattr(Layers, "run", out_of_memory(from_rows=2))
     stream.warm_up()
     assert stream._table is not None
@@ -140,7 +140,7 @@ def test_running_out_of_the_main_memory_is_told_from_other_errors() -> None:
 
 def test_on_air_every_number_of_rows_is_compiled_and_in_a_render_the_one_that_lasts() -> None:
     config = Streamed(steps=3, acceleration="compiled").config
-    rows = [load_models(config, lambda _: None, live=on).layers.model for on in (True, False)]
+    rows = [load_video_model(config, lambda _: None, live=on).layers.model for on in (True, False)]
     assert [sorted(model._compiled_rows) for model in rows] == [[1, 2, 3], [3]]
 
 

@@ -15,7 +15,7 @@ from streamcam.settings.config import build
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.taehv import TAEHV
 from streamcam.video.umt5 import TextEncoder
-from streamcam.video.video_model import load_models
+from streamcam.video.video_model import load_video_model
 from streamcam.video.wan_checkpoint import Parts, fetch, load_parts, load_transformer
 from streamcam.video.wan_files import Stored, read, weights_file
 from tests.support.layouts import truncate
@@ -252,13 +252,13 @@ def test_a_random_model_of_no_known_name_is_refused() -> None:
 def test_an_engine_that_video_cannot_have_is_refused() -> None:
     config = build([{"pipeline": "video", "model": "random:tiny-wan", "acceleration": "openvino"}])
     with pytest.raises(ConfigError, match="pipeline=video runs auto or eager or compiled"):
-        load_models(config)
+        load_video_model(config)
 
 
 def test_a_number_format_that_video_cannot_have_is_refused() -> None:
     config = build([{"pipeline": "video", "model": "random:tiny-wan", "dtype": "float8"}])
     with pytest.raises(ConfigError, match="does not compute in float8: leave dtype out"):
-        load_models(config)
+        load_video_model(config)
 
 
 def test_a_text_encoder_that_lacks_weights_is_refused(base: Path, tmp_path: Path) -> None:

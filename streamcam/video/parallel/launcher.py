@@ -24,7 +24,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.settings.config import Config
-from streamcam.video.parallel.layer_ring import Ring
+from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.ranks import LOOK_S, MEET_S, Own, Share, attend, give_up, meet
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ ROUND, OVER = "streamcam/round", "streamcam/over"
 class Others(Protocol):
     """The ranks after the first."""
 
-    def meet(self, own: Own, config: Config) -> Ring:
+    def meet(self, own: Own, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them.
 
         Raises:
@@ -67,7 +67,7 @@ class Followers:
             for rank in range(1, share.ranks)
         ]
 
-    def meet(self, own: Own, config: Config) -> Ring:
+    def meet(self, own: Own, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
         ring = meet(
             own,
@@ -79,7 +79,7 @@ class Followers:
         atexit.register(self._leave, ring)
         return ring
 
-    def _leave(self, ring: Ring) -> None:
+    def _leave(self, ring: LayerRing) -> None:
         """Let the others end, by themselves or by force."""
         with suppress(EngineError):  # Where it is broken, there is nobody to tell.
             ring.stop()
@@ -103,7 +103,7 @@ class Launched:
         self._store = _torchrun_store()
         self._round = PrefixStore(str(self._store.add(ROUND, 1)), self._store)
 
-    def meet(self, own: Own, config: Config) -> Ring:
+    def meet(self, own: Own, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
         ring = meet(own, config, self._share, self._round, lambda _: False)
         atexit.register(dist.destroy_process_group)

@@ -64,7 +64,7 @@ class Rank(Shared):
         return Standing(sum(taken.values()), own, period, layers, memory, self.prepared)
 
 
-class Ring(Rank):
+class LayerRing(Rank):
     """The first layers here, the others on the ranks that follow; `lag` is how many ranks.
 
     Args:

@@ -15,7 +15,7 @@ from torch._C._distributed_c10d import Store
 from streamcam.errors import ConfigError, EngineError, StreamcamError, in_one_line
 from streamcam.settings.config import Config
 from streamcam.settings.video_settings import launched
-from streamcam.video.parallel.layer_ring import Ring, follow, payload_bytes
+from streamcam.video.parallel.layer_ring import LayerRing, follow, payload_bytes
 from streamcam.video.parallel.migration import Load
 from streamcam.video.parallel.partition import BlockScheduler, Partition, even
 from streamcam.video.parallel.transport import Link
@@ -100,7 +100,9 @@ class Own(NamedTuple):
     load: Load
 
 
-def meet(own: Own, config: Config, share: Share, store: Store, lost: Callable[[int], bool]) -> Ring:
+def meet(
+    own: Own, config: Config, share: Share, store: Store, lost: Callable[[int], bool]
+) -> LayerRing:
     """Wait until all ranks have loaded their layers, and return the ring of them.
 
     Args:
@@ -117,7 +119,7 @@ def meet(own: Own, config: Config, share: Share, store: Store, lost: Callable[[i
         if (said := _said(store, rank, lost)) != READY:
             raise EngineError(f"device {rank} of the pipeline failed: {said}")
     link = _joined(own.model, config, share, store)
-    return Ring(own.model, link, own.load, BlockScheduler(own.partition))
+    return LayerRing(own.model, link, own.load, BlockScheduler(own.partition))
 
 
 def _said(store: Store, rank: int, lost: Callable[[int], bool]) -> str:

@@ -103,7 +103,7 @@ class Client:
         raise AssertionError("no pong")
 
 
-class Desk:
+class Switcher:
     """A server, what it steers and a client."""
 
     def __init__(
@@ -125,7 +125,7 @@ class Desk:
 
 
 @contextmanager
-def desk(status: Callable[[], Status] = lambda: STATUS, **settings: Any) -> Iterator[Desk]:
+def switcher(status: Callable[[], Status] = lambda: STATUS, **settings: Any) -> Iterator[Switcher]:
     """Give a desk of its own, at a free port."""
     config = build([{"osc_port": 0, **settings}])
     control = Control(config)
@@ -134,4 +134,4 @@ def desk(status: Callable[[], Status] = lambda: STATUS, **settings: Any) -> Iter
         OscServer(control, config, status, reports.append) as server,
         Client(server.port) as client,
     ):
-        yield Desk(server, control, client, reports)
+        yield Switcher(server, control, client, reports)

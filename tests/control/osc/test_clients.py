@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.osc.osc_desk import desk
+from tests.control.osc.osc_desk import switcher
 
 needs_liblo = pytest.mark.skipif(
     not shutil.which("oscsend") or not shutil.which("oscdump"), reason="liblo-tools is missing"
@@ -45,7 +45,7 @@ def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
 def test_every_type_that_oscsend_knows_is_a_number(
     types: str, arguments: list[str], wanted: float
 ) -> None:
-    with desk(guidance_scale=20) as on:
+    with switcher(guidance_scale=20) as on:
         address = "/streamcam/guidance_scale"
         command = ["oscsend", "127.0.0.1", str(on.server.port), address, types, *arguments]
         subprocess.run(command, check=True, timeout=10)
@@ -55,7 +55,7 @@ def test_every_type_that_oscsend_knows_is_a_number(
 
 @needs_liblo
 def test_oscsend_sends_prompts_and_infinities() -> None:
-    with desk() as on:
+    with switcher() as on:
         to = ["oscsend", "127.0.0.1", str(on.server.port)]
         words = ["ssi", "neon", "grün", "3"]
         subprocess.run([*to, "/streamcam/prompt", *words], check=True, timeout=10)
@@ -67,7 +67,7 @@ def test_oscsend_sends_prompts_and_infinities() -> None:
 
 @needs_liblo
 def test_oscsend_reaches_us_over_tcp() -> None:
-    with desk() as on:
+    with switcher() as on:
         to = ["oscsend", f"osc.tcp://127.0.0.1:{on.server.port}/"]
         subprocess.run([*to, "/streamcam/seed", "i", "192"], check=True, timeout=10)
         until(lambda: on.control.target.seed == 192)
@@ -75,7 +75,7 @@ def test_oscsend_reaches_us_over_tcp() -> None:
 
 @needs_liblo
 def test_oscdump_reads_all_that_is_told() -> None:
-    with desk(prompt="grün") as on:
+    with switcher(prompt="grün") as on:
         on.client.socket.close()
         command = ["stdbuf", "-oL", "oscdump", str(on.client.port)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dump:
@@ -127,7 +127,7 @@ PATCH = """#N canvas 0 0 600 400 10;
 
 @needs_pd
 def test_pure_data_sends_numbers_and_symbols(tmp_path: Path) -> None:
-    with desk() as on:
+    with switcher() as on:
         patch = tmp_path / "desk.pd"
         patch.write_text(PATCH.format(port=on.server.port), encoding="utf-8")
         command = ["pd", "-nogui", "-noaudio", "-nomidi", "-noprefs", "-open", str(patch)]

@@ -16,19 +16,19 @@ from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.errors import ConfigError, DeviceError
 from streamcam.settings.config import build
-from tests.control.osc.osc_desk import STATUS, Client, bundle, desk, message
+from tests.control.osc.osc_desk import STATUS, Client, bundle, message, switcher
 
 HANGS_PYTHON_OSC = BUNDLE + bytes(8) + struct.pack(">i", -4) + bytes(8)
 
 
 def test_a_message_reaches_the_next_snapshot() -> None:
-    with desk() as on:
+    with switcher() as on:
         assert on.after("/streamcam/guidance_scale", 1.4).guidance_scale == 1.4
         assert on.control.parameters.guidance_scale == 1.4
 
 
 def test_touchdesigner_sends_floats_in_bundles_stamped_with_the_future() -> None:
-    with desk() as on:
+    with switcher() as on:
         packet = bundle(
             message("/streamcam/seed", 7.0, types="f"),
             message("/streamcam/num_inference_steps", 40.0, types="f"),
@@ -39,7 +39,7 @@ def test_touchdesigner_sends_floats_in_bundles_stamped_with_the_future() -> None
 
 
 def test_touchosc_toggles_are_floats_and_its_buttons_fire_on_press_alone() -> None:
-    with desk() as on:
+    with switcher() as on:
         assert on.after("/streamcam/freeze", 1.0).freeze
         assert not on.after("/streamcam/freeze", 0.0).freeze
         for value in (1.0, 1.0, 0.0, 1.0, 0.0):
@@ -48,7 +48,7 @@ def test_touchosc_toggles_are_floats_and_its_buttons_fire_on_press_alone() -> No
 
 
 def test_no_snapshot_ever_holds_half_a_bundle() -> None:
-    with desk(seed=0, delta=0) as on:
+    with switcher(seed=0, delta=0) as on:
         published: list[tuple[int, float]] = []
         on.control.listen(lambda _before, after: published.append((after.seed, after.delta)))
         for seed in range(1, 300):
@@ -60,7 +60,7 @@ def test_no_snapshot_ever_holds_half_a_bundle() -> None:
 
 
 def test_what_is_refused_or_unknown_in_a_bundle_hinders_nothing_else() -> None:
-    with desk() as on:
+    with switcher() as on:
         packet = bundle(
             message("/streamcam/delta", 0.5),
             message("/streamcam/deltta", 0.7),
@@ -82,14 +82,14 @@ def test_what_is_refused_or_unknown_in_a_bundle_hinders_nothing_else() -> None:
 
 
 def test_a_bundle_of_nothing_but_refusals_changes_nothing() -> None:
-    with desk() as on:
+    with switcher() as on:
         before = on.control.parameters
         on.after_raw(bundle(message("/streamcam/t_index_list", 1), message("/x")))
         assert on.control.parameters is before
 
 
 def test_the_desk_goes_on_after_every_kind_of_bad_packet() -> None:
-    with desk() as on:
+    with switcher() as on:
         bad = [HANGS_PYTHON_OSC, b"", b"\xff" * 100, message("/streamcam/delta", b"blob")]
         bad += [message("/" + "*" * 32, 1), message("/{a,b}[!x]?", 1), bytes(9000)]
         for number, packet in enumerate(bad):
@@ -130,14 +130,14 @@ class Fuzzed:
 
 @pytest.fixture(scope="module")
 def fuzzed():  # type: ignore[no-untyped-def]
-    with desk(osc_rate=100_000) as on:
+    with switcher(osc_rate=100_000) as on:
         yield Fuzzed(on.server, on.control, on.client)
 
 
 def test_an_error_of_ours_is_reported_and_the_desk_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with desk() as on:
+    with switcher() as on:
 
         def broken(*_arguments: object) -> None:
             raise RuntimeError("a bug")
@@ -151,7 +151,7 @@ def test_an_error_of_ours_is_reported_and_the_desk_goes_on(
 
 
 def test_only_the_networks_allowed_are_heard() -> None:
-    with desk(osc_allow="10.0.0.0/8") as on:
+    with switcher(osc_allow="10.0.0.0/8") as on:
         on.client.send("/streamcam/seed", 5)
         on.client.send("/streamcam/ping")
         assert list(on.client.receive(0.4)) == []
@@ -160,7 +160,7 @@ def test_only_the_networks_allowed_are_heard() -> None:
 
 
 def test_a_host_that_sends_too_much_is_heard_in_part_and_others_wholly() -> None:
-    with desk(osc_rate=100) as on, Client(on.server.port, "127.0.0.2") as other:
+    with switcher(osc_rate=100) as on, Client(on.server.port, "127.0.0.2") as other:
         for seed in range(2000):
             on.client.send("/streamcam/seed", seed)
         other.send("/streamcam/delta", 0.5)
@@ -170,7 +170,7 @@ def test_a_host_that_sends_too_much_is_heard_in_part_and_others_wholly() -> None
 
 
 def test_long_packets_count_as_several_messages() -> None:
-    with desk(osc_rate=100) as on:
+    with switcher(osc_rate=100) as on:
         for _ in range(50):
             on.client.raw(message("/streamcam/prompt", "x" * 4000))
         on.client.settle()
@@ -178,7 +178,7 @@ def test_long_packets_count_as_several_messages() -> None:
 
 
 def test_errors_are_answered_but_not_without_end() -> None:
-    with desk() as on:
+    with switcher() as on:
         for _ in range(500):
             on.client.send("/streamcam/nothing")
         errors = on.client.settle()
@@ -188,7 +188,7 @@ def test_errors_are_answered_but_not_without_end() -> None:
 
 
 def test_the_addresses_of_other_programs_are_answered_once() -> None:
-    with desk() as on:
+    with switcher() as on:
         for value in range(50):
             on.client.send("/composition/layers/1/position", value / 50)
         assert len(on.client.settle()) == len(on.reports) == 1
@@ -196,19 +196,19 @@ def test_the_addresses_of_other_programs_are_answered_once() -> None:
 
 
 def test_what_strangers_send_cannot_move_our_cursor() -> None:
-    with desk() as on:
+    with switcher() as on:
         on.after("/streamcam/\x1b[2J\n", "x")
         assert all(line.isprintable() for line in on.reports)
 
 
 def test_ping_is_answered_with_the_version() -> None:
-    with desk() as on:
+    with switcher() as on:
         on.client.send("/streamcam/ping")
         assert on.client.wait_for("/streamcam/pong") == (__version__,)
 
 
 def test_our_own_addresses_are_not_answered_so_that_two_desks_never_talk_forever() -> None:
-    with desk() as on:
+    with switcher() as on:
         on.client.send("/streamcam/error", "/x", "unknown")
         on.client.send("/streamcam/pong", "1")
         on.client.send("/streamcam/stat/fps", 3.0)
@@ -216,7 +216,7 @@ def test_our_own_addresses_are_not_answered_so_that_two_desks_never_talk_forever
 
 
 def test_get_tells_what_one_address_holds() -> None:
-    with desk() as on:
+    with switcher() as on:
         on.client.send("/streamcam/get", "/guidance_scale")
         assert on.client.wait_for("/streamcam/guidance_scale") == (pytest.approx(1.2),)
         on.client.send("/streamcam/get", "/streamcam/reset")
@@ -224,7 +224,7 @@ def test_get_tells_what_one_address_holds() -> None:
 
 
 def test_a_subscriber_gets_everything_then_what_changes() -> None:
-    with desk() as on, Client(on.server.port) as listener:
+    with switcher() as on, Client(on.server.port) as listener:
         on.client.send("/streamcam/subscribe", listener.port)
         dump = dict(listener.receive(0.3))
         assert dump["/streamcam/guidance_scale"] == (pytest.approx(1.2),)
@@ -243,7 +243,7 @@ def test_a_subscriber_gets_everything_then_what_changes() -> None:
 
 
 def test_changes_are_told_thirty_times_a_second_at_most() -> None:
-    with desk() as on, Client(on.server.port) as listener:
+    with switcher() as on, Client(on.server.port) as listener:
         listener.send("/streamcam/subscribe")
         listener.wait_for("/streamcam/preset/names")
         done = Event()
@@ -263,7 +263,7 @@ def test_changes_are_told_thirty_times_a_second_at_most() -> None:
 
 
 def test_a_control_that_moves_is_not_told_of_itself_until_it_rests() -> None:
-    with desk() as on, Client(on.server.port, "127.0.0.2") as other:
+    with switcher() as on, Client(on.server.port, "127.0.0.2") as other:
         other.send("/streamcam/subscribe")
         on.client.send("/streamcam/subscribe")
         other.wait_for("/streamcam/preset/names")
@@ -283,7 +283,7 @@ def test_a_control_that_moves_is_not_told_of_itself_until_it_rests() -> None:
 
 
 def test_a_clamped_value_is_told_at_once_even_if_nothing_changes() -> None:
-    with desk(guidance_scale=30) as on:
+    with switcher(guidance_scale=30) as on:
         on.client.send("/streamcam/subscribe")
         on.client.wait_for("/streamcam/preset/names")
         on.client.send("/streamcam/guidance_scale", 35.0)
@@ -292,13 +292,13 @@ def test_a_clamped_value_is_told_at_once_even_if_nothing_changes() -> None:
 
 
 def test_sync_tells_everything_again() -> None:
-    with desk() as on:
+    with switcher() as on:
         on.client.send("/streamcam/sync")
         assert on.client.wait_for("/streamcam/seed") == (2,)
 
 
 def test_subscriptions_end_when_their_time_is_over_or_they_are_given_up() -> None:
-    with desk() as on, Client(on.server.port) as brief:
+    with switcher() as on, Client(on.server.port) as brief:
         brief.send("/streamcam/subscribe", brief.port, 0.5)
         on.client.send("/streamcam/subscribe", on.client.port, 0)
         brief.wait_for("/streamcam/stat/state")
@@ -312,13 +312,13 @@ def test_subscriptions_end_when_their_time_is_over_or_they_are_given_up() -> Non
 
 @pytest.mark.parametrize("arguments", [(0,), (70000,), ("x",), (9001, -1), (float("nan"),)])
 def test_a_subscription_names_a_real_port(arguments: tuple[object, ...]) -> None:
-    with desk() as on:
+    with switcher() as on:
         on.client.send("/streamcam/subscribe", *arguments)
         assert on.client.wait_for("/streamcam/error")[0] == "/streamcam/subscribe"
 
 
 def test_there_is_a_limit_to_subscribers_but_each_may_renew() -> None:
-    with desk() as on:
+    with switcher() as on:
         clients = [Client(on.server.port, f"127.0.0.{n + 2}") for n in range(MAX_SUBSCRIBERS)]
         for client in clients:
             client.send("/streamcam/subscribe")
@@ -336,7 +336,7 @@ def test_a_port_that_nobody_listens_at_is_given_up_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("streamcam.control.osc.feedback.GONE_AFTER", 0.8)
-    with desk() as on:
+    with switcher() as on:
         gone = Client(on.server.port)
         on.client.send("/streamcam/subscribe", gone.port, 0)
         gone.wait_for("/streamcam/preset/names")
@@ -350,7 +350,7 @@ def test_a_port_that_nobody_listens_at_is_given_up_after_a_while(
 
 
 def test_how_the_broadcast_fares_is_told_twice_a_second() -> None:
-    with desk() as on:
+    with switcher() as on:
         on.client.send("/streamcam/subscribe")
         came = list(on.client.receive(1.3))
         told = dict(came)
@@ -366,7 +366,7 @@ def test_how_the_broadcast_fares_is_told_twice_a_second() -> None:
 
 
 def test_feedback_goes_on_while_the_desk_is_flooded() -> None:
-    with desk(osc_rate=100_000) as on, Client(on.server.port, "127.0.0.2") as listener:
+    with switcher(osc_rate=100_000) as on, Client(on.server.port, "127.0.0.2") as listener:
         listener.send("/streamcam/subscribe")
         listener.wait_for("/streamcam/preset/names")
         done = Event()
@@ -384,7 +384,7 @@ def test_feedback_goes_on_while_the_desk_is_flooded() -> None:
 
 
 def test_a_port_in_use_is_refused_with_the_remedy() -> None:
-    with desk() as on:
+    with switcher() as on:
         config = build([{"osc_port": on.server.port}])
         second = OscServer(Control(config), config, lambda: STATUS, print)
         with pytest.raises(DeviceError, match="--osc-port"):
@@ -393,7 +393,7 @@ def test_a_port_in_use_is_refused_with_the_remedy() -> None:
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "no such host.invalid"])
 def test_an_address_that_is_not_ours_is_refused_with_the_remedy(address: str) -> None:
-    with pytest.raises(DeviceError, match="--osc-bind"), desk(osc_bind=address):
+    with pytest.raises(DeviceError, match="--osc-bind"), switcher(osc_bind=address):
         pass
 
 
@@ -404,7 +404,7 @@ def test_an_alias_that_leads_nowhere_is_refused_at_start() -> None:
 
 
 def test_the_desk_closes_within_half_a_second() -> None:
-    with desk() as on:
+    with switcher() as on:
         on.client.send("/streamcam/subscribe")
         began = time.monotonic()
         port = on.server.port
@@ -415,7 +415,7 @@ def test_the_desk_closes_within_half_a_second() -> None:
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_ipv6_is_heard_and_told() -> None:
-    with desk(osc_bind="::1", osc_prefix="/desk") as on:
+    with switcher(osc_bind="::1", osc_prefix="/desk") as on:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
             client.settimeout(5)
             client.sendto(message("/desk/seed", 77), ("::1", on.server.port))

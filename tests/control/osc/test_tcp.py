@@ -14,7 +14,7 @@ from streamcam.control.osc.framing import Framing
 from streamcam.control.osc.packets import MAX_PACKET, Message, PacketError, read
 from streamcam.control.osc.ports import MAX_CONNECTIONS
 from streamcam.control.osc.sockets import bound
-from tests.control.osc.osc_desk import Desk, desk, message
+from tests.control.osc.osc_desk import Switcher, message, switcher
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -98,7 +98,7 @@ def test_what_is_too_large_or_empty_ends_the_stream(stream: bytes) -> None:
 
 @FRAMES
 def test_messages_over_tcp_steer_and_are_answered_on_their_connection(frame: Frame) -> None:
-    with desk() as on:
+    with switcher() as on:
         client = Connection(on.server.port)
         client.send(frame(message("/streamcam/seed", 192)) + frame(message("/streamcam/ping")))
         assert next(client.messages(frame(b"/"))).address == "/streamcam/pong"
@@ -108,7 +108,7 @@ def test_messages_over_tcp_steer_and_are_answered_on_their_connection(frame: Fra
 
 @FRAMES
 def test_a_connection_may_subscribe_and_is_told(frame: Frame) -> None:
-    with desk() as on:
+    with switcher() as on:
         client = Connection(on.server.port)
         client.send(frame(message("/streamcam/subscribe")))
         came = client.messages(frame(b"/"))
@@ -121,7 +121,7 @@ def test_a_connection_may_subscribe_and_is_told(frame: Frame) -> None:
 
 
 def test_a_connection_may_ask_to_be_told_at_a_udp_port() -> None:
-    with desk() as on:
+    with switcher() as on:
         client = Connection(on.server.port)
         client.send(counted(message("/streamcam/subscribe", on.client.port)))
         assert on.client.wait_for("/streamcam/seed") == (2,)
@@ -129,7 +129,7 @@ def test_a_connection_may_ask_to_be_told_at_a_udp_port() -> None:
         assert on.client.wait_for("/streamcam/stat/state") == ("running",)
 
 
-def wait_for_subscribers(on: Desk, count: int) -> None:
+def wait_for_subscribers(on: Switcher, count: int) -> None:
     end = time.monotonic() + 5
     while len(on.server._subscribers) != count:
         assert time.monotonic() < end
@@ -137,7 +137,7 @@ def wait_for_subscribers(on: Desk, count: int) -> None:
 
 
 def test_what_is_no_osc_ends_the_connection_and_nothing_else() -> None:
-    with desk() as on:
+    with switcher() as on:
         for stream in (b"\0\0\0\0", b"\xff" * 20_000, b"GET / HTTP/1.1\r\n" * 2000):
             client = Connection(on.server.port)
             with suppress(ConnectionError):
@@ -148,7 +148,7 @@ def test_what_is_no_osc_ends_the_connection_and_nothing_else() -> None:
 
 
 def test_a_malformed_packet_is_answered_and_the_connection_lives_on() -> None:
-    with desk() as on:
+    with switcher() as on:
         client = Connection(on.server.port)
         client.send(counted(b"hello") + counted(message("/streamcam/seed", 5)))
         assert next(client.messages(counted(b"/"))).address == "/streamcam/error"
@@ -158,7 +158,7 @@ def test_a_malformed_packet_is_answered_and_the_connection_lives_on() -> None:
 
 
 def test_a_client_that_never_reads_is_let_go() -> None:
-    with desk(osc_rate=100_000) as on:
+    with switcher(osc_rate=100_000) as on:
         client = Connection(on.server.port)
         on.after("/streamcam/prompt", "x" * 1000)
         assert let_go(client, counted(message("/streamcam/get", "/prompt")) * 100)
@@ -180,7 +180,7 @@ def let_go(client: Connection, question: bytes) -> bool:
 
 
 def test_connections_are_limited_and_those_that_end_make_room() -> None:
-    with desk() as on:
+    with switcher() as on:
         clients = [Connection(on.server.port) for _ in range(MAX_CONNECTIONS)]
         for client in clients:
             client.send(counted(message("/streamcam/ping")))
@@ -196,7 +196,7 @@ def test_connections_are_limited_and_those_that_end_make_room() -> None:
 
 
 def test_hosts_outside_the_networks_allowed_are_let_go_at_once() -> None:
-    with desk(osc_allow="10.0.0.0/8") as on:
+    with switcher(osc_allow="10.0.0.0/8") as on:
         assert ended(Connection(on.server.port).socket)
         assert on.server.counts["not allowed"] == 1
 
@@ -206,7 +206,7 @@ def test_a_free_port_is_free_for_tcp_too(monkeypatch: pytest.MonkeyPatch) -> Non
         taken.bind(("127.0.0.1", 0))
         found = iter([taken.getsockname()[1], 0])
         monkeypatch.setattr(ports, "bound", lambda host, _port: bound(host, next(found)))
-        with desk() as on:
+        with switcher() as on:
             assert on.server.port != taken.getsockname()[1]
             Connection(on.server.port).socket.close()
             assert not on.reports
@@ -216,6 +216,6 @@ def test_a_tcp_port_that_another_has_is_said_and_udp_goes_on() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with desk(osc_port=taken.getsockname()[1]) as on:
+        with switcher(osc_port=taken.getsockname()[1]) as on:
             assert "OSC over TCP is off" in on.reports[0]
             assert on.after("/streamcam/seed", 5).seed == 5

@@ -12,7 +12,7 @@ from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
 from streamcam.video.device_memory import OutOfMemory
 from streamcam.video.flow_matching import Flow
-from streamcam.video.parallel.layer_ring import Ring
+from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.wan import CausalWan, Chunk
@@ -32,7 +32,7 @@ def recorded_layers(layers: range, first: bool, last: bool) -> CausalWan:
     return CausalWan(local, SIZE, start=layers.start, first=first, last=last)
 
 
-def recorded_stream(layers: Ring) -> list[Tensor | None]:
+def recorded_stream(layers: LayerRing) -> list[Tensor | None]:
     tensors, case = golden("pipeline_split_w2_s2")
     draw = Recorded()
     steps, shape = Steps(tuple(case["steps"]), FLOW), CacheShape(case["num_kv_cache"], case["sink"])
@@ -103,7 +103,7 @@ def forgetful_layers(layers: range, first: bool, last: bool) -> CausalWan:
     return model
 
 
-def three_ranks(layers: Ring) -> tuple[str, list[Tensor]]:
+def three_ranks(layers: LayerRing) -> tuple[str, list[Tensor]]:
     """Return what a chunk too large for one of them comes to, and what goes well after that."""
     embeds, steps = torch.ones(1, 6, 32), Steps((700,), FLOW)
     run = Rollout(layers, embeds, CacheShape(3, 1), steps, lambda like, _: like)
@@ -139,7 +139,7 @@ def test_a_rank_that_runs_out_of_memory_says_so_and_goes_on(
     assert of_three[0].startswith("CUDA out of memory")
 
 
-def what_breaks(layers: Ring) -> str:
+def what_breaks(layers: LayerRing) -> str:
     try:
         tiny_stream(layers)
     except EngineError as error:

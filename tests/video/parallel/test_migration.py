@@ -12,7 +12,7 @@ from torch import Tensor
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
 from streamcam.video.flow_matching import Flow
-from streamcam.video.parallel.layer_ring import Ring
+from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.partition import Partition, even
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout, Steps
@@ -74,7 +74,7 @@ def finished(run: Rollout) -> list[Tensor]:
     return made
 
 
-def shuffled(layers: Ring) -> tuple[list[list[Tensor]], list[Partition]]:
+def shuffled(layers: LayerRing) -> tuple[list[list[Tensor]], list[Partition]]:
     """Run the storm, with the layers always on the move."""
     rng, ran_on = random.Random(1), [layers.partition]
 
@@ -113,7 +113,7 @@ def calm(layers: Layers) -> list[Tensor]:
     return made
 
 
-def balanced_by_times(layers: Ring) -> dict[str, Any]:
+def balanced_by_times(layers: LayerRing) -> dict[str, Any]:
     found = {
         "made": calm(layers),
         "version": layers.version,
