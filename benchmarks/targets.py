@@ -4,19 +4,20 @@ Each figure is measured, or left out with the reason. Nothing new is begun when 
 engines that were built are kept, so that another run goes further.
 """
 
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from streamcam.bench.energy import counter_for, measure
 from streamcam.bench.engine_comparison import Comparison, Standing
 from streamcam.bench.harness import changed, iter_frames, quiet
 from streamcam.bench.image_bench import at_steps
-from streamcam.diffusion.engine_build import started
+from streamcam.child_process import start_child
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_dtype, place
@@ -26,7 +27,7 @@ from streamcam.models.families import RANDOM, Report
 from streamcam.settings.config import Config
 from streamcam.types import Image
 
-SCRIPT = "from benchmarks.targets import first_picture; first_picture()"
+FIRST_PICTURE_MAIN = "benchmarks.targets:first_picture"
 PICTURE = "picture"
 ENERGY_S = 10.0
 MAX_FPS = 240
@@ -252,9 +253,15 @@ def second_start(config: Config) -> float:
         EngineError: no picture came, or engines had to be built for it.
     """
     began = time.monotonic()
-    with started(SCRIPT, config) as process:
-        said: IO[str] = process.stdout  # type: ignore[assignment]
-        came = said.readline().strip()
+    process = start_child(
+        FIRST_PICTURE_MAIN,
+        config.model_dump_json(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        assert process.stdout is not None
+        came = process.stdout.readline().strip()
         took = time.monotonic() - began
     if came != PICTURE:
         raise EngineError(f"second start: {came or 'no picture came'}")

@@ -1,3 +1,5 @@
 """streamcam: streaming diffusion between your camera and a virtual camera."""
 
-__version__ = "0.1.0"
+from streamcam.version import __version__
+
+__all__ = ["__version__"]

@@ -16,7 +16,7 @@ from streamcam.settings.config import Config
 from streamcam.sinks.null import Null
 from streamcam.sinks.preview import Preview
 from streamcam.sources import frame_code
-from streamcam.sources.test_pattern import Moving
+from streamcam.sources.pattern import MovingPattern
 from streamcam.stats import percentile
 from streamcam.types import Frame, Scene, Sink
 
@@ -106,7 +106,7 @@ def _alone(config: Config, seconds: float) -> float:
     """Return the fps of an engine that is handed a new frame whenever it has taken one."""
     failures: list[StreamcamError] = []
     engine = EngineProcess(config, failures.append)
-    still = Moving(config.width, config.height, config.broadcast.rate).picture(0, 0.0)
+    still = MovingPattern(config.width, config.height, config.broadcast.rate).picture(0, 0.0)
     engine.start()
     try:
         _wait_until_running(engine, failures)
@@ -146,8 +146,8 @@ def _taken(broadcast: Broadcast) -> int:
     return broadcast.engine.taken
 
 
-def _source(config: Config) -> Moving:
-    return Moving(*config.broadcast.canvas, config.broadcast.rate * DRIFT)
+def _source(config: Config) -> MovingPattern:
+    return MovingPattern(*config.broadcast.canvas, config.broadcast.rate * DRIFT)
 
 
 def _wait_until_running(

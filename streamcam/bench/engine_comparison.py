@@ -1,5 +1,6 @@
 """All ways to run the same weights, in one run: engines, their limits, and a peer."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -15,15 +17,20 @@ from streamcam.bench.harness import bare_calls, changed, iter_frames, matrix_rat
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
-from streamcam.engines.placement import pick_device, pick_dtype, place
-from streamcam.engines.selection import ENGINES
-from streamcam.errors import StreamcamError
+from streamcam.engines.placement import pick_device, pick_dtype, place, timings_key
+from streamcam.engines.selection import ENGINES, FASTEST
+from streamcam.engines.store import Store
+from streamcam.engines.timings import save_timings
+from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.types import Image
 
 WARM_S, WARM_CALLS = 1.0, 3
+ROUNDS = 21
+LEVELS = (0, 85, 170, 255)
+"""Of the pictures that engines are measured on, no two alike for the similarity filter."""
 CALLS, CALLS_ON_CARD = 3, 8
 """That are timed in a turn; a card works on while the processor prepares the next one."""
 TROUBLE = ("is refused", "cannot be", "there is no")
@@ -311,3 +318,27 @@ def _warm(contender: Contender, calls: int | None = None) -> None:
     while made < (calls or WARM_CALLS) or (not calls and time.monotonic() < end):
         contender.step()
         made += 1
+
+
+def measure_engines(config: Config, report: Report) -> None:
+    """Have every engine that ``auto`` may take in the store, and which is the fastest.
+
+    They take turns at the whole stream, with as many threads as on air.
+
+    Raises:
+        StreamcamError: no engine runs here, or the store cannot be written to.
+    """
+    device, dtype, _ = place(config)
+    names = FASTEST.get(device.type, ())
+    cores = os.cpu_count() or 1
+    changes = {"threads": config.threads or max(1, cores - 1), "warmup": 1}
+    scene = [np.full((config.height, config.width, 3), level, np.uint8) for level in LEVELS]
+    told = config.model_copy(update=changes)
+    comparison = Comparison(told, scene, rounds=ROUNDS, report=report)
+    speeds = comparison.speeds(names)
+    for why in comparison.left_out:
+        report(f"left out: {why}")
+    if not speeds:
+        raise EngineError("no engine runs here; choose --acceleration eager")
+    save_timings(Store(config.engine_dir), timings_key(config, device, dtype), speeds)
+    report(str(place(config)))

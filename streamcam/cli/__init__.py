@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from streamcam import __version__
 from streamcam.errors import StreamcamError
+from streamcam.version import __version__
 
 COMMANDS = {
     "run": "run",

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streamcam import __version__
 from streamcam.cli import bench_options
 from streamcam.cli.hardware import processor
 from streamcam.cli.options import configured
 from streamcam.embedded import NANO
 from streamcam.errors import MediaError
 from streamcam.sinks.atomic_file import remedy
+from streamcam.version import __version__
 
 if TYPE_CHECKING:
     from benchmarks.targets import Outcome, Subjects

@@ -39,7 +39,8 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
     Give the settings that you will run with. With --acceleration auto, which is its default, all
     engines that can run here are built and measured, and the fastest is taken from then on.
     """
-    from streamcam.diffusion.engine_build import build_engines, measure_engines
+    from streamcam.bench.engine_comparison import measure_engines
+    from streamcam.diffusion.engine_build import build_engines
 
     config, _ = with_chosen_model(configured(presets, assignments, flags))
     if config.pipeline == "video":

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion import engine_build
 from streamcam.diffusion.attention import PromptCache, join_frames
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
+from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.eager import Eager
 from streamcam.engines.placement import place
@@ -20,6 +20,9 @@ from streamcam.errors import ConfigError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
+
+ENGINE_BUILD_MAIN = "streamcam.diffusion.engine_build:serve"
+"""What a process that builds engines for these models calls; it loads them, as this module does."""
 
 
 class ImageModel(NamedTuple):
@@ -119,7 +122,7 @@ def _accelerator(
         engines.append(Eager(placement.device, placement.weights))
     if not engines:
         return lambda stage: stage
-    builder = None if builds_here else partial(engine_build.beside, config)
+    builder = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)
     # Unless told otherwise, whoever asks for models wants the same pictures every time.
     waits = config.engine_wait is not False
     return EngineBuilder(engines, Store(config.engine_dir), report, builder=builder, waits=waits)

@@ -10,9 +10,9 @@ import diffusers
 import torch
 from torch import Tensor, nn
 
-from streamcam import __version__
 from streamcam.engines.dtypes import name_of
 from streamcam.engines.engine import Engine
+from streamcam.version import __version__
 
 KEY_LENGTH = 24
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from streamcam import __version__
 from streamcam.engines.cache_key import key_of
 from streamcam.engines.device_info import about
 from streamcam.engines.dtypes import name_of
 from streamcam.engines.store import Store
+from streamcam.version import __version__
 
 Timings = Mapping[str, float]
 """Milliseconds a frame, by the engine's name."""

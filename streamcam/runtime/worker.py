@@ -12,6 +12,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import NamedTuple, NoReturn
 
+from streamcam.child_process import end_with_parent
 from streamcam.errors import StreamcamError
 from streamcam.pipelines import QueuedStream, load_stream
 from streamcam.runtime.frame_ring import FrameRing
@@ -44,7 +45,7 @@ def serve(config: Config, frames: FrameRing, pictures: FrameRing, line: Connecti
     """Load the model, then turn `frames` into `pictures` until `line` is closed or for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_die_with, args=(line,), daemon=True).start()
+    end_with_parent(line.recv, status=0)
     if hasattr(os, "nice"):
         os.nice(5)  # On a busy processor the process that viewers depend on goes first.
     try:
@@ -113,14 +114,6 @@ def _run(
         if queued and time.monotonic() - told_at > TELL_EVERY_S:
             told_at = time.monotonic()
             line.send(EngineMessage("schedule", queued.tally))
-
-
-def _die_with(line: Connection) -> None:
-    """End this process, whatever it is doing, once the other end of `line` is gone."""
-    try:
-        line.recv()
-    except (EOFError, OSError):
-        os._exit(0)
 
 
 class _Beating:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcam.sources.test_pattern import EIGHTHS, Moving
+from streamcam.sources.pattern import EIGHTHS, MovingPattern
 from streamcam.types import Image
 
 Colour = tuple[int, int, int]
@@ -28,7 +28,7 @@ SWAY_S, WAVE_S, BLINK_S, SHUT_S = 5.0, 0.9, 3.4, 0.14
 """Seconds of a turn; eyes are shut for the last."""
 
 
-class Demo(Moving):
+class Demo(MovingPattern):
     """Frames of someone at home before a camera, swaying, blinking and waving."""
 
     def __init__(self, width: int, height: int, rate: Fraction) -> None:

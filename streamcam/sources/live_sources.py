@@ -48,9 +48,9 @@ def _demo(broadcast: BroadcastSettings) -> LiveSource:
 
 
 def _pattern(broadcast: BroadcastSettings) -> LiveSource:
-    from streamcam.sources.test_pattern import Moving
+    from streamcam.sources.pattern import MovingPattern
 
-    return Moving(*broadcast.canvas, broadcast.rate)
+    return MovingPattern(*broadcast.canvas, broadcast.rate)
 
 
 def _url(spec: str) -> LiveSource:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from benchmarks.targets import Outcome, Subjects, Targets
-from streamcam import __version__
 from streamcam.cli import _run, bench_targets, streamcam
 from streamcam.settings.config import build
+from streamcam.version import __version__
 from tests.support.streams import TINY
 
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from streamcam.bench import engine_comparison
-from streamcam.diffusion.engine_build import beside, measure_engines
-from streamcam.diffusion.image_model import ImageModel, load_image_model
+from streamcam.bench.engine_comparison import measure_engines
+from streamcam.diffusion.image_model import ENGINE_BUILD_MAIN, ImageModel, load_image_model
 from streamcam.engines import selection
 from streamcam.engines.accuracy import psnr
+from streamcam.engines.build_process import build_in_child
 from streamcam.engines.flat_stage import Flat, leaves_of
 from streamcam.engines.placement import place
 from streamcam.engines.selection import FASTEST
@@ -96,7 +97,7 @@ def test_a_storm_of_live_changes_gives_the_same_pictures_and_builds_nothing(
 def test_another_process_builds_what_this_one_then_finds(tmp_path: Path) -> None:
     others = {"acceleration": "openvino", "engine_dir": str(tmp_path), "engine_wait": False}
     config = build([TINY, SETTINGS, others])
-    lines = list(beside(config))
+    lines = list(build_in_child(ENGINE_BUILD_MAIN, config))
     assert sum("is ready, " in line for line in lines) == 3, lines
     said: list[str] = []
     stream = Streamed(load_image_model(config, said.append), **SETTINGS)
@@ -131,5 +132,5 @@ def test_another_process_that_cannot_load_the_model_says_why(tmp_path: Path) -> 
     config = build([{"model": str(tmp_path / "nothing"), "offline": True}])
     lines: list[str] = []
     with pytest.raises(EngineError, match="building engines ended with status 1"):
-        lines.extend(beside(config))
+        lines.extend(build_in_child(ENGINE_BUILD_MAIN, config))
     assert any("nothing" in line for line in lines), lines

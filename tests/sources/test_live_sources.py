@@ -11,8 +11,8 @@ from streamcam.sources.camera import Camera
 from streamcam.sources.demo import Demo
 from streamcam.sources.live_sources import open_live
 from streamcam.sources.network_stream import Url
+from streamcam.sources.pattern import MovingPattern
 from streamcam.sources.playback import Paced
-from streamcam.sources.test_pattern import Moving
 from tests.support.media import encode, noise
 
 SETTINGS = BroadcastSettings(canvas=(320, 240), fps=50)
@@ -24,7 +24,7 @@ SETTINGS = BroadcastSettings(canvas=(320, 240), fps=50)
         ("camera", Camera),
         ("camera:C920", Camera),
         ("camera:/dev/video7", Camera),
-        ("pattern", Moving),
+        ("pattern", MovingPattern),
         ("demo", Demo),
         ("rtsp://user:word@10.0.0.7/live", Url),
         ("https://example.org/live.m3u8", Url),

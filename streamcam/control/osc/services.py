@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from math import inf
 
-from streamcam import __version__
 from streamcam.control.osc.feedback import TCP, Peer, Subscribers
 from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.osc.values import number
 from streamcam.errors import ParameterError
+from streamcam.version import __version__
 
 USUAL = 600.0
 """Seconds that a subscription lasts."""

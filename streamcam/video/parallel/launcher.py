@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -22,6 +21,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore, PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from streamcam.child_process import end_with_parent, start_child
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.settings.config import Config
 from streamcam.video.parallel.layer_ring import LayerRing
@@ -29,7 +29,7 @@ from streamcam.video.parallel.ranks import LOOK_S, MEET_S, Own, Share, attend, g
 
 log = logging.getLogger(__name__)
 
-SCRIPT = "from streamcam.video.parallel.launcher import serve; serve()"
+MAIN = "streamcam.video.parallel.launcher:serve"
 LEAVE_S = 5.0
 AGAIN_S = 1.0
 """Between two lives of a rank."""
@@ -142,29 +142,18 @@ def follow_launched(config: Config, share: Share, *, live: bool) -> None:
 
 
 def _started(config: Config, share: Share, **how: Any) -> "subprocess.Popen[str]":
-    """Return a process that serves as a rank; it ends when this one is gone."""
-    found = os.pathsep.join(path for path in sys.path if path)
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", SCRIPT],
-        env=os.environ | {"PYTHONPATH": found},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for the first rank, which ends the others.
-    )
-    assert process.stdin is not None
+    """Start a process that serves as a rank; it ends when this one is gone."""
     orders = {"share": share, "config": config.model_dump(mode="json")} | how
-    # It stays open: the other process ends when this one is gone.
-    with suppress(BrokenPipeError):  # It has died, as will be seen.
-        process.stdin.write(f"{json.dumps(orders)}\n")
-        process.stdin.flush()
-    return process
+    # Ctrl-C is for the first rank, which ends the others.
+    return start_child(
+        MAIN, json.dumps(orders), stdout=subprocess.DEVNULL, stderr=None, new_session=True
+    )
 
 
 def serve() -> None:
     """Be one of the ranks after the first, as a line of standard input says; never returns."""
     orders = json.loads(sys.stdin.readline())
-    threading.Thread(target=_die_with_leader, daemon=True).start()
+    end_with_parent(sys.stdin.read, status=1)
     share = Share(*orders["share"])
     config = Config.model_validate(orders["config"])
     serve_as = _serve_started if orders["meeting"] else _serve_launched
@@ -189,11 +178,6 @@ def _serve_launched(config: Config, share: Share, orders: Orders) -> None:
         if not store.check([OVER]):
             print(f"streamcam: rank {share.rank}: {error}", file=sys.stderr, flush=True)
             raise
-
-
-def _die_with_leader() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 def _torchrun_store() -> Store:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamcam import __version__
 from streamcam.control.osc.feedback import MAX_SUBSCRIBERS
 from streamcam.control.osc.packets import BUNDLE
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.errors import ConfigError, DeviceError
 from streamcam.settings.config import build
+from streamcam.version import __version__
 from tests.control.osc.osc_desk import STATUS, Client, bundle, message, switcher
 
 HANGS_PYTHON_OSC = BUNDLE + bytes(8) + struct.pack(">i", -4) + bytes(8)

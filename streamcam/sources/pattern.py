@@ -19,7 +19,7 @@ EIGHTHS = 3
 """OpenCV draws at positions of a fraction of so many bits of a pixel."""
 
 
-class Moving:
+class MovingPattern:
     """A ball that circles before a grid and colour bars, made at `rate` for ever.
 
     Every picture carries the code of `coded`, with the frame's own index and time, wherever one
