@@ -43,7 +43,7 @@ class EngineError(StreamcamError):
 MAX_LISTED = 24
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """Return the hint that names the known word nearest to `name`, or lists them."""
     known = sorted(known)
     if match := get_close_matches(name, known, n=1, cutoff=0.5):
@@ -53,7 +53,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"among those known: {', '.join(get_close_matches(name, known, n=8, cutoff=0))}"
 
 
-def in_one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return the beginning of what `error` says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300].rstrip(" .") if lines else type(error).__name__

@@ -87,7 +87,7 @@ def _image(config: Config, report: Report) -> WarmStream:
 def _live_image(config: Config, report: Report) -> WarmStream:
     from streamcam.diffusion.image_model import load_image_model
     from streamcam.diffusion.stream import DiffusionStream
-    from streamcam.frames.transfer import frame_transfer
+    from streamcam.frames import frame_transfer
 
     models = load_image_model(config, report)
     return DiffusionStream(models, config, frame_transfer(config, models.device, on_air=True))

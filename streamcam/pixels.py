@@ -2,8 +2,12 @@
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamcam.types import Bytes, Image
+
+Vector = NDArray[np.float32]
+"""A frame as one float32 vector in [-1, 1]."""
 
 TURNS = {
     "90": cv2.ROTATE_90_CLOCKWISE,
@@ -115,3 +119,11 @@ BITS = {"rgb": 24, "i420": 12, "nv12": 12, "yuyv": 16, "uyvy": 16}
 def size_in_bytes(pixel_format: str, size: tuple[int, int]) -> int:
     """Return the bytes of a picture of (width, height) `size`."""
     return size[0] * size[1] * BITS[pixel_format] // 8
+
+
+def as_vector(image: Image) -> Vector:
+    """Return the frame as one float32 vector in [-1, 1]."""
+    flat = image.reshape(-1).astype(np.float32)
+    flat /= 127.5
+    flat -= 1
+    return flat

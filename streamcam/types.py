@@ -93,10 +93,10 @@ class Sink(Protocol):
     def send(self, frame: Frame) -> None: ...
 
 
-class Scene(Protocol):
+class BroadcastView(Protocol):
     """What a broadcast lets its sinks see beside the pictures; safe to call from any thread."""
 
-    def before(self) -> Frame | None:
+    def input_frame(self) -> Frame | None:
         """Return the newest frame that came in, turned upright; None while there is none."""
 
     def status(self) -> Status:
@@ -105,5 +105,5 @@ class Scene(Protocol):
     def parameters(self) -> Parameters:
         """Return the newest snapshot, whether the model has it yet or not."""
 
-    def ruling(self) -> tuple[int, Parameters]:
+    def applied_parameters(self) -> tuple[int, Parameters]:
         """Return the snapshot that the model has, and the index of the first frame it ruled."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.presets import load, presets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,4 +31,4 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(presets()))
 def test_every_preset_is_valid(name: str) -> None:
-    build([load(name)])
+    build_config([load(name)])

@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.cli import _run, streamcam
 from streamcam.pipelines import load_stream
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.support.media import noise, read, write
 
 TINY = {"width": 64, "height": 32, "device": "cpu"}
@@ -20,7 +20,7 @@ TINY = {"width": 64, "height": 32, "device": "cpu"}
     ],
 )
 def test_each_pipeline_has_its_stream(settings: dict[str, object], chunk: int) -> None:
-    config = build([TINY, settings])
+    config = build_config([TINY, settings])
     assert load_stream(config, lambda _: None).chunk == config.chunk == chunk
 
 

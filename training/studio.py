@@ -6,7 +6,7 @@ from typing import Any
 
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.types import Frame, Image
 
 HOME = (40,)
@@ -31,7 +31,7 @@ class Studio:
             "dtype": "float32",
             "acceleration": "eager",
         }
-        self._models = load_image_model(build([self._base]), report=lambda _: None)
+        self._models = load_image_model(build_config([self._base]), report=lambda _: None)
 
     def render(
         self,
@@ -42,7 +42,7 @@ class Studio:
     ) -> list[Image]:
         """Return `pictures` as the model paints them, each from a fresh stream's noise."""
         asked = {"prompt": prompt, "t_index_list": list(t_index_list)}
-        config = build([self._base, asked, settings])
+        config = build_config([self._base, asked, settings])
         stream = DiffusionStream(self._models, config)
         frames = [Frame(picture, i, 0.0) for i, picture in enumerate(pictures)]
         return [out.image for frame in frames for out in stream(frame, config.live)]

@@ -18,7 +18,7 @@ from streamcam.sinks.preview import Preview
 from streamcam.sources import frame_code
 from streamcam.sources.pattern import MovingPattern
 from streamcam.stats import percentile
-from streamcam.types import Frame, Scene, Sink
+from streamcam.types import BroadcastView, Frame, Sink
 
 LOAD_S = 600.0
 DRIFT = Fraction(59, 60)
@@ -82,7 +82,7 @@ def latency(config: Config, seconds: float) -> Latency:
     config = config.model_copy(update={"model": IDENTITY})
     probe = _Probe()
 
-    def sinks(_: Scene) -> Iterable[tuple[str, Sink]]:
+    def sinks(_: BroadcastView) -> Iterable[tuple[str, Sink]]:
         return [("probe", probe)]
 
     with Broadcast(config, Control(config), _source(config), sinks) as broadcast:
@@ -126,8 +126,8 @@ def _on_air(config: Config, seconds: float) -> float:
     """Return the fps of an engine on air, with a preview that someone watches."""
     preview: list[Preview] = []
 
-    def sinks(scene: Scene) -> Iterator[tuple[str, Sink]]:
-        preview.append(Preview("127.0.0.1", 0, scene))
+    def sinks(view: BroadcastView) -> Iterator[tuple[str, Sink]]:
+        preview.append(Preview("127.0.0.1", 0, view))
         yield "preview", preview[0]
         yield "null", Null()
 

@@ -11,7 +11,7 @@ from streamcam.control.osc.addresses import Addresses
 from streamcam.errors import ConfigError
 from streamcam.settings.base import Settings
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.config import PARTS, Config, build
+from streamcam.settings.config import PARTS, Config, build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load
 from streamcam.settings.video_settings import VideoSettings
@@ -40,7 +40,7 @@ def check(files: tuple[str, ...]) -> None:
     wrong = 0
     for file in files:
         try:
-            settings = build([load(file)]).broadcast
+            settings = build_config([load(file)]).broadcast
             Addresses(settings.osc_prefix, settings.osc_alias)
         except ConfigError as error:
             wrong += 1

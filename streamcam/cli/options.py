@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from streamcam.errors import ConfigError
 from streamcam.settings.base import Settings, choices
-from streamcam.settings.config import Config, build
+from streamcam.settings.config import Config, build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load
 from streamcam.settings.video_settings import VideoSettings
@@ -71,7 +71,7 @@ def configured(
     `fixed` is what the command itself decides, and wins.
     """
     pairs = [_assignment(text) for text in assignments]
-    return build(
+    return build_config(
         [*map(load, presets), given(flags), *({name: value} for name, value in pairs), fixed]
     )
 

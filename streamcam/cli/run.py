@@ -24,7 +24,7 @@ from streamcam.settings.video_settings import VideoSettings
 from streamcam.sinks.live_sinks import open_live as open_sink
 from streamcam.sinks.snapshot import Snapshots
 from streamcam.sources.live_sources import open_live as open_source
-from streamcam.types import Scene, Sink
+from streamcam.types import BroadcastView, Sink
 
 log = logging.getLogger("streamcam")
 
@@ -70,10 +70,10 @@ def _broadcast(
     control = Control(config)
     source = open_source(config.broadcast.source, config.broadcast)
 
-    def sinks(scene: Scene) -> Iterable[tuple[str, Sink]]:
+    def sinks(view: BroadcastView) -> Iterable[tuple[str, Sink]]:
         for spec in config.broadcast.sink:
-            yield spec, open_sink(spec, config.broadcast, scene)
-        yield "snapshots", Snapshots(Path(config.broadcast.snapshots), scene)
+            yield spec, open_sink(spec, config.broadcast, view)
+        yield "snapshots", Snapshots(Path(config.broadcast.snapshots), view)
 
     broadcast = Broadcast(config, control, source, sinks)
     with _osc(config, control, broadcast), broadcast:

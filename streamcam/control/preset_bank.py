@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from streamcam.errors import ConfigError, ParameterError, nearest
+from streamcam.errors import ConfigError, ParameterError, suggest
 from streamcam.settings.base import canonical
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -34,7 +34,7 @@ class Presets:
     def changes(self, name: str) -> dict[str, Any]:
         """Return the live values of a preset; raise ParameterError where there is none."""
         if name not in self._changes:
-            raise ParameterError(f'no preset "{name:.40}": {nearest(name[:40], self.names)}')
+            raise ParameterError(f'no preset "{name:.40}": {suggest(name[:40], self.names)}')
         return self._changes[name]
 
     def beside(self, step: int, of: str | None) -> str:

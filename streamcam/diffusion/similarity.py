@@ -6,23 +6,13 @@ Plain functions on frames as float32 vectors in [-1, 1]; `Stream` keeps the stat
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from streamcam.types import Image
+from streamcam.pixels import Vector
 
-Vector = NDArray[np.float32]
 Metric = Callable[[Vector, Vector], float]
 
 SENSOR_NOISE = (1 / 127.5) ** 2
 """Variance of one grey level: what differs by less counts as the same."""
-
-
-def vector(image: Image) -> Vector:
-    """Return the frame as one float32 vector in [-1, 1]."""
-    flat = image.reshape(-1).astype(np.float32)
-    flat /= 127.5
-    flat -= 1
-    return flat
 
 
 def cosine(a: Vector, b: Vector) -> float:

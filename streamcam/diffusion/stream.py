@@ -21,7 +21,9 @@ from streamcam.diffusion.stream_batch import (
     sequential,
     stream_batch,
 )
-from streamcam.frames.transfer import FrameTransfer, Picture, Wait, frame_transfer
+from streamcam.frames import frame_transfer
+from streamcam.frames.transfer import DownloadedImage, FrameTransfer, Wait
+from streamcam.pixels import Vector
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
@@ -35,10 +37,10 @@ class Ticket:
     captured_at: float
     skipped: bool
     """It was like the last one processed, and gets the same picture."""
-    look: similarity.Vector | None
+    look: Vector | None
     """The frame as the similarity filter sees it, where it will need that."""
 
-    def collect(self, picture: Picture) -> Frame:
+    def collect(self, picture: DownloadedImage) -> Frame:
         """Return the frame with its picture."""
         return Frame(picture.image, self.index, self.captured_at, picture.packed)
 
@@ -69,12 +71,12 @@ class DiffusionStream:
         self,
         models: ImageModel,
         config: Config,
-        path: FrameTransfer | None = None,
+        transfer: FrameTransfer | None = None,
         *,
         ahead: bool = False,
     ) -> None:
-        self.path = path or frame_transfer(config, models.device)
-        self._ahead = ahead and self.path.on_device
+        self.transfer = transfer or frame_transfer(config, models.device)
+        self._ahead = ahead and self.transfer.on_device
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()
         self._models = models
@@ -89,7 +91,7 @@ class DiffusionStream:
     @property
     def takes_whole(self) -> bool:
         """Whether the device fits the frames, whatever their size."""
-        return self.path.on_device
+        return self.transfer.on_device
 
     def _reset(self, parameters: Parameters) -> None:
         """Assign every bit of state there is."""
@@ -101,13 +103,13 @@ class DiffusionStream:
         self._state: InFlight | None = None
         self._calls = 0
         self._gathered = 0
-        self.path.clear()
+        self.transfer.clear()
         self._tickets: deque[Ticket] = deque()
         self._latents: Tensor | None = None
         self._landing: Landing | None = None
-        self._picture: Picture | None = None
-        self._on_air: similarity.Vector | None = None
-        self._accepted: similarity.Vector | None = None
+        self._picture: DownloadedImage | None = None
+        self._on_air: Vector | None = None
+        self._accepted: Vector | None = None
         self._skipped_in_a_row = 0
         self._unsettled = 0
 
@@ -137,7 +139,7 @@ class DiffusionStream:
 
     def _draw(self, rows: int) -> Tensor:
         shape = (rows, *self._models.latent_shape)
-        return self.path.send(torch.randn(shape, generator=self._generator))
+        return self.transfer.send(torch.randn(shape, generator=self._generator))
 
     def _schedule(self, parameters: Parameters) -> None:
         self._scheduled = (self._config.indices(parameters), parameters.num_inference_steps)
@@ -156,8 +158,8 @@ class DiffusionStream:
             parameters: the snapshot to run with; latents in flight follow it too.
         """
         let_go = self._follow(parameters)
-        image = self.path.prepared(frame.image)
-        look = self.path.look(image) if self._filters else None
+        image = self.transfer.prepare(frame.image)
+        look = self.transfer.similarity_vector(image) if self._filters else None
         skipped = look is not None and self._skips(look)
         kept = None if skipped else look
         self._tickets.append(Ticket(frame.index, frame.captured_at, skipped, kept))
@@ -171,7 +173,7 @@ class DiffusionStream:
         self._accepted = look
         self._gathered += 1
         if not self._from_noise:
-            self.path.put(image)
+            self.transfer.upload(image)
         return let_go + (self._run(fresh=True) if self._gathered == self.chunk else [])
 
     @property
@@ -214,7 +216,7 @@ class DiffusionStream:
             self._unsettled = self._n * self.chunk
         return []
 
-    def _skips(self, look: similarity.Vector) -> bool:
+    def _skips(self, look: Vector) -> bool:
         """Decide whether a frame is similar enough to be left out (section 3.5).
 
         Never while the picture on air shows another scene or other parameters than it would:
@@ -247,7 +249,7 @@ class DiffusionStream:
         self._calls = min(self._calls + 1, self._n)
         if self._calls == self._n:
             return self._release(x_0)
-        self.path.settle()
+        self.transfer.synchronize()
         return []
 
     def _entering(self, *, fresh: bool) -> Tensor:
@@ -256,7 +258,7 @@ class DiffusionStream:
             return self._draw_per_frame()
         if fresh:
             noise = self._draw_per_frame() if self._models.samples else None
-            self._latents = self._models.encode(self.path.batch(), noise)
+            self._latents = self._models.encode(self.transfer.batch(), noise)
         assert self._latents is not None
         return self._plan.first(self._latents)
 
@@ -281,7 +283,7 @@ class DiffusionStream:
         Returns:
             The frames whose pictures have come back: of this call, or `ahead` of the one before.
         """
-        pictures, wait = self.path.fetch(self._models.decode(x_0))
+        pictures, wait = self.transfer.download(self._models.decode(x_0))
         before = self._land()
         frames: list[Frame] = []
         for picture in pictures:

@@ -18,7 +18,7 @@ from streamcam.engines.eager import Eager
 from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import Flat, Run, Signature, Stage, leaves_of
 from streamcam.engines.store import Entry, Store
-from streamcam.errors import EngineError, in_one_line
+from streamcam.errors import EngineError, one_line
 
 Report = Callable[[str], None]
 Builder = Callable[[], Iterable[str]]
@@ -165,7 +165,7 @@ class EngineBuilder:
             with self._store.making(key, about | {"refused": str(refusal)}):
                 pass
         except Exception as error:  # Whatever it is, the stage runs without.
-            self._report(f"the {name} cannot be built: {in_one_line(error)}")
+            self._report(f"the {name} cannot be built: {one_line(error)}")
 
     def _fulfil(self, order: BuildRequest, engine: Engine, kept: Entry | None) -> bool:
         """Deliver what is `kept` of an engine; return whether that could be done."""
@@ -188,7 +188,7 @@ class EngineBuilder:
                     run(*order.inputs)  # The first call of an engine is slow.
         except Exception as error:
             self._report(
-                f"the {name} cannot be used: {in_one_line(error)}; going on without it; build it"
+                f"the {name} cannot be used: {one_line(error)}; going on without it; build it"
                 f' anew after "streamcam engines remove {kept.key}"'
             )
             return False

@@ -21,7 +21,7 @@ from streamcam.engines.device_info import about
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.flat_stage import Flat, Run
 from streamcam.engines.float8 import ROUNDED, bears_float8, in_float8, rounded_in_onnx
-from streamcam.errors import EngineError, in_one_line
+from streamcam.errors import EngineError, one_line
 
 PLAN = "engine.plan"
 OPSET = 19
@@ -123,7 +123,7 @@ def _plan(model: Path, dtype: torch.dtype) -> Any:
     parser = tensorrt.OnnxParser(network, heard)
     if not parser.parse_from_file(str(model)):
         error = parser.get_error(0)
-        why = in_one_line(EngineError(f"{error.node_operator()}: {error.desc()}"))
+        why = one_line(EngineError(f"{error.node_operator()}: {error.desc()}"))
         raise EngineError(f"TensorRT cannot read the stage: {why}")
     config = builder.create_builder_config()
     if dtype == torch.float32:
@@ -205,7 +205,7 @@ def _listener() -> Any:
                 self._first = self._first or msg
 
         def told(self) -> str:
-            return in_one_line(EngineError(self._first or "it does not say why"))
+            return one_line(EngineError(self._first or "it does not say why"))
 
     return Listener()
 

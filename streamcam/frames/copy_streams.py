@@ -25,7 +25,7 @@ class CopyStreams(Protocol):
     def anew(self) -> None:
         """Let copies to the device wait for what was asked of it, as new memory needs."""
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Wait until the device has done all that was asked of it."""
 
 
@@ -59,7 +59,7 @@ class CudaCopyStreams:
     def anew(self) -> None:
         self._up.wait_stream(self._model)
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         self._model.synchronize()
 
     @property

@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.similarity import Vector, vector
 from streamcam.frames.copy_streams import CALLS_AT_ONCE, CopyStreams
 from streamcam.frames.resize import Resampler, Size, spans
-from streamcam.frames.transfer import Picture, Wait
+from streamcam.frames.transfer import DownloadedImage, Wait
 from streamcam.frames.yuv import Packer
-from streamcam.pixels import size_in_bytes
+from streamcam.pixels import Vector, as_vector, size_in_bytes
 from streamcam.settings.config import Config
 from streamcam.types import Bytes, Image
 
@@ -43,8 +42,8 @@ class CudaTransfer:
     """Fits, normalises and converts on the device, in memory that is there from the start.
 
     There is memory on the way for each of `CALLS_AT_ONCE`, so that no copy waits for another: of
-    so many calls the first one must have been waited for, by its pictures or by `settle`, before
-    the frames of the next are put. The memory that pictures come back in is theirs while held.
+    so many calls the first one must have been waited for, by its images or by `synchronize`,
+    before the frames of the next are uploaded. Downloaded images own their memory while held.
     """
 
     on_device = True
@@ -60,14 +59,14 @@ class CudaTransfer:
         self._entrance: _Entrance | None = None
         self._exit = _Exit(self._frames, self._size, delivery, device)
 
-    def prepared(self, image: Image) -> Image:
+    def prepare(self, image: Image) -> Image:
         return image
 
-    def look(self, image: Image) -> Vector:
+    def similarity_vector(self, image: Image) -> Vector:
         sampled: Image = image[self._entrance_for(image).grid]
-        return vector(sampled)
+        return as_vector(sampled)
 
-    def put(self, image: Image) -> None:
+    def upload(self, image: Image) -> None:
         entrance, place = self._entrance_for(image), (self._turn, self._count)
         np.copyto(entrance.arrays[place], image)
         staged, raw = entrance.staged[place], entrance.raw[place]
@@ -88,15 +87,15 @@ class CudaTransfer:
         held = tensor.pin_memory() if self._copy_streams.pins else tensor
         return held.to(self._device, non_blocking=True)
 
-    def fetch(self, pictures: Tensor) -> tuple[list[Picture], Wait]:
+    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], Wait]:
         ready = self._exit.leave(pictures)
         # Pinned memory comes from torch's own pool, and goes back to it with the pictures.
         host = torch.empty(ready.shape, dtype=torch.uint8, pin_memory=self._copy_streams.pins)
         wait = self._copy_streams.after(partial(host.copy_, ready, non_blocking=True))
         return [self._exit.picture(row) for row in host.numpy()], wait
 
-    def settle(self) -> None:
-        self._copy_streams.settle()
+    def synchronize(self) -> None:
+        self._copy_streams.synchronize()
 
     def _entrance_for(self, image: Image) -> "_Entrance":
         """Return where frames of this one's size come in; there is one for one size at a time."""
@@ -179,10 +178,10 @@ class _Exit:
             self._packer(levels, ready[:, self._rgb :])
         return ready
 
-    def picture(self, row: Bytes) -> Picture:
+    def picture(self, row: Bytes) -> DownloadedImage:
         """Return the picture whose bytes `row` are."""
         packed = None if self._packer is None else row[self._rgb :]
-        return Picture(row[: self._rgb].reshape(self._shape), packed)
+        return DownloadedImage(row[: self._rgb].reshape(self._shape), packed)
 
 
 class _Fitting:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamcam.embedded import embedded
-from streamcam.errors import ModelError, in_one_line
+from streamcam.errors import ModelError, one_line
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -166,7 +166,7 @@ def local(name: str) -> Path | None:
         path = Path(name).expanduser()
         here = bool(name) and path.exists()
     except (OSError, RuntimeError) as error:
-        raise ModelError(f'cannot read "{name[:80]}": {in_one_line(error)[:80]}') from None
+        raise ModelError(f'cannot read "{name[:80]}": {one_line(error)[:80]}') from None
     if here:
         return path
     if HUB_ID.fullmatch(name) and path.suffix != ".safetensors":
@@ -266,7 +266,7 @@ def _refusal(error: Exception) -> tuple[str, str]:
     ):
         if isinstance(error, kind):
             return why, remedy
-    return f"and the download failed ({in_one_line(error)})", "try again: whole files are kept"
+    return f"and the download failed ({one_line(error)})", "try again: whole files are kept"
 
 
 def _has_no_safetensors(error: Exception) -> bool:

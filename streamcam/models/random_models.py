@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.errors import ModelError, nearest
+from streamcam.errors import ModelError, suggest
 
 CLIP_TOKENS = 77
 
@@ -72,7 +72,7 @@ def random_pipeline(name: str, seed: int = 0) -> Any:
     architecture = rest if scale in SCALES else name
     if architecture not in SCHEDULERS:
         known = [f"{prefix}{a}" for prefix in ("", "small-", "tiny-") for a in SCHEDULERS]
-        raise ModelError(f'no random model "{name}": {nearest(name, known)}')
+        raise ModelError(f'no random model "{name}": {suggest(name, known)}')
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _pipeline(architecture, SCALES.get(scale))

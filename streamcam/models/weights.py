@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from streamcam.errors import ModelError, in_one_line
+from streamcam.errors import ModelError, one_line
 
 REFUSALS = (
     OSError,
@@ -39,7 +39,7 @@ def explained(what: str, path: Path, remedy: str) -> Iterator[None]:
     except REFUSALS as error:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             _examine(file)
-        raise ModelError(f"cannot load {what}: {in_one_line(error)}; {remedy}") from error
+        raise ModelError(f"cannot load {what}: {one_line(error)}; {remedy}") from error
 
 
 def tensor_names(path: Path) -> set[str]:
@@ -83,6 +83,6 @@ def _examine(file: Path) -> None:
     except (SafetensorError, ValueError, OSError) as error:
         size = f"{file.stat().st_size} bytes" if file.exists() else "no file"
         raise ModelError(
-            f"{file} is damaged or cut off ({size}): {in_one_line(error)};"
+            f"{file} is damaged or cut off ({size}): {one_line(error)};"
             " delete it and fetch it again"
         ) from None

@@ -18,7 +18,7 @@ from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate, Status
-from streamcam.types import Frame, Image, LiveSource, Scene, Sink
+from streamcam.types import BroadcastView, Frame, Image, LiveSource, Sink
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Broadcast:
         config: with `config.model` "passthrough" there is no engine, and the camera is shown.
         control: what the operator sets.
         source: what comes in.
-        sinks: given this broadcast as their `Scene`, the sinks and their names.
+        sinks: given this broadcast as their `BroadcastView`, the sinks and their names.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Broadcast:
         config: Config,
         control: Control,
         source: LiveSource,
-        sinks: Callable[[Scene], Iterable[tuple[str, Sink]]],
+        sinks: Callable[[BroadcastView], Iterable[tuple[str, Sink]]],
     ) -> None:
         self.failed: StreamcamError | None = None
         """Why it cannot go on, when `over` is set by a failure."""
@@ -99,14 +99,14 @@ class Broadcast:
 
     # ---- Scene
 
-    def before(self) -> Frame | None:
+    def input_frame(self) -> Frame | None:
         return self._capture.newest
 
     def parameters(self) -> Parameters:
         return self._control.parameters
 
-    def ruling(self) -> tuple[int, Parameters]:
-        return self.engine.ruling if self.engine else self._passed
+    def applied_parameters(self) -> tuple[int, Parameters]:
+        return self.engine.applied_parameters if self.engine else self._passed
 
     def status(self) -> Status:
         now = time.monotonic()

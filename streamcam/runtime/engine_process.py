@@ -48,7 +48,7 @@ class EngineProcess:
         self.restarts = 0
         self.schedule = ""
         """What a video stream last told of its schedule."""
-        self.ruling = (0, config.live)
+        self.applied_parameters = (0, config.live)
         self._config = config
         self._fatal = fatal
         self._whole = False
@@ -70,10 +70,10 @@ class EngineProcess:
 
     def offer(self, frame: Frame, parameters: Parameters) -> None:
         """Give the engine a frame and the snapshot that rules it; older ones make way."""
-        if parameters is not self.ruling[1]:
+        if parameters is not self.applied_parameters[1]:
             self._note = _note(parameters)
             self._version += 1
-            self.ruling = (frame.index, parameters)
+            self.applied_parameters = (frame.index, parameters)
         config = self._config
         image = frame.image
         if not (self._whole and self._frames.takes(image)):

@@ -11,7 +11,7 @@ from typing import Any, Self, get_args
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from streamcam.errors import ConfigError, nearest
+from streamcam.errors import ConfigError, suggest
 
 
 class Settings(BaseModel):
@@ -64,7 +64,7 @@ def from_json(value: Any) -> Any:
 def _explain(table: type[Settings], problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
-        return f'unknown setting "{name}": {nearest(name, (n for n, _ in names(table)))}'
+        return f'unknown setting "{name}": {suggest(name, (n for n, _ in names(table)))}'
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not name:
         return message

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
-from streamcam.errors import ConfigError, ParameterError, nearest
+from streamcam.errors import ConfigError, ParameterError, suggest
 from streamcam.settings.base import Settings, canonical, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.parameters import FLAG, Parameters, index_list
@@ -255,7 +255,7 @@ _FIXED |= canonical(BroadcastSettings) | canonical(VideoSettings)
 _LIVE = canonical(Parameters)
 
 
-def build(layers: Iterable[Mapping[str, Any]]) -> Config:
+def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
     """Return the Config made of `layers`, flat tables of settings, later ones winning.
 
     Below them all is what the model itself brings in its folder.
@@ -290,7 +290,7 @@ def with_model(config: Config, model: str) -> Config:
     """Return `config` for another model: what was given stays, the rest is as that model has it."""
     parts = (config, config.broadcast, config.video, config.live)
     given = {n: getattr(part, n) for part in parts for n in part.model_fields_set if n not in PARTS}
-    return build([given, {"model": model}])
+    return build_config([given, {"model": model}])
 
 
 def _sorted(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -303,7 +303,7 @@ def _sorted(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         elif name in _FIXED:
             fixed[_FIXED[name]] = value
         else:
-            raise ConfigError(f'unknown setting "{name}": {nearest(name, [*_FIXED, *_LIVE])}')
+            raise ConfigError(f'unknown setting "{name}": {suggest(name, [*_FIXED, *_LIVE])}')
     return fixed, live
 
 

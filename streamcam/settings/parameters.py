@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from streamcam.errors import ParameterError, nearest
+from streamcam.errors import ParameterError, suggest
 from streamcam.settings.base import Settings, from_json
 
 MAX_PROMPT_BYTES = 1000
@@ -184,7 +184,7 @@ class Parameters(Settings):
         """
         if unknown := [name for name in changes if name not in type(self).model_fields]:
             known = type(self).model_fields
-            raise ParameterError(f'unknown parameter "{unknown[0]}": {nearest(unknown[0], known)}')
+            raise ParameterError(f'unknown parameter "{unknown[0]}": {suggest(unknown[0], known)}')
         values = {name: getattr(self, name) for name in type(self).model_fields} | dict(changes)
         if changes.get("t_index_list") is not None:
             values["strength"] = None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from streamcam.embedded import embedded
-from streamcam.errors import ConfigError, nearest
+from streamcam.errors import ConfigError, suggest
 
 OWN_FILE = "streamcam.toml"
 OWN = (
@@ -22,7 +22,7 @@ def load(preset: str) -> dict[str, Any]:
     if path.suffix != ".toml":
         found = presets()
         if preset not in found:
-            raise ConfigError(f'no preset "{preset}": {nearest(preset, found)}')
+            raise ConfigError(f'no preset "{preset}": {suggest(preset, found)}')
         path = found[preset]
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))

@@ -13,7 +13,7 @@ from streamcam.settings.parameters import Parameters
 from streamcam.sinks.atomic_file import numbered, partial_name, remedy
 from streamcam.sinks.cue_recorder import CueSheet
 from streamcam.sinks.video_writer import CONTAINERS, Encoder, Video
-from streamcam.types import Frame, Scene
+from streamcam.types import BroadcastView, Frame
 
 # Everything else runs beside it, perhaps on two cores.
 H264: Encoder = ("libx264", {"crf": "20", "preset": "superfast", "tune": "zerolatency"})
@@ -33,16 +33,20 @@ class Recorder:
         path: a video; its folder must exist.
         rate: pictures per second, on whose grid they are laid by the clock: what is late
             leaves a gap, and the recording never drifts.
-        scene: whose newest snapshot is obeyed, and whose ruling one is noted.
+        view: whose newest snapshot is obeyed, and whose ruling one is noted.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, path: Path, rate: Fraction, scene: Scene, clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        rate: Fraction,
+        view: BroadcastView,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._rate = rate
-        self._scene = scene
+        self._view = view
         self._clock = clock
         self._take: Take | None = None
 
@@ -55,13 +59,13 @@ class Recorder:
         Raises:
             MediaError: it cannot be written; what was recorded until then is kept.
         """
-        if not self._scene.parameters().record:
+        if not self._view.parameters().record:
             self._end()
             return
         if self._take is None:
             self._take = self._begun()
         try:
-            self._take.write(frame, self._clock(), *self._scene.ruling())
+            self._take.write(frame, self._clock(), *self._view.applied_parameters())
         except MediaError as error:
             raise self._kept(error) from None
 

@@ -9,7 +9,7 @@ import cv2
 
 from streamcam.errors import MediaError
 from streamcam.sinks.atomic_file import numbered, partial_name, remedy
-from streamcam.types import Frame, Image, Scene
+from streamcam.types import BroadcastView, Frame, Image
 
 
 class Snapshots:
@@ -19,15 +19,15 @@ class Snapshots:
 
     Args:
         folder: where to; it is made when the first snapshot is saved.
-        scene: whose newest snapshot holds the counter.
+        view: whose newest snapshot holds the counter.
         now: the time of day that names the files.
     """
 
     def __init__(
-        self, folder: Path, scene: Scene, now: Callable[[], datetime] = datetime.now
+        self, folder: Path, view: BroadcastView, now: Callable[[], datetime] = datetime.now
     ) -> None:
         self._folder = folder
-        self._scene = scene
+        self._view = view
         self._now = now
         self._seen: int | None = None
 
@@ -52,7 +52,7 @@ class Snapshots:
             save(frame.image, self._folder, self._now())
 
     def _counter(self) -> int:
-        return self._scene.parameters().snapshot
+        return self._view.parameters().snapshot
 
 
 def save(image: Image, folder: Path, moment: datetime) -> Path:

@@ -29,18 +29,18 @@ def wish(modes: Sequence[Mode], size: tuple[int, int], fps: float) -> Wish:
         return Wish("", *size, fps)
     best = min(readable, key=lambda mode: _cost(mode, size, fps))
     fastest = float(best.rates[0]) if best.rates else fps
-    return Wish(best.fourcc, *nearest(best, size), min(fps, fastest))
+    return Wish(best.fourcc, *suggest(best, size), min(fps, fastest))
 
 
 def _cost(mode: Mode, size: tuple[int, int], fps: float) -> tuple[float, float, int]:
-    width, height = nearest(mode, size)
+    width, height = suggest(mode, size)
     missing = abs(width - size[0]) / size[0] + abs(height - size[1]) / size[1]
     # 29.97 is as good as 30; a driver that tells no rates is taken at its word.
     rate = float(mode.rates[0]) if mode.rates else fps
     return missing, max(0.0, 0.99 * fps - rate), PREFERRED.index(mode.fourcc)
 
 
-def nearest(mode: Mode, size: tuple[int, int]) -> tuple[int, int]:
+def suggest(mode: Mode, size: tuple[int, int]) -> tuple[int, int]:
     """Return the size in `mode` that is nearest to `size`."""
     width, height = (
         low + round((min(max(side, low), high) - low) / step) * step

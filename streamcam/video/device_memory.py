@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from streamcam.errors import EngineError, in_one_line
+from streamcam.errors import EngineError, one_line
 
 NO_MEMORY = "can't allocate memory"
 """What torch says of the main memory, in an error of no kind of its own."""
@@ -28,7 +28,7 @@ def told_when_out(remedy: str = "") -> Iterator[None]:
         known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
         if not known and NO_MEMORY not in str(error):
             raise
-        raise OutOfMemory(": ".join(filter(None, (in_one_line(error), remedy)))) from error
+        raise OutOfMemory(": ".join(filter(None, (one_line(error), remedy)))) from error
 
 
 def peak_memory(device: torch.device) -> int:

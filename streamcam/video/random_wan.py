@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from streamcam.errors import ModelError, nearest
+from streamcam.errors import ModelError, suggest
 from streamcam.video.taehv import TAEHV
 from streamcam.video.wan_weights import set_dtype
 
@@ -40,7 +40,7 @@ def layers_of(name: str) -> int:
         ModelError: there is none of that name.
     """
     if name not in SHAPES:
-        raise ModelError(f'no random video model "{name}": {nearest(name, SHAPES)}')
+        raise ModelError(f'no random video model "{name}": {suggest(name, SHAPES)}')
     return int(SHAPES[name]["num_layers"])
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.bench.energy import Counter, measure, rapl
 from streamcam.errors import DeviceError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.support.streams import TINY, moving
 
 
@@ -42,7 +42,7 @@ def test_a_counter_that_cannot_be_read_is_said_with_the_remedy(tmp_path: Path) -
 
 def test_watts_and_joules_follow_from_the_counter_and_the_clock() -> None:
     ticks = iter(range(0, 1000, 3))
-    config = build([TINY, {"width": 32, "height": 32, "fps": 50, "acceleration": "eager"}])
+    config = build_config([TINY, {"width": 32, "height": 32, "fps": 50, "acceleration": "eager"}])
     scene = [frame.image for frame in moving(4, size=32)]
     draws = measure(config, scene, Counter("test", lambda: float(next(ticks))), seconds=0.3)
     assert [draw.name for draw in draws] == [

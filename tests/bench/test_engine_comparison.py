@@ -11,7 +11,7 @@ from streamcam.bench.harness import changed, matrix_rate
 from streamcam.engines import accuracy
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.errors import EngineError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.support.streams import TINY, moving
 
 SCENE = [frame.image for frame in moving(4, size=32)]
@@ -25,7 +25,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_way_has_a_line_on_the_same_weights() -> None:
-    config = build(
+    config = build_config(
         [TINY, {"width": 32, "height": 32, "dtype": "float32", "t_index_list": [32, 45]}]
     )
     comparison = Comparison(config, SCENE, rounds=2)
@@ -49,7 +49,7 @@ def test_every_way_has_a_line_on_the_same_weights() -> None:
 
 def test_the_peer_runs_in_its_own_format_too_and_both_ratios_show(tmp_path: Path) -> None:
     others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
-    comparison = Comparison(build([TINY, others]), SCENE, rounds=1)
+    comparison = Comparison(build_config([TINY, others]), SCENE, rounds=1)
     comparison.keep_to("eager")
     lines = comparison.standings()
     peers = ["diffusers' pipeline float32", "diffusers' pipeline bfloat16"]
@@ -63,21 +63,21 @@ def test_what_was_refused_has_no_line_of_its_own(
 ) -> None:
     monkeypatch.setitem(accuracy.FLOORS, torch.bfloat16, 150.0)
     others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
-    comparison = Comparison(build([TINY, others]), SCENE, rounds=1)
+    comparison = Comparison(build_config([TINY, others]), SCENE, rounds=1)
     comparison.keep_to("eager")
     assert not any(line.name.startswith("eager bfloat16") for line in comparison.standings())
     assert any("the bfloat16 of denoise is refused" in why for why in comparison.left_out)
 
 
 def test_nothing_is_begun_when_the_time_is_over() -> None:
-    config = build([TINY, {"width": 32, "height": 32}])
+    config = build_config([TINY, {"width": 32, "height": 32}])
     comparison = Comparison(config, SCENE, rounds=1, until=0.0)
     assert comparison.standings() == []
     assert "eager float32: the time was over" in comparison.left_out
 
 
 def test_streams_of_two_settings_are_compared_on_one_engine() -> None:
-    config = build([TINY, {"width": 32, "height": 32}])
+    config = build_config([TINY, {"width": 32, "height": 32}])
     comparison = Comparison(config, SCENE, rounds=1)
     ratio = comparison.versus("eager", config, changed(config, use_denoising_batch=False))
     assert ratio is not None
@@ -87,13 +87,13 @@ def test_streams_of_two_settings_are_compared_on_one_engine() -> None:
 
 
 def test_float8_where_it_cannot_run_is_told_before_anything_is_measured() -> None:
-    config = build([TINY, {"dtype": "float8", "acceleration": "auto"}])
+    config = build_config([TINY, {"dtype": "float8", "acceleration": "auto"}])
     with pytest.raises(EngineError, match="tensorrt runs on NVIDIA's cards, not on cpu"):
         Comparison(config, SCENE, rounds=1)
 
 
 def test_an_engine_that_cannot_run_here_is_left_out_with_the_reason() -> None:
-    config = build([TINY, {"width": 32, "height": 32, "dtype": "float32"}])
+    config = build_config([TINY, {"width": 32, "height": 32, "dtype": "float32"}])
     comparison = Comparison(config, SCENE, rounds=1)
     comparison.keep_to("tensorrt")
     assert not any("tensorrt" in line.name for line in comparison.standings())

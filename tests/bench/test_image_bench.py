@@ -2,12 +2,12 @@
 
 from streamcam.bench.harness import machine
 from streamcam.bench.image_bench import Bench
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.support.streams import TINY, moving
 
 
 def test_every_comparison_is_made_and_the_rows_add_up() -> None:
-    config = build([TINY, {"width": 32, "height": 32}])
+    config = build_config([TINY, {"width": 32, "height": 32}])
     scene = [frame.image for frame in moving(4, size=32)]
     rows = list(Bench(config, scene, rounds=1).rows())
     tables = {table: [row.name for row in rows if row.table == table] for table in _tables(rows)}

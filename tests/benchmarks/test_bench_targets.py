@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.targets import Outcome, Subjects, Targets
 from streamcam.cli import _run, bench_targets, streamcam
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.version import __version__
 from tests.support.streams import TINY
 
@@ -30,7 +30,7 @@ def test_a_card_takes_the_shapes_of_sd_turbo_and_the_processor_the_rest(
 
 @pytest.fixture
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny = build([TINY, {"width": 32, "height": 32}])
+    tiny = build_config([TINY, {"width": 32, "height": 32}])
     monkeypatch.setattr(bench_targets, "subjects_here", lambda: Subjects(tiny, tiny, None))
 
 

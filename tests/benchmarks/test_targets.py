@@ -9,7 +9,7 @@ from benchmarks.targets import OVERHEAD, TARGETS, Outcome, Subjects, Targets
 from streamcam.bench import energy, engine_comparison, harness
 from streamcam.bench.energy import Counter
 from streamcam.engines import selection
-from streamcam.settings.config import Config, build
+from streamcam.settings.config import Config, build_config
 from streamcam.types import Image
 from tests.support.streams import TINY, moving
 
@@ -24,7 +24,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(selection.shutil, "which", lambda _: None)
     monkeypatch.setattr(selection, "find_spec", lambda _: None)
     others = {"width": 32, "height": 32, "t_index_list": [35], "engine_dir": str(tmp_path)}
-    return build([TINY, others])
+    return build_config([TINY, others])
 
 
 def scene(config: Config) -> list[Image]:

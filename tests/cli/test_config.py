@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamcam import cli
 from streamcam.cli.config_command import config, toml
 from streamcam.errors import ConfigError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load, presets
 
@@ -34,21 +34,21 @@ def shown(*arguments: str) -> str:
 def test_what_is_shown_is_read_back_whatever_the_texts_hold(
     texts: list[tuple[str, float]], alias: str
 ) -> None:
-    given_ = build([{"prompt": texts, "osc_alias": {alias: "/mix"}, "snapshots": alias}])
-    assert build([tomllib.loads(toml(given_))]) == given_
+    given_ = build_config([{"prompt": texts, "osc_alias": {alias: "/mix"}, "snapshots": alias}])
+    assert build_config([tomllib.loads(toml(given_))]) == given_
 
 
 @pytest.mark.parametrize("text", ['["a", "b"]', "{}", '"""', "a\nb\r\tc", "\x00\x7f\x85", "\u2028"])
 def test_texts_that_look_like_something_else_come_back_as_they_were(text: str) -> None:
-    given_ = build([{"prompt": [[text, 1.0]]}])
-    assert build([tomllib.loads(toml(given_))]) == given_
+    given_ = build_config([{"prompt": [[text, 1.0]]}])
+    assert build_config([tomllib.loads(toml(given_))]) == given_
 
 
 @pytest.mark.parametrize("name", sorted(presets()))
 def test_every_preset_comes_back_from_its_toml(name: str, tmp_path: Path) -> None:
     path = tmp_path / "shown.toml"
     path.write_text(shown(name), encoding="utf-8")
-    assert build([load(str(path))]) == build([load(name)])
+    assert build_config([load(str(path))]) == build_config([load(name)])
 
 
 def test_the_settings_of_every_kind_come_back() -> None:
@@ -62,7 +62,7 @@ def test_the_settings_of_every_kind_come_back() -> None:
         "mirror": True,
         "rotate": "90",
     }
-    assert build([tomllib.loads(toml(build([given_])))]) == build([given_])
+    assert build_config([tomllib.loads(toml(build_config([given_])))]) == build_config([given_])
 
 
 def test_what_is_not_the_default_is_marked() -> None:
@@ -117,4 +117,4 @@ def test_show_refuses_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[st
     assert (code, out) == (2, "")
     assert err.startswith("streamcam: delta: ")
     with pytest.raises(ConfigError):
-        build([{"delta": 11}])
+        build_config([{"delta": 11}])

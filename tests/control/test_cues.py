@@ -7,10 +7,10 @@ import pytest
 
 from streamcam.control.cues import Cues, read
 from streamcam.errors import MediaError, ParameterError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 
 Opened = Callable[..., Cues]
-CONFIG = build([{"t_index_list": [32, 45]}])
+CONFIG = build_config([{"t_index_list": [32, 45]}])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.control.state import Control
 from streamcam.errors import ParameterError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 
 
@@ -21,7 +21,7 @@ class Clock:
 
 def switcher(**settings: object) -> tuple[Control, Clock]:
     clock = Clock()
-    return Control(build([settings]), clock), clock
+    return Control(build_config([settings]), clock), clock
 
 
 def test_a_change_is_seen_whole_and_at_once() -> None:

@@ -18,7 +18,7 @@ from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.diffusion.stream_batch import Noise, Plan, guided_step
 from streamcam.frames.image_tensors import to_tensor
-from streamcam.settings.config import Config, build
+from streamcam.settings.config import Config, build_config
 from streamcam.types import Frame
 from tests.support.streams import EAGER
 
@@ -43,14 +43,14 @@ def config_of(case: dict[str, Any], models: Path) -> Config:
         }
         | EAGER
     )
-    return build([settings])
+    return build_config([settings])
 
 
 @cache
 def _models(model: str, vae: str, width: int, height: int) -> ImageModel:
     settings = {"model": model, "vae": vae, "width": width, "height": height, "device": "cpu"}
     return load_image_model(
-        build([settings | EAGER | {"use_lcm_lora": False}]), report=lambda _: None
+        build_config([settings | EAGER | {"use_lcm_lora": False}]), report=lambda _: None
     )
 
 

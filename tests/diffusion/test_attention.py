@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from streamcam.diffusion.attention import CrossFrameAttention, PromptCache
 from streamcam.diffusion.image_model import from_pipeline
 from streamcam.models.random_models import random_pipeline
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.support.streams import TINY, Streamed, images, moving
 
 FAMILIES = ("sd-1.5", "sd-2.1", "sd-turbo", "sdxl")
@@ -121,7 +121,7 @@ def test_cross_frame_attention_sees_neighbours_only_among_real_frames() -> None:
 
 def test_u_net_of_a_pipeline_is_switched_over_once() -> None:
     pipe = random_pipeline("tiny-sd-turbo")
-    config = build([TINY, {"cross_frame_attention": True}])
+    config = build_config([TINY, {"cross_frame_attention": True}])
     from_pipeline(pipe, config, torch.device("cpu"))
     kinds = {type(p).__name__ for p in pipe.unet.attn_processors.values()}
     assert kinds == {"CachedCrossAttention", "CrossFrameAttention"}

@@ -8,7 +8,7 @@ import torch
 
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.frames.transfer import frame_transfer
+from streamcam.frames import frame_transfer
 from streamcam.types import Frame
 from tests.diffusion.test_stream import stand_in
 from tests.frames.test_transfer import config_of, made, noise

@@ -10,8 +10,8 @@ from streamcam.diffusion.similarity import (
     cosine,
     skip_probability,
     skips,
-    vector,
 )
+from streamcam.pixels import as_vector
 from streamcam.types import Frame, Image
 from tests.support.streams import Streamed, images, moving, still
 
@@ -29,26 +29,26 @@ def stage(brightness: int, figure_at: int | None, *, size: int = 64) -> Image:
 
 @pytest.mark.parametrize("brightness", [0, 4, 20, 120, 200])
 def test_motion_counts_the_same_on_a_dark_stage_as_on_a_bright_one(brightness: int) -> None:
-    here, there = vector(stage(brightness, 4)), vector(stage(brightness, 40))
+    here, there = as_vector(stage(brightness, 4)), as_vector(stage(brightness, 40))
     assert centred(here, there) < 0
     assert skip_probability(centred(here, there), 0.98) == 0
     assert centred(here, here) == pytest.approx(1)
 
 
 def test_plain_cosine_is_fooled_by_the_dark_as_the_paper_has_it() -> None:
-    here, there = vector(stage(4, 4)), vector(stage(4, 40))
+    here, there = as_vector(stage(4, 4)), as_vector(stage(4, 40))
     assert cosine(here, there) > 0.9
 
 
 def test_a_change_of_light_is_a_change() -> None:
     scene = moving(1)[0].image // 4
-    assert centred(vector(scene), vector(scene + 60)) < 0.9
-    assert centred(vector(stage(0, None)), vector(stage(255, None))) < 0
+    assert centred(as_vector(scene), as_vector(scene + 60)) < 0.9
+    assert centred(as_vector(stage(0, None)), as_vector(stage(255, None))) < 0
 
 
 def test_empty_frames_are_alike() -> None:
-    assert centred(vector(stage(0, None)), vector(stage(0, None))) == pytest.approx(1)
-    assert centred(vector(stage(127, None)), vector(stage(127, None))) == pytest.approx(1)
+    assert centred(as_vector(stage(0, None)), as_vector(stage(0, None))) == pytest.approx(1)
+    assert centred(as_vector(stage(127, None)), as_vector(stage(127, None))) == pytest.approx(1)
 
 
 @given(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.types import Frame
 from tests.support.streams import Streamed
 
@@ -48,7 +48,7 @@ def stand_in(**others: Any) -> ImageModel:
 
 
 def stream_of(**values: Any) -> DiffusionStream:
-    config = build([{"width": SIZE, "height": SIZE, **values}])
+    config = build_config([{"width": SIZE, "height": SIZE, **values}])
     return DiffusionStream(stand_in(), config)
 
 
@@ -85,7 +85,7 @@ def test_every_frame_comes_out_once_and_in_order_whatever_changes(
     stream = stream_of(
         steps=steps, frame_buffer_size=f, cfg_type=cfg_type, use_denoising_batch=batched
     )
-    parameters = build([{"steps": steps}]).live
+    parameters = build_config([{"steps": steps}]).live
     out: list[Frame] = []
     for index, (level, changes) in enumerate(show):
         parameters = parameters.changed(changes)

@@ -15,7 +15,7 @@ from streamcam.engines.compiled import Compiled
 from streamcam.engines.flat_stage import Flat, leaves_of
 from streamcam.engines.selection import COMPILERS
 from streamcam.engines.store import Store
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.engines.conftest import Small, call
 from tests.engines.storms import SETTINGS, storm
 from tests.support.streams import TINY, Streamed, images, moving
@@ -63,7 +63,7 @@ def test_what_is_built_with_one_thread_runs_with_as_many_as_there_are(
 def test_a_storm_of_live_changes_gives_the_same_pictures_and_compiles_nothing(
     tmp_path: Path,
 ) -> None:
-    models = load_image_model(build([TINY, SETTINGS]), lambda _: None)
+    models = load_image_model(build_config([TINY, SETTINGS]), lambda _: None)
     frames, changes = moving(24, size=32), storm()
     eager = images(Streamed(models, **SETTINGS)(frames, changes))
 

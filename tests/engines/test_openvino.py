@@ -19,7 +19,7 @@ from streamcam.engines.placement import place
 from streamcam.engines.selection import FASTEST
 from streamcam.engines.store import Store
 from streamcam.errors import EngineError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.engines.conftest import Small, call
 from tests.engines.storms import SETTINGS, storm
 from tests.support.streams import TINY, Streamed, images, moving
@@ -74,7 +74,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def accelerated(kept: Path) -> tuple[ImageModel, list[str]]:
     said: list[str] = []
     others = {"acceleration": "openvino", "engine_dir": str(kept)}
-    config = build([TINY, SETTINGS, others])
+    config = build_config([TINY, SETTINGS, others])
     return load_image_model(config, said.append, builds_here=True), said
 
 
@@ -96,7 +96,7 @@ def test_a_storm_of_live_changes_gives_the_same_pictures_and_builds_nothing(
 
 def test_another_process_builds_what_this_one_then_finds(tmp_path: Path) -> None:
     others = {"acceleration": "openvino", "engine_dir": str(tmp_path), "engine_wait": False}
-    config = build([TINY, SETTINGS, others])
+    config = build_config([TINY, SETTINGS, others])
     lines = list(build_in_child(ENGINE_BUILD_MAIN, config))
     assert sum("is ready, " in line for line in lines) == 3, lines
     said: list[str] = []
@@ -118,7 +118,7 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
     monkeypatch.setattr(selection.shutil, "which", lambda _: None)
     monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
     others = {"acceleration": "auto", "engine_dir": str(engines), "device": "cpu", "threads": 1}
-    config = build([TINY, SETTINGS, others])
+    config = build_config([TINY, SETTINGS, others])
     before = place(config).choice.why
     assert before.startswith("openvino, the fastest here as a rule, since compiled needs")
     lines: list[str] = []
@@ -129,7 +129,7 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
 
 
 def test_another_process_that_cannot_load_the_model_says_why(tmp_path: Path) -> None:
-    config = build([{"model": str(tmp_path / "nothing"), "offline": True}])
+    config = build_config([{"model": str(tmp_path / "nothing"), "offline": True}])
     lines: list[str] = []
     with pytest.raises(EngineError, match="building engines ended with status 1"):
         lines.extend(build_in_child(ENGINE_BUILD_MAIN, config))

@@ -15,7 +15,7 @@ from streamcam.engines.selection import choose, computes_in_bfloat16
 from streamcam.engines.store import Store
 from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.support.streams import TINY
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")
@@ -46,7 +46,9 @@ def test_auto_goes_by_what_was_measured_and_tells_it(monkeypatch: pytest.MonkeyP
 
 
 def test_what_was_measured_is_kept_for_these_settings_and_no_others(tmp_path: Path) -> None:
-    config = build([TINY, {"acceleration": "auto", "engine_dir": str(tmp_path), "device": "cpu"}])
+    config = build_config(
+        [TINY, {"acceleration": "auto", "engine_dir": str(tmp_path), "device": "cpu"}]
+    )
     at = timings_key(config, CPU, torch.float32)
     save_timings(Store(tmp_path), at, {"compiled": 1.25, "openvino": 2.0})
     monitored = place(config).choice.why
@@ -54,7 +56,7 @@ def test_what_was_measured_is_kept_for_these_settings_and_no_others(tmp_path: Pa
     other = changed(config, width=128)
     assert "measured" not in place(other).choice.why
     prompt = {"prompt": "another", "seed": 9}
-    assert timings_key(build([TINY, prompt]), CPU, torch.float32) == at
+    assert timings_key(build_config([TINY, prompt]), CPU, torch.float32) == at
 
 
 def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +134,9 @@ def test_float8_where_it_is_not_is_an_error_with_the_remedy(
 
 
 def test_eager_keeps_its_weights_in_the_format_it_computes_in() -> None:
-    placement = place(build([{"acceleration": "eager", "dtype": "bfloat16", "device": "cpu"}]))
+    placement = place(
+        build_config([{"acceleration": "eager", "dtype": "bfloat16", "device": "cpu"}])
+    )
     assert placement.weights == torch.bfloat16
     assert str(placement) == "on cpu as bfloat16, eager"
 
@@ -154,5 +158,5 @@ def test_bfloat16_is_for_processors_that_have_it_and_a_torch_that_uses_it(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType(able))
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: library)
     assert computes_in_bfloat16() is native
-    placement = place(build([{"acceleration": "eager", "device": "cpu"}]))
+    placement = place(build_config([{"acceleration": "eager", "device": "cpu"}]))
     assert placement.dtype == (torch.bfloat16 if native else torch.float32)

@@ -13,7 +13,7 @@ from streamcam.diffusion.image_model import load_image_model
 from streamcam.engines.builder import Accelerated, EngineBuilder
 from streamcam.engines.flat_stage import Flat, Run
 from streamcam.engines.store import Store
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.engines.storms import SETTINGS
 from tests.support.streams import TINY, Streamed, images, moving
 
@@ -38,7 +38,7 @@ class Watched:
     def about(self) -> Mapping[str, str]:
         return {}
 
-    def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:  # noqa: ARG002
+    def build_config(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:  # noqa: ARG002
         self.builders.append(threading.current_thread().name)
         (folder / "copy").write_text(str(len(self.copies)))
         own = copy.deepcopy(flat.stage)
@@ -59,7 +59,7 @@ class Watched:
 
 
 def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_comes(tmp_path: Path) -> None:
-    models = load_image_model(build([TINY, SETTINGS]), lambda _: None)
+    models = load_image_model(build_config([TINY, SETTINGS]), lambda _: None)
     assert isinstance(models.denoise, nn.Module)
     frames = moving(18, size=32)
     expected = Streamed(models, **SETTINGS)(frames)

@@ -29,7 +29,7 @@ from streamcam.engines.flat_stage import Flat, Run, leaves_of
 from streamcam.engines.store import Store
 from streamcam.engines.tensorrt import TensorRt, export
 from streamcam.errors import EngineError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.engines import fake_tensorrt
 from tests.engines.conftest import Small, call
 from tests.support.streams import EAGER, TINY
@@ -50,7 +50,7 @@ def flat_of(stage: nn.Module, args: tuple[Any, ...]) -> tuple[Flat, list[Tensor]
 
 def calls_of(settings: dict[str, Any]) -> dict[str, tuple[Flat, list[Tensor]]]:
     """Return every stage of a stream, with what it is called with."""
-    config = build([settings, {"warmup": 1}])
+    config = build_config([settings, {"warmup": 1}])
     models = load_image_model(config, lambda _: None)
     found: dict[str, tuple[Flat, list[Tensor]]] = {}
 

@@ -15,12 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.frames import frame_transfer
+from streamcam.frames.cpu_transfer import CpuTransfer
 from streamcam.frames.cuda_transfer import CudaTransfer, delivery
 from streamcam.frames.image_tensors import fitted
-from streamcam.frames.transfer import CpuTransfer, FrameTransfer, frame_transfer
+from streamcam.frames.transfer import FrameTransfer
 from streamcam.pixels import FORMATS
 from streamcam.pixels import fitted as placed
-from streamcam.settings.config import Config, build
+from streamcam.settings.config import Config, build_config
 from streamcam.types import Frame, Image
 from tests.diffusion.sequential_reference import InTurn
 from tests.diffusion.test_stream import SIZE, stand_in
@@ -41,12 +43,12 @@ class Late(InTurn):
 
         return wait
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         self.settled += 1
 
 
 def config_of(**settings: Any) -> Config:
-    return build([{"width": SIZE, "height": SIZE, **settings}])
+    return build_config([{"width": SIZE, "height": SIZE, **settings}])
 
 
 def device_path(config: Config, *, on_air: bool = False) -> CudaTransfer:
@@ -61,7 +63,7 @@ def noise(count: int, height: int = SIZE, width: int = SIZE) -> list[Image]:
 def sent(path: FrameTransfer, images: list[Image]) -> torch.Tensor:
     """Return the batch of `images`."""
     for image in images:
-        path.put(path.prepared(image))
+        path.upload(path.prepare(image))
     return path.batch()
 
 
@@ -78,7 +80,7 @@ def test_frames_of_the_models_size_arrive_and_come_back_exactly() -> None:
     for given in (noise(3), noise(2), [np.arange(768, dtype=np.uint8).reshape(SIZE, SIZE, 3)] * 3):
         batch = sent(ours, given)
         assert (batch == sent(theirs, given)).all()
-        pictures, wait = ours.fetch(batch)
+        pictures, wait = ours.download(batch)
         wait()
         assert all((p.image == g).all() for p, g in zip(pictures, given, strict=False))
 
@@ -99,7 +101,7 @@ def test_frames_of_any_size_arrive_as_pillow_fits_them(fit: str) -> None:
 def test_pictures_beyond_the_range_are_clipped_not_wrapped(dtype: torch.dtype) -> None:
     path = device_path(config_of())
     pictures = torch.tensor([-3.0, -1.001, 0.0, 3.0]).to(dtype).repeat(1, 3, SIZE, SIZE // 4)
-    [picture], wait = path.fetch(pictures)
+    [picture], wait = path.download(pictures)
     wait()
     assert picture.image[5, :4, 0].tolist() == [0, 0, 128, 255]
 
@@ -116,7 +118,7 @@ def test_on_air_pictures_come_back_on_the_canvas_and_ready_to_go_out(
     path = device_path(config, on_air=True)
     slopes = np.add.outer(np.arange(SIZE) * 6, np.arange(SIZE) * 6)[..., None] + [60, 50, 40]
     given = [slopes.astype(np.uint8), slopes[::-1].astype(np.uint8)]
-    pictures, wait = path.fetch(sent(path, given))
+    pictures, wait = path.download(sent(path, given))
     wait()
     for picture, image in zip(pictures, given, strict=True):
         assert np.abs(picture.image.astype(int) - placed(image, 64, 36, canvas_fit)).mean() < 5
@@ -131,7 +133,7 @@ def test_on_air_pictures_come_back_on_the_canvas_and_ready_to_go_out(
 def test_pictures_are_not_written_over_while_they_are_held() -> None:
     path, held = device_path(config_of()), []
     for image in noise(6):
-        [picture], wait = path.fetch(sent(path, [image]))
+        [picture], wait = path.download(sent(path, [image]))
         wait()
         held.append((picture.image, image))
     assert all((picture == image).all() for picture, image in held)
@@ -184,9 +186,9 @@ def test_what_the_filter_sees_of_a_frame_tells_as_much_as_the_whole() -> None:
     noisy = np.clip(still.astype(int) + noise(1, 90, 160)[0] % 3 - 1, 0, 255).astype(np.uint8)
     metric = DiffusionStream(stand_in(), config)._metric
     for image in (still, noisy, other):
-        sampled = metric(path.look(still), path.look(image))
+        sampled = metric(path.similarity_vector(still), path.similarity_vector(image))
         assert sampled == pytest.approx(
-            metric(*(whole.look(whole.prepared(i)) for i in (still, image))), abs=0.1
+            metric(*(whole.similarity_vector(whole.prepare(i)) for i in (still, image))), abs=0.1
         )
 
 
@@ -297,9 +299,9 @@ def test_a_frame_takes_no_memory_but_that_of_the_picture_it_becomes() -> None:
     path = device_path(config, on_air=True)
     images = noise(2, 90, 160)
     with torch.inference_mode():
-        path.fetch(sent(path, images))
+        path.download(sent(path, images))
     for _ in range(3):
         with ops() as seen:
-            path.fetch(sent(path, images))
+            path.download(sent(path, images))
         assert seen.count("bmm") == 6
         assert seen.took == ["empty"]

@@ -18,7 +18,7 @@ from streamcam.errors import ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import family_of, is_few_step
 from streamcam.models.random_models import random_pipeline, random_tiny_vae
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.support.layouts import edit_json, truncate
 from tests.support.single_files import save_single_file
 from tests.support.streams import EAGER, TINY, Streamed, images, moving
@@ -37,7 +37,7 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 
 def loaded(model: Path, said: list[str] | None = None, **settings: Any) -> Any:
     """Return the pipeline that is loaded for `model`, by default with its own autoencoder."""
-    config = build([{"model": str(model), "vae": "full", "use_lcm_lora": False}, settings])
+    config = build_config([{"model": str(model), "vae": "full", "use_lcm_lora": False}, settings])
     return load_pipeline(config, torch.float32, (said if said is not None else []).append)
 
 
@@ -121,7 +121,7 @@ def test_a_guidance_embedding_means_few_steps(copy: Folder) -> None:
 
 def test_noise_is_what_a_v_model_means_by_its_velocity(model_folder: Folder) -> None:
     pipe = loaded(model_folder("sd-2.1"))
-    config = build([TINY, {"cache_prompt_kv": False}])
+    config = build_config([TINY, {"cache_prompt_kv": False}])
     models = from_pipeline(pipe, config, torch.device("cpu"))
     x_t = torch.randn((2, *models.latent_shape), generator=torch.Generator().manual_seed(3))
     timesteps = torch.tensor([999, 399])
@@ -152,7 +152,7 @@ class Predicting(torch.nn.Module):
 
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
 def test_what_a_model_predicts_does_not_change_the_stream(prediction: str) -> None:
-    models = load_image_model(build([TINY]), report=lambda _: None)
+    models = load_image_model(build_config([TINY]), report=lambda _: None)
     of_noise = Streamed(models)
     of_noise(moving(4))
     alphas = models.alphas_cumprod
@@ -357,7 +357,7 @@ def test_a_folder_with_half_precision_files_alone_loads(copy: Folder, dtype: tor
         halved = {name: weight.half() for name, weight in load_file(file).items()}
         save_file(halved, file.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
         file.unlink()
-    config = build([{"model": str(folder), "vae": "full"}])
+    config = build_config([{"model": str(folder), "vae": "full"}])
     pipe = load_pipeline(config, dtype, lambda _: None)
     assert {pipe.unet.dtype, pipe.vae.dtype, pipe.text_encoder.dtype} == {dtype}
 
@@ -366,7 +366,7 @@ def test_half_precision_files_are_preferred_on_a_device_of_half_precision(copy: 
     folder = copy("sd-turbo")
     marked = {name: torch.zeros_like(w).half() for name, w in load_file(folder / UNET).items()}
     save_file(marked, (folder / UNET).with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
-    config = build([{"model": str(folder), "vae": "full"}])
+    config = build_config([{"model": str(folder), "vae": "full"}])
     halved = load_pipeline(config, torch.float16, lambda _: None)
     whole = load_pipeline(config, torch.float32, lambda _: None)
     assert not halved.unet.conv_in.weight.any()
@@ -461,7 +461,9 @@ def test_a_latent_consistency_model_is_told_the_guidance_it_was_distilled_at() -
     embeds = torch.randn(2, 77, raw.config.cross_attention_dim)
     expected = raw(x_t, timesteps, embeds, timestep_cond=told.expand(2, -1)).sample
     untold = raw(x_t, timesteps, embeds).sample
-    models = from_pipeline(pipe, build([EAGER, {"cache_prompt_kv": False}]), torch.device("cpu"))
+    models = from_pipeline(
+        pipe, build_config([EAGER, {"cache_prompt_kv": False}]), torch.device("cpu")
+    )
     ours = models.denoise(x_t, timesteps, Condition(embeds, None, None))
     torch.testing.assert_close(ours, expected)
     assert not torch.allclose(ours, untold)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from streamcam.errors import ModelError
 from streamcam.models.checkpoint import load_pipeline
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from tests.support.layouts import truncate
 from tests.support.loras import (
     RANK,
@@ -30,7 +30,7 @@ Weights = dict[str, torch.Tensor]
 
 def loaded(model: Path, said: list[str] | None = None, **settings: Any) -> Any:
     """Return the pipeline that is loaded for `model` with `settings`."""
-    config = build([{"model": str(model), "vae": "full", "use_lcm_lora": False}, settings])
+    config = build_config([{"model": str(model), "vae": "full", "use_lcm_lora": False}, settings])
     return load_pipeline(config, torch.float32, (said if said is not None else []).append)
 
 

@@ -12,7 +12,7 @@ import pytest
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.embedded import NANO, embedded
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.presets import load
 from streamcam.types import Frame, Image
 from training import looks
@@ -28,7 +28,7 @@ UNKNOWN = "a cat eats spaghetti in Paris"
 
 @pytest.fixture(scope="module")
 def models() -> ImageModel:
-    return load_image_model(build([settings()]), report=lambda _: None)
+    return load_image_model(build_config([settings()]), report=lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def settings(**others: Any) -> dict[str, Any]:
 
 
 def painted(models: ImageModel, pictures: Sequence[Image], **others: Any) -> list[Image]:
-    config = build([settings(use_denoising_batch=False, **others)])
+    config = build_config([settings(use_denoising_batch=False, **others)])
     stream = DiffusionStream(models, config)
     frames = [Frame(picture, i, 0.0) for i, picture in enumerate(pictures)]
     return [out.image for frame in frames for out in stream(frame, config.live)]
@@ -188,7 +188,7 @@ def test_half_the_precision_is_seen_by_nobody(
     models: ImageModel, scenes: list[Image], tmp_path: Path
 ) -> None:
     others = {"dtype": "bfloat16", "engine_dir": str(tmp_path)}
-    half = load_image_model(build([settings(**others)]), report=lambda _: None)
+    half = load_image_model(build_config([settings(**others)]), report=lambda _: None)
     for prompt in ("pencil sketch", "neon", ""):
         assert (
             nearness(painted(half, scenes, prompt=prompt), painted(models, scenes, prompt=prompt))
@@ -198,7 +198,7 @@ def test_half_the_precision_is_seen_by_nobody(
 
 @pytest.mark.parametrize(("width", "height"), [(512, 288), (320, 240), (512, 512)])
 def test_it_takes_other_sizes(width: int, height: int) -> None:
-    config = build([settings(width=width, height=height, prompt="sepia")])
+    config = build_config([settings(width=width, height=height, prompt="sepia")])
     stream = DiffusionStream(load_image_model(config, report=lambda _: None), config)
     picture = cv2.resize(scene(0, 0, SIZE, held_out=True), (width, height))
     (out,) = stream(Frame(picture, 0, 0.0), config.live)

@@ -14,7 +14,7 @@ import psutil
 from streamcam.control.state import Control
 from streamcam.errors import DeviceError, MediaError
 from streamcam.runtime.broadcast import Broadcast
-from streamcam.settings.config import Config, build
+from streamcam.settings.config import Config, build_config
 from streamcam.types import Frame, Image
 
 RATE = Fraction(50)
@@ -102,7 +102,7 @@ def on_air(
     *, source: Any = None, sinks: dict[str, Any] | None = None, **settings: Any
 ) -> Iterator[tuple[Broadcast, Control, Any, Seen]]:
     """Run a small broadcast over the identity engine."""
-    config: Config = build([SMALL | settings])
+    config: Config = build_config([SMALL | settings])
     control, seen = Control(config), Seen()
     source = source or Beam()
     named = {"seen": seen} | (sinks or {})

@@ -191,10 +191,10 @@ def test_a_sink_that_fails_is_retried_and_the_others_never_notice() -> None:
 def test_a_snapshot_rules_from_a_frame_on() -> None:
     with on_air() as (broadcast, control, _, seen):
         until(lambda: near(seen.colour(), RED))
-        first, _ = broadcast.ruling()
+        first, _ = broadcast.applied_parameters()
         control.change({"prompt": "neon", "guidance_scale": 2.0})
-        until(lambda: broadcast.ruling()[1].guidance_scale == 2.0)
-        index, parameters = broadcast.ruling()
+        until(lambda: broadcast.applied_parameters()[1].guidance_scale == 2.0)
+        index, parameters = broadcast.applied_parameters()
         assert index > first
         assert parameters.prompt == (("neon", 1.0),)
 

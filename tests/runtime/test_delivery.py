@@ -13,7 +13,7 @@ from streamcam.runtime.broadcast import Broadcast
 from streamcam.runtime.engine_process import EngineProcess
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.runtime.worker import EngineMessage, _run
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.virtual_camera import VirtualCamera
 from streamcam.types import Frame, Image
@@ -27,7 +27,7 @@ def frame(height: int, width: int) -> Frame:
 
 
 def engine_on(device: str, **settings: Any) -> EngineProcess:
-    return EngineProcess(build([SETTINGS | settings | {"device": device}]), fatal=_raise)
+    return EngineProcess(build_config([SETTINGS | settings | {"device": device}]), fatal=_raise)
 
 
 def _raise(error: StreamcamError) -> None:
@@ -91,7 +91,7 @@ def test_a_picture_comes_back_on_the_canvas_with_its_pixels_ready(pixel_format: 
     try:
         frames = FrameRing((64, 64, 3), capacity=2)
         with pytest.raises(EngineError, match="that was all"):
-            _run(Once(made), build([SETTINGS]), _Fed(frames), engine._pictures, line)
+            _run(Once(made), build_config([SETTINGS]), _Fed(frames), engine._pictures, line)
         engine.state = "running"
         [picture] = engine.pictures()
         assert (picture.image == image).all()
@@ -123,7 +123,7 @@ class _Fed:
 def test_ready_pixels_go_out_only_with_a_picture_that_nothing_was_done_to(
     share: float, untouched: bool
 ) -> None:
-    config = build([SETTINGS | {"model": "passthrough"}])
+    config = build_config([SETTINGS | {"model": "passthrough"}])
     broadcast = Broadcast(config, Control(config), Beam(), lambda _: [("seen", Seen())])
     image = frame(90, 160).image
     picture = Frame(image, 3, 1.5, FORMATS["yuyv"](image).reshape(-1))

@@ -9,13 +9,13 @@ from streamcam import sinks
 from streamcam.control.cues import Cues
 from streamcam.errors import MediaError
 from streamcam.runtime.offline import render
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.sources.file_source import FileSource
 from streamcam.types import Frame, Image
 from tests.support.media import RATE, Kept, Passing, noise, plain, ran, read
 
-SMALL = build([{"width": 64, "height": 48}])
+SMALL = build_config([{"width": 64, "height": 48}])
 
 
 class Given(FileSource):
@@ -97,7 +97,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
         from streamcam.runtime.offline import render
         from streamcam.sources.pattern import Blank
 
-        SMALL = build([{"width": 256, "height": 256}])
+        SMALL = build_config([{"width": 256, "height": 256}])
 
         class Passing:
             chunk = 1

@@ -5,7 +5,7 @@ import pytest
 
 from streamcam.runtime.slate import slate
 from streamcam.runtime.switcher import Inputs, Switcher
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 
@@ -22,7 +22,7 @@ def feeds(
 
 def switcher(*, passthrough: bool = False, **settings: object) -> Switcher:
     small = {"canvas": "160x90", "width": 64, "height": 64}
-    return Switcher(build([small | settings]), passthrough=passthrough)
+    return Switcher(build_config([small | settings]), passthrough=passthrough)
 
 
 def colours(image: np.ndarray) -> list[list[int]]:

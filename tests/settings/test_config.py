@@ -4,20 +4,20 @@ import pytest
 
 from streamcam.errors import ConfigError, ParameterError
 from streamcam.settings.base import from_json
-from streamcam.settings.config import Config, build, with_model
+from streamcam.settings.config import Config, build_config, with_model
 from streamcam.settings.presets import OWN_FILE, load, own_settings, presets
 
 
 def test_later_layers_win_and_each_setting_finds_its_table() -> None:
-    config = build([{"width": 64, "seed": 3}, {"width": 128, "prompt": "a"}, {"seed": "4"}])
+    config = build_config([{"width": 64, "seed": 3}, {"width": 128, "prompt": "a"}, {"seed": "4"}])
     assert (config.width, config.height) == (128, 512)
     assert (config.live.seed, config.live.prompt) == (4, (("a", 1.0),))
 
 
 def test_the_names_of_the_reference_are_taken_too() -> None:
-    config = build([{"model_id_or_path": "a/b", "vae_id": "c/d", "lora_dict": {"e": 0.5}}])
+    config = build_config([{"model_id_or_path": "a/b", "vae_id": "c/d", "lora_dict": {"e": 0.5}}])
     assert (config.model, config.vae, config.lora) == ("a/b", "c/d", {"e": 0.5})
-    assert build([{"model": "x"}, {"model_id_or_path": "y"}]).model == "y"
+    assert build_config([{"model": "x"}, {"model_id_or_path": "y"}]).model == "y"
 
 
 @pytest.mark.parametrize(
@@ -47,39 +47,39 @@ def test_the_names_of_the_reference_are_taken_too() -> None:
 )
 def test_what_is_wrong_is_said_in_one_line(settings: dict[str, object], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint) as caught:
-        build([settings])
+        build_config([settings])
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ConfigError, match=r"width: .*; height: "):
-        build([{"width": 100, "height": 100}])
+        build_config([{"width": 100, "height": 100}])
 
 
 def test_the_number_of_steps_follows_the_list_that_was_given_last() -> None:
-    assert build([{}]).num_steps == 2
-    assert build([{"t_index_list": [1, 2, 3]}]).num_steps == 3
-    assert build([{"steps": 4}, {"t_index_list": "1,2,3"}]).num_steps == 3
-    assert build([{"t_index_list": [1, 2, 3]}, {"strength": 0.5}]).num_steps == 3
-    assert build([{"t_index_list": [1, 2, 3]}, {"strength": 0.5, "steps": 1}]).num_steps == 1
+    assert build_config([{}]).num_steps == 2
+    assert build_config([{"t_index_list": [1, 2, 3]}]).num_steps == 3
+    assert build_config([{"steps": 4}, {"t_index_list": "1,2,3"}]).num_steps == 3
+    assert build_config([{"t_index_list": [1, 2, 3]}, {"strength": 0.5}]).num_steps == 3
+    assert build_config([{"t_index_list": [1, 2, 3]}, {"strength": 0.5, "steps": 1}]).num_steps == 1
 
 
 def test_the_later_of_strength_and_t_index_list_holds() -> None:
-    assert build([{"t_index_list": [1]}, {"strength": 0.5}]).live.t_index_list is None
-    config = build([{"strength": 0.5}, {"t_index_list": [1]}])
+    assert build_config([{"t_index_list": [1]}, {"strength": 0.5}]).live.t_index_list is None
+    config = build_config([{"strength": 0.5}, {"t_index_list": [1]}])
     assert (config.live.strength, config.live.t_index_list) == (None, (1,))
 
 
 def test_layers_are_judged_together_and_not_one_by_one() -> None:
     preset = {"t_index_list": [32, 45]}
-    config = build([preset, {"num_inference_steps": 4}, {"t_index_list": "1,3"}])
+    config = build_config([preset, {"num_inference_steps": 4}, {"t_index_list": "1,3"}])
     assert config.live.t_index_list == (1, 3)
 
 
 def test_text_to_image_begins_at_pure_noise() -> None:
-    assert build([{"mode": "txt2img"}]).indices(Config().live)[0] == 0
-    assert build([{}]).indices(Config().live)[0] > 0
+    assert build_config([{"mode": "txt2img"}]).indices(Config().live)[0] == 0
+    assert build_config([{}]).indices(Config().live)[0] > 0
 
 
 def model_folder(folder: Path, settings: str) -> str:
@@ -90,17 +90,17 @@ def model_folder(folder: Path, settings: str) -> str:
 
 def test_a_model_brings_its_own_settings_and_whatever_is_given_wins(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", "width = 256\nheight = 256\nsteps = 1\nstrength = 0.2\n")
-    own = build([{"model": model}])
+    own = build_config([{"model": model}])
     assert (own.width, own.num_steps, own.indices(own.live)) == (256, 1, (40,))
-    given = build([{"width": 128}, {"model": model, "t_index_list": [30, 40]}])
+    given = build_config([{"width": 128}, {"model": model, "t_index_list": [30, 40]}])
     assert (given.width, given.height, given.num_steps) == (128, 256, 2)
-    assert build([{"model": model, "steps": 2}]).indices(own.live) == (40, 45)
-    assert build([{"model": model}, {"model": "random:tiny-sd-turbo"}]).width == 512
+    assert build_config([{"model": model, "steps": 2}]).indices(own.live) == (40, 45)
+    assert build_config([{"model": model}, {"model": "random:tiny-sd-turbo"}]).width == 512
 
 
 def test_another_model_keeps_what_was_given_and_brings_the_rest(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", 'width = 256\nguidance_scale = 2.0\nprompt = "pencil"\n')
-    other = with_model(build([{"prompt": "a", "sink": ["null"], "width": 512}]), model)
+    other = with_model(build_config([{"prompt": "a", "sink": ["null"], "width": 512}]), model)
     assert (other.model, other.width, other.live.guidance_scale) == (model, 512, 2.0)
     assert (other.live.prompt, other.broadcast.sink) == ((("a", 1.0),), ("null",))
 
@@ -108,10 +108,10 @@ def test_another_model_keeps_what_was_given_and_brings_the_rest(tmp_path: Path) 
 def test_a_model_s_own_settings_reach_no_further_than_the_model(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", 'sink = ["recorder:/etc/passwd"]\n')
     with pytest.raises(ConfigError, match=r'streamcam\.toml may not set "sink", but only width'):
-        build([{"model": model}])
+        build_config([{"model": model}])
     (tmp_path / "m" / OWN_FILE).write_text("width = ")
     with pytest.raises(ConfigError, match="is not valid TOML"):
-        build([{"model": model}])
+        build_config([{"model": model}])
 
 
 @pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "~nobody-at-all/x", "a/b"])
@@ -120,7 +120,7 @@ def test_a_name_that_is_no_folder_has_no_settings_of_its_own(name: str) -> None:
 
 
 def test_a_live_change_may_not_alter_the_number_of_steps() -> None:
-    config = build([{"t_index_list": [32, 45]}])
+    config = build_config([{"t_index_list": [32, 45]}])
     config.check(config.live.changed({"t_index_list": [10, 20]}))
     with pytest.raises(ParameterError, match=r"3 entries, but the number of steps is fixed .*: 2"):
         config.check(config.live.changed({"t_index_list": [10, 20, 30]}))
@@ -140,7 +140,7 @@ def test_a_live_change_may_not_alter_the_number_of_steps() -> None:
     ],
 )
 def test_loras_are_read_with_their_scales(given: object, wanted: dict[str, float]) -> None:
-    assert build([{"lora": given}]).lora == wanted
+    assert build_config([{"lora": given}]).lora == wanted
 
 
 def test_offline_follows_the_hub_s_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_presets_in_the_working_folder_win(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", sorted(presets()))
 def test_every_shipped_preset_is_valid(name: str) -> None:
-    build([load(name)])
+    build_config([load(name)])
 
 
 @pytest.mark.parametrize("text", ["[1,", "[" * 100_000, "{", "[" + "1" * 5000 + "]"])
@@ -211,4 +211,4 @@ def test_what_only_looks_like_json_is_left_as_it_is(text: str) -> None:
     ],
 )
 def test_the_rates_of_television_are_exact(fps: float, rate: str) -> None:
-    assert str(build([{"fps": fps}]).broadcast.rate) == rate
+    assert str(build_config([{"fps": fps}]).broadcast.rate) == rate

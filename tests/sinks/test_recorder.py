@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from streamcam.control.cues import read as read_cues
 from streamcam.errors import MediaError, ParameterError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.cue_recorder import CueSheet
 from streamcam.sinks.recorder import Recorder
@@ -25,7 +25,7 @@ from streamcam.types import Frame
 from tests.support.media import BLUE, GREEN, RATE, RED, decoded, noise, numbered, plain, read
 from tests.support.scenes import Stage
 
-CONFIG = build([{"t_index_list": [32, 45]}])
+CONFIG = build_config([{"t_index_list": [32, 45]}])
 
 
 class Clock:
@@ -218,7 +218,7 @@ def test_the_longest_prompts_fit_into_a_cue(tmp_path: Path) -> None:
     sheet = CueSheet(tmp_path / "a.jsonl")
     sheet.note(0, parameters)
     sheet.close()
-    config = build([])
+    config = build_config([])
     assert read_cues(sheet.path, config)(0, config.live) == parameters
 
 
@@ -230,7 +230,7 @@ from pathlib import Path
 import numpy as np
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Frame
-from tests.scenes import Stage
+from tests.support.scenes import Stage
 
 stage = Stage()
 images = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
@@ -269,7 +269,7 @@ import numpy as np
 from streamcam.errors import MediaError
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Frame
-from tests.scenes import Stage
+from tests.support.scenes import Stage
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))

@@ -32,7 +32,7 @@ class Stage:
         self.now = STATUS
         self.rules = (0, parameters or Parameters())
 
-    def before(self) -> Frame | None:
+    def input_frame(self) -> Frame | None:
         return self.came_in
 
     def status(self) -> Status:
@@ -41,7 +41,7 @@ class Stage:
     def parameters(self) -> Parameters:
         return self.rules[1]
 
-    def ruling(self) -> tuple[int, Parameters]:
+    def applied_parameters(self) -> tuple[int, Parameters]:
         return self.rules
 
     def change(self, ruled_from: int = 0, **changes: Any) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.types import Frame
 
 EAGER = {"dtype": "float32", "acceleration": "eager"}
@@ -33,7 +33,7 @@ class Streamed:
     """A stream over recorded stages."""
 
     def __init__(self, models: ImageModel | None = None, **settings: Any) -> None:
-        self.config = build([TINY, settings])
+        self.config = build_config([TINY, settings])
         self.models = models or load_image_model(self.config, report=lambda _: None)
         self.calls: Counter[str] = Counter()
         self.rows: list[int] = []

@@ -10,7 +10,7 @@ import torch
 from streamcam.bench.harness import unrest
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.types import Frame
 from tests.support.streams import EAGER
 from training import contact, evaluate, model, text, tokenizer
@@ -32,7 +32,7 @@ def settings(folder: Path, **others: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def models(folder: Path) -> ImageModel:
-    return load_image_model(build([settings(folder)]), report=lambda _: None)
+    return load_image_model(build_config([settings(folder)]), report=lambda _: None)
 
 
 def picture(size: int = 256) -> np.ndarray:
@@ -47,14 +47,14 @@ def test_the_folder_is_small_enough_and_names_no_path(folder: Path) -> None:
 
 
 def test_it_brings_how_it_is_best_run(folder: Path) -> None:
-    config = build([{"model": str(folder)}])
+    config = build_config([{"model": str(folder)}])
     assert (config.width, config.height, config.indices(config.live)) == (256, 256, (40,))
     assert config.live.prompt
 
 
 def test_its_variety_is_told_from_its_config_files(folder: Path) -> None:
     said: list[str] = []
-    loaded = load_image_model(build([settings(folder)]), report=said.append)
+    loaded = load_image_model(build_config([settings(folder)]), report=said.append)
     assert loaded.latent_shape == (16, 32, 32)
     assert any("no LCM-LoRA" in line for line in said), said
     assert any("sample" in line for line in said)
@@ -62,7 +62,7 @@ def test_its_variety_is_told_from_its_config_files(folder: Path) -> None:
 
 @pytest.mark.parametrize("cfg_type", ["none", "full", "self", "initialize"])
 def test_it_streams_in_every_kind_of_guidance(models: ImageModel, cfg_type: str) -> None:
-    config = build(
+    config = build_config(
         [
             settings(
                 Path("nano"),
@@ -80,14 +80,14 @@ def test_it_streams_in_every_kind_of_guidance(models: ImageModel, cfg_type: str)
 
 
 def test_even_untrained_it_gives_back_the_colours_of_the_camera(models: ImageModel) -> None:
-    config = build([settings(Path("nano"), cfg_type="none", t_index_list=[45])])
+    config = build_config([settings(Path("nano"), cfg_type="none", t_index_list=[45])])
     (out,) = DiffusionStream(models, config)(Frame(picture(), 0, 0.0), config.live)
     assert np.corrcoef(out.image.flatten(), picture().flatten())[0, 1] > 0.8
 
 
 @pytest.mark.parametrize(("width", "height"), [(264, 256), (512, 384)])
 def test_it_takes_other_sizes(folder: Path, width: int, height: int) -> None:
-    config = build([settings(folder, width=width, height=height, steps=1)])
+    config = build_config([settings(folder, width=width, height=height, steps=1)])
     stream = DiffusionStream(load_image_model(config, report=lambda _: None), config)
     (out,) = stream(Frame(picture(), 0, 0.0), config.live)
     assert out.image.shape == (height, width, 3)

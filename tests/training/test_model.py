@@ -69,11 +69,11 @@ def test_scenes_follow_from_their_number_alone() -> None:
 def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
     from streamcam.diffusion.image_model import from_pipeline
     from streamcam.diffusion.stream import DiffusionStream
-    from streamcam.settings.config import build
+    from streamcam.settings.config import build_config
     from streamcam.types import Frame
     from training.pairs import Lesson
 
-    config = build(
+    config = build_config(
         [
             {
                 "prompt": "neon",

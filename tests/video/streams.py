@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.video_model import VideoModel, load_video_model
@@ -27,14 +27,14 @@ TINY = {
 def loaded(encoder: str, decoder: str) -> VideoModel:
     """Return the tiny model with these autoencoders; its streams take turns."""
     settings = {"video_encoder": encoder, "video_decoder": decoder}
-    return load_video_model(build([TINY, settings]), report=lambda _: None)
+    return load_video_model(build_config([TINY, settings]), report=lambda _: None)
 
 
 class Streamed:
     """A video stream; `rows` holds the rows of each call of the transformer."""
 
     def __init__(self, **settings: Any) -> None:
-        self.config = build([TINY, settings])
+        self.config = build_config([TINY, settings])
         video = self.config.video
         models = loaded(video.video_encoder, video.video_decoder)
         self.rows: list[int] = []

@@ -6,7 +6,7 @@ import numpy as np
 
 from streamcam.errors import StreamcamError
 from streamcam.runtime.engine_process import RUNNING, Engine
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.types import Frame
 
 START_S, RUN_S = 120.0, 30.0
@@ -14,7 +14,7 @@ START_S, RUN_S = 120.0, 30.0
 
 def test_an_engine_tells_how_its_video_fares_and_gives_its_pictures() -> None:
     tiny = {"pipeline": "video", "model": "random:tiny-wan", "width": 64, "height": 32}
-    config = build([tiny, {"device": "cpu", "steps": 1, "deadline": 30}])
+    config = build_config([tiny, {"device": "cpu", "steps": 1, "deadline": 30}])
     failures: list[StreamcamError] = []
     engine = Engine(config, failures.append)
     engine.start()

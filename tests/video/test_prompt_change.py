@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.prompt_change import PatientPrompter, Prompter
@@ -23,7 +23,7 @@ PATIENCE_S = 30.0
 
 
 def snapshot(*texts: str) -> Parameters:
-    return build([{}]).live.changed({"prompt": [[text, 1.0] for text in texts]})
+    return build_config([{}]).live.changed({"prompt": [[text, 1.0] for text in texts]})
 
 
 class Encoder:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamcam.errors import ConfigError, ModelError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.taehv import TAEHV
 from streamcam.video.umt5 import TextEncoder
@@ -28,7 +28,7 @@ Load = Callable[..., tuple[Parts, list[str]]]
 
 def load(model: Path | str, **settings: Any) -> tuple[Parts, list[str]]:
     said: list[str] = []
-    config = build([{"pipeline": "video", "model": str(model), "offline": True} | settings])
+    config = build_config([{"pipeline": "video", "model": str(model), "offline": True} | settings])
     return load_parts(config, torch.float32, CPU, said.append), said
 
 
@@ -162,7 +162,7 @@ def test_of_a_folder_only_the_layers_of_a_rank_are_read(
     read: list[str] = []
     get = Stored.__getitem__
     monkeypatch.setattr(Stored, "__getitem__", lambda s, name: (read.append(name), get(s, name))[1])
-    config = build([{"pipeline": "video", "model": str(tmp_path), "offline": True}])
+    config = build_config([{"pipeline": "video", "model": str(tmp_path), "offline": True}])
     found = load_transformer(config, torch.float32, CPU, lambda count: range(count - 1, count))
     assert found.config.num_layers == len(found.blocks) == 1
     assert not any(name.startswith(("blocks.0.", "blocks.1.")) for name in read)
@@ -250,13 +250,15 @@ def test_a_random_model_of_no_known_name_is_refused() -> None:
 
 
 def test_an_engine_that_video_cannot_have_is_refused() -> None:
-    config = build([{"pipeline": "video", "model": "random:tiny-wan", "acceleration": "openvino"}])
+    config = build_config(
+        [{"pipeline": "video", "model": "random:tiny-wan", "acceleration": "openvino"}]
+    )
     with pytest.raises(ConfigError, match="pipeline=video runs auto or eager or compiled"):
         load_video_model(config)
 
 
 def test_a_number_format_that_video_cannot_have_is_refused() -> None:
-    config = build([{"pipeline": "video", "model": "random:tiny-wan", "dtype": "float8"}])
+    config = build_config([{"pipeline": "video", "model": "random:tiny-wan", "dtype": "float8"}])
     with pytest.raises(ConfigError, match="does not compute in float8: leave dtype out"):
         load_video_model(config)
 
@@ -273,8 +275,8 @@ def test_a_text_encoder_that_lacks_weights_is_refused(base: Path, tmp_path: Path
 def test_what_is_to_be_fetched_is_looked_for_by_name(tmp_path: Path) -> None:
     said: list[str] = []
     save_pipeline(tmp_path / "wan")
-    fetch(build([{"pipeline": "video", "model": str(tmp_path / "wan")}]), said.append)
+    fetch(build_config([{"pipeline": "video", "model": str(tmp_path / "wan")}]), said.append)
     assert said == [f"{tmp_path / 'wan'} is ready"]
     lacking = {"pipeline": "video", "model": str(tmp_path / "wan"), "video_decoder": "taehv"}
     with pytest.raises(ModelError, match="elsewhere"):
-        fetch(build([lacking, {"taehv": "elsewhere.pth"}]), said.append)
+        fetch(build_config([lacking, {"taehv": "elsewhere.pth"}]), said.append)

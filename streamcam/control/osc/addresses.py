@@ -15,7 +15,7 @@ from streamcam.control.osc.actions import Getter, Setter
 from streamcam.control.osc.packets import Message
 from streamcam.control.osc.values import Range
 from streamcam.control.preset_bank import COUNTERS
-from streamcam.errors import ConfigError, nearest
+from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import choices
 from streamcam.settings.parameters import Parameters
 
@@ -83,14 +83,14 @@ class Addresses:
             if address.get and (arguments := address.get(parameters)):
                 yield Message(name, arguments)
 
-    def nearest(self, address: str) -> str:
-        return nearest(address[:80], self.known)
+    def suggest(self, address: str) -> str:
+        return suggest(address[:80], self.known)
 
     def _meant(self, alias: str, meant: str) -> str:
         for own in (meant, self.prefix + meant):
             if own in self.known:
                 return own
-        raise ConfigError(f'osc_alias "{alias}": there is no "{meant}": {self.nearest(meant)}')
+        raise ConfigError(f'osc_alias "{alias}": there is no "{meant}": {self.suggest(meant)}')
 
 
 def _checked(alias: str) -> str:

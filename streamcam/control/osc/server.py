@@ -162,7 +162,7 @@ class OscServer:
         for address in applied.unknown:
             # The hint takes a millisecond, so it is looked for only where it is said.
             if self._is_news(address) and self._may_answer(peer):
-                self._answer(peer, address, f"is unknown: {self._addresses.nearest(address)}")
+                self._answer(peer, address, f"is unknown: {self._addresses.suggest(address)}")
 
     def _is_news(self, address: str) -> bool:
         """Return whether an unknown address is to be answered: those of other programs once."""

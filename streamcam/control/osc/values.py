@@ -8,7 +8,7 @@ import numpy as np
 from pydantic.fields import FieldInfo
 
 from streamcam.control.osc.packets import Argument
-from streamcam.errors import ParameterError, nearest
+from streamcam.errors import ParameterError, suggest
 
 HUGE = 1e9
 """Ranges beyond this are no ranges that a fader could cover."""
@@ -109,7 +109,7 @@ def word(arguments: Sequence[Argument], choices: Sequence[str]) -> str:
     try:
         return choices[int(Range(0, len(choices) - 1, whole=True).clamp(number(arguments)))]
     except ParameterError:
-        raise ParameterError(f'no "{named:.40}": {nearest(named, choices)}') from None
+        raise ParameterError(f'no "{named:.40}": {suggest(named, choices)}') from None
 
 
 def text(arguments: Sequence[Argument], most: int) -> str:

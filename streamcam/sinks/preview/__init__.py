@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from streamcam.errors import DeviceError
 from streamcam.sinks.preview.mjpeg import Picture, Ticker
-from streamcam.types import Frame, Image, Scene
+from streamcam.types import BroadcastView, Frame, Image
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -26,16 +26,16 @@ class Preview:
     Args:
         bind: address or name to listen on; 127.0.0.1 keeps it to this machine.
         port: 0 takes a free one.
-        scene: what came in, and how the broadcast fares.
+        view: what came in, and how the broadcast fares.
 
     Raises:
         DeviceError: when entered, where it cannot listen there.
     """
 
-    def __init__(self, bind: str, port: int, scene: Scene) -> None:
+    def __init__(self, bind: str, port: int, view: BroadcastView) -> None:
         self._bind = bind
         self._port = port
-        self._scene = scene
+        self._view = view
         self._frame: Frame | None = None
         self._ticker = Ticker()
         self.pictures: dict[str, Picture] = {}
@@ -74,7 +74,7 @@ class Preview:
         return None if self._frame is None else self._frame.image
 
     def _before(self) -> Image | None:
-        frame = self._scene.before()
+        frame = self._view.input_frame()
         return None if frame is None else frame.image
 
     async def _serve(self, started: threading.Event) -> None:
@@ -85,7 +85,7 @@ class Preview:
             from streamcam.sinks.preview.web import application
 
             self._loop = asyncio.get_running_loop()
-            site = application(self.pictures, self._ticker, self._scene, self._socket, self._bind)
+            site = application(self.pictures, self._ticker, self._view, self._socket, self._bind)
             server = uvicorn.Server(
                 uvicorn.Config(
                     site,

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from streamcam.sinks.preview.mjpeg import BOUNDARY, Picture, Ticker, parts
-from streamcam.types import Scene
+from streamcam.types import BroadcastView
 
 MAX_STREAMS = 16
 MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
@@ -42,12 +42,12 @@ FRESH = {
 def application(
     pictures: Mapping[str, Picture],
     ticker: Ticker,
-    scene: Scene,
+    view: BroadcastView,
     listener: socket.socket,
     bind: str,
 ) -> ASGIApp:
     """Return the site of a preview that listens on `listener`, which was opened as `bind`."""
-    site = Site(pictures, ticker, scene)
+    site = Site(pictures, ticker, view)
     routes = [Route(path, partial(_page, name=name)) for path, name in PAGES.items()]
     routes += [
         Route("/stats", site.stats),
@@ -66,13 +66,15 @@ async def _page(request: Request, name: str) -> Response:  # noqa: ARG001
 class Site:
     """What there is to ask for beside the pages."""
 
-    def __init__(self, pictures: Mapping[str, Picture], ticker: Ticker, scene: Scene) -> None:
+    def __init__(
+        self, pictures: Mapping[str, Picture], ticker: Ticker, view: BroadcastView
+    ) -> None:
         self._pictures = pictures
         self._ticker = ticker
-        self._scene = scene
+        self._view = view
 
     async def stats(self, request: Request) -> Response:  # noqa: ARG002
-        return JSONResponse(asdict(self._scene.status()), headers=FRESH)
+        return JSONResponse(asdict(self._view.status()), headers=FRESH)
 
     async def still(self, request: Request) -> Response:
         jpeg = await self._asked(request).jpeg()

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
-from streamcam.errors import ConfigError, EngineError, StreamcamError, in_one_line
+from streamcam.errors import ConfigError, EngineError, StreamcamError, one_line
 from streamcam.settings.config import Config
 from streamcam.settings.video_settings import launched
 from streamcam.video.parallel.layer_ring import LayerRing, follow, payload_bytes
@@ -188,5 +188,5 @@ def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> Lin
     except RuntimeError as error:
         raise EngineError(
             f"the {share.ranks} devices of the pipeline have not met in {MEET_S:.0f} s:"
-            f" {in_one_line(error)}"
+            f" {one_line(error)}"
         ) from error

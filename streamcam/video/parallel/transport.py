@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from streamcam.errors import EngineError, in_one_line
+from streamcam.errors import EngineError, one_line
 
 NOTE_BYTES = 16 * 1024
 """Of a message, for what is said of the tensor in it: JSON, padded with spaces."""
@@ -129,5 +129,5 @@ def _breaking() -> Iterator[None]:
         yield
     except RuntimeError as error:
         # Without the place in torch's sources, and what it advises its own users to do.
-        why = re.sub(r"^\[\S+:\d+\] ", "", in_one_line(error)).partition(". ")[0]
+        why = re.sub(r"^\[\S+:\d+\] ", "", one_line(error)).partition(". ")[0]
         raise EngineError(f"a device of the pipeline is gone: {why}") from error

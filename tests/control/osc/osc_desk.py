@@ -13,7 +13,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from streamcam.control.osc.packets import Argument, Message, read
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
 
@@ -127,7 +127,7 @@ class Switcher:
 @contextmanager
 def switcher(status: Callable[[], Status] = lambda: STATUS, **settings: Any) -> Iterator[Switcher]:
     """Give a desk of its own, at a free port."""
-    config = build([{"osc_port": 0, **settings}])
+    config = build_config([{"osc_port": 0, **settings}])
     control = Control(config)
     reports: list[str] = []
     with (

@@ -15,7 +15,7 @@ from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.preset_bank import Presets
 from streamcam.control.state import Control
 from streamcam.settings.base import choices
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=300)
@@ -25,7 +25,7 @@ class Switcher:
     """A console that is fed messages as if they had come in."""
 
     def __init__(self, **given_: Any) -> None:
-        config = build([given_])
+        config = build_config([given_])
         self.reports: list[str] = []
         self.control = Control(config)
         self.addresses = Addresses(config.broadcast.osc_prefix, config.broadcast.osc_alias)
@@ -336,7 +336,7 @@ def test_an_unknown_address_is_answered_with_the_nearest() -> None:
     switcher("/streamcam/guidance_scal", 3)
     assert switcher.applied.unknown == ["/streamcam/guidance_scal"]
     hint = 'did you mean "/streamcam/guidance_scale"?'
-    assert switcher.addresses.nearest(switcher.applied.unknown[0]) == hint
+    assert switcher.addresses.suggest(switcher.applied.unknown[0]) == hint
 
 
 def test_presets_give_their_live_values_alone(
@@ -387,7 +387,7 @@ def test_an_unknown_preset_is_refused(sent: str) -> None:
 
 def test_a_preset_fades_in_over_its_own_time() -> None:
     now = 0.0
-    config = build([{"preset_time": 2, "guidance_scale": 1}])
+    config = build_config([{"preset_time": 2, "guidance_scale": 1}])
     control = Control(config, clock=lambda: now)
     console = Console(control, config, Addresses("/x"), Presets(config, print))
     console.apply([Message("/x/preset/load", ("sd-1.5-lcm",))], "a")

@@ -14,7 +14,7 @@ from streamcam.control.osc.packets import BUNDLE
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.errors import ConfigError, DeviceError
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.version import __version__
 from tests.control.osc.osc_desk import STATUS, Client, bundle, message, switcher
 
@@ -385,7 +385,7 @@ def test_feedback_goes_on_while_the_desk_is_flooded() -> None:
 
 def test_a_port_in_use_is_refused_with_the_remedy() -> None:
     with switcher() as on:
-        config = build([{"osc_port": on.server.port}])
+        config = build_config([{"osc_port": on.server.port}])
         second = OscServer(Control(config), config, lambda: STATUS, print)
         with pytest.raises(DeviceError, match="--osc-port"):
             second.__enter__()
@@ -398,7 +398,7 @@ def test_an_address_that_is_not_ours_is_refused_with_the_remedy(address: str) ->
 
 
 def test_an_alias_that_leads_nowhere_is_refused_at_start() -> None:
-    config = build([{"osc_alias": {"/layer1": "/opcity"}}])
+    config = build_config([{"osc_alias": {"/layer1": "/opcity"}}])
     with pytest.raises(ConfigError, match=r'"/opcity".*did you mean'):
         OscServer(Control(config), config, lambda: STATUS, print)
 

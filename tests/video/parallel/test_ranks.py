@@ -11,7 +11,7 @@ from torch.distributed import FileStore
 from streamcam.cli import _run, streamcam
 from streamcam.errors import ConfigError, EngineError
 from streamcam.pipelines import follows
-from streamcam.settings.config import build
+from streamcam.settings.config import build_config
 from streamcam.video.parallel import ranks
 from streamcam.video.parallel.ranks import Own, Share, share_of
 from tests.support.media import ran
@@ -57,7 +57,7 @@ def test_a_device_that_dies_is_the_loss_of_the_engine() -> None:
         from streamcam.runtime.streams import load_stream
         from streamcam.types import Frame
 
-        config = build([{"pipeline": "video", "model": "random:tiny-wan", "device": "cpu",
+        config = build_config([{"pipeline": "video", "model": "random:tiny-wan", "device": "cpu",
                          "width": 64, "height": 32, "devices": 2}])
         stream = load_stream(config, lambda line: None)
         image = np.zeros((32, 64, 3), np.uint8)
@@ -107,18 +107,18 @@ def test_a_device_that_does_not_come_is_not_waited_for(
     if said:
         store.set("rank/1", said)
     with pytest.raises(EngineError, match=why):
-        ranks.meet(own_layers(), build([STREAMED]), Share(0, 2), store, lambda _: gone)
+        ranks.meet(own_layers(), build_config([STREAMED]), Share(0, 2), store, lambda _: gone)
 
 
 def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "MASTER_ADDR": "a"}.items():
         monkeypatch.setenv(name, str(value))
-    config = build([STREAMED])
+    config = build_config([STREAMED])
     assert share_of(config) == Share(1, 2, 1, started_here=False)
     with pytest.raises(ConfigError, match="torchrun has started 2 processes, but devices=3"):
-        share_of(build([STREAMED, {"devices": 3}]))
+        share_of(build_config([STREAMED, {"devices": 3}]))
     with pytest.raises(ConfigError, match="without torchrun"):
-        follows(build([{}]))
+        follows(build_config([{}]))
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert share_of(config) == Share()
 

@@ -1,0 +1,51 @@
+"""Transfer for a model on the processor: frames are fitted before they become tensors."""
+
+import torch
+from torch import Tensor
+
+from streamcam.frames.image_tensors import fitted, to_images, to_tensor
+from streamcam.frames.transfer import DownloadedImage, Wait
+from streamcam.pixels import Vector, as_vector
+from streamcam.settings.config import Config
+from streamcam.types import Image
+
+
+class CpuTransfer:
+    """Frames fitted by the processor, which is the device or feeds one that is best asked so."""
+
+    on_device = False
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self._config = config
+        self._device = device
+        self._images: list[Image] = []
+
+    def prepare(self, image: Image) -> Image:
+        return fitted(image, self._config.width, self._config.height, self._config.fit)
+
+    def similarity_vector(self, image: Image) -> Vector:
+        return as_vector(image)
+
+    def upload(self, image: Image) -> None:
+        self._images.append(image)
+
+    def batch(self) -> Tensor:
+        images, self._images = self._images, []
+        missing = self._config.frame_buffer_size - len(images)
+        return to_tensor(images + images[-1:] * missing, self._device)
+
+    def clear(self) -> None:
+        self._images = []
+
+    def send(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device)
+
+    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], Wait]:
+        return [DownloadedImage(image) for image in to_images(pictures)], _nothing
+
+    def synchronize(self) -> None:
+        return
+
+
+def _nothing() -> None:
+    return
