@@ -33,7 +33,7 @@ class Recorder:
         path: a video; its folder must exist.
         rate: pictures per second, on whose grid they are laid by the clock: what is late
             leaves a gap, and the recording never drifts.
-        view: whose newest snapshot is obeyed, and whose ruling one is noted.
+        view: whose newest snapshot is obeyed, and whose applied one is noted.
         clock: monotonic seconds.
     """
 

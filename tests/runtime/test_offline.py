@@ -93,9 +93,9 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
         import numpy as np
         from streamcam import sinks, sources
         from streamcam.control.cues import Cues
-        from streamcam.config import build
+        from streamcam.settings.config import build_config
         from streamcam.runtime.offline import render
-        from streamcam.sources.pattern import Blank
+        from streamcam.sources.generated import Blank
 
         SMALL = build_config([{"width": 256, "height": 256}])
 

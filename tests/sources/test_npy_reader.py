@@ -67,7 +67,7 @@ def test_a_long_array_takes_no_more_memory_than_one_frame(tmp_path: Path) -> Non
     frames = npy.open_memmap(path, "w+", dtype=np.uint8, shape=(600, 512, 512, 3))
     del frames  # A sparse file: 472 MB that take no room on the disk.
     script = """
-        from streamcam.sources.array import Array
+        from streamcam.sources.npy_reader import Array
         frames = iter(Array(path, Fraction(30)))
         next(frames)
         before = peak_mb()

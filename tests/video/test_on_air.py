@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from streamcam.errors import StreamcamError
-from streamcam.runtime.engine_process import RUNNING, Engine
+from streamcam.runtime.engine_process import RUNNING, EngineProcess
 from streamcam.settings.config import build_config
 from streamcam.types import Frame
 
@@ -16,7 +16,7 @@ def test_an_engine_tells_how_its_video_fares_and_gives_its_pictures() -> None:
     tiny = {"pipeline": "video", "model": "random:tiny-wan", "width": 64, "height": 32}
     config = build_config([tiny, {"device": "cpu", "steps": 1, "deadline": 30}])
     failures: list[StreamcamError] = []
-    engine = Engine(config, failures.append)
+    engine = EngineProcess(config, failures.append)
     engine.start()
     try:
         end = time.monotonic() + START_S

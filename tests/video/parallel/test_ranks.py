@@ -52,9 +52,9 @@ def test_a_device_that_dies_is_the_loss_of_the_engine() -> None:
         import os, signal
         import numpy as np
         import psutil
-        from streamcam.config import build
+        from streamcam.settings.config import build_config
         from streamcam.errors import EngineError
-        from streamcam.runtime.streams import load_stream
+        from streamcam.pipelines import load_stream
         from streamcam.types import Frame
 
         config = build_config([{"pipeline": "video", "model": "random:tiny-wan", "device": "cpu",
