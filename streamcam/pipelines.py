@@ -1,111 +1,190 @@
-"""The stream of each pipeline, by name; imported in use, as importing torch takes seconds."""
+"""The pipelines: image and video, each one record; nothing else asks which of them runs.
+
+Their functions import torch when they are called, so that a command that needs none starts at
+once.
+"""
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from streamcam.errors import ConfigError
-from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.settings.video_settings import launched
 from streamcam.types import Frame, Stream
 
+Report = Callable[[str], None]
+"""Takes one line of progress at a time."""
 
-class WarmStream(Stream, Protocol):
-    """A stream whose first calls, which are slow, can be made beforehand."""
 
+class LoadedStream(Stream, Protocol):
+    """A stream with its model loaded, whose slow first calls can be made beforehand."""
+
+    accepts_any_size: bool
+    """Whether frames may come in any size: the device then fits them, else they come fitted."""
     counts: Counter[str]
-    """How many frames were ``processed``, and the like."""
+    """How many frames were ``processed``, ``skipped`` and ``dropped``."""
 
     def warm_up(self) -> None:
-        """Make the calls that ``warmup`` asks for, and forget them."""
+        """Run the model on black frames as ``warmup`` asks, and forget them."""
 
 
 @runtime_checkable
-class QueuedStream(WarmStream, Protocol):
-    """A stream that may let frames wait, and give some of them up, to be in time."""
+class QueuedStream(LoadedStream, Protocol):
+    """A stream with an input queue, from which it may drop frames to be in time."""
 
     @property
     def tally(self) -> str:
-        """How the frames have fared, in one line."""
+        """How many frames were late or dropped, in one line."""
 
     def put(self, frame: Frame) -> None:
-        """Let a frame wait; the next call decides what becomes of it."""
+        """Queue a frame; the next call decides whether it is used."""
 
 
-def load_stream(config: Config, report: Report, *, live: bool = False) -> WarmStream:
-    """Return the stream of `config`, its model loaded, not yet warm.
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One way from frames to images: how its model is found, fetched, built and run."""
+
+    default_model: str | None
+    """The model that ``model=auto`` takes; None: a cached one, else the embedded one."""
+    load: Callable[[Config, Report], LoadedStream]
+    """Load the stream for a file, where every frame is wanted."""
+    load_live: Callable[[Config, Report], LoadedStream]
+    """Load the stream for a broadcast, where the newest frame is wanted."""
+    fetch: Callable[[Config, Report], None]
+    """Fetch from the hub all that a stream of these settings needs."""
+    build_engines: Callable[[Config, Report], None] | None
+    """Build the engines of a stream before it starts; None where its stages run on none."""
+    follow: Callable[[Config, bool], None] | None
+    """Run as a rank that torchrun started, live or not; None where one process does all."""
+
+
+def pipeline_of(config: Config) -> Pipeline:
+    """Return the pipeline that `config` names."""
+    return PIPELINES[config.pipeline]
+
+
+def load_stream(config: Config, report: Report, *, live: bool = False) -> LoadedStream:
+    """Load the stream of `config`; its first calls are still slow, see `LoadedStream.warm_up`.
 
     Args:
         config: what to run.
         report: takes a line of progress at a time.
-        live: whether frames come as time passes; else every one of them is wanted.
+        live: the newest frame is wanted; else every one of them.
 
     Raises:
         StreamcamError: something is missing, damaged or does not fit.
     """
-    return (PIPELINES | LIVE if live else PIPELINES)[config.pipeline](config, report)
+    pipeline = pipeline_of(config)
+    return (pipeline.load_live if live else pipeline.load)(config, report)
 
 
-def follows(config: Config, *, live: bool = False) -> bool:
-    """Where torchrun started this process to follow another, do so until that ends; say whether.
+def run_as_rank(config: Config, *, live: bool = False) -> bool:
+    """Serve another process's stream until it ends, if torchrun started this process for that.
 
     Args:
-        config: as the process that is followed has it.
-        live: whether its engine, if lost, is started again.
+        config: the settings of the first process.
+        live: whether the first process's engine is started again when it is lost.
+
+    Returns:
+        False, at once, where this process is the first one, or the only one.
 
     Raises:
-        ConfigError: several processes were started for what runs in one.
-        EngineError: it was lost, and is not.
+        ConfigError: torchrun started several processes for a pipeline that runs in one.
+        EngineError: the first process was lost and will not come back.
     """
     launch = launched()
-    if launch and config.pipeline != "video":
-        raise ConfigError("pipeline=image runs in one process: start it without torchrun")
-    if launch is None or launch.rank == 0:
+    follow = pipeline_of(config).follow
+    if launch and follow is None:
+        raise ConfigError(
+            f"pipeline={config.pipeline} runs in one process: start it without torchrun"
+        )
+    if launch is None or launch.rank == 0 or follow is None:
         return False
-    from streamcam.video.parallel.launcher import follow_launched
-    from streamcam.video.parallel.ranks import share_of
-
-    follow_launched(config, share_of(config), live=live)
+    follow(config, live)
     return True
 
 
-def dismiss() -> None:
-    """Let the processes end that torchrun started to follow this one."""
+def release_ranks() -> None:
+    """Let the other processes end that torchrun started beside this one."""
     if launched():
         from streamcam.video.parallel import launcher
 
         launcher.dismiss()
 
 
-def _image(config: Config, report: Report) -> WarmStream:
+def _load_image(config: Config, report: Report) -> LoadedStream:
     from streamcam.diffusion.image_model import load_image_model
     from streamcam.diffusion.stream import DiffusionStream
 
     return DiffusionStream(load_image_model(config, report), config, ahead=True)
 
 
-def _live_image(config: Config, report: Report) -> WarmStream:
+def _load_live_image(config: Config, report: Report) -> LoadedStream:
     from streamcam.diffusion.image_model import load_image_model
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.frames import frame_transfer
 
-    models = load_image_model(config, report)
-    return DiffusionStream(models, config, frame_transfer(config, models.device, on_air=True))
+    model = load_image_model(config, report)
+    return DiffusionStream(model, config, frame_transfer(config, model.device, on_air=True))
 
 
-def _video(config: Config, report: Report) -> WarmStream:
+def _fetch_image(config: Config, report: Report) -> None:
+    from streamcam.engines.placement import place
+    from streamcam.models.checkpoint import fetch
+
+    fetch(config, place(config).weights, report)
+
+
+def _build_image_engines(config: Config, report: Report) -> None:
+    from streamcam.diffusion.engine_build import build_engines
+
+    build_engines(config, report, loading=report)
+
+
+def _load_video(config: Config, report: Report) -> LoadedStream:
     from streamcam.video.video_model import load_video_model
     from streamcam.video.video_stream import VideoStream
 
     return VideoStream(load_video_model(config, report), config)
 
 
-def _live_video(config: Config, report: Report) -> WarmStream:
+def _load_live_video(config: Config, report: Report) -> LoadedStream:
     from streamcam.video.live_stream import LiveVideoStream
     from streamcam.video.video_model import load_video_model
 
     return LiveVideoStream(load_video_model(config, report, live=True), config, report=report)
 
 
-PIPELINES = {"image": _image, "video": _video}
-LIVE = {"image": _live_image, "video": _live_video}
+def _fetch_video(config: Config, report: Report) -> None:
+    from streamcam.video.wan_checkpoint import fetch
+
+    fetch(config, report)
+
+
+def _follow_video(config: Config, live: bool) -> None:
+    from streamcam.video.parallel.launcher import follow_launched
+    from streamcam.video.parallel.ranks import share_of
+
+    follow_launched(config, share_of(config), live=live)
+
+
+PIPELINES = {
+    "image": Pipeline(
+        default_model=None,
+        load=_load_image,
+        load_live=_load_live_image,
+        fetch=_fetch_image,
+        build_engines=_build_image_engines,
+        follow=None,
+    ),
+    "video": Pipeline(
+        default_model="jerryfeng/StreamDiffusionV2/wan_causal_dmd_v2v",
+        load=_load_video,
+        load_live=_load_live_video,
+        fetch=_fetch_video,
+        build_engines=None,
+        follow=_follow_video,
+    ),
+}

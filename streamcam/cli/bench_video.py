@@ -7,7 +7,7 @@ import click
 
 from streamcam.cli import bench_options
 from streamcam.cli.options import configured, given, settings
-from streamcam.pipelines import dismiss, follows
+from streamcam.pipelines import release_ranks, run_as_rank
 
 if TYPE_CHECKING:
     from streamcam.bench.video_bench import Figures
@@ -49,12 +49,12 @@ def video(
         device = pick_device(asked.get("device", "auto"))
         asked = (SMALL if device.type == "cpu" else TRUE) | asked
     config = configured(presets, assignments, {"pipeline": "video"} | asked)
-    if follows(config, live=True):
+    if run_as_rank(config, live=True):
         return
     scene = bench_options.moving_scene(config)
     with bench_options.status():
         figures = measure(config, scene, seconds=seconds, camera_fps=camera_fps)
-    dismiss()
+    release_ranks()
     facts = {
         name: machine(config)[name] for name in ("device", "threads", "torch", "model", "size")
     }

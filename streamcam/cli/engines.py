@@ -9,6 +9,7 @@ from streamcam.cli.options import configured, settings
 from streamcam.cli.startup_choices import with_chosen_model
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import EngineError
+from streamcam.pipelines import pipeline_of
 
 FOLDER = click.option(
     "--engine-dir", type=Path, metavar="DIR", help="Where they are kept. [the user's cache]"
@@ -40,19 +41,19 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
     engines that can run here are built and measured, and the fastest is taken from then on.
     """
     from streamcam.bench.engine_comparison import measure_engines
-    from streamcam.diffusion.engine_build import build_engines
 
     config, _ = with_chosen_model(configured(presets, assignments, flags))
-    if config.pipeline == "video":
+    build_engines = pipeline_of(config).build_engines
+    if build_engines is None:
         raise EngineError(
-            "pipeline=video uses no engines, so there is nothing to build: acceleration=compiled"
-            " compiles its layers each time it starts"
+            f"pipeline={config.pipeline} uses no engines, so there is nothing to build:"
+            " acceleration=compiled compiles its layers each time it starts"
         )
     # There is but one engine for float8.
     if config.acceleration == "auto" and config.dtype != "float8":
         measure_engines(config, click.echo)
     else:
-        build_engines(config, click.echo, loading=click.echo)
+        build_engines(config, click.echo)
 
 
 @engines.command()

@@ -6,6 +6,7 @@ import click
 
 from streamcam.cli.options import configured, settings
 from streamcam.errors import ModelError
+from streamcam.pipelines import pipeline_of
 
 
 @click.group()
@@ -37,18 +38,11 @@ def pull(
     Give the settings that you will run with. A connection that is cut is picked up where it
     broke; when the command itself was stopped, files already whole are not fetched again.
     """
-    from streamcam.engines.placement import place
-    from streamcam.models.checkpoint import fetch
-    from streamcam.video.wan_checkpoint import fetch as fetch_video
-
     if not names and not presets and not flags.get("model"):
         raise click.UsageError("name a model, such as stabilityai/sd-turbo, or a --config")
     for fixed in [{"model": name} for name in names] or [{}]:
         config = configured(presets, assignments, flags, **fixed)
-        if config.pipeline == "video":
-            fetch_video(config, click.echo)
-        else:
-            fetch(config, place(config).weights, click.echo)
+        pipeline_of(config).fetch(config, click.echo)
 
 
 @models.command()

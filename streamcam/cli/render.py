@@ -19,7 +19,7 @@ from streamcam.cli.startup_choices import with_chosen_model
 from streamcam.cli.stopping import stopping
 from streamcam.control.cues import Cues, read
 from streamcam.errors import ConfigError, MediaError
-from streamcam.pipelines import WarmStream, dismiss, follows, load_stream
+from streamcam.pipelines import LoadedStream, load_stream, release_ranks, run_as_rank
 from streamcam.runtime import offline
 from streamcam.settings.config import Config
 from streamcam.types import Sink, Source
@@ -56,7 +56,7 @@ def render(
     console = Console(stderr=True)
     asked = configured(presets, assignments, flags, **fixed)
     config, why = with_chosen_model(asked)
-    if follows(config):
+    if run_as_rank(config):
         return
     given = paths[0] if len(paths) == 2 else None
     source = _source(given, config, frames, _rate(fps))
@@ -71,13 +71,13 @@ def render(
         source, stream, sink, config=config, parameters_at=changes, frames=frames
     )
     written = _watch(pictures, length, console)
-    dismiss()
+    release_ranks()
     seconds = time.perf_counter() - began
     skipped = f", {stream.counts['skipped']} skipped" if stream.counts["skipped"] else ""
     _report(console, f"{paths[-1]}: {written} frames{skipped}, {written / seconds:.1f} fps")
 
 
-def _stream(config: Config, console: Console) -> WarmStream:
+def _stream(config: Config, console: Console) -> LoadedStream:
     with console.status("loading the model"):
         stream = load_stream(config, partial(_report, console))
         stream.warm_up()

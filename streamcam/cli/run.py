@@ -15,7 +15,7 @@ from streamcam.cli.startup_choices import chosen, with_chosen_model
 from streamcam.cli.stopping import Asked, stopping
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
-from streamcam.pipelines import dismiss, follows
+from streamcam.pipelines import release_ranks, run_as_rank
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
@@ -55,7 +55,7 @@ def run(
     """
     with reporting(as_json=log_json) as reporter:
         asked_for = configured(presets, assignments, flags)
-        if follows(with_chosen_model(asked_for)[0], live=True):
+        if run_as_rank(with_chosen_model(asked_for)[0], live=True):
             return
         with stopping() as asked:
             config, lines = chosen(asked_for)
@@ -84,7 +84,7 @@ def _broadcast(
         end = time.monotonic() + duration if duration else float("inf")
         while not asked.wait(LOOK_S) and not broadcast.over.is_set() and time.monotonic() < end:
             reporter.show(broadcast.status())
-        dismiss()
+        release_ranks()
     if broadcast.failed:
         raise broadcast.failed
     if schedule := broadcast.status().schedule:

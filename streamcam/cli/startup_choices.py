@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 from streamcam.embedded import NANO
 from streamcam.errors import DeviceError
+from streamcam.pipelines import pipeline_of
 from streamcam.runtime.broadcast import PASSTHROUGH
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config, with_model
 
 PREFERRED = "stabilityai/sd-turbo"
-PREFERRED_VIDEO = "jerryfeng/StreamDiffusionV2/wan_causal_dmd_v2v"
 
 
 class Choice(NamedTuple):
@@ -43,8 +43,8 @@ def with_chosen_model(config: Config) -> tuple[Config, str]:
 
 
 def _model(config: Config) -> Choice:
-    if config.pipeline == "video":
-        return Choice(PREFERRED_VIDEO, f"{PREFERRED_VIDEO}, as published")
+    if published := pipeline_of(config).default_model:
+        return Choice(published, f"{published}, as published")
     from streamcam.models.hub import cached
 
     if any(repo.id == PREFERRED for repo in cached()):

@@ -10,7 +10,7 @@ from torch.distributed import FileStore
 
 from streamcam.cli import _run, streamcam
 from streamcam.errors import ConfigError, EngineError
-from streamcam.pipelines import follows
+from streamcam.pipelines import run_as_rank
 from streamcam.settings.config import build_config
 from streamcam.video.parallel import ranks
 from streamcam.video.parallel.ranks import Own, Share, share_of
@@ -118,7 +118,7 @@ def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ConfigError, match="torchrun has started 2 processes, but devices=3"):
         share_of(build_config([STREAMED, {"devices": 3}]))
     with pytest.raises(ConfigError, match="without torchrun"):
-        follows(build_config([{}]))
+        run_as_rank(build_config([{}]))
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert share_of(config) == Share()
 
