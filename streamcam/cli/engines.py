@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 from streamcam.cli.options import configured, settings
-from streamcam.cli.startup_choices import with_chosen_model
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import EngineError
 from streamcam.pipelines import pipeline_of
+from streamcam.runtime.auto_settings import settle_model
 
 FOLDER = click.option(
     "--engine-dir", type=Path, metavar="DIR", help="Where they are kept. [the user's cache]"
@@ -42,7 +42,7 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
     """
     from streamcam.bench.engine_comparison import measure_engines
 
-    config, _ = with_chosen_model(configured(presets, assignments, flags))
+    config, _ = settle_model(configured(presets, assignments, flags))
     build_engines = pipeline_of(config).build_engines
     if build_engines is None:
         raise EngineError(

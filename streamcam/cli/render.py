@@ -15,12 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from streamcam import sinks, sources
 from streamcam.cli.options import configured, settings
-from streamcam.cli.startup_choices import with_chosen_model
 from streamcam.cli.stopping import stopping
 from streamcam.control.cues import Cues, read
 from streamcam.errors import ConfigError, MediaError
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks, run_as_rank
 from streamcam.runtime import offline
+from streamcam.runtime.auto_settings import settle_model
 from streamcam.settings.config import Config
 from streamcam.types import Sink, Source
 
@@ -55,7 +55,7 @@ def render(
     fixed = {"mode": "txt2img"} if len(paths) == 1 else {}
     console = Console(stderr=True)
     asked = configured(presets, assignments, flags, **fixed)
-    config, why = with_chosen_model(asked)
+    config, why = settle_model(asked)
     if run_as_rank(config):
         return
     given = paths[0] if len(paths) == 2 else None

@@ -11,11 +11,11 @@ import click
 
 from streamcam.cli.options import configured, settings
 from streamcam.cli.reporting import Reporter, reporting
-from streamcam.cli.startup_choices import chosen, with_chosen_model
 from streamcam.cli.stopping import Asked, stopping
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.pipelines import release_ranks, run_as_rank
+from streamcam.runtime.auto_settings import settle, settle_model
 from streamcam.runtime.broadcast import Broadcast
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
@@ -55,10 +55,10 @@ def run(
     """
     with reporting(as_json=log_json) as reporter:
         asked_for = configured(presets, assignments, flags)
-        if run_as_rank(with_chosen_model(asked_for)[0], live=True):
+        if run_as_rank(settle_model(asked_for)[0], live=True):
             return
         with stopping() as asked:
-            config, lines = chosen(asked_for)
+            config, lines = settle(asked_for)
             for line in lines:
                 log.info(line)
             _broadcast(config, began, duration, asked, reporter)

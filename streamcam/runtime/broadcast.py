@@ -10,6 +10,7 @@ from typing import Self
 
 from streamcam.control.state import Control
 from streamcam.errors import StreamcamError
+from streamcam.runtime.auto_settings import PASSTHROUGH
 from streamcam.runtime.capture import Capture
 from streamcam.runtime.engine_process import RUNNING, EngineProcess
 from streamcam.runtime.gpu_stats import GpuStats
@@ -22,7 +23,7 @@ from streamcam.types import BroadcastView, Frame, Image, LiveSource, Sink
 
 log = logging.getLogger(__name__)
 
-PASSTHROUGH = "passthrough"
+
 SWITCH_INTERVAL_S = 0.001
 STOP_S = 1.5
 

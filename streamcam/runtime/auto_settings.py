@@ -1,27 +1,28 @@
-"""What is taken where nothing was asked for, and why: said in three lines at the start."""
+"""Settle every setting that is "auto" by what this machine has, and say why."""
 
 from typing import NamedTuple
 
 from streamcam.embedded import NANO
 from streamcam.errors import DeviceError
 from streamcam.pipelines import pipeline_of
-from streamcam.runtime.broadcast import PASSTHROUGH
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config, with_model
 
-PREFERRED = "stabilityai/sd-turbo"
+PASSTHROUGH = "passthrough"
+"""The model that is none: the source is shown as it is."""
+PREFERRED_MODEL = "stabilityai/sd-turbo"
 
 
 class Choice(NamedTuple):
-    """What was chosen, and a line that says why."""
+    """A value for a setting, and a line that names it and says why."""
 
     value: str
     line: str
 
 
-def chosen(config: Config) -> tuple[Config, list[str]]:
-    """Return `config` with every "auto" settled, and the lines that say how."""
-    config, model = with_chosen_model(config)
+def settle(config: Config) -> tuple[Config, list[str]]:
+    """Return `config` with no "auto" left in it, and a line each on source, model and sinks."""
+    config, model = settle_model(config)
     source = _source(config)
     sinks = [_sink(spec, config.broadcast) for spec in config.broadcast.sink]
     broadcast = config.broadcast.model_copy(
@@ -32,8 +33,8 @@ def chosen(config: Config) -> tuple[Config, list[str]]:
     return settled, [*lines, f"sink: {', '.join(sink.line for sink in sinks)}"]
 
 
-def with_chosen_model(config: Config) -> tuple[Config, str]:
-    """Return `config` with its model settled, and a line that says why it is this one."""
+def settle_model(config: Config) -> tuple[Config, str]:
+    """Return `config` with the model to run, and a line that says why it is this one."""
     if config.model == PASSTHROUGH:
         return config, "none, the source is passed through"
     if config.model != AUTO:
@@ -47,17 +48,18 @@ def _model(config: Config) -> Choice:
         return Choice(published, f"{published}, as published")
     from streamcam.models.hub import cached
 
-    if any(repo.id == PREFERRED for repo in cached()):
-        return Choice(PREFERRED, f"{PREFERRED}, since it is in the cache")
+    if any(repo.id == PREFERRED_MODEL for repo in cached()):
+        return Choice(PREFERRED_MODEL, f"{PREFERRED_MODEL}, since it is in the cache")
     if config.mode == "txt2img":
-        return Choice(PREFERRED, f"{PREFERRED}, since {NANO} paints what it sees alone")
-    why = f'{NANO}, which comes with streamcam; a larger one: "streamcam models pull {PREFERRED}"'
-    return Choice(NANO, why)
+        why = f"since {NANO} only repaints what it sees"
+        return Choice(PREFERRED_MODEL, f"{PREFERRED_MODEL}, {why}")
+    larger = f'"streamcam models pull {PREFERRED_MODEL}"'
+    return Choice(NANO, f"{NANO}, which comes with streamcam; for a larger one: {larger}")
 
 
 def _source(config: Config) -> Choice:
     spec = config.broadcast.source
-    if spec != "auto":
+    if spec != AUTO:
         return Choice(spec, spec)
     from streamcam.sources.camera_list import first
 
@@ -70,13 +72,13 @@ def _sink(spec: str, broadcast: BroadcastSettings) -> Choice:
     page = f"preview page http://{broadcast.preview_bind}:{broadcast.preview_port}/"
     if spec == "preview":
         return Choice(spec, page)
-    if spec != "auto":
+    if spec != AUTO:
         return Choice(spec, spec)
     from streamcam.sinks.virtual_camera import find
 
     try:
         name = find().name
     except DeviceError:
-        why = 'since there is no virtual camera ("streamcam doctor" says how to get one)'
+        why = 'since there is no virtual camera ("streamcam doctor" tells you how to get one)'
         return Choice("preview", f"{page}, {why}")
     return Choice(f"virtual-camera:{name}", f'virtual camera "{name}"')
