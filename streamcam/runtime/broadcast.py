@@ -88,11 +88,19 @@ class Broadcast:
         for outlet in self._outlets:
             outlet.join(max(0.1, end - time.monotonic()))
 
-    def wait_until_sending(self, timeout_s: float) -> set[str]:
-        """Wait until every sink is open, or has said why not; return the names of the open ones."""
+    def wait_until_sending(self, timeout_s: float) -> bool:
+        """Wait until every sink has taken its first picture or has failed; return whether so."""
         end = time.monotonic() + timeout_s
         for outlet in self._outlets:
-            outlet.opened.wait(max(0.0, end - time.monotonic()))
+            outlet.settled.wait(max(0.0, end - time.monotonic()))
+        return not self.waiting()
+
+    def waiting(self) -> list[str]:
+        """Return the names of the sinks that have neither taken a picture nor failed so far."""
+        return [outlet.name for outlet in self._outlets if not outlet.settled.is_set()]
+
+    def sending(self) -> set[str]:
+        """Return the names of the sinks that take pictures."""
         return {outlet.name for outlet in self._outlets if outlet.problem is None}
 
     # ---- Scene
