@@ -216,7 +216,7 @@ def test_a_usb_camera_in_trouble_shows_a_slate_and_comes_back(trouble: signal.Si
     ):
         reader.wait(1)
         until(lambda: not is_slate(reader), 30)
-        # A kernel that unplugs a device keeps its only processor for a while.
+        # Slates are drawn meanwhile, by the processor that unplugs the device.
         with no_stop(reader, 2 * MARGIN_S):
             os.kill(usb, trouble)
             noticed = until(lambda: is_slate(reader), 10)
