@@ -77,12 +77,10 @@ def _broadcast(
 
     broadcast = Broadcast(config, control, source, sinks)
     with _osc(config, control, broadcast), broadcast:
-        if broadcast.wait_until_sending(OPEN_S).intersection(config.broadcast.sink):
-            log.info("on air after %.2f s", time.monotonic() - began)
-        else:
-            log.warning("not on air: no sink is open yet; they are tried again")
+        on_air = _wait_until_on_air(broadcast, config, began, asked)
         end = time.monotonic() + duration if duration else float("inf")
         while not asked.wait(LOOK_S) and not broadcast.over.is_set() and time.monotonic() < end:
+            on_air = on_air or _report_on_air(broadcast, config, began)
             reporter.show(broadcast.status())
         release_ranks()
     if broadcast.failed:
@@ -90,6 +88,29 @@ def _broadcast(
     if schedule := broadcast.status().schedule:
         log.info(schedule)
     log.info("off air after %.0f s", broadcast.status().uptime)
+
+
+def _wait_until_on_air(broadcast: Broadcast, config: Config, began: float, asked: Asked) -> bool:
+    """Wait for the first pictures and log that they were taken, else why not."""
+    end = time.monotonic() + OPEN_S
+    while not broadcast.wait_until_sending(LOOK_S) and time.monotonic() < end:
+        if asked.is_set() or broadcast.over.is_set():
+            return False
+    if _report_on_air(broadcast, config, began):
+        return True
+    if waiting := broadcast.waiting():
+        log.warning("not on air yet: %s took no picture so far", ", ".join(waiting))
+    else:
+        log.warning("not on air: no sink is open yet; they are tried again")
+    return False
+
+
+def _report_on_air(broadcast: Broadcast, config: Config, began: float) -> bool:
+    """Log that every open sink takes pictures, if so; return whether."""
+    if broadcast.waiting() or not broadcast.sending().intersection(config.broadcast.sink):
+        return False
+    log.info("on air after %.2f s", time.monotonic() - began)
+    return True
 
 
 def _osc(config: Config, control: Control, broadcast: Broadcast) -> AbstractContextManager[object]:

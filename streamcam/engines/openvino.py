@@ -41,11 +41,11 @@ class OpenVino:
         here = _core().available_devices
         if not any(name.split(".")[0] == device for name in here):
             raise EngineError(f"OpenVINO finds no {device} here; found: {', '.join(here)}")
-        able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-        if CAPABILITIES[dtype] not in able:
+        able = dtypes(device)
+        if dtype not in able:
             raise EngineError(
                 f"OpenVINO does not compute in {name_of(dtype)} on this {device}; choose --dtype"
-                f" {' or '.join(name_of(d) for d, word in CAPABILITIES.items() if word in able)}"
+                f" {' or '.join(map(name_of, able))}"
             )
 
     def takes(self, flat: Flat) -> bool:  # noqa: ARG002
@@ -110,6 +110,12 @@ class _Request:
         results = self._request.infer(arrays, share_inputs=True, share_outputs=True)
         # The next call writes over the engine's own memory.
         return torch.from_numpy(results[0]).clone()
+
+
+def dtypes(device: str) -> list[torch.dtype]:
+    """Return the number formats that OpenVINO computes in on a `device` of this machine."""
+    able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return [dtype for dtype, word in CAPABILITIES.items() if word in able]
 
 
 @cache

@@ -89,11 +89,23 @@ class Broadcast:
         for sink_thread in self._sink_threads:
             sink_thread.join(max(0.1, end - time.monotonic()))
 
-    def wait_until_sending(self, timeout_s: float) -> set[str]:
-        """Wait until every sink is open, or has said why not; return the names of the open ones."""
+    def wait_until_sending(self, timeout_s: float) -> bool:
+        """Wait until every sink has taken its first picture or has failed; return whether so."""
         end = time.monotonic() + timeout_s
         for sink_thread in self._sink_threads:
-            sink_thread.opened.wait(max(0.0, end - time.monotonic()))
+            sink_thread.settled.wait(max(0.0, end - time.monotonic()))
+        return not self.waiting()
+
+    def waiting(self) -> list[str]:
+        """Return the names of the sinks that have neither taken a picture nor failed so far."""
+        return [
+            sink_thread.name
+            for sink_thread in self._sink_threads
+            if not sink_thread.settled.is_set()
+        ]
+
+    def sending(self) -> set[str]:
+        """Return the names of the sinks that take pictures."""
         return {
             sink_thread.name for sink_thread in self._sink_threads if sink_thread.problem is None
         }

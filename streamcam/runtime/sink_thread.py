@@ -33,9 +33,11 @@ class SinkThread:
         self.latencies = Latencies()
         self.rate = Rate()
         self.problem: str | None = "opening"
-        self.opened = threading.Event()
-        """Set when the first try to open the sink is over, well or not."""
+        """Why the sink takes no pictures; None from the first one on that it has taken."""
+        self.settled = threading.Event()
+        """Set once the sink has taken its first picture, or has failed."""
         self._sink = sink
+        self._open = False
         self._slot: DroppingQueue[OutgoingFrame] = DroppingQueue(QUEUE)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
@@ -46,7 +48,7 @@ class SinkThread:
 
     def put(self, outgoing: OutgoingFrame) -> None:
         """Hand over the next picture; never waits. Lost while the sink is not open."""
-        if self.problem is None:
+        if self._open:
             self._slot.put(outgoing)
 
     def ask_to_stop(self) -> None:
@@ -71,22 +73,19 @@ class SinkThread:
             began = time.monotonic()
             try:
                 with self._sink as sink:
-                    if self.opened.is_set():
-                        log.info("%s is back", self.name)
-                    self.problem = None
-                    self.opened.set()
+                    self._open = True
                     self._send_all(sink)
                 return
             except StreamcamError as error:
                 if self.problem != str(error):
                     log.warning("%s: %s; trying again", self.name, error)
                 self.problem = str(error)
-                self.opened.set()
             except Exception:
                 # A bug in one sink is no reason for the others to stop.
                 log.exception("%s failed; trying again", self.name)
                 self.problem = "failed"
-                self.opened.set()
+            self._open = False
+            self.settled.set()
             self._stopping.wait(backoff.next(healthy_s=time.monotonic() - began))
 
     def _send_all(self, sink: Sink) -> None:
@@ -95,7 +94,16 @@ class SinkThread:
             if outgoing is None:
                 return
             sink.send(outgoing.frame)
+            if self.problem is not None:
+                self._took_first()
             now = time.monotonic()
             self.rate.tick(now)
             if outgoing.fresh:
                 self.latencies.add(now - outgoing.frame.captured_at)
+
+    def _took_first(self) -> None:
+        # Not on opening: some virtual cameras can be read only from their first picture on.
+        if self.settled.is_set():
+            log.info("%s is back", self.name)
+        self.problem = None
+        self.settled.set()

@@ -1,6 +1,7 @@
 """``streamcam run`` as people run it: a process with files, signals and a log."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ from typing import IO
 import av
 import psutil
 import pytest
+from click.testing import CliRunner
 
+import streamcam.cli.run as on_air
+from streamcam.types import Frame
 from tests.runtime.onair import until
 from tests.support.media import decoded, decoded_so_far
 
@@ -73,6 +77,41 @@ def test_it_does_not_claim_to_be_on_air_while_no_sink_is_open() -> None:
     done = run("--sink", "virtual-camera:no such label", "--duration", 1)
     assert "not on air: no sink is open yet" in done.stderr
     assert "on air after" not in done.stderr
+
+
+class Slow:
+    """A sink that takes its time with its first picture, and logs when it has it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __enter__(self) -> "Slow":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return
+
+    def send(self, frame: Frame) -> None:  # noqa: ARG002
+        if self.seconds:
+            time.sleep(self.seconds)
+            logging.getLogger("streamcam").info("the first picture was taken")
+        self.seconds = 0.0
+
+
+@pytest.mark.parametrize("patience", [5.0, 0.0])
+def test_it_says_that_it_is_on_air_only_once_a_slow_sink_has_taken_a_picture(
+    patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(on_air, "OPEN_S", patience)
+    monkeypatch.setattr(on_air, "open_sink", lambda *_: Slow(1.0))
+    words = [*SMALL, *QUIET, "--model", "passthrough", "--sink", "null", "--duration", "3"]
+    done = CliRunner().invoke(on_air.run, words, obj=time.monotonic())
+    assert done.exit_code == 0, done.stderr
+    lines = done.stderr.splitlines()
+    [announced] = [i for i, line in enumerate(lines) if line.startswith("on air after")]
+    assert announced > lines.index("the first picture was taken")
+    assert ("not on air yet: null took no picture so far" in done.stderr) is (patience == 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,11 +2,12 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,12 @@ from streamcam.types import Image
 WIDTH, HEIGHT, FPS = 640, 360, 20
 CANVAS = ["--canvas", f"{WIDTH}x{HEIGHT}", "--fps", str(FPS)]
 MODEL = ["--model", "identity", "--width", "320", "--height", "184"]
-OSC_PORT = 9123
+MARGIN_S = 2 / FPS
+"""Two pictures: by so much the longest gap may be longer than the reader's undisturbed ones."""
+STOP_S = 1.0
+"""Viewers see a stop in a gap as long as this, however slow the machine is."""
+BASELINE = 4 * FPS
+"""Frames in which the undisturbed gaps are measured."""
 
 
 def virtual_camera() -> Path:
@@ -30,17 +36,27 @@ def virtual_camera() -> Path:
     return next(device.path for device in v4l2.devices() if device.is_loopback)
 
 
+def free_port() -> int:
+    """Return a port on which nobody receives UDP now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Run:
-    """A running streamcam, with its log."""
+    """A running streamcam, with its log; started by `running`, which also sees to its end."""
 
     def __init__(self, *arguments: str) -> None:
-        words = ["--sink", "virtual-camera", "--osc-port", str(OSC_PORT), *CANVAS, *arguments]
+        self.osc_port = free_port()
+        words = ["--sink", "virtual-camera", "--osc-port", str(self.osc_port), *CANVAS, *arguments]
         self.process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", "streamcam", "run", *words],
             stderr=subprocess.PIPE,
             text=True,
         )
         self.log: list[str] = []
+        self.ended = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -72,17 +88,25 @@ class Run:
             self.process.wait()
             time.sleep(0.5)
             pytest.fail("it did not end within 10 s:\n" + "\n".join(self.log))
+        self.ended = True
+
+    def kill(self) -> None:
+        """End it without a chance to tidy up."""
+        self.process.kill()
+        self.process.wait()
+        self.ended = True
 
 
 @contextmanager
 def running(*arguments: str) -> Iterator[Run]:
+    """Run streamcam; it is ended here unless the test has done so, and in any case is gone."""
     run = Run(*arguments)
     try:
         yield run
-        run.stop()
+        if not run.ended:
+            run.stop()
     finally:
-        run.process.kill()
-        run.process.wait()
+        run.kill()
 
 
 class Reader:
@@ -145,3 +169,61 @@ class Reader:
     def longest_gap(self, since: int) -> float:
         """Return the longest time between two frames, from the frame of that count on, seconds."""
         return max(b - a for a, b in pairwise(self.times[since:]))
+
+
+class Metronome:
+    """Notes by how much the machine oversleeps: a thread that does nothing but wake up in time."""
+
+    EVERY_S = 0.01
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._tick, daemon=True)
+
+    def _tick(self) -> None:
+        last = time.monotonic()
+        while not self._stopped.wait(self.EVERY_S):
+            now = time.monotonic()
+            self.longest_s = max(self.longest_s, now - last - self.EVERY_S)
+            last = now
+
+    def __enter__(self) -> "Metronome":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+
+@contextmanager
+def no_stop(reader: Reader, margin_s: float = MARGIN_S) -> Iterator[None]:
+    """Check that viewers see no stop during the block.
+
+    The longest gap may be `margin_s` longer than the reader's longest before, undisturbed, and
+    longer by what the machine itself has overslept: a slow or busy one has gaps anyway. A gap of
+    `STOP_S` is a stop everywhere.
+    """
+    first = len(reader.times)
+    until(lambda: len(reader.times) >= first + BASELINE, 60)
+    undisturbed = reader.longest_gap(first)
+    disturbed = len(reader.times) - 1
+    with Metronome() as machine:
+        yield
+        # What came last may still be in the pipe.
+        count = len(reader.times)
+        until(lambda: len(reader.times) > count, 30)
+    gap = reader.longest_gap(disturbed)
+    figures = {"gap": gap, "undisturbed": undisturbed, "overslept": machine.longest_s}
+    print(", ".join(f"{name} {1e3 * seconds:.0f} ms" for name, seconds in figures.items()))
+    assert gap < min(undisturbed + machine.longest_s + margin_s, STOP_S)
+
+
+def until(true: Callable[[], object], seconds: float) -> float:
+    """Wait until `true()`; return how long it took, seconds."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, "it never came"
+        time.sleep(0.05)
+    return time.monotonic() - began

@@ -108,14 +108,30 @@ with pyvirtualcam.Camera(640, 480, 30, device=sys.argv[1]) as camera:
 """
 
 
-def program(script: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Run `script` in a Python of its own until it is on air."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "on air\n"
-    return process
+Program = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def program() -> Iterator[Program]:
+    """Give what runs a script in a Python of its own until it is on air.
+
+    None outlives its test: the next one needs the device.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def start(script: str, *arguments: object) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "on air\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def ended(process: "subprocess.Popen[str]", how: signal.Signals | None = None) -> None:
@@ -209,15 +225,12 @@ def test_a_camera_is_no_virtual_camera() -> None:
         find(str(real[0].path))
 
 
-def test_a_second_writer_is_refused_and_told_who_writes() -> None:
-    writer = program(WRITER, *SIZE, 100, 20)
-    try:
-        with pytest.raises(DeviceError, match=rf"in use: .*\({writer.pid}\)"), camera():
-            pass
-        # And the first is not disturbed.
-        assert by_ffmpeg().mean() == pytest.approx(100, abs=3)
-    finally:
-        ended(writer, signal.SIGKILL)
+def test_a_second_writer_is_refused_and_told_who_writes(program: Program) -> None:
+    writer = program(WRITER, *SIZE, 100, 60)
+    with pytest.raises(DeviceError, match=rf"in use: .*\({writer.pid}\)"), camera():
+        pass
+    # And the first is not disturbed.
+    assert by_ffmpeg().mean() == pytest.approx(100, abs=3)
 
 
 def test_a_writer_that_streams_buffers_is_seen_too() -> None:
@@ -249,7 +262,9 @@ def test_a_sink_can_be_entered_again() -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, None], ids=["killed", "ended"])
-def test_a_writer_that_is_gone_is_followed_by_another(how: signal.Signals | None) -> None:
+def test_a_writer_that_is_gone_is_followed_by_another(
+    program: Program, how: signal.Signals | None
+) -> None:
     for value in (60, 120, 180):
         writer = program(WRITER, *SIZE, value, 4 if how is None else 60)
         assert by_ffmpeg().mean() == pytest.approx(value, abs=3)
@@ -257,7 +272,9 @@ def test_a_writer_that_is_gone_is_followed_by_another(how: signal.Signals | None
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, None], ids=["killed", "ended"])
-def test_a_device_that_another_program_wrote_to_is_usable(how: signal.Signals | None) -> None:
+def test_a_device_that_another_program_wrote_to_is_usable(
+    program: Program, how: signal.Signals | None
+) -> None:
     for _ in range(2):
         ended(program(FOREIGN, path(), *(["on"] if how else [])), how)
         with publishing(camera(), bars()):
@@ -295,7 +312,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 @pytest.mark.parametrize("script", [WRITER, FOREIGN], ids=["ours", "another"])
 def test_a_reader_that_stays_sees_the_next_writer(
-    script: str, how: signal.Signals, tmp_path: Path
+    program: Program, script: str, how: signal.Signals, tmp_path: Path
 ) -> None:
     file = tmp_path / "frames"
     arguments = (*SIZE, 60, 60) if script is WRITER else (path(), "on")
@@ -311,7 +328,9 @@ def test_a_reader_that_stays_sees_the_next_writer(
         assert reader.poll() is None
 
 
-def test_a_format_that_a_reader_holds_is_told_with_the_remedy(tmp_path: Path) -> None:
+def test_a_format_that_a_reader_holds_is_told_with_the_remedy(
+    program: Program, tmp_path: Path
+) -> None:
     first = program(WRITER, *SIZE, 60, 60)
     with reading(tmp_path / "frames") as reader:
         ended(first, signal.SIGKILL)
@@ -328,14 +347,13 @@ def test_a_format_that_a_reader_holds_is_told_with_the_remedy(tmp_path: Path) ->
         assert v4l2.attribute(path(), "format") == "YUYV:1280x720@30"
 
 
-def test_a_refused_sink_leaves_nothing_open(tmp_path: Path) -> None:
-    writer = program(WRITER, *SIZE, 60, 60)
+def test_a_refused_sink_leaves_nothing_open(program: Program) -> None:
+    program(WRITER, *SIZE, 60, 60)
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with pytest.raises(DeviceError), camera():
             pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-    ended(writer, signal.SIGKILL)
 
 
 def test_no_permission_is_told_with_the_group() -> None:
@@ -408,15 +426,12 @@ def test_two_virtual_cameras_at_once_each_show_their_own(loaded: Callable[[str],
 
 
 def test_a_second_writer_is_noticed_without_exclusive_caps_too(
-    loaded: Callable[[str], None],
+    loaded: Callable[[str], None], program: Program
 ) -> None:
     loaded("devices=1 video_nr=10 card_label=streamcam exclusive_caps=0")
     if v4l2.attribute(path(), "state") is None:
         pytest.skip("v4l2loopback before 0.13 lets two programs write")
-    writer = program(WRITER, *SIZE, 100, 20)
-    try:
-        with pytest.raises(DeviceError) as refusal, camera() as sink:
-            sink.send(Frame(bars(), 0, 0.0))
-        assert f"({writer.pid})" in str(refusal.value)
-    finally:
-        ended(writer, signal.SIGKILL)
+    writer = program(WRITER, *SIZE, 100, 60)
+    with pytest.raises(DeviceError) as refusal, camera() as sink:
+        sink.send(Frame(bars(), 0, 0.0))
+    assert f"({writer.pid})" in str(refusal.value)

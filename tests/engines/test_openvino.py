@@ -14,6 +14,7 @@ from streamcam.diffusion.image_model import ENGINE_BUILD_MAIN, ImageModel, load_
 from streamcam.engines import selection
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.build_process import build_in_child
+from streamcam.engines.dtypes import name_of
 from streamcam.engines.flat_stage import Flat, leaves_of
 from streamcam.engines.placement import place
 from streamcam.engines.selection import FASTEST
@@ -26,7 +27,7 @@ from tests.support.streams import TINY, Streamed, images, moving
 
 pytest.importorskip("openvino", reason="OpenVINO is an extra")
 
-from streamcam.engines.openvino import CPU, GPU, OpenVino
+from streamcam.engines.openvino import CAPABILITIES, CPU, GPU, OpenVino, dtypes
 
 
 def made(stage: Small, folder: Path, dtype: torch.dtype) -> tuple[OpenVino, Flat]:
@@ -51,8 +52,9 @@ def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Sm
 def test_the_number_format_it_was_built_in_is_the_one_it_runs_in(
     tmp_path: Path, stage: Small
 ) -> None:
-    if not torch.cpu.get_capabilities().get("avx512_bf16"):
-        pytest.skip("this processor does not compute in bfloat16")
+    # OpenVINO's own account: torch's is of the processor, whatever ONEDNN_MAX_CPU_ISA says.
+    if torch.bfloat16 not in dtypes(CPU):
+        pytest.skip("OpenVINO does not compute in bfloat16 on this processor")
     engine, flat = made(stage, tmp_path, torch.bfloat16)
     tensors, *_ = leaves_of(call())
     assert 30 < psnr(engine.load(tmp_path)(*tensors), flat(*tensors)) < 80
@@ -61,8 +63,21 @@ def test_the_number_format_it_was_built_in_is_the_one_it_runs_in(
 def test_what_it_cannot_run_on_is_said_with_what_it_can() -> None:
     with pytest.raises(EngineError, match=r"no GPU here; found: CPU"):
         OpenVino(GPU, torch.float32)
-    with pytest.raises(EngineError, match=r"float16 on this CPU; choose --dtype float32"):
-        OpenVino(CPU, torch.float16)
+
+
+@pytest.mark.parametrize("dtype", CAPABILITIES, ids=name_of)
+def test_a_number_format_that_the_processor_lacks_is_refused_with_those_it_has(
+    dtype: torch.dtype,
+) -> None:
+    able = dtypes(CPU)
+    assert torch.float32 in able
+    if dtype in able:
+        assert OpenVino(CPU, dtype).dtype == dtype
+    else:
+        with pytest.raises(EngineError) as refused:
+            OpenVino(CPU, dtype)
+        assert f"does not compute in {name_of(dtype)} on this CPU" in str(refused.value)
+        assert f"choose --dtype {' or '.join(map(name_of, able))}" in str(refused.value)
 
 
 @pytest.fixture(scope="module")

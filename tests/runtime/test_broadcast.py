@@ -1,10 +1,12 @@
 """On air: whatever happens to source, engine or a sink, pictures go out at every tick."""
 
+import logging
 import multiprocessing
 import os
 import signal
 import time
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import psutil
@@ -12,6 +14,7 @@ import pytest
 
 from streamcam.errors import EngineError
 from streamcam.stats import Status
+from streamcam.types import Frame
 from tests.runtime.onair import SLATE, Beam, Seen, engine_process, is_engine, on_air, until
 
 RED, BLUE = (200, 40, 90), (20, 60, 220)
@@ -186,6 +189,59 @@ def test_a_sink_that_fails_is_retried_and_the_others_never_notice() -> None:
         assert failing.opened == failing.closed + 1
         assert seen.longest_gap(began) < GAP_S
     assert failing.opened == failing.closed
+
+
+class Slow(Seen):
+    """A sink that is open at once, and keeps its first picture in hand until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let_go = Event(), Event()
+
+    def send(self, frame: Frame) -> None:
+        self.asked.set()
+        assert self.let_go.wait(60)
+        super().send(frame)
+
+
+def test_an_open_sink_counts_as_sending_from_its_first_picture_on() -> None:
+    slow = Slow()
+    with on_air(sinks={"slow": slow}, model="passthrough") as (broadcast, _, _, seen):
+        until(lambda: seen.frames and slow.asked.is_set())
+        assert not broadcast.wait_until_sending(0.2)
+        assert broadcast.waiting() == ["slow"]
+        assert broadcast.sending() == {"seen"}
+        slow.let_go.set()
+        assert broadcast.wait_until_sending(20)
+        assert slow.frames
+        assert broadcast.sending() == {"seen", "slow"}
+
+
+def test_a_sink_that_fails_at_its_first_picture_is_named_and_not_waited_for() -> None:
+    failing = Seen()
+    failing.failing.set()
+    with on_air(sinks={"failing": failing}, model="passthrough") as (broadcast, _, _, _):
+        assert broadcast.wait_until_sending(20)
+        # Opened again and again, it still counts as failing until it has taken a picture.
+        until(lambda: failing.opened >= 3)
+        assert broadcast.sending() == {"seen"}
+        assert "failing: the disk is full" in broadcast.status().sinks
+        failing.failing.clear()
+        until(lambda: broadcast.sending() == {"seen", "failing"})
+
+
+def test_a_sink_that_fails_on_and_on_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    failing = Seen()
+    failing.failing.set()
+    with caplog.at_level(logging.INFO), on_air(sinks={"failing": failing}, model="passthrough"):
+        until(lambda: failing.opened >= 3)
+        failing.failing.clear()
+        until(lambda: failing.frames)
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line for line in lines if line.startswith("failing")] == [
+        "failing: the disk is full; trying again",
+        "failing is back",
+    ]
 
 
 def test_a_snapshot_rules_from_a_frame_on() -> None:

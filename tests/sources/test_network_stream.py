@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.errors import DeviceError
-from streamcam.sources.network_stream import Url, shown
+from streamcam.sources.network_stream import OPEN_S, Url, shown
 from tests.support.media import encode, noise
 
 
@@ -84,7 +84,8 @@ def test_stopping_does_not_wait_for_a_host_that_says_nothing(silent_host: str, s
     began = time.monotonic()
     with source:
         assert list(source) == []
-    assert time.monotonic() - began < 1.2
+    # Far from the time that it is given to answer.
+    assert time.monotonic() - began < OPEN_S / 2
 
 
 def test_a_host_that_refuses_is_said_at_once() -> None:
