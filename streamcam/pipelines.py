@@ -16,6 +16,10 @@ class WarmStream(Stream, Protocol):
     counts: Counter[str]
     """How many frames were ``processed``, and the like."""
 
+    @property
+    def accepts_any_size(self) -> bool:
+        """Whether frames may come in any size: the stream's device fits them."""
+
     def warm_up(self) -> None:
         """Make the calls that ``warmup`` asks for, and forget them."""
 

@@ -116,7 +116,7 @@ def _alone(config: Config, seconds: float) -> float:
             engine.offer(Frame(still, index, now), config.live)
             index += 1
             time.sleep(0.002)
-            engine.pictures()
+            engine.outputs()
         return (engine.taken - first) / seconds
     finally:
         engine.stop()

@@ -15,7 +15,7 @@ import av
 import psutil
 import pytest
 
-from tests.runtime.onair import until
+from tests.runtime.broadcast_helpers import until
 from tests.support.media import decoded, decoded_so_far
 
 SMALL = ["--source", "pattern", "--canvas", "320x180", "--width", "64", "--height", "64"]
