@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     figure: float | None
     """None where it was not measured."""
     note: str
-    """How it was measured, or why it was not."""
+    """The conditions of the measurement, or the reason that there is none."""
 
     @property
     def reached(self) -> bool | None:

@@ -99,7 +99,7 @@ class Comparison:
         self._engines = [(name, self._dtype) for name in ENGINES]
         self._engines.append(("tensorrt", name_of(FLOAT8)))
         self.left_out: list[str] = []
-        """What cannot run here, and why."""
+        """Candidates that cannot run here, each with the reason."""
 
     def restrict_to(self, engine: str) -> None:
         """Leave out all engines but one, which runs in the dtype of the settings."""

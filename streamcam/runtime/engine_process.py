@@ -181,7 +181,7 @@ class EngineProcess:
             process.kill()
             process.join(KILL_S)
             if process.exitcode is None:
-                # In the kernel's hands: it holds a device that does not answer.
+                # The kernel cannot end it: it waits for a device that does not answer.
                 log.warning("the engine process %s cannot be ended", process.pid)
 
     def _monitor(self, process: BaseProcess, connection: Connection) -> StreamcamError | str:

@@ -26,7 +26,7 @@ class Inputs:
     engine_detail: str
     """Current activity of the engine, in a few words."""
     source_problem: str | None
-    """Why the source gives no frames, in a few words; None while it does."""
+    """The reason that the source gives no frames, in a few words; None while it does."""
 
 
 class _Composed(NamedTuple):
