@@ -1,4 +1,4 @@
-"""Child processes that end when their parent does, whatever either of them is doing."""
+"""Start child processes that end when their parent does, whatever either of them is doing."""
 
 import os
 import subprocess
@@ -11,32 +11,45 @@ from contextlib import suppress
 def start_child(
     main: str, message: str, *, stdout: int, stderr: int | None, new_session: bool = False
 ) -> subprocess.Popen[str]:
-    """Start another Python that calls a function, and send it one line on its standard input.
+    """Start another Python that calls a function, and write one line to its standard input.
 
-    The child finds the modules that this process finds, and never those of the folder it was
-    started in. Its input stays open: a child that calls `end_with_parent` on it ends with this
-    process, even when this one is killed.
+    The child finds the modules that this process finds, and none in the folder it is started in
+    unless this process looks there too. Its input stays open: a child that calls
+    `end_with_parent` on it ends with this process, even when this one is killed.
 
     Args:
         main: ``package.module:function``, called without arguments.
-        message: one line.
+        message: one line, of any length.
         stdout: as for `subprocess.Popen`, as is `stderr`.
-        new_session: keep the child out of the terminal's reach: Ctrl-C is for this process alone.
+        new_session: put the child out of the terminal's reach: Ctrl-C is for this process alone.
+
+    Returns:
+        The process, its streams in UTF-8. If it died before it read its line, its exit status
+        is all there is to see.
     """
     module, function = main.split(":")
+    environment = {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        # Its streams, whatever the locale is: paths and prompts hold any character.
+        "PYTHONIOENCODING": "utf-8",
+    }
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", f"from {module} import {function}; {function}()"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        env=os.environ | environment,
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,
-        text=True,
+        encoding="utf-8",
         start_new_session=new_session,
     )
     assert process.stdin is not None
-    with suppress(BrokenPipeError):  # It has died already: its exit status tells.
+    try:
         process.stdin.write(f"{message}\n")
         process.stdin.flush()
+    except OSError:
+        # It has died already. What is still buffered would raise again, at the caller's close.
+        with suppress(OSError):
+            process.stdin.close()
     return process
 
 

@@ -26,6 +26,10 @@ class LoadedStream(Stream, Protocol):
     counts: Counter[str]
     """How many frames were ``processed``, ``skipped`` and ``dropped``."""
 
+    @property
+    def accepts_any_size(self) -> bool:
+        """Whether frames may come in any size: the stream's device fits them."""
+
     def warm_up(self) -> None:
         """Run the model on black frames as ``warmup`` asks, and forget them."""
 

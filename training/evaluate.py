@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streamcam.bench.harness import STILL_FRAMES, STILL_NOISE, unrest
+from streamcam.bench.harness import STILL_FRAMES, STILL_NOISE, mean_frame_difference
 from streamcam.types import Image
 from training import contact, looks, wordings
 from training.data import HELD_OUT, Shown, scene
@@ -103,7 +103,7 @@ def stillness(studio: Studio, case: Case, picture: Image) -> float:
     rng = np.random.default_rng(0)
     noise = rng.normal(0, STILL_NOISE, (STILL_FRAMES, *picture.shape))
     noisy = [np.clip(picture + n, 0, 255).astype(np.uint8) for n in noise]
-    return unrest(studio.render(noisy, case.prompt)) / unrest(noisy)
+    return mean_frame_difference(studio.render(noisy, case.prompt)) / mean_frame_difference(noisy)
 
 
 def table(rows: Sequence[Row], still: Mapping[str, float]) -> str:

@@ -1,1 +1,1 @@
-"""Benchmarks of the whole product: what each idea, engine and process costs, in one run."""
+"""Benchmarks of the product: image and video streams, engines, the broadcast, energy."""

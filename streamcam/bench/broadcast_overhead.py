@@ -1,4 +1,4 @@
-"""What the house itself costs around the model: latency added, and frames taken from the model."""
+"""Overhead of a broadcast: the latency that it adds, and the model's frames that it costs."""
 
 import statistics
 import time
@@ -22,29 +22,29 @@ from streamcam.types import BroadcastView, Frame, Sink
 
 LOAD_S = 600.0
 DRIFT = Fraction(59, 60)
-"""The source's rate over the sink's: so that every phase between their clocks is met."""
+"""The source's rate over the sink's, so that every phase between their clocks occurs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from the making of a frame until its picture was handed to the sink."""
+    """Milliseconds from the capture of a frame until its output was sent to the sink."""
 
     frames: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
     interval_ms: float
-    """Between two pictures that go out."""
+    """Between two frames that go out."""
 
     @property
     def meets_target(self) -> bool:
-        """Half within one interval and 5 ms, 99% within two intervals."""
+        """Whether half are within one interval and 5 ms, and 99% within two intervals."""
         return self.p50_ms <= self.interval_ms + 5 and self.p99_ms <= 2 * self.interval_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The model's frames per second, fed directly and on air, in turns."""
+    """The model's frames per second, alone and on air, in turns."""
 
     alone_fps: float
     on_air_fps: float
@@ -52,35 +52,35 @@ class Cost:
 
     @property
     def share(self) -> float:
-        """The part of the model's frames that being on air costs."""
+        """Share of the model's frames that being on air costs."""
         return 1 - self.on_air_fps / self.alone_fps
 
 
-class _Probe:
-    """A sink that reads each picture's age from its pixels."""
+class _LatencyProbe:
+    """Sink that reads each frame's age from its pixels."""
 
     def __init__(self) -> None:
         self.ages: list[float] = []
         self._last = -1
 
-    def __enter__(self) -> "_Probe":
+    def __enter__(self) -> "_LatencyProbe":
         return self
 
     def __exit__(self, *exception: object) -> None:
         return
 
     def send(self, frame: Frame) -> None:
-        arrived = time.monotonic()
+        arrived_at = time.monotonic()
         code = frame_code.read(frame.image)
         if code and code[0] != self._last:
             self._last = code[0]
-            self.ages.append(arrived - code[1])
+            self.ages.append(arrived_at - code[1])
 
 
 def latency(config: Config, seconds: float) -> Latency:
-    """Return the latency that capture, rings and output add, over an engine that does nothing."""
+    """Return the latency of capture, rings and output, with an engine that returns every frame."""
     config = config.model_copy(update={"model": IDENTITY})
-    probe = _Probe()
+    probe = _LatencyProbe()
 
     def sinks(_: BroadcastView) -> Iterable[tuple[str, Sink]]:
         return [("probe", probe)]
@@ -96,27 +96,27 @@ def latency(config: Config, seconds: float) -> Latency:
 
 
 def cost(config: Config, seconds: float, rounds: int) -> Cost:
-    """Return what capture, conversion, output and a watched preview take from the model."""
+    """Return what capture, conversion, output and a watched preview cost the model."""
     pairs = [(_alone(config, seconds), _on_air(config, seconds)) for _ in range(rounds)]
     alone, on_air = zip(*pairs, strict=True)
     return Cost(statistics.median(alone), statistics.median(on_air), rounds)
 
 
 def _alone(config: Config, seconds: float) -> float:
-    """Return the fps of an engine that is handed a new frame whenever it has taken one."""
+    """Return the fps of an engine that always has a new frame waiting."""
     failures: list[StreamcamError] = []
     engine = EngineProcess(config, failures.append)
-    still = MovingPattern(config.width, config.height, config.broadcast.rate).picture(0, 0.0)
+    image = MovingPattern(config.width, config.height, config.broadcast.rate).picture(0, 0.0)
     engine.start()
     try:
         _wait_until_running(engine, failures)
         first, index = engine.taken, 0
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
-            engine.offer(Frame(still, index, now), config.live)
+            engine.offer(Frame(image, index, now), config.live)
             index += 1
             time.sleep(0.002)
-            engine.pictures()
+            engine.outputs()
         return (engine.taken - first) / seconds
     finally:
         engine.stop()

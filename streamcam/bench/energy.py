@@ -1,11 +1,11 @@
-"""Watts and joules a frame, by the device's own counter."""
+"""Measure watts and joules per frame with the device's own energy counter."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamcam.bench.harness import changed, iter_frames, quiet
+from streamcam.bench.harness import changed, iter_frames, no_report
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_device
@@ -18,16 +18,17 @@ SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
-    """Counts the energy of a device."""
+class EnergyCounter:
+    """Energy counter of a device."""
 
     name: str
     joules: Callable[[], float]
+    """Returns the energy used since some moment in the past."""
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """What one scene drew at the camera's rate."""
+class EnergyReading:
+    """Power and energy of one scene at the camera's rate."""
 
     name: str
     watts: float
@@ -36,66 +37,65 @@ class Draw:
 
 
 def measure(
-    config: Config, scene: Sequence[Image], counter: Counter, *, seconds: float
-) -> list[Draw]:
-    """Return what a moving and a still scene draw, with the similarity filter off and on.
+    config: Config, scene: Sequence[Image], counter: EnergyCounter, *, seconds: float
+) -> list[EnergyReading]:
+    """Measure a moving and a still scene, with the similarity filter off and on.
 
     Frames come at the camera's rate, or as fast as the model takes them where that is slower.
     """
-    models = load_image_model(config, quiet, builds_here=True)
-    draws = []
+    models = load_image_model(config, no_report, builds_here=True)
+    readings = []
     for name, frames in (("moving", scene), ("still", scene[:1])):
-        for on in (False, True):
-            live = config.live.changed({"enable_similar_image_filter": on})
-            title = f"{name} scene, filter {'on' if on else 'off'}"
-            asked = changed(config, live=live)
-            draws.append(
-                _draw(title, DiffusionStream(models, asked), asked, frames, counter, seconds)
-            )
-    return draws
+        for filtered in (False, True):
+            live = config.live.changed({"enable_similar_image_filter": filtered})
+            title = f"{name} scene, filter {'on' if filtered else 'off'}"
+            settings = changed(config, live=live)
+            stream = DiffusionStream(models, settings)
+            readings.append(_measure_scene(title, stream, settings, frames, counter, seconds))
+    return readings
 
 
-def _draw(
+def _measure_scene(
     name: str,
     stream: DiffusionStream,
     config: Config,
     scene: Sequence[Image],
-    counter: Counter,
+    counter: EnergyCounter,
     seconds: float,
-) -> Draw:
+) -> EnergyReading:
     frames, interval = iter_frames(scene), 1 / float(config.broadcast.rate)
 
-    def run(how_long: float) -> int:
-        began, count = time.monotonic(), 0
-        while (now := time.monotonic() - began) < how_long:
+    def run(duration_s: float) -> int:
+        started_at, count = time.monotonic(), 0
+        while (now := time.monotonic() - started_at) < duration_s:
             time.sleep(max(0.0, count * interval - now))
             stream(next(frames), config.live)
             count += 1
         return count
 
     run(SETTLE_S)
-    before, began = counter.joules(), time.monotonic()
+    before, started_at = counter.joules(), time.monotonic()
     count = run(seconds)
-    used, took = counter.joules() - before, time.monotonic() - began
-    return Draw(name, used / took, used / count, count / took)
+    joules, elapsed_s = counter.joules() - before, time.monotonic() - started_at
+    return EnergyReading(name, joules / elapsed_s, joules / count, count / elapsed_s)
 
 
-def counter_for(config: Config) -> Counter:
+def counter_for(config: Config) -> EnergyCounter:
     """Return the energy counter of the device that `config` runs on.
 
     Raises:
-        DeviceError: it has none that can be read, with the remedy.
+        DeviceError: it has no counter that can be read.
     """
     device = pick_device(config.device)
     if device.type == "cuda":
-        return nvml(device.index or 0)
+        return nvml_counter(device.index or 0)
     if device.type == "cpu":
-        return rapl(RAPL)
+        return rapl_counter(RAPL)
     raise DeviceError(f"no energy counter is known for {device.type}; measure at the socket")
 
 
-def nvml(index: int) -> Counter:
-    """Return an NVIDIA GPU's counter: millijoules since the driver was loaded (Volta on)."""
+def nvml_counter(index: int) -> EnergyCounter:
+    """Return the counter of an NVIDIA GPU from Volta on: energy since the driver was loaded."""
     import pynvml
 
     try:
@@ -103,43 +103,49 @@ def nvml(index: int) -> Counter:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as error:
-        raise DeviceError(f"this GPU tells no energy ({error}); GPUs from Volta on do") from None
-    return Counter("NVML", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)
+        raise DeviceError(
+            f"this GPU has no energy counter ({error}); GPUs from Volta on have one"
+        ) from None
+    return EnergyCounter("NVML", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)
 
 
-def rapl(folder: Path) -> Counter:
-    """Return a processor's counter: all its packages together."""
+def rapl_counter(folder: Path) -> EnergyCounter:
+    """Return the counter of a CPU: the sum of all its packages.
+
+    Args:
+        folder: Linux's ``powercap``.
+    """
     zones = sorted(folder.glob("intel-rapl:?"))
     if not zones:
         raise DeviceError(
-            "this processor's energy counter is not there: virtual machines have none, and on"
-            " others the kernel module is intel_rapl_msr"
+            "this CPU has no energy counter: virtual machines have none, and on other machines"
+            " it needs the kernel module intel_rapl_msr"
         )
-    files = [_Zone(zone) for zone in zones]
-    return Counter("RAPL", lambda: sum(file.joules() for file in files))
+    counters = [_RaplZone(zone) for zone in zones]
+    return EnergyCounter("RAPL", lambda: sum(counter.joules() for counter in counters))
 
 
-class _Zone:
-    """A counter in microjoules that begins anew when it is full."""
+class _RaplZone:
+    """Counter file in microjoules that wraps around at its maximum."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "energy_uj"
-        self._full = _number(folder / "max_energy_range_uj")
-        self._last = _number(self._file)
-        self._turns = 0
+        self._maximum = _read_number(folder / "max_energy_range_uj")
+        self._last = _read_number(self._file)
+        self._wraps = 0
 
     def joules(self) -> float:
-        now = _number(self._file)
-        self._turns += now < self._last
+        now = _read_number(self._file)
+        self._wraps += now < self._last
         self._last = now
-        return (self._turns * self._full + now) / 1e6
+        return (self._wraps * self._maximum + now) / 1e6
 
 
-def _number(file: Path) -> int:
+def _read_number(file: Path) -> int:
     try:
         return int(file.read_text())
     except OSError as error:
         raise DeviceError(
-            f"cannot read {file}: {error.strerror}; it is root's to read:"
-            f" sudo chmod o+r {file}, until the next start"
+            f"cannot read {file}: {error.strerror}; only root can:"
+            f" sudo chmod o+r {file} changes that until the next start"
         ) from None

@@ -1,4 +1,4 @@
-"""What all benches share: bare model calls, measures, and what figures were taken on."""
+"""Helpers shared by the benchmarks: frames, bare model calls, the device's own speed."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +22,9 @@ from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Image
 
 SIDE = 2048
-"""Of the matrices whose product tells the device's own rate."""
+"""Rows and columns of the matrices that the device's own rate is measured with."""
 STILL_FRAMES, STILL_NOISE = 12, 4.0
-"""Of the still scene, and the deviation of its noise in levels."""
+"""Frames of the still scene, and the standard deviation of its noise in grey levels."""
 
 
 def iter_frames(scene: Sequence[Image]) -> Iterator[Frame]:
@@ -36,7 +36,7 @@ def iter_frames(scene: Sequence[Image]) -> Iterator[Frame]:
 
 
 def bare_calls(config: Config, models: ImageModel, scene: Sequence[Image]) -> Callable[[], float]:
-    """Return what makes the model calls of a frame and nothing else, and tells their seconds."""
+    """Return a function that makes only the model calls of a frame, and returns their seconds."""
     f, n = config.frame_buffer_size, config.num_steps
     rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
     condition = condition_for(models, rows)
@@ -45,29 +45,29 @@ def bare_calls(config: Config, models: ImageModel, scene: Sequence[Image]) -> Ca
     images = to_tensor([scene[0]] * f, models.device)
 
     def step() -> float:
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         with torch.inference_mode():
             x_0 = models.encode(images, latents[:f])
             models.denoise(latents, timesteps, condition)
             to_images(models.decode(x_0))
-        return time.perf_counter() - began
+        return time.perf_counter() - started_at
 
     return step
 
 
 @torch.inference_mode()
 def condition_for(models: ImageModel, rows: int) -> Condition:
-    """Return the condition of `rows` rows with the prompt that streams begin with."""
+    """Return the condition of `rows` rows with the default prompt."""
     return Conditioner(models)(Parameters(), negative=0, positive=rows)
 
 
-def unrest(pictures: Sequence[Image]) -> float:
-    """Return the mean absolute difference between one picture and the next, in levels."""
-    return float(np.abs(np.diff(np.stack(pictures).astype(np.float32), axis=0)).mean())
+def mean_frame_difference(images: Sequence[Image]) -> float:
+    """Return the mean absolute difference between one image and the next, in grey levels."""
+    return float(np.abs(np.diff(np.stack(images).astype(np.float32), axis=0)).mean())
 
 
 def machine(config: Config) -> dict[str, str | int]:
-    """Return what the figures were measured on."""
+    """Return the device, dtype, versions and settings that figures were measured with."""
     device, dtype, choice = place(config)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return {
@@ -86,11 +86,11 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(5):
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         product = _product(a, b)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - started_at)
     assert product.shape == (SIDE, SIDE)
     return 2 * SIDE**3 / best
 
@@ -98,16 +98,16 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 def _product(a: Tensor, b: Tensor) -> Tensor:
     if a.dtype != FLOAT8:
         return a @ b
-    as_it_is, one = F.ScalingType.TensorWise, torch.ones((), device=a.device)
-    # The second one lies column by column, as all cards want it.
-    return F.scaled_mm(a, b.t(), one, as_it_is, one, as_it_is)
+    unscaled, one = F.ScalingType.TensorWise, torch.ones((), device=a.device)
+    # The second matrix is column-major, as all GPUs need it.
+    return F.scaled_mm(a, b.t(), one, unscaled, one, unscaled)
 
 
 def changed(config: Config, **values: Any) -> Config:
-    """Return `config` with other values, checked as at start."""
+    """Return `config` with `values` changed, validated as at start."""
     fields = {name: getattr(config, name) for name in type(config).model_fields}
     return Config.parse(fields | values)
 
 
-def quiet(line: str) -> None:
-    """Say nothing."""
+def no_report(line: str) -> None:
+    """Ignore a line of progress."""

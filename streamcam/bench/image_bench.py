@@ -1,4 +1,4 @@
-"""What the stream costs: every comparison in one run, on the same weights, in turns."""
+"""Benchmark of the image stream: what each technique costs or gains, on the same weights."""
 
 import copy
 import statistics
@@ -18,8 +18,8 @@ from streamcam.bench.harness import (
     changed,
     condition_for,
     iter_frames,
-    quiet,
-    unrest,
+    mean_frame_difference,
+    no_report,
 )
 from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.diffusion.stream import DiffusionStream
@@ -32,13 +32,13 @@ from streamcam.types import Frame, Image
 
 @dataclass(slots=True)
 class Row:
-    """One line of a table; times are in milliseconds a frame, each the median of all rounds."""
+    """One line of a table; times are medians over all rounds, in milliseconds per frame."""
 
     table: str
     name: str
     ms: float
     ratio: float
-    """Of the first line of the group to this one: 2 is twice as fast."""
+    """Time of the first line of the group over that of this one: 2 is twice as fast."""
     outside: float
     """Share of the time spent outside the models, 0 to 1."""
     note: str = ""
@@ -46,24 +46,24 @@ class Row:
 
 @dataclass(slots=True)
 class Case:
-    """One way to run, timed a few frames at a time so that all cases share the noise."""
+    """One way to run, timed a few frames at a time so that all cases share the machine's noise."""
 
     name: str
     step: Callable[[], float]
-    """Run one frame; return the seconds of it spent inside the models."""
+    """Runs one frame; returns the seconds of it that were spent inside the models."""
     note: Callable[[], str] = str
-    totals: list[float] = field(default_factory=list)
-    insides: list[float] = field(default_factory=list)
+    total_seconds: list[float] = field(default_factory=list)
+    model_seconds: list[float] = field(default_factory=list)
 
     def run(self, frames: int) -> None:
         """Time `frames` frames and keep their mean."""
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         inside = sum(self.step() for _ in range(frames))
-        self.totals.append((time.perf_counter() - began) / frames)
-        self.insides.append(inside / frames)
+        self.total_seconds.append((time.perf_counter() - started_at) / frames)
+        self.model_seconds.append(inside / frames)
 
 
-class Bench:
+class ImageBenchmark:
     """The comparisons of ``streamcam bench pipeline``, for one model."""
 
     def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int) -> None:
@@ -71,13 +71,13 @@ class Bench:
         self._scene = scene
         self._rounds = rounds
         placement = place(config)
-        pipe = load_pipeline(config, placement.weights, quiet)
+        pipe = load_pipeline(config, placement.weights, no_report)
         # The same weights twice: with the prompt's keys and values cached, and without.
-        plain = copy.copy(pipe)
-        plain.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+        uncached_pipe = copy.copy(pipe)
+        uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
-        self._models = from_pipeline(pipe, config, device, quiet, builds_here=True)
-        self._uncached = from_pipeline(plain, uncached, device, quiet, builds_here=True)
+        self._models = from_pipeline(pipe, config, device, no_report, builds_here=True)
+        self._uncached = from_pipeline(uncached_pipe, uncached, device, no_report, builds_here=True)
 
     def rows(self) -> Iterator[Row]:
         """Yield every line, table by table."""
@@ -86,7 +86,7 @@ class Bench:
         yield from self.guidance()
         yield from self.residual()
         yield from self.similarity_filter()
-        yield from self.stillness()
+        yield from self.temporal_stability()
         yield from self.prompt_cache()
 
     def overhead(self) -> Iterator[Row]:
@@ -116,7 +116,7 @@ class Bench:
             yield from self._measured("guidance", cases)
 
     def residual(self) -> Iterator[Row]:
-        """Compare what residual guidance adds to no guidance at all."""
+        """Compare residual guidance with no guidance at all."""
         for n in range(1, 6):
             cases = [
                 self._case(f"{n} steps, {mode}", at_steps(self._config, n, mode))
@@ -132,27 +132,34 @@ class Bench:
                 live = self._config.live.changed({"enable_similar_image_filter": state})
                 name = f"{scene} scene, filter {'on' if state else 'off'}"
                 cases.append(self._case(name, changed(self._config, live=live), scene=frames))
-            # Whole turns of the filter: ten frames skipped, one processed.
+            # Whole periods of the filter: ten frames skipped, one processed.
             yield from self._measured("similarity filter", cases, frames=22)
 
-    def stillness(self) -> Iterator[Row]:
-        """Tell how much a still, noisy scene moves after the model, beside how it moved before."""
+    def temporal_stability(self) -> Iterator[Row]:
+        """Measure how much a still, noisy scene moves in the output, relative to the input."""
         draws = np.random.default_rng(0)
         noise = draws.normal(0, STILL_NOISE, (STILL_FRAMES, *self._scene[0].shape))
         noisy = [np.clip(self._scene[0] + n, 0, 255).astype(np.uint8) for n in noise]
         stream = DiffusionStream(self._models, self._config)
         frames = [Frame(image, i, i / 30) for i, image in enumerate(noisy)]
-        began = time.perf_counter()
-        made = [picture.image for frame in frames for picture in stream(frame, self._config.live)]
-        made += [picture.image for picture in stream.drain(self._config.live)]
-        ms = (time.perf_counter() - began) / len(frames) * 1e3
-        moved = unrest(made) / unrest(noisy)
+        started_at = time.perf_counter()
+        outputs = [output for frame in frames for output in stream(frame, self._config.live)]
+        outputs += stream.drain(self._config.live)
+        ms = (time.perf_counter() - started_at) / len(frames) * 1e3
+        moved = mean_frame_difference([output.image for output in outputs]) / mean_frame_difference(
+            noisy
+        )
         yield Row(
-            "stillness", "still scene, noisy", ms, 1.0, 0.0, f"moves {moved:.2f} times as much"
+            "temporal stability",
+            "still scene, noisy",
+            ms,
+            1.0,
+            0.0,
+            f"moves {moved:.2f} times as much",
         )
 
     def prompt_cache(self) -> Iterator[Row]:
-        """Compare the prompt's keys and values computed every frame and once per prompt."""
+        """Compare computing the prompt's keys and values for every frame and once per prompt."""
         for n in (1, 4):
             settings = at_steps(self._config, n, "self")
             cases = [
@@ -167,20 +174,20 @@ class Bench:
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:
             case.run(self._config.num_steps + 5)
-            case.totals.clear()
-            case.insides.clear()
+            case.total_seconds.clear()
+            case.model_seconds.clear()
         for _ in range(-(-self._rounds // frames)):
             for case in cases:
                 case.run(frames)
         for case in cases:
-            pairs = zip(cases[0].totals, case.totals, strict=True)
-            outside = zip(case.totals, case.insides, strict=True)
+            pairs = zip(cases[0].total_seconds, case.total_seconds, strict=True)
+            shares = zip(case.total_seconds, case.model_seconds, strict=True)
             yield Row(
                 table=table,
                 name=case.name,
-                ms=statistics.median(case.totals) * 1e3,
+                ms=statistics.median(case.total_seconds) * 1e3,
                 ratio=statistics.median(first / own for first, own in pairs),
-                outside=statistics.median(1 - inside / total for total, inside in outside),
+                outside=statistics.median(1 - inside / total for total, inside in shares),
                 note=case.note(),
             )
 
@@ -193,15 +200,15 @@ class Bench:
         scene: Sequence[Image] | None = None,
     ) -> Case:
         scene = scene or self._scene
-        clock = Clock(models or self._models)
-        stream = DiffusionStream(clock.models, config)
+        timer = ModelTimer(models or self._models)
+        stream = DiffusionStream(timer.models, config)
         frames = iter_frames(scene)
 
         def step() -> float:
-            clock.seconds = 0.0
+            timer.seconds = 0.0
             for _ in range(config.frame_buffer_size):
                 stream(next(frames), config.live)
-            return clock.seconds
+            return timer.seconds
 
         def note() -> str:
             total = stream.counts["processed"] + stream.counts["skipped"]
@@ -211,8 +218,8 @@ class Bench:
         return Case(name, step, note if filtered else str)
 
 
-class Clock:
-    """Adds up the time that a stream spends in its models."""
+class ModelTimer:
+    """Add up the time that a stream spends in its models."""
 
     def __init__(self, models: ImageModel) -> None:
         self.seconds = 0.0
@@ -225,22 +232,22 @@ class Clock:
 
     def _timed(self, stage: Callable[..., Any]) -> Callable[..., Any]:
         def call(*tensors: Any) -> Any:
-            self._settle()
-            began = time.perf_counter()
+            self._synchronize()
+            started_at = time.perf_counter()
             result = stage(*tensors)
-            self._settle()
-            self.seconds += time.perf_counter() - began
+            self._synchronize()
+            self.seconds += time.perf_counter() - started_at
             return result
 
         return call
 
-    def _settle(self) -> None:
+    def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
 
 def at_steps(config: Config, n: int, cfg_type: str) -> Config:
-    """Return `config` with `n` steps over most of the schedule, guided as `cfg_type` says."""
+    """Return `config` with `n` steps over most of the schedule, and this `cfg_type`."""
     indices = indices_of(0.8, n, config.live.num_inference_steps)
     live = config.live.changed({"t_index_list": indices})
     return changed(config, live=live, steps=n, cfg_type=cfg_type)
@@ -253,6 +260,6 @@ def _flops(models: ImageModel, config: Config) -> int:
     latents = torch.randn(rows, *models.latent_shape, device=models.device)
     timesteps = torch.full((rows,), 399, device=models.device)
     with FlopCounterMode(display=False) as counter:
-        # Engines count nothing: as it is written.
+        # Operations inside an engine are not counted: the eager stage is.
         getattr(models.denoise, "stage", models.denoise)(latents, timesteps, condition)
     return int(counter.get_total_flops())

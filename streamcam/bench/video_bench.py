@@ -1,4 +1,4 @@
-"""What video costs: as fast as it goes, stage by stage, and on air against a camera's clock."""
+"""Benchmark of the video stream: throughput, stages, and on air at a camera's rate."""
 
 import statistics
 import time
@@ -21,37 +21,37 @@ from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
 
 UNCOUNTED_CHUNKS = 4
-"""Beside those that fill the cache and the batch."""
+"""Chunks before timing begins, in addition to those that fill the cache and the batch."""
 STAGE_CHUNKS = 9
 PERCENTS = (50, 95, 99)
 
 
 @dataclass(frozen=True, slots=True)
-class RankFigures:
-    """What one of several devices does for a call: medians, as fast as it goes."""
+class RankResult:
+    """Medians of one of several devices at full speed."""
 
     layers_ms: float
     fixed_ms: float
-    """Encoder and decoder, which the first device has."""
+    """Encoder and decoder, which only the first device has."""
     waiting_ms: float
     layers: int
-    """As they were shared in the end."""
+    """Layers of this device at the end."""
     memory: int
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What was measured; memory is in bytes."""
+class VideoResult:
+    """Result of ``streamcam bench video``; memory is in bytes."""
 
     fps: float
-    """Pictures per second, with frames there as fast as they are taken."""
+    """Outputs per second, with frames always ready."""
     stages_ms: dict[str, float]
-    """Median for a chunk, each stage waited for: encode, layers (those of the first device),
+    """Median for a chunk, synchronized after each stage: encode, layers (of the first device),
     decode."""
     chunk_ms: float
-    """All of a chunk, waited for alike."""
+    """Median of a whole chunk, synchronized likewise."""
     first_picture_s: float
-    """On air, from the capture of the first frame; the camera's time for a chunk is in it."""
+    """On air, from the capture of the first frame; includes the camera's time for a chunk."""
     on_air_fps: float
     delivered: int
     dropped: int
@@ -59,27 +59,27 @@ class Figures:
     latency_ms: tuple[float, ...]
     """p50, p95, p99 of a chunk's oldest frame."""
     jitter_ms: tuple[float, ...]
-    """p50, p95, p99 of what latency differs by from chunk to chunk."""
+    """p50, p95, p99 of the difference in latency from chunk to chunk."""
     runs_as: str
-    """How the stream ran at the end, and how frames fared."""
+    """Schedule of the stream at the end, and its counts of frames."""
     memory: int
-    ranks: list[RankFigures]
-    """Of several devices each; empty for one."""
+    ranks: list[RankResult]
+    """One for each of several devices; empty for a single device."""
 
 
 def measure(
     config: Config, scene: Sequence[Image], *, seconds: float, camera_fps: float
-) -> Figures:
-    """Return what the video stream of `config` comes to on this machine.
+) -> VideoResult:
+    """Measure the video stream of `config` on this machine.
 
     Args:
         config: with pipeline=video.
-        scene: pictures to go round.
-        seconds: to run as fast as it goes, and again on air.
+        scene: images to run on, over and over.
+        seconds: duration at full speed, and again on air.
         camera_fps: rate of the camera on air.
 
     Raises:
-        StreamcamError: the model cannot be had, or cannot run here.
+        StreamcamError: the model cannot be loaded, or cannot run here.
     """
     if config.pipeline != "video":
         raise ConfigError("bench video measures pipeline=video; bench pipeline measures the other")
@@ -89,7 +89,7 @@ def measure(
     live = LiveVideoStream(models, config)
     live.warm_up()
     first, tally = _on_air(live, config, scene, seconds, camera_fps)
-    return Figures(
+    return VideoResult(
         fps=fps,
         stages_ms=stages,
         chunk_ms=chunk_ms,
@@ -108,27 +108,27 @@ def measure(
 
 def _throughput(
     models: VideoModel, config: Config, scene: Sequence[Image], seconds: float
-) -> tuple[float, list[RankFigures]]:
-    """Return pictures per second, and how each of several devices fares."""
+) -> tuple[float, list[RankResult]]:
+    """Return outputs per second, and the medians of each of several devices."""
     stream, ring = VideoStream(models, config), models.layers
-    frames = _warmed(stream, config, scene)
-    began, made = time.perf_counter(), 0
+    frames = _warm_up(stream, config, scene)
+    started_at, outputs = time.perf_counter(), 0
     standings: list[list[Standing]] = []
-    # Whole chunks alone, so that none is paid for and not counted.
-    while not made or time.perf_counter() - began < seconds:
+    # Only whole chunks, so that none takes time and is not counted.
+    while not outputs or time.perf_counter() - started_at < seconds:
         for _ in range(config.chunk):
-            made += len(stream(next(frames), config.live))
+            outputs += len(stream(next(frames), config.live))
         if isinstance(ring, LayerRing):
             standings.append(ring.standings)
-    fps = made / (time.perf_counter() - began)
-    return fps, [_rank_figures(own) for own in zip(*standings, strict=True)]
+    fps = outputs / (time.perf_counter() - started_at)
+    return fps, [_rank_result(rank) for rank in zip(*standings, strict=True)]
 
 
-def _rank_figures(standings: Sequence[Standing]) -> RankFigures:
+def _rank_result(standings: Sequence[Standing]) -> RankResult:
     def ms(name: str) -> float:
         return 1e3 * float(statistics.median(getattr(standing, name) for standing in standings))
 
-    return RankFigures(
+    return RankResult(
         ms("layers_s"),
         ms("fixed_s"),
         ms("waiting_s"),
@@ -137,8 +137,8 @@ def _rank_figures(standings: Sequence[Standing]) -> RankFigures:
     )
 
 
-def _warmed(stream: VideoStream, config: Config, scene: Sequence[Image]) -> Iterator[Frame]:
-    """Take `stream` to where calls go on for ever; return the frames that follow."""
+def _warm_up(stream: VideoStream, config: Config, scene: Sequence[Image]) -> Iterator[Frame]:
+    """Fill the cache and batch of `stream`; return the frames that follow."""
     frames = iter_frames(scene)
     chunks = UNCOUNTED_CHUNKS + config.num_steps + config.video.kv_frames
     for _ in range(1 + config.chunk * chunks):
@@ -158,54 +158,55 @@ def _stages(
     chunks: list[float] = []
     with _timed_layers(models, seconds["layers"]):
         stream = VideoStream(timed, config)
-        frames = _warmed(stream, config, scene)
-        for own in seconds.values():
-            own.clear()
+        frames = _warm_up(stream, config, scene)
+        for times in seconds.values():
+            times.clear()
         for _ in range(STAGE_CHUNKS):
-            began = time.perf_counter()
+            started_at = time.perf_counter()
             for _ in range(config.chunk):
                 stream(next(frames), config.live)
-            chunks.append(time.perf_counter() - began)
-    # Steps that run one by one are several calls of the layers for one chunk.
-    each = {
-        name: 1e3 * statistics.median(own) * len(own) / STAGE_CHUNKS
-        for name, own in seconds.items()
+            chunks.append(time.perf_counter() - started_at)
+    # Steps that run one by one make several calls of the layers for one chunk.
+    stages_ms = {
+        name: 1e3 * statistics.median(times) * len(times) / STAGE_CHUNKS
+        for name, times in seconds.items()
     }
-    return each, 1e3 * statistics.median(chunks)
+    return stages_ms, 1e3 * statistics.median(chunks)
 
 
 def _timed(stage: Any, seconds: list[float], device: torch.device) -> Any:
-    return _Timed(stage, seconds, device)
+    # Any: it stands for an encoder as well as for a decoder.
+    return _TimedStage(stage, seconds, device)
 
 
-class _Timed:
-    """A stage that notes what each call takes."""
+class _TimedStage:
+    """Stage that appends the seconds of each call to a list."""
 
     def __init__(self, stage: Any, seconds: list[float], device: torch.device) -> None:
         self.reset: Callable[[], None] = stage.reset
         self._stage, self._seconds, self._device = stage, seconds, device
 
-    def __call__(self, *given: Any) -> Any:
-        _settle(self._device)
-        began = time.perf_counter()
-        result = self._stage(*given)
-        _settle(self._device)
-        self._seconds.append(time.perf_counter() - began)
+    def __call__(self, *inputs: Any) -> Any:
+        _synchronize(self._device)
+        started_at = time.perf_counter()
+        result = self._stage(*inputs)
+        _synchronize(self._device)
+        self._seconds.append(time.perf_counter() - started_at)
         return result
 
 
 @contextmanager
 def _timed_layers(models: VideoModel, seconds: list[float]) -> Iterator[None]:
-    """Note what each pass through the layers takes."""
-    began: list[float] = []
+    """Append the seconds of each pass through the layers to a list."""
+    started_at: list[float] = []
 
     def before(*_: Any) -> None:
-        _settle(models.device)
-        began.append(time.perf_counter())
+        _synchronize(models.device)
+        started_at.append(time.perf_counter())
 
     def after(*_: Any) -> None:
-        _settle(models.device)
-        seconds.append(time.perf_counter() - began.pop())
+        _synchronize(models.device)
+        seconds.append(time.perf_counter() - started_at.pop())
 
     layers = models.layers.model
     hooks = layers.register_forward_pre_hook(before), layers.register_forward_hook(after)
@@ -219,27 +220,27 @@ def _timed_layers(models: VideoModel, seconds: list[float]) -> Iterator[None]:
 def _on_air(
     stream: LiveVideoStream, config: Config, scene: Sequence[Image], seconds: float, rate: float
 ) -> tuple[float, Tally]:
-    """Run against a camera's clock; return the seconds until the first picture, and the tally."""
-    began, index, first = time.monotonic(), 0, 0.0
+    """Run at a camera's rate; return the seconds until the first output, and the tally."""
+    started_at, index, first = time.monotonic(), 0, 0.0
 
     def frame() -> Frame:
-        return Frame(scene[index % len(scene)], index, began + index / rate)
+        return Frame(scene[index % len(scene)], index, started_at + index / rate)
 
-    while (now := time.monotonic() - began) < seconds or not first:
-        came = int(now * rate) + 1
-        if index == came:
+    while (now := time.monotonic() - started_at) < seconds or not first:
+        captured = int(now * rate) + 1
+        if index == captured:
             time.sleep(max(0.0, index / rate - now))
             continue
-        while index < came - 1:
+        while index < captured - 1:
             stream.put(frame())
             index += 1
-        made = stream(frame(), config.live)
+        outputs = stream(frame(), config.live)
         index += 1
-        if made and not first:
-            first = time.monotonic() - began
+        if outputs and not first:
+            first = time.monotonic() - started_at
     return first, stream.tallied
 
 
-def _settle(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,4 +1,4 @@
-"""``streamcam bench``: measure, in one run and on the same weights."""
+"""``streamcam bench``: measure the image stream, engines, the broadcast and energy."""
 
 from dataclasses import asdict
 from itertools import groupby
@@ -17,8 +17,8 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 
 if TYPE_CHECKING:
-    from streamcam.bench.energy import Draw
-    from streamcam.bench.engine_comparison import Standing
+    from streamcam.bench.energy import EnergyReading
+    from streamcam.bench.engine_comparison import Result
     from streamcam.bench.image_bench import Row
 
 
@@ -32,7 +32,7 @@ bench.add_command(video)
 
 
 @bench.command()
-@bench_options.rounds(21, "Frames per line.")
+@bench_options.rounds(21, "Frames per result.")
 @bench_options.as_json
 @settings()
 def pipeline(
@@ -49,15 +49,15 @@ def pipeline(
     against the first line of the group, round by round.
     """
     from streamcam.bench.harness import machine
-    from streamcam.bench.image_bench import Bench
+    from streamcam.bench.image_bench import ImageBenchmark
 
     small = {"model": "random:small-sd-turbo", "width": 256, "height": 256}
-    asked = given(flags) if presets else small | given(flags)
-    # The ideas are compared, not the engines, of which every line would need some.
-    config = configured(presets, assignments, {"acceleration": "eager"} | asked)
-    measured = Bench(config, bench_options.moving_scene(config), rounds=rounds)
+    settings_given = given(flags) if presets else small | given(flags)
+    # Techniques are compared, not engines: every line would need engines of its own.
+    config = configured(presets, assignments, {"acceleration": "eager"} | settings_given)
+    benchmark = ImageBenchmark(config, bench_options.moving_scene(config), rounds=rounds)
     with bench_options.status():
-        rows = list(measured.rows())
+        rows = list(benchmark.rows())
     if as_json:
         bench_options.print_json(machine(config), rows=list(map(asdict, rows)))
         return
@@ -66,7 +66,7 @@ def pipeline(
 
 
 @bench.command()
-@bench_options.seconds(10.0, least=2, of_what="Per figure.")
+@bench_options.seconds(10.0, least=2, help_text="Per figure.")
 @bench_options.rounds(3, "Turns of the model.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
@@ -78,18 +78,18 @@ def live(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure what being on air adds: latency around the model, and frames it costs the model.
+    """Measure the overhead of being on air: added latency, and frames that it costs the model.
 
-    The latency is read from the pixels of the test picture, with an engine that gives back every
+    The latency is read from the pixels of the test pattern, with an engine that returns every
     frame. Without --model nano is measured.
     """
     from streamcam.bench.broadcast_overhead import cost, latency
 
-    config = bench_options.of_nano(presets, assignments, flags)
+    config = bench_options.configured_or_nano(presets, assignments, flags)
     with bench_options.status():
-        added, taken = latency(config, seconds), cost(config, seconds, rounds)
+        added, loss = latency(config, seconds), cost(config, seconds, rounds)
     if as_json:
-        figures = {"latency": asdict(added), "cost": asdict(taken)}
+        figures = {"latency": asdict(added), "cost": asdict(loss)}
         bench_options.print_json(bench_options.hardware(), **figures)
         return
     bench_options.print_facts(bench_options.hardware())
@@ -99,13 +99,13 @@ def live(
         f" (interval {added.interval_ms:.1f} ms)"
     )
     click.echo(
-        f"model alone {taken.alone_fps:.2f} fps, on air {taken.on_air_fps:.2f} fps:"
-        f" {taken.share:+.1%} ({rounds} turns)"
+        f"model alone {loss.alone_fps:.2f} fps, on air {loss.on_air_fps:.2f} fps:"
+        f" {loss.share:+.1%} ({rounds} turns)"
     )
 
 
 @bench.command()
-@bench_options.rounds(21, "Frames per line.")
+@bench_options.rounds(21, "Frames per result.")
 @bench_options.as_json
 @settings()
 def engines(
@@ -117,30 +117,30 @@ def engines(
 ) -> None:
     """Compare every engine here, sequential steps, and diffusers' own pipeline, on one model.
 
-    All take turns, and are timed once they have made a call, as one of many on air. "×" is how many
-    times as fast as that pipeline, in float32 and in the number format that all run in. "of the
+    All take turns, and each is timed after a first call, as one of many on air. "×" is how many
+    times as fast as that pipeline, in float32 and in the dtype that all run in. "of the
     device" is the share of the rate that the device reaches in a large matrix product in the same
-    format. Without --model nano is measured.
+    dtype. Without --model nano is measured.
     """
     from streamcam.bench.engine_comparison import Comparison
     from streamcam.bench.harness import machine
 
-    config = bench_options.of_nano(presets, assignments, flags)
+    config = bench_options.configured_or_nano(presets, assignments, flags)
     comparison = Comparison(config, bench_options.moving_scene(config), rounds=rounds)
     with bench_options.status():
-        standings = comparison.standings()
+        results = comparison.results()
     if as_json:
-        rows = list(map(asdict, standings))
+        rows = list(map(asdict, results))
         bench_options.print_json(machine(config), rows=rows, left_out=comparison.left_out)
         return
     bench_options.print_facts(machine(config))
-    _print_standings(standings)
+    _print_results(results)
     for why in comparison.left_out:
         click.echo(f"left out: {why}")
 
 
 @bench.command()
-@bench_options.seconds(20.0, least=1, of_what="Per line.")
+@bench_options.seconds(20.0, least=1, help_text="Per result.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
 def energy(
@@ -157,15 +157,15 @@ def energy(
     from streamcam.bench.energy import counter_for, measure
     from streamcam.bench.harness import machine
 
-    config = bench_options.of_nano(presets, assignments, flags)
+    config = bench_options.configured_or_nano(presets, assignments, flags)
     counter = counter_for(config)
     with bench_options.status():
-        draws = measure(config, bench_options.moving_scene(config), counter, seconds=seconds)
+        readings = measure(config, bench_options.moving_scene(config), counter, seconds=seconds)
     if as_json:
-        bench_options.print_json(machine(config), rows=list(map(asdict, draws)))
+        bench_options.print_json(machine(config), rows=list(map(asdict, readings)))
         return
     bench_options.print_facts(machine(config) | {"counter": counter.name})
-    _print_draws(draws)
+    _print_readings(readings)
 
 
 def _print_rows(rows: "list[Row]") -> None:
@@ -179,26 +179,26 @@ def _print_rows(rows: "list[Row]") -> None:
         console.print(table)
 
 
-def _print_standings(standings: "list[Standing]") -> None:
-    peers = standings[0].ratios if standings else {}
-    over = [f"× {peer.rpartition(' ')[2]}" for peer in peers]
+def _print_results(results: "list[Result]") -> None:
+    baselines = results[0].ratios if results else {}
+    over = [f"× {name.rpartition(' ')[2]}" for name in baselines]
     table = bench_options.table("ms/frame", "fps", "latency", "MB", "of the device", *over)
-    for line in standings:
+    for result in results:
         table.add_row(
-            line.name,
-            f"{line.ms:.1f}",
-            f"{line.fps:.1f}",
-            f"{line.latency_ms:.1f}",
-            f"{line.memory / 1e6:.0f}",
-            f"{line.share:.0%}",
-            *(f"{line.ratios[peer]:.2f}" for peer in peers),
+            result.name,
+            f"{result.ms:.1f}",
+            f"{result.fps:.1f}",
+            f"{result.latency_ms:.1f}",
+            f"{result.memory / 1e6:.0f}",
+            f"{result.share:.0%}",
+            *(f"{result.ratios[name]:.2f}" for name in baselines),
         )
     Console().print(table)
 
 
-def _print_draws(draws: "list[Draw]") -> None:
+def _print_readings(readings: "list[EnergyReading]") -> None:
     table = bench_options.table("watts", "joules a frame", "fps")
-    for draw in draws:
-        figures = (f"{draw.watts:.1f}", f"{draw.joules_per_frame:.3f}", f"{draw.fps:.1f}")
-        table.add_row(draw.name, *figures)
+    for reading in readings:
+        row = (f"{reading.watts:.1f}", f"{reading.joules_per_frame:.3f}", f"{reading.fps:.1f}")
+        table.add_row(reading.name, *row)
     Console().print(table)

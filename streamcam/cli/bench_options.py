@@ -1,4 +1,4 @@
-"""What all of ``streamcam bench`` shares: options, the scene, and how figures are told."""
+"""Options, test scene and printing shared by the commands of ``streamcam bench``."""
 
 import json
 import os
@@ -19,19 +19,19 @@ from streamcam.types import Image
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SCENE_FRAMES = 8
-"""Of the moving scene, before it begins again."""
+"""Frames of the moving scene, which is then repeated."""
 
 
-def seconds(default: float, least: float, of_what: str) -> Callable[[Command], Command]:
+def seconds(default: float, least: float, help_text: str) -> Callable[[Command], Command]:
     """Give a command ``--seconds``."""
     kind = click.FloatRange(min=least)
-    return click.option("--seconds", type=kind, default=default, show_default=True, help=of_what)
+    return click.option("--seconds", type=kind, default=default, show_default=True, help=help_text)
 
 
-def rounds(default: int, of_what: str) -> Callable[[Command], Command]:
+def rounds(default: int, help_text: str) -> Callable[[Command], Command]:
     """Give a command ``--rounds``."""
     kind = click.IntRange(min=1)
-    return click.option("--rounds", type=kind, default=default, show_default=True, help=of_what)
+    return click.option("--rounds", type=kind, default=default, show_default=True, help=help_text)
 
 
 def as_json(command: Command) -> Command:
@@ -41,28 +41,28 @@ def as_json(command: Command) -> Command:
     )
 
 
-def of_nano(
+def configured_or_nano(
     presets: tuple[str, ...], assignments: tuple[str, ...], flags: dict[str, Any]
 ) -> Config:
-    """Return what was asked for, of nano where no model is named."""
+    """Return the settings of a command, with nano if no model is named."""
     config = configured(presets, assignments, flags)
     return with_model(config, NANO) if config.model == AUTO else config
 
 
 def moving_scene(config: Config) -> list[Image]:
-    """Return pictures of the test pattern in the size of the model, `(H, W, 3)` uint8."""
+    """Return images of the test pattern in the size of the model, ``(H, W, 3)`` uint8."""
     from streamcam.sources.generated import Pattern
 
     return list(Pattern(config.width, config.height, Fraction(4), SCENE_FRAMES).images())
 
 
 def status() -> Status:
-    """Return what shows on a terminal that it is at work, while it is entered."""
+    """Return a context manager that shows on a terminal that something is being measured."""
     return Console(stderr=True).status("measuring")
 
 
 def hardware() -> dict[str, str | int]:
-    """Return what the figures of a broadcast were measured on."""
+    """Return the machine that figures were measured on."""
     return {
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 1,
@@ -72,19 +72,19 @@ def hardware() -> dict[str, str | int]:
 
 
 def print_json(facts: dict[str, Any], **figures: Any) -> None:
-    """Print the figures, and what they were measured on, as one object."""
+    """Print the figures, and the machine they were measured on, as one JSON object."""
     click.echo(json.dumps({"machine": facts, **figures}))
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """Print in a line what the figures were measured on."""
+    """Print the machine and settings that figures were measured with, in one line."""
     click.echo(", ".join(f"{name} {value}" for name, value in facts.items()))
 
 
 def table(*headings: str, title: str | None = None) -> Table:
     """Return a table with a column of names, and one of numbers for each heading."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    made.add_column("", min_width=26, no_wrap=True)
+    result = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    result.add_column("", min_width=26, no_wrap=True)
     for heading in headings:
-        made.add_column(heading, justify="right")
-    return made
+        result.add_column(heading, justify="right")
+    return result

@@ -1,4 +1,4 @@
-"""``streamcam bench video``."""
+"""``streamcam bench video``: measure the video stream."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,14 @@ from streamcam.cli.options import configured, given, settings
 from streamcam.pipelines import release_ranks, run_as_rank
 
 if TYPE_CHECKING:
-    from streamcam.bench.video_bench import Figures
+    from streamcam.bench.video_bench import VideoResult
 
 SMALL = {"model": "random:tiny-wan", "width": 64, "height": 64}
-TRUE = {"model": "random:wan-1.3b", "width": 512, "height": 512}
+WAN = {"model": "random:wan-1.3b", "width": 512, "height": 512}
 
 
 @click.command()
-@bench_options.seconds(10.0, least=1, of_what="Per run.")
+@bench_options.seconds(10.0, least=1, help_text="Per run.")
 @click.option(
     "--camera-fps",
     type=click.FloatRange(min=1, max=1000),
@@ -35,7 +35,7 @@ def video(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure video: as fast as it goes, stage by stage, and on air against a camera's clock.
+    """Measure video: at full speed, stage by stage, and on air at a camera's rate.
 
     Without --model, random weights are measured: on a GPU in the shapes of Wan 1.3B at 512x512,
     else small ones at 64x64.
@@ -44,47 +44,47 @@ def video(
     from streamcam.bench.video_bench import measure
     from streamcam.engines.placement import pick_device
 
-    asked = given(flags)
+    settings_given = given(flags)
     if not presets:
-        device = pick_device(asked.get("device", "auto"))
-        asked = (SMALL if device.type == "cpu" else TRUE) | asked
-    config = configured(presets, assignments, {"pipeline": "video"} | asked)
+        device = pick_device(settings_given.get("device", "auto"))
+        settings_given = (SMALL if device.type == "cpu" else WAN) | settings_given
+    config = configured(presets, assignments, {"pipeline": "video"} | settings_given)
     if run_as_rank(config, live=True):
         return
     scene = bench_options.moving_scene(config)
     with bench_options.status():
-        figures = measure(config, scene, seconds=seconds, camera_fps=camera_fps)
+        result = measure(config, scene, seconds=seconds, camera_fps=camera_fps)
     release_ranks()
     facts = {
         name: machine(config)[name] for name in ("device", "threads", "torch", "model", "size")
     }
     facts["steps"] = config.num_steps
     if as_json:
-        bench_options.print_json(facts, figures=asdict(figures))
+        bench_options.print_json(facts, figures=asdict(result))
         return
     bench_options.print_facts(facts)
-    for line in _told(figures):
+    for line in _lines(result):
         click.echo(line)
 
 
-def _told(figures: "Figures") -> list[str]:
-    stages = ", ".join(f"{name} {ms:.1f} ms" for name, ms in figures.stages_ms.items())
+def _lines(result: "VideoResult") -> list[str]:
+    stages = ", ".join(f"{name} {ms:.1f} ms" for name, ms in result.stages_ms.items())
     latency, jitter = (
-        "/".join(f"{ms:.0f}" for ms in times) for times in (figures.latency_ms, figures.jitter_ms)
+        "/".join(f"{ms:.0f}" for ms in times) for times in (result.latency_ms, result.jitter_ms)
     )
     return [
-        f"as fast as it goes: {figures.fps:.2f} fps",
-        f"a chunk: {figures.chunk_ms:.1f} ms; {stages}",
-        f"on air: {figures.on_air_fps:.2f} fps, first picture after"
-        f" {figures.first_picture_s:.2f} s, {figures.misses} of {figures.delivered} pictures late,"
-        f" {figures.dropped} frames dropped",
+        f"at full speed: {result.fps:.2f} fps",
+        f"a chunk: {result.chunk_ms:.1f} ms; {stages}",
+        f"on air: {result.on_air_fps:.2f} fps, first output after"
+        f" {result.first_picture_s:.2f} s, {result.misses} of {result.delivered} outputs late,"
+        f" {result.dropped} frames dropped",
         f"latency p50/p95/p99 {latency} ms, jitter {jitter} ms",
-        f"it ran as {figures.runs_as.partition(':')[0]}",
-        f"memory: {figures.memory / 2**30:.2f} GiB at most",
+        f"it ran as {result.runs_as.partition(':')[0]}",
+        f"memory: {result.memory / 2**30:.2f} GiB at most",
         *(
-            f"device {rank}: {own.layers} layers, a call {own.layers_ms:.1f} ms,"
-            f" encoder and decoder {own.fixed_ms:.1f} ms, waiting {own.waiting_ms:.1f} ms,"
-            f" memory {own.memory / 2**30:.2f} GiB"
-            for rank, own in enumerate(figures.ranks)
+            f"device {index}: {rank.layers} layers, a call {rank.layers_ms:.1f} ms,"
+            f" encoder and decoder {rank.fixed_ms:.1f} ms, waiting {rank.waiting_ms:.1f} ms,"
+            f" memory {rank.memory / 2**30:.2f} GiB"
+            for index, rank in enumerate(result.ranks)
         ),
     ]

@@ -89,7 +89,7 @@ class DiffusionStream:
         self._reset(config.live)
 
     @property
-    def takes_whole(self) -> bool:
+    def accepts_any_size(self) -> bool:
         """Whether the device fits the frames, whatever their size."""
         return self.transfer.on_device
 

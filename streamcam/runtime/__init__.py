@@ -1,1 +1,1 @@
-"""What moves frames: offline, and live."""
+"""Run a stream: on air in two processes, or offline over a file."""

@@ -1,4 +1,4 @@
-"""On air: the process that viewers depend on. Source, engine and sinks meet here, and may fail."""
+"""Broadcast process: joins source, engine and sinks, and stays on air when one of them fails."""
 
 import logging
 import sys
@@ -29,13 +29,13 @@ STOP_S = 1.5
 
 
 class Broadcast:
-    """Sends a picture to every sink at every tick of the clock, whatever happens to the rest.
+    """Send a frame to every sink at every tick of the clock, whatever else fails.
 
     Args:
         config: with `config.model` "passthrough" there is no engine, and the camera is shown.
-        control: what the operator sets.
-        source: what comes in.
-        sinks: given this broadcast as their `BroadcastView`, the sinks and their names.
+        control: holds the newest live parameters.
+        source: the camera or what stands in for it.
+        sinks: returns the sinks with their names, given this broadcast as their `BroadcastView`.
     """
 
     def __init__(
@@ -46,22 +46,24 @@ class Broadcast:
         sinks: Callable[[BroadcastView], Iterable[tuple[str, Sink]]],
     ) -> None:
         self.failed: StreamcamError | None = None
-        """Why it cannot go on, when `over` is set by a failure."""
+        """The error that `over` was set for, if any."""
         self.over = threading.Event()
-        """Set when there is no reason to go on: the source has ended, or the model is unusable."""
+        """Set when the broadcast cannot go on: the source has ended, or the model is unusable."""
         self._config = config
         self._control = control
-        self._capture = Capture(source, lambda: control.parameters, self._came_in)
-        self.engine = None if config.model == PASSTHROUGH else EngineProcess(config, self._fail)
+        self._capture = Capture(source, lambda: control.parameters, self._offer_frame)
+        self.engine = (
+            None if config.model == PASSTHROUGH else EngineProcess(config, self._set_failed)
+        )
         self._switcher = Switcher(config, passthrough=self.engine is None)
         self._sink_threads = [SinkThread(name, sink) for name, sink in sinks(self)]
-        self._rate = Rate()
-        self._ticks = Rate()
-        self._gauges = GpuStats(config.device)
-        self._began = time.monotonic()
-        self._next_offer = 0.0
-        self._passed: tuple[int, Parameters] = (0, config.live)
-        self._pictures: deque[Frame] = deque(maxlen=config.burst)
+        self._output_rate = Rate()
+        self._tick_rate = Rate()
+        self._gpu_stats = GpuStats(config.device)
+        self._started_at = time.monotonic()
+        self._next_offer_at = 0.0
+        self._passthrough_parameters: tuple[int, Parameters] = (0, config.live)
+        self._outputs: deque[Frame] = deque(maxlen=config.burst)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="output", daemon=True)
 
@@ -110,7 +112,7 @@ class Broadcast:
             sink_thread.name for sink_thread in self._sink_threads if sink_thread.problem is None
         }
 
-    # ---- Scene
+    # ---- BroadcastView
 
     def input_frame(self) -> Frame | None:
         return self._capture.newest
@@ -119,26 +121,26 @@ class Broadcast:
         return self._control.parameters
 
     def applied_parameters(self) -> tuple[int, Parameters]:
-        return self.engine.applied_parameters if self.engine else self._passed
+        return self.engine.applied_parameters if self.engine else self._passthrough_parameters
 
     def status(self) -> Status:
         now = time.monotonic()
         engine = self.engine
-        vram, power = self._gauges.read()
-        latencies = next((o.latencies for o in self._sink_threads if o.latencies.recent), None)
+        vram, power = self._gpu_stats.read()
+        latencies = next((t.latencies for t in self._sink_threads if t.latencies.recent), None)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
             source=self._source_state(now),
             fps_in=self._capture.rate.per_second(now),
-            fps_model=self._rate.per_second(now),
-            fps_out=self._ticks.per_second(now),
+            fps_model=self._output_rate.per_second(now),
+            fps_out=self._tick_rate.per_second(now),
             latency_p50=latencies.percentile(50) if latencies else None,
             latency_p95=latencies.percentile(95) if latencies else None,
             dropped=engine.dropped if engine else 0,
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
-            uptime=now - self._began,
+            uptime=now - self._started_at,
             model=self._config.model,
             vram=vram,
             power=power,
@@ -150,22 +152,22 @@ class Broadcast:
             return "ended"
         return "lost" if self._capture.problem(now) else "live"
 
-    # ---- the capture thread
+    # ---- called from the threads of capture and engine
 
-    def _came_in(self, frame: Frame) -> None:
+    def _offer_frame(self, frame: Frame) -> None:
         parameters = self._control.parameters
         if self.engine is None:
-            if parameters is not self._passed[1]:
-                self._passed = (frame.index, parameters)
+            if parameters is not self._passthrough_parameters[1]:
+                self._passthrough_parameters = (frame.index, parameters)
             return
         if parameters.fps_limit:
-            if frame.captured_at < self._next_offer:
+            if frame.captured_at < self._next_offer_at:
                 return
             period = 1 / parameters.fps_limit
-            self._next_offer = max(self._next_offer + period, frame.captured_at)
+            self._next_offer_at = max(self._next_offer_at + period, frame.captured_at)
         self.engine.offer(frame, parameters)
 
-    def _fail(self, error: StreamcamError) -> None:
+    def _set_failed(self, error: StreamcamError) -> None:
         self.failed = error
         self.over.set()
 
@@ -173,54 +175,55 @@ class Broadcast:
 
     def _loop(self) -> None:
         period = float(1 / self._config.broadcast.rate)
-        picture: Frame | None = None
-        shown: Frame | None = None
+        output: Frame | None = None
+        sent: Frame | None = None
         start, tick = time.monotonic(), 0
         while not self._stopping.wait(max(0.0, start + tick * period - time.monotonic())):
             now = time.monotonic()
-            # After a stall the clock goes on from here; what was missed is not caught up with.
+            # After a stall the clock goes on from here: missed ticks are not made up for.
             tick = max(tick, int((now - start) / period)) + 1
-            self._ticks.tick(now)
+            self._tick_rate.tick(now)
             parameters = self._control.advance()
-            picture = self._next_picture(picture, now)
-            image = self._compose(self._feeds(picture, now), parameters)
+            output = self._next_output(output, now)
+            image = self._compose(self._inputs(output, now), parameters)
             frame = self._switcher.frame
-            self._send(image, frame, fresh=frame is not None and frame is not shown, now=now)
-            shown = frame
+            self._send(image, frame, fresh=frame is not None and frame is not sent, now=now)
+            sent = frame
             if self._capture.ended.is_set():
                 self.over.set()
 
-    def _next_picture(self, last: Frame | None, now: float) -> Frame | None:
-        """Return the model's picture for this tick: the next one, else the last one again."""
+    def _next_output(self, last: Frame | None, now: float) -> Frame | None:
+        """Return the model's output for this tick: the next one, else the last one again."""
         if self.engine is None:
             return None
-        came = self.engine.pictures()
+        outputs = self.engine.outputs()
         if self.engine.state != RUNNING:
-            self._pictures.clear()
+            self._outputs.clear()
             return None
-        for _ in came:
-            self._rate.tick(now)
-        self._pictures.extend(came)
-        return self._pictures.popleft() if self._pictures else last
+        for _ in outputs:
+            self._output_rate.tick(now)
+        self._outputs.extend(outputs)
+        return self._outputs.popleft() if self._outputs else last
 
-    def _feeds(self, picture: Frame | None, now: float) -> Inputs:
+    def _inputs(self, output: Frame | None, now: float) -> Inputs:
         engine = self.engine
         return Inputs(
             camera=self._capture.newest,
-            picture=picture,
-            detail=engine.detail if engine else "",
-            source=self._capture.problem(now),
+            output=output,
+            engine_detail=engine.detail if engine else "",
+            source_problem=self._capture.problem(now),
         )
 
-    def _compose(self, feeds: Inputs, parameters: Parameters) -> Image:
+    def _compose(self, inputs: Inputs, parameters: Parameters) -> Image:
         try:
-            return self._switcher.compose(feeds, parameters)
+            return self._switcher.compose(inputs, parameters)
         except Exception:
-            # On air is sacred: whatever is wrong with this picture, the last one is still good.
-            log.exception("cannot compose a picture; the last one stays")
+            # Nothing may end a broadcast: whatever is wrong here, the last image is still good.
+            log.exception("cannot compose a frame; the last one stays on air")
             return self._switcher.held
 
     def _send(self, image: Image, frame: Frame | None, *, fresh: bool, now: float) -> None:
+        """Send the composed `image` to every sink, stamped as the `frame` that it shows."""
         out = Frame(image, -1, now)
         if frame is not None:
             packed = frame.packed if image is frame.image else None

@@ -1,4 +1,4 @@
-"""The capture loop: reads the source in a thread of its own, and opens it again when it is lost."""
+"""Capture thread: reads the source, and opens it again when it is lost."""
 
 import logging
 import threading
@@ -16,11 +16,17 @@ from streamcam.types import Frame, LiveSource
 log = logging.getLogger(__name__)
 
 SILENCE_S = 1.8
-"""Seconds without a frame after which a source counts as lost, whatever it says."""
+"""Seconds without a frame after which a source counts as lost, whatever it reports."""
 
 
 class Capture:
-    """Gives every frame of `source`, turned upright, to `on_frame`, numbered without a break."""
+    """Read `source` in a thread; pass every frame on, upright and numbered without gaps.
+
+    Args:
+        source: opened and read in the thread, and again after an error.
+        parameters: returns the newest snapshot, for `rotate` and `mirror`.
+        on_frame: called in the thread with every frame.
+    """
 
     def __init__(
         self,
@@ -38,33 +44,34 @@ class Capture:
         self._count = 0
         self._problem: str | None = None
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="capture", daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name="capture", daemon=True)
 
     def start(self) -> None:
-        """Begin to read; returns at once."""
+        """Start reading; returns at once."""
         self._thread.start()
 
     def ask_to_stop(self) -> None:
-        """Have the source end soon."""
+        """Ask the source to end soon; returns at once."""
         self._stopping.set()
         self._source.stop()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the source is closed."""
+        """Wait until the source is closed, `timeout_s` at most."""
         self._thread.join(timeout_s)
 
     def problem(self, now: float) -> str | None:
-        """Return why there are no frames, in one line; None while they come."""
+        """Return why no frames are coming, in one line; None while they come."""
         if self._problem is None and self.newest is not None and not self.ended.is_set():
             silence = now - self.newest.captured_at
             if silence > max(SILENCE_S, 3 / float(self._source.rate)):
                 return f"no frame for {silence:.0f} s"
         return self._problem
 
-    def _keep(self) -> None:
-        backoff = Backoff(most=2.0)
+    def _supervise(self) -> None:
+        """Read the source until it ends or `ask_to_stop` is called; open it again after errors."""
+        backoff = Backoff(longest=2.0)
         while not self._stopping.is_set():
-            began = time.monotonic()
+            started_at = time.monotonic()
             try:
                 with self._source as source:
                     self._read(source)
@@ -79,7 +86,7 @@ class Capture:
                 # A bug in reading one frame is no reason to go off air.
                 log.exception("the source failed; trying again")
                 self._problem = "the source failed"
-            self._stopping.wait(backoff.next(healthy_s=time.monotonic() - began))
+            self._stopping.wait(backoff.next(healthy_s=time.monotonic() - started_at))
 
     def _read(self, source: LiveSource) -> None:
         for frame in source:

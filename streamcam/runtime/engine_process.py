@@ -1,4 +1,4 @@
-"""The engine as the broadcast process sees it: started, fed, watched, and started again."""
+"""Supervise the engine process from the broadcast process: start, feed, watch and restart it."""
 
 import logging
 import multiprocessing
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.backoff import Backoff
-from streamcam.runtime.frame_ring import MAX_NOTE, FrameRing
-from streamcam.runtime.gpu_stats import expects_card
-from streamcam.runtime.worker import BEAT, DROPPED, SKIPPED, TAKEN, EngineMessage, serve
+from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
+from streamcam.runtime.gpu_stats import expects_gpu
+from streamcam.runtime.worker import DROPPED, HEARTBEAT, SKIPPED, TAKEN, EngineMessage, serve
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Bytes, Frame
@@ -29,65 +29,77 @@ log = logging.getLogger(__name__)
 
 LOADING, RUNNING, LOST, STOPPED = "loading", "running", "lost", "stopped"
 LOADING_DEADLINE_S = 180.0
-"""Importing torch from a slow disk may hold up even the thread that shows signs of life."""
+"""Importing torch from a slow disk may block even the thread that sends heartbeats."""
 KILL_S = 1.0
-WATCH_S = 0.05
-COUNTED = (TAKEN, DROPPED, SKIPPED)
+POLL_S = 0.05
+SLOWEST_CALLS = 5
+"""An engine counts as hung after so many times its slowest call, if that is more than the
+setting `engine_deadline`."""
+RECENT_CALLS = 100
+FRAME_COUNTERS = (TAKEN, DROPPED, SKIPPED)
 
 
 class EngineProcess:
-    """Keeps one engine process going, and hands frames to it and pictures back.
+    """Keep one engine process running; send it frames and receive its outputs.
 
-    `offer` is for one thread, `pictures` for another; neither ever waits.
+    `offer` is called from one thread, `outputs` from another; neither ever waits.
+
+    Args:
+        config: what the engine runs.
+        on_fatal_error: called once, from a thread, if the first engine process cannot run at all.
+
+    Raises:
+        EngineError: there is too little shared memory for the frames.
     """
 
-    def __init__(self, config: Config, fatal: Callable[[StreamcamError], None]) -> None:
+    def __init__(self, config: Config, on_fatal_error: Callable[[StreamcamError], None]) -> None:
         self.state = LOADING
         self.detail = f"loading {config.model}"
-        """What goes on, in a few words for a slate."""
+        """Current activity, in a few words for a slate."""
         self.restarts = 0
         self.schedule = ""
-        """What a video stream last told of its schedule."""
+        """The newest report of a video stream on its schedule, in one line."""
         self.applied_parameters = (0, config.live)
         self._config = config
-        self._fatal = fatal
-        self._whole = False
+        self._on_fatal_error = on_fatal_error
+        self._accepts_any_size = False
         """Whether the engine fits frames itself, on its device."""
-        self._frames, self._pictures = _rings(config)
-        # Even where it is never started, nothing is left in shared memory.
-        self._free = weakref.finalize(self, _free, self._frames, self._pictures)
-        self._final: NDArray[np.int64] | None = None
-        self._before: Counter[int] = Counter()
+        self._frame_ring, self._output_ring = _create_rings(config)
+        # Even if it is never started, nothing is left in shared memory.
+        self._unlink = weakref.finalize(self, _unlink, self._frame_ring, self._output_ring)
+        self._final_counters: NDArray[np.int64] | None = None
+        self._earlier_counts: Counter[int] = Counter()
+        """Frame counters of the engine processes before this one, added up."""
         self._version = 1
-        self._note = _note(config.live)
+        self._metadata = _to_metadata(config.live)
         self._stopping = threading.Event()
-        self._calls: deque[float] = deque([0.0], maxlen=100)
-        self._thread = threading.Thread(target=self._keep, name="engine", daemon=True)
+        self._call_seconds: deque[float] = deque([0.0], maxlen=RECENT_CALLS)
+        self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
 
     def start(self) -> None:
         """Start the engine process; returns at once."""
         self._thread.start()
 
     def offer(self, frame: Frame, parameters: Parameters) -> None:
-        """Give the engine a frame and the snapshot that rules it; older ones make way."""
+        """Send the engine a frame with its snapshot; frames that it has not taken may be lost."""
         if parameters is not self.applied_parameters[1]:
-            self._note = _note(parameters)
+            self._metadata = _to_metadata(parameters)
             self._version += 1
             self.applied_parameters = (frame.index, parameters)
         config = self._config
         image = frame.image
-        if not (self._whole and self._frames.takes(image)):
+        if not (self._accepts_any_size and self._frame_ring.has_room_for(image)):
             image = fitted(image, config.width, config.height, config.fit)
-        self._frames.put(
-            image, frame.index, frame.captured_at, version=self._version, note=self._note
+        self._frame_ring.put(
+            image, frame.index, frame.captured_at, version=self._version, metadata=self._metadata
         )
 
-    def pictures(self) -> list[Frame]:
-        """Return the pictures that have come since the last call, oldest first."""
-        messages = self._pictures.take()
+    def outputs(self) -> list[Frame]:
+        """Return the outputs that have come since the last call, oldest first."""
+        entries = self._output_ring.take()
         if self.state != RUNNING:
             return []  # From an engine that is gone.
-        return [Frame(m.image, m.index, m.captured_at, _packed(m.note)) for m in messages]
+        return [Frame(e.image, e.index, e.captured_at, _packed(e.metadata)) for e in entries]
 
     @property
     def taken(self) -> int:
@@ -96,12 +108,12 @@ class EngineProcess:
 
     @property
     def dropped(self) -> int:
-        """Frames that newer ones overtook before a running engine came for them."""
+        """Frames that were overwritten by newer ones before a running engine took them."""
         return self._total(DROPPED)
 
     @property
     def skipped(self) -> int:
-        """Frames that the similarity filter left out."""
+        """Frames that the similarity filter skipped."""
         return self._total(SKIPPED)
 
     def stop(self) -> None:
@@ -109,46 +121,49 @@ class EngineProcess:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self.state, self._final = STOPPED, self._pictures.cells.copy()
-        self._free()
+        self.state, self._final_counters = STOPPED, self._output_ring.counters.copy()
+        self._unlink()
 
-    def _total(self, cell: int) -> int:
-        """Return a count over this engine and those before it."""
-        return self._before[cell] + self._cell(cell)
+    def _total(self, counter: int) -> int:
+        """Return a count over this engine process and those before it."""
+        return self._earlier_counts[counter] + self._count(counter)
 
-    def _cell(self, cell: int) -> int:
-        return int((self._pictures.cells if self._final is None else self._final)[cell])
+    def _count(self, counter: int) -> int:
+        final = self._final_counters
+        return int((self._output_ring.counters if final is None else final)[counter])
 
-    # ---- the thread that keeps it going
+    # ---- the supervising thread
 
-    def _keep(self) -> None:
+    def _supervise(self) -> None:
+        """Run engine processes one after the other until `stop`, or a fatal error."""
         # The engine inherits this: Ctrl-C is for the broadcast process, which ends it in order.
         if hasattr(signal, "pthread_sigmask"):
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         backoff = Backoff()
         while not self._stopping.is_set():
-            began = time.monotonic()
-            loss = self._life()
+            started_at = time.monotonic()
+            failure = self._run_once()
             if self._stopping.is_set():
                 return
             was_running = self.state == RUNNING
             self.state, self.detail = LOST, "the engine is being restarted"
-            if isinstance(loss, StreamcamError) and not was_running and not self.restarts:
-                # It never ran: this is for the user to mend, not for another try.
-                self._fatal(loss)
+            if isinstance(failure, StreamcamError) and not was_running and not self.restarts:
+                # It never ran: the user has to mend this, another try would not.
+                self._on_fatal_error(failure)
                 return
-            pause = backoff.next(healthy_s=time.monotonic() - began if was_running else 0.0)
-            log.warning("%s; starting another engine in %.1f s", loss, pause)
+            healthy_s = time.monotonic() - started_at if was_running else 0.0
+            pause = backoff.next(healthy_s=healthy_s)
+            log.warning("%s; starting another engine in %.1f s", failure, pause)
             self._stopping.wait(pause)
             self.restarts += 1
 
-    def _life(self) -> StreamcamError | str:
-        """Run one engine process from its start to its end; return what ended it."""
+    def _run_once(self) -> StreamcamError | str:
+        """Run one engine process from its start to its end; return why it ended."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
             target=serve,
-            args=(self._config, self._frames, self._pictures, theirs),
+            args=(self._config, self._frame_ring, self._output_ring, theirs),
             name="streamcam-engine",
             daemon=True,
         )
@@ -160,97 +175,102 @@ class EngineProcess:
             return f"the engine cannot be started: {error.strerror}"
         theirs.close()
         try:
-            return self._watch(process, ours)
+            return self._monitor(process, ours)
         finally:
             ours.close()
             process.kill()
             process.join(KILL_S)
             if process.exitcode is None:
-                # In the kernel's hands: it holds a device that does not answer.
-                log.warning("engine process %s cannot be ended", process.pid)
+                # The kernel cannot end it: it waits for a device that does not answer.
+                log.warning("the engine process %s cannot be ended", process.pid)
 
-    def _watch(self, process: BaseProcess, line: Connection) -> StreamcamError | str:
-        self._begin()
-        beat, beat_at = -1, time.monotonic()
+    def _monitor(self, process: BaseProcess, connection: Connection) -> StreamcamError | str:
+        """Handle messages and heartbeats until the engine process fails; return why."""
+        self._reset_state()
+        heartbeat, heartbeat_at = -1, time.monotonic()
         while not self._stopping.is_set():
             try:
-                while line.poll(WATCH_S):
-                    if loss := self._heard(line.recv()):
-                        return loss
+                while connection.poll(POLL_S):
+                    if failure := self._handle_message(connection.recv()):
+                        return failure
             except (EOFError, OSError):
                 process.join(1.0)
                 return f"the engine has died ({_cause(process.exitcode)})"
             now = time.monotonic()
-            if (newest := int(self._pictures.cells[BEAT])) != beat:
+            if (newest := int(self._output_ring.counters[HEARTBEAT])) != heartbeat:
                 if self.state == RUNNING:
-                    self._calls.append(now - beat_at)
-                beat, beat_at = newest, now
-            elif now - beat_at > self._deadline():
-                return f"the engine has hung for {now - beat_at:.1f} s"
+                    self._call_seconds.append(now - heartbeat_at)
+                heartbeat, heartbeat_at = newest, now
+            elif now - heartbeat_at > self._deadline():
+                return f"the engine has hung for {now - heartbeat_at:.1f} s"
         return "stopped"
 
-    def _begin(self) -> None:
+    def _reset_state(self) -> None:
+        """Return to the state before an engine process says that it is ready."""
         self.state, self.detail = LOADING, f"loading {self._config.model}"
-        self._whole = False
-        self._calls = deque([0.0], maxlen=100)
-        for cell in COUNTED:
-            self._before[cell] += self._cell(cell)
-            self._pictures.cells[cell] = 0
+        self._accepts_any_size = False
+        self._call_seconds = deque([0.0], maxlen=RECENT_CALLS)
+        for counter in FRAME_COUNTERS:
+            self._earlier_counts[counter] += self._count(counter)
+            self._output_ring.counters[counter] = 0
 
     def _deadline(self) -> float:
-        """Return the seconds without a sign of life that are too many."""
+        """Return the seconds without a heartbeat after which the engine counts as hung."""
         if self.state != RUNNING:
             return max(LOADING_DEADLINE_S, self._config.broadcast.engine_deadline)
-        return max(self._config.broadcast.engine_deadline, 5 * max(self._calls))
+        slowest = max(self._call_seconds)
+        return max(self._config.broadcast.engine_deadline, SLOWEST_CALLS * slowest)
 
-    def _heard(self, said: EngineMessage) -> StreamcamError | str | None:
-        if said.kind == "line":
-            log.info(said.text)
-            self.detail = said.text
-        elif said.kind == "schedule":
-            self.schedule = said.text
-        elif said.kind == "ready":
-            self._calls.append(said.seconds)
-            self._whole = said.whole
-            self.state, self.detail = RUNNING, ""
-            log.info("the engine is running")
-        elif said.kind == "failed":
-            error = EngineError(said.text)
-            error.exit_code = said.exit_code
-            return error
-        else:
-            return f"the engine has crashed:\n{said.text}"
+    def _handle_message(self, message: EngineMessage) -> StreamcamError | str | None:
+        """Act on a message of the engine process; return the failure that it reports, if any."""
+        match message.kind:
+            case "log":
+                log.info(message.text)
+                self.detail = message.text
+            case "schedule":
+                self.schedule = message.text
+            case "ready":
+                self._call_seconds.append(message.warmup_s)
+                self._accepts_any_size = message.accepts_any_size
+                self.state, self.detail = RUNNING, ""
+                log.info("the engine is running")
+            case "failed":
+                error = EngineError(message.text)
+                error.exit_code = message.exit_code
+                return error
+            case "crashed":
+                return f"the engine has crashed:\n{message.text}"
         return None
 
 
-def _rings(config: Config) -> tuple[FrameRing, FrameRing]:
-    """Return the way to the engine and back, with room for all that a device does by itself."""
-    inside, back = (config.width, config.height), (config.width, config.height)
+def _create_rings(config: Config) -> tuple[FrameRing, FrameRing]:
+    """Return the rings of frames and of outputs, with room for all that a device does itself."""
+    frame_size, output_size = (config.width, config.height), (config.width, config.height)
     packed = 0
-    if config.pipeline == "image" and expects_card(config.device):
+    if config.converts_on_device and expects_gpu(config.device):
         broadcast = config.broadcast
-        inside = max(inside, broadcast.camera_size, key=prod)
-        back = max(back, broadcast.canvas, key=prod)
+        frame_size = max(frame_size, broadcast.camera_size, key=prod)
+        output_size = max(output_size, broadcast.canvas, key=prod)
         packed = size_in_bytes(broadcast.pixel_format, broadcast.canvas)
     return (
-        FrameRing((inside[1], inside[0], 3), capacity=config.waiting),
-        FrameRing((back[1], back[0], 3), capacity=config.burst, note=packed),
+        FrameRing((frame_size[1], frame_size[0], 3), capacity=config.waiting),
+        FrameRing((output_size[1], output_size[0], 3), capacity=config.burst, max_metadata=packed),
     )
 
 
-def _free(*rings: FrameRing) -> None:
+def _unlink(*rings: FrameRing) -> None:
     for ring in rings:
         ring.close(unlink=True)
 
 
-def _packed(note: bytes) -> Bytes | None:
-    return np.frombuffer(note, np.uint8) if note else None
+def _packed(metadata: bytes) -> Bytes | None:
+    return np.frombuffer(metadata, np.uint8) if metadata else None
 
 
-def _note(parameters: Parameters) -> bytes:
-    note = parameters.model_dump_json().encode()
-    assert len(note) <= MAX_NOTE, f"a snapshot of {len(note)} bytes"
-    return note
+def _to_metadata(parameters: Parameters) -> bytes:
+    metadata = parameters.model_dump_json().encode()
+    assert len(metadata) <= MAX_METADATA, f"a snapshot of {len(metadata)} bytes"
+    return metadata
 
 
 def _cause(exitcode: int | None) -> str:

@@ -1,8 +1,8 @@
-"""Frames from one process to another: shared memory, newest wins, nobody waits for a lock.
+"""Ring buffer of frames between two processes: shared memory, newest wins, without locks.
 
 One process writes, one reads. The writer goes round its slots and never blocks; a reader that is
 too slow finds older frames overwritten. A slot carries the number of its frame, 0 while it is
-being written, so that a reader knows a torn copy when it has made one. Either process may die or
+being written, so that a reader that has made a torn copy notices. Either process may die or
 stop at any instruction, and the other goes on.
 """
 
@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 from streamcam.errors import EngineError
 from streamcam.types import Bytes, Image
 
-MAX_NOTE = 256 * 1024
-"""Bytes; memory that no note has touched is never taken."""
-SPARE = 3
-"""Slots beyond those a reader may be taking: the writer laps it only after so many frames."""
+MAX_METADATA = 256 * 1024
+"""Bytes of metadata with a frame; pages of it that are never written take no memory."""
+SPARE_SLOTS = 3
+"""Slots beyond those a reader may be copying: the writer laps it only after so many frames."""
+SHARED_MEMORY = Path("/dev/shm")
 
 NEWEST = 0
-CELLS = 16
-META = np.dtype(
+"""Counter that holds the number of the newest frame."""
+COUNTERS = 16
+SLOT_HEADER = np.dtype(
     [
         ("number", "i8"),
         ("index", "i8"),
@@ -36,60 +38,50 @@ META = np.dtype(
         ("height", "i8"),
         ("width", "i8"),
         ("version", "i8"),
-        ("noted", "i8"),
+        ("metadata_size", "i8"),
     ]
 )
 
 
-SHARED = Path("/dev/shm")
-
-
-def _check_room(size: int) -> None:
-    """Raise EngineError where shared memory is too small: writing beyond it ends a process."""
-    if SHARED.is_dir() and (free := shutil.disk_usage(SHARED).free) < size:
-        raise EngineError(
-            f"{SHARED} has {free / 2**20:.0f} MB free, and the engine needs {size / 2**20:.0f} MB;"
-            " make it larger (docker run --shm-size=256m) or choose a smaller --width and --height,"
-            " or --canvas"
-        )
-
-
 @dataclass(frozen=True, slots=True)
-class Message:
-    """A frame as it travels."""
+class RingFrame:
+    """Copy of a frame that was read from a ring."""
 
     image: Image
     index: int
     captured_at: float
     version: int
-    """Of the note."""
-    note: bytes
-    """What goes with it: a frame's snapshot of the parameters, a picture in other pixels."""
+    """Version of the parameters that the frame goes with."""
+    metadata: bytes
+    """The snapshot of the parameters as JSON on the way in, packed pixels on the way out."""
 
 
 class FrameRing:
-    """Slots for pictures, in memory that two processes share.
+    """Slots for images and their metadata, in memory that two processes share.
 
     Args:
-        shape: ``(H, W, 3)`` of the largest picture, uint8.
+        shape: ``(H, W, 3)`` of the largest image, uint8.
         capacity: most frames that a reader takes at a time.
-        note: bytes of the longest note.
+        max_metadata: most bytes of metadata with a frame.
+
+    Raises:
+        EngineError: there is too little shared memory.
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], capacity: int = 1, *, note: int = MAX_NOTE
+        self, shape: tuple[int, int, int], capacity: int = 1, *, max_metadata: int = MAX_METADATA
     ) -> None:
         self.shape = shape
         self.capacity = capacity
-        slots = capacity + SPARE
-        self._strides = (prod(shape), note)
-        size = CELLS * 8 + slots * (META.itemsize + sum(self._strides))
-        _check_room(size)
+        slots = capacity + SPARE_SLOTS
+        self._strides = (prod(shape), max_metadata)
+        size = COUNTERS * 8 + slots * (SLOT_HEADER.itemsize + sum(self._strides))
+        _check_free_memory(size)
         self._memory = SharedMemory(create=True, size=size)
-        self._bells = socket.socketpair()
-        self._attach()
-        self.cells[:] = 0
-        self._meta["number"] = 0
+        self._wakeups = socket.socketpair()
+        self._map_memory()
+        self.counters[:] = 0
+        self._headers["number"] = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -97,30 +89,32 @@ class FrameRing:
             "capacity": self.capacity,
             "_strides": self._strides,
             "_memory": self._memory,
-            "_bells": self._bells,
+            "_wakeups": self._wakeups,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._attach()
+        self._map_memory()
 
-    def _attach(self) -> None:
-        slots, (pixels, note) = self.capacity + SPARE, self._strides
+    def _map_memory(self) -> None:
+        """Assign the views of the shared memory and this process's own reading position."""
+        slots, (image_size, metadata_size) = self.capacity + SPARE_SLOTS, self._strides
         assert self._memory.buf is not None
         memory = np.frombuffer(self._memory.buf, np.uint8)
-        start = CELLS * 8
-        self.cells: NDArray[np.int64] = memory[:start].view(np.int64)
-        """The first is the newest frame's number; the others are free for counters."""
-        end = start + slots * META.itemsize
-        self._meta = memory[start:end].view(META)
-        self._images = memory[end : end + slots * pixels].reshape(slots, pixels)
-        notes = end + slots * pixels
-        self._notes = memory[notes : notes + slots * note].reshape(slots, note)
-        self._taken = int(self.cells[NEWEST])
+        headers = COUNTERS * 8
+        images = headers + slots * SLOT_HEADER.itemsize
+        metadata = images + slots * image_size
+        self.counters: NDArray[np.int64] = memory[:headers].view(np.int64)
+        """The first is the newest frame's number; the others are free for any use."""
+        self._headers = memory[headers:images].view(SLOT_HEADER)
+        self._images = memory[images:metadata].reshape(slots, image_size)
+        end = metadata + slots * metadata_size
+        self._metadata = memory[metadata:end].reshape(slots, metadata_size)
+        self._last_taken = int(self.counters[NEWEST])
         self.missed = 0
-        """Frames that newer ones overtook before this reader came for them."""
-        for bell in self._bells:
-            bell.setblocking(False)
+        """Frames that were overwritten by newer ones before this reader took them."""
+        for wakeup in self._wakeups:
+            wakeup.setblocking(False)
 
     def put(
         self,
@@ -129,85 +123,95 @@ class FrameRing:
         captured_at: float,
         *,
         version: int = 0,
-        note: bytes | Bytes = b"",
+        metadata: bytes | Bytes = b"",
     ) -> None:
-        """Write a frame over the oldest one and ring the bell; never waits.
+        """Write a frame over the oldest one and wake the reader; never waits.
 
         Raises:
-            EngineError: it is larger than there is room for.
+            EngineError: the frame is larger than a slot.
         """
-        if not self.takes(image) or len(note) > self._strides[1]:
+        if not self.has_room_for(image) or len(metadata) > self._strides[1]:
             raise EngineError(
-                f"there is no shared memory for pictures of {image.shape[1]}x{image.shape[0]};"
+                f"there is no shared memory for frames of {image.shape[1]}x{image.shape[0]};"
                 " name the device, such as --device cuda"
             )
-        number = int(self.cells[NEWEST]) + 1
-        slot = number % len(self._meta)
-        meta = self._meta[slot]
-        meta["number"] = 0
+        number = int(self.counters[NEWEST]) + 1
+        slot = number % len(self._headers)
+        header = self._headers[slot]
+        header["number"] = 0
         np.copyto(self._images[slot, : image.size].reshape(image.shape), image)
-        self._notes[slot, : len(note)] = np.frombuffer(note, np.uint8)
-        meta["index"], meta["captured_at"] = index, captured_at
-        meta["height"], meta["width"] = image.shape[:2]
-        meta["version"], meta["noted"] = version, len(note)
-        meta["number"] = number
-        self.cells[NEWEST] = number
+        self._metadata[slot, : len(metadata)] = np.frombuffer(metadata, np.uint8)
+        header["index"], header["captured_at"] = index, captured_at
+        header["height"], header["width"] = image.shape[:2]
+        header["version"], header["metadata_size"] = version, len(metadata)
+        header["number"] = number
+        self.counters[NEWEST] = number
         try:
-            self._bells[0].send(b".")
+            self._wakeups[0].send(b".")
         except BlockingIOError:
-            return  # The reader has not come for a long time; the bell is ringing already.
+            return  # The reader has not read for a long time; it has wakeups waiting already.
 
-    def takes(self, image: Image) -> bool:
-        """Return whether there is room for `image`."""
+    def has_room_for(self, image: Image) -> bool:
+        """Return whether `image` is no larger than a slot."""
         return image.size <= self._strides[0]
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the bell rings; return False when it has not."""
-        return bool(select([self._bells[1]], [], [], timeout_s)[0])
+        """Wait for a wakeup of the writer; return False if none came in time."""
+        return bool(select([self._wakeups[1]], [], [], timeout_s)[0])
 
-    def take(self) -> list[Message]:
+    def take(self) -> list[RingFrame]:
         """Return the newest frames not yet taken, oldest first, `capacity` at most."""
-        self._silence()
-        newest = int(self.cells[NEWEST])
-        first = max(self._taken + 1, newest - self.capacity + 1)
-        self.missed += max(0, first - self._taken - 1)
-        self._taken = newest
-        found = (self._copied(number) for number in range(first, newest + 1))
-        return [message for message in found if message is not None]
+        self._clear_wakeups()
+        newest = int(self.counters[NEWEST])
+        first = max(self._last_taken + 1, newest - self.capacity + 1)
+        self.missed += max(0, first - self._last_taken - 1)
+        self._last_taken = newest
+        copies = (self._copy_slot(number) for number in range(first, newest + 1))
+        return [frame for frame in copies if frame is not None]
 
-    def _silence(self) -> None:
+    def _clear_wakeups(self) -> None:
         # Receiving is also what orders this process's reads after the other one's writes.
         try:
-            while len(self._bells[1].recv(4096)) == 4096:
+            while len(self._wakeups[1].recv(4096)) == 4096:
                 continue
         except BlockingIOError:
             return
 
-    def _copied(self, number: int) -> Message | None:
-        """Return frame `number`, or None if the writer has been over it meanwhile."""
-        slot = number % len(self._meta)
-        meta = self._meta[slot]
-        if int(meta["number"]) != number:
+    def _copy_slot(self, number: int) -> RingFrame | None:
+        """Return a copy of frame `number`, or None if the writer has overwritten it meanwhile."""
+        slot = number % len(self._headers)
+        header = self._headers[slot]
+        if int(header["number"]) != number:
             return None
-        shape = int(meta["height"]), int(meta["width"]), 3
+        shape = int(header["height"]), int(header["width"]), 3
         if prod(shape) > self._strides[0]:
-            return None  # Half of one size and half of another.
-        message = Message(
+            return None  # Torn: the height of one frame and the width of another.
+        frame = RingFrame(
             self._images[slot, : prod(shape)].reshape(shape).copy(),
-            int(meta["index"]),
-            float(meta["captured_at"]),
-            int(meta["version"]),
-            self._notes[slot, : int(meta["noted"])].tobytes(),
+            int(header["index"]),
+            float(header["captured_at"]),
+            int(header["version"]),
+            self._metadata[slot, : int(header["metadata_size"])].tobytes(),
         )
-        return message if int(meta["number"]) == number else None
+        return frame if int(header["number"]) == number else None
 
     def close(self, *, unlink: bool = False) -> None:
-        """Let go of the memory; with `unlink` it ceases to be."""
-        for bell in self._bells:
-            bell.close()
+        """Unmap the memory; with `unlink` also delete it."""
+        for wakeup in self._wakeups:
+            wakeup.close()
         # The views must go before the memory can be unmapped.
-        for name in ("cells", "_meta", "_images", "_notes"):
+        for name in ("counters", "_headers", "_images", "_metadata"):
             self.__dict__.pop(name, None)
         self._memory.close()
         if unlink:
             self._memory.unlink()
+
+
+def _check_free_memory(size: int) -> None:
+    """Raise EngineError where shared memory is too small: writing beyond it kills a process."""
+    if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < size:
+        raise EngineError(
+            f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and the engine needs"
+            f" {size / 2**20:.0f} MB; make it larger (docker run --shm-size=256m) or choose a"
+            " smaller --width and --height, or --canvas"
+        )

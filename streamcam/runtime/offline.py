@@ -1,4 +1,4 @@
-"""Render: the Stream that runs live, over a file: every frame, in order, no clock."""
+"""Render offline: run the stream over a source, every frame in order, without a clock."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -12,7 +12,7 @@ from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Sink, Source, Stream
 
 ParametersAt = Callable[[int, Parameters], Parameters]
-"""The snapshot from a frame on, given the one before it."""
+"""Returns the snapshot for a frame index, given the snapshot before it."""
 
 
 def render(
@@ -27,24 +27,24 @@ def render(
     """Run `frames` of `source` (default: all) through `stream` into `sink`.
 
     Yields:
-        The number of pictures written so far, each time there are more of them.
+        The number of outputs written so far, after each frame of the source.
     """
     parameters, written = config.live, 0
-    finish = _Finish(config)
+    compositor = _Compositor(config)
     with source, sink:
         for frame in islice(source, frames):
             parameters = parameters_at(frame.index, parameters)
             image = oriented(frame.image, parameters.rotate, mirror=parameters.mirror)
             upright = replace(frame, image=image)
-            finish.expect(upright, parameters)
-            written += _send(map(finish, stream(upright, parameters)), sink)
+            compositor.expect(upright, parameters)
+            written += _send(map(compositor, stream(upright, parameters)), sink)
             yield written
-        written += _send(map(finish, stream.drain(parameters)), sink)
+        written += _send(map(compositor, stream.drain(parameters)), sink)
         yield written
 
 
-class _Finish:
-    """Does to each picture what the desk would have done on air, at the moment of its frame."""
+class _Compositor:
+    """Compose each output as the switcher does on air, with the snapshot of its frame."""
 
     def __init__(self, config: Config) -> None:
         canvas = (config.width, config.height)
@@ -53,18 +53,18 @@ class _Finish:
         self._expected: deque[tuple[Frame, Parameters]] = deque()
 
     def expect(self, frame: Frame, parameters: Parameters) -> None:
-        """Note a frame that goes in, and the snapshot it goes in with."""
+        """Remember a frame that goes into the stream, and its snapshot."""
         self._expected.append((frame, parameters))
 
-    def __call__(self, picture: Frame) -> Frame:
+    def __call__(self, output: Frame) -> Frame:
         camera, parameters = self._expected.popleft()
-        feeds = Inputs(camera, picture, detail="", source=None)
-        return replace(picture, image=self._switcher.compose(feeds, parameters))
+        inputs = Inputs(camera, output, engine_detail="", source_problem=None)
+        return replace(output, image=self._switcher.compose(inputs, parameters))
 
 
-def _send(pictures: Iterable[Frame], sink: Sink) -> int:
+def _send(outputs: Iterable[Frame], sink: Sink) -> int:
     count = 0
-    for picture in pictures:
-        sink.send(picture)
+    for output in outputs:
+        sink.send(output)
         count += 1
     return count

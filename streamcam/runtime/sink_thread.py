@@ -1,4 +1,4 @@
-"""A sink on air: in a thread of its own, so that none of them can hold up the others."""
+"""Thread of a sink, so that no sink can hold up the others."""
 
 import logging
 import threading
@@ -14,19 +14,19 @@ from streamcam.types import Frame, Sink
 log = logging.getLogger(__name__)
 
 QUEUE = 4
-"""Pictures that a sink may be behind before the oldest is dropped."""
+"""Frames that a sink may be behind before the oldest is dropped."""
 
 
 class OutgoingFrame(NamedTuple):
-    """A picture for the sinks."""
+    """Frame for the sinks."""
 
     frame: Frame
     fresh: bool
-    """The first time this picture goes out: its age is a latency."""
+    """Whether it goes out for the first time: only then its age is a latency."""
 
 
 class SinkThread:
-    """Sends to one sink; when that fails, says so and tries again."""
+    """Open one sink and send to it; when that fails, log it and try again."""
 
     def __init__(self, name: str, sink: Sink) -> None:
         self.name = name
@@ -40,35 +40,35 @@ class SinkThread:
         self._open = False
         self._slot: DroppingQueue[OutgoingFrame] = DroppingQueue(QUEUE)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
 
     def start(self) -> None:
-        """Open the sink and begin to send; returns at once."""
+        """Start to open the sink and send to it; returns at once."""
         self._thread.start()
 
     def put(self, outgoing: OutgoingFrame) -> None:
-        """Hand over the next picture; never waits. Lost while the sink is not open."""
+        """Queue the next frame; never waits. It is lost while the sink is not open."""
         if self._open:
             self._slot.put(outgoing)
 
     def ask_to_stop(self) -> None:
-        """Have the sink closed once it has sent what it was given."""
+        """Ask for the sink to be closed once the queue is sent; returns at once."""
         self._stopping.set()
         self._slot.close()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the sink is closed."""
+        """Wait until the sink is closed, `timeout_s` at most."""
         self._thread.join(timeout_s)
 
     @property
     def line(self) -> str:
-        """How the sink fares."""
+        """State of the sink in one line: its name, its rate or problem, and dropped frames."""
         state = self.problem or f"{self.rate.per_second(time.monotonic()):.1f} fps"
-        lost = f", {self._slot.dropped} dropped" if self._slot.dropped else ""
-        return f"{self.name}: {state}{lost}"
+        dropped = f", {self._slot.dropped} dropped" if self._slot.dropped else ""
+        return f"{self.name}: {state}{dropped}"
 
-    def _keep(self) -> None:
-        backoff = Backoff(most=5.0)
+    def _supervise(self) -> None:
+        backoff = Backoff(longest=5.0)
         while not self._stopping.is_set():
             began = time.monotonic()
             try:

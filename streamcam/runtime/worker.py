@@ -1,6 +1,6 @@
-"""The engine process: owns torch and the accelerator, and runs the model on its main thread.
+"""Main function of the engine process: owns torch and the GPU, runs the model on its main thread.
 
-Whoever started it may kill it at any moment; it ends by itself when that process is gone.
+The broadcast process may kill it at any moment; it ends by itself when that process is gone.
 """
 
 import os
@@ -8,119 +8,127 @@ import signal
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import NamedTuple, NoReturn
+from typing import Literal, NamedTuple, NoReturn
 
 from streamcam.child_process import end_with_parent
 from streamcam.errors import StreamcamError
-from streamcam.pipelines import QueuedStream, load_stream
+from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
-from streamcam.types import Frame, Stream
+from streamcam.types import Frame
 
-BEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
-"""Cells of the ring of pictures: signs of life, and frames taken, passed over and skipped."""
+HEARTBEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
+"""Counters of the output ring: signs of life, and frames taken, dropped and skipped."""
 
 IDENTITY = "identity"
+NICENESS = 5
 IDLE_S = 0.1
-TELL_EVERY_S = 0.5
+SCHEDULE_INTERVAL_S = 0.5
 
 
 class EngineMessage(NamedTuple):
-    """What the engine tells: a line for the log, how its schedule goes, that it is ready, or why it
-    has failed."""
+    """Message from the engine process to the broadcast process."""
 
-    kind: str
+    kind: Literal["log", "schedule", "ready", "failed", "crashed"]
     text: str = ""
+    """The log line, the schedule in one line, the error, or the traceback."""
     exit_code: int = 0
-    seconds: float = 0.0
-    """What a first call of the model took."""
-    whole: bool = False
-    """Whether frames are to come as they are: the engine's device fits them."""
+    """Of an error: what the command exits with."""
+    warmup_s: float = 0.0
+    """Seconds that the first calls of the model took."""
+    accepts_any_size: bool = False
+    """Whether frames are to be sent unresized: the engine's device fits them."""
 
 
-def serve(config: Config, frames: FrameRing, pictures: FrameRing, line: Connection) -> None:
-    """Load the model, then turn `frames` into `pictures` until `line` is closed or for ever."""
+def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Connection) -> None:
+    """Load the model, then run it on `frames` into `outputs` until `connection` is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent(line.recv, status=0)
+    end_with_parent(connection.recv, status=0)
     if hasattr(os, "nice"):
-        os.nice(5)  # On a busy processor the process that viewers depend on goes first.
+        os.nice(NICENESS)  # On a busy CPU the process that viewers depend on goes first.
     try:
-        with _Beating(pictures):
-            stream, seconds = open_stream(
-                config, lambda text: line.send(EngineMessage("line", text))
+        with _Heartbeat(outputs):
+            stream, warmup_s = open_stream(
+                config, lambda text: connection.send(EngineMessage("log", text))
             )
-        whole = getattr(stream, "takes_whole", False)
-        line.send(EngineMessage("ready", seconds=seconds, whole=whole))
-        _run(stream, config, frames, pictures, line)
+        any_size = stream.accepts_any_size
+        connection.send(EngineMessage("ready", warmup_s=warmup_s, accepts_any_size=any_size))
+        run_stream(stream, config, frames, outputs, connection)
     except StreamcamError as error:
-        line.send(EngineMessage("failed", str(error), error.exit_code))
+        connection.send(EngineMessage("failed", str(error), error.exit_code))
     except Exception:
-        line.send(EngineMessage("crashed", traceback.format_exc()))
+        connection.send(EngineMessage("crashed", traceback.format_exc()))
 
 
-def open_stream(config: Config, report: Callable[[str], None]) -> tuple[Stream, float]:
-    """Return the Stream that `config` asks for, loaded and warm, and the seconds of warming up."""
+def open_stream(config: Config, report: Callable[[str], None]) -> tuple[LoadedStream, float]:
+    """Return the stream of `config`, loaded and warmed up, and the seconds that warming up took."""
     if config.model == IDENTITY:
         return Identity(), 0.0
-    # Never cold on air: the first call is slow, and says how long a frame may take.
+    # Never cold on air: the first call is slow, and shows how long a frame may take.
     # A core is left to capture and output: what they would take from the model, it loses anyway.
     cores = os.cpu_count() or 1
-    live = {
+    on_air = {
         "warmup": max(1, config.warmup),
         "threads": config.threads or max(1, cores - 1),
         "engine_wait": bool(config.engine_wait),
     }
-    config = config.model_copy(update=live)
-    stream = load_stream(config, report, live=True)
-    began = time.monotonic()
+    stream = load_stream(config.model_copy(update=on_air), report, live=True)
+    started_at = time.monotonic()
     stream.warm_up()
-    return stream, time.monotonic() - began
+    return stream, time.monotonic() - started_at
 
 
-def _run(
-    stream: Stream, config: Config, frames: FrameRing, pictures: FrameRing, line: Connection
+def run_stream(
+    stream: LoadedStream,
+    config: Config,
+    frames: FrameRing,
+    outputs: FrameRing,
+    connection: Connection,
 ) -> NoReturn:
-    parameters, version, told_at = config.live, 0, 0.0
+    """Run `stream` on the newest of `frames`, for ever; write what it gives to `outputs`."""
+    parameters, version, reported_at = config.live, 0, 0.0
     queued = stream if isinstance(stream, QueuedStream) else None
-    counts = getattr(stream, "counts", {})
     frames.take()  # What came while the model was loading is old.
     frames.missed = 0
     while True:
-        pictures.cells[BEAT] += 1
+        outputs.counters[HEARTBEAT] += 1
         if not frames.wait(IDLE_S):
             continue
-        messages = frames.take()
-        for message in messages:
-            if message.version != version:
-                parameters = Parameters.model_validate_json(message.note)
-                version = message.version
-            frame = Frame(message.image, message.index, message.captured_at)
-            if queued and message is not messages[-1]:
+        received = frames.take()
+        for entry in received:
+            if entry.version != version:
+                parameters = Parameters.model_validate_json(entry.metadata)
+                version = entry.version
+            frame = Frame(entry.image, entry.index, entry.captured_at)
+            if queued and entry is not received[-1]:
                 queued.put(frame)  # It chooses among all that have come.
                 continue
-            for picture in stream(frame, parameters):
-                note = b"" if picture.packed is None else picture.packed
-                pictures.put(
-                    picture.image, picture.index, picture.captured_at, version=version, note=note
-                )
-            pictures.cells[BEAT] += 1
-            pictures.cells[TAKEN] += len(messages) if queued else 1
-            pictures.cells[SKIPPED] = counts.get("skipped", 0)
-            pictures.cells[DROPPED] = frames.missed + counts.get("dropped", 0)
-        if queued and time.monotonic() - told_at > TELL_EVERY_S:
-            told_at = time.monotonic()
-            line.send(EngineMessage("schedule", queued.tally))
+            for output in stream(frame, parameters):
+                _put(outputs, output, version)
+            outputs.counters[HEARTBEAT] += 1
+            outputs.counters[TAKEN] += len(received) if queued else 1
+            outputs.counters[SKIPPED] = stream.counts["skipped"]
+            outputs.counters[DROPPED] = frames.missed + stream.counts["dropped"]
+        if queued and time.monotonic() - reported_at > SCHEDULE_INTERVAL_S:
+            reported_at = time.monotonic()
+            connection.send(EngineMessage("schedule", queued.tally))
 
 
-class _Beating:
-    """Shows signs of life from a thread, for while the main thread is busy loading."""
+def _put(outputs: FrameRing, output: Frame, version: int) -> None:
+    packed = b"" if output.packed is None else output.packed
+    outputs.put(output.image, output.index, output.captured_at, version=version, metadata=packed)
 
-    def __init__(self, pictures: FrameRing) -> None:
-        self._pictures = pictures
+
+class _Heartbeat:
+    """Show signs of life from a thread, while the main thread is busy loading."""
+
+    def __init__(self, outputs: FrameRing) -> None:
+        self._outputs = outputs
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -133,13 +141,20 @@ class _Beating:
 
     def _beat(self) -> None:
         while not self._done.wait(IDLE_S):
-            self._pictures.cells[BEAT] += 1
+            self._outputs.counters[HEARTBEAT] += 1
 
 
 class Identity:
-    """The Stream that gives back every frame: to measure what the house itself costs."""
+    """Stream that returns every frame as it is: to measure everything around the model."""
 
     chunk = 1
+    accepts_any_size = False
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def warm_up(self) -> None:
+        """Do nothing: the first call is as fast as all others."""
 
     def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:  # noqa: ARG002
         return [frame]

@@ -214,6 +214,11 @@ class Config(Settings):
         return self.video.burst if self.pipeline == "video" else self.frame_buffer_size
 
     @property
+    def converts_on_device(self) -> bool:
+        """Whether a GPU fits camera frames to the model, and outputs to the canvas."""
+        return self.pipeline == "image"
+
+    @property
     def num_steps(self) -> int:
         """Denoising steps n: structural, so fixed while the stream runs."""
         given = self.live.t_index_list

@@ -51,6 +51,8 @@ class VideoStream:
     there were.
     """
 
+    accepts_any_size = False
+    """Frames are fitted before they come."""
     _prompts: type[Prompter] = Prompter
 
     def __init__(self, models: VideoModel, config: Config) -> None:

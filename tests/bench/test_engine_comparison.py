@@ -1,4 +1,4 @@
-"""The comparison of engines: every way is there, or said to be left out; no figure is judged."""
+"""The comparison of engines: each has a line or a reason; no test depends on a figure."""
 
 from pathlib import Path
 
@@ -19,18 +19,18 @@ SCENE = [frame.image for frame in moving(4, size=32)]
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure for a moment: no figure is judged."""
+    """Measure briefly: no test depends on a figure."""
     monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
     monkeypatch.setattr(harness, "SIDE", 128)
 
 
-def test_every_way_has_a_line_on_the_same_weights() -> None:
+def test_every_candidate_has_a_line_on_the_same_weights() -> None:
     config = build_config(
         [TINY, {"width": 32, "height": 32, "dtype": "float32", "t_index_list": [32, 45]}]
     )
     comparison = Comparison(config, SCENE, rounds=2)
-    comparison.keep_to("eager")
-    lines = comparison.standings()
+    comparison.restrict_to("eager")
+    lines = comparison.results()
     names = [line.name for line in lines]
     assert names == [
         "diffusers' pipeline float32",
@@ -47,46 +47,44 @@ def test_every_way_has_a_line_on_the_same_weights() -> None:
     assert batch.over_bare > 0
 
 
-def test_the_peer_runs_in_its_own_format_too_and_both_ratios_show(tmp_path: Path) -> None:
-    others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
-    comparison = Comparison(build_config([TINY, others]), SCENE, rounds=1)
-    comparison.keep_to("eager")
-    lines = comparison.standings()
-    peers = ["diffusers' pipeline float32", "diffusers' pipeline bfloat16"]
-    assert [line.name for line in lines[:2]] == peers
-    assert all(list(line.ratios) == peers for line in lines)
+def test_the_baseline_runs_in_float32_and_in_the_engines_dtype(tmp_path: Path) -> None:
+    settings = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
+    comparison = Comparison(build_config([TINY, settings]), SCENE, rounds=1)
+    comparison.restrict_to("eager")
+    lines = comparison.results()
+    baselines = ["diffusers' pipeline float32", "diffusers' pipeline bfloat16"]
+    assert [line.name for line in lines[:2]] == baselines
+    assert all(list(line.ratios) == baselines for line in lines)
     assert any(line.name == "eager bfloat16: streamcam" for line in lines)
 
 
-def test_what_was_refused_has_no_line_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refused_dtype_has_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(accuracy.FLOORS, torch.bfloat16, 150.0)
-    others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
-    comparison = Comparison(build_config([TINY, others]), SCENE, rounds=1)
-    comparison.keep_to("eager")
-    assert not any(line.name.startswith("eager bfloat16") for line in comparison.standings())
+    settings = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
+    comparison = Comparison(build_config([TINY, settings]), SCENE, rounds=1)
+    comparison.restrict_to("eager")
+    assert not any(line.name.startswith("eager bfloat16") for line in comparison.results())
     assert any("the bfloat16 of denoise is refused" in why for why in comparison.left_out)
 
 
-def test_nothing_is_begun_when_the_time_is_over() -> None:
+def test_nothing_is_measured_after_the_deadline() -> None:
     config = build_config([TINY, {"width": 32, "height": 32}])
-    comparison = Comparison(config, SCENE, rounds=1, until=0.0)
-    assert comparison.standings() == []
+    comparison = Comparison(config, SCENE, rounds=1, deadline=0.0)
+    assert comparison.results() == []
     assert "eager float32: the time was over" in comparison.left_out
 
 
-def test_streams_of_two_settings_are_compared_on_one_engine() -> None:
+def test_two_settings_are_compared_on_one_engine() -> None:
     config = build_config([TINY, {"width": 32, "height": 32}])
     comparison = Comparison(config, SCENE, rounds=1)
-    ratio = comparison.versus("eager", config, changed(config, use_denoising_batch=False))
+    ratio = comparison.speedup("eager", config, over=changed(config, use_denoising_batch=False))
     assert ratio is not None
     assert ratio > 0
     assert comparison.speeds(["eager", "tensorrt"]).keys() == {"eager"}
     assert any("tensorrt" in why for why in comparison.left_out)
 
 
-def test_float8_where_it_cannot_run_is_told_before_anything_is_measured() -> None:
+def test_float8_that_cannot_run_is_an_error_before_anything_is_measured() -> None:
     config = build_config([TINY, {"dtype": "float8", "acceleration": "auto"}])
     with pytest.raises(EngineError, match="tensorrt runs on NVIDIA's cards, not on cpu"):
         Comparison(config, SCENE, rounds=1)
@@ -95,11 +93,11 @@ def test_float8_where_it_cannot_run_is_told_before_anything_is_measured() -> Non
 def test_an_engine_that_cannot_run_here_is_left_out_with_the_reason() -> None:
     config = build_config([TINY, {"width": 32, "height": 32, "dtype": "float32"}])
     comparison = Comparison(config, SCENE, rounds=1)
-    comparison.keep_to("tensorrt")
-    assert not any("tensorrt" in line.name for line in comparison.standings())
+    comparison.restrict_to("tensorrt")
+    assert not any("tensorrt" in line.name for line in comparison.results())
     assert any("tensorrt" in line for line in comparison.left_out)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, FLOAT8])
-def test_the_device_s_own_rate_is_a_rate(dtype: torch.dtype) -> None:
+def test_the_device_s_own_matrix_rate_is_plausible(dtype: torch.dtype) -> None:
     assert 1e6 < matrix_rate(torch.device("cpu"), dtype) < 1e16

@@ -1,4 +1,4 @@
-"""``streamcam bench video``, and what the command line says of video models and engines."""
+"""``streamcam bench video``, and errors of the command line about video models and engines."""
 
 import json
 
@@ -10,17 +10,17 @@ from tests.support.media import ran
 TINY = ["--model", "random:tiny-wan", "--width", "64", "--height", "32", "--device", "cpu"]
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+def run_cli(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     code = _run(lambda **how: streamcam.main(list(words), **how))
     out, err = capsys.readouterr()
     return code, out, err
 
 
-def test_the_bench_tells_rate_stages_first_picture_and_misses(
+def test_it_measures_rate_stages_first_output_and_misses(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = [*TINY, "--set", "steps=1", "--set", "deadline=60", "--seconds", "1", "--json"]
-    code, out, err = said(capsys, "bench", "video", *words)
+    code, out, err = run_cli(capsys, "bench", "video", *words)
     assert code == 0, err
     figures = json.loads(out)["figures"]
     assert figures["fps"] > 0
@@ -33,33 +33,33 @@ def test_the_bench_tells_rate_stages_first_picture_and_misses(
     assert figures["ranks"] == []
 
 
-def test_the_bench_of_several_devices_tells_what_each_of_them_does() -> None:
+def test_several_devices_have_a_result_each() -> None:
     script = """
         from streamcam.cli import _run, streamcam
         words = {words!r}
         print(_run(lambda **how: streamcam.main(words, **how)))
     """
     words = ["bench", "video", *TINY, "--devices", "2", "--set", "deadline=60", "--seconds", "1"]
-    *_, told, code = ran(script.format(words=[*words, "--json"]), "").splitlines()
+    *_, printed, code = ran(script.format(words=[*words, "--json"]), "").splitlines()
     assert code == "0"
-    figures = json.loads(told)["figures"]
+    figures = json.loads(printed)["figures"]
     first, second = figures["ranks"]
     assert first["layers"] + second["layers"] == 3
     assert first["fixed_ms"] > 0 == second["fixed_ms"]
-    for own in (first, second):
-        assert own["layers_ms"] > 0
-        assert own["waiting_ms"] >= 0
-        assert own["memory"] > 1e6
+    for rank in (first, second):
+        assert rank["layers_ms"] > 0
+        assert rank["waiting_ms"] >= 0
+        assert rank["memory"] > 1e6
 
 
-def test_the_bench_of_video_measures_no_images(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = said(capsys, "bench", "video", "--pipeline", "image", "--model", "nano")
+def test_it_refuses_the_image_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run_cli(capsys, "bench", "video", "--pipeline", "image", "--model", "nano")
     assert code == 2
     assert "bench pipeline measures the other" in err
 
 
-def test_there_are_no_engines_to_build_for_video(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = said(capsys, "engines", "build", "--pipeline", "video", *TINY)
+def test_engines_build_refuses_the_video_pipeline(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run_cli(capsys, "engines", "build", "--pipeline", "video", *TINY)
     assert code == 1
     assert "pipeline=video uses no engines" in err
     assert err.count("\n") == 1

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 import streamcam.cli.run as on_air
 from streamcam.types import Frame
-from tests.runtime.onair import until
+from tests.runtime.broadcast_helpers import until
 from tests.support.media import decoded, decoded_so_far
 
 SMALL = ["--source", "pattern", "--canvas", "320x180", "--width", "64", "--height", "64"]

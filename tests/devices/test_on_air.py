@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from streamcam import v4l2
-from streamcam.runtime.slate import GROUND
+from streamcam.runtime.slate import BACKGROUND
 from streamcam.sources import frame_code
 from tests.devices.onair import (
     FPS,
@@ -230,4 +230,4 @@ def test_a_usb_camera_in_trouble_shows_a_slate_and_comes_back(trouble: signal.Si
 def is_slate(reader: Reader) -> bool:
     """Tell the slate by its ground, which is the same everywhere but in the middle."""
     edge = reader.picture()[:20].reshape(-1, 3).astype(int)
-    return bool(np.abs(edge - np.array(GROUND)).max() <= 4)
+    return bool(np.abs(edge - np.array(BACKGROUND)).max() <= 4)

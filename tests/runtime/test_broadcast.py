@@ -1,4 +1,4 @@
-"""On air: whatever happens to source, engine or a sink, pictures go out at every tick."""
+"""A broadcast sends frames at every tick, whatever happens to source, engine or a sink."""
 
 import logging
 import multiprocessing
@@ -15,12 +15,20 @@ import pytest
 from streamcam.errors import EngineError
 from streamcam.stats import Status
 from streamcam.types import Frame
-from tests.runtime.onair import SLATE, Beam, Seen, engine_process, is_engine, on_air, until
+from tests.runtime.broadcast_helpers import (
+    SLATE,
+    FakeCamera,
+    RecordingSink,
+    engine_process,
+    is_engine,
+    on_air,
+    until,
+)
 
 RED, BLUE = (200, 40, 90), (20, 60, 220)
 BLACK = (0, 0, 0)
 GAP_S = 1.0
-"""A machine busy with other tests holds up this one too; the device tests ask for 0.1."""
+"""A machine busy with other tests slows this one too; the device tests ask for 0.1."""
 
 
 def near(colour: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -37,7 +45,7 @@ def test_a_slate_is_on_air_before_the_engine_is_up() -> None:
         until(lambda: near(seen.colour(), RED))
 
 
-def test_pictures_go_out_steadily_and_with_honest_latency() -> None:
+def test_frames_go_out_steadily_and_their_latency_is_measured() -> None:
     with on_air() as (broadcast, _, _, seen):
         until(lambda: near(seen.colour(), RED))
         # In one second of those that a busy machine gives.
@@ -45,8 +53,8 @@ def test_pictures_go_out_steadily_and_with_honest_latency() -> None:
         assert broadcast.status().state == "running"
 
 
-def is_steady(status: Status, seen: Seen) -> bool:
-    """Tell whether the last second had its 50 pictures, with honest latency."""
+def is_steady(status: Status, seen: RecordingSink) -> bool:
+    """Return whether the last second had its 50 frames, with a plausible latency."""
     end = seen.times[-1]
     return (
         40 <= sum(t > end - 1 for t in seen.times) <= 55
@@ -57,10 +65,10 @@ def is_steady(status: Status, seen: Seen) -> bool:
 
 
 @pytest.mark.parametrize(("policy", "shown"), [("camera", BLUE), ("hold", RED), ("slate", SLATE)])
-def test_a_killed_engine_is_replaced_and_viewers_see_what_was_agreed(
+def test_a_killed_engine_is_restarted_and_on_engine_loss_is_shown_meanwhile(
     policy: str, shown: tuple[int, ...]
 ) -> None:
-    source = Beam(RED)
+    source = FakeCamera(RED)
     with on_air(source=source, on_engine_loss=policy) as (broadcast, _, _, seen):
         until(lambda: near(seen.colour(), RED))
         began = time.monotonic()
@@ -68,7 +76,7 @@ def test_a_killed_engine_is_replaced_and_viewers_see_what_was_agreed(
         until(lambda: broadcast.status().state != "running")
         source.image = source.image.copy()
         source.image[:] = BLUE
-        seen.more(5)
+        seen.wait_for(5)
         until(lambda: near(seen.colour(), shown))
         until(lambda: broadcast.status().state == "running")
         until(lambda: near(seen.colour(), BLUE))
@@ -76,7 +84,7 @@ def test_a_killed_engine_is_replaced_and_viewers_see_what_was_agreed(
         assert seen.longest_gap(began) < GAP_S
 
 
-def test_a_hung_engine_is_replaced_after_its_deadline() -> None:
+def test_a_hung_engine_is_restarted_after_its_deadline() -> None:
     with on_air(engine_deadline=0.5) as (broadcast, _, _, seen):
         until(lambda: near(seen.colour(), RED))
         hung = engine_process()
@@ -99,36 +107,36 @@ def test_a_hung_engine_is_replaced_after_its_deadline() -> None:
         ({"mix": 0.5}, (110, 50, 155)),
     ],
 )
-def test_the_desk_acts_within_a_frame_though_the_engine_hangs(
+def test_the_switcher_acts_within_a_frame_while_the_engine_hangs(
     change: dict[str, object], shown: tuple[int, ...]
 ) -> None:
-    source = Beam(RED)
+    source = FakeCamera(RED)
     with on_air(source=source) as (_, control, _, seen):
         until(lambda: near(seen.colour(), RED))
         engine = engine_process()
         engine.suspend()
         source.image = source.image.copy()
         source.image[:] = BLUE
-        seen.more(10)
+        seen.wait_for(10)
         assert near(seen.colour(), RED)
         control.change(change)
         before = len(seen.frames)
         until(lambda: near(seen.colour(), shown))
-        # One picture may be on its way, and one in the sink's hands.
+        # One frame may be in the queue, and one being sent.
         until(lambda: len(seen.frames) > before + 2)
         assert near(seen.colour(before + 2), shown)
         engine.resume()
 
 
-def test_freeze_holds_what_is_on_air_and_panic_goes_before_it() -> None:
-    source = Beam(RED)
+def test_freeze_holds_what_is_on_air_and_panic_overrides_it() -> None:
+    source = FakeCamera(RED)
     with on_air(source=source) as (_, control, _, seen):
         until(lambda: near(seen.colour(), RED))
         control.change({"freeze": True})
-        seen.more(5)
+        seen.wait_for(5)
         source.image = source.image.copy()
         source.image[:] = BLUE
-        seen.more(10)
+        seen.wait_for(10)
         assert near(seen.colour(), RED)
         control.change({"panic": True})
         until(lambda: seen.colour() == SLATE)
@@ -138,8 +146,8 @@ def test_freeze_holds_what_is_on_air_and_panic_goes_before_it() -> None:
         until(lambda: near(seen.colour(), BLUE))
 
 
-def test_a_lost_source_shows_a_slate_and_comes_back_by_itself() -> None:
-    source = Beam(RED)
+def test_a_lost_source_shows_a_slate_and_is_opened_again() -> None:
+    source = FakeCamera(RED)
     with on_air(source=source) as (broadcast, _, _, seen):
         until(lambda: near(seen.colour(), RED))
         began = time.monotonic()
@@ -152,8 +160,8 @@ def test_a_lost_source_shows_a_slate_and_comes_back_by_itself() -> None:
         assert seen.longest_gap(began) < GAP_S
 
 
-def test_a_source_that_falls_silent_is_noticed_within_two_seconds() -> None:
-    source = Beam(RED)
+def test_a_source_that_stops_sending_is_noticed_within_two_seconds() -> None:
+    source = FakeCamera(RED)
     with on_air(source=source) as (broadcast, _, _, seen):
         until(lambda: near(seen.colour(), RED))
         source.silent.set()
@@ -163,8 +171,8 @@ def test_a_source_that_falls_silent_is_noticed_within_two_seconds() -> None:
         until(lambda: near(seen.colour(), RED))
 
 
-def test_frames_are_numbered_without_a_break_when_the_source_is_opened_again() -> None:
-    source = Beam(RED)
+def test_frame_indices_go_on_when_the_source_is_opened_again() -> None:
+    source = FakeCamera(RED)
     with on_air(source=source) as (_, _, _, seen):
         until(lambda: near(seen.colour(), RED))
         source.plugged.clear()
@@ -175,8 +183,8 @@ def test_frames_are_numbered_without_a_break_when_the_source_is_opened_again() -
         assert indices == sorted(indices)
 
 
-def test_a_sink_that_fails_is_retried_and_the_others_never_notice() -> None:
-    failing = Seen()
+def test_a_sink_that_fails_is_retried_and_does_not_delay_the_others() -> None:
+    failing = RecordingSink()
     with on_air(sinks={"failing": failing}) as (broadcast, _, _, seen):
         until(lambda: failing.frames and seen.frames)
         failing.failing.set()
@@ -191,7 +199,7 @@ def test_a_sink_that_fails_is_retried_and_the_others_never_notice() -> None:
     assert failing.opened == failing.closed
 
 
-class Slow(Seen):
+class Slow(RecordingSink):
     """A sink that is open at once, and keeps its first picture in hand until it is let go."""
 
     def __init__(self) -> None:
@@ -218,7 +226,7 @@ def test_an_open_sink_counts_as_sending_from_its_first_picture_on() -> None:
 
 
 def test_a_sink_that_fails_at_its_first_picture_is_named_and_not_waited_for() -> None:
-    failing = Seen()
+    failing = RecordingSink()
     failing.failing.set()
     with on_air(sinks={"failing": failing}, model="passthrough") as (broadcast, _, _, _):
         assert broadcast.wait_until_sending(20)
@@ -231,7 +239,7 @@ def test_a_sink_that_fails_at_its_first_picture_is_named_and_not_waited_for() ->
 
 
 def test_a_sink_that_fails_on_and_on_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    failing = Seen()
+    failing = RecordingSink()
     failing.failing.set()
     with caplog.at_level(logging.INFO), on_air(sinks={"failing": failing}, model="passthrough"):
         until(lambda: failing.opened >= 3)
@@ -244,7 +252,7 @@ def test_a_sink_that_fails_on_and_on_is_reported_once(caplog: pytest.LogCaptureF
     ]
 
 
-def test_a_snapshot_rules_from_a_frame_on() -> None:
+def test_a_snapshot_applies_from_a_known_frame_on() -> None:
     with on_air() as (broadcast, control, _, seen):
         until(lambda: near(seen.colour(), RED))
         first, _ = broadcast.applied_parameters()
@@ -256,7 +264,7 @@ def test_a_snapshot_rules_from_a_frame_on() -> None:
 
 
 def test_mirror_and_rotate_turn_the_camera() -> None:
-    source = Beam(RED)
+    source = FakeCamera(RED)
     source.image = source.image.copy()
     source.image[:, :64] = BLUE
     with on_air(source=source, fit="stretch") as (_, control, _, seen):
@@ -267,15 +275,15 @@ def test_mirror_and_rotate_turn_the_camera() -> None:
         until(lambda: near(seen.colour(), RED))
 
 
-def test_the_model_is_given_no_more_frames_than_the_limit() -> None:
+def test_the_model_gets_no_more_frames_than_fps_limit() -> None:
     with on_air(fps_limit=10) as (broadcast, _, _, seen):
         until(lambda: near(seen.colour(), RED))
-        seen.more(100)
+        seen.wait_for(100)
         until(lambda: broadcast.status().fps_out > 40 and broadcast.status().fps_model > 7, 60)
         assert broadcast.status().fps_model == pytest.approx(10, abs=3)
 
 
-def test_without_a_model_the_camera_is_passed_through_and_no_engine_runs() -> None:
+def test_passthrough_shows_the_camera_and_runs_no_engine() -> None:
     with on_air(model="passthrough") as (broadcast, control, _, seen):
         until(lambda: near(seen.colour(), RED))
         assert broadcast.status().state == "passthrough"
@@ -284,8 +292,8 @@ def test_without_a_model_the_camera_is_passed_through_and_no_engine_runs() -> No
         until(lambda: seen.colour() == BLACK)
 
 
-def test_without_a_model_the_whole_camera_goes_out_whatever_shape_a_model_would_have() -> None:
-    wide = Beam(RED)
+def test_passthrough_shows_the_whole_camera_frame_in_any_aspect_ratio() -> None:
+    wide = FakeCamera(RED)
     wide.image = np.full((90, 160, 3), RED, np.uint8)
     with on_air(source=wide, model="passthrough", canvas="160x90") as (_, _, _, seen):
         until(lambda: near(seen.colour(), RED))
@@ -300,7 +308,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_broadcast_with_its_reason() -> N
 
 
 def test_a_source_that_ends_ends_the_broadcast() -> None:
-    source = Beam(RED)
+    source = FakeCamera(RED)
     with on_air(source=source) as (broadcast, _, _, _):
         until(lambda: source.opened)
         source.stop()
@@ -313,7 +321,7 @@ def shared_memory() -> set[str]:
     return {path.name for path in Path("/dev/shm").glob("psm_*")}
 
 
-def test_nothing_is_left_behind() -> None:
+def test_no_process_and_no_shared_memory_is_left_behind() -> None:
     before = shared_memory()
     with on_air() as (_, _, _, seen):
         until(lambda: near(seen.colour(), RED))
@@ -323,14 +331,14 @@ def test_nothing_is_left_behind() -> None:
     assert shared_memory() <= before
 
 
-def broadcast_for_ever() -> None:
+def broadcast_forever() -> None:
     with on_air() as (_, _, _, seen):
         until(lambda: near(seen.colour(), RED))
         time.sleep(600)
 
 
 def test_the_engine_ends_when_the_broadcast_process_is_killed() -> None:
-    process = multiprocessing.get_context("spawn").Process(target=broadcast_for_ever)
+    process = multiprocessing.get_context("spawn").Process(target=broadcast_forever)
     process.start()
     assert process.pid is not None
     parent = psutil.Process(process.pid)
@@ -342,18 +350,18 @@ def test_the_engine_ends_when_the_broadcast_process_is_killed() -> None:
     until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 5)
 
 
-def test_a_prompt_changes_the_picture_and_no_frame_is_lost_or_torn_by_it() -> None:
+def test_a_new_prompt_changes_the_output_and_no_frame_is_lost_or_torn() -> None:
     settings = {"model": "random:tiny-sd-turbo", "t_index_list": [20], "threads": 1}
     settings |= {"acceleration": "eager"}
     with on_air(canvas="64x48", **settings) as (broadcast, control, _, seen):
         until(lambda: broadcast.status().state == "running", 120)
         until(lambda: broadcast.status().fps_model > 1, 60)
-        seen.more(25)
+        seen.wait_for(25)
         last, began = len(seen.frames) - 1, time.monotonic()
         control.change({"prompt": "neon cats on the moon"})
         until(lambda: bool((seen.frames[-1].image != seen.frames[last].image).any()))
-        seen.more(25)
-        # The source stands still: there are just two pictures, before and after.
-        pictures = {frame.image.tobytes() for frame in seen.frames[last:]}
-        assert len(pictures) == 2
+        seen.wait_for(25)
+        # The source does not move: there are just two images, before and after.
+        images = {frame.image.tobytes() for frame in seen.frames[last:]}
+        assert len(images) == 2
         assert seen.longest_gap(began) < GAP_S

@@ -1,3 +1,5 @@
+"""Rendering offline: every frame in order, with the snapshot of its index."""
+
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +20,8 @@ from tests.support.media import RATE, Kept, Passing, noise, plain, ran, read
 SMALL = build_config([{"width": 64, "height": 48}])
 
 
-class Given(FileSource):
-    """A source of given pictures that knows whether it was closed."""
+class ListSource(FileSource):
+    """Source of the given images that knows whether it was closed."""
 
     def __init__(self, images: list[Image], error: Exception | None = None) -> None:
         super().__init__(RATE, len(images))
@@ -39,13 +41,13 @@ class Given(FileSource):
         self.closed = True
 
 
-def given(count: int, error: Exception | None = None) -> Given:
-    return Given([frame.image for frame in noise(count)], error)
+def source_of(count: int, error: Exception | None = None) -> ListSource:
+    return ListSource([frame.image for frame in noise(count)], error)
 
 
 @pytest.mark.parametrize("delay", [0, 1, 3, 20])
-def test_every_frame_comes_out_once_in_order(delay: int) -> None:
-    source, sink = given(10), Kept()
+def test_every_frame_is_written_once_in_order(delay: int) -> None:
+    source, sink = source_of(10), Kept()
     written = list(render(source, Passing(delay), sink, config=SMALL, parameters_at=Cues({})))
     assert [frame.index for frame in sink.frames] == list(range(10))
     assert written == sorted(written)
@@ -54,40 +56,40 @@ def test_every_frame_comes_out_once_in_order(delay: int) -> None:
     assert sink.closed_after is None
 
 
-def test_only_the_frames_asked_for_are_taken_from_the_source() -> None:
-    source, sink = given(10), Kept()
-    pictures = render(source, Passing(2), sink, config=SMALL, parameters_at=Cues({}), frames=4)
-    assert max(pictures) == 4
+def test_no_more_frames_are_read_than_requested() -> None:
+    source, sink = source_of(10), Kept()
+    counts = render(source, Passing(2), sink, config=SMALL, parameters_at=Cues({}), frames=4)
+    assert max(counts) == 4
     assert len(sink.frames) == source.taken == 4
 
 
-def test_each_frame_runs_with_the_snapshot_of_its_time() -> None:
+def test_each_frame_runs_with_the_snapshot_for_its_index() -> None:
     stream, cues = Passing(), Cues({1: [{"seed": 7}], 3: [{"seed": 8}, {"delta": 0.5}]})
-    list(render(given(5), stream, Kept(), config=SMALL, parameters_at=cues))
+    list(render(source_of(5), stream, Kept(), config=SMALL, parameters_at=cues))
     seen = [(parameters.seed, parameters.delta) for parameters in stream.seen]
     assert seen == [(2, 1), (7, 1), (7, 1), (8, 0.5), (8, 0.5)]
 
 
-def test_an_error_of_the_source_reaches_the_sink_before_it_is_raised() -> None:
-    source, sink = given(3, MediaError("damaged")), Kept()
+def test_an_error_of_the_source_closes_the_sink_with_it_and_is_raised() -> None:
+    source, sink = source_of(3, MediaError("damaged")), Kept()
     with pytest.raises(MediaError, match="damaged"):
         list(render(source, Passing(), sink, config=SMALL, parameters_at=Cues({})))
     assert sink.closed_after is MediaError
     assert source.closed
 
 
-def test_giving_up_half_way_keeps_what_was_rendered(tmp_path: Path) -> None:
+def test_closing_the_generator_early_keeps_the_partial_file(tmp_path: Path) -> None:
     sink = sinks.open_file(tmp_path / "a.npy", RATE)
-    pictures = render(given(10), Passing(), sink, config=SMALL, parameters_at=Cues({}))
+    counts = render(source_of(10), Passing(), sink, config=SMALL, parameters_at=Cues({}))
     for _ in range(4):
-        next(pictures)
-    pictures.close()
+        next(counts)
+    counts.close()
     assert not sink.path.exists()
     assert len(read(sink.partial)) == 4
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.mkv", "a.mp4"])
-def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None:
+def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, name: str) -> None:
     # The frames together are nearly 200 MB; what grows is the encoder's and the decoder's own.
     script = """
         import numpy as np
@@ -108,10 +110,10 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
 
         def copy(source, path):
             sink = sinks.open_file(path, Fraction(30))
-            pictures = render(
+            counts = render(
                 source, Passing(), sink, config=SMALL, parameters_at=Cues({})
             )
-            return max(pictures)
+            return max(counts)
 
         def there_and_back(count):
             copy(Blank(256, 256, Fraction(30), count), path)
@@ -127,15 +129,15 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
     assert float(grown_mb) < 25
 
 
-def test_pictures_pass_unchanged_from_file_to_file(tmp_path: Path) -> None:
-    source = Given([plain((i, 2 * i, 255 - i)) for i in range(40)])
+def test_images_pass_unchanged_from_file_to_file(tmp_path: Path) -> None:
+    source = ListSource([plain((i, 2 * i, 255 - i)) for i in range(40)])
     sink = sinks.open_file(tmp_path / "a", RATE)
     list(render(source, Passing(3), sink, config=SMALL, parameters_at=Cues({})))
     again = np.stack([frame.image[0, 0] for frame in read(tmp_path / "a")])
     assert again.tolist() == [[i, 2 * i, 255 - i] for i in range(40)]
 
 
-def test_the_desk_s_cues_are_repeated_for_the_frames_they_came_with() -> None:
+def test_cues_of_the_switcher_apply_to_the_outputs_of_their_frames() -> None:
     cues = Cues(
         {
             2: [{"blackout": True}],
@@ -145,18 +147,18 @@ def test_the_desk_s_cues_are_repeated_for_the_frames_they_came_with() -> None:
     )
     frames = noise(8)
     sink = Kept()
-    source = Given([frame.image for frame in frames])
+    source = ListSource([frame.image for frame in frames])
     list(render(source, Passing(3), sink, config=SMALL, parameters_at=cues))
-    shown, given_ = [f.image for f in sink.frames], [f.image for f in frames]
+    shown, inputs = [f.image for f in sink.frames], [f.image for f in frames]
     assert [f.index for f in sink.frames] == list(range(8))
-    assert all((shown[i] == given_[i]).all() for i in (0, 1))
+    assert all((shown[i] == inputs[i]).all() for i in (0, 1))
     assert not shown[2].any()
     assert not shown[3].any()
-    assert all((shown[i] == given_[1]).all() for i in (4, 5))
-    assert all((shown[i] == given_[i][:, ::-1]).all() for i in (6, 7))
+    assert all((shown[i] == inputs[1]).all() for i in (4, 5))
+    assert all((shown[i] == inputs[i][:, ::-1]).all() for i in (6, 7))
 
 
-def test_a_mix_shows_the_frame_that_the_picture_was_made_of() -> None:
+def test_mix_shows_the_frame_that_the_output_was_made_of() -> None:
     class Black(Passing):
         def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
             return [replace(f, image=f.image * 0) for f in super().__call__(frame, parameters)]
@@ -164,5 +166,5 @@ def test_a_mix_shows_the_frame_that_the_picture_was_made_of() -> None:
     images = [plain((level, level, level)) for level in (40, 80, 120, 160)]
     sink = Kept()
     cues = Cues({0: [{"mix": 0.5}]})
-    list(render(Given(images), Black(2), sink, config=SMALL, parameters_at=cues))
+    list(render(ListSource(images), Black(2), sink, config=SMALL, parameters_at=cues))
     assert [int(f.image[0, 0, 0]) for f in sink.frames[:2]] == [20, 40]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.bench.harness import unrest
+from streamcam.bench.harness import mean_frame_difference
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build_config
@@ -108,7 +108,7 @@ def test_measures_know_the_same_picture_from_another() -> None:
     assert psnr(one, other) < 20
     assert edge_correlation(other, other) > 0.99
     assert edge_correlation(one, other) < 0.3
-    assert unrest([one, one]) == 0 < unrest([one, other])
+    assert mean_frame_difference([one, one]) == 0 < mean_frame_difference([one, other])
 
 
 def test_an_evaluation_writes_its_table_and_its_sheets(

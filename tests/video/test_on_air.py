@@ -33,7 +33,7 @@ def test_an_engine_tells_how_its_video_fares_and_gives_its_pictures() -> None:
             engine.offer(Frame(image, index, time.monotonic()), config.live)
             index += 1
             time.sleep(1 / 30)
-            came += [picture.index for picture in engine.pictures()]
+            came += [picture.index for picture in engine.outputs()]
     finally:
         engine.stop()
     assert came == sorted(set(came))

@@ -1,4 +1,4 @@
-"""A broadcast for tests: a source that can be switched off, and a sink that notes what it gets."""
+"""Small broadcasts for tests: a camera that can be unplugged, and a sink that records."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ SMALL = {"model": "identity", "width": 64, "height": 48, "canvas": "64x48", "fps
 SLATE = (18, 20, 26)
 
 
-class Beam:
-    """A live source of pictures in one colour each, until it is unplugged."""
+class FakeCamera:
+    """Live source of frames in one colour, until it is unplugged."""
 
     rate = RATE
     length = None
@@ -36,7 +36,7 @@ class Beam:
         self.opened = 0
         self._stopped = Event()
 
-    def __enter__(self) -> "Beam":
+    def __enter__(self) -> "FakeCamera":
         if not self.plugged.is_set():
             raise DeviceError("no such camera")
         self.opened += 1
@@ -58,8 +58,8 @@ class Beam:
         self._stopped.set()
 
 
-class Seen:
-    """A sink that notes when it got what; it can be made to fail."""
+class RecordingSink:
+    """Sink that keeps all frames and when they came; it can be made to fail."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -67,7 +67,7 @@ class Seen:
         self.failing = Event()
         self.opened = self.closed = 0
 
-    def __enter__(self) -> "Seen":
+    def __enter__(self) -> "RecordingSink":
         self.opened += 1
         return self
 
@@ -80,19 +80,19 @@ class Seen:
         self.times.append(time.monotonic())
         self.frames.append(frame)
 
-    def colour(self, which: int = -1) -> tuple[int, ...]:
-        """Return the colour in a corner of a picture, where a slate has no words."""
+    def colour(self, index: int = -1) -> tuple[int, ...]:
+        """Return the colour in a corner of a frame, where a slate has no words."""
         if not self.frames:
             return (-1, -1, -1)
-        return tuple(int(level) for level in self.frames[which].image[2, 2])
+        return tuple(int(level) for level in self.frames[index].image[2, 2])
 
-    def more(self, pictures: int) -> None:
-        """Wait until so many more pictures have come."""
-        wanted = len(self.frames) + pictures
-        until(lambda: len(self.frames) >= wanted)
+    def wait_for(self, more: int) -> None:
+        """Wait until so many more frames have come."""
+        count = len(self.frames) + more
+        until(lambda: len(self.frames) >= count)
 
     def longest_gap(self, since: float) -> float:
-        """Return the longest time between two pictures, seconds."""
+        """Return the longest time between two frames, seconds."""
         times = [t for t in self.times if t >= since]
         return max(b - a for a, b in pairwise(times))
 
@@ -100,21 +100,21 @@ class Seen:
 @contextmanager
 def on_air(
     *, source: Any = None, sinks: dict[str, Any] | None = None, **settings: Any
-) -> Iterator[tuple[Broadcast, Control, Any, Seen]]:
+) -> Iterator[tuple[Broadcast, Control, Any, RecordingSink]]:
     """Run a small broadcast over the identity engine."""
     config: Config = build_config([SMALL | settings])
-    control, seen = Control(config), Seen()
-    source = source or Beam()
+    control, seen = Control(config), RecordingSink()
+    source = source or FakeCamera()
     named = {"seen": seen} | (sinks or {})
     with Broadcast(config, control, source, lambda _: named.items()) as broadcast:
         yield broadcast, control, source, seen
 
 
-def until(true: Callable[[], Any], seconds: float = 20.0, *, every: float = 0.002) -> float:
-    """Wait until `true()`, asked so often; return how long it took, seconds."""
+def until(condition: Callable[[], Any], seconds: float = 20.0, *, every: float = 0.002) -> float:
+    """Poll `condition` until it is true; return how long it took, seconds."""
     began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < seconds, "it never came"
+    while not condition():
+        assert time.monotonic() - began < seconds, "the condition was never true"
         time.sleep(every)
     return time.monotonic() - began
 
@@ -126,5 +126,5 @@ def engine_process() -> psutil.Process:
 
 
 def is_engine(process: psutil.Process) -> bool:
-    """Tell the engine from multiprocessing's own helper."""
+    """Return whether a child is the engine, not multiprocessing's own helper."""
     return "spawn_main" in " ".join(process.cmdline())

@@ -1,6 +1,7 @@
-"""``streamcam bench targets``: the page says what was measured, on what, and what was left out."""
+"""``streamcam bench targets``: the page has all figures, the machine, and what was left out."""
 
 import json
+import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -8,34 +9,37 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.targets import Outcome, Subjects, Targets
-from streamcam.cli import _run, bench_targets, streamcam
+import streamcam as streamcam_package
+from benchmarks import targets_page
+from benchmarks.targets import Outcome, TargetConfigs, TargetRun
+from streamcam.cli import _run, streamcam
 from streamcam.settings.config import build_config
 from streamcam.version import __version__
+from tests.support.media import ran
 from tests.support.streams import TINY
 
 
-def test_a_card_takes_the_shapes_of_sd_turbo_and_the_processor_the_rest(
+def test_a_gpu_runs_the_shapes_of_sd_turbo_and_the_cpu_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    nano, small, none = bench_targets.subjects_here()
+    nano, small, none = targets_page.configs_here()
     assert (nano.model, nano.width, nano.device, none) == ("nano", 256, "cpu", None)
     assert (small.model, small.width, small.device) == ("random:small-sd-turbo", 256, "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    card = bench_targets.subjects_here().card
-    assert card is not None
-    assert (card.model, card.width, card.height) == ("random:sd-turbo", 512, 512)
-    assert (card.num_steps, card.dtype, card.device) == (1, "float16", "cuda")
+    gpu = targets_page.configs_here().gpu
+    assert gpu is not None
+    assert (gpu.model, gpu.width, gpu.height) == ("random:sd-turbo", 512, 512)
+    assert (gpu.num_steps, gpu.dtype, gpu.device) == (1, "float16", "cuda")
 
 
 @pytest.fixture
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = build_config([TINY, {"width": 32, "height": 32}])
-    monkeypatch.setattr(bench_targets, "subjects_here", lambda: Subjects(tiny, tiny, None))
+    monkeypatch.setattr(targets_page, "configs_here", lambda: TargetConfigs(tiny, tiny, None))
 
 
 @pytest.mark.usefixtures("_tiny")
-def test_a_dated_page_is_written_and_no_figure_is_made_up(
+def test_a_dated_page_is_written_without_figures_that_were_not_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["bench", "targets", "--minutes", "0", "--write", str(tmp_path / "pages")]
@@ -49,18 +53,18 @@ def test_a_dated_page_is_written_and_no_figure_is_made_up(
     rows = [line for line in text.splitlines() if line.startswith(("| any", "| CPU", "| GPU"))]
     assert len(rows) == 10
     assert "| any | pipeline time / bare model calls | ≤ 1.03 × |  |  | the time was over" in text
-    assert "≥ 250 fps |  |  | needs an NVIDIA card |" in text
+    assert "≥ 250 fps |  |  | needs an NVIDIA GPU |" in text
     assert "- eager float32: the time was over" in text
 
 
 @pytest.mark.usefixtures("_tiny")
-def test_what_was_measured_before_it_was_stopped_is_on_the_page(
+def test_figures_measured_before_it_was_stopped_are_on_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(_: Targets) -> Iterator[Outcome]:
+    def stopped(_: TargetRun) -> Iterator[Outcome]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Targets, "_small", stopped)
+    monkeypatch.setattr(TargetRun, "_small", stopped)
     words = ["bench", "targets", "--minutes", "0", "--write", str(tmp_path)]
     assert _run(lambda **how: streamcam.main(words, **how)) != 0
     [page] = tmp_path.glob("*-targets-*.md")
@@ -73,30 +77,49 @@ def test_a_checkout_that_is_not_installed_can_be_measured(
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(bench_targets, "version", missing)
-    assert bench_targets.facts_of(bench_targets.subjects_here())["streamcam"] == __version__
+    monkeypatch.setattr(targets_page, "version", missing)
+    assert targets_page.facts_of(targets_page.configs_here())["streamcam"] == __version__
 
 
 @pytest.mark.usefixtures("_tiny")
-def test_the_figures_are_there_for_a_program_and_the_page_too(
+def test_json_is_printed_and_the_page_is_also_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["bench", "targets", "--minutes", "0", "--json", "--write", str(tmp_path)]
     assert _run(lambda **how: streamcam.main(words, **how)) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert len(told["rows"]) == 10
-    assert told["rows"][0]["figure"] is None
-    assert told["machine"]["cores"]
+    figures = json.loads(capsys.readouterr().out)
+    assert len(figures["rows"]) == 10
+    assert figures["rows"][0]["figure"] is None
+    assert figures["machine"]["cores"]
     assert len(list(tmp_path.glob("*-targets-*.md"))) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken").write_text("a file")
     words = ["bench", "targets", "--write", str(tmp_path / "taken" / "pages")]
     assert _run(lambda **how: streamcam.main(words, **how)) == 1
-    told = capsys.readouterr()
-    assert "cannot write into" in told.err
-    assert "Traceback" not in told.err
-    assert not told.out
+    printed = capsys.readouterr()
+    assert "cannot write into" in printed.err
+    assert "Traceback" not in printed.err
+    assert not printed.out
+
+
+def test_an_installed_streamcam_says_that_targets_need_a_checkout() -> None:
+    script = """
+        from streamcam.cli import _run, streamcam
+        # As a wheel is found: without the folder next to the package.
+        sys.path[:] = [p for p in sys.path if not (Path(p) / "benchmarks" / "targets.py").exists()]
+        sys.exit(_run(lambda **how: streamcam.main(["bench", "targets"], **how)) - 1)
+    """
+    [line] = ran(script, "", errors=True).splitlines()
+    assert line.startswith("streamcam: bench targets measures a checkout")
+    assert "make bench" in line
+
+
+def test_the_product_imports_the_benchmarks_of_the_checkout_in_one_place_only() -> None:
+    package = Path(streamcam_package.__file__).parent
+    named = re.compile(r"^\s*(from|import) benchmarks\b|[\"']benchmarks[\"'.]", re.MULTILINE)
+    modules = [p for p in package.rglob("*.py") if named.search(p.read_text(encoding="utf-8"))]
+    assert modules == [package / "cli" / "bench_targets.py"]
