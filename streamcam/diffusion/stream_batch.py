@@ -53,7 +53,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """What calls are made with, beside the latents; what follows from it is worked out once."""
 
     steps: Steps
@@ -96,11 +96,11 @@ class Plan:
         return Entry(self.steps.alpha, self.steps.beta * self.noise.added)
 
     @cached_property
-    def one_by_one(self) -> list["Plan"]:
+    def one_by_one(self) -> list["StepPlan"]:
         """Return a plan for each step by itself."""
         return [self._only(index) for index in range(len(self.steps))]
 
-    def _only(self, index: int) -> "Plan":
+    def _only(self, index: int) -> "StepPlan":
         row = slice(index, index + 1)
         return replace(
             self,
@@ -117,7 +117,7 @@ def at_rest(x_0: Tensor, n: int) -> InFlight:
 
 
 def stream_batch(
-    x_t: Tensor, state: InFlight, plan: Plan, denoise: Denoise
+    x_t: Tensor, state: InFlight, plan: StepPlan, denoise: Denoise
 ) -> tuple[Tensor, InFlight]:
     """Take new frames in and let the oldest out, in one call of the U-Net.
 
@@ -142,7 +142,7 @@ def stream_batch(
     return x_0[-1], InFlight(x_0[:-1], residual(eps, stock, plan)[:-1])
 
 
-def sequential(x_t: Tensor, plan: Plan, denoise: Denoise) -> Tensor:
+def sequential(x_t: Tensor, plan: StepPlan, denoise: Denoise) -> Tensor:
     """Take frames through all n steps, one call of the U-Net after another.
 
     Takes what `stream_batch` takes and gives what that gives n - 1 calls later.
@@ -160,7 +160,7 @@ def sequential(x_t: Tensor, plan: Plan, denoise: Denoise) -> Tensor:
 
 
 def guided_step(
-    x_t: Tensor, stock: Tensor, plan: Plan, denoise: Denoise
+    x_t: Tensor, stock: Tensor, plan: StepPlan, denoise: Denoise
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Denoise S rows ``(S, f, C, h, w)``, each at its own step.
 
@@ -181,7 +181,7 @@ def guided_step(
     return predicted_x_0(eps, x_t, plan.steps), eps, stock
 
 
-def residual(eps: Tensor, stock: Tensor, plan: Plan) -> Tensor:
+def residual(eps: Tensor, stock: Tensor, plan: StepPlan) -> Tensor:
     """Return how far guidance believes each estimate has moved; zero in modes that do not ask."""
     if not plan.guidance.residual:
         return torch.zeros_like(eps)

@@ -53,7 +53,7 @@ def serve(config: Config, frames: FrameRing, pictures: FrameRing, line: Connecti
             stream, seconds = open_stream(
                 config, lambda text: line.send(EngineMessage("line", text))
             )
-        whole = getattr(stream, "takes_whole", False)
+        whole = getattr(stream, "accepts_any_size", False)
         line.send(EngineMessage("ready", seconds=seconds, whole=whole))
         _run(stream, config, frames, pictures, line)
     except StreamcamError as error:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.diffusion import stream as stream_module
+from streamcam.diffusion import sampler as sampler_module
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.diffusion.stream_batch import Noise, Plan, guided_step
+from streamcam.diffusion.stream_batch import Noise, StepPlan, guided_step
 from streamcam.frames.image_tensors import to_tensor
 from streamcam.settings.config import Config, build_config
 from streamcam.types import Frame
@@ -74,13 +74,13 @@ class Run:
     @property
     def init_noise(self) -> Tensor:
         """Return the noise drawn for the seed, ``(n, C, h, w)``."""
-        return self.stream._noise.stock[:, 0]
+        return self.stream.sampler.noise.stock[:, 0]
 
     def state(self) -> Tensors:
         """Return the state after the last call, as the reference lays it out."""
-        stream = self.stream
-        assert stream._state is not None
-        steps, noise, state = stream._steps, stream._noise, stream._state
+        sampler = self.stream.sampler
+        assert sampler.in_flight is not None
+        steps, noise, state = sampler.steps, sampler.noise, sampler.in_flight
         ratio = steps.alpha[1:] / steps.beta[1:]
         held = steps.alpha[1:] * state.x_0 + steps.beta[1:] * noise.added[1:]
         stock = noise.stock[1:] + ratio * state.residual
@@ -94,24 +94,24 @@ def stream_batch_case(
     run = Run(config)
     states = []
     parameters = config.live
-    entering = stream_module.stream_batch
+    entering = sampler_module.stream_batch
 
     def recorded(x_t: Tensor, *others: Any) -> Any:
         run.x_t_in.append(x_t.clone())
         return entering(x_t, *others)
 
-    stream_module.stream_batch = recorded
+    sampler_module.stream_batch = recorded
     try:
         for call, group in enumerate(frames):
             if call in prompts:
                 parameters = parameters.changed({"prompt": prompts[call]})
             if x_noise is not None:
-                run.stream._draw_per_frame = lambda call=call: x_noise[call]  # type: ignore[method-assign]
+                run.stream.sampler.draw_noise = lambda call=call: x_noise[call]  # type: ignore[method-assign]
             for slot, image in enumerate(group):
                 run.stream(Frame(image.numpy(), call * len(group) + slot, 0.0), parameters)
             states.append(run.state() if config.num_steps > 1 else {})
     finally:
-        stream_module.stream_batch = entering
+        sampler_module.stream_batch = entering
     return run, states
 
 
@@ -127,13 +127,12 @@ def published_sequential_case(
     own sequential path carries the residual noise instead, and so gives what Stream Batch gives.
     """
     run = Run(config)
-    stream, n = run.stream, config.num_steps
-    stream._n = 1  # Rows of one step at a time.
-    first_noise = stream._noise.added[:1]
+    sampler, n = run.stream.sampler, config.num_steps
+    first_noise = sampler.noise.added[:1]
     for call, group in enumerate(frames):
-        plan = Plan(
-            stream._steps,
-            Noise(stream._noise.added, torch.zeros_like(stream._noise.stock)),
+        plan = StepPlan(
+            sampler.steps,
+            Noise(sampler.noise.added, torch.zeros_like(sampler.noise.stock)),
             GUIDANCE[config.cfg_type],
             config.live.guidance_scale,
             config.live.delta,
@@ -141,7 +140,7 @@ def published_sequential_case(
         if x_noise is not None:
             x_t = x_noise[call]
         else:
-            images = to_tensor([image.numpy() for image in group], stream._models.device)
+            images = to_tensor([image.numpy() for image in group], run.models.device)
             start = replace(plan, noise=Noise(first_noise, plan.noise.stock))
             x_t = start.first(run.models.encode(images, None))
             if asis:
@@ -159,6 +158,6 @@ def published_sequential_case(
                 if step_noise is not None:
                     x_t = x_t + one.steps.beta[0] * step_noise[call, i - 1]
             rows = x_t.unsqueeze(0)
-            x_0, _, _ = guided_step(rows, torch.zeros_like(rows), one, stream._denoise)
+            x_0, _, _ = guided_step(rows, torch.zeros_like(rows), one, sampler.predict_noise)
         run._decode(x_0[0])
     return run

@@ -8,6 +8,7 @@ name its folder in ``STREAMCAM_GOLDENS``.
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ def test_case_is_reproduced(path: Path) -> None:
     # rows for every frame, of which it uses the first.
     noise = golden["init_noise"][:: config.frame_buffer_size]
     close(run.init_noise[: len(noise)], noise, 0)
-    close(run.stream._steps.timesteps, golden["timesteps"], 0)
-    close(run.stream._steps.c_out.flatten(), golden["c_out"], 1e-5)
+    close(run.stream.sampler.steps.timesteps, golden["timesteps"], 0)
+    close(run.stream.sampler.steps.c_out.flatten(), golden["c_out"], 1e-5)
     text = run.models.encode_text(case["prompt"])
     close(text.embeds, golden["cond_embeds"], 1e-4)
     if "pooled_embeds" in golden:
@@ -95,12 +96,12 @@ def test_sequential_steps_give_the_published_latents_for_the_published_noise(pat
     recorded = json.loads(path.read_text())
     case, golden = recorded["config"], load_file(path.with_suffix(".safetensors"))
     run = Run(config_of(case, GOLDENS / "models"))
-    drawn = run.stream._noise
+    sampler = run.stream.sampler
+    drawn = sampler.noise
     for call, group in enumerate(golden["input_frames"]):
         if case["do_add_noise"]:
             added = torch.cat([drawn.added[:1], golden["step_noise"][call]])
-            run.stream._noise = drawn._replace(added=added)
-            run.stream._plan = run.stream._planned()
+            sampler.plan = replace(sampler.plan, noise=drawn._replace(added=added))
         run.stream(Frame(group[0].numpy(), call, 0.0), run.config.live)
     close(torch.stack(run.x0_latent), golden["x0_latent"], recorded["tolerance"]["x0_latent"])
     close(torch.stack(run.output), golden["output"], recorded["tolerance"]["output"])

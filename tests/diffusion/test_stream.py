@@ -102,7 +102,7 @@ def test_memory_does_not_grow_with_the_show() -> None:
         enable_similar_image_filter=True,
         similar_image_filter_max_skip_frame=50,
     )
-    parameters = stream._config.live
+    parameters = stream.config.live
 
     def run(first: int, count: int) -> int:
         for index in range(first, first + count):
@@ -121,15 +121,18 @@ def test_memory_does_not_grow_with_the_show() -> None:
 
 def test_warming_up_makes_its_calls_and_leaves_no_trace() -> None:
     settings = {"steps": 2, "frame_buffer_size": 2, "enable_similar_image_filter": True}
-    cold, warm = stream_of(**settings), stream_of(**settings, warmup=3)
-    made = []
-    warm._models = warm._models._replace(
-        denoise=lambda rows, *others: made.append(len(rows)) or cold._models.denoise(rows, *others)
-    )
+    made: list[int] = []
+
+    def denoise(x_t: torch.Tensor, *inputs: Any) -> torch.Tensor:
+        made.append(len(x_t))
+        return stand_in().denoise(x_t, *inputs)
+
+    cold = stream_of(**settings)
+    warm = DiffusionStream(stand_in(denoise=denoise), cold.config.model_copy(update={"warmup": 3}))
     warm.warm_up()
     assert made == [4, 4, 4]
     assert not warm.counts
-    frames, live = [grey(10 * i, i) for i in range(6)], cold._config.live
+    frames, live = [grey(10 * i, i) for i in range(6)], cold.config.live
     ours, expected = (
         [frame for given in frames for frame in stream(given, live)] + stream.drain(live)
         for stream in (warm, cold)
@@ -146,7 +149,7 @@ def test_warming_up_comes_to_every_stage() -> None:
 
 def test_frames_of_any_size_are_fitted() -> None:
     stream = stream_of(steps=1)
-    live = stream._config.live
+    live = stream.config.live
     for shape in ((90, 160, 3), (16, 16, 3), (7, 3, 3)):
         (out,) = stream(Frame(np.zeros(shape, np.uint8), 0, 0.0), live)
         assert out.image.shape == (SIZE, SIZE, 3)

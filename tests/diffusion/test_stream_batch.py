@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.schedule import steps_at
-from streamcam.diffusion.stream_batch import Noise, Plan, at_rest, stream_batch
+from streamcam.diffusion.stream_batch import Noise, StepPlan, at_rest, stream_batch
 from streamcam.types import Frame
 from tests.support.streams import Streamed, images, moving
 
@@ -145,11 +146,11 @@ def test_self_guidance_with_one_step_moves_away_from_the_first_noise(models: Ima
     values = settings("self", 1, guidance_scale=1.7, delta=0.6)
     stream = Streamed(models, **values)
     stream(moving(1))
-    inner = stream.stream
-    noise, steps = inner._noise.stock, inner._steps
-    latents = inner._models.encode(_tensor(moving(1)[0]), None)
+    sampler = stream.stream.sampler
+    noise, steps = sampler.noise.stock, sampler.steps
+    latents = models.encode(_tensor(moving(1)[0]), None)
     x_t = steps.alpha * latents + steps.beta * noise
-    condition = inner._conditioner(stream.config.live, negative=0, positive=1)
+    condition = Conditioner(models)(stream.config.live, negative=0, positive=1)
     eps = models.denoise(x_t[0], steps.timesteps, condition)
     guided = 0.6 * noise + 1.7 * (eps - 0.6 * noise)
     expected = steps.c_out * (x_t - steps.beta * guided) / steps.alpha + steps.c_skip * x_t
@@ -183,7 +184,7 @@ def test_a_call_starts_few_operations_beside_the_model(mode: str, one: int, four
         n = len(indices)
         noise = torch.randn(n, 1, 4, 8, 8)
         steps = steps_at(indices, 50, torch.linspace(0.99, 0.01, 1000))
-        plan = Plan(steps, Noise(noise, noise), GUIDANCE[mode], 1.2, 0.9)
+        plan = StepPlan(steps, Noise(noise, noise), GUIDANCE[mode], 1.2, 0.9)
         latents = torch.randn(1, 4, 8, 8)
         state = at_rest(latents, n)
         for _ in range(2):  # The first call works out what follows from the plan.
@@ -213,13 +214,14 @@ def test_a_prompt_change_reaches_the_latents_in_flight_and_keeps_the_noise(
     live, frames = stream.config.live, moving(6)
     for frame in frames[:3]:
         stream.stream(frame, live)
-    noise, in_flight = stream.stream._noise, stream.stream._state
+    sampler = stream.stream.sampler
+    noise, in_flight = sampler.noise, sampler.in_flight
     assert in_flight is not None
-    held = in_flight.x_0.clone()
-    stream.stream._follow(live.changed({"prompt": "a red dog"}))
-    assert stream.stream._noise is noise
-    assert stream.stream._state is not None
-    assert torch.equal(stream.stream._state.x_0, held)
+    x_0 = in_flight.x_0.clone()
+    sampler.update(live.changed({"prompt": "a red dog"}))
+    assert sampler.noise is noise
+    assert sampler.in_flight is not None
+    assert torch.equal(sampler.in_flight.x_0, x_0)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -245,14 +247,14 @@ def test_the_number_of_steps_is_structural(models: ImageModel) -> None:
 
 
 def test_the_first_noise_is_the_published_draw_for_the_seed(models: ImageModel) -> None:
-    stream = Streamed(models, **settings("self", 4, seed=7)).stream
+    stream = Streamed(models, **settings("self", 4, seed=7)).stream.sampler
     generator = torch.Generator("cpu").manual_seed(7)
     published = torch.randn((4, *models.latent_shape), generator=generator)
-    assert torch.equal(stream._noise.stock[:, 0], published)
+    assert torch.equal(stream.noise.stock[:, 0], published)
 
 
 def test_without_added_noise_the_later_steps_get_none(models: ImageModel) -> None:
-    noise = Streamed(models, **settings("none", 3, do_add_noise=False)).stream._noise
+    noise = Streamed(models, **settings("none", 3, do_add_noise=False)).stream.sampler.noise
     assert noise.added[0].abs().sum() > 0
     assert noise.added[1:].abs().sum() == 0
     assert noise.stock[1:].abs().sum() > 0
