@@ -13,7 +13,7 @@ from streamcam.diffusion.stream_batch import (
     InFlight,
     Noise,
     StepPlan,
-    at_rest,
+    initial_state,
     sequential,
     stream_batch,
 )
@@ -77,7 +77,7 @@ class Sampler:
         if not self._config.use_denoising_batch:
             return sequential(x_t, self.plan, self.predict_noise)
         if self.in_flight is None:
-            self.in_flight = at_rest(x_t if self._latents is None else self._latents, self._n)
+            self.in_flight = initial_state(x_t if self._latents is None else self._latents, self._n)
         x_0, self.in_flight = stream_batch(x_t, self.in_flight, self.plan, self.predict_noise)
         self._calls = min(self._calls + 1, self._n)
         return x_0 if self._calls == self._n else None
@@ -106,7 +106,7 @@ class Sampler:
         if self._from_noise:
             return self.draw_noise()
         assert self._latents is not None
-        return self.plan.first(self._latents)
+        return self.plan.add_noise(self._latents)
 
     def _reseed(self, seed: int) -> None:
         # The published draw: all steps at once from a CPU generator, which then goes on.

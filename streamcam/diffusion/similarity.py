@@ -37,7 +37,7 @@ def centred(a: Vector, b: Vector) -> float:
 
 
 METRICS: dict[str, Metric] = {"centred": centred, "cosine": cosine}
-"""Metrics by the name that ``similar_image_filter_metric`` gives them."""
+"""Metrics by ``similar_image_filter_metric``."""
 
 
 def skip_probability(similarity: float, threshold: float) -> float:

@@ -142,7 +142,7 @@ def published_sequential_case(
         else:
             images = to_tensor([image.numpy() for image in group], run.models.device)
             start = replace(plan, noise=Noise(first_noise, plan.noise.stock))
-            x_t = start.first(run.models.encode(images, None))
+            x_t = start.add_noise(run.models.encode(images, None))
             if asis:
                 first_noise = x_t[:1].unsqueeze(0)
         run.x_t_in.append(x_t.clone())

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import LCMScheduler
 
-from streamcam.diffusion.schedule import LEAST_ALPHA_CUMPROD, lcm_timesteps, steps_at
+from streamcam.diffusion.schedule import MIN_ALPHA_CUMPROD, lcm_timesteps, steps_at
 from streamcam.settings.parameters import indices_of
 
 ALPHAS = LCMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
@@ -43,7 +43,7 @@ def test_boundary_gives_the_latent_itself_at_timestep_zero() -> None:
 def test_zero_terminal_snr_stays_finite() -> None:
     alphas = torch.cat([ALPHAS_CUMPROD[:-1], torch.zeros(1)])
     steps = steps_at((0,), 50, alphas)
-    assert steps.alpha.item() == pytest.approx(LEAST_ALPHA_CUMPROD**0.5)
+    assert steps.alpha.item() == pytest.approx(MIN_ALPHA_CUMPROD**0.5)
     assert torch.isfinite(1 / steps.alpha).all()
 
 

@@ -11,7 +11,7 @@ from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.schedule import steps_at
-from streamcam.diffusion.stream_batch import Noise, StepPlan, at_rest, stream_batch
+from streamcam.diffusion.stream_batch import Noise, StepPlan, initial_state, stream_batch
 from streamcam.types import Frame
 from tests.support.streams import Streamed, images, moving
 
@@ -186,10 +186,10 @@ def test_a_call_starts_few_operations_beside_the_model(mode: str, one: int, four
         steps = steps_at(indices, 50, torch.linspace(0.99, 0.01, 1000))
         plan = StepPlan(steps, Noise(noise, noise), GUIDANCE[mode], 1.2, 0.9)
         latents = torch.randn(1, 4, 8, 8)
-        state = at_rest(latents, n)
+        state = initial_state(latents, n)
         for _ in range(2):  # The first call works out what follows from the plan.
             with Started() as started:
-                _, state = stream_batch(plan.first(latents), state, plan, lambda rows, _: rows)
+                _, state = stream_batch(plan.add_noise(latents), state, plan, lambda rows, _: rows)
         assert started.count <= most
 
 
