@@ -72,10 +72,10 @@ def test_case_is_reproduced(path: Path) -> None:
     close(run.stream.sampler.steps.timesteps, golden["timesteps"], 0)
     close(run.stream.sampler.steps.c_out.flatten(), golden["c_out"], 1e-5)
     text = run.models.encode_text(case["prompt"])
-    close(text.embeds, golden["cond_embeds"], 1e-4)
+    close(text.prompt_embeds, golden["cond_embeds"], 1e-4)
     if "pooled_embeds" in golden:
-        assert text.pooled is not None
-        close(text.pooled, golden["pooled_embeds"], 1e-4)
+        assert text.pooled_prompt_embeds is not None
+        close(text.pooled_prompt_embeds, golden["pooled_embeds"], 1e-4)
     close(torch.stack(run.x_t_in), golden["x_t_in"][calls], tolerance["x_t_in"])
     if known_defect(case):
         return  # What goes in is as published, what comes out is the sound picture.

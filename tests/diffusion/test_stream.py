@@ -26,7 +26,7 @@ def stand_in(**others: Any) -> ImageModel:
         return F.avg_pool2d(images, 8).mean(1, keepdim=True).expand(-1, 4, -1, -1)
 
     def denoise(rows: torch.Tensor, timesteps: torch.Tensor, condition: Any) -> torch.Tensor:
-        told = condition.states.mean((1, 2)) + timesteps / 1000
+        told = condition.encoder_hidden_states.mean((1, 2)) + timesteps / 1000
         return 0.5 * rows + told.reshape(-1, 1, 1, 1)
 
     def decode(latents: torch.Tensor) -> torch.Tensor:
@@ -37,10 +37,10 @@ def stand_in(**others: Any) -> ImageModel:
         "encode": encode,
         "denoise": denoise,
         "decode": decode,
-        "expand": lambda embeds: embeds,
+        "add_prompt_kv": lambda embeds: embeds,
         "alphas_cumprod": torch.linspace(0.999, 0.005, 1000),
         "latent_shape": (4, SIZE // 8, SIZE // 8),
-        "samples": False,
+        "encode_uses_noise": False,
         "time_ids": None,
         "device": torch.device("cpu"),
     }
