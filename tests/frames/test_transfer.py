@@ -25,13 +25,13 @@ from streamcam.pixels import FORMATS
 from streamcam.pixels import fitted as placed
 from streamcam.settings.config import Config, build_config
 from streamcam.types import Frame, Image
-from tests.diffusion.sequential_reference import InTurn
 from tests.diffusion.test_stream import SIZE, stand_in
+from tests.support.synchronous_copies import SynchronousCopyStreams
 
 CPU = torch.device("cpu")
 
 
-class Late(InTurn):
+class Late(SynchronousCopyStreams):
     """Copies from the device only when waited for, as late as a device ever may."""
 
     def __init__(self) -> None:
