@@ -1,9 +1,9 @@
-"""Attention over the stream batch: the prompt's keys and values cached, frames joined.
+"""Attention processors for Stream Batch: cached prompt keys and values, cross-frame attention.
 
-The U-Net hands its encoder states through to every cross-attention untouched, so the cached
+The U-Net passes its encoder hidden states to every cross-attention unchanged, so the cached
 keys and values travel in their place: one tensor ``(rows, L, D + sum of 2 * inner)`` with the
-prompt's embeddings first and each layer's keys and values after them. It stays a plain
-tensor in and out, which every accelerator takes.
+prompt's embeddings first and each layer's keys and values after them. Inputs and outputs stay
+plain tensors, which every engine accepts.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 class PromptCache(nn.Module):
     """Compute the keys and values of every cross-attention of a U-Net at once.
 
-    Making one switches the U-Net over: from then on it takes what `forward` returns as its
-    encoder states.
+    The constructor replaces the U-Net's cross-attention processors: from then on its encoder
+    hidden states must be those that `forward` returns.
     """
 
     def __init__(self, unet: Any) -> None:
@@ -36,7 +36,7 @@ class PromptCache(nn.Module):
             start += 2 * layer.inner_dim
         unet.set_attn_processor(processors)
         if unet.config.addition_embed_type == "text":
-            unet.add_embedding = OfEmbeddings(unet.add_embedding, width)
+            unet.add_embedding = EmbeddingsOnly(unet.add_embedding, width)
 
     def forward(self, prompt_embeds: Tensor) -> Tensor:
         """Return ``(b, L, D + sum of 2 * inner)`` for embeddings ``(b, L, D)``."""
@@ -49,8 +49,8 @@ class PromptCache(nn.Module):
         return torch.cat(parts, dim=-1)
 
 
-class OfEmbeddings(nn.Module):
-    """A module that looks at the embeddings alone, at the front of the cached states."""
+class EmbeddingsOnly(nn.Module):
+    """Call a module with the embeddings only, which are at the front of the cached states."""
 
     def __init__(self, module: nn.Module, width: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class OfEmbeddings(nn.Module):
 
 
 class CachedCrossAttention:
-    """Cross-attention whose keys and values stand ready in the encoder states."""
+    """Cross-attention with keys and values read from the encoder hidden states."""
 
     def __init__(self, start: int, width: int) -> None:
         self.start = start
@@ -86,8 +86,8 @@ class CachedCrossAttention:
 class CrossFrameAttention:
     """Self-attention over all rows of a stream batch at once (section 3.6).
 
-    `groups` are the numbers of rows that see each other: those with the negative prompt, if
-    any, and those with the prompt.
+    `groups` are the numbers of rows that attend to each other: those with the negative prompt,
+    if any, and those with the prompt.
     """
 
     def __init__(self, groups: Sequence[int]) -> None:
@@ -103,8 +103,8 @@ class CrossFrameAttention:
         return _project(attn, torch.cat(joined))
 
 
-def join_frames(unet: Any, groups: Sequence[int]) -> None:
-    """Let every self-attention of `unet` see all rows of its group."""
+def enable_cross_frame_attention(unet: Any, groups: Sequence[int]) -> None:
+    """Let every self-attention of `unet` attend to all rows of its group."""
     processors = {
         name: CrossFrameAttention(groups) if name.endswith(".attn1.processor") else processor
         for name, processor in unet.attn_processors.items()

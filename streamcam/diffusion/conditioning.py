@@ -1,4 +1,4 @@
-"""Prompts to what the U-Net is told: encoded once, blended, and kept."""
+"""Conditioning of the U-Net: prompts encoded once, blended by weight, and cached."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -13,51 +13,51 @@ from streamcam.settings.parameters import Parameters, Prompt
 
 Value = TypeVar("Value")
 
-TEXTS_KEPT = 64
-CONDITIONS_KEPT = 4
+TEXT_CACHE_SIZE = 64
+CONDITION_CACHE_SIZE = 4
 
 
-class Memo(Generic[Value]):
-    """Keep the newest `size` results, the least used going first."""
+class LruCache(Generic[Value]):
+    """Cache of at most `size` results; the least recently used one is dropped first."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[Hashable, Value] = OrderedDict()
+        self._results: OrderedDict[Hashable, Value] = OrderedDict()
 
     def __call__(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return what `make` gave for `key`, calling it if that is not kept."""
-        if key not in self._kept:
-            self._kept[key] = make()
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        """Return the result for `key`, calling `make` if it is not cached."""
+        if key not in self._results:
+            self._results[key] = make()
+            if len(self._results) > self._size:
+                self._results.popitem(last=False)
+        self._results.move_to_end(key)
+        return self._results[key]
 
     def __contains__(self, key: Hashable) -> bool:
-        """Return whether the result for `key` is kept."""
-        return key in self._kept
+        """Return whether the result for `key` is cached."""
+        return key in self._results
 
 
 class Conditioner:
-    """Turn a snapshot's prompts into the conditions of every row of a call."""
+    """Turn the prompts of a snapshot into the condition of a U-Net call."""
 
     def __init__(self, models: ImageModel) -> None:
         self._models = models
-        self._texts: Memo[Text] = Memo(TEXTS_KEPT)
-        self._conditions: Memo[Condition] = Memo(CONDITIONS_KEPT)
+        self._texts: LruCache[Text] = LruCache(TEXT_CACHE_SIZE)
+        self._conditions: LruCache[Condition] = LruCache(CONDITION_CACHE_SIZE)
 
     def __call__(self, parameters: Parameters, *, negative: int, positive: int) -> Condition:
-        """Return the conditions of `negative` rows with the negative prompt, then `positive`."""
-        unwanted = parameters.negative_prompt if negative else None
+        """Return the condition of `negative` rows with the negative prompt, then `positive`."""
+        negative_prompt = parameters.negative_prompt if negative else None
         interpolation = parameters.prompt_interpolation
 
         def make() -> Condition:
             parts = [(self._blended(parameters.prompt, interpolation), positive)]
-            if unwanted:
-                parts.insert(0, (self._blended(unwanted, interpolation), negative))
+            if negative_prompt:
+                parts.insert(0, (self._blended(negative_prompt, interpolation), negative))
             return self._condition(parts)
 
-        key = (parameters.prompt, unwanted, interpolation, negative, positive)
+        key = (parameters.prompt, negative_prompt, interpolation, negative, positive)
         return self._conditions(key, make)
 
     def _blended(self, prompt: Prompt, interpolation: str) -> Text:
@@ -65,9 +65,11 @@ class Conditioner:
         texts = [self._text(text) for text, _ in weighted]
         weights = [weight for _, weight in weighted]
         blend = BLENDS[interpolation]
-        pooled = [text.pooled for text in texts if text.pooled is not None]
+        pooled = [
+            text.pooled_prompt_embeds for text in texts if text.pooled_prompt_embeds is not None
+        ]
         return Text(
-            blend([text.embeds for text in texts], weights),
+            blend([text.prompt_embeds for text in texts], weights),
             blend(pooled, weights) if pooled else None,
         )
 
@@ -76,17 +78,21 @@ class Conditioner:
 
     def _condition(self, parts: list[tuple[Text, int]]) -> Condition:
         rows = sum(count for _, count in parts)
-        expand, time_ids = self._models.expand, self._models.time_ids
-        pooled = [(t.pooled, count) for t, count in parts if t.pooled is not None]
+        add_prompt_kv, time_ids = self._models.add_prompt_kv, self._models.time_ids
+        pooled = [
+            (text.pooled_prompt_embeds, count)
+            for text, count in parts
+            if text.pooled_prompt_embeds is not None
+        ]
         return Condition(
-            states=_rows([(expand(text.embeds), count) for text, count in parts]),
-            pooled=_rows(pooled) if pooled else None,
+            _rows([(add_prompt_kv(text.prompt_embeds), count) for text, count in parts]),
+            _rows(pooled) if pooled else None,
             time_ids=None if time_ids is None else time_ids.expand(rows, -1),
         )
 
 
 def _rows(parts: list[tuple[Tensor, int]]) -> Tensor:
-    # One prompt for all rows needs no copies of it.
+    # One prompt for all rows is expanded, not copied.
     expanded = [tensor.expand(count, *tensor.shape[1:]) for tensor, count in parts]
     return expanded[0] if len(expanded) == 1 else torch.cat(expanded)
 
@@ -100,7 +106,7 @@ def linear(embeds: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 def slerp(embeds: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Blend embeddings along the great circle, token by token, one after the other."""
+    """Return embeddings blended along the great circle, token by token, one after the other."""
     blended, total = embeds[0], weights[0]
     for embed, weight in zip(embeds[1:], weights[1:], strict=True):
         total += weight
@@ -128,3 +134,4 @@ BLENDS: dict[str, Callable[[Sequence[Tensor], Sequence[float]], Tensor]] = {
     "linear": linear,
     "slerp": slerp,
 }
+"""Blends of prompts by ``prompt_interpolation``."""

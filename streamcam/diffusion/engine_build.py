@@ -1,4 +1,4 @@
-"""Build every engine that a stream needs, in a process of its own or in this one."""
+"""Build all engines that an image stream needs, in this process or as a child process."""
 
 import os
 import sys
@@ -14,9 +14,12 @@ NICENESS = 10
 
 
 def build_engines(config: Config, report: Report, loading: Report) -> None:
-    """Have every engine that a stream of `config` will need in the store.
+    """Build every engine that a stream of `config` needs and that is not in the store.
 
-    `report` is told how that goes, `loading` how the model is loaded.
+    Args:
+        config: the settings of the stream.
+        report: takes a line of progress on the engines at a time.
+        loading: likewise, while the model is loaded.
 
     Raises:
         StreamcamError: the model cannot be loaded, or the acceleration cannot run here.
@@ -31,18 +34,18 @@ def build_engines(config: Config, report: Report, loading: Report) -> None:
 
 
 def serve() -> None:
-    """Be the other process: take the settings from a line of standard input, and build."""
+    """Run as the child process: read the settings from a line of standard input, and build."""
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    # One thread leaves the other cores to the picture; engines do not depend on how many.
+    # One thread leaves the other cores to the running stream; engines are the same with any number.
     config = Config.model_validate_json(sys.stdin.readline()).model_copy(update={"threads": 1})
     end_with_parent(sys.stdin.read, status=1)
     try:
-        build_engines(config, _tell, loading=lambda _: None)
+        build_engines(config, _print_line, loading=lambda _: None)
     except StreamcamError as error:
-        _tell(str(error))
+        _print_line(str(error))
         sys.exit(error.exit_code)
 
 
-def _tell(line: str) -> None:
+def _print_line(line: str) -> None:
     print(line, flush=True)

@@ -1,8 +1,8 @@
-"""Classifier-free guidance and its residual forms (StreamDiffusion, section 3.2).
+"""Classifier-free guidance and residual CFG, RCFG (StreamDiffusion, section 3.2).
 
-Every mode is one function of the same shape. With S rows of steps, f frames and latents
-``(C, h, w)``, `eps` and `stock` are ``(S, f, C, h, w)``; `negative` holds the rows that were
-run with the negative prompt. `stock` is the virtual residual noise: the noise that would
+Every mode is one function with the same signature. With S rows of steps, f frames and latents
+``(C, h, w)``, `eps` and `stock` are ``(S, f, C, h, w)``; `negative` are the predictions
+with the negative prompt. `stock` is the virtual residual noise: the noise that would
 have carried the source latent to this step.
 """
 
@@ -18,22 +18,22 @@ Combine = Callable[[Tensor, Tensor, Tensor, Scalar, Scalar], tuple[Tensor, Tenso
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """How the U-Net's predictions become the guided one."""
+    """A mode of guidance: its formula, and the rows and the state that it needs."""
 
     combine: Combine
     """``(eps, negative, stock, guidance_scale, delta)`` to guided eps and the stock noise used."""
     negative_rows: Callable[[int], int]
-    """Steps that also run with the negative prompt, of S that run with the prompt."""
+    """The number of steps that also run with the negative prompt, of S steps."""
     residual: bool
-    """Whether residual noise travels with the latents."""
+    """Whether residual noise is carried from step to step."""
     after_first: str
-    """The mode in which the steps after the first one go on, when they run one by one."""
+    """The mode of the steps after the first one, when they run one after the other."""
 
 
 def unguided(
     eps: Tensor, _negative: Tensor, stock: Tensor, _scale: Scalar, _delta: Scalar
 ) -> tuple[Tensor, Tensor]:
-    """Take the prediction as it is."""
+    """Return the prediction unchanged."""
     return eps, stock
 
 
@@ -65,4 +65,4 @@ GUIDANCE = {
     "self": Guidance(self_negative, lambda _: 0, residual=True, after_first="self"),
     "initialize": Guidance(onetime_negative, lambda _: 1, residual=True, after_first="self"),
 }
-"""Modes by the name that ``cfg_type`` gives them."""
+"""Modes of guidance by ``cfg_type``."""

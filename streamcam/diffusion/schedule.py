@@ -1,4 +1,4 @@
-"""The LCM schedule and the coefficients of its steps (LCM, arXiv 2310.04378, section 4)."""
+"""LCM schedule and the coefficients of its steps (LCM, arXiv 2310.04378, section 4)."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 ORIGINAL_STEPS = 50
-"""Length of the schedule that latent consistency models were distilled on."""
+"""Number of steps of the schedule that latent consistency models were distilled on."""
 SIGMA_DATA = 0.5
 TIMESTEP_SCALING = 10.0
-LEAST_ALPHA_CUMPROD = 2.0**-24
+MIN_ALPHA_CUMPROD = 2.0**-24
 """Keeps 1/alpha finite where a schedule has been rescaled to zero terminal SNR."""
 
 
@@ -30,13 +30,13 @@ class Steps:
     c_out: Tensor
 
     @cached_property
-    def of_x_t(self) -> Tensor:
-        """Return what the estimate of x_0 takes of x_t."""
+    def x_t_factor(self) -> Tensor:
+        """Return the factor of x_t in the estimate of x_0."""
         return self.c_skip + self.c_out / self.alpha
 
     @cached_property
-    def of_eps(self) -> Tensor:
-        """Return what the estimate of x_0 takes of the noise in x_t."""
+    def eps_factor(self) -> Tensor:
+        """Return the factor of eps in the estimate of x_0."""
         return -self.c_out * self.beta / self.alpha
 
     def __len__(self) -> int:
@@ -57,8 +57,8 @@ class Steps:
 def lcm_timesteps(num_inference_steps: int, num_train_timesteps: int = 1000) -> list[int]:
     """Return the schedule's timesteps, descending.
 
-    Up to 50 they are picked from the 50 of the distillation; beyond, the same rule with a
-    finer original schedule.
+    Up to 50 they are picked from the 50 of the distillation; beyond that, the same rule is
+    applied to a finer original schedule.
     """
     original = max(ORIGINAL_STEPS, num_inference_steps)
     stride = num_train_timesteps // original
@@ -87,13 +87,14 @@ def steps_at(indices: tuple[int, ...], num_inference_steps: int, alphas_cumprod:
 
 def signal_and_noise(timesteps: Tensor, alphas_cumprod: Tensor) -> tuple[Tensor, Tensor]:
     """Return alpha and beta, each ``(rows, 1, 1, 1)``, of x_t = alpha x_0 + beta eps."""
-    a = alphas_cumprod[timesteps].clamp(min=LEAST_ALPHA_CUMPROD).reshape(-1, 1, 1, 1)
+    a = alphas_cumprod[timesteps].clamp(min=MIN_ALPHA_CUMPROD).reshape(-1, 1, 1, 1)
     return a.sqrt(), (1 - a).sqrt()
 
 
 def predicted_x_0(eps: Tensor, x_t: Tensor, steps: Steps) -> Tensor:
     """Return the consistency function's estimate of x_0 (LCM, equation 9).
 
-    It is c_out (x_t - beta eps) / alpha + c_skip x_t, with the factors drawn together.
+    It is c_out (x_t - beta eps) / alpha + c_skip x_t; the factors of x_t and eps are computed
+    beforehand.
     """
-    return torch.addcmul(steps.of_x_t * x_t, steps.of_eps, eps)
+    return torch.addcmul(steps.x_t_factor * x_t, steps.eps_factor, eps)

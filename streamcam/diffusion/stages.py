@@ -1,7 +1,8 @@
-"""The stages of a checkpoint, tensors to tensors: an autoencoder's halves and a U-Net.
+"""Stages of a diffusers pipeline as modules: `Encode`, `Denoise` and `Decode`.
 
-Whatever the model predicts, `Denoise` gives the noise; whatever the autoencoder, `Encode` and
-`Decode` deal in scaled latents; latents are float32 outside, whatever runs inside.
+`Denoise` returns the noise, whether the U-Net predicts noise, v or the sample. `Encode` and
+`Decode` take and return scaled latents, whatever the autoencoder. Latents are float32 outside,
+whatever dtype runs inside.
 """
 
 from typing import Any, NamedTuple
@@ -16,27 +17,27 @@ LCM_GUIDANCE = 8.5
 
 
 class Text(NamedTuple):
-    """What the text encoders make of one text."""
+    """The embeddings of one text."""
 
-    embeds: Tensor
+    prompt_embeds: Tensor
     """``(1, L, D)``."""
-    pooled: Tensor | None
+    pooled_prompt_embeds: Tensor | None
     """``(1, P)`` for SDXL."""
 
 
 class Condition(NamedTuple):
-    """What every row of a U-Net call is told, beside its timestep."""
+    """The conditioning of every row of a U-Net call, apart from its timestep."""
 
-    states: Tensor
-    """``(rows, L, D')``: embeddings, with cached keys and values after them."""
-    pooled: Tensor | None
+    encoder_hidden_states: Tensor
+    """``(rows, L, D')``: prompt embeddings, with cached keys and values after them."""
+    pooled_prompt_embeds: Tensor | None
     """``(rows, P)`` for SDXL."""
     time_ids: Tensor | None
     """``(rows, 6)`` for SDXL: original size, crop and target size."""
 
 
 class Encode(nn.Module):
-    """Pictures to scaled latents."""
+    """Encode images ``(f, 3, H, W)`` in [-1, 1] to scaled latents ``(f, C, h, w)``."""
 
     def __init__(self, vae: Any) -> None:
         super().__init__()
@@ -51,7 +52,7 @@ class Encode(nn.Module):
         else:
             posterior = encoded.latent_dist
             latents = posterior.mean.float() + posterior.std.float() * noise
-        # In plain layout again, which the U-Net takes best.
+        # Contiguous again: the U-Net is fastest so.
         result: Tensor = ((latents - self.shift) * self.scale).contiguous()
         return result
 
@@ -60,7 +61,7 @@ class Encode(nn.Module):
 
 
 class Decode(nn.Module):
-    """Scaled latents to pictures."""
+    """Decode scaled latents ``(f, C, h, w)`` to images ``(f, 3, H, W)``."""
 
     def __init__(self, vae: Any) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ class Decode(nn.Module):
 
 
 class Denoise(nn.Module):
-    """Latents to the noise in them, whatever the U-Net predicts."""
+    """Predict the noise eps in latents x_t, whatever the U-Net itself predicts."""
 
     bears_float8 = True
     """Nearly all of a frame's work; errors of the autoencoder would be seen as they are."""
@@ -94,13 +95,16 @@ class Denoise(nn.Module):
 
     def forward(self, x_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
         added = None
-        if condition.pooled is not None:
-            added = {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
+        if condition.pooled_prompt_embeds is not None:
+            added = {
+                "text_embeds": condition.pooled_prompt_embeds,
+                "time_ids": condition.time_ids,
+            }
         predicted = self.unet(
             x_t.to(self.unet.dtype),
             timesteps,
-            encoder_hidden_states=condition.states,
-            timestep_cond=self._told_guidance(len(x_t)),
+            encoder_hidden_states=condition.encoder_hidden_states,
+            timestep_cond=self._timestep_cond(len(x_t)),
             added_cond_kwargs=added,
             return_dict=False,
         )[0]
@@ -110,7 +114,7 @@ class Denoise(nn.Module):
     def extra_repr(self) -> str:
         return self.noise_from.__name__
 
-    def _told_guidance(self, rows: int) -> Tensor | None:
+    def _timestep_cond(self, rows: int) -> Tensor | None:
         embedding = self.guidance_embedding
         return None if embedding is None else embedding.expand(rows, -1)
 
@@ -132,17 +136,17 @@ NOISE_FROM = {
     "v_prediction": _noise_from_v,
     "sample": _noise_from_sample,
 }
-"""How noise follows from what a U-Net predicts, by its scheduler's ``prediction_type``."""
+"""Formulas for eps from a U-Net's prediction, by its scheduler's ``prediction_type``."""
 
 
 def _guidance_embedding(unet: Any) -> Tensor | None:
-    """Return what latent consistency models are told of the guidance distilled into them."""
+    """Return the embedding of the guidance scale for latent consistency models, else None."""
     if unet.config.time_cond_proj_dim is None:
         return None
     from diffusers import LatentConsistencyModelPipeline as Lcm
 
-    # The method looks at none of its pipeline.
-    told: Tensor = Lcm.get_guidance_scale_embedding(
+    # The method uses nothing of its pipeline.
+    embedding: Tensor = Lcm.get_guidance_scale_embedding(
         None, torch.tensor([LCM_GUIDANCE - 1]), embedding_dim=unet.config.time_cond_proj_dim
     )
-    return told.to(unet.device, unet.dtype)
+    return embedding.to(unet.device, unet.dtype)

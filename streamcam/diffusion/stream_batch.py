@@ -1,4 +1,4 @@
-"""Stream Batch: the steps of different frames as one call of the U-Net (section 3.1).
+"""Stream Batch: the steps of different frames in one call of the U-Net (StreamDiffusion, 3.1).
 
 With n steps and f frames in a call, row i of a batch holds the frames that entered i calls
 ago, at step i. In flight are clean estimates x_0 rather than noised latents: they are noised
@@ -16,45 +16,45 @@ from torch import Tensor
 from streamcam.diffusion.guidance import GUIDANCE, Guidance, Scalar
 from streamcam.diffusion.schedule import Steps, predicted_x_0
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""``(S, f, C, h, w)`` latents and ``(S,)`` timesteps to the noise in them, of the same shape.
+PredictNoise = Callable[[Tensor, Tensor], Tensor]
+"""The U-Net: x_t ``(S, f, C, h, w)`` and timesteps ``(S,)`` to eps, of the shape of x_t.
 
 The rows that run with the negative prompt come first.
 """
 
 
 class InFlight(NamedTuple):
-    """What a call leaves for the next one; row i enters step i + 1."""
+    """Frames between two calls; row i enters step i + 1."""
 
     x_0: Tensor
     """``(n - 1, f, C, h, w)``: the estimates."""
     residual: Tensor
-    """Likewise: how far guidance believes each estimate has moved from its source."""
+    """Of the same shape: how far guidance believes each estimate has moved from its source."""
 
 
 class Noise(NamedTuple):
     """The noise of the n steps, ``(n, 1, C, h, w)``: frames of one call share it."""
 
     added: Tensor
-    """What the latents are noised with; zero after the first row without ``do_add_noise``."""
+    """Noise that is added to the latents; zero after the first row without ``do_add_noise``."""
     stock: Tensor
-    """What the residual noise starts from."""
+    """Stock noise: the residual noise starts from it."""
 
 
-class Entry(NamedTuple):
-    """How estimates enter their steps: alpha x_0 + beta noise."""
+class AddNoise(NamedTuple):
+    """The forward process x_t = alpha x_0 + beta eps, for steps that are known beforehand."""
 
     alpha: Tensor
     noise: Tensor
-    """Beta is in it already."""
+    """beta eps."""
 
     def __call__(self, x_0: Tensor) -> Tensor:
         return torch.addcmul(self.noise, self.alpha, x_0)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What calls are made with, beside the latents; what follows from it is worked out once."""
+class StepPlan:
+    """All inputs of a call but the latents; factors derived from them are computed once."""
 
     steps: Steps
     noise: Noise
@@ -69,38 +69,38 @@ class Plan:
 
     @cached_property
     def timesteps(self) -> Tensor:
-        """Return those of all rows: with the negative prompt, then of all steps."""
+        """Return the timesteps of all rows: those with the negative prompt, then all steps."""
         all_steps = self.steps.timesteps
         return torch.cat([all_steps[: self.negative_rows], all_steps])
 
     @cached_property
-    def first(self) -> Entry:
-        """Return how new frames enter the first step, ``(f, C, h, w)``."""
-        alpha, noise = self._entry
-        return Entry(alpha[0], noise[0])
+    def add_noise(self) -> AddNoise:
+        """Noise the latents of new frames ``(f, C, h, w)`` for the first step."""
+        alpha, noise = self._add_noise
+        return AddNoise(alpha[0], noise[0])
 
     @cached_property
-    def onward(self) -> Entry:
-        """Return how frames in flight enter the others, ``(n - 1, f, C, h, w)``."""
-        alpha, noise = self._entry
-        return Entry(alpha[1:], noise[1:])
+    def add_next_noise(self) -> AddNoise:
+        """Noise the estimates in flight ``(n - 1, f, C, h, w)`` for their next steps."""
+        alpha, noise = self._add_noise
+        return AddNoise(alpha[1:], noise[1:])
 
     @cached_property
-    def carried(self) -> Entry:
-        """Return the residual noise of frames in flight, from their residuals."""
+    def residual_noise(self) -> AddNoise:
+        """Return the virtual residual noise of frames in flight, given their residuals."""
         steps = self.steps
-        return Entry((steps.alpha / steps.beta)[1:], self.noise.stock[1:])
+        return AddNoise((steps.alpha / steps.beta)[1:], self.noise.stock[1:])
 
     @cached_property
-    def _entry(self) -> Entry:
-        return Entry(self.steps.alpha, self.steps.beta * self.noise.added)
+    def _add_noise(self) -> AddNoise:
+        return AddNoise(self.steps.alpha, self.steps.beta * self.noise.added)
 
     @cached_property
-    def one_by_one(self) -> list["Plan"]:
-        """Return a plan for each step by itself."""
+    def single_steps(self) -> list["StepPlan"]:
+        """Return a plan of one step for each of the steps."""
         return [self._only(index) for index in range(len(self.steps))]
 
-    def _only(self, index: int) -> "Plan":
+    def _only(self, index: int) -> "StepPlan":
         row = slice(index, index + 1)
         return replace(
             self,
@@ -110,79 +110,82 @@ class Plan:
         )
 
 
-def at_rest(x_0: Tensor, n: int) -> InFlight:
-    """Return the state of a stream that has seen nothing but `x_0` ``(f, C, h, w)`` so far."""
-    held = x_0.expand(n - 1, *x_0.shape)
-    return InFlight(held, torch.zeros_like(held))
+def initial_state(x_0: Tensor, n: int) -> InFlight:
+    """Return the state of a stream that has only seen `x_0` ``(f, C, h, w)`` so far."""
+    repeated = x_0.expand(n - 1, *x_0.shape)
+    return InFlight(repeated, torch.zeros_like(repeated))
 
 
 def stream_batch(
-    x_t: Tensor, state: InFlight, plan: Plan, denoise: Denoise
+    x_t: Tensor, state: InFlight, plan: StepPlan, predict_noise: PredictNoise
 ) -> tuple[Tensor, InFlight]:
-    """Take new frames in and let the oldest out, in one call of the U-Net.
+    """Take new frames in and return the oldest ones, in one call of the U-Net.
 
     Args:
         x_t: ``(f, C, h, w)``, the new frames' latents as they enter the first step.
-        state: what the previous call left.
-        plan: the n steps, their noise, and how to guide.
-        denoise: the U-Net.
+        state: the frames in flight, as the previous call returned them.
+        plan: the n steps, their noise and the guidance.
+        predict_noise: the U-Net.
 
     Returns:
         ``(f, C, h, w)`` x_0 of the frames that entered n - 1 calls ago, and the new state.
     """
     new = x_t.unsqueeze(0)
     if len(plan.steps) == 1:  # Nothing is in flight.
-        x_0, _, _ = guided_step(new, plan.noise.stock.expand_as(new), plan, denoise)
+        x_0, _, _ = guided_step(new, plan.noise.stock.expand_as(new), plan, predict_noise)
         return x_0[0], state
-    rows = torch.cat([new, plan.onward(state.x_0)])
+    rows = torch.cat([new, plan.add_next_noise(state.x_0)])
     stock = plan.noise.stock.expand_as(rows)
     if plan.guidance.residual:
-        stock = torch.cat([stock[:1], plan.carried(state.residual)])
-    x_0, eps, stock = guided_step(rows, stock, plan, denoise)
+        stock = torch.cat([stock[:1], plan.residual_noise(state.residual)])
+    x_0, eps, stock = guided_step(rows, stock, plan, predict_noise)
     return x_0[-1], InFlight(x_0[:-1], residual(eps, stock, plan)[:-1])
 
 
-def sequential(x_t: Tensor, plan: Plan, denoise: Denoise) -> Tensor:
+def sequential(x_t: Tensor, plan: StepPlan, predict_noise: PredictNoise) -> Tensor:
     """Take frames through all n steps, one call of the U-Net after another.
 
-    Takes what `stream_batch` takes and gives what that gives n - 1 calls later.
+    Returns:
+        ``(f, C, h, w)`` x_0, as `stream_batch` returns it n - 1 calls later.
     """
-    state = at_rest(x_t, 2)
-    for i, one in enumerate(plan.one_by_one):
+    state = initial_state(x_t, 2)
+    for i, step in enumerate(plan.single_steps):
         if i:
-            x_t = one.first(state.x_0[0])
+            x_t = step.add_noise(state.x_0[0])
         rows = x_t.unsqueeze(0)
-        stock = one.noise.stock.expand_as(rows)
-        stock = stock + one.steps.alpha / one.steps.beta * state.residual
-        x_0, eps, stock = guided_step(rows, stock, one, denoise)
-        state = InFlight(x_0, residual(eps, stock, one))
+        stock = step.noise.stock.expand_as(rows)
+        stock = stock + step.steps.alpha / step.steps.beta * state.residual
+        x_0, eps, stock = guided_step(rows, stock, step, predict_noise)
+        state = InFlight(x_0, residual(eps, stock, step))
     return state.x_0[0]
 
 
 def guided_step(
-    x_t: Tensor, stock: Tensor, plan: Plan, denoise: Denoise
+    x_t: Tensor, stock: Tensor, plan: StepPlan, predict_noise: PredictNoise
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Denoise S rows ``(S, f, C, h, w)``, each at its own step.
 
     Args:
-        x_t: the latents.
-        stock: the residual noise that goes with them, of the same shape.
+        x_t: the noised latents.
+        stock: their virtual residual noise, of the same shape.
+        plan: the S steps and the guidance.
+        predict_noise: the U-Net.
 
     Returns:
-        The estimates x_0, the guided noise, and the residual noise that it was guided by, all
-        of the shape of `x_t`.
+        The estimates x_0, the guided eps, and the residual noise used for guidance, all of the
+        shape of `x_t`.
     """
     m = plan.negative_rows
     rows = torch.cat([x_t[:m], x_t]) if m else x_t
-    predicted = denoise(rows, plan.timesteps)
+    predicted = predict_noise(rows, plan.timesteps)
     eps, stock = plan.guidance.combine(
         predicted[m:], predicted[:m], stock, plan.guidance_scale, plan.delta
     )
     return predicted_x_0(eps, x_t, plan.steps), eps, stock
 
 
-def residual(eps: Tensor, stock: Tensor, plan: Plan) -> Tensor:
-    """Return how far guidance believes each estimate has moved; zero in modes that do not ask."""
+def residual(eps: Tensor, stock: Tensor, plan: StepPlan) -> Tensor:
+    """Return how far guidance believes each estimate has moved; zero in modes without residual."""
     if not plan.guidance.residual:
         return torch.zeros_like(eps)
     return predicted_x_0(eps, plan.steps.beta * stock, plan.steps)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from streamcam.diffusion.conditioning import BLENDS, TEXTS_KEPT, Memo
+from streamcam.diffusion.conditioning import BLENDS, TEXT_CACHE_SIZE, LruCache
 from streamcam.settings.parameters import Parameters
 
 CROSS_ATTENTION = "cross-attention"
@@ -36,7 +36,7 @@ class Prompter:
 
     def __init__(self, encode_text: EncodeText, kind: str) -> None:
         self._encode_text, self._kind = encode_text, kind
-        self._texts: Memo[Tensor] = Memo(TEXTS_KEPT)
+        self._texts: LruCache[Tensor] = LruCache(TEXT_CACHE_SIZE)
 
     def begin(self, parameters: Parameters) -> Tensor:
         """Return the prompt that a video begins with, ``(1, L, text_dim)``."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from streamcam.frames.copy_streams import CALLS_AT_ONCE, CudaCopyStreams
-from tests.diffusion.sequential_reference import InTurn
+from tests.support.synchronous_copies import SynchronousCopyStreams
 
 CARD = torch.device("cuda")
 
@@ -90,7 +90,7 @@ def test_new_memory_is_written_only_when_the_model_is_done_with_what_it_was(
 
 def test_in_turn_a_copy_is_made_when_it_is_asked_for() -> None:
     made: list[str] = []
-    copy_streams = InTurn()
+    copy_streams = SynchronousCopyStreams()
     copy_streams.before(lambda: made.append("up"))
     wait = copy_streams.after(lambda: made.append("down"))
     assert made == ["up", "down"]

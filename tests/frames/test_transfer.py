@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from streamcam.diffusion.similarity import METRICS
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.frames import frame_transfer
@@ -24,13 +25,13 @@ from streamcam.pixels import FORMATS
 from streamcam.pixels import fitted as placed
 from streamcam.settings.config import Config, build_config
 from streamcam.types import Frame, Image
-from tests.diffusion.sequential_reference import InTurn
 from tests.diffusion.test_stream import SIZE, stand_in
+from tests.support.synchronous_copies import SynchronousCopyStreams
 
 CPU = torch.device("cpu")
 
 
-class Late(InTurn):
+class Late(SynchronousCopyStreams):
     """Copies from the device only when waited for, as late as a device ever may."""
 
     def __init__(self) -> None:
@@ -144,7 +145,7 @@ def test_pictures_are_not_written_over_while_they_are_held() -> None:
 
 def made(stream: DiffusionStream, images: list[Image], **changes: Any) -> list[Frame]:
     """Return what `stream` makes of `images`, and of their pictures what they were by then."""
-    live = stream._config.live.changed(changes)
+    live = stream.config.live.changed(changes)
     out: list[Frame] = []
     for index, image in enumerate(images):
         came = stream(Frame(image, index, index / 30), live)
@@ -184,7 +185,7 @@ def test_what_the_filter_sees_of_a_frame_tells_as_much_as_the_whole() -> None:
     path, whole = device_path(config), CpuTransfer(config, CPU)
     still, other = noise(2, 90, 160)
     noisy = np.clip(still.astype(int) + noise(1, 90, 160)[0] % 3 - 1, 0, 255).astype(np.uint8)
-    metric = DiffusionStream(stand_in(), config)._metric
+    metric = METRICS[config.similar_image_filter_metric]
     for image in (still, noisy, other):
         sampled = metric(path.similarity_vector(still), path.similarity_vector(image))
         assert sampled == pytest.approx(

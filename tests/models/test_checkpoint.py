@@ -126,7 +126,7 @@ def test_noise_is_what_a_v_model_means_by_its_velocity(model_folder: Folder) -> 
     x_t = torch.randn((2, *models.latent_shape), generator=torch.Generator().manual_seed(3))
     timesteps = torch.tensor([999, 399])
     with torch.inference_mode():
-        states = encode_text(pipe, "a cat", models.device).embeds.repeat(2, 1, 1)
+        states = encode_text(pipe, "a cat", models.device).prompt_embeds.repeat(2, 1, 1)
         v = pipe.unet(x_t, timesteps, encoder_hidden_states=states).sample
         noise = models.denoise(x_t, timesteps, Condition(states, None, None))
     alpha = models.alphas_cumprod[timesteps].sqrt().view(2, 1, 1, 1)

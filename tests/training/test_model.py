@@ -100,7 +100,7 @@ def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
     stream = DiffusionStream(models._replace(encode=encode, decode=decode), config)
     stream(Frame(scene(0, 0, 64), 0, 0.0), config.live)
     lesson = Lesson(encoded[0], encoded[0], ((40,),), ["neon"], [0], [1.0], None)
-    noise = stream._noise.added[0]
+    noise = stream.sampler.noise.added[0]
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.train.normal", lambda _rng, like: noise.expand_as(like))
         made = predict(parts, lesson, np.random.default_rng(0), torch.device("cpu"))

@@ -1,10 +1,10 @@
-"""Lanes for a device that is done with what it is asked when it answers, as the processor is."""
+"""Copy streams for a device that works synchronously, as the CPU does."""
 
 from collections.abc import Callable
 
 
-class InTurn:
-    """One after the other, on a device that is done with what it is asked when it answers."""
+class SynchronousCopyStreams:
+    """Make every copy at once: the device has done all work by then."""
 
     pins = False
 
