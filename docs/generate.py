@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 
 from streamcam.control.osc.addresses import Addresses
 from streamcam.control.osc.reference import Row, asking, steering, told
-from streamcam.settings.base import Settings, canonical, choices
+from streamcam.settings.base import Settings, accepted_names, literal_values, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import PARTS, Config
 from streamcam.settings.parameters import Parameters
@@ -39,13 +39,13 @@ def settings_page() -> str:
 
 
 def _table(table: type[Settings], *, leave_out: Container[str] = ()) -> str:
-    others = {own: name for name, own in canonical(table).items() if name != own}
+    others = {own: name for name, own in accepted_names(table).items() if name != own}
     rows = []
     for name, field in table.model_fields.items():
         if name in leave_out:
             continue
         known_as = f" (`{others[name]}`)" if name in others else ""
-        flag = f"`--{name.replace('_', '-')}`" if _has_flag(field) else ""
+        flag = f"`--{name.replace('_', '-')}`" if traits(field).flag else ""
         rows.append(
             f"| `{name}`{known_as} | {flag} | {_values(field)} | {_default(field)}"
             f" | {str(field.description).replace(chr(124), chr(92) + chr(124))} |\n"
@@ -53,13 +53,8 @@ def _table(table: type[Settings], *, leave_out: Container[str] = ()) -> str:
     return COLUMNS + "".join(rows)
 
 
-def _has_flag(field: FieldInfo) -> bool:
-    extra = field.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("flag"))
-
-
 def _values(field: FieldInfo) -> str:
-    if words := choices(field):
+    if words := literal_values(field):
         return " ".join(f"`{word}`" for word in words)
     limits = {type(limit).__name__: limit for limit in field.metadata}
     low = next((getattr(limits[k], k.lower()) for k in ("Ge", "Gt") if k in limits), None)

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from streamcam.errors import ConfigError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
-from streamcam.settings.video_settings import launched
+from streamcam.settings.environment import torchrun_launch
 from streamcam.types import Frame, Stream
 
 
@@ -57,7 +57,7 @@ def follows(config: Config, *, live: bool = False) -> bool:
         ConfigError: several processes were started for what runs in one.
         EngineError: it was lost, and is not.
     """
-    launch = launched()
+    launch = torchrun_launch()
     if launch and config.pipeline != "video":
         raise ConfigError("pipeline=image runs in one process: start it without torchrun")
     if launch is None or launch.rank == 0:
@@ -71,7 +71,7 @@ def follows(config: Config, *, live: bool = False) -> bool:
 
 def dismiss() -> None:
     """Let the processes end that torchrun started to follow this one."""
-    if launched():
+    if torchrun_launch():
         from streamcam.video.parallel import launcher
 
         launcher.dismiss()

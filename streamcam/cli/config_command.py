@@ -13,7 +13,7 @@ from streamcam.settings.base import Settings
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import PARTS, Config, build_config
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import load
+from streamcam.settings.presets import load_preset
 from streamcam.settings.video_settings import VideoSettings
 
 
@@ -40,7 +40,7 @@ def check(files: tuple[str, ...]) -> None:
     wrong = 0
     for file in files:
         try:
-            settings = build_config([load(file)]).broadcast
+            settings = build_config([load_preset(file)]).broadcast
             Addresses(settings.osc_prefix, settings.osc_alias)
         except ConfigError as error:
             wrong += 1
@@ -52,7 +52,7 @@ def check(files: tuple[str, ...]) -> None:
 
 
 def toml(settings: Config) -> str:
-    """Return `settings` as a TOML file that `load` reads back."""
+    """Return `settings` as a TOML file that `load_preset` reads back."""
     sections = (
         ("Fixed at start.", _lines(settings, Config(), PARTS)),
         (

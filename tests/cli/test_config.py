@@ -15,7 +15,7 @@ from streamcam.cli.config_command import config, toml
 from streamcam.errors import ConfigError
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import load, presets
+from streamcam.settings.presets import find_presets, load_preset
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 WEIGHTED = st.tuples(TEXTS, st.floats(0.001, 1000))
@@ -44,11 +44,11 @@ def test_texts_that_look_like_something_else_come_back_as_they_were(text: str) -
     assert build_config([tomllib.loads(toml(given_))]) == given_
 
 
-@pytest.mark.parametrize("name", sorted(presets()))
+@pytest.mark.parametrize("name", sorted(find_presets()))
 def test_every_preset_comes_back_from_its_toml(name: str, tmp_path: Path) -> None:
     path = tmp_path / "shown.toml"
     path.write_text(shown(name), encoding="utf-8")
-    assert build_config([load(str(path))]) == build_config([load(name)])
+    assert build_config([load_preset(str(path))]) == build_config([load_preset(name)])
 
 
 def test_the_settings_of_every_kind_come_back() -> None:

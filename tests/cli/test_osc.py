@@ -34,7 +34,7 @@ def test_the_list_holds_every_field_with_its_range(capsys: pytest.CaptureFixture
     assert code == 0
     assert all(f"/streamcam/{name} " in out for name in Parameters.model_fields)
     line = next(line for line in out.splitlines() if line.startswith("/streamcam/guidance_scale "))
-    about = "How strongly the prompt pulls; 1 is neutral."
+    about = "How strongly the prompt guides the image; 1 is neutral."
     assert " ".join(line.split()) == f"/streamcam/guidance_scale both number 0 – 30 {about}"
 
 

@@ -5,7 +5,12 @@ import pytest
 from streamcam.errors import ConfigError, ParameterError
 from streamcam.settings.base import from_json
 from streamcam.settings.config import Config, build_config, with_model
-from streamcam.settings.presets import OWN_FILE, load, own_settings, presets
+from streamcam.settings.presets import (
+    MODEL_SETTINGS_FILE,
+    find_presets,
+    load_preset,
+    model_settings,
+)
 
 
 def test_later_layers_win_and_each_setting_finds_its_table() -> None:
@@ -84,7 +89,7 @@ def test_text_to_image_begins_at_pure_noise() -> None:
 
 def model_folder(folder: Path, settings: str) -> str:
     folder.mkdir()
-    (folder / OWN_FILE).write_text(settings)
+    (folder / MODEL_SETTINGS_FILE).write_text(settings)
     return str(folder)
 
 
@@ -109,14 +114,14 @@ def test_a_model_s_own_settings_reach_no_further_than_the_model(tmp_path: Path) 
     model = model_folder(tmp_path / "m", 'sink = ["recorder:/etc/passwd"]\n')
     with pytest.raises(ConfigError, match=r'streamcam\.toml may not set "sink", but only width'):
         build_config([{"model": model}])
-    (tmp_path / "m" / OWN_FILE).write_text("width = ")
+    (tmp_path / "m" / MODEL_SETTINGS_FILE).write_text("width = ")
     with pytest.raises(ConfigError, match="is not valid TOML"):
         build_config([{"model": model}])
 
 
 @pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "~nobody-at-all/x", "a/b"])
 def test_a_name_that_is_no_folder_has_no_settings_of_its_own(name: str) -> None:
-    assert own_settings(name) == {}
+    assert model_settings(name, ()) == {}
 
 
 def test_a_live_change_may_not_alter_the_number_of_steps() -> None:
@@ -154,7 +159,7 @@ def test_a_toml_file_is_read_with_and_without_a_byte_order_mark(tmp_path: Path) 
     path = tmp_path / "a b.toml"
     for encoding in ("utf-8", "utf-8-sig"):
         path.write_text('prompt = "ä"\nwidth = 64\n', encoding=encoding)
-        assert load(str(path)) == {"prompt": "ä", "width": 64}
+        assert load_preset(str(path)) == {"prompt": "ä", "width": 64}
 
 
 @pytest.mark.parametrize(
@@ -170,29 +175,29 @@ def test_a_damaged_toml_file_is_refused(tmp_path: Path, content: bytes, complain
     path = tmp_path / "a.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=complaint):
-        load(str(path))
+        load_preset(str(path))
 
 
 def test_a_missing_preset_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'no preset "pencl": did you mean "pencil"\?'):
-        load("pencl")
+        load_preset("pencl")
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
-        load(str(tmp_path / "none.toml"))
+        load_preset(str(tmp_path / "none.toml"))
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
-        load(str(tmp_path / "folder.toml"))
+        load_preset(str(tmp_path / "folder.toml"))
 
 
 def test_presets_in_the_working_folder_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "pencil.toml").write_text("width = 8")
     monkeypatch.chdir(tmp_path)
-    assert load("pencil") == {"width": 8}
+    assert load_preset("pencil") == {"width": 8}
 
 
-@pytest.mark.parametrize("name", sorted(presets()))
+@pytest.mark.parametrize("name", sorted(find_presets()))
 def test_every_shipped_preset_is_valid(name: str) -> None:
-    build_config([load(name)])
+    build_config([load_preset(name)])
 
 
 @pytest.mark.parametrize("text", ["[1,", "[" * 100_000, "{", "[" + "1" * 5000 + "]"])

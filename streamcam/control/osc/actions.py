@@ -181,7 +181,7 @@ def load_preset(draft: Draft, arguments: Arguments) -> None:
 
 def step_preset(step: int) -> Setter:
     def load_beside(draft: Draft, _arguments: Arguments) -> None:
-        draft.load(draft.presets.beside(step, draft.preset or draft.presets.current))
+        draft.load(draft.presets.step(step, draft.preset or draft.presets.current))
 
     return load_beside
 

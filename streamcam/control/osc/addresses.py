@@ -14,10 +14,9 @@ from streamcam.control.osc import actions
 from streamcam.control.osc.actions import Getter, Setter
 from streamcam.control.osc.packets import Message
 from streamcam.control.osc.values import Range
-from streamcam.control.preset_bank import COUNTERS
 from streamcam.errors import ConfigError, suggest
-from streamcam.settings.base import choices
-from streamcam.settings.parameters import Parameters
+from streamcam.settings.base import literal_values, traits
+from streamcam.settings.parameters import Parameters, is_prompt
 
 SHORT = {
     "prompt/interpolation": "prompt_interpolation",
@@ -114,7 +113,7 @@ def _own() -> Iterator[tuple[str, Address]]:
 
 def _fields() -> Iterator[tuple[str, Address]]:
     for name, field in Parameters.model_fields.items():
-        if name in COUNTERS:
+        if traits(field).trigger:
             yield name, _trigger(_firing(field), actions.counting(name))
             continue
         yield name, _field(name, field)
@@ -136,11 +135,11 @@ def _fields() -> Iterator[tuple[str, Address]]:
 def _field(name: str, field: FieldInfo) -> Address:
     about = str(field.description)
     get = actions.telling(name)
-    if name in ("prompt", "negative_prompt"):
+    if is_prompt(field):
         return Address("text", "up to 1000 bytes", about, actions.prompt(name), actions.texts(name))
     if name == "t_index_list":
         return Address("whole numbers", "as many as steps", about, actions.indices, get)
-    if words := choices(field):
+    if words := literal_values(field):
         return Address("text or index", " ".join(words), about, actions.words(name, words), get)
     if field.annotation is bool:
         return Address("0 or 1", "0 1", about, actions.flags(name), get)

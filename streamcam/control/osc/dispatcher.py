@@ -9,7 +9,7 @@ from streamcam.control.osc.addresses import Address, Addresses
 from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.osc.transaction import Draft
 from streamcam.control.osc.values import flag
-from streamcam.control.preset_bank import Presets
+from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Changes, Control
 from streamcam.errors import ParameterError
 from streamcam.settings.config import Config
@@ -44,7 +44,7 @@ class Console:
     """Applies messages to the one mutable cell."""
 
     def __init__(
-        self, control: Control, config: Config, addresses: Addresses, presets: Presets
+        self, control: Control, config: Config, addresses: Addresses, presets: PresetBank
     ) -> None:
         self._control = control
         self._config = config

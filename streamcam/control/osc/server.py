@@ -15,7 +15,7 @@ from streamcam.control.osc.packets import MAX_MESSAGES, Message, PacketError, re
 from streamcam.control.osc.ports import Ports
 from streamcam.control.osc.services import Services
 from streamcam.control.osc.telemetry import PERIOD, stats
-from streamcam.control.preset_bank import Presets
+from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
 from streamcam.settings.config import Config
 from streamcam.stats import Status
@@ -66,7 +66,7 @@ class OscServer:
         self._rates = Buckets(settings.osc_rate, max(settings.osc_rate, MAX_MESSAGES))
         self._answers = Buckets(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE)
         self._subscribers = Subscribers()
-        self._presets = Presets(config, report)
+        self._presets = PresetBank(config, report)
         self._addresses = Addresses(settings.osc_prefix, settings.osc_alias)
         self._prefix = settings.osc_prefix
         self._console = Console(control, config, self._addresses, self._presets)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from streamcam.control.preset_bank import Presets
+from streamcam.control.preset_bank import PresetBank
 from streamcam.settings.parameters import Parameters, Prompt
 
 LEAST_WEIGHT = 0.001
@@ -12,7 +12,7 @@ LEAST_WEIGHT = 0.001
 class Draft:
     """The changes so far, to be applied as one."""
 
-    def __init__(self, before: Parameters, presets: Presets, steps: int) -> None:
+    def __init__(self, before: Parameters, presets: PresetBank, steps: int) -> None:
         self.before = before
         self.presets = presets
         self.steps = steps

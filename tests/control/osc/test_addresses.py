@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from streamcam.control.osc.addresses import KNOWN, Addresses
 from streamcam.control.osc.dispatcher import Applied, Console
 from streamcam.control.osc.packets import Argument, Message
-from streamcam.control.preset_bank import Presets
+from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
-from streamcam.settings.base import choices
+from streamcam.settings.base import literal_values
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 
@@ -29,7 +29,7 @@ class Switcher:
         self.reports: list[str] = []
         self.control = Control(config)
         self.addresses = Addresses(config.broadcast.osc_prefix, config.broadcast.osc_alias)
-        self.presets = Presets(config, self.reports.append)
+        self.presets = PresetBank(config, self.reports.append)
         self.console = Console(self.control, config, self.addresses, self.presets)
         self.applied = Applied()
 
@@ -197,7 +197,7 @@ def test_rotate_takes_degrees_or_an_index(sent: Argument, wanted: str) -> None:
 def test_every_enumeration_is_taken_by_name_and_by_index() -> None:
     switcher = Switcher()
     for name, field in Parameters.model_fields.items():
-        for index, word in enumerate(choices(field)):
+        for index, word in enumerate(literal_values(field)):
             assert getattr(switcher(f"/streamcam/{name}", word), name) == word
             assert getattr(switcher(f"/streamcam/{name}", index), name) == word
     switcher("/streamcam/prompt_interpolation", "lerp")
@@ -389,7 +389,7 @@ def test_a_preset_fades_in_over_its_own_time() -> None:
     now = 0.0
     config = build_config([{"preset_time": 2, "guidance_scale": 1}])
     control = Control(config, clock=lambda: now)
-    console = Console(control, config, Addresses("/x"), Presets(config, print))
+    console = Console(control, config, Addresses("/x"), PresetBank(config, print))
     console.apply([Message("/x/preset/load", ("sd-1.5-lcm",))], "a")
     console.apply([Message("/x/preset/load", ("neon",)), Message("/x/guidance_scale", (3.0,))], "a")
     now = 1.0
