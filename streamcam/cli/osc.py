@@ -12,8 +12,16 @@ import click
 
 from streamcam.cli.options import configured
 from streamcam.control.osc.addresses import Addresses
-from streamcam.control.osc.packets import MAX_PACKET, Argument, Message, PacketError, read, write
-from streamcam.control.osc.reference import rows
+from streamcam.control.osc.feedback import feedback_rows
+from streamcam.control.osc.packets import (
+    MAX_PACKET,
+    Argument,
+    Message,
+    PacketError,
+    read_packet,
+    write_packet,
+)
+from streamcam.control.osc.queries import query_rows
 from streamcam.errors import DeviceError, ParameterError
 from streamcam.settings.broadcast_settings import BroadcastSettings
 
@@ -36,7 +44,8 @@ def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...])
     """Show every address, what it takes and what it does."""
     settings = configured(presets, assignments, {}).broadcast
     addresses = Addresses(settings.osc_prefix, settings.osc_alias)
-    listed = list(rows(addresses))
+    prefix = addresses.prefix
+    listed = [*addresses.rows(), *query_rows(prefix), *feedback_rows(prefix)]
     if as_json:
         aliases = dict(sorted(addresses.aliases.items()))
         shown = {"addresses": [row._asdict() for row in listed], "aliases": aliases}
@@ -134,7 +143,7 @@ class Client:
         came: list[Message] = []
         try:
             for message in (*messages, Message(f"{self._prefix}/ping")):
-                self._socket.send(write(message))
+                self._socket.send(write_packet(message))
             for answer in self._until(time.monotonic() + ANSWER_WITHIN):
                 if answer.address == f"{self._prefix}/pong":
                     return came
@@ -185,13 +194,13 @@ class Client:
 
     def _tell(self, name: str) -> None:
         with suppress(ConnectionRefusedError):
-            self._socket.send(write(Message(f"{self._prefix}/{name}")))
+            self._socket.send(write_packet(Message(f"{self._prefix}/{name}")))
 
     def _until(self, end: float) -> Iterator[Message]:
         """Yield the messages that come in before `end`."""
         while (left := end - time.monotonic()) > 0:
             self._socket.settimeout(left)
             try:
-                yield from read(self._socket.recv(MAX_PACKET))
+                yield from read_packet(self._socket.recv(MAX_PACKET))
             except TimeoutError:
                 return

@@ -17,7 +17,7 @@ from streamcam import sinks, sources
 from streamcam.cli.options import configured, settings
 from streamcam.cli.startup_choices import with_chosen_model
 from streamcam.cli.stopping import stopping
-from streamcam.control.cues import Cues, read
+from streamcam.control.cues import Cues, read_cues
 from streamcam.errors import ConfigError, MediaError
 from streamcam.pipelines import WarmStream, dismiss, follows, load_stream
 from streamcam.runtime import offline
@@ -143,4 +143,4 @@ def _sink(given: str | None, output: Path, rate: Fraction, length: int | None) -
 
 
 def _cues(given: str | None, config: Config) -> Cues:
-    return read(Path(given), config) if given else Cues({})
+    return read_cues(Path(given), config) if given else Cues({})

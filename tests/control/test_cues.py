@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streamcam.control.cues import Cues, read
+from streamcam.control.cues import Cues, read_cues
 from streamcam.errors import MediaError, ParameterError
 from streamcam.settings.config import build_config
 
@@ -21,7 +21,7 @@ def opened(tmp_path: Path) -> Opened:
         path = tmp_path / "a.jsonl"
         texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
         path.write_text("\n".join(texts), encoding=encoding)
-        return read(path, CONFIG)
+        return read_cues(path, CONFIG)
 
     return cues
 
@@ -89,12 +89,12 @@ def test_a_wrong_line_is_named_before_the_show_begins(
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"cannot read the cues .*no\.jsonl: No such file"):
-        read(tmp_path / "no.jsonl", CONFIG)
+        read_cues(tmp_path / "no.jsonl", CONFIG)
     with pytest.raises(MediaError, match=r"cannot read the cues .*: Is a directory"):
-        read(tmp_path, CONFIG)
+        read_cues(tmp_path, CONFIG)
     (tmp_path / "a.jsonl").write_bytes(b"\xff")
     with pytest.raises(MediaError, match=r"cannot read the cues .*: it is not UTF-8 text"):
-        read(tmp_path / "a.jsonl", CONFIG)
+        read_cues(tmp_path / "a.jsonl", CONFIG)
 
 
 def test_what_is_fixed_at_start_is_called_that(opened: Opened) -> None:

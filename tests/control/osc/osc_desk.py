@@ -10,7 +10,7 @@ from typing import Any, Self
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from streamcam.control.osc.packets import Argument, Message, read
+from streamcam.control.osc.packets import Argument, Message, read_packet
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.settings.config import build_config
@@ -81,7 +81,7 @@ class Client:
         while (left := end - time.monotonic()) > 0:
             self.socket.settimeout(left)
             try:
-                yield from read(self.socket.recv(65536))
+                yield from read_packet(self.socket.recv(65536))
             except TimeoutError:
                 return
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.control.osc.addresses import KNOWN, Addresses
-from streamcam.control.osc.dispatcher import Applied, Console
+from streamcam.control.osc.addresses import WITHOUT_PREFIX, Addresses
+from streamcam.control.osc.dispatcher import Dispatcher, Outcome
 from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
@@ -30,19 +30,19 @@ class Switcher:
         self.control = Control(config)
         self.addresses = Addresses(config.broadcast.osc_prefix, config.broadcast.osc_alias)
         self.presets = PresetBank(config, self.reports.append)
-        self.console = Console(self.control, config, self.addresses, self.presets)
-        self.applied = Applied()
+        self.dispatcher = Dispatcher(self.control, config, self.addresses, self.presets)
+        self.outcome = Outcome()
 
     def __call__(self, address: str, *arguments: Argument, source: object = "a") -> Parameters:
         """Apply one message and return the target."""
         return self.together(Message(address, arguments), source=source)
 
     def together(self, *messages: Message, source: object = "a") -> Parameters:
-        self.applied = self.console.apply(messages, source)
+        self.outcome = self.dispatcher.apply(messages, source)
         return self.control.target
 
     def told(self) -> dict[str, tuple[Argument, ...]]:
-        return dict(self.addresses.told(self.control.target))
+        return dict(self.addresses.messages(self.control.target))
 
 
 @pytest.mark.parametrize("name", Parameters.model_fields)
@@ -54,7 +54,7 @@ def test_every_field_has_an_address_that_accepts_what_it_tells(name: str) -> Non
     if address in told:
         before = switcher.control.target
         assert switcher(address, *told[address]) == before
-        assert (switcher.applied.refused, switcher.applied.unknown) == ([], [])
+        assert (switcher.outcome.refused, switcher.outcome.unknown) == ([], [])
 
 
 def test_every_address_that_tells_something_takes_it_back_unchanged() -> None:
@@ -62,7 +62,7 @@ def test_every_address_that_tells_something_takes_it_back_unchanged() -> None:
     before = switcher.control.target
     for address, arguments in switcher.told().items():
         after = switcher(address, *arguments)
-        assert switcher.applied.refused == [], address
+        assert switcher.outcome.refused == [], address
         assert after.prompt == before.prompt, address
         if not address.endswith("/norm"):
             assert after == before, address
@@ -93,7 +93,7 @@ def test_any_number_is_taken_for_a_number_and_clamped(sent: Argument, wanted: fl
     switcher = Switcher(guidance_scale=7)
     after = switcher("/streamcam/guidance_scale", sent)
     assert after.guidance_scale == (7 if wanted is None else wanted)
-    assert bool(switcher.applied.refused) is (wanted is None)
+    assert bool(switcher.outcome.refused) is (wanted is None)
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,12 @@ def test_the_last_digits_of_a_large_number_sent_as_text_are_kept() -> None:
 def test_what_is_clamped_is_told_apart_from_what_is_rounded() -> None:
     switcher = Switcher()
     switcher("/streamcam/seed", 7.4)
-    assert (switcher.applied.moved, switcher.applied.clamped) == (["/streamcam/seed"], [])
+    assert (switcher.outcome.applied, switcher.outcome.clamped) == (["/streamcam/seed"], [])
     switcher("/streamcam/guidance_scale", 31.0)
-    assert (switcher.applied.moved, switcher.applied.clamped) == ([], ["/streamcam/guidance_scale"])
+    assert (switcher.outcome.applied, switcher.outcome.clamped) == (
+        [],
+        ["/streamcam/guidance_scale"],
+    )
 
 
 @pytest.mark.parametrize(
@@ -133,7 +136,7 @@ def test_norm_takes_0_to_1_for_the_range(address: str, share: float, wanted: flo
     switcher(f"/streamcam/{address}", share)
     values = switcher.control.target.model_dump().values()
     assert wanted in values
-    assert switcher.applied.refused == []
+    assert switcher.outcome.refused == []
 
 
 def test_every_number_has_norm_and_tells_it() -> None:
@@ -201,7 +204,7 @@ def test_every_enumeration_is_taken_by_name_and_by_index() -> None:
             assert getattr(switcher(f"/streamcam/{name}", word), name) == word
             assert getattr(switcher(f"/streamcam/{name}", index), name) == word
     switcher("/streamcam/prompt_interpolation", "lerp")
-    assert switcher.applied.refused[0][1].startswith('no "lerp"')
+    assert switcher.outcome.refused[0][1].startswith('no "lerp"')
 
 
 def test_the_arguments_of_a_prompt_are_joined_with_spaces() -> None:
@@ -224,7 +227,7 @@ def test_a_prompt_may_be_a_list_as_json() -> None:
     switcher = Switcher()
     for broken in ('{"a": 1}', "[[1, 2]]", "[]", '[["a", -1]]', '[["a", 0]]', "[" * 999):
         switcher("/prompt_list", broken)
-        assert len(switcher.applied.refused) == 1
+        assert len(switcher.outcome.refused) == 1
 
 
 def test_slots_are_the_entries_of_the_prompt() -> None:
@@ -256,7 +259,7 @@ def test_blend_takes_two_texts_or_slots_and_the_way_between() -> None:
     assert switcher("/streamcam/prompt/blend", 2, 0.0, 0.5).prompt == (("cow", 0.5), ("cat", 0.5))
     assert switcher("/blend", "sun", "moon", 2.0).prompt == (("sun", 0.0), ("moon", 1.0))
     switcher("/blend", "sun", "moon")
-    assert switcher.applied.refused == [
+    assert switcher.outcome.refused == [
         ("/streamcam/blend", "takes two prompts and a number from 0 to 1")
     ]
 
@@ -283,7 +286,7 @@ def test_timesteps_come_as_numbers_or_as_text(sent: tuple[Argument, ...]) -> Non
 def test_timesteps_that_the_structure_cannot_run_are_refused(sent: tuple[Argument, ...]) -> None:
     switcher = Switcher()
     assert switcher("/t_list", *sent) == switcher.control.target
-    assert len(switcher.applied.refused) == 1
+    assert len(switcher.outcome.refused) == 1
 
 
 def test_of_strength_and_timesteps_the_later_one_counts() -> None:
@@ -308,12 +311,12 @@ def test_seeds_are_drawn_or_taken_from_a_list() -> None:
     assert switcher("/seed_list", "[[5, 0.2], [9, 0.8]]").seed == 9
     for broken in ("[]", "[1]", "[[1]]", '[["a", "b"]]', "x", "[[[], {}]]"):
         switcher("/seed_list", broken)
-        assert len(switcher.applied.refused) == 1, broken
+        assert len(switcher.outcome.refused) == 1, broken
 
 
 def test_known_addresses_work_with_and_without_the_prefix() -> None:
     addresses = Addresses("/desk")
-    for name in KNOWN:
+    for name in WITHOUT_PREFIX:
         with_prefix = addresses.find(f"/desk/{name}")
         assert with_prefix is not None
         assert addresses.find(f"/{name}") == with_prefix
@@ -334,9 +337,9 @@ def test_the_prefix_may_be_another_or_none() -> None:
 def test_an_unknown_address_is_answered_with_the_nearest() -> None:
     switcher = Switcher()
     switcher("/streamcam/guidance_scal", 3)
-    assert switcher.applied.unknown == ["/streamcam/guidance_scal"]
+    assert switcher.outcome.unknown == ["/streamcam/guidance_scal"]
     hint = 'did you mean "/streamcam/guidance_scale"?'
-    assert switcher.addresses.suggest(switcher.applied.unknown[0]) == hint
+    assert switcher.addresses.suggest(switcher.outcome.unknown[0]) == hint
 
 
 def test_presets_give_their_live_values_alone(
@@ -381,7 +384,7 @@ def test_an_unknown_preset_is_refused(sent: str) -> None:
     switcher = Switcher()
     before = switcher.control.target
     assert switcher("/streamcam/preset/load", sent) == before
-    assert "no " in switcher.applied.refused[0][1]
+    assert "no " in switcher.outcome.refused[0][1]
     assert switcher.presets.current is None
 
 
@@ -389,9 +392,11 @@ def test_a_preset_fades_in_over_its_own_time() -> None:
     now = 0.0
     config = build_config([{"preset_time": 2, "guidance_scale": 1}])
     control = Control(config, clock=lambda: now)
-    console = Console(control, config, Addresses("/x"), PresetBank(config, print))
-    console.apply([Message("/x/preset/load", ("sd-1.5-lcm",))], "a")
-    console.apply([Message("/x/preset/load", ("neon",)), Message("/x/guidance_scale", (3.0,))], "a")
+    dispatcher = Dispatcher(control, config, Addresses("/x"), PresetBank(config, print))
+    dispatcher.apply([Message("/x/preset/load", ("sd-1.5-lcm",))], "a")
+    dispatcher.apply(
+        [Message("/x/preset/load", ("neon",)), Message("/x/guidance_scale", (3.0,))], "a"
+    )
     now = 1.0
     assert control.advance().guidance_scale == pytest.approx(2.0)
     now = 2.0

@@ -142,7 +142,7 @@ def test_an_error_of_ours_is_reported_and_the_desk_goes_on(
         def broken(*_arguments: object) -> None:
             raise RuntimeError("a bug")
 
-        monkeypatch.setattr(on.server._console, "apply", broken)
+        monkeypatch.setattr(on.server._dispatcher, "apply", broken)
         on.after("/streamcam/seed", 5)
         monkeypatch.undo()
         assert on.after("/streamcam/seed", 6).seed == 6

@@ -10,10 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcam.control.osc import ports
-from streamcam.control.osc.framing import Framing
-from streamcam.control.osc.packets import MAX_PACKET, Message, PacketError, read
-from streamcam.control.osc.ports import MAX_CONNECTIONS
-from streamcam.control.osc.sockets import bound
+from streamcam.control.osc.packets import (
+    MAX_PACKET,
+    Message,
+    PacketError,
+    PacketStream,
+    read_packet,
+)
+from streamcam.control.osc.ports import MAX_CONNECTIONS, open_udp
 from tests.control.osc.osc_desk import Switcher, message, switcher
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=200)
@@ -44,11 +48,11 @@ class Connection:
 
     def messages(self, first: bytes) -> Iterator[Message]:
         """Yield what comes in, read as framed the way that `first` is."""
-        framing = Framing()
+        framing = PacketStream()
         list(framing.feed(first))
         while received := self.socket.recv(4096):
             for packet in framing.feed(received):
-                yield from read(packet)
+                yield from read_packet(packet)
 
 
 def ended(opened: socket.socket) -> bool:
@@ -68,7 +72,7 @@ def ended(opened: socket.socket) -> bool:
 def test_packets_come_whole_however_the_stream_is_cut(
     packets: list[bytes], cuts: list[int], frame: Frame
 ) -> None:
-    framing, found = Framing(), []
+    framing, found = PacketStream(), []
     stream = b"".join(map(frame, packets))
     while stream:
         cut = cuts[len(stream) % len(cuts)]
@@ -81,7 +85,7 @@ def test_packets_come_whole_however_the_stream_is_cut(
 @EXAMPLES
 @given(stream=st.binary(max_size=2000))
 def test_no_stream_does_worse_than_being_refused(stream: bytes) -> None:
-    framing = Framing()
+    framing = PacketStream()
     with suppress(PacketError):
         for at in range(0, len(stream), 100):
             assert all(len(p) <= 2 * MAX_PACKET for p in framing.feed(stream[at : at + 100]))
@@ -93,7 +97,7 @@ def test_no_stream_does_worse_than_being_refused(stream: bytes) -> None:
 )
 def test_what_is_too_large_or_empty_ends_the_stream(stream: bytes) -> None:
     with pytest.raises(PacketError):
-        list(Framing().feed(stream))
+        list(PacketStream().feed(stream))
 
 
 @FRAMES
@@ -205,7 +209,7 @@ def test_a_free_port_is_free_for_tcp_too(monkeypatch: pytest.MonkeyPatch) -> Non
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.bind(("127.0.0.1", 0))
         found = iter([taken.getsockname()[1], 0])
-        monkeypatch.setattr(ports, "bound", lambda host, _port: bound(host, next(found)))
+        monkeypatch.setattr(ports, "open_udp", lambda host, _port: open_udp(host, next(found)))
         with switcher() as on:
             assert on.server.port != taken.getsockname()[1]
             Connection(on.server.port).socket.close()
