@@ -97,7 +97,7 @@ def test_check_answers_for_every_file_and_fails_if_one_is_wrong(
     assert first == "neon: ok"
     assert second == f'{wrong}: unknown setting "guidance_scal": did you mean "guidance_scale"?'
     assert third.startswith('nope: no preset "nope"')
-    assert err == "streamcam: 2 of 3 will not do\n"
+    assert err == "streamcam: 2 of 3 are invalid\n"
 
 
 def test_check_looks_where_aliases_lead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from streamcam import cli
-from streamcam.cli.osc import osc, shown, typed
+from streamcam.cli.osc import as_line, osc, parse_argument
 from streamcam.control.osc.packets import Message
 from streamcam.settings.parameters import Parameters
 from tests.control.osc.osc_desk import Switcher, switcher
@@ -64,7 +64,7 @@ def test_the_list_comes_as_json_with_prefix_and_aliases(capsys: pytest.CaptureFi
     ],
 )
 def test_arguments_are_typed_by_their_looks(text: str, wanted: object) -> None:
-    assert (typed(text), type(typed(text))) == (wanted, type(wanted))
+    assert (parse_argument(text), type(parse_argument(text))) == (wanted, type(wanted))
 
 
 def test_send_shows_what_the_broadcast_then_holds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +104,7 @@ def test_send_says_when_nobody_listens(capsys: pytest.CaptureFixture[str]) -> No
 def test_send_says_when_nobody_answers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcam.cli.osc.ANSWER_WITHIN", 0.3)
+    monkeypatch.setattr("streamcam.cli.osc.ANSWER_TIMEOUT", 0.3)
     with switcher() as on:
         code, _, err = run(capsys, "send", port(on), "--prefix=/other", "seed", "3")
     assert code == 1
@@ -142,7 +142,7 @@ def test_monitor_shows_everything_then_what_changes_and_ends_with_ctrl_c() -> No
 def test_monitor_says_when_the_broadcast_has_ended(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcam.cli.osc.ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr("streamcam.cli.osc.ANSWER_TIMEOUT", 0.2)
     with switcher(osc_allow="10.0.0.0/8") as on:
         code, _, err = run(capsys, "monitor", port(on))
     assert code == 1
@@ -150,5 +150,5 @@ def test_monitor_says_when_the_broadcast_has_ended(
 
 
 def test_a_message_is_shown_as_one_line() -> None:
-    line = shown(Message("/a", (1.2000000476837158, 3, "two\nlines \x1b[2J", None)))
+    line = as_line(Message("/a", (1.2000000476837158, 3, "two\nlines \x1b[2J", None)))
     assert line == '/a 1.2 3 "two\\nlines \\u001b[2J" null'

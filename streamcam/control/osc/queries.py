@@ -99,7 +99,7 @@ class Queries:
         wanted = str(arguments[0]) if arguments else ""
         matching = [m for m in self._current() if m.address in (wanted, self._prefix + wanted)]
         if not matching:
-            raise ParameterError(f'"{wanted[:80]}" holds nothing that can be told')
+            raise ParameterError(f'"{wanted[:80]}" has no value to send')
         self._send(matching[0], peer)
 
     def _ping(self, _arguments: Sequence[Argument], peer: Peer, _now: float) -> None:

@@ -220,7 +220,7 @@ def test_get_tells_what_one_address_holds() -> None:
         on.client.send("/streamcam/get", "/guidance_scale")
         assert on.client.wait_for("/streamcam/guidance_scale") == (pytest.approx(1.2),)
         on.client.send("/streamcam/get", "/streamcam/reset")
-        assert "holds nothing" in str(on.client.wait_for("/streamcam/error")[1])
+        assert "has no value to send" in str(on.client.wait_for("/streamcam/error")[1])
 
 
 def test_a_subscriber_gets_everything_then_what_changes() -> None:
