@@ -19,7 +19,7 @@ def test_later_layers_win_and_each_setting_finds_its_table() -> None:
     assert (config.live.seed, config.live.prompt) == (4, (("a", 1.0),))
 
 
-def test_the_names_of_the_reference_are_taken_too() -> None:
+def test_the_names_of_streamdiffusion_are_accepted_too() -> None:
     config = build_config([{"model_id_or_path": "a/b", "vae_id": "c/d", "lora_dict": {"e": 0.5}}])
     assert (config.model, config.vae, config.lora) == ("a/b", "c/d", {"e": 0.5})
     assert build_config([{"model": "x"}, {"model_id_or_path": "y"}]).model == "y"
@@ -50,14 +50,16 @@ def test_the_names_of_the_reference_are_taken_too() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(settings: dict[str, object], complaint: str) -> None:
+def test_an_invalid_value_is_explained_in_one_line(
+    settings: dict[str, object], complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint) as caught:
         build_config([settings])
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_invalid_values_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"width: .*; height: "):
         build_config([{"width": 100, "height": 100}])
 
@@ -70,13 +72,13 @@ def test_the_number_of_steps_follows_the_list_that_was_given_last() -> None:
     assert build_config([{"t_index_list": [1, 2, 3]}, {"strength": 0.5, "steps": 1}]).num_steps == 1
 
 
-def test_the_later_of_strength_and_t_index_list_holds() -> None:
+def test_the_later_of_strength_and_t_index_list_wins() -> None:
     assert build_config([{"t_index_list": [1]}, {"strength": 0.5}]).live.t_index_list is None
     config = build_config([{"strength": 0.5}, {"t_index_list": [1]}])
     assert (config.live.strength, config.live.t_index_list) == (None, (1,))
 
 
-def test_layers_are_judged_together_and_not_one_by_one() -> None:
+def test_layers_are_checked_together_and_not_one_by_one() -> None:
     preset = {"t_index_list": [32, 45]}
     config = build_config([preset, {"num_inference_steps": 4}, {"t_index_list": "1,3"}])
     assert config.live.t_index_list == (1, 3)
@@ -93,7 +95,7 @@ def model_folder(folder: Path, settings: str) -> str:
     return str(folder)
 
 
-def test_a_model_brings_its_own_settings_and_whatever_is_given_wins(tmp_path: Path) -> None:
+def test_a_model_s_own_settings_are_defaults(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", "width = 256\nheight = 256\nsteps = 1\nstrength = 0.2\n")
     own = build_config([{"model": model}])
     assert (own.width, own.num_steps, own.indices(own.live)) == (256, 1, (40,))
@@ -103,14 +105,14 @@ def test_a_model_brings_its_own_settings_and_whatever_is_given_wins(tmp_path: Pa
     assert build_config([{"model": model}, {"model": "random:tiny-sd-turbo"}]).width == 512
 
 
-def test_another_model_keeps_what_was_given_and_brings_the_rest(tmp_path: Path) -> None:
+def test_another_model_keeps_given_settings_and_sets_the_other_defaults(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", 'width = 256\nguidance_scale = 2.0\nprompt = "pencil"\n')
     other = with_model(build_config([{"prompt": "a", "sink": ["null"], "width": 512}]), model)
     assert (other.model, other.width, other.live.guidance_scale) == (model, 512, 2.0)
     assert (other.live.prompt, other.broadcast.sink) == ((("a", 1.0),), ("null",))
 
 
-def test_a_model_s_own_settings_reach_no_further_than_the_model(tmp_path: Path) -> None:
+def test_a_model_may_not_set_settings_of_the_broadcast(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", 'sink = ["recorder:/etc/passwd"]\n')
     with pytest.raises(ConfigError, match=r'streamcam\.toml may not set "sink", but only width'):
         build_config([{"model": model}])
@@ -120,7 +122,7 @@ def test_a_model_s_own_settings_reach_no_further_than_the_model(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "~nobody-at-all/x", "a/b"])
-def test_a_name_that_is_no_folder_has_no_settings_of_its_own(name: str) -> None:
+def test_a_model_name_that_is_no_folder_has_no_settings(name: str) -> None:
     assert model_settings(name, ()) == {}
 
 
@@ -201,7 +203,7 @@ def test_every_shipped_preset_is_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["[1,", "[" * 100_000, "{", "[" + "1" * 5000 + "]"])
-def test_what_only_looks_like_json_is_left_as_it_is(text: str) -> None:
+def test_a_text_that_only_looks_like_json_is_left_unchanged(text: str) -> None:
     assert from_json(text) == text
 
 

@@ -1,4 +1,4 @@
-"""Packets: everything that clients send is read, nothing that is sent hangs or escapes."""
+"""Packets: every type of value is read, and no packet hangs the reader or exceeds the limits."""
 
 import struct
 import time
@@ -18,7 +18,7 @@ from streamcam.control.osc.packets import (
     read_packet,
     write_packet,
 )
-from tests.control.osc.osc_desk import bundle, message
+from tests.control.osc.running_server import bundle, message
 
 EXAMPLES = settings(derandomize=True, deadline=2000, max_examples=400)
 TAGS = "ihfdsScrmtTFNI[]b,x"
@@ -99,7 +99,7 @@ def test_a_time_tag_far_in_the_future_is_read_as_now() -> None:
         (bundled(*[raw(b"/", b",")] * (MAX_MESSAGES + 1)), "at most 256 messages"),
     ],
 )
-def test_what_is_malformed_is_refused_with_the_reason(packet: bytes, complaint: str) -> None:
+def test_a_malformed_packet_is_refused_with_the_reason(packet: bytes, complaint: str) -> None:
     with pytest.raises(PacketError, match=complaint):
         read_packet(packet)
 
@@ -111,7 +111,7 @@ def test_the_28_bytes_that_hang_python_osc_are_refused() -> None:
         read_packet(packet)
 
 
-def test_bundles_may_be_nested_so_deep_and_no_deeper() -> None:
+def test_the_depth_of_nested_bundles_is_limited() -> None:
     packet = raw(b"/a", b",")
     for _ in range(MAX_DEPTH):
         packet = bundled(packet)
@@ -142,7 +142,7 @@ ARGUMENTS = st.lists(
 
 @EXAMPLES
 @given(arguments=ARGUMENTS)
-def test_what_is_written_is_read_back(arguments: list[object]) -> None:
+def test_a_written_message_is_read_back_the_same(arguments: list[object]) -> None:
     sent = Message("/a/b", tuple(arguments))  # type: ignore[arg-type]
     assert read_packet(write_packet(sent)) == [sent]
 
@@ -155,7 +155,7 @@ def test_a_nul_in_a_text_does_not_cut_the_packet() -> None:
     assert read_packet(write_packet(Message("/a", ("x\0y\0", 3)))) == [("/a", ("xy", 3))]
 
 
-def test_what_no_packet_can_carry_is_refused() -> None:
+def test_a_value_that_no_packet_can_carry_is_refused() -> None:
     with pytest.raises(PacketError):
         write_packet(Message("/a", (2**70,)))
 
@@ -177,9 +177,7 @@ ELEMENTS = st.recursive(
 
 @EXAMPLES
 @given(packet=ELEMENTS, cut=st.integers(0, 40), at=st.integers(0, 400), byte=st.integers(0, 255))
-def test_no_packet_does_worse_than_being_refused(
-    packet: bytes, cut: int, at: int, byte: int
-) -> None:
+def test_any_damaged_packet_is_read_or_refused(packet: bytes, cut: int, at: int, byte: int) -> None:
     damaged = bytearray(packet[: len(packet) - cut] if cut < 20 else packet)
     if at < len(damaged):
         damaged[at] = byte
