@@ -272,21 +272,10 @@ def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
     Raises:
         ConfigError: a name is unknown (the nearest is named) or a value is refused.
     """
-    fixed: dict[str, Any] = {}
-    live: dict[str, Any] = {}
     layers = list(layers)
     models = [_split(layer)[0].get("model") for layer in layers]
     model = next((str(name) for name in reversed(models) if name is not None), AUTO)
-    for layer in [model_settings(model, _MODEL_DEFAULTS), *layers]:
-        settings, changes = _split(layer)
-        fixed |= settings
-        live |= changes
-        if changes.get("t_index_list") is not None:
-            live.pop("strength", None)
-            if "steps" not in settings:
-                fixed["steps"] = _count(changes["t_index_list"])
-        elif changes.get("strength") is not None:
-            live.pop("t_index_list", None)
+    fixed, live = _merge([model_settings(model, _MODEL_DEFAULTS), *layers])
     tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
     parts: dict[str, Settings] = {"live": Parameters.parse(live)}
     for part, table in tables.items():
@@ -300,6 +289,24 @@ def with_model(config: Config, model: str) -> Config:
     parts = (config, config.broadcast, config.video, config.live)
     given = {n: getattr(part, n) for part in parts for n in part.model_fields_set if n not in PARTS}
     return build_config([given, {"model": model}])
+
+
+def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of all `layers` that are fixed at start and those that are live."""
+    fixed: dict[str, Any] = {}
+    live: dict[str, Any] = {}
+    for layer in layers:
+        settings, changes = _split(layer)
+        fixed |= settings
+        live |= changes
+        # Two forms of one thing, of which the later one counts.
+        if changes.get("t_index_list") is not None:
+            live.pop("strength", None)
+            if "steps" not in settings:
+                fixed["steps"] = _count(changes["t_index_list"])
+        elif changes.get("strength") is not None:
+            live.pop("t_index_list", None)
+    return fixed, live
 
 
 def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
