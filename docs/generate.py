@@ -1,14 +1,15 @@
-"""Write the pages that follow from the code: ``python docs/generate.py``."""
+"""Write the pages that are generated from the code: ``python docs/generate.py``."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic.fields import FieldInfo
 
-from streamcam.control.osc.addresses import Addresses
-from streamcam.control.osc.reference import Row, asking, steering, told
-from streamcam.settings.base import Settings, canonical, choices
+from streamcam.control.osc.addresses import Addresses, Row
+from streamcam.control.osc.feedback import feedback_rows
+from streamcam.control.osc.queries import query_rows
+from streamcam.settings.base import Settings, accepted_names, literal_values, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import PARTS, Config
 from streamcam.settings.parameters import Parameters
@@ -18,48 +19,63 @@ DOCS = Path(__file__).parent
 
 HEAD = """# Settings
 
-Every setting, made from the code by `python docs/generate.py`. Each can stand in a TOML file
-(`--config FILE.toml`, or the name of one in `configs/`) and in `--set KEY=VALUE`; those marked
-with a flag also have one of their own. Later ones win: presets in their order, then flags, then
+Every setting, generated from the code by `python docs/generate.py`. Each can stand in a TOML file
+(`--config FILE.toml`, or the name of one in `configs/`) and in `--set KEY=VALUE`; those with a flag
+in the second column also have that. Later ones win: presets in their order, then flags, then
 `--set`.
 """
 
 FIXED = "\n## Fixed at start\n\n"
-VIDEO = "\n## Video\n\nFixed at start too, and read by `pipeline=video` alone.\n\n"
-ON_AIR = "\n## Broadcast\n\nFixed at start too, and read by `streamcam run` alone.\n\n"
-LIVE = "\n## Live\n\nThese may change on air, and by frame in a cue file.\n\n"
+VIDEO = "\n## Video\n\nFixed at start too, and only used by `pipeline=video`.\n\n"
+BROADCAST = "\n## Broadcast\n\nFixed at start too, and only used by `streamcam run`.\n\n"
+LIVE = "\n## Live\n\nThese may change on air, and by frame in a cue file.\n"
 COLUMNS = "| setting | flag | values | default | |\n|---|---|---|---|---|\n"
 
 
 def settings_page() -> str:
     """Return the page that lists every setting."""
-    fixed = FIXED + _table(Config, leave_out=PARTS)
-    on_start = VIDEO + _table(VideoSettings) + ON_AIR + _table(BroadcastSettings)
-    return HEAD + fixed + on_start + LIVE + _table(Parameters)
+    fixed = FIXED + _table(_fields(Config, leave_out=PARTS))
+    video = VIDEO + _table(_fields(VideoSettings))
+    broadcast = BROADCAST + _table(_fields(BroadcastSettings))
+    return HEAD + fixed + video + broadcast + live_settings(Parameters)
 
 
-def _table(table: type[Settings], *, leave_out: Container[str] = ()) -> str:
-    others = {own: name for name, own in canonical(table).items() if name != own}
+def live_settings(table: type[Parameters]) -> str:
+    """Return the section of the live settings, one table for each group."""
+    groups: dict[str, list[_Field]] = {}
+    for field in _fields(table):
+        groups.setdefault(traits(field.info).group, []).append(field)
+    return LIVE + "".join(f"\n### {group}\n\n{_table(rows)}" for group, rows in groups.items())
+
+
+class _Field(NamedTuple):
+    name: str
+    aliases: Sequence[str]
+    info: FieldInfo
+
+
+def _fields(table: type[Settings], *, leave_out: Container[str] = ()) -> list[_Field]:
+    accepted = accepted_names(table)
+    return [
+        _Field(name, [alias for alias in accepted if accepted[alias] == name != alias], info)
+        for name, info in table.model_fields.items()
+        if name not in leave_out
+    ]
+
+
+def _table(fields: Iterable[_Field]) -> str:
     rows = []
-    for name, field in table.model_fields.items():
-        if name in leave_out:
-            continue
-        known_as = f" (`{others[name]}`)" if name in others else ""
-        flag = f"`--{name.replace('_', '-')}`" if _has_flag(field) else ""
-        rows.append(
-            f"| `{name}`{known_as} | {flag} | {_values(field)} | {_default(field)}"
-            f" | {str(field.description).replace(chr(124), chr(92) + chr(124))} |\n"
-        )
+    for name, aliases, info in fields:
+        shown = "".join(f" (`{alias}`)" for alias in aliases)
+        flag = f"`--{name.replace('_', '-')}`" if traits(info).flag else ""
+        description = str(info.description).replace("|", r"\|")
+        values = f"{_values(info)} {traits(info).unit}".strip()
+        rows.append(f"| `{name}`{shown} | {flag} | {values} | {_default(info)} | {description} |\n")
     return COLUMNS + "".join(rows)
 
 
-def _has_flag(field: FieldInfo) -> bool:
-    extra = field.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("flag"))
-
-
 def _values(field: FieldInfo) -> str:
-    if words := choices(field):
+    if words := literal_values(field):
         return " ".join(f"`{word}`" for word in words)
     limits = {type(limit).__name__: limit for limit in field.metadata}
     low = next((getattr(limits[k], k.lower()) for k in ("Ge", "Gt") if k in limits), None)
@@ -77,27 +93,28 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or default is None:
         return ""
     if isinstance(default, tuple):
-        default = _shown(default)
+        default = _as_text(default)
     shown = str(default).lower() if isinstance(default, bool) else str(default)
     return f"`{shown}`" if shown else ""
 
 
-def _shown(default: tuple[Any, ...]) -> str:
+def _as_text(default: tuple[Any, ...]) -> str:
     if isinstance(default[0], tuple):
         return str(default[0][0])
-    a_size = isinstance(default[0], int) and len(default) == 2
-    return ("x" if a_size else ", ").join(map(str, default))
+    is_size = isinstance(default[0], int) and len(default) == 2
+    return ("x" if is_size else ", ").join(map(str, default))
 
 
 OSC_HEAD = """# OSC
 
-Made from the code by `python docs/generate.py`; `streamcam osc list` shows the same, with your
+Generated from the code by `python docs/generate.py`; `streamcam osc list` shows the same, with your
 prefix and aliases. How to use it from [TouchDesigner](touchdesigner.md), [TouchOSC](touchosc.md)
 and [Resolume](resolume.md).
 
-streamcam listens on UDP port 9000 of this machine (`--osc-port`), and on the same TCP port, to
-packets preceded by their length (OSC 1.0) or framed by SLIP (OSC 1.1, QLab). To let others in, say
-`--osc-bind 0.0.0.0`: then the hosts in `osc_allow` are heard, the private networks by default.
+streamcam listens on UDP port 9000 of this machine (`--osc-port`), and on the TCP port of the same
+number, for packets preceded by their length (OSC 1.0) or framed by SLIP (OSC 1.1, QLab). To accept
+messages from other machines, use `--osc-bind 0.0.0.0`: then the networks in `osc_allow` are
+accepted, by default the private ones.
 
 ```
 streamcam osc send prompt "neon lights"
@@ -105,50 +122,52 @@ streamcam osc send guidance_scale 1.4
 streamcam osc monitor
 ```
 
-**Any number for any number.** i h f d T F N I and numeric texts are taken alike; floats are rounded
-where a whole number is wanted; what is out of range is clamped, and the clamped value told back.
-NaN and infinities are dropped. Flags take 0, 1, true, false, on and off, and no argument is on.
+**Any kind of number is accepted for a number**: i h f d T F N I and numeric texts. A float is
+rounded where a whole number is needed; a value out of range is clamped, and the clamped value sent
+back. NaN and infinities are refused. Flags take 0, 1, true, false, on and off; no argument is on.
 Words are taken by name or by index from 0. The arguments of a prompt are joined with spaces, up to
-1000 bytes of UTF-8. Every number also has an address with `/norm`, where 0 to 1 is its range.
+1000 bytes of UTF-8. Every number also has an address with `/norm`, where 0 to 1 spans its range.
 
-**Triggers** fire on no argument, on true, and when a number rises to 0.5 or more; letting go does
-nothing.
+**Triggers** fire without an argument, on true, and when a number rises to 0.5 or more; releasing a
+button does nothing.
 
-**A bundle applies whole**, between two frames, at once: time tags are not waited for. What is
-unknown or refused in it is answered and does not hinder the rest. A packet takes up to 8192 bytes
-and 256 messages.
+**A bundle applies as one change**, between two frames, as soon as it arrives: time tags are
+ignored. A message in it that is unknown or refused is answered and does not hinder the rest. A
+packet may have up to 8192 bytes and 256 messages.
 
-**Feedback.** Send `/streamcam/subscribe 9001` and everything is told to port 9001 of your host: all
-values at once, then what changes, at most 30 times a second, and the figures twice a second. While
-you move a control its own address is not told to you until it rests for 0.3 s. Subscribe again
-within 600 s, or give the seconds as second argument; 0 is until `/streamcam/unsubscribe`. There may
-be 32 subscribers. Values go out as i, f and s, flags as 0 and 1. Over TCP, `/streamcam/subscribe`
-without a port tells on the same connection.
+**Feedback.** Send `/streamcam/subscribe 9001`, and feedback goes to port 9001 of your host: all
+values at once, then values that change, at most 30 times a second, and the figures twice a second.
+While you move a control, its own address is not sent to you until it has rested for 0.3 s.
+Subscribe again within 600 s, or give the seconds as the second argument; 0 lasts until
+`/streamcam/unsubscribe`. There may be 32 subscribers. Values are sent as i, f and s, flags as 0 and
+1. Over TCP, `/streamcam/subscribe` without a port sends on the same connection.
 
-**Errors** are answered with `/streamcam/error` (address, what is wrong), to the port that sent and
-to the subscribers of the same host. One host is heard `osc_rate` times a second, and what is longer
-than 64 bytes counts as several. Patterns (`*`, `?`) are not expanded. No message names a file, a
-model or a command: presets are read at start, and of each only what can change on air.
+**Errors** are sent to `/streamcam/error` (address, what is wrong), at the port that the message
+came from and at the subscribers of the same host. Each host may send `osc_rate` messages a second;
+one longer than 64 bytes counts as several. Patterns (`*`, `?`) are not expanded. No message can
+name a file, a model or a command: presets are read at start, and a preset only changes what may
+change on air.
 
 **Max** sends with `[udpsend 127.0.0.1 9000]`; **Pure Data** with `[oscformat streamcam mix]` into
-`[netsend -u -b]`, connected to port 9000; **Open Stage Control** wants `127.0.0.1:9000` as `send`
-and a subscription to its `osc-port`, and its widgets then follow.
+`[netsend -u -b]`, connected to port 9000; **Open Stage Control** needs `127.0.0.1:9000` as `send`
+and a subscription for its `osc-port`, and its widgets then follow.
 """
 
+CONTROLS = "The values of those marked with * are also sent as feedback."
 OSC_COLUMNS = "| address | takes | values | |\n|---|---|---|---|\n"
 
 
 def osc_page() -> str:
     """Return the page that lists every OSC address."""
     addresses = Addresses("/streamcam")
-    steered = [row for row in steering(addresses) if not row.address.endswith("/norm")]
-    known = " ".join(f"`{alias}`" for alias in addresses.aliases)
+    controls = [row for row in addresses.rows() if not row.address.endswith("/norm")]
+    aliases = " ".join(f"`{alias}`" for alias in addresses.aliases)
     return (
-        f"{OSC_HEAD}\n## To steer\n\nThose marked with * are also told to subscribers.\n\n"
-        f"{_addresses(steered)}\n## To ask\n\n{_addresses(asking(addresses.prefix))}"
-        f"\n## What is told\n\n{_addresses(told(addresses.prefix))}"
-        f"\n## Without the prefix\n\nAs in StreamDiffusionTD: {known}. Further ones are set with"
-        " `osc_alias`.\n"
+        f"{OSC_HEAD}\n## Controls\n\n{CONTROLS}\n\n"
+        f"{_addresses(controls)}\n## Queries\n\n{_addresses(query_rows(addresses.prefix))}"
+        f"\n## Feedback\n\n{_addresses(feedback_rows(addresses.prefix))}"
+        f"\n## Without the prefix\n\nAs in StreamDiffusionTD: {aliases}."
+        " Set more with `osc_alias`.\n"
     )
 
 

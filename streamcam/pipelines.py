@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
-from streamcam.settings.video_settings import launched
+from streamcam.settings.environment import torchrun_launch
 from streamcam.types import Frame, Stream
 
 Report = Callable[[str], None]
@@ -21,14 +21,12 @@ Report = Callable[[str], None]
 class LoadedStream(Stream, Protocol):
     """A stream with its model loaded, whose slow first calls can be made beforehand."""
 
-    accepts_any_size: bool
-    """Whether frames may come in any size: the device then fits them, else they come fitted."""
     counts: Counter[str]
     """How many frames were ``processed``, ``skipped`` and ``dropped``."""
 
     @property
     def accepts_any_size(self) -> bool:
-        """Whether frames may come in any size: the stream's device fits them."""
+        """Whether frames may come in any size: the device fits them; else they come fitted."""
 
     def warm_up(self) -> None:
         """Run the model on black frames as ``warmup`` asks, and forget them."""
@@ -98,7 +96,7 @@ def run_as_rank(config: Config, *, live: bool = False) -> bool:
         ConfigError: torchrun started several processes for a pipeline that runs in one.
         EngineError: the first process was lost and will not come back.
     """
-    launch = launched()
+    launch = torchrun_launch()
     follow = pipeline_of(config).follow
     if launch and follow is None:
         raise ConfigError(
@@ -112,7 +110,7 @@ def run_as_rank(config: Config, *, live: bool = False) -> bool:
 
 def release_ranks() -> None:
     """Let the other processes end that torchrun started beside this one."""
-    if launched():
+    if torchrun_launch():
         from streamcam.video.parallel import launcher
 
         launcher.dismiss()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.settings.config import build_config
-from streamcam.settings.presets import load, presets
+from streamcam.settings.presets import find_presets, load_preset
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +29,6 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert target.startswith("http") or (path.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("name", sorted(presets()))
+@pytest.mark.parametrize("name", sorted(find_presets()))
 def test_every_preset_is_valid(name: str) -> None:
-    build_config([load(name)])
+    build_config([load_preset(name)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from streamcam.settings.presets import OWN_FILE
+from streamcam.settings.presets import MODEL_SETTINGS_FILE
 from training.model import MAX_BYTES, OWN_SETTINGS, Parts, pipeline
 
 CARD = Path(__file__).with_name("card.md")
@@ -27,7 +27,7 @@ def export(parts: Parts, folder: Path) -> Path:
     halves = {name: _half(getattr(parts, name)) for name in MODULES}
     pipeline(parts._replace(**halves)).save_pretrained(partial, safe_serialization=True)
     _forget_paths(partial)
-    (partial / OWN_FILE).write_text(OWN_SETTINGS, encoding="utf-8")
+    (partial / MODEL_SETTINGS_FILE).write_text(OWN_SETTINGS, encoding="utf-8")
     shutil.copy(CARD, partial / "README.md")
     size = weight_bytes(partial)
     if size > MAX_BYTES:

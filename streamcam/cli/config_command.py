@@ -1,4 +1,4 @@
-"""``streamcam config``: what the settings come to, and whether files of them are right."""
+"""``streamcam config``: show the resulting settings, and check files of settings."""
 
 import json
 from collections.abc import Container, Iterator
@@ -13,7 +13,7 @@ from streamcam.settings.base import Settings
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import PARTS, Config, build_config
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import load
+from streamcam.settings.presets import load_preset
 from streamcam.settings.video_settings import VideoSettings
 
 
@@ -26,9 +26,9 @@ def config() -> None:
 @click.argument("presets", nargs=-1, metavar="[NAME|FILE.toml]...")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
 def show(presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
-    """Print every setting as TOML, and mark those that are not the default.
+    """Print every setting as TOML, and mark those that differ from the default.
 
-    Later presets win, --set wins over all. The output is a file for --config.
+    Later presets win, --set wins over everything. The output can be a file for --config.
     """
     click.echo(toml(configured(presets, assignments, {})), nl=False)
 
@@ -36,33 +36,30 @@ def show(presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
 @config.command()
 @click.argument("files", nargs=-1, required=True, metavar="NAME|FILE.toml...")
 def check(files: tuple[str, ...]) -> None:
-    """Say of each file whether its settings are right; exit with 2 if one is not."""
-    wrong = 0
+    """Check the settings in each file; exit with 2 if any is invalid."""
+    invalid = 0
     for file in files:
         try:
-            settings = build_config([load(file)]).broadcast
+            settings = build_config([load_preset(file)]).broadcast
             Addresses(settings.osc_prefix, settings.osc_alias)
         except ConfigError as error:
-            wrong += 1
+            invalid += 1
             click.echo(f"{file}: {error}")
         else:
             click.echo(f"{file}: ok")
-    if wrong:
-        raise ConfigError(f"{wrong} of {len(files)} will not do")
+    if invalid:
+        raise ConfigError(f"{invalid} of {len(files)} are invalid")
 
 
 def toml(settings: Config) -> str:
-    """Return `settings` as a TOML file that `load` reads back."""
+    """Return `settings` as a TOML file that `load_preset` reads back."""
+    video, broadcast, live = settings.video, settings.broadcast, settings.live
     sections = (
         ("Fixed at start.", _lines(settings, Config(), PARTS)),
-        (
-            "Fixed at start, and read by pipeline=video alone.",
-            _lines(settings.video, VideoSettings()),
-        ),
-        ("Fixed at start, and read by streamcam run alone.",
-         _lines(settings.broadcast, BroadcastSettings())),
-        ("Live.", _lines(settings.live, Parameters())),
-    )  # fmt: skip
+        ("Fixed at start, and only used by pipeline=video.", _lines(video, VideoSettings())),
+        ("Fixed at start, and only used by streamcam run.", _lines(broadcast, BroadcastSettings())),
+        ("Live.", _lines(live, Parameters())),
+    )
     return "\n\n".join("\n".join([f"# {title}", *lines]) for title, lines in sections) + "\n"
 
 
@@ -70,15 +67,11 @@ def _lines(table: Settings, default: Settings, leave_out: Container[str] = ()) -
     for name in type(table).model_fields:
         if name in leave_out:
             continue
-        value, usual = getattr(table, name), getattr(default, name)
-        if value is None:
-            # TOML has no word for it; left out it means the same.
-            yield f"# {name} =" if usual is None else f"# {name} =  # default: {_value(usual)}"
-        elif value == usual:
-            yield f"{name} = {_value(value)}"
-        else:
-            was = "none" if usual is None else _value(usual)
-            yield f"{name} = {_value(value)}  # default: {was}"
+        value, default_value = getattr(table, name), getattr(default, name)
+        shown_default = "none" if default_value is None else _value(default_value)
+        comment = "" if value == default_value else f"  # default: {shown_default}"
+        # TOML has no null; a missing key means the same.
+        yield f"# {name} ={comment}" if value is None else f"{name} = {_value(value)}{comment}"
 
 
 def _value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Flags made from the tables of fields: each is declared once, in `Config` or `Parameters`."""
+"""Command-line flags, made from the fields of `Config`, `Parameters` and the other settings."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,18 +7,17 @@ import click
 from pydantic.fields import FieldInfo
 
 from streamcam.errors import ConfigError
-from streamcam.settings.base import Settings, choices
+from streamcam.settings.base import Settings, literal_values, traits
 from streamcam.settings.config import Config, build_config
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import load
+from streamcam.settings.presets import load_preset
 from streamcam.settings.video_settings import VideoSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-SEVERAL = ("lora", "sink")
 
 
 def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
-    """Give a command ``--config``, ``--set`` and a flag for every field marked with one."""
+    """Give a command ``--config``, ``--set`` and the flags of the fields that have one."""
     extra = [
         click.Option(
             ["--config", "presets"],
@@ -30,14 +29,14 @@ def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
             ["--set", "assignments"],
             multiple=True,
             metavar="KEY=VALUE",
-            help="Any setting by its name; wins over all else.",
+            help="Any setting by its name; wins over everything else.",
         ),
     ]
     flags = [
         _flag(name, field)
         for table in tables or (Config, VideoSettings, Parameters)
         for name, field in table.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("flag")
+        if traits(field).flag
     ]
 
     def with_flags(command: Command) -> Command:
@@ -54,12 +53,12 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=field.description)
-    plain = isinstance(field.default, (str, int, float))
+    show_default = isinstance(field.default, (str, int, float))
     return click.Option(
         [flag, name],
-        multiple=name in SEVERAL,
-        metavar="|".join(choices(field)) or None,
-        help=f"{field.description} [{field.default}]" if plain else field.description,
+        multiple=traits(field).repeatable,
+        metavar="|".join(literal_values(field)) or None,
+        help=f"{field.description} [{field.default}]" if show_default else field.description,
     )
 
 
@@ -68,11 +67,11 @@ def configured(
 ) -> Config:
     """Return the Config of the command line: presets, then flags, then ``--set``.
 
-    `fixed` is what the command itself decides, and wins.
+    `fixed` is what the command itself sets, and wins.
     """
     pairs = [_assignment(text) for text in assignments]
     return build_config(
-        [*map(load, presets), given(flags), *({name: value} for name, value in pairs), fixed]
+        [*map(load_preset, presets), given(flags), *({name: value} for name, value in pairs), fixed]
     )
 
 

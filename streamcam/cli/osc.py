@@ -1,4 +1,4 @@
-"""``streamcam osc``: the addresses, and a client to try them with."""
+"""``streamcam osc``: list the addresses, send messages, watch feedback."""
 
 import json
 import re
@@ -12,20 +12,28 @@ import click
 
 from streamcam.cli.options import configured
 from streamcam.control.osc.addresses import Addresses
-from streamcam.control.osc.packets import MAX_PACKET, Argument, Message, PacketError, read, write
-from streamcam.control.osc.reference import rows
+from streamcam.control.osc.feedback import feedback_rows
+from streamcam.control.osc.packets import (
+    MAX_PACKET,
+    Argument,
+    Message,
+    PacketError,
+    read_packet,
+    write_packet,
+)
+from streamcam.control.osc.queries import query_rows
 from streamcam.errors import DeviceError, ParameterError
 from streamcam.settings.broadcast_settings import BroadcastSettings
 
-ANSWER_WITHIN = 2.0
-"""Seconds that a broadcast has for its answer."""
+ANSWER_TIMEOUT = 2.0
+"""Seconds to wait for the answer of a broadcast."""
 PORT = BroadcastSettings().osc_port
 PREFIX = BroadcastSettings().osc_prefix
 
 
 @click.group()
 def osc() -> None:
-    """List the OSC addresses, send a message, watch what changes."""
+    """List the OSC addresses, send a message, watch the values change."""
 
 
 @osc.command(name="list")
@@ -33,22 +41,23 @@ def osc() -> None:
 @click.option("--config", "presets", multiple=True, metavar="NAME|FILE.toml", help="Preset.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
 def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
-    """Show every address, what it takes and what it does."""
+    """Show every address with its types, its range and a description."""
     settings = configured(presets, assignments, {}).broadcast
     addresses = Addresses(settings.osc_prefix, settings.osc_alias)
-    listed = list(rows(addresses))
+    prefix = addresses.prefix
+    listed = [*addresses.rows(), *query_rows(prefix), *feedback_rows(prefix)]
     if as_json:
         aliases = dict(sorted(addresses.aliases.items()))
-        shown = {"addresses": [row._asdict() for row in listed], "aliases": aliases}
-        click.echo(json.dumps(shown, ensure_ascii=False))
+        table = {"addresses": [row._asdict() for row in listed], "aliases": aliases}
+        click.echo(json.dumps(table, ensure_ascii=False))
         return
-    plain = [row for row in listed if not row.address.endswith("/norm")]
-    widths = [max(len(row[column]) for row in plain) for column in range(4)]
-    for row in plain:
+    without_norm = [row for row in listed if not row.address.endswith("/norm")]
+    widths = [max(len(row[column]) for row in without_norm) for column in range(4)]
+    for row in without_norm:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
         click.echo("  ".join([*cells, row.description]))
-    click.echo("Every number also takes 0 to 1, at its address with /norm.")
-    click.echo(f"Without the prefix too: {' '.join(sorted(addresses.aliases))}")
+    click.echo("Every number also has an address with /norm, where 0 to 1 spans its range.")
+    click.echo(f"These also work without the prefix: {' '.join(sorted(addresses.aliases))}")
 
 
 def _client_options(command: click.decorators.FC) -> click.decorators.FC:
@@ -66,48 +75,48 @@ def _client_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.argument("arguments", nargs=-1, metavar="[ARGS]...", type=click.UNPROCESSED)
 @_client_options
 def send(address: str, arguments: tuple[str, ...], host: str, port: int, prefix: str) -> None:
-    """Send a message to a broadcast, and show what it then holds.
+    """Send a message to a broadcast, and show the new value.
 
-    ADDRESS may leave out the prefix: "prompt" is /streamcam/prompt. What looks like a number is
-    sent as one.
+    ADDRESS may leave out the prefix: "prompt" is /streamcam/prompt. An argument that looks like a
+    number is sent as one.
     """
     full = address if address.startswith("/") else f"{prefix}/{address}"
     with Client(host, port, prefix) as client:
-        client.ask(Message(full, tuple(map(typed, arguments))))
-        for came in client.ask(Message(f"{prefix}/get", (full,)), strict=False):
-            click.echo(shown(came))
+        client.ask(Message(full, tuple(map(parse_argument, arguments))))
+        for answer in client.ask(Message(f"{prefix}/get", (full,)), strict=False):
+            click.echo(as_line(answer))
 
 
 @osc.command()
 @_client_options
 def monitor(host: str, port: int, prefix: str) -> None:
-    """Show what a broadcast tells, as it changes, until Ctrl-C."""
+    """Show the values of a broadcast as they change, until Ctrl-C."""
     with Client(host, port, prefix) as client, suppress(KeyboardInterrupt):
         client.ask()
         with client.subscribed():
-            for came in client.heard():
-                click.echo(shown(came))
+            for message in client.changes():
+                click.echo(as_line(message))
 
 
-def typed(text: str) -> Argument:
-    """Return `text` as the number that it looks like, else as it is."""
+def parse_argument(text: str) -> Argument:
+    """Return `text` as a number if it looks like one, else unchanged."""
     if re.fullmatch(r"[+-]?\d{1,19}", text) and -(2**63) <= int(text) < 2**63:
         return int(text)
     return float(text) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.I) else text
 
 
-def shown(message: Message) -> str:
-    """Return `message` as a line, floats as short as they were meant."""
+def as_line(message: Message) -> str:
+    """Return `message` as one line, with floats as short as they were meant."""
     parts = (f"{a:.6g}" if isinstance(a, float) else json.dumps(a, ensure_ascii=False)
              for a in message.arguments)  # fmt: skip
     return " ".join([message.address, *parts])
 
 
 class Client:
-    """Talks to one broadcast."""
+    """UDP client of one broadcast."""
 
     def __init__(self, host: str, port: int, prefix: str) -> None:
-        self._where = f"{host}:{port}"
+        self._server = f"{host}:{port}"
         self._prefix = prefix
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
@@ -116,7 +125,7 @@ class Client:
             self._socket = socket.socket(family, kind, protocol)
             self._socket.connect(address)
         except (OSError, UnicodeError) as error:
-            raise DeviceError(f"cannot reach {self._where}: {error}") from None
+            raise DeviceError(f"cannot reach {self._server}: {error}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -125,73 +134,73 @@ class Client:
         self._socket.close()
 
     def ask(self, *messages: Message, strict: bool = True) -> list[Message]:
-        """Send `messages` and return what comes back before the answer to a ping.
+        """Send `messages` and a ping; return the messages that arrive before its answer.
 
         Raises:
             ParameterError: one of them is refused, unless not `strict`.
-            DeviceError: nobody answers.
+            DeviceError: no answer arrives.
         """
-        came: list[Message] = []
+        answers: list[Message] = []
         try:
             for message in (*messages, Message(f"{self._prefix}/ping")):
-                self._socket.send(write(message))
-            for answer in self._until(time.monotonic() + ANSWER_WITHIN):
+                self._socket.send(write_packet(message))
+            for answer in self._until(time.monotonic() + ANSWER_TIMEOUT):
                 if answer.address == f"{self._prefix}/pong":
-                    return came
+                    return answers
                 if answer.address != f"{self._prefix}/error":
-                    came.append(answer)
+                    answers.append(answer)
                 elif strict:
                     raise ParameterError(" ".join(map(str, answer.arguments)))
         except ConnectionRefusedError:
-            raise DeviceError(f"nobody listens to OSC at {self._where}") from None
+            raise DeviceError(f"nobody listens to OSC at {self._server}") from None
         except PacketError as error:
             raise ParameterError(f"that cannot be sent: {error}") from None
         raise DeviceError(
-            f"no answer from {self._where}: it may have another --prefix, or its osc_allow does"
+            f"no answer from {self._server}: it may have another --prefix, or its osc_allow does"
             " not let this machine in"
         )
 
     @contextmanager
     def subscribed(self) -> Iterator[None]:
-        """Be told what changes, at the port of this client."""
-        self._tell("subscribe")
+        """Subscribe this client to changes."""
+        self._send("subscribe")
         try:
             yield
         finally:
-            self._tell("unsubscribe")
+            self._send("unsubscribe")
 
-    def heard(self) -> Iterator[Message]:
-        """Yield what comes in, for good.
+    def changes(self) -> Iterator[Message]:
+        """Yield each message that differs from the last one of its address, without end.
 
         Raises:
             DeviceError: the broadcast has ended.
         """
-        told: dict[str, tuple[Argument, ...]] = {}
+        latest: dict[str, tuple[Argument, ...]] = {}
         silences = 0
         try:
             while silences < 3:
                 silences += 1
-                for message in self._until(time.monotonic() + ANSWER_WITHIN):
+                for message in self._until(time.monotonic() + ANSWER_TIMEOUT):
                     silences = 0
-                    if told.get(message.address) != message.arguments:
-                        told[message.address] = message.arguments
+                    if latest.get(message.address) != message.arguments:
+                        latest[message.address] = message.arguments
                         yield message
                 if silences:
-                    # The subscription is over, or another broadcast has taken the place.
-                    self._tell("subscribe")
+                    # The subscription has expired, or another broadcast has taken the port.
+                    self._send("subscribe")
         except ConnectionRefusedError:
             silences += 1
-        raise DeviceError(f"the broadcast at {self._where} has ended")
+        raise DeviceError(f"the broadcast at {self._server} has ended")
 
-    def _tell(self, name: str) -> None:
+    def _send(self, name: str) -> None:
         with suppress(ConnectionRefusedError):
-            self._socket.send(write(Message(f"{self._prefix}/{name}")))
+            self._socket.send(write_packet(Message(f"{self._prefix}/{name}")))
 
     def _until(self, end: float) -> Iterator[Message]:
-        """Yield the messages that come in before `end`."""
-        while (left := end - time.monotonic()) > 0:
-            self._socket.settimeout(left)
+        """Yield the messages that arrive before `end`."""
+        while (remaining := end - time.monotonic()) > 0:
+            self._socket.settimeout(remaining)
             try:
-                yield from read(self._socket.recv(MAX_PACKET))
+                yield from read_packet(self._socket.recv(MAX_PACKET))
             except TimeoutError:
                 return

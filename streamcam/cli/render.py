@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from streamcam import sinks, sources
 from streamcam.cli.options import configured, settings
 from streamcam.cli.stopping import stopping
-from streamcam.control.cues import Cues, read
+from streamcam.control.cues import Cues, read_cues
 from streamcam.errors import ConfigError, MediaError
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks, run_as_rank
 from streamcam.runtime import offline
@@ -143,4 +143,4 @@ def _sink(given: str | None, output: Path, rate: Fraction, length: int | None) -
 
 
 def _cues(given: str | None, config: Config) -> Cues:
-    return read(Path(given), config) if given else Cues({})
+    return read_cues(Path(given), config) if given else Cues({})

@@ -1,1 +1,1 @@
-"""Where live changes come from."""
+"""Control: the live parameters, and the protocols that change them while on air."""

@@ -1,6 +1,6 @@
-"""Cues: live changes by frame number, as JSON Lines, so that a show can be repeated.
+"""Cues: live changes by frame number in a JSON Lines file, so that a show can be repeated.
 
-``{"frame": 40, "prompt": "neon", "guidance_scale": 1.4}``: from frame 40 on.
+``{"frame": 40, "prompt": "neon", "guidance_scale": 1.4}`` applies from frame 40 on.
 """
 
 import json
@@ -13,11 +13,11 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 
 MAX_LINE = 262_144
-"""Characters: room for all prompts there may be, at their longest, as escapes."""
+"""Characters: room for as many prompts as are allowed, at their longest, as escapes."""
 
 
 class Cues:
-    """The changes of one show, every one checked before the show begins."""
+    """The changes of one show, all of them checked before it begins."""
 
     def __init__(self, changes: dict[int, list[dict[str, Any]]]) -> None:
         self._changes = changes
@@ -29,49 +29,53 @@ class Cues:
         return parameters
 
 
-def read(path: Path, config: Config) -> Cues:
-    """Return the cues in `path`, having gone through them once from the start of the show.
+def read_cues(path: Path, config: Config) -> Cues:
+    """Return the cues in `path`, after a trial run of them all from the start of the show.
 
     Args:
         path: JSON Lines; cues of one frame apply in their order.
-        config: what the show is run with.
+        config: settings that the show runs with.
 
     Raises:
         MediaError: the file cannot be read.
         ParameterError: a line is no cue, or its change is refused; the line is named.
     """
-    try:
-        # Not splitlines(), which also splits where a text holds a U+2028.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise MediaError(f"cannot read the cues {path}: {reason}") from None
     changes: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    where: dict[int, list[int]] = defaultdict(list)
-    for number, line in enumerate(lines, start=1):
+    places: dict[int, list[str]] = defaultdict(list)
+    for number, line in enumerate(_read_lines(path), start=1):
         if line.strip():
-            cue = _parse(line, f"{path}, line {number}")
+            place = f"{path}, line {number}"
+            cue = _parse_line(line, place)
             frame = cue.pop("frame")
             changes[frame].append(cue)
-            where[frame].append(number)
+            places[frame].append(place)
     parameters = config.live
     for frame in sorted(changes):
-        for cue, number in zip(changes[frame], where[frame], strict=True):
+        for cue, place in zip(changes[frame], places[frame], strict=True):
             try:
                 parameters = config.changed(parameters, cue)
             except ParameterError as error:
-                raise ParameterError(f"{path}, line {number}: {error}") from None
+                raise ParameterError(f"{place}: {error}") from None
     return Cues(dict(changes))
 
 
-def _parse(line: str, where: str) -> dict[str, Any]:
+def _read_lines(path: Path) -> list[str]:
+    try:
+        # Not splitlines(), which also splits where a text holds a U+2028.
+        return path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise MediaError(f"cannot read the cues {path}: {reason}") from None
+
+
+def _parse_line(line: str, place: str) -> dict[str, Any]:
     if len(line) > MAX_LINE:
-        raise ParameterError(f"{where}: longer than {MAX_LINE} characters")
+        raise ParameterError(f"{place}: longer than {MAX_LINE} characters")
     try:
         cue = json.loads(line)
     except (ValueError, RecursionError):
-        raise ParameterError(f'{where} is not JSON; a cue is {{"frame": 40, "seed": 7}}') from None
+        raise ParameterError(f'{place} is not JSON; a cue is {{"frame": 40, "seed": 7}}') from None
     frame = cue.get("frame") if isinstance(cue, dict) else None
     if not isinstance(frame, int) or isinstance(frame, bool) or frame < 0:
-        raise ParameterError(f'{where} has no "frame"; a cue is {{"frame": 40, "seed": 7}}')
+        raise ParameterError(f'{place} has no "frame"; a cue is {{"frame": 40, "seed": 7}}')
     return dict(cue)

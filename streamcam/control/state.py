@@ -1,15 +1,16 @@
-"""The one mutable cell of the house: what the operator has set, as whole snapshots."""
+"""The live state: the newest snapshot of the parameters, and fades from one to the next."""
 
 import time
 from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
+from streamcam.settings.base import traits
 from streamcam.settings.config import Config
-from streamcam.settings.parameters import MAX_PROMPTS, Parameters
+from streamcam.settings.parameters import MAX_PROMPTS, Parameters, Prompt, is_prompt
 
 Listener = Callable[[Parameters, Parameters], None]
-"""Told of every change: the snapshot before it and the one after it."""
+"""Called after every change with the snapshots before and after it."""
 
 Changes = Mapping[str, Any]
 """Values by field name."""
@@ -18,13 +19,13 @@ Clock = Callable[[], float]
 
 
 class Control:
-    """Holds the newest `Parameters`. Anyone may change it from any thread; readers never wait."""
+    """One mutable cell for the newest `Parameters`: any thread may change it, no reader waits."""
 
     def __init__(self, config: Config, clock: Clock = time.monotonic) -> None:
         self.parameters = config.live
-        """The newest snapshot; take it once and use it whole."""
+        """The newest snapshot; read it once and use all of it."""
         self.target = config.live
-        """What the operator has set: the end of the fade under way, else the newest snapshot."""
+        """The operator's latest choice: the end of the current fade, or the newest snapshot."""
         self._config = config
         self._clock = clock
         self._lock = Lock()
@@ -32,14 +33,14 @@ class Control:
         self._fade: _Fade | None = None
 
     def change(self, changes: Changes, *, over: float | None = None) -> Parameters:
-        """Apply `changes` as one, fading over so many seconds what can be faded.
+        """Apply `changes` as one; values that can fade do so over that many seconds.
 
         Args:
             changes: values by field name.
-            over: seconds; by default ``prompt_time`` where a text changes and 0 for all else.
+            over: seconds; by default ``prompt_time`` if a text changes, else 0.
 
         Returns:
-            The snapshot that they lead to, at the end of the fade.
+            The snapshot at the end of the fade.
 
         Raises:
             ParameterError: one of them is refused, and none was applied.
@@ -47,10 +48,10 @@ class Control:
         return self.update(lambda _target: (changes, over))
 
     def update(self, decide: Callable[[Parameters], tuple[Changes, float | None]]) -> Parameters:
-        """Apply as one what `decide` makes of the target, which nobody else changes meanwhile.
+        """Apply the changes that `decide` makes from the target, which nothing else changes then.
 
         Args:
-            decide: takes what the operator has set, gives the arguments of `change`; must be quick.
+            decide: takes the target, returns the arguments of `change`; must be quick.
 
         Raises:
             ParameterError: a change is refused, and none was applied.
@@ -58,26 +59,26 @@ class Control:
         with self._lock:
             changes, over = decide(self.target)
             before, self.target = self.target, self._config.changed(self.target, changes)
-            # What changes nothing must not begin the fade anew: some senders repeat themselves.
+            # No change must not restart the fade: some senders repeat the same value all the time.
             if self.target != before:
                 if over is None:
                     over = self.target.prompt_time if _texts(self.target) != _texts(before) else 0.0
-                self._head_for(over)
+                self._move_to_target(over)
             return self.target
 
-    def _head_for(self, over: float) -> None:
+    def _move_to_target(self, over: float) -> None:
         if over > 0:
             self._fade = _Fade(self.parameters, self.target, self._clock(), over)
             self._publish(_between(self.parameters, self.target, 0.0))
         elif self._fade:
-            # A knob turned during a fade takes effect at once, and the fade goes on.
-            self._fade = self._fade.towards(self.target)
+            # A change without a fade takes effect at once, and the current fade goes on.
+            self._fade = self._fade.retargeted(self.target)
             self._publish(self._fade.at(self._clock()))
         else:
             self._publish(self.target)
 
     def advance(self) -> Parameters:
-        """Carry a fade on to this moment, if one is under way; return the newest snapshot."""
+        """Move the current fade, if any, to the present; return the newest snapshot."""
         if self._fade:
             with self._lock:
                 if self._fade:
@@ -99,14 +100,14 @@ class Control:
 
 
 class _Fade:
-    """From one snapshot to another over `seconds`."""
+    """A fade from one snapshot to another, `seconds` long."""
 
     def __init__(self, before: Parameters, after: Parameters, start: float, seconds: float) -> None:
         self.before, self.after, self.start, self.seconds = before, after, start, seconds
         self.end = start + seconds
 
-    def towards(self, after: Parameters) -> "_Fade":
-        """Return the same fade with another end: what differs between the ends jumps there."""
+    def retargeted(self, after: Parameters) -> "_Fade":
+        """Return this fade with another end; values in which the two ends differ jump at once."""
         names = type(after).model_fields
         jumps = {n: v for n in names if (v := getattr(after, n)) != getattr(self.after, n)}
         return _Fade(self.before.model_copy(update=jumps), after, self.start, self.seconds)
@@ -115,33 +116,35 @@ class _Fade:
         return _between(self.before, self.after, min((now - self.start) / self.seconds, 1.0))
 
 
-GLIDING = ("guidance_scale", "delta", "mix")
-
-
 def _between(before: Parameters, after: Parameters, t: float) -> Parameters:
-    """Return `after` with what can glide still `t` of the way from `before`."""
+    """Return `after`, with the values that fade only `t` of the way from `before`."""
     if t >= 1 or before == after:
         return after
-    values: dict[str, Any] = {
-        name: (1 - t) * getattr(before, name) + t * getattr(after, name) for name in GLIDING
-    }
-    if before.strength is not None and after.strength is not None:
-        values["strength"] = (1 - t) * before.strength + t * after.strength
-    for name in ("prompt", "negative_prompt"):
-        values[name] = _blend(getattr(before, name), getattr(after, name), t)
+    values: dict[str, Any] = {}
+    for name, field in type(after).model_fields.items():
+        old, new = getattr(before, name), getattr(after, name)
+        # A number that is not set at both ends has nothing to fade between.
+        if traits(field).fades and old is not None and new is not None:
+            blend = _blend_prompts if is_prompt(field) else _blend_numbers
+            values[name] = blend(old, new, t)
     return after.model_copy(update=values)
 
 
 def _texts(parameters: Parameters) -> list[list[str]]:
-    prompts = (parameters.prompt, parameters.negative_prompt)
-    return [[text for text, weight in prompt if weight] for prompt in prompts]
+    """Return the texts with a weight, prompt by prompt."""
+    return [
+        [text for text, weight in getattr(parameters, name) if weight]
+        for name, field in type(parameters).model_fields.items()
+        if is_prompt(field)
+    ]
 
 
-Texts = tuple[tuple[str, float], ...]
+def _blend_numbers(before: float, after: float, t: float) -> float:
+    return (1 - t) * before + t * after
 
 
-def _blend(before: Texts, after: Texts, t: float) -> Texts:
-    """Return the texts of both with their shares of the whole, those of `before` going out."""
+def _blend_prompts(before: Prompt, after: Prompt, t: float) -> Prompt:
+    """Return the texts of both, each weighted by its share; those of `before` fade out."""
     if before == after:
         return after
     shares: dict[str, float] = {}

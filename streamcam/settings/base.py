@@ -1,11 +1,12 @@
-"""What `Parameters` and `Config` share: tables of fields, each declared once.
+"""Tables of settings: what `Parameters` and `Config` share, and the traits of their fields.
 
-A field's type, range, unit and description stand in its declaration; the flags,
-``--set``, TOML, cues and the docs all follow from it.
+A field's type, range, description and traits stand in its declaration once; the flags,
+``--set``, TOML, cues, OSC addresses and the docs all follow from it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self, get_args
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
@@ -15,7 +16,7 @@ from streamcam.errors import ConfigError, suggest
 
 
 class Settings(BaseModel):
-    """An immutable table of fields that explains what it refuses."""
+    """An immutable table of fields whose errors explain what was wrong."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
@@ -30,29 +31,48 @@ class Settings(BaseModel):
             raise error("; ".join(_explain(cls, p) for p in problems.errors())) from None
 
 
-def names(table: type[Settings]) -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every field, under its own name and under each name users know it by."""
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Facts about a field besides its type and range, as a part of its `Annotated` type."""
+
+    flag: bool = False
+    """It has a command-line flag of its own; ``--set`` takes every field."""
+    repeatable: bool = False
+    """Its flag may be given several times."""
+    model_default: bool = False
+    """The settings file in a model's folder may set it: how the model is best run."""
+    fades: bool = False
+    """A number or prompt that moves gradually during a fade; others change where it begins."""
+    trigger: bool = False
+    """A counter: raising it makes something happen once, so no preset holds it."""
+    unit: str = ""
+    """Of its numbers, as shown after them: ``s``, ``degrees``."""
+    group: str = ""
+    """Heading that it is listed under."""
+
+
+def traits(field: FieldInfo) -> Traits:
+    """Return the traits that `field` is declared with."""
+    return next((item for item in field.metadata if isinstance(item, Traits)), Traits())
+
+
+def accepted_names(table: type[Settings]) -> dict[str, str]:
+    """Map every name that `table` accepts, aliases too, to its field's own name."""
+    accepted: dict[str, str] = {}
     for name, field in table.model_fields.items():
-        yield name, field
+        accepted[name] = name
         if isinstance(field.validation_alias, AliasChoices):
-            for alias in field.validation_alias.choices:
-                if alias != name:
-                    yield str(alias), field
+            accepted |= {str(alias): name for alias in field.validation_alias.choices}
+    return accepted
 
 
-def canonical(table: type[Settings]) -> dict[str, str]:
-    """Map every accepted name to its field's own name."""
-    own = {id(field): name for name, field in table.model_fields.items()}
-    return {name: own[id(field)] for name, field in names(table)}
-
-
-def choices(field: FieldInfo) -> tuple[str, ...]:
-    """Return the words an enumerated field accepts, or nothing."""
+def literal_values(field: FieldInfo) -> tuple[str, ...]:
+    """Return the words that a field of a `Literal` type accepts, none for any other field."""
     return tuple(a for a in get_args(field.annotation) if isinstance(a, str))
 
 
 def from_json(value: Any) -> Any:
-    """Read a list or table written as JSON; anything else comes back untouched."""
+    """Parse a list or table written as JSON; return anything else unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
@@ -64,13 +84,13 @@ def from_json(value: Any) -> Any:
 def _explain(table: type[Settings], problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
-        return f'unknown setting "{name}": {suggest(name, (n for n, _ in names(table)))}'
+        return f'unknown setting "{name}": {suggest(name, accepted_names(table))}'
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not name:
         return message
-    return f"{name}: {message[0].lower()}{message[1:]}, got {_short(problem['input'])}"
+    return f"{name}: {message[0].lower()}{message[1:]}, got {_shortened(problem['input'])}"
 
 
-def _short(value: Any) -> str:
+def _shortened(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -1,32 +1,32 @@
-"""Everything fixed at start, from presets, TOML files, flags and ``--set``."""
+"""The settings fixed at start, made from presets, TOML files, flags and ``--set``."""
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
 
 from streamcam.errors import ConfigError, ParameterError, suggest
-from streamcam.settings.base import Settings, canonical, from_json
+from streamcam.settings.base import Settings, Traits, accepted_names, from_json, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.parameters import FLAG, Parameters, index_list
-from streamcam.settings.presets import own_settings
-from streamcam.settings.video_settings import MAX_VIDEO_STEPS, VideoSettings
+from streamcam.settings.environment import hub_is_offline
+from streamcam.settings.parameters import Parameters, parse_index_list
+from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
+from streamcam.settings.presets import model_settings
+from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
-PARTS = ("broadcast", "video", "live")
 AUTO = "auto"
 
 
-def _loras(value: Any) -> Any:
+def _parse_loras(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)):
-        return dict(_lora(str(item)) for item in items)
+        return dict(_parse_lora(str(item)) for item in items)
     return value
 
 
-def _lora(item: str) -> tuple[str, float]:
+def _parse_lora(item: str) -> tuple[str, float]:
     path, colon, scale = item.rpartition(":")
     try:
         return (path, float(scale)) if colon else (item, 1.0)
@@ -47,17 +47,15 @@ Side = Annotated[int, Field(ge=8, le=8192)]
 class Config(Settings):
     """The settings that a running stream cannot change."""
 
-    pipeline: Literal["image", "video"] = Field(
+    pipeline: Annotated[Literal["image", "video"], Traits(flag=True)] = Field(
         default="image",
-        description="Each frame by itself, or as video that keeps steady over time.",
-        json_schema_extra=FLAG,
+        description="Diffuse each frame on its own (image), or as part of a steady video (video).",
     )
-    model: str = Field(
+    model: Annotated[str, Traits(flag=True)] = Field(
         default=AUTO,
         validation_alias=AliasChoices("model", "model_id_or_path"),
         description="Hub id, folder in diffusers layout, .safetensors file, random:NAME, or nano,"
         " which comes with streamcam. auto: SD-Turbo if it is in the cache, else nano.",
-        json_schema_extra=FLAG,
     )
     single_file_config: str | None = Field(
         default=None,
@@ -65,23 +63,23 @@ class Config(Settings):
         " Default: the family that the file's tensors belong to, from the hub.",
     )
     mode: Literal["img2img", "txt2img"] = Field(
-        default="img2img", description="From the camera's picture, or from noise alone."
+        default="img2img", description="Start from the camera image, or from noise alone."
     )
-    vae: str | None = Field(
+    vae: Annotated[str | None, Traits(flag=True)] = Field(
         default=None,
         validation_alias=AliasChoices("vae", "vae_id"),
         description='Autoencoder: hub id or folder, "full" for the model\'s own.'
         " Default: TAESD or TAESDXL.",
-        json_schema_extra=FLAG,
     )
     use_tiny_vae: bool = Field(
-        default=True, description="Use the tiny autoencoder where none is named."
+        default=True, description="Use the tiny autoencoder if vae is not set."
     )
-    lora: Annotated[dict[str, float], BeforeValidator(_loras)] = Field(
+    lora: Annotated[
+        dict[str, float], BeforeValidator(_parse_loras), Traits(flag=True, repeatable=True)
+    ] = Field(
         default_factory=dict,
         validation_alias=AliasChoices("lora", "lora_dict"),
         description="LoRA as PATH_OR_ID[:SCALE]; may be given several times.",
-        json_schema_extra=FLAG,
     )
     use_lcm_lora: bool | None = Field(
         default=None,
@@ -90,27 +88,34 @@ class Config(Settings):
     lcm_lora_id: str | None = Field(
         default=None, description="LCM-LoRA to fuse. Default: the one made for the model's family."
     )
-    width: Side = Field(default=512, description="Pixels, by 8.", json_schema_extra=FLAG)
-    height: Side = Field(default=512, description="Pixels, by 8.", json_schema_extra=FLAG)
+    width: Annotated[Side, Traits(flag=True, model_default=True)] = Field(
+        default=512, description="Width of the model's image in pixels, a multiple of 8."
+    )
+    height: Annotated[Side, Traits(flag=True, model_default=True)] = Field(
+        default=512, description="Height of the model's image in pixels, a multiple of 8."
+    )
     fit: Literal["fill", "fit", "stretch"] = Field(
         default="fill",
-        description="How another aspect ratio is met: crop, add bars, or distort.",
+        description="How an input of another aspect ratio is fitted: crop, add bars, or distort.",
     )
-    steps: int | None = Field(
+    steps: Annotated[int | None, Traits(model_default=True)] = Field(
         default=None,
         ge=1,
         le=50,
         description="Number of denoising steps. Default: as many as t_index_list has, else 2.",
     )
-    frame_buffer_size: int = Field(
-        default=1, ge=1, le=64, description="Frames in one call.", json_schema_extra=FLAG
+    frame_buffer_size: Annotated[int, Traits(flag=True)] = Field(
+        default=1, ge=1, le=64, description="Frames processed in one call."
     )
-    cfg_type: Literal["none", "full", "self", "initialize"] = Field(
+    cfg_type: Annotated[
+        Literal["none", "full", "self", "initialize"], Traits(flag=True, model_default=True)
+    ] = Field(
         default="self",
-        description="Guidance: none, full CFG, or residual CFG (self-, onetime-negative).",
-        json_schema_extra=FLAG,
+        description="Guidance: none, full CFG, or residual CFG (self- or onetime-negative).",
     )
-    do_add_noise: bool = Field(default=True, description="Add noise again between the steps.")
+    do_add_noise: Annotated[bool, Traits(model_default=True)] = Field(
+        default=True, description="Add noise again between the denoising steps."
+    )
     use_denoising_batch: bool = Field(
         default=True, description="Run the steps of different frames as one batch (Stream Batch)."
     )
@@ -121,57 +126,61 @@ class Config(Settings):
         default=True, description="Compute the prompt's attention keys and values once per prompt."
     )
     similar_image_filter_metric: Literal["centred", "cosine"] = Field(
-        default="centred", description="Similarity about the mean, or the paper's plain cosine."
+        default="centred",
+        description="Cosine similarity with the means removed (centred), or the paper's plain"
+        " cosine.",
     )
-    device: str = Field(
+    device: Annotated[str, Traits(flag=True)] = Field(
         default="auto",
         pattern=r"^(auto|cpu|mps|xpu|cuda(:\d+)?)$",
         description="auto, cpu, cuda, cuda:N, mps or xpu.",
-        json_schema_extra=FLAG,
     )
-    dtype: Literal["auto", "float32", "float16", "bfloat16", "float8"] = Field(
+    dtype: Annotated[
+        Literal["auto", "float32", "float16", "bfloat16", "float8"], Traits(flag=True)
+    ] = Field(
         default="auto",
-        description="Number format of the models. auto: float16 on a GPU, bfloat16 on a processor"
-        " that computes in it, else float32. float8: the U-Net on tensorrt, the rest as float16.",
-        json_schema_extra=FLAG,
+        description="dtype of the models. auto: float16 on a GPU, bfloat16 on a CPU that supports"
+        " it, else float32. float8: the U-Net on tensorrt, everything else in float16.",
     )
-    acceleration: Literal["auto", "eager", "compiled", "openvino", "tensorrt"] = Field(
+    acceleration: Annotated[
+        Literal["auto", "eager", "compiled", "openvino", "tensorrt"], Traits(flag=True)
+    ] = Field(
         default="auto",
         description="How the models run: as they are written, or on engines made for this machine."
         " auto: the fastest that is here.",
-        json_schema_extra=FLAG,
     )
     engine_dir: str | None = Field(
-        default=None, description="Folder that engines are kept in. Default: in the user's cache."
+        default=None,
+        description="Folder that built engines are stored in. Default: in the user's cache.",
     )
     engine_wait: bool | None = Field(
         default=None,
-        description="Wait for engines that are still to be built. Default: on air they are built"
-        " beside the picture, elsewhere waited for.",
+        description="Wait until missing engines are built. Default: on air they are built in the"
+        " background, elsewhere waited for.",
     )
     threads: int = Field(
         default=0,
         ge=0,
         le=1024,
-        description="Processor threads of the model; 0 takes as many as there are cores, and on"
-        " air leaves one of them to all else.",
+        description="CPU threads of the model; 0 takes one for each core, and on air leaves one"
+        " core to everything else.",
     )
     warmup: int = Field(
         default=0,
         ge=0,
         le=100,
-        description="Calls on black frames before the first real one; if any, at least one a step.",
+        description="Calls on black frames before the first real frame; at least one per step,"
+        " unless 0.",
     )
-    offline: bool = Field(
-        default_factory=lambda: os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"),
-        description="Never reach for the hub.",
-        json_schema_extra=FLAG,
+    offline: Annotated[bool, Traits(flag=True)] = Field(
+        default_factory=hub_is_offline,
+        description="Never connect to the Hugging Face hub.",
     )
     broadcast: BroadcastSettings = Field(
-        default_factory=BroadcastSettings, description="What comes in and where it goes."
+        default_factory=BroadcastSettings, description="Settings of the broadcast."
     )
     video: VideoSettings = Field(
-        default_factory=VideoSettings, description="What pipeline=video is told beside all this."
+        default_factory=VideoSettings, description="Settings of pipeline=video."
     )
     live: Parameters = Field(default_factory=Parameters, description="The first live snapshot.")
 
@@ -181,37 +190,28 @@ class Config(Settings):
     def _consistent(self) -> Self:
         if self.cross_frame_attention and not self.use_denoising_batch:
             raise ValueError("cross_frame_attention needs use_denoising_batch=true")
-        if self.pipeline == "video":
-            self._check_video()
+        self._rules.check(self)
         self.check(self.live)
         return self
 
-    def _check_video(self) -> None:
-        most = min(MAX_VIDEO_STEPS, len(self.video.timesteps(MAX_VIDEO_STEPS)))
-        if self.num_steps > most:
-            raise ValueError(f"pipeline=video takes 1 to {most} steps, got {self.num_steps}")
-        if self.width % 16 or self.height % 16:
-            raise ValueError(
-                f"pipeline=video needs sides that are multiples of 16, got"
-                f" {self.width}x{self.height}"
-            )
-        if self.mode == "txt2img":
-            raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
+    @property
+    def _rules(self) -> PipelineRules:
+        return PIPELINE_RULES[self.pipeline]
 
     @property
     def chunk(self) -> int:
         """Frames that the stream takes, and gives, at a time."""
-        return self.video.chunk if self.pipeline == "video" else self.frame_buffer_size
+        return self._rules.chunk(self)
 
     @property
     def waiting(self) -> int:
         """Most frames that may wait, on air, to be taken at once."""
-        return self.video.input_capacity if self.pipeline == "video" else self.frame_buffer_size
+        return self._rules.waiting(self)
 
     @property
     def burst(self) -> int:
-        """Most pictures that come out of the stream at once."""
-        return self.video.burst if self.pipeline == "video" else self.frame_buffer_size
+        """Most outputs that the stream gives at once."""
+        return self._rules.burst(self)
 
     @property
     def converts_on_device(self) -> bool:
@@ -220,9 +220,9 @@ class Config(Settings):
 
     @property
     def num_steps(self) -> int:
-        """Denoising steps n: structural, so fixed while the stream runs."""
-        given = self.live.t_index_list
-        return self.steps or (len(given) if given else DEFAULT_STEPS)
+        """Denoising steps n, which no live change may alter: models and engines are made for n."""
+        indices = self.live.t_index_list
+        return self.steps or (len(indices) if indices else DEFAULT_STEPS)
 
     def indices(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the n schedule indices of `parameters`."""
@@ -230,7 +230,7 @@ class Config(Settings):
         return parameters.indices(self.num_steps, default_strength)
 
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
-        """Return `parameters` with live `changes`.
+        """Return `parameters` with live `changes` applied.
 
         Raises:
             ParameterError: a value is refused, or would change what is fixed at start.
@@ -240,7 +240,7 @@ class Config(Settings):
         return self.check(parameters.changed(changes))
 
     def check(self, parameters: Parameters) -> Parameters:
-        """Return `parameters` if this structure can run them, else raise ParameterError."""
+        """Return `parameters` if this config can run them, else raise ParameterError."""
         n = self.num_steps
         if parameters.t_index_list is not None and len(parameters.t_index_list) != n:
             raise ParameterError(
@@ -255,51 +255,67 @@ class Config(Settings):
         return parameters
 
 
-_FIXED = {n: own for n, own in canonical(Config).items() if own not in PARTS}
-_FIXED |= canonical(BroadcastSettings) | canonical(VideoSettings)
-_LIVE = canonical(Parameters)
+PARTS = ("broadcast", "video", "live")
+"""Fields of `Config` that are tables of their own: in TOML all settings stand on one level."""
+
+_FIXED = {name: field for name, field in accepted_names(Config).items() if field not in PARTS}
+_FIXED |= accepted_names(BroadcastSettings) | accepted_names(VideoSettings)
+_LIVE = accepted_names(Parameters)
+_MODEL_DEFAULTS = tuple(
+    name
+    for table in (Config, Parameters)
+    for name, field in table.model_fields.items()
+    if traits(field).model_default
+)
 
 
 def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
     """Return the Config made of `layers`, flat tables of settings, later ones winning.
 
-    Below them all is what the model itself brings in its folder.
+    The settings in the model's own folder come first, so all layers win over them.
 
     Raises:
         ConfigError: a name is unknown (the nearest is named) or a value is refused.
     """
+    layers = list(layers)
+    models = [_split(layer)[0].get("model") for layer in layers]
+    model = next((str(name) for name in reversed(models) if name is not None), AUTO)
+    fixed, live = _merge([model_settings(model, _MODEL_DEFAULTS), *layers])
+    tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
+    parts: dict[str, Settings] = {"live": Parameters.parse(live)}
+    for part, table in tables.items():
+        values = {name: fixed.pop(name) for name in table.model_fields if name in fixed}
+        parts[part] = table.parse(values)
+    return Config.parse(fixed | parts)
+
+
+def with_model(config: Config, model: str) -> Config:
+    """Return `config` for another model, which sets the defaults of all that was not given."""
+    parts = (config, config.broadcast, config.video, config.live)
+    given = {n: getattr(part, n) for part in parts for n in part.model_fields_set if n not in PARTS}
+    return build_config([given, {"model": model}])
+
+
+def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of all `layers` that are fixed at start and those that are live."""
     fixed: dict[str, Any] = {}
     live: dict[str, Any] = {}
-    layers = list(layers)
-    models = [_sorted(layer)[0].get("model") for layer in layers]
-    model = next((str(name) for name in reversed(models) if name is not None), AUTO)
-    for layer in [own_settings(model), *layers]:
-        settings, changes = _sorted(layer)
+    for layer in layers:
+        settings, changes = _split(layer)
         fixed |= settings
         live |= changes
+        # Two forms of one thing, of which the later one counts.
         if changes.get("t_index_list") is not None:
             live.pop("strength", None)
             if "steps" not in settings:
                 fixed["steps"] = _count(changes["t_index_list"])
         elif changes.get("strength") is not None:
             live.pop("t_index_list", None)
-    tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
-    parts: dict[str, Settings] = {"live": Parameters.parse(live)}
-    for part, table in tables.items():
-        own = {name: fixed.pop(name) for name in table.model_fields if name in fixed}
-        parts[part] = table.parse(own)
-    return Config.parse(fixed | parts)
+    return fixed, live
 
 
-def with_model(config: Config, model: str) -> Config:
-    """Return `config` for another model: what was given stays, the rest is as that model has it."""
-    parts = (config, config.broadcast, config.video, config.live)
-    given = {n: getattr(part, n) for part in parts for n in part.model_fields_set if n not in PARTS}
-    return build_config([given, {"model": model}])
-
-
-def _sorted(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what of `layer` is fixed at start and what is live, by the fields' own names."""
+def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of `layer` that are fixed at start and those that are live, by field."""
     fixed: dict[str, Any] = {}
     live: dict[str, Any] = {}
     for name, value in layer.items():
@@ -313,6 +329,6 @@ def _sorted(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _count(indices: Any) -> int | None:
-    """Return how many indices are given; None for what is no list, which is refused later."""
-    listed = index_list(indices)
-    return len(listed) if isinstance(listed, (list, tuple)) and listed else None
+    """Return the number of `indices`; None if they are no list, which is refused later."""
+    parsed = parse_index_list(indices)
+    return len(parsed) if isinstance(parsed, (list, tuple)) and parsed else None

@@ -1,19 +1,20 @@
-"""Everything an operator may change on air, as one immutable snapshot."""
+"""The live parameters: everything an operator may change on air, as one immutable snapshot."""
 
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from streamcam.errors import ParameterError, suggest
-from streamcam.settings.base import Settings, from_json
+from streamcam.settings.base import Settings, Traits, from_json
 
 MAX_PROMPT_BYTES = 1000
 MAX_PROMPTS = 16
 
 
-def _prompt(value: Any) -> Any:
+def _parse_prompt(value: Any) -> Any:
     value = from_json(value)
     if isinstance(value, str):
         return ((value, 1.0),)
@@ -22,7 +23,16 @@ def _prompt(value: Any) -> Any:
     return value
 
 
-def index_list(value: Any) -> Any:
+def _check_prompt(prompt: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:
+    longest = max(len(text.encode()) for text, _ in prompt)
+    if longest > MAX_PROMPT_BYTES:
+        raise ValueError(f"a text takes at most {MAX_PROMPT_BYTES} bytes, not {longest}")
+    if not any(weight for _, weight in prompt):
+        raise ValueError("at least one prompt needs a weight above 0")
+    return prompt
+
+
+def parse_index_list(value: Any) -> Any:
     """Read ``32,45``, ``[32, 45]`` or a single number as a list of indices."""
     value = from_json(value)
     if isinstance(value, str):
@@ -31,135 +41,144 @@ def index_list(value: Any) -> Any:
 
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
+WeightedTexts = tuple[tuple[str, Weight], ...]
 Prompt = Annotated[
-    tuple[tuple[str, Weight], ...],
-    BeforeValidator(_prompt),
+    WeightedTexts,
+    BeforeValidator(_parse_prompt),
     Field(min_length=1, max_length=MAX_PROMPTS),
+    AfterValidator(_check_prompt),
 ]
 """Texts and their weights. A bare text, or ``[["cat", 0.7], ["dog", 0.3]]``."""
 
 Indices = Annotated[
     tuple[Annotated[int, Field(ge=0)], ...],
-    BeforeValidator(index_list),
+    BeforeValidator(parse_index_list),
     Field(min_length=1, max_length=50),
 ]
 
-FLAG: dict[str, Any] = {"flag": True}
-"""Marks the fields that have a flag of their own; ``--set`` takes them all."""
+
+def is_prompt(field: FieldInfo) -> bool:
+    """Return whether `field` holds texts with weights."""
+    return field.annotation == WeightedTexts
 
 
 class Parameters(Settings):
-    """The live snapshot: taken once per frame, so that no frame sees half a change."""
+    """The live snapshot: read once per frame, so that no frame sees half a change."""
 
-    prompt: Prompt = Field(
+    prompt: Annotated[Prompt, Traits(flag=True, model_default=True, fades=True, group="Prompt")] = (
+        Field(
+            default=(("", 1.0),),
+            description="What the image should become: a text, or a JSON list of [text, weight].",
+        )
+    )
+    negative_prompt: Annotated[
+        Prompt, Traits(flag=True, model_default=True, fades=True, group="Prompt")
+    ] = Field(
         default=(("", 1.0),),
-        description="What the picture should become: a text, or a JSON list of [text, weight].",
-        json_schema_extra=FLAG,
+        description="What the image should avoid (cfg_type full and initialize).",
     )
-    negative_prompt: Prompt = Field(
-        default=(("", 1.0),),
-        description="What the picture should avoid (cfg_type full and initialize).",
-        json_schema_extra=FLAG,
+    prompt_interpolation: Annotated[Literal["linear", "slerp"], Traits(group="Prompt")] = Field(
+        default="linear", description="How the embeddings of weighted prompts are blended."
     )
-    prompt_interpolation: Literal["linear", "slerp"] = Field(
-        default="linear", description="How weighted prompts are blended."
-    )
-    strength: float | None = Field(
+    strength: Annotated[
+        float | None, Traits(flag=True, model_default=True, fades=True, group="Denoising")
+    ] = Field(
         default=None,
         ge=0,
         le=1,
-        description="How far from the input: picks the timesteps (t_index_list is the exact form)."
-        " Default 0.4, and 1 for text to image.",
-        json_schema_extra=FLAG,
+        description="How far to go from the input: picks the timesteps (t_index_list is the exact"
+        " form). Default: 0.4, and 1 for text to image.",
     )
-    t_index_list: Indices | None = Field(
+    t_index_list: Annotated[
+        Indices | None, Traits(flag=True, model_default=True, group="Denoising")
+    ] = Field(
         default=None,
         description="Indices of the denoising steps in the schedule, ascending; 0 is pure noise.",
-        json_schema_extra=FLAG,
     )
-    num_inference_steps: int = Field(
+    num_inference_steps: Annotated[
+        int, Traits(flag=True, model_default=True, group="Denoising")
+    ] = Field(
         default=50,
         ge=1,
         le=1000,
         description="Length of the schedule that t_index_list points into.",
-        json_schema_extra=FLAG,
     )
-    guidance_scale: float = Field(
+    guidance_scale: Annotated[
+        float, Traits(flag=True, model_default=True, fades=True, group="Guidance")
+    ] = Field(
         default=1.2,
         ge=0,
         le=30,
-        description="How strongly the prompt pulls; 1 is neutral.",
-        json_schema_extra=FLAG,
+        description="How strongly the prompt guides the image; 1 is neutral.",
     )
-    delta: float = Field(
-        default=1.0,
-        ge=0,
-        le=10,
-        description="Share of the virtual negative noise in residual guidance.",
-        json_schema_extra=FLAG,
+    delta: Annotated[float, Traits(flag=True, model_default=True, fades=True, group="Guidance")] = (
+        Field(
+            default=1.0,
+            ge=0,
+            le=10,
+            description="Share of the virtual negative noise in residual guidance (RCFG).",
+        )
     )
-    seed: int = Field(
-        default=2, ge=0, lt=2**63, description="Seed of the noise.", json_schema_extra=FLAG
+    seed: Annotated[int, Traits(flag=True, group="Denoising")] = Field(
+        default=2, ge=0, lt=2**63, description="Seed of the noise."
     )
-    enable_similar_image_filter: bool = Field(
+    enable_similar_image_filter: Annotated[bool, Traits(group="Similar frames")] = Field(
         default=False, description="Skip frames that look like the last one processed."
     )
-    similar_image_filter_threshold: float = Field(
+    similar_image_filter_threshold: Annotated[float, Traits(group="Similar frames")] = Field(
         default=0.98, ge=-1, le=1, description="Similarity from which a frame may be skipped."
     )
-    similar_image_filter_max_skip_frame: int = Field(
-        default=10, ge=0, le=100_000, description="Most frames skipped in a row."
+    similar_image_filter_max_skip_frame: Annotated[
+        int, Traits(unit="frames", group="Similar frames")
+    ] = Field(default=10, ge=0, le=100_000, description="Most frames skipped in a row.")
+    reset: Annotated[int, Traits(trigger=True, group="Denoising")] = Field(
+        default=0, ge=0, lt=2**63, description="Counter: raising it restarts the stream."
     )
-    reset: int = Field(
-        default=0, ge=0, description="Counter: raising it starts the stream anew.", lt=2**63
+    mirror: Annotated[bool, Traits(flag=True, group="Camera")] = Field(
+        default=False, description="Flip the camera image left to right."
     )
-    mirror: bool = Field(
-        default=False, description="Turn the camera's left and right.", json_schema_extra=FLAG
-    )
-    rotate: Literal["0", "90", "180", "270"] = Field(
-        default="0", description="Turn the camera clockwise, degrees.", json_schema_extra=FLAG
-    )
-    mix: float = Field(
+    rotate: Annotated[
+        Literal["0", "90", "180", "270"], Traits(flag=True, unit="degrees", group="Camera")
+    ] = Field(default="0", description="Rotate the camera image clockwise, in degrees.")
+    mix: Annotated[float, Traits(fades=True, group="Output")] = Field(
         default=1.0,
         ge=0,
         le=1,
-        description="Share of the picture over the camera; 0 is the camera.",
+        description="Opacity of the model's output over the camera image; 0 shows the camera.",
     )
-    bypass: bool = Field(default=False, description="Show the camera instead of the picture.")
-    freeze: bool = Field(default=False, description="Hold what is on air.")
-    blackout: bool = Field(default=False, description="Show black.")
-    panic: bool = Field(
-        default=False, description="Show the standby slate, whatever else is going on."
+    bypass: Annotated[bool, Traits(group="Output")] = Field(
+        default=False, description="Show the camera image instead of the model's output."
     )
-    fps_limit: float = Field(
+    freeze: Annotated[bool, Traits(group="Output")] = Field(
+        default=False, description="Hold the image that is on air."
+    )
+    blackout: Annotated[bool, Traits(group="Output")] = Field(
+        default=False, description="Show black."
+    )
+    panic: Annotated[bool, Traits(group="Output")] = Field(
+        default=False, description="Show the standby slate, whatever else is set."
+    )
+    fps_limit: Annotated[float, Traits(unit="frames/s", group="Camera")] = Field(
         default=0.0,
         ge=0,
         le=1000,
         description="Most frames per second that the model is given; 0 is no limit.",
     )
-    prompt_time: float = Field(
+    prompt_time: Annotated[float, Traits(unit="s", group="Prompt")] = Field(
         default=0.0, ge=0, le=600, description="Seconds over which a new prompt fades in."
     )
-    preset_time: float = Field(
+    preset_time: Annotated[float, Traits(unit="s", group="Presets")] = Field(
         default=0.0, ge=0, le=600, description="Seconds over which a preset fades in."
     )
-    record: bool = Field(default=True, description="Let the recorder run.")
-    snapshot: int = Field(
+    record: Annotated[bool, Traits(group="Recording")] = Field(
+        default=True, description="Let the recorder run."
+    )
+    snapshot: Annotated[int, Traits(trigger=True, group="Recording")] = Field(
         default=0, ge=0, lt=2**63, description="Counter: raising it saves what is on air as a PNG."
     )
 
-    @field_validator("prompt", "negative_prompt")
-    @classmethod
-    def _usable(cls, prompt: tuple[tuple[str, float], ...]) -> Any:
-        longest = max(len(text.encode()) for text, _ in prompt)
-        if longest > MAX_PROMPT_BYTES:
-            raise ValueError(f"a text takes at most {MAX_PROMPT_BYTES} bytes, not {longest}")
-        if not any(weight for _, weight in prompt):
-            raise ValueError("at least one prompt needs a weight above 0")
-        return prompt
-
     @model_validator(mode="after")
-    def _ascending(self) -> "Parameters":
+    def _check_index_list(self) -> "Parameters":
         indices = self.t_index_list
         if indices is None:
             return self
@@ -175,7 +194,7 @@ class Parameters(Settings):
         return self
 
     def changed(self, changes: Mapping[str, Any]) -> "Parameters":
-        """Return the snapshot with `changes` made to it, whole.
+        """Return a new snapshot with all of `changes` applied.
 
         `strength` and `t_index_list` are two forms of one thing: setting one clears the other.
 
@@ -193,7 +212,7 @@ class Parameters(Settings):
         return type(self).parse(values, ParameterError)
 
     def indices(self, steps: int, default_strength: float) -> tuple[int, ...]:
-        """Return the `steps` ascending schedule indices that this snapshot asks for."""
+        """Return the `steps` ascending schedule indices that this snapshot selects."""
         if self.t_index_list is not None:
             return self.t_index_list
         strength = default_strength if self.strength is None else self.strength

@@ -1,6 +1,7 @@
-"""Tables of settings in files: presets by name, and what a model brings."""
+"""Settings in TOML files: presets by name, and the file that a model's folder may hold."""
 
 import tomllib
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,17 @@ from typing import Any
 from streamcam.embedded import embedded
 from streamcam.errors import ConfigError, suggest
 
-OWN_FILE = "streamcam.toml"
-OWN = (
-    *("width", "height", "steps", "t_index_list", "strength", "num_inference_steps"),
-    *("cfg_type", "guidance_scale", "delta", "do_add_noise", "prompt", "negative_prompt"),
-)
-"""What a model's own file may set: how it is best run, and nothing of where pictures go."""
+MODEL_SETTINGS_FILE = "streamcam.toml"
 
 
-def load(preset: str) -> dict[str, Any]:
+def load_preset(preset: str) -> dict[str, Any]:
     """Return the settings of a TOML file, or of the preset of that name in ``configs/``."""
     path = Path(preset)
     if path.suffix != ".toml":
-        found = presets()
-        if preset not in found:
-            raise ConfigError(f'no preset "{preset}": {suggest(preset, found)}')
-        path = found[preset]
+        available = find_presets()
+        if preset not in available:
+            raise ConfigError(f'no preset "{preset}": {suggest(preset, available)}')
+        path = available[preset]
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -33,8 +29,8 @@ def load(preset: str) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from None
 
 
-def presets() -> dict[str, Path]:
-    """Return the shipped presets and those in ``./configs``, which win, by name."""
+def find_presets() -> dict[str, Path]:
+    """Return the presets that come with streamcam and those in ``./configs``, which win."""
     package = Path(__file__).parents[1]
     checkout = package.parent / "pyproject.toml"
     shipped = package.parent / "configs" if checkout.exists() else package / "configs"
@@ -42,21 +38,25 @@ def presets() -> dict[str, Path]:
     return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}
 
 
-def own_settings(model: str) -> dict[str, Any]:
-    """Return the settings that the folder of `model` brings, an empty table if it has none.
+def model_settings(model: str, allowed: Collection[str]) -> dict[str, Any]:
+    """Return the settings in the folder of `model`, an empty table if it has none.
+
+    Args:
+        model: name of the model; only a folder, or a model that comes with streamcam, has any.
+        allowed: settings that a model may bring.
 
     Raises:
-        ConfigError: the file is damaged, or sets what is none of a model's business.
+        ConfigError: the file is damaged, or sets anything else.
     """
-    file = _own_file(model)
-    settings = load(str(file)) if file else {}
-    if others := [name for name in settings if name not in OWN]:
-        raise ConfigError(f'{file} may not set "{others[0]}", but only {", ".join(OWN)}')
+    file = _model_settings_file(model)
+    settings = load_preset(str(file)) if file else {}
+    if refused := [name for name in settings if name not in allowed]:
+        raise ConfigError(f'{file} may not set "{refused[0]}", but only {", ".join(allowed)}')
     return settings
 
 
-def _own_file(model: str) -> Path | None:
+def _model_settings_file(model: str) -> Path | None:
     with suppress(OSError, RuntimeError):  # A name may be too long for a path, or no home be known.
-        file = (embedded(model) or Path(model).expanduser()) / OWN_FILE
+        file = (embedded(model) or Path(model).expanduser()) / MODEL_SETTINGS_FILE
         return file if model and file.is_file() else None
     return None

@@ -58,7 +58,6 @@ class VideoStream:
     def __init__(self, models: VideoModel, config: Config) -> None:
         video = config.video
         self.chunk = video.chunk
-        self.accepts_any_size = False
         self.counts: Counter[str] = Counter()
         self._models = models
         self._config = config

@@ -1,4 +1,4 @@
-"""``streamcam config``: what it prints is read back, what it checks is answered for each file."""
+"""``streamcam config``: shown settings are read back, every checked file gets an answer."""
 
 import tomllib
 from pathlib import Path
@@ -15,7 +15,7 @@ from streamcam.cli.config_command import config, toml
 from streamcam.errors import ConfigError
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import load, presets
+from streamcam.settings.presets import find_presets, load_preset
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 WEIGHTED = st.tuples(TEXTS, st.floats(0.001, 1000))
@@ -31,7 +31,7 @@ def shown(*arguments: str) -> str:
 @given(
     texts=st.lists(st.tuples(TEXTS, st.floats(0.001, 1000)), min_size=1, max_size=4), alias=TEXTS
 )
-def test_what_is_shown_is_read_back_whatever_the_texts_hold(
+def test_shown_settings_are_read_back_for_any_texts(
     texts: list[tuple[str, float]], alias: str
 ) -> None:
     given_ = build_config([{"prompt": texts, "osc_alias": {alias: "/mix"}, "snapshots": alias}])
@@ -44,11 +44,11 @@ def test_texts_that_look_like_something_else_come_back_as_they_were(text: str) -
     assert build_config([tomllib.loads(toml(given_))]) == given_
 
 
-@pytest.mark.parametrize("name", sorted(presets()))
+@pytest.mark.parametrize("name", sorted(find_presets()))
 def test_every_preset_comes_back_from_its_toml(name: str, tmp_path: Path) -> None:
     path = tmp_path / "shown.toml"
     path.write_text(shown(name), encoding="utf-8")
-    assert build_config([load(str(path))]) == build_config([load(name)])
+    assert build_config([load_preset(str(path))]) == build_config([load_preset(name)])
 
 
 def test_the_settings_of_every_kind_come_back() -> None:
@@ -65,7 +65,7 @@ def test_the_settings_of_every_kind_come_back() -> None:
     assert build_config([tomllib.loads(toml(build_config([given_])))]) == build_config([given_])
 
 
-def test_what_is_not_the_default_is_marked() -> None:
+def test_settings_that_differ_from_the_default_are_marked() -> None:
     lines = shown("neon", "--set", "guidance_scale=3", "--set", "canvas=640x360").splitlines()
     assert "guidance_scale = 3.0  # default: 1.2" in lines
     assert "canvas = [640, 360]  # default: [1280, 720]" in lines
@@ -86,7 +86,7 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
     return (code, *capsys.readouterr())
 
 
-def test_check_answers_for_every_file_and_fails_if_one_is_wrong(
+def test_check_reports_every_file_and_fails_if_one_is_invalid(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = tmp_path / "wrong.toml"
@@ -97,10 +97,10 @@ def test_check_answers_for_every_file_and_fails_if_one_is_wrong(
     assert first == "neon: ok"
     assert second == f'{wrong}: unknown setting "guidance_scal": did you mean "guidance_scale"?'
     assert third.startswith('nope: no preset "nope"')
-    assert err == "streamcam: 2 of 3 will not do\n"
+    assert err == "streamcam: 2 of 3 are invalid\n"
 
 
-def test_check_looks_where_aliases_lead(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_resolves_osc_aliases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alias = tmp_path / "alias.toml"
     alias.write_text('osc_alias = { "/x" = "/opcity" }', encoding="utf-8")
     code, out, _ = run(["check", str(alias)], capsys)
@@ -108,11 +108,11 @@ def test_check_looks_where_aliases_lead(tmp_path: Path, capsys: pytest.CaptureFi
     assert 'did you mean "/streamcam/opacity"?' in out
 
 
-def test_check_is_silent_but_for_ok_where_all_is_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_only_ok_for_valid_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", "neon", "oil"], capsys) == (0, "neon: ok\noil: ok\n", "")
 
 
-def test_show_refuses_what_is_wrong_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_refuses_an_invalid_value_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(["show", "--set", "delta=11"], capsys)
     assert (code, out) == (2, "")
     assert err.startswith("streamcam: delta: ")

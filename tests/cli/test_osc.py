@@ -1,4 +1,4 @@
-"""``streamcam osc`` against a server of ours, and against none."""
+"""``streamcam osc`` with a server, and without one."""
 
 import json
 import os
@@ -12,10 +12,10 @@ import click
 import pytest
 
 from streamcam import cli
-from streamcam.cli.osc import osc, shown, typed
+from streamcam.cli.osc import as_line, osc, parse_argument
 from streamcam.control.osc.packets import Message
 from streamcam.settings.parameters import Parameters
-from tests.control.osc.osc_desk import Switcher, switcher
+from tests.control.osc.running_server import RunningServer, running_server
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -25,8 +25,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return (code, *capsys.readouterr())
 
 
-def port(on: Switcher) -> str:
-    return f"--port={on.server.port}"
+def port(running: RunningServer) -> str:
+    return f"--port={running.server.port}"
 
 
 def test_the_list_holds_every_field_with_its_range(capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,7 +34,7 @@ def test_the_list_holds_every_field_with_its_range(capsys: pytest.CaptureFixture
     assert code == 0
     assert all(f"/streamcam/{name} " in out for name in Parameters.model_fields)
     line = next(line for line in out.splitlines() if line.startswith("/streamcam/guidance_scale "))
-    about = "How strongly the prompt pulls; 1 is neutral."
+    about = "How strongly the prompt guides the image; 1 is neutral."
     assert " ".join(line.split()) == f"/streamcam/guidance_scale both number 0 – 30 {about}"
 
 
@@ -63,33 +63,33 @@ def test_the_list_comes_as_json_with_prefix_and_aliases(capsys: pytest.CaptureFi
         ("", ""),
     ],
 )
-def test_arguments_are_typed_by_their_looks(text: str, wanted: object) -> None:
-    assert (typed(text), type(typed(text))) == (wanted, type(wanted))
+def test_arguments_that_look_like_numbers_are_sent_as_numbers(text: str, wanted: object) -> None:
+    assert (parse_argument(text), type(parse_argument(text))) == (wanted, type(wanted))
 
 
-def test_send_shows_what_the_broadcast_then_holds(capsys: pytest.CaptureFixture[str]) -> None:
-    with switcher() as on:
-        done = run(capsys, "send", port(on), "guidance_scale", "35")
+def test_send_shows_the_new_value(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_server() as running:
+        done = run(capsys, "send", port(running), "guidance_scale", "35")
         assert done == (0, "/streamcam/guidance_scale 30\n", "")
-        done = run(capsys, "send", port(on), "/prompt", "neon", "cat")
+        done = run(capsys, "send", port(running), "/prompt", "neon", "cat")
         assert done == (0, '/streamcam/prompt "neon cat"\n', "")
-        assert on.control.target.prompt == (("neon cat", 1.0),)
-        assert run(capsys, "send", port(on), "similarity/threshold", "-0.5")[0] == 0
-        assert on.control.target.similar_image_filter_threshold == -0.5
-        assert run(capsys, "send", port(on), "reset") == (0, "", "")
-        assert on.control.target.reset == 1
+        assert running.control.target.prompt == (("neon cat", 1.0),)
+        assert run(capsys, "send", port(running), "similarity/threshold", "-0.5")[0] == 0
+        assert running.control.target.similar_image_filter_threshold == -0.5
+        assert run(capsys, "send", port(running), "reset") == (0, "", "")
+        assert running.control.target.reset == 1
 
 
-def test_send_says_what_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with switcher() as on:
-        code, out, err = run(capsys, "send", port(on), "guidance_scal", "3")
+def test_send_reports_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_server() as running:
+        code, out, err = run(capsys, "send", port(running), "guidance_scal", "3")
         assert (code, out) == (2, "")
         assert "is unknown" in err
         assert 'did you mean "/streamcam/guidance_scale"?' in err
-        assert run(capsys, "send", port(on), "seed", "many")[0] == 2
+        assert run(capsys, "send", port(running), "seed", "many")[0] == 2
 
 
-def test_send_says_when_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
+def test_send_reports_that_nobody_listens(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         unused = free.getsockname()[1]
@@ -101,24 +101,24 @@ def test_send_says_when_nobody_listens(capsys: pytest.CaptureFixture[str]) -> No
     assert "cannot reach" in err
 
 
-def test_send_says_when_nobody_answers(
+def test_send_reports_that_nobody_answers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcam.cli.osc.ANSWER_WITHIN", 0.3)
-    with switcher() as on:
-        code, _, err = run(capsys, "send", port(on), "--prefix=/other", "seed", "3")
+    monkeypatch.setattr("streamcam.cli.osc.ANSWER_TIMEOUT", 0.3)
+    with running_server() as running:
+        code, _, err = run(capsys, "send", port(running), "--prefix=/other", "seed", "3")
     assert code == 1
     assert "no answer" in err
     assert "--prefix" in err
 
 
-def test_monitor_shows_everything_then_what_changes_and_ends_with_ctrl_c() -> None:
+def test_monitor_shows_all_values_then_changes_and_ends_with_ctrl_c() -> None:
     script = (
         "import click, sys; from streamcam import cli; from streamcam.cli.osc import osc;"
         " sys.exit(cli._run(click.Group(commands={'osc': osc}).main))"
     )
-    with switcher() as on:
-        command = [sys.executable, "-u", "-c", script, "osc", "monitor", port(on)]
+    with running_server() as running:
+        command = [sys.executable, "-u", "-c", script, "osc", "monitor", port(running)]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUTF8": "1"}
         ) as watching:
@@ -126,7 +126,7 @@ def test_monitor_shows_everything_then_what_changes_and_ends_with_ctrl_c() -> No
             seen: list[str] = []
             while not any("/stat/state" in line for line in seen):
                 seen.append(watching.stdout.readline())
-            on.control.change({"prompt": "grün", "guidance_scale": 2.5})
+            running.control.change({"prompt": "grün", "guidance_scale": 2.5})
             while not any("guidance_scale 2.5" in line for line in seen):
                 seen.append(watching.stdout.readline())
             watching.send_signal(signal.SIGINT)
@@ -134,21 +134,21 @@ def test_monitor_shows_everything_then_what_changes_and_ends_with_ctrl_c() -> No
         assert '/streamcam/prompt "grün"\n' in seen
         assert '/streamcam/stat/state "running"\n' in seen
         end = time.monotonic() + 5
-        while len(on.server._subscribers) and time.monotonic() < end:
+        while len(running.server._subscribers) and time.monotonic() < end:
             time.sleep(0.01)
-        assert len(on.server._subscribers) == 0
+        assert len(running.server._subscribers) == 0
 
 
-def test_monitor_says_when_the_broadcast_has_ended(
+def test_monitor_reports_that_nobody_answers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcam.cli.osc.ANSWER_WITHIN", 0.2)
-    with switcher(osc_allow="10.0.0.0/8") as on:
-        code, _, err = run(capsys, "monitor", port(on))
+    monkeypatch.setattr("streamcam.cli.osc.ANSWER_TIMEOUT", 0.2)
+    with running_server(osc_allow="10.0.0.0/8") as running:
+        code, _, err = run(capsys, "monitor", port(running))
     assert code == 1
     assert "no answer" in err
 
 
 def test_a_message_is_shown_as_one_line() -> None:
-    line = shown(Message("/a", (1.2000000476837158, 3, "two\nlines \x1b[2J", None)))
+    line = as_line(Message("/a", (1.2000000476837158, 3, "two\nlines \x1b[2J", None)))
     assert line == '/a 1.2 3 "two\\nlines \\u001b[2J" null'

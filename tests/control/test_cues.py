@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streamcam.control.cues import Cues, read
+from streamcam.control.cues import Cues, read_cues
 from streamcam.errors import MediaError, ParameterError
 from streamcam.settings.config import build_config
 
@@ -21,12 +21,12 @@ def opened(tmp_path: Path) -> Opened:
         path = tmp_path / "a.jsonl"
         texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
         path.write_text("\n".join(texts), encoding=encoding)
-        return read(path, CONFIG)
+        return read_cues(path, CONFIG)
 
     return cues
 
 
-def test_changes_hold_from_their_frame_on(opened: Opened) -> None:
+def test_a_change_applies_from_its_frame_on(opened: Opened) -> None:
     cues = opened({"frame": 2, "seed": 7}, "", {"frame": 4, "prompt": "neon", "delta": 0.5})
     parameters, seen = CONFIG.live, []
     for frame in range(6):
@@ -78,7 +78,7 @@ def test_no_cues_change_nothing(opened: Opened) -> None:
         ('{"frame": 1, "delta": NaN}', r"line 2: delta: "),
     ],
 )
-def test_a_wrong_line_is_named_before_the_show_begins(
+def test_an_invalid_line_is_named_before_the_show_begins(
     opened: Opened, line: Any, complaint: str
 ) -> None:
     with pytest.raises(ParameterError, match=complaint) as caught:
@@ -87,16 +87,16 @@ def test_a_wrong_line_is_named_before_the_show_begins(
     assert caught.value.exit_code == 2
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"cannot read the cues .*no\.jsonl: No such file"):
-        read(tmp_path / "no.jsonl", CONFIG)
+        read_cues(tmp_path / "no.jsonl", CONFIG)
     with pytest.raises(MediaError, match=r"cannot read the cues .*: Is a directory"):
-        read(tmp_path, CONFIG)
+        read_cues(tmp_path, CONFIG)
     (tmp_path / "a.jsonl").write_bytes(b"\xff")
     with pytest.raises(MediaError, match=r"cannot read the cues .*: it is not UTF-8 text"):
-        read(tmp_path / "a.jsonl", CONFIG)
+        read_cues(tmp_path / "a.jsonl", CONFIG)
 
 
-def test_what_is_fixed_at_start_is_called_that(opened: Opened) -> None:
+def test_a_cue_for_a_fixed_setting_is_refused_as_such(opened: Opened) -> None:
     with pytest.raises(ParameterError, match='line 1: "cfg_type" is fixed at start'):
         opened({"frame": 3, "cfg_type": "none"})

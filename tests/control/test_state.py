@@ -1,4 +1,4 @@
-"""The one mutable cell: whole snapshots, fades, and nobody who waits."""
+"""The live state: whole snapshots, fades, changes from many threads."""
 
 from threading import Thread
 
@@ -11,7 +11,7 @@ from streamcam.settings.parameters import Parameters
 
 
 class Clock:
-    """Time that passes when told to."""
+    """Clock that a test moves."""
 
     now = 100.0
 
@@ -19,20 +19,20 @@ class Clock:
         return self.now
 
 
-def switcher(**settings: object) -> tuple[Control, Clock]:
+def control_and_clock(**settings: object) -> tuple[Control, Clock]:
     clock = Clock()
     return Control(build_config([settings]), clock), clock
 
 
-def test_a_change_is_seen_whole_and_at_once() -> None:
-    control, _ = switcher()
+def test_a_change_is_published_whole_and_at_once() -> None:
+    control, _ = control_and_clock()
     after = control.change({"guidance_scale": 1.4, "seed": 7})
     assert control.parameters is after is control.target
     assert (after.guidance_scale, after.seed) == (1.4, 7)
 
 
-def test_what_is_refused_leaves_everything_as_it_was() -> None:
-    control, _ = switcher()
+def test_a_refused_change_leaves_everything_as_it_was() -> None:
+    control, _ = control_and_clock()
     before = control.parameters
     for changes in ({"seed": 7, "delta": -1}, {"width": 64}, {"t_index_list": [1]}):
         with pytest.raises(ParameterError):
@@ -41,7 +41,7 @@ def test_what_is_refused_leaves_everything_as_it_was() -> None:
 
 
 def test_a_new_prompt_fades_in_over_prompt_time() -> None:
-    control, clock = switcher(prompt="cat", prompt_time=4)
+    control, clock = control_and_clock(prompt="cat", prompt_time=4)
     target = control.change({"prompt": "dog"})
     assert target.prompt == (("dog", 1.0),)
     assert control.parameters.prompt == (("cat", 1.0),)
@@ -51,8 +51,8 @@ def test_a_new_prompt_fades_in_over_prompt_time() -> None:
     assert control.advance() is control.target
 
 
-def test_a_prompt_sent_again_and_again_does_not_hold_its_fade_up() -> None:
-    control, clock = switcher(prompt="cat", prompt_time=4)
+def test_a_repeated_prompt_does_not_restart_its_fade() -> None:
+    control, clock = control_and_clock(prompt="cat", prompt_time=4)
     for _ in range(41):
         control.change({"prompt": "dog"})
         clock.now += 0.1
@@ -60,19 +60,19 @@ def test_a_prompt_sent_again_and_again_does_not_hold_its_fade_up() -> None:
 
 
 def test_weights_follow_their_fader_without_a_fade() -> None:
-    control, _ = switcher(prompt='["cat", "dog"]', prompt_time=4)
+    control, _ = control_and_clock(prompt='["cat", "dog"]', prompt_time=4)
     control.change({"prompt": [["cat", 0.3], ["dog", 0.7]]})
     assert control.parameters.prompt == (("cat", 0.3), ("dog", 0.7))
 
 
-def test_a_text_without_weight_is_prepared_without_a_fade() -> None:
-    control, _ = switcher(prompt="cat", prompt_time=4)
+def test_a_text_without_weight_starts_no_fade() -> None:
+    control, _ = control_and_clock(prompt="cat", prompt_time=4)
     control.change({"prompt": [["cat", 1], ["dog", 0]]})
     assert control.parameters is control.target
 
 
-def test_a_knob_turned_during_a_fade_counts_at_once_and_the_fade_goes_on() -> None:
-    control, clock = switcher(prompt="cat", prompt_time=4)
+def test_a_change_during_a_fade_applies_at_once_and_the_fade_goes_on() -> None:
+    control, clock = control_and_clock(prompt="cat", prompt_time=4)
     control.change({"prompt": "dog"})
     clock.now += 2
     control.change({"guidance_scale": 5})
@@ -82,8 +82,8 @@ def test_a_knob_turned_during_a_fade_counts_at_once_and_the_fade_goes_on() -> No
     assert dict(control.advance().prompt) == {"cat": 0.25, "dog": 0.75}
 
 
-def test_a_fade_may_turn_round_in_the_middle() -> None:
-    control, clock = switcher(guidance_scale=0)
+def test_a_fade_may_be_reversed_in_the_middle() -> None:
+    control, clock = control_and_clock(guidance_scale=0)
     control.change({"guidance_scale": 10}, over=10)
     clock.now += 5
     assert control.advance().guidance_scale == pytest.approx(5)
@@ -95,15 +95,15 @@ def test_a_fade_may_turn_round_in_the_middle() -> None:
     assert control.advance().guidance_scale == 0
 
 
-def test_what_cannot_glide_changes_at_the_beginning_of_a_fade() -> None:
-    control, _ = switcher(prompt="cat")
+def test_values_that_do_not_fade_change_at_the_beginning_of_a_fade() -> None:
+    control, _ = control_and_clock(prompt="cat")
     control.change({"prompt": "dog", "seed": 9, "bypass": True}, over=5)
     assert (control.parameters.seed, control.parameters.bypass) == (9, True)
     assert control.parameters.prompt == (("cat", 1.0),)
 
 
-def test_strength_glides_between_numbers_alone() -> None:
-    control, clock = switcher(strength=0.2)
+def test_strength_fades_only_between_numbers() -> None:
+    control, clock = control_and_clock(strength=0.2)
     control.change({"strength": 0.6}, over=2)
     clock.now += 1
     assert control.advance().strength == pytest.approx(0.4)
@@ -111,8 +111,8 @@ def test_strength_glides_between_numbers_alone() -> None:
     assert (control.parameters.strength, control.parameters.t_index_list) == (None, (10, 20))
 
 
-def test_update_decides_on_what_the_operator_has_set_not_on_where_the_fade_is() -> None:
-    control, clock = switcher(guidance_scale=0)
+def test_update_starts_from_the_target_and_not_from_the_middle_of_a_fade() -> None:
+    control, clock = control_and_clock(guidance_scale=0)
     control.change({"guidance_scale": 10}, over=10)
     clock.now += 5
     control.advance()
@@ -120,8 +120,8 @@ def test_update_decides_on_what_the_operator_has_set_not_on_where_the_fade_is() 
     assert control.target.guidance_scale == 11
 
 
-def test_counters_raised_from_many_threads_lose_nothing() -> None:
-    control, _ = switcher()
+def test_no_increment_from_many_threads_is_lost() -> None:
+    control, _ = control_and_clock()
 
     def press() -> None:
         for _ in range(200):
@@ -135,16 +135,16 @@ def test_counters_raised_from_many_threads_lose_nothing() -> None:
     assert control.target.reset == 800
 
 
-def test_listeners_hear_of_every_snapshot_and_of_nothing_else() -> None:
-    control, clock = switcher(guidance_scale=0)
-    heard: list[tuple[Parameters, Parameters]] = []
-    control.listen(lambda before, after: heard.append((before, after)))
+def test_listeners_are_called_for_every_new_snapshot_and_only_for_those() -> None:
+    control, clock = control_and_clock(guidance_scale=0)
+    published: list[tuple[Parameters, Parameters]] = []
+    control.listen(lambda before, after: published.append((before, after)))
     control.change({"seed": 2})
-    assert heard == []
+    assert published == []
     control.change({"guidance_scale": 2}, over=2)
     clock.now += 1
     control.advance()
     control.advance()
     clock.now += 1
     control.advance()
-    assert [(b.guidance_scale, a.guidance_scale) for b, a in heard] == [(0, 1), (1, 2)]
+    assert [(b.guidance_scale, a.guidance_scale) for b, a in published] == [(0, 1), (1, 2)]

@@ -13,7 +13,7 @@ from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.embedded import NANO, embedded
 from streamcam.settings.config import build_config
-from streamcam.settings.presets import load
+from streamcam.settings.presets import load_preset
 from streamcam.types import Frame, Image
 from training import looks
 from training.data import scene
@@ -95,7 +95,7 @@ def test_a_preset_s_look_is_one_that_it_knows(
     models: ImageModel, scenes: list[Image], preset: str, colours: tuple[str, ...]
 ) -> None:
     targets = [looks.render(picture, preset, colours) for picture in scenes]
-    made = painted(models, scenes, **(load(preset) | {"model": NANO}))
+    made = painted(models, scenes, **(load_preset(preset) | {"model": NANO}))
     assert nearness(made, targets) > nearness(scenes, targets) + 2
 
 

@@ -5,7 +5,12 @@ import pytest
 from streamcam.errors import ConfigError, ParameterError
 from streamcam.settings.base import from_json
 from streamcam.settings.config import Config, build_config, with_model
-from streamcam.settings.presets import OWN_FILE, load, own_settings, presets
+from streamcam.settings.presets import (
+    MODEL_SETTINGS_FILE,
+    find_presets,
+    load_preset,
+    model_settings,
+)
 
 
 def test_later_layers_win_and_each_setting_finds_its_table() -> None:
@@ -14,7 +19,7 @@ def test_later_layers_win_and_each_setting_finds_its_table() -> None:
     assert (config.live.seed, config.live.prompt) == (4, (("a", 1.0),))
 
 
-def test_the_names_of_the_reference_are_taken_too() -> None:
+def test_the_names_of_streamdiffusion_are_accepted_too() -> None:
     config = build_config([{"model_id_or_path": "a/b", "vae_id": "c/d", "lora_dict": {"e": 0.5}}])
     assert (config.model, config.vae, config.lora) == ("a/b", "c/d", {"e": 0.5})
     assert build_config([{"model": "x"}, {"model_id_or_path": "y"}]).model == "y"
@@ -45,14 +50,16 @@ def test_the_names_of_the_reference_are_taken_too() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(settings: dict[str, object], complaint: str) -> None:
+def test_an_invalid_value_is_explained_in_one_line(
+    settings: dict[str, object], complaint: str
+) -> None:
     with pytest.raises(ConfigError, match=complaint) as caught:
         build_config([settings])
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_invalid_values_are_named_at_once() -> None:
     with pytest.raises(ConfigError, match=r"width: .*; height: "):
         build_config([{"width": 100, "height": 100}])
 
@@ -65,13 +72,13 @@ def test_the_number_of_steps_follows_the_list_that_was_given_last() -> None:
     assert build_config([{"t_index_list": [1, 2, 3]}, {"strength": 0.5, "steps": 1}]).num_steps == 1
 
 
-def test_the_later_of_strength_and_t_index_list_holds() -> None:
+def test_the_later_of_strength_and_t_index_list_wins() -> None:
     assert build_config([{"t_index_list": [1]}, {"strength": 0.5}]).live.t_index_list is None
     config = build_config([{"strength": 0.5}, {"t_index_list": [1]}])
     assert (config.live.strength, config.live.t_index_list) == (None, (1,))
 
 
-def test_layers_are_judged_together_and_not_one_by_one() -> None:
+def test_layers_are_checked_together_and_not_one_by_one() -> None:
     preset = {"t_index_list": [32, 45]}
     config = build_config([preset, {"num_inference_steps": 4}, {"t_index_list": "1,3"}])
     assert config.live.t_index_list == (1, 3)
@@ -84,11 +91,11 @@ def test_text_to_image_begins_at_pure_noise() -> None:
 
 def model_folder(folder: Path, settings: str) -> str:
     folder.mkdir()
-    (folder / OWN_FILE).write_text(settings)
+    (folder / MODEL_SETTINGS_FILE).write_text(settings)
     return str(folder)
 
 
-def test_a_model_brings_its_own_settings_and_whatever_is_given_wins(tmp_path: Path) -> None:
+def test_a_model_s_own_settings_are_defaults(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", "width = 256\nheight = 256\nsteps = 1\nstrength = 0.2\n")
     own = build_config([{"model": model}])
     assert (own.width, own.num_steps, own.indices(own.live)) == (256, 1, (40,))
@@ -98,25 +105,25 @@ def test_a_model_brings_its_own_settings_and_whatever_is_given_wins(tmp_path: Pa
     assert build_config([{"model": model}, {"model": "random:tiny-sd-turbo"}]).width == 512
 
 
-def test_another_model_keeps_what_was_given_and_brings_the_rest(tmp_path: Path) -> None:
+def test_another_model_keeps_given_settings_and_sets_the_other_defaults(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", 'width = 256\nguidance_scale = 2.0\nprompt = "pencil"\n')
     other = with_model(build_config([{"prompt": "a", "sink": ["null"], "width": 512}]), model)
     assert (other.model, other.width, other.live.guidance_scale) == (model, 512, 2.0)
     assert (other.live.prompt, other.broadcast.sink) == ((("a", 1.0),), ("null",))
 
 
-def test_a_model_s_own_settings_reach_no_further_than_the_model(tmp_path: Path) -> None:
+def test_a_model_may_not_set_settings_of_the_broadcast(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", 'sink = ["recorder:/etc/passwd"]\n')
     with pytest.raises(ConfigError, match=r'streamcam\.toml may not set "sink", but only width'):
         build_config([{"model": model}])
-    (tmp_path / "m" / OWN_FILE).write_text("width = ")
+    (tmp_path / "m" / MODEL_SETTINGS_FILE).write_text("width = ")
     with pytest.raises(ConfigError, match="is not valid TOML"):
         build_config([{"model": model}])
 
 
 @pytest.mark.parametrize("name", ["", "x" * 5000, "a\0b", "~nobody-at-all/x", "a/b"])
-def test_a_name_that_is_no_folder_has_no_settings_of_its_own(name: str) -> None:
-    assert own_settings(name) == {}
+def test_a_model_name_that_is_no_folder_has_no_settings(name: str) -> None:
+    assert model_settings(name, ()) == {}
 
 
 def test_a_live_change_may_not_alter_the_number_of_steps() -> None:
@@ -154,7 +161,7 @@ def test_a_toml_file_is_read_with_and_without_a_byte_order_mark(tmp_path: Path) 
     path = tmp_path / "a b.toml"
     for encoding in ("utf-8", "utf-8-sig"):
         path.write_text('prompt = "ä"\nwidth = 64\n', encoding=encoding)
-        assert load(str(path)) == {"prompt": "ä", "width": 64}
+        assert load_preset(str(path)) == {"prompt": "ä", "width": 64}
 
 
 @pytest.mark.parametrize(
@@ -170,33 +177,33 @@ def test_a_damaged_toml_file_is_refused(tmp_path: Path, content: bytes, complain
     path = tmp_path / "a.toml"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=complaint):
-        load(str(path))
+        load_preset(str(path))
 
 
 def test_a_missing_preset_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'no preset "pencl": did you mean "pencil"\?'):
-        load("pencl")
+        load_preset("pencl")
     with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
-        load(str(tmp_path / "none.toml"))
+        load_preset(str(tmp_path / "none.toml"))
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(ConfigError, match=r"cannot read .*: Is a directory"):
-        load(str(tmp_path / "folder.toml"))
+        load_preset(str(tmp_path / "folder.toml"))
 
 
 def test_presets_in_the_working_folder_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "pencil.toml").write_text("width = 8")
     monkeypatch.chdir(tmp_path)
-    assert load("pencil") == {"width": 8}
+    assert load_preset("pencil") == {"width": 8}
 
 
-@pytest.mark.parametrize("name", sorted(presets()))
+@pytest.mark.parametrize("name", sorted(find_presets()))
 def test_every_shipped_preset_is_valid(name: str) -> None:
-    build_config([load(name)])
+    build_config([load_preset(name)])
 
 
 @pytest.mark.parametrize("text", ["[1,", "[" * 100_000, "{", "[" + "1" * 5000 + "]"])
-def test_what_only_looks_like_json_is_left_as_it_is(text: str) -> None:
+def test_a_text_that_only_looks_like_json_is_left_unchanged(text: str) -> None:
     assert from_json(text) == text
 
 

@@ -65,7 +65,9 @@ def test_a_prompt_is_a_text_or_texts_with_weights(given_: object, wanted: object
         ({"num_inference_steps": 0}, r"num_inference_steps: "),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(changes: dict[str, object], complaint: str) -> None:
+def test_an_invalid_value_is_explained_in_one_line(
+    changes: dict[str, object], complaint: str
+) -> None:
     with pytest.raises(ParameterError, match=complaint) as caught:
         Parameters().changed(changes)
     assert "\n" not in str(caught.value)
@@ -93,7 +95,7 @@ def test_indices_are_read_from_texts_numbers_and_lists(given_: object, wanted: o
     assert Parameters().changed({"t_index_list": given_}).t_index_list == wanted
 
 
-def test_the_default_strength_holds_where_none_is_given() -> None:
+def test_the_default_strength_applies_if_none_is_set() -> None:
     assert Parameters().indices(2, 0.4) == indices_of(0.4, 2, 50) == (30, 40)
     assert Parameters(strength=1).indices(2, 0.4) == (0, 25)
     assert Parameters(t_index_list=(3, 4)).indices(2, 0.4) == (3, 4)
@@ -128,6 +130,8 @@ ODD = st.one_of(
 
 @EXAMPLES
 @given(st.dictionaries(st.sampled_from([*Parameters.model_fields, "x"]), ODD, max_size=3))
-def test_whatever_comes_in_is_taken_or_refused_as_a_parameter(changes: dict[str, object]) -> None:
+def test_any_change_is_accepted_or_refused_with_a_parameter_error(
+    changes: dict[str, object],
+) -> None:
     with suppress(ParameterError):
         assert isinstance(Parameters().changed(changes), Parameters)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.control.cues import read as read_cues
+from streamcam.control.cues import read_cues
 from streamcam.errors import MediaError, ParameterError
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters

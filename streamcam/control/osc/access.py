@@ -1,4 +1,4 @@
-"""Who is heard, and how often: networks and token buckets."""
+"""Access: an allowlist of networks, and a rate limiter of token buckets."""
 
 import time
 from collections import OrderedDict
@@ -6,15 +6,16 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
-HOSTS_KEPT = 1024
+MAX_HOSTS = 1024
+"""Hosts that are remembered at a time."""
 
 
-class Gate:
-    """Lets in the hosts of some networks."""
+class AllowList:
+    """Networks whose hosts may send messages."""
 
     def __init__(self, networks: Sequence[str]) -> None:
         self._networks = [ip_network(network, strict=False) for network in networks]
-        self.allows = lru_cache(HOSTS_KEPT)(self._allows)
+        self.allows = lru_cache(MAX_HOSTS)(self._allows)
 
     def _allows(self, host: str) -> bool:
         # A link-local address of IPv6 comes with the name of its interface.
@@ -24,8 +25,8 @@ class Gate:
         return any(address in network for network in self._networks)
 
 
-class Buckets:
-    """Gives everyone so many tokens per second, and at most `burst` at once."""
+class RateLimiter:
+    """Token buckets, one per key: `rate` tokens per second, at most `burst` at once."""
 
     def __init__(
         self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic
@@ -33,16 +34,16 @@ class Buckets:
         self._rate = rate
         self._burst = burst
         self._clock = clock
-        self._levels: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
-    def take(self, who: Hashable, tokens: int = 1) -> bool:
-        """Take `tokens` of those that `who` has left; return False, taking none, if too few."""
+    def take(self, key: Hashable, tokens: int = 1) -> bool:
+        """Take `tokens` from the bucket of `key`; return False, taking none, if it holds fewer."""
         now = self._clock()
-        level, since = self._levels.get(who, (self._burst, now))
+        level, since = self._buckets.get(key, (self._burst, now))
         level = min(self._burst, level + (now - since) * self._rate)
         enough = level >= tokens
-        self._levels[who] = (level - tokens if enough else level, now)
-        self._levels.move_to_end(who)
-        if len(self._levels) > HOSTS_KEPT:
-            self._levels.popitem(last=False)
+        self._buckets[key] = (level - tokens if enough else level, now)
+        self._buckets.move_to_end(key)
+        if len(self._buckets) > MAX_HOSTS:
+            self._buckets.popitem(last=False)
         return enough

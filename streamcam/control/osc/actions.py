@@ -1,4 +1,4 @@
-"""What the addresses do to a draft, and what they tell of a snapshot."""
+"""Actions of the addresses: setters change a transaction, getters read a snapshot."""
 
 import json
 import secrets
@@ -6,219 +6,229 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamcam.control.osc.packets import Argument
-from streamcam.control.osc.transaction import Draft
-from streamcam.control.osc.values import Range, flag, number, text, word
+from streamcam.control.osc.transaction import Transaction
+from streamcam.control.osc.values import (
+    Range,
+    parse_choice,
+    parse_flag,
+    parse_number,
+    parse_text,
+)
 from streamcam.errors import ParameterError
 from streamcam.settings.base import from_json
 from streamcam.settings.parameters import MAX_PROMPT_BYTES, Parameters, Prompt
 
 Arguments = Sequence[Argument]
-Setter = Callable[[Draft, Arguments], None]
+Setter = Callable[[Transaction, Arguments], None]
 Getter = Callable[[Parameters], tuple[Argument, ...]]
-"""Tells the value of a snapshot as arguments; none where it is not set."""
+"""Returns the value in a snapshot as arguments, none if it is not set."""
 
 WEIGHT = Range(0, 1000)
 SHARE = Range(0, 1)
-EMPTY = ("", 0.0)
+EMPTY_SLOT = ("", 0.0)
 
 
-def numbers(name: str, range_: Range) -> Setter:
-    def set_number(draft: Draft, arguments: Arguments) -> None:
-        draft[name] = _clamped(draft, number(arguments), _within(name, range_, draft))
+def set_number(name: str, range_: Range) -> Setter:
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        changes[name] = _clamped(changes, parse_number(arguments), _allowed(name, range_, changes))
 
-    return set_number
-
-
-def from_norm(name: str, range_: Range) -> Setter:
-    def set_share(draft: Draft, arguments: Arguments) -> None:
-        share = _clamped(draft, number(arguments), SHARE)
-        draft[name] = _within(name, range_, draft).clamp(range_.from_norm(share))
-
-    return set_share
+    return setter
 
 
-def to_norm(name: str, range_: Range) -> Getter:
-    def tell_share(parameters: Parameters) -> tuple[Argument, ...]:
+def set_norm(name: str, range_: Range) -> Setter:
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        share = _clamped(changes, parse_number(arguments), SHARE)
+        changes[name] = _allowed(name, range_, changes).clamp(range_.from_norm(share))
+
+    return setter
+
+
+def get_norm(name: str, range_: Range) -> Getter:
+    def getter(parameters: Parameters) -> tuple[Argument, ...]:
         value = getattr(parameters, name)
         return () if value is None else (float(range_.to_norm(value)),)
 
-    return tell_share
+    return getter
 
 
-def flags(name: str, *, contrary: bool = False) -> Setter:
-    def set_flag(draft: Draft, arguments: Arguments) -> None:
-        draft[name] = flag(arguments) is not contrary
+def set_flag(name: str, *, inverted: bool = False) -> Setter:
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        changes[name] = parse_flag(arguments) is not inverted
 
-    return set_flag
-
-
-def words(name: str, choices: Sequence[str]) -> Setter:
-    def set_word(draft: Draft, arguments: Arguments) -> None:
-        draft[name] = word(arguments, choices)
-
-    return set_word
+    return setter
 
 
-def telling(name: str) -> Getter:
-    def tell(parameters: Parameters) -> tuple[Argument, ...]:
+def set_choice(name: str, choices: Sequence[str]) -> Setter:
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        changes[name] = parse_choice(arguments, choices)
+
+    return setter
+
+
+def get_value(name: str) -> Getter:
+    def getter(parameters: Parameters) -> tuple[Argument, ...]:
         value = getattr(parameters, name)
         if value is None:
             return ()
         return value if isinstance(value, tuple) else (value,)
 
-    return tell
+    return getter
 
 
-def counting(name: str) -> Setter:
-    def count_up(draft: Draft, _arguments: Arguments) -> None:
-        draft[name] = draft[name] + 1
+def count_up(name: str) -> Setter:
+    def setter(changes: Transaction, _arguments: Arguments) -> None:
+        changes[name] = changes[name] + 1
 
-    return count_up
+    return setter
 
 
-def indices(draft: Draft, arguments: Arguments) -> None:
-    """Take several numbers, or a text such as ``32,45``."""
-    given: Any = arguments
+def set_indices(changes: Transaction, arguments: Arguments) -> None:
+    """Set ``t_index_list`` from several numbers, or from a text such as ``32,45``."""
+    indices: Any = arguments
     if len(arguments) == 1 and isinstance(arguments[0], str):
-        listed = from_json(arguments[0])
-        given = listed.split(",") if isinstance(listed, str) else listed
-    if not isinstance(given, Sequence) or not given:
+        parsed = from_json(arguments[0])
+        indices = parsed.split(",") if isinstance(parsed, str) else parsed
+    if not isinstance(indices, Sequence) or not indices:
         raise ParameterError("takes the indices of the steps, such as 32 45")
-    range_ = Range(0, draft["num_inference_steps"] - 1, whole=True)
-    draft["t_index_list"] = tuple(_clamped(draft, number([index]), range_) for index in given)
+    range_ = Range(0, changes["num_inference_steps"] - 1, whole=True)
+    changes["t_index_list"] = tuple(
+        _clamped(changes, parse_number([index]), range_) for index in indices
+    )
 
 
-def prompt(name: str) -> Setter:
-    def set_prompt(draft: Draft, arguments: Arguments) -> None:
-        whole = text(arguments, MAX_PROMPT_BYTES)
-        # A list of texts as JSON may be longer than a text, and is checked by the field.
-        listed = from_json(arguments[0]) if len(arguments) == 1 else None
-        draft[name] = _weighted(listed) if isinstance(listed, list) else ((whole, 1.0),)
+def set_prompt(name: str) -> Setter:
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        text = parse_text(arguments, MAX_PROMPT_BYTES)
+        # A list of texts as JSON may be longer than one text, and is checked by the field.
+        parsed = from_json(arguments[0]) if len(arguments) == 1 else None
+        changes[name] = _parse_prompt(parsed) if isinstance(parsed, list) else ((text, 1.0),)
 
-    return set_prompt
-
-
-def texts(name: str) -> Getter:
-    def tell_texts(parameters: Parameters) -> tuple[Argument, ...]:
-        told = getattr(parameters, name)
-        if len(told) == 1:
-            return (told[0][0],)
-        return (json.dumps([list(item) for item in told], ensure_ascii=False),)
-
-    return tell_texts
+    return setter
 
 
-def prompt_list(draft: Draft, arguments: Arguments) -> None:
-    draft["prompt"] = _weighted(_list(arguments, '[["a cat", 0.7], ["a dog", 0.3]]'))
+def get_prompt(name: str) -> Getter:
+    def getter(parameters: Parameters) -> tuple[Argument, ...]:
+        prompt = getattr(parameters, name)
+        if len(prompt) == 1:
+            return (prompt[0][0],)
+        return (json.dumps([list(item) for item in prompt], ensure_ascii=False),)
+
+    return getter
 
 
-def slot_text(slot: int) -> Setter:
-    def set_text(draft: Draft, arguments: Arguments) -> None:
-        slots = _slots(draft, slot)
-        slots[slot] = (text(arguments, MAX_PROMPT_BYTES), slots[slot][1])
-        draft["prompt"] = _trimmed(slots)
-
-    return set_text
+def set_prompt_list(changes: Transaction, arguments: Arguments) -> None:
+    changes["prompt"] = _parse_prompt(_parse_list(arguments, '[["a cat", 0.7], ["a dog", 0.3]]'))
 
 
-def slot_weight(slot: int) -> Setter:
-    def set_weight(draft: Draft, arguments: Arguments) -> None:
-        slots = _slots(draft, slot)
-        slots[slot] = (slots[slot][0], _clamped(draft, number(arguments), WEIGHT))
-        draft["prompt"] = _trimmed(slots)
+def set_slot_text(slot: int) -> Setter:
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        slots = _slots(changes, slot)
+        slots[slot] = (parse_text(arguments, MAX_PROMPT_BYTES), slots[slot][1])
+        changes["prompt"] = _without_empty_end(slots)
 
-    return set_weight
-
-
-def slot_telling(slot: int, part: int) -> Getter:
-    def tell_slot(parameters: Parameters) -> tuple[Argument, ...]:
-        told = parameters.prompt
-        return (told[slot][part] if slot < len(told) else EMPTY[part],)
-
-    return tell_slot
+    return setter
 
 
-def blend(draft: Draft, arguments: Arguments) -> None:
-    """Take two prompts, as texts or as numbers of slots, and the way between them."""
+def set_slot_weight(slot: int) -> Setter:
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        slots = _slots(changes, slot)
+        slots[slot] = (slots[slot][0], _clamped(changes, parse_number(arguments), WEIGHT))
+        changes["prompt"] = _without_empty_end(slots)
+
+    return setter
+
+
+def get_slot(slot: int, part: int) -> Getter:
+    def getter(parameters: Parameters) -> tuple[Argument, ...]:
+        prompt = parameters.prompt
+        return (prompt[slot][part] if slot < len(prompt) else EMPTY_SLOT[part],)
+
+    return getter
+
+
+def set_blend(changes: Transaction, arguments: Arguments) -> None:
+    """Blend two prompts, given as texts or numbers of slots, by a number from 0 to 1."""
     if len(arguments) != 3:
         raise ParameterError("takes two prompts and a number from 0 to 1")
-    slots = _slots(draft, 3)
-    pair = [
-        text([a], MAX_PROMPT_BYTES)
-        if isinstance(a, str)
-        else slots[int(Range(0, 3, whole=True).clamp(number([a])))][0]
-        for a in arguments[:2]
-    ]
-    t = _clamped(draft, number(arguments[2:]), SHARE)
-    draft["prompt"] = ((pair[0], 1 - t), (pair[1], t))
+    slots = _slots(changes, 3)
+    first, second = (
+        parse_text([argument], MAX_PROMPT_BYTES)
+        if isinstance(argument, str)
+        else slots[int(Range(0, 3, whole=True).clamp(parse_number([argument])))][0]
+        for argument in arguments[:2]
+    )
+    t = _clamped(changes, parse_number(arguments[2:]), SHARE)
+    changes["prompt"] = ((first, 1 - t), (second, t))
 
 
-def blend_t(draft: Draft, arguments: Arguments) -> None:
-    t = _clamped(draft, number(arguments), SHARE)
-    slots = _slots(draft, 1)
-    draft["prompt"] = ((slots[0][0], 1 - t), (slots[1][0], t), *slots[2:])
+def set_blend_position(changes: Transaction, arguments: Arguments) -> None:
+    t = _clamped(changes, parse_number(arguments), SHARE)
+    slots = _slots(changes, 1)
+    changes["prompt"] = ((slots[0][0], 1 - t), (slots[1][0], t), *slots[2:])
 
 
-def seed_list(draft: Draft, arguments: Arguments) -> None:
+def set_seed_from_list(changes: Transaction, arguments: Arguments) -> None:
     example = "[[2, 0.7], [7, 0.3]]"
-    pairs = _list(arguments, example)
+    pairs = _parse_list(arguments, example)
     try:
-        seed, _ = max(((number([s]), number([w])) for s, w in pairs), key=lambda pair: pair[1])
+        seed, _ = max(
+            ((parse_number([s]), parse_number([w])) for s, w in pairs), key=lambda pair: pair[1]
+        )
     except (TypeError, ValueError):
         raise ParameterError(f"takes seeds and weights as JSON, such as {example}") from None
-    field = Range.of(Parameters.model_fields["seed"])
-    draft["seed"] = field.clamp(seed) if field else seed
+    range_ = Range.of_field(Parameters.model_fields["seed"])
+    changes["seed"] = range_.clamp(seed) if range_ else seed
 
 
-def random_seed(draft: Draft, _arguments: Arguments) -> None:
+def set_random_seed(changes: Transaction, _arguments: Arguments) -> None:
     # 31 bits, so that clients without 64-bit integers can show it and send it back.
-    draft["seed"] = secrets.randbelow(2**31)
+    changes["seed"] = secrets.randbelow(2**31)
 
 
-def load_preset(draft: Draft, arguments: Arguments) -> None:
-    draft.load(word(arguments, draft.presets.names) if arguments else "")
+def load_preset(changes: Transaction, arguments: Arguments) -> None:
+    changes.load(parse_choice(arguments, changes.presets.names) if arguments else "")
 
 
 def step_preset(step: int) -> Setter:
-    def load_beside(draft: Draft, _arguments: Arguments) -> None:
-        draft.load(draft.presets.beside(step, draft.preset or draft.presets.current))
+    def setter(changes: Transaction, _arguments: Arguments) -> None:
+        changes.load(changes.presets.step(step, changes.preset or changes.presets.current))
 
-    return load_beside
+    return setter
 
 
-def _clamped(draft: Draft, value: float, range_: Range) -> float:
+def _clamped(changes: Transaction, value: float, range_: Range) -> float:
     clamped = range_.clamp(value)
-    draft.clamped |= abs(clamped - value) > (0.5 if range_.whole else 0)
+    changes.clamped |= abs(clamped - value) > (0.5 if range_.whole else 0)
     return clamped
 
 
-def _within(name: str, range_: Range, draft: Draft) -> Range:
-    """Return what of `range_` the structure can run."""
+def _allowed(name: str, range_: Range, changes: Transaction) -> Range:
+    """Return the part of `range_` that the number of steps and their indices allow."""
     if name != "num_inference_steps":
         return range_
-    last = (draft["t_index_list"] or (0,))[-1]
-    return range_._replace(low=max(range_.low, draft.steps, last + 1))
+    last = (changes["t_index_list"] or (0,))[-1]
+    return range_._replace(low=max(range_.low, changes.steps, last + 1))
 
 
-def _slots(draft: Draft, slot: int) -> list[tuple[str, float]]:
+def _slots(changes: Transaction, slot: int) -> list[tuple[str, float]]:
     """Return the prompts, with empty ones added so that there is one at `slot`."""
-    slots = draft["prompt"]
-    return [*slots, *[EMPTY] * (slot + 1 - len(slots))]
+    slots = changes["prompt"]
+    return [*slots, *[EMPTY_SLOT] * (slot + 1 - len(slots))]
 
 
-def _trimmed(slots: list[tuple[str, float]]) -> Prompt:
+def _without_empty_end(slots: list[tuple[str, float]]) -> Prompt:
     """Return `slots` without the empty ones at their end."""
-    while len(slots) > 1 and slots[-1] == EMPTY:
+    while len(slots) > 1 and slots[-1] == EMPTY_SLOT:
         slots.pop()
     return tuple(slots)
 
 
-def _weighted(listed: list[Any]) -> Prompt:
-    return Parameters.parse({"prompt": listed}, ParameterError).prompt
+def _parse_prompt(items: list[Any]) -> Prompt:
+    return Parameters.parse({"prompt": items}, ParameterError).prompt
 
 
-def _list(arguments: Arguments, example: str) -> list[Any]:
-    listed = from_json(arguments[0]) if arguments else None
-    if not isinstance(listed, list):
+def _parse_list(arguments: Arguments, example: str) -> list[Any]:
+    parsed = from_json(arguments[0]) if arguments else None
+    if not isinstance(parsed, list):
         raise ParameterError(f"takes a list as JSON, such as {example}")
-    return listed
+    return parsed

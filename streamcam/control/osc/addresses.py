@@ -1,12 +1,13 @@
-"""The OSC addresses: a table that follows from the fields of `Parameters`.
+"""Table of the OSC addresses, made from the fields of `Parameters`.
 
 Every field has an address of its own name, every number one with ``/norm`` for 0 to 1; the
-others are shorter names, slots of the prompt, triggers, and the names that users know from
-StreamDiffusionTD. Nothing here names a path, a model or a command.
+rest are shorter names, slots of the prompt, triggers, and the names that users know from
+StreamDiffusionTD. No address takes a path, a model or a command.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from pydantic.fields import FieldInfo
 
@@ -14,12 +15,11 @@ from streamcam.control.osc import actions
 from streamcam.control.osc.actions import Getter, Setter
 from streamcam.control.osc.packets import Message
 from streamcam.control.osc.values import Range
-from streamcam.control.preset_bank import COUNTERS
 from streamcam.errors import ConfigError, suggest
-from streamcam.settings.base import choices
-from streamcam.settings.parameters import Parameters
+from streamcam.settings.base import literal_values, traits
+from streamcam.settings.parameters import Parameters, is_prompt
 
-SHORT = {
+SHORT_NAMES = {
     "prompt/interpolation": "prompt_interpolation",
     "prompt/time": "prompt_time",
     "preset/time": "preset_time",
@@ -30,11 +30,11 @@ SHORT = {
     "t_list": "t_index_list",
     "opacity": "mix",
 }
-"""Other names for the address of a field."""
+"""Other names for the addresses of fields."""
 
 SLOTS = "abcd"
 
-KNOWN = (
+WITHOUT_PREFIX = (
     *("prompt", "negative_prompt", "prompt_list", "prompt/0", "prompt/1"),
     *("blend", "blend_t", "seed", "seed_list", "guidance_scale", "delta"),
     *("num_inference_steps", "t_list", "opacity", "pause", "play"),
@@ -42,12 +42,24 @@ KNOWN = (
 """Addresses of StreamDiffusionTD and the like, which work without the prefix too."""
 
 
+class Row(NamedTuple):
+    """One address as shown to readers, by ``streamcam osc list`` and in the docs."""
+
+    address: str
+    direction: str
+    """in, out, or both: a value that is also sent as feedback."""
+    types: str
+    """number, whole number, 0 or 1, text, trigger, ..."""
+    values: str
+    """Range or choices."""
+    description: str
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What one address takes, does and tells."""
+    """The setter and getter of one address, with the texts of its `Row`."""
 
     types: str
-    """For the reader: number, whole number, 0 or 1, text, trigger, ..."""
     values: str
     description: str
     set: Setter
@@ -58,39 +70,51 @@ class Address:
 class Addresses:
     """Every address with its prefix, and the aliases that lead to them."""
 
-    def __init__(self, prefix: str, aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        aliases: Mapping[str, str] | None = None,
+        table: type[Parameters] = Parameters,
+    ) -> None:
         """Make the table; raise ConfigError for an alias that leads nowhere.
 
         Args:
-            prefix: what every address begins with, such as ``/streamcam``.
-            aliases: further addresses, and what they stand for with or without the prefix.
+            prefix: beginning of every address, such as ``/streamcam``.
+            aliases: more addresses, and those they stand for with or without the prefix.
+            table: the parameters to have addresses.
         """
         self.prefix = prefix
-        self.known = {f"{prefix}/{name}": address for name, address in _own()}
-        self.aliases = {f"/{name}": f"{prefix}/{name}" for name in KNOWN}
-        for alias, meant in (aliases or {}).items():
-            self.aliases[_checked(alias)] = self._meant(alias, meant)
+        self.known = {f"{prefix}/{name}": address for name, address in _addresses(table)}
+        self.aliases = {f"/{name}": f"{prefix}/{name}" for name in WITHOUT_PREFIX}
+        for alias, target in (aliases or {}).items():
+            self.aliases[_checked(alias)] = self._resolve(alias, target)
 
     def find(self, address: str) -> tuple[str, Address] | None:
-        """Return the address that `address` stands for and what it does, None if unknown."""
+        """Return the full name and entry of `address`, which may be an alias; None if unknown."""
         # One with the prefix always means itself, so that no alias can hide it.
-        own = address if address in self.known else self.aliases.get(address, "")
-        return (own, self.known[own]) if own in self.known else None
+        name = address if address in self.known else self.aliases.get(address, "")
+        return (name, self.known[name]) if name in self.known else None
 
-    def told(self, parameters: Parameters) -> Iterator[Message]:
-        """Yield what every address that tells something holds now."""
+    def messages(self, parameters: Parameters) -> Iterator[Message]:
+        """Yield the current value of every address that has one."""
         for name, address in self.known.items():
             if address.get and (arguments := address.get(parameters)):
                 yield Message(name, arguments)
 
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of the addresses that change parameters."""
+        for name, address in self.known.items():
+            direction = "both" if address.get else "in"
+            yield Row(name, direction, address.types, address.values, address.description)
+
     def suggest(self, address: str) -> str:
         return suggest(address[:80], self.known)
 
-    def _meant(self, alias: str, meant: str) -> str:
-        for own in (meant, self.prefix + meant):
-            if own in self.known:
-                return own
-        raise ConfigError(f'osc_alias "{alias}": there is no "{meant}": {self.suggest(meant)}')
+    def _resolve(self, alias: str, target: str) -> str:
+        for name in (target, self.prefix + target):
+            if name in self.known:
+                return name
+        raise ConfigError(f'osc_alias "{alias}": there is no "{target}": {self.suggest(target)}')
 
 
 def _checked(alias: str) -> str:
@@ -99,26 +123,25 @@ def _checked(alias: str) -> str:
     return alias
 
 
-def _own() -> Iterator[tuple[str, Address]]:
+def _addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
     """Yield every address without its prefix."""
-    fields = dict(_fields())
+    fields = dict(_field_addresses(table))
     yield from fields.items()
-    for name, meant in SHORT.items():
-        if meant in fields:
-            yield name, replace(fields[meant], description=f"The same as /{meant}.")
-            if f"{meant}/norm" in fields:
-                yield f"{name}/norm", fields[f"{meant}/norm"]
-    yield from _prompts()
-    yield from _rest()
+    for name, field in SHORT_NAMES.items():
+        yield name, replace(fields[field], description=f"The same as /{field}.")
+        if f"{field}/norm" in fields:
+            yield f"{name}/norm", fields[f"{field}/norm"]
+    yield from _prompt_addresses()
+    yield from _other_addresses()
 
 
-def _fields() -> Iterator[tuple[str, Address]]:
-    for name, field in Parameters.model_fields.items():
-        if name in COUNTERS:
-            yield name, _trigger(_firing(field), actions.counting(name))
+def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
+    for name, field in table.model_fields.items():
+        if traits(field).trigger:
+            yield name, _trigger(_trigger_description(field), actions.count_up(name))
             continue
-        yield name, _field(name, field)
-        range_ = Range.of(field)
+        yield name, _field_address(name, field)
+        range_ = Range.of_field(field)
         if range_:
             low, high = range_.fader[:2]
             yield (
@@ -127,81 +150,90 @@ def _fields() -> Iterator[tuple[str, Address]]:
                     "number",
                     "0 – 1",
                     f"/{name} from {low:g} to {high:g}.",
-                    actions.from_norm(name, range_.fader),
-                    actions.to_norm(name, range_.fader),
+                    actions.set_norm(name, range_.fader),
+                    actions.get_norm(name, range_.fader),
                 ),
             )
 
 
-def _field(name: str, field: FieldInfo) -> Address:
+def _field_address(name: str, field: FieldInfo) -> Address:
     about = str(field.description)
-    get = actions.telling(name)
-    if name in ("prompt", "negative_prompt"):
-        return Address("text", "up to 1000 bytes", about, actions.prompt(name), actions.texts(name))
+    get = actions.get_value(name)
+    if is_prompt(field):
+        set_, get = actions.set_prompt(name), actions.get_prompt(name)
+        return Address("text", "up to 1000 bytes", about, set_, get)
     if name == "t_index_list":
-        return Address("whole numbers", "as many as steps", about, actions.indices, get)
-    if words := choices(field):
-        return Address("text or index", " ".join(words), about, actions.words(name, words), get)
+        return Address("whole numbers", "as many as steps", about, actions.set_indices, get)
+    if words := literal_values(field):
+        return Address(
+            "text or index", " ".join(words), about, actions.set_choice(name, words), get
+        )
     if field.annotation is bool:
-        return Address("0 or 1", "0 1", about, actions.flags(name), get)
-    range_ = Range.of(field)
+        return Address("0 or 1", "0 1", about, actions.set_flag(name), get)
+    range_ = Range.of_field(field)
     if range_ is None:
         raise TypeError(f"{name} has a type that no address takes")
     kind = "whole number" if range_.whole else "number"
-    return Address(kind, range_.shown, about, actions.numbers(name, range_), get)
+    values = f"{range_.shown} {traits(field).unit}".rstrip()
+    return Address(kind, values, about, actions.set_number(name, range_), get)
 
 
-def _prompts() -> Iterator[tuple[str, Address]]:
+def _prompt_addresses() -> Iterator[tuple[str, Address]]:
     for slot, letter in enumerate(SLOTS):
         text = Address(
             "text",
             "up to 1000 bytes",
             f"Text of prompt {letter}; a new one has no weight yet.",
-            actions.slot_text(slot),
-            actions.slot_telling(slot, 0),
+            actions.set_slot_text(slot),
+            actions.get_slot(slot, 0),
         )
         yield f"prompt/{letter}/text", text
-        weight = actions.slot_weight(slot)
-        tells = actions.slot_telling(slot, 1)
-        about = f"Weight of prompt {letter}; only their proportions count."
-        yield f"prompt/{letter}/weight", Address("number", "0 – 1000", about, weight, tells)
+        weight = Address(
+            "number",
+            "0 – 1000",
+            f"Weight of prompt {letter}; only the proportions of the weights count.",
+            actions.set_slot_weight(slot),
+            actions.get_slot(slot, 1),
+        )
+        yield f"prompt/{letter}/weight", weight
         if slot < 2:
             yield f"prompt/{slot}", replace(text, description=f"The same as /prompt/{letter}/text.")
     blend = Address(
         "a, b, number",
         "texts or slots 0 – 3; 0 – 1",
-        "Two prompts and how far from the first to the second.",
-        actions.blend,
+        "Blend two prompts; the number is how far from the first to the second.",
+        actions.set_blend,
     )
     yield "prompt/blend", blend
     yield "blend", replace(blend, description="The same as /prompt/blend.")
-    about = "How far from prompt a to prompt b."
-    yield "blend_t", Address("number", "0 – 1", about, actions.blend_t)
+    about = "How far to go from prompt a to prompt b."
+    yield "blend_t", Address("number", "0 – 1", about, actions.set_blend_position)
     about = "Prompts and their weights: [[text, weight], …]."
-    yield "prompt_list", Address("text", "JSON", about, actions.prompt_list)
+    yield "prompt_list", Address("text", "JSON", about, actions.set_prompt_list)
 
 
-def _rest() -> Iterator[tuple[str, Address]]:
-    yield "seed/random", _trigger("Take a random seed.", actions.random_seed)
-    about = "Seeds and their weights, [[seed, weight], …]; the heaviest is taken."
-    yield "seed_list", Address("text", "JSON", about, actions.seed_list)
+def _other_addresses() -> Iterator[tuple[str, Address]]:
+    yield "seed/random", _trigger("Set a random seed.", actions.set_random_seed)
+    about = "Seeds and their weights, [[seed, weight], …]; the heaviest is used."
+    yield "seed_list", Address("text", "JSON", about, actions.set_seed_from_list)
     about = "The same as /freeze."
-    yield "pause", Address("0 or 1", "0 1", about, actions.flags("freeze"))
+    yield "pause", Address("0 or 1", "0 1", about, actions.set_flag("freeze"))
     about = "The opposite of /freeze."
-    yield "play", Address("0 or 1", "0 1", about, actions.flags("freeze", contrary=True))
+    yield "play", Address("0 or 1", "0 1", about, actions.set_flag("freeze", inverted=True))
     about = (
-        "Take over the live values of a preset, within /preset/time seconds; tells the last one."
+        "Load the live values of a preset, fading over /preset/time; as feedback, the one loaded"
+        " last."
     )
     yield "preset/load", Address("text or index", "name of a preset", about, actions.load_preset)
     yield "preset/next", _trigger("Load the next preset.", actions.step_preset(1))
-    yield "preset/prev", _trigger("Load the preset before.", actions.step_preset(-1))
+    yield "preset/prev", _trigger("Load the previous preset.", actions.step_preset(-1))
 
 
 def _trigger(description: str, setter: Setter) -> Address:
     return Address("trigger", "none, 1", description, setter, trigger=True)
 
 
-def _firing(field: FieldInfo) -> str:
-    """Return what firing a counter does, from the words of its field."""
-    did = str(field.description).removeprefix("Counter: raising it ")
-    return did[0].upper() + did[1:]
+def _trigger_description(field: FieldInfo) -> str:
+    """Return what raising a counter does, from the words of its field."""
+    action = str(field.description).removeprefix("Counter: raising it ")
+    return action[0].upper() + action[1:]

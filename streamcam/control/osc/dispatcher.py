@@ -1,4 +1,4 @@
-"""Messages to changes: those of one packet apply as one, whoever else turns knobs meanwhile."""
+"""Dispatcher: applies the messages of one packet as one change of the parameters."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -7,32 +7,31 @@ from typing import Any, NamedTuple
 
 from streamcam.control.osc.addresses import Address, Addresses
 from streamcam.control.osc.packets import Argument, Message
-from streamcam.control.osc.transaction import Draft
-from streamcam.control.osc.values import flag
-from streamcam.control.preset_bank import Presets
+from streamcam.control.osc.transaction import Transaction
+from streamcam.control.osc.values import parse_flag
+from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Changes, Control
 from streamcam.errors import ParameterError
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 
-EDGES_KEPT = 4096
+MAX_BUTTONS = 4096
+"""Buttons that are remembered at a time."""
 
 
 @dataclass
-class Applied:
-    """What became of the messages of one packet, by the addresses' own names."""
+class Outcome:
+    """The addresses in one packet, sorted by result; full names but for the unknown ones."""
 
-    moved: list[str] = field(default_factory=list)
-    """Those that got what they asked for."""
+    applied: list[str] = field(default_factory=list)
     clamped: list[str] = field(default_factory=list)
-    """Those that got the nearest possible."""
+    """Out of range, so the nearest possible value was applied."""
     refused: list[tuple[str, str]] = field(default_factory=list)
-    """Those that got nothing, and why."""
+    """Addresses and reasons."""
     unknown: list[str] = field(default_factory=list)
-    """Addresses that lead nowhere, as they came."""
 
 
-class Move(NamedTuple):
+class Command(NamedTuple):
     """A message whose address is known."""
 
     name: str
@@ -40,93 +39,99 @@ class Move(NamedTuple):
     arguments: Sequence[Argument]
 
 
-class Console:
-    """Applies messages to the one mutable cell."""
+class Dispatcher:
+    """Applies messages to the live parameters."""
 
     def __init__(
-        self, control: Control, config: Config, addresses: Addresses, presets: Presets
+        self, control: Control, config: Config, addresses: Addresses, presets: PresetBank
     ) -> None:
         self._control = control
         self._config = config
         self._addresses = addresses
         self._presets = presets
-        self._edges = Edges()
+        self._buttons = Buttons()
 
-    def apply(self, messages: Sequence[Message], source: Any) -> Applied:
-        """Apply `messages` in their order as one change; what is refused does not hinder the rest.
+    def apply(self, messages: Sequence[Message], source: Any) -> Outcome:
+        """Apply `messages` in their order as one change; a refused one does not hinder the rest.
 
         Args:
             messages: those of one packet.
-            source: who sends them, so that everyone's buttons are watched on their own.
+            source: their sender, as each sender's buttons are tracked separately.
         """
-        applied = Applied()
-        moves = list(self._moves(messages, source, applied))
-        if not moves:
-            return applied
-        before = (list(applied.refused), self._presets.current)
+        outcome = Outcome()
+        commands = list(self._commands(messages, source, outcome))
+        if not commands:
+            return outcome
+        before = (list(outcome.refused), self._presets.current)
         try:
-            self._control.update(lambda target: self._decide(target, moves, applied, strict=False))
+            self._control.update(
+                lambda target: self._collect(target, commands, outcome, strict=False)
+            )
         except ParameterError:
-            # One contradicts another, or the structure: each is then judged on its own.
-            applied.refused, self._presets.current = before
-            applied.moved, applied.clamped = [], []
-            self._control.update(lambda target: self._decide(target, moves, applied, strict=True))
-        return applied
+            # One contradicts another, or the number of steps: check each of them on its own.
+            outcome.refused, self._presets.current = before
+            outcome.applied, outcome.clamped = [], []
+            self._control.update(
+                lambda target: self._collect(target, commands, outcome, strict=True)
+            )
+        return outcome
 
-    def _moves(self, messages: Sequence[Message], source: Any, applied: Applied) -> Iterator[Move]:
-        """Yield what is to be done; a trigger only when it fires."""
+    def _commands(
+        self, messages: Sequence[Message], source: Any, outcome: Outcome
+    ) -> Iterator[Command]:
+        """Yield the messages to apply; those to a trigger only if they fire it."""
         for message in messages:
-            found = self._addresses.find(message.address)
-            if found is None:
-                applied.unknown.append(message.address)
+            entry = self._addresses.find(message.address)
+            if entry is None:
+                outcome.unknown.append(message.address)
                 continue
-            name, address = found
+            name, address = entry
             try:
-                if not address.trigger or self._edges.rises((source, name), message.arguments):
-                    yield Move(name, address, message.arguments)
+                if not address.trigger or self._buttons.press((source, name), message.arguments):
+                    yield Command(name, address, message.arguments)
             except ParameterError as error:
-                applied.refused.append((message.address, str(error)))
+                outcome.refused.append((message.address, str(error)))
 
-    def _decide(
-        self, target: Parameters, moves: Sequence[Move], applied: Applied, *, strict: bool
+    def _collect(
+        self, target: Parameters, commands: Sequence[Command], outcome: Outcome, *, strict: bool
     ) -> tuple[Changes, float | None]:
-        """Return the changes that `moves` make of `target`, and the seconds they take."""
-        draft = Draft(target, self._presets, self._config.num_steps)
-        for name, address, arguments in moves:
-            trial = draft.copy()
+        """Return the changes that `commands` make to `target`, and the seconds of their fade."""
+        transaction = Transaction(target, self._presets, self._config.num_steps)
+        for name, address, arguments in commands:
+            trial = transaction.copy()
             try:
                 address.set(trial, arguments)
                 if strict:
                     self._config.changed(target, trial.changes())
             except ParameterError as error:
-                applied.refused.append((name, str(error)))
+                outcome.refused.append((name, str(error)))
                 continue
-            draft = trial
-            (applied.clamped if draft.clamped else applied.moved).append(name)
-        self._presets.current = draft.preset or self._presets.current
-        return draft.changes(), draft.over()
+            transaction = trial
+            (outcome.clamped if transaction.clamped else outcome.applied).append(name)
+        self._presets.current = transaction.preset or self._presets.current
+        return transaction.changes(), transaction.fade_time()
 
 
-class Edges:
-    """Remembers which buttons are down, so that one press fires once."""
+class Buttons:
+    """State of the buttons that clients hold down, so that one press fires once."""
 
     def __init__(self) -> None:
         self._down: OrderedDict[Any, bool] = OrderedDict()
 
-    def rises(self, button: Any, arguments: Sequence[Argument]) -> bool:
-        """Return whether these arguments press `button`: none, true, or a rise to 0.5 or more.
+    def press(self, button: Any, arguments: Sequence[Argument]) -> bool:
+        """Return whether `arguments` press `button`: none, true, or a rise to 0.5 or more.
 
         Raises:
             ParameterError: they are no number, or not finite.
         """
-        down = flag(arguments)
+        down = parse_flag(arguments)
         was_down = self._down.get(button, False)
         self._down[button] = down
         self._down.move_to_end(button)
-        if len(self._down) > EDGES_KEPT:
+        if len(self._down) > MAX_BUTTONS:
             self._down.popitem(last=False)
         # No argument and true come without a release, so each of them is a press.
-        lasting = bool(arguments) and arguments[0] is not True
-        if not lasting:
+        has_release = bool(arguments) and arguments[0] is not True
+        if not has_release:
             self._down[button] = False
-        return down and not (was_down and lasting)
+        return down and not (was_down and has_release)

@@ -1,105 +1,104 @@
-"""Who is told what changes, and what each of them has been told already."""
+"""Feedback: values and figures sent to subscribers, each value when it changes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
+from streamcam.control.osc.addresses import Row
 from streamcam.control.osc.packets import Argument, Message
+from streamcam.control.osc.ports import Peer
 from streamcam.errors import ParameterError
-
-Peer = tuple[Any, ...]
-"""A socket's address: host, port, and what IPv6 adds, or that it is a connection."""
-TCP = "tcp"
+from streamcam.stats import Status
 
 MAX_SUBSCRIBERS = 32
 HOLD = 0.3
-"""Seconds for which a control that is moved is not told of its own value."""
+"""Seconds for which a client that moves a control is not sent its own value."""
 GONE_AFTER = 10.0
-"""Seconds of refusals after which a port is given up."""
+"""Seconds of refused packets after which a subscriber is removed."""
 REFUSAL_LASTS = 5.0
 """Seconds without a refusal after which a port counts as back."""
 
 
 @dataclass
 class Subscriber:
-    """Somebody who is told."""
+    """State of one subscriber."""
 
     expires: float
     """Monotonic seconds; infinite until unsubscribed."""
-    told: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
-    """What was sent last, by address."""
+    sent: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
+    """Last arguments sent, by address."""
     refused: tuple[float, float] | None = None
-    """When the port's refusals began, and the last of them."""
+    """Times of the first and the latest refusal."""
 
 
 class Subscribers:
-    """Those who are told, at most `MAX_SUBSCRIBERS`."""
+    """The subscribers, at most `MAX_SUBSCRIBERS`."""
 
     def __init__(self) -> None:
-        self._all: dict[Peer, Subscriber] = {}
+        self._subscribers: dict[Peer, Subscriber] = {}
         self._held: dict[tuple[str, str], float] = {}
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._subscribers)
 
     def add(self, peer: Peer, expires: float) -> None:
-        """Begin to tell `peer`, or go on until `expires`, from the beginning.
+        """Subscribe `peer` until `expires`, with nothing sent yet; this also renews.
 
         Raises:
             ParameterError: there are too many already.
         """
-        if peer not in self._all and len(self._all) >= MAX_SUBSCRIBERS:
+        if peer not in self._subscribers and len(self._subscribers) >= MAX_SUBSCRIBERS:
             raise ParameterError(f"there are {MAX_SUBSCRIBERS} subscribers already")
-        self._all[peer] = Subscriber(expires)
+        self._subscribers[peer] = Subscriber(expires)
 
     def remove(self, peer: Peer) -> None:
-        self._all.pop(peer, None)
+        self._subscribers.pop(peer, None)
 
     def at(self, host: str) -> list[Peer]:
         """Return the subscribers of one host."""
-        return [peer for peer in self._all if peer[0] == host]
+        return [peer for peer in self._subscribers if peer[0] == host]
 
     def peers(self, now: float) -> list[Peer]:
-        """Return all of them, having forgotten those whose time is over."""
-        self._all = {peer: s for peer, s in self._all.items() if s.expires > now}
-        return list(self._all)
+        """Return all subscribers, having removed those that have expired."""
+        self._subscribers = {p: s for p, s in self._subscribers.items() if s.expires > now}
+        return list(self._subscribers)
 
     def moved(self, host: str, address: str, now: float) -> None:
-        """Spare `host` its own value at `address` while it moves."""
+        """Hold back the value at `address` from `host` while its control moves."""
         if self.at(host):
             self._held[host, address] = now + HOLD
 
     def clamped(self, host: str, address: str) -> None:
-        """Tell `host` what `address` holds, even if that has not changed."""
+        """Send `host` the value at `address` next time, even if that has not changed."""
         self._held.pop((host, address), None)
         for peer in self.at(host):
-            self._all[peer].told.pop(address, None)
+            self._subscribers[peer].sent.pop(address, None)
 
-    def has_been_told(self, peer: Peer, messages: Iterable[Message]) -> None:
-        """Note that `peer` was sent all of `messages`, beside the news."""
-        if peer in self._all:
-            self._all[peer].told.update(messages)
+    def mark_sent(self, peer: Peer, messages: Iterable[Message]) -> None:
+        """Note that `messages` were sent to `peer` in answer to a query."""
+        if peer in self._subscribers:
+            self._subscribers[peer].sent.update(messages)
 
     @property
     def holding(self) -> bool:
-        """Whether something is still to be told when a control has come to rest."""
+        """Whether a value is held back until a control has come to rest."""
         return bool(self._held)
 
-    def news(self, messages: Iterable[Message], now: float) -> Iterator[tuple[Peer, Message]]:
-        """Yield what is new to whom, and note it as told."""
-        self._held = {what: until for what, until in self._held.items() if until > now}
+    def updates(self, messages: Iterable[Message], now: float) -> Iterator[tuple[Peer, Message]]:
+        """Yield each of `messages` for the subscribers that it is new to, and mark it as sent."""
+        self._held = {held: until for held, until in self._held.items() if until > now}
         messages = list(messages)
         for peer in self.peers(now):
-            told = self._all[peer].told
+            sent = self._subscribers[peer].sent
             for message in messages:
                 address, arguments = message
-                if told.get(address) != arguments and (peer[0], address) not in self._held:
-                    told[address] = arguments
+                if sent.get(address) != arguments and (peer[0], address) not in self._held:
+                    sent[address] = arguments
                     yield peer, message
 
     def refused(self, peer: Peer, now: float) -> None:
-        """Note that nobody listens at `peer`, and give it up when that has lasted."""
-        subscriber = self._all.get(peer)
+        """Note that nobody listens at `peer`; remove it when that has lasted."""
+        subscriber = self._subscribers.get(peer)
         if subscriber is None:
             return
         first, last = subscriber.refused or (now, now)
@@ -108,3 +107,82 @@ class Subscribers:
         subscriber.refused = (first, now)
         if now - first >= GONE_AFTER:
             self.remove(peer)
+
+
+STATS_PERIOD = 0.5
+"""Seconds between two reports of the figures."""
+
+
+class Stat(NamedTuple):
+    """One figure of the broadcast."""
+
+    name: str
+    types: str
+    unit: str
+    description: str
+    get: Callable[[Status], Argument]
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
+
+
+def _mb(size: float | None) -> float | None:
+    return None if size is None else size / 1e6
+
+
+STATES = "loading, running, lost, stopped or passthrough."
+SKIPPED = "Frames skipped as similar to the one before."
+
+STATS = (
+    Stat("fps", "number", "per second", "New frames from the model.", lambda s: s.fps_model),
+    Stat("fps/in", "number", "per second", "Frames from the source.", lambda s: s.fps_in),
+    Stat("fps/out", "number", "per second", "Frames on air.", lambda s: s.fps_out),
+    Stat("latency", "number", "ms", "From camera to air, median.", lambda s: _ms(s.latency_p50)),
+    Stat("latency/p95", "number", "ms", "The same, 95th percentile.", lambda s: _ms(s.latency_p95)),
+    Stat("dropped", "whole number", "frames", "Replaced by newer ones.", lambda s: s.dropped),
+    Stat("skipped", "whole number", "frames", SKIPPED, lambda s: s.skipped),
+    Stat("restarts", "whole number", "", "Engines after the first one.", lambda s: s.restarts),
+    Stat("state", "text", "", STATES, lambda s: s.state),
+    Stat("source", "text", "", "live, lost or ended.", lambda s: s.source),
+    Stat("vram", "number", "MB", "GPU memory in use.", lambda s: _mb(s.vram)),
+    Stat("power", "number", "W", "Power draw of the GPU.", lambda s: s.power),
+)
+
+
+def stat_messages(prefix: str, status: Status) -> Iterator[Message]:
+    """Yield `status` as messages, and those that users of StreamDiffusionTD listen to."""
+    for stat in STATS:
+        value = stat.get(status)
+        if value is not None:
+            typed = float(value) if stat.types == "number" else value
+            yield Message(f"{prefix}/stat/{stat.name}", (typed,))
+    yield Message("/server_active", (status.state == "running",))
+    yield Message("/stream-info/fps", (float(status.fps_model),))
+
+
+FEEDBACK = {
+    "error": (
+        "address, text",
+        "What was wrong with a message, sent to its sender and the subscribers of the same host.",
+    ),
+    "pong": ("text", "The version, in answer to /ping."),
+    "preset/names": ("texts", "The names of the presets."),
+}
+"""Addresses that are only sent, besides the figures: their types and descriptions."""
+
+
+def is_feedback(prefix: str, address: str) -> bool:
+    """Return whether `address` is only ever sent, never received."""
+    name = address.removeprefix(f"{prefix}/")
+    return name in FEEDBACK or name.startswith("stat/")
+
+
+def feedback_rows(prefix: str) -> Iterator[Row]:
+    """Yield the rows of the addresses that are only sent."""
+    for name, (types, description) in FEEDBACK.items():
+        yield Row(f"{prefix}/{name}", "out", types, "", description)
+    for stat in STATS:
+        yield Row(f"{prefix}/stat/{stat.name}", "out", stat.types, stat.unit, stat.description)
+    yield Row("/server_active", "out", "0 or 1", "", "Whether the engine runs.")
+    yield Row("/stream-info/fps", "out", "number", "", f"As {prefix}/stat/fps.")

@@ -1,4 +1,4 @@
-"""OSC packets to messages and back: pure, bounded, and deaf to time tags.
+"""OSC packets to messages and back, and packets in a TCP stream: bounded, ignoring time tags.
 
 python-osc reads and writes single values; bundles are walked here, since a bundle element of
 negative size hangs it, and its dispatcher sleeps on time tags and expands patterns.
@@ -13,22 +13,23 @@ from pythonosc.parsing import osc_types
 from streamcam.errors import StreamcamError
 
 MAX_PACKET = 8192
+"""Bytes."""
 MAX_MESSAGES = 256
 MAX_DEPTH = 8
 
 BUNDLE = b"#bundle\0"
-HEADER = len(BUNDLE) + 8
-"""The word and the time tag, which is read as "now"."""
+BUNDLE_HEADER = len(BUNDLE) + 8
+"""Bytes of the word and the time tag, which is read as "now"."""
 
 Argument = int | float | str | bool | None
 
 
 class PacketError(StreamcamError):
-    """A packet is not OSC, or goes beyond the limits."""
+    """A packet is not OSC, or exceeds the limits."""
 
 
 class Message(NamedTuple):
-    """An address and what was sent to it."""
+    """An address and the arguments sent to it."""
 
     address: str
     arguments: tuple[Argument, ...] = ()
@@ -52,59 +53,37 @@ CONSTANTS: dict[str, Argument] = {"T": True, "F": False, "I": True, "N": None}
 BRACKETS = "[]"
 
 
-def read(packet: bytes) -> list[Message]:
+def read_packet(packet: bytes) -> list[Message]:
     """Return the messages of `packet` in their order; those of a bundle belong together.
 
     Arrays are read as the values in them, impulses (I) as true.
 
     Raises:
-        PacketError: it is malformed or too large; nothing of it is to be used.
+        PacketError: it is malformed or too large; no part of it may be used.
     """
     if len(packet) > MAX_PACKET:
         raise PacketError(f"a packet takes at most {MAX_PACKET} bytes, not {len(packet)}")
-    found: list[Message] = []
-    waiting = [(packet, 0)]
-    while waiting:
-        element, depth = waiting.pop()
+    messages: list[Message] = []
+    unread = [(packet, 0)]
+    while unread:
+        element, depth = unread.pop()
         if element.startswith(BUNDLE):
             if depth == MAX_DEPTH:
                 raise PacketError(f"bundles are nested more than {MAX_DEPTH} deep")
             inner = [(part, depth + 1) for part in _elements(element)]
-            waiting += reversed(inner)
+            unread += reversed(inner)
         else:
-            found.append(_message(element))
-        if len(found) + len(waiting) > MAX_MESSAGES:
+            messages.append(_read_message(element))
+        if len(messages) + len(unread) > MAX_MESSAGES:
             raise PacketError(f"a bundle takes at most {MAX_MESSAGES} messages")
-    return found
-
-
-def write(message: Message) -> bytes:
-    """Return `message` as a packet; true and false go out as 1 and 0, which every client reads.
-
-    Raises:
-        PacketError: it holds what OSC cannot carry.
-    """
-    builder = OscMessageBuilder(message.address)
-    for argument in message.arguments:
-        builder.add_arg(_plain(argument))
-    try:
-        return bytes(builder.build().dgram)
-    except BuildError as error:
-        raise PacketError(str(error)) from None
-
-
-def _plain(argument: Argument) -> Argument:
-    if isinstance(argument, str):
-        # A text ends at its first NUL, and what follows would be read as the next value.
-        return argument.replace("\0", "")
-    return int(argument) if isinstance(argument, bool) else argument
+    return messages
 
 
 def _elements(bundle: bytes) -> Iterator[bytes]:
     """Yield the elements of a bundle."""
-    if len(bundle) < HEADER:
+    if len(bundle) < BUNDLE_HEADER:
         raise PacketError("a bundle ends within its time tag")
-    at = HEADER
+    at = BUNDLE_HEADER
     while at < len(bundle):
         # A size that is 0 or negative would never lead to the end.
         size = int.from_bytes(bundle[at : at + 4], "big", signed=True)
@@ -115,7 +94,7 @@ def _elements(bundle: bytes) -> Iterator[bytes]:
         at += size
 
 
-def _message(element: bytes) -> Message:
+def _read_message(element: bytes) -> Message:
     if not element.startswith(b"/"):
         raise PacketError("it begins with neither / nor #bundle")
     if len(element) % 4:
@@ -125,14 +104,14 @@ def _message(element: bytes) -> Message:
         if at == len(element):
             return Message(address)
         tags, at = osc_types.get_string(element, at)
-        return Message(address, tuple(_arguments(element, tags, at)))
+        return Message(address, tuple(_read_arguments(element, tags, at)))
     except UnicodeDecodeError:
         raise PacketError("a text is not UTF-8") from None
     except osc_types.ParseError as error:
         raise PacketError(f"a message ends too early: {error}") from None
 
 
-def _arguments(element: bytes, tags: str, at: int) -> Iterator[Argument]:
+def _read_arguments(element: bytes, tags: str, at: int) -> Iterator[Argument]:
     if not tags.startswith(","):
         raise PacketError("a message has no type tags")
     for tag in tags[1:]:
@@ -146,3 +125,75 @@ def _arguments(element: bytes, tags: str, at: int) -> Iterator[Argument]:
             yield value
         elif tag not in BRACKETS:
             raise PacketError(f"a message holds a value of type {tag!r}")
+
+
+def write_packet(message: Message) -> bytes:
+    """Return `message` as a packet; true and false go out as 1 and 0, which every client reads.
+
+    Raises:
+        PacketError: it holds a value that OSC cannot carry.
+    """
+    builder = OscMessageBuilder(message.address)
+    for argument in message.arguments:
+        builder.add_arg(_writable(argument))
+    try:
+        return bytes(builder.build().dgram)
+    except BuildError as error:
+        raise PacketError(str(error)) from None
+
+
+def _writable(argument: Argument) -> Argument:
+    if isinstance(argument, str):
+        # A text ends at its first NUL, and the rest would be read as the next value.
+        return argument.replace("\0", "")
+    return int(argument) if isinstance(argument, bool) else argument
+
+
+END, ESC, ESC_END, ESC_ESC = b"\xc0", b"\xdb", b"\xdc", b"\xdd"
+
+
+class PacketStream:
+    """Packets of one TCP connection: preceded by their length (OSC 1.0), or SLIP (OSC 1.1).
+
+    The first byte from the client decides which.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._slip: bool | None = None
+
+    def feed(self, received: bytes) -> Iterator[bytes]:
+        """Yield the packets that `received` completes.
+
+        Raises:
+            PacketError: a packet is too large, or not framed; the rest cannot be read.
+        """
+        self._buffer += received
+        if self._slip is None and self._buffer:
+            # No length that is allowed begins with anything but 0.
+            self._slip = self._buffer[0] != 0
+        yield from self._by_slip() if self._slip else self._by_length()
+
+    def wrap(self, packet: bytes) -> bytes:
+        """Return `packet` framed in the way the client frames its own."""
+        if self._slip:
+            packet = packet.replace(ESC, ESC + ESC_ESC).replace(END, ESC + ESC_END)
+            return END + packet + END
+        return len(packet).to_bytes(4, "big") + packet
+
+    def _by_length(self) -> Iterator[bytes]:
+        while len(self._buffer) >= 4:
+            size = int.from_bytes(self._buffer[:4], "big")
+            if not 0 < size <= MAX_PACKET:
+                raise PacketError(f"a packet takes 1 to {MAX_PACKET} bytes, not {size}")
+            if len(self._buffer) < 4 + size:
+                return
+            packet, self._buffer = self._buffer[4 : 4 + size], self._buffer[4 + size :]
+            yield packet
+
+    def _by_slip(self) -> Iterator[bytes]:
+        *packets, self._buffer = self._buffer.split(END)
+        if len(self._buffer) > 2 * MAX_PACKET:
+            raise PacketError(f"a packet takes at most {MAX_PACKET} bytes")
+        for packet in filter(None, packets):
+            yield packet.replace(ESC + ESC_END, END).replace(ESC + ESC_ESC, ESC)

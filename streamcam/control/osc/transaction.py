@@ -1,26 +1,26 @@
-"""What the messages of one packet lead to, gathered before any of it takes effect."""
+"""Transaction: the changes of one packet, collected before any of them takes effect."""
 
 from typing import Any
 
-from streamcam.control.preset_bank import Presets
+from streamcam.control.preset_bank import PresetBank
 from streamcam.settings.parameters import Parameters, Prompt
 
-LEAST_WEIGHT = 0.001
-"""What the last prompt with a weight keeps when its fader goes to 0: some prompt must rule."""
+MIN_WEIGHT = 0.001
+"""Weight that the last prompt with a weight keeps when its fader goes to 0: one must remain."""
 
 
-class Draft:
-    """The changes so far, to be applied as one."""
+class Transaction:
+    """Changes to a snapshot, to be applied as one."""
 
-    def __init__(self, before: Parameters, presets: Presets, steps: int) -> None:
+    def __init__(self, before: Parameters, presets: PresetBank, steps: int) -> None:
         self.before = before
         self.presets = presets
         self.steps = steps
         """Denoising steps, fixed at start."""
         self.preset: str | None = None
-        """The preset loaded, which then is the current one."""
+        """The preset that was loaded, to become the current one."""
         self.clamped = False
-        """Whether the last message asked for more than it got."""
+        """Whether the last message asked for a value out of range and got the nearest."""
         self._changes: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -34,35 +34,35 @@ class Draft:
             self._changes.pop("strength", None)
         self._changes[name] = value
 
-    def copy(self) -> "Draft":
-        """Return one that can be changed without changing this, as yet unclamped."""
-        twin = Draft(self.before, self.presets, self.steps)
-        twin.preset = self.preset
-        twin._changes = dict(self._changes)
-        return twin
+    def copy(self) -> "Transaction":
+        """Return an independent copy, with `clamped` cleared."""
+        copy = Transaction(self.before, self.presets, self.steps)
+        copy.preset = self.preset
+        copy._changes = dict(self._changes)
+        return copy
 
     def load(self, preset: str) -> None:
-        """Take over the live values of a preset; raise ParameterError where there is none."""
+        """Take the live values of a preset; raise ParameterError if there is none."""
         for name, value in self.presets.changes(preset).items():
             self[name] = value
         self.preset = preset
 
     def changes(self) -> dict[str, Any]:
-        """Return all that changes, by field name."""
+        """Return all changes by field name."""
         changes = dict(self._changes)
         if not any(weight for _, weight in self["prompt"]):
-            changes["prompt"] = self._audible(self["prompt"])
+            changes["prompt"] = self._with_a_weight(self["prompt"])
         return changes
 
-    def over(self) -> float | None:
-        """Return the seconds of the fade: a preset's own, else the usual."""
+    def fade_time(self) -> float | None:
+        """Return the seconds of the fade: ``preset_time`` for a preset, None for the default."""
         return float(self["preset_time"]) if self.preset else None
 
-    def _audible(self, prompt: Prompt) -> Prompt:
-        """Return `prompt`, whose weights are all 0, with the slot that ruled before kept on."""
-        ruled = self.before.prompt[: len(prompt)]
-        strongest = max(range(len(ruled)), key=lambda slot: ruled[slot][1])
+    def _with_a_weight(self, prompt: Prompt) -> Prompt:
+        """Return `prompt`, whose weights are all 0, keeping on the slot that was strongest."""
+        before = self.before.prompt[: len(prompt)]
+        strongest = max(range(len(before)), key=lambda slot: before[slot][1])
         return tuple(
-            (text, LEAST_WEIGHT if slot == strongest else 0.0)
+            (text, MIN_WEIGHT if slot == strongest else 0.0)
             for slot, (text, _) in enumerate(prompt)
         )

@@ -1,4 +1,4 @@
-"""What clients send, made into what a field takes: any number for any number, clamped."""
+"""Argument values: any kind of number that clients send, clamped to the range of a field."""
 
 import math
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ from pydantic.fields import FieldInfo
 from streamcam.control.osc.packets import Argument
 from streamcam.errors import ParameterError, suggest
 
-HUGE = 1e9
-"""Ranges beyond this are no ranges that a fader could cover."""
+UNBOUNDED = 1e9
+"""A limit beyond this is none that a fader could reach."""
 FLOAT32_MAX = 3.4e38
 WORDS = {"on": 1.0, "true": 1.0, "yes": 1.0, "off": 0.0, "false": 0.0, "no": 0.0}
 
 
 class Range(NamedTuple):
-    """What a number may be, both ends included."""
+    """The range of a number, both ends included."""
 
     low: float
     high: float
     whole: bool = False
 
     @classmethod
-    def of(cls, field: FieldInfo) -> "Range | None":
-        """Return the range that `field` declares, None for what is no number."""
+    def of_field(cls, field: FieldInfo) -> "Range | None":
+        """Return the range that `field` declares, None if it is no number."""
         kinds = set(get_args(field.annotation) or (field.annotation,))
         if not kinds & {int, float}:
             return None
@@ -38,15 +38,15 @@ class Range(NamedTuple):
 
     @property
     def fader(self) -> "Range":
-        """What 0 to 1 stands for: the range, and 31 bits of a huge one."""
-        return self if self.high < HUGE else self._replace(high=2**31 - 1)
+        """The part of the range that 0 to 1 spans: all of it, or 31 bits if it is unbounded."""
+        return self if self.high < UNBOUNDED else self._replace(high=2**31 - 1)
 
     @property
     def shown(self) -> str:
-        return f"{self.low:g} – {self.high:g}" if self.high < HUGE else f"from {self.low:g}"
+        return f"{self.low:g} – {self.high:g}" if self.high < UNBOUNDED else f"from {self.low:g}"
 
     def clamp(self, value: float) -> float:
-        """Return the nearest allowed value, a whole one as int."""
+        """Return the nearest value in the range, a whole one as int."""
         return min(max(round(value) if self.whole else value, self.low), self.high)
 
     def to_norm(self, value: float) -> float:
@@ -56,7 +56,7 @@ class Range(NamedTuple):
         return self.clamp(self.low + min(max(share, 0.0), 1.0) * (self.high - self.low))
 
 
-def number(arguments: Sequence[Argument]) -> float:
+def parse_number(arguments: Sequence[Argument]) -> float:
     """Return the first argument as a number: i h f d T F N I or a numeric text.
 
     Raises:
@@ -64,55 +64,60 @@ def number(arguments: Sequence[Argument]) -> float:
     """
     if not arguments:
         raise ParameterError("takes a number")
-    value = arguments[0]
-    if isinstance(value, float) and abs(value) < FLOAT32_MAX and np.float32(value) == value:
-        # 1.2 sent as float32 is 1.2000000476837158; what was meant is the shortest that equals it.
-        value = float(str(np.float32(value)))
+    argument = arguments[0]
+    if (
+        isinstance(argument, float)
+        and abs(argument) < FLOAT32_MAX
+        and np.float32(argument) == argument
+    ):
+        # 1.2 sent as float32 is 1.2000000476837158; the shortest number that equals it was meant.
+        argument = float(str(np.float32(argument)))
     try:
-        given = _number(value)
-        finite = math.isfinite(given)
+        value = _to_number(argument)
+        finite = math.isfinite(value)
     except (TypeError, ValueError, OverflowError):
         # Within JSON there may be lists, and whole numbers of any length.
-        raise ParameterError(f"takes a number, got {value!r:.40}") from None
+        raise ParameterError(f"takes a number, got {argument!r:.40}") from None
     if not finite:
-        raise ParameterError(f"takes a finite number, got {given}")
-    return given
-
-
-def _number(value: Argument) -> float:
-    if value is None:
-        return 0
-    if isinstance(value, str):
-        # Whole numbers beyond 2^53 keep their last digits.
-        return int(value) if value.strip().isdecimal() and len(value) < 20 else float(value)
+        raise ParameterError(f"takes a finite number, got {value}")
     return value
 
 
-def flag(arguments: Sequence[Argument]) -> bool:
-    """Return whether the first argument switches on; none at all does."""
+def _to_number(argument: Argument) -> float:
+    if argument is None:
+        return 0
+    if isinstance(argument, str):
+        # Whole numbers beyond 2^53 keep their last digits.
+        whole = argument.strip().isdecimal() and len(argument) < 20
+        return int(argument) if whole else float(argument)
+    return argument
+
+
+def parse_flag(arguments: Sequence[Argument]) -> bool:
+    """Return whether the first argument switches on; no argument does too."""
     if not arguments:
         return True
     if isinstance(arguments[0], str) and arguments[0].lower() in WORDS:
         return WORDS[arguments[0].lower()] >= 0.5
-    return number(arguments) >= 0.5
+    return parse_number(arguments) >= 0.5
 
 
-def word(arguments: Sequence[Argument], choices: Sequence[str]) -> str:
-    """Return the choice that is named, or the one at the index given, the nearest there is."""
+def parse_choice(arguments: Sequence[Argument], choices: Sequence[str]) -> str:
+    """Return the choice of that name, or the one at that index, clamped."""
     if not choices:
         raise ParameterError("there is nothing to choose from")
-    named = str(arguments[0]).strip() if arguments else ""
+    name = str(arguments[0]).strip() if arguments else ""
     if arguments and isinstance(arguments[0], float) and arguments[0].is_integer():
-        named = str(int(arguments[0]))
-    if named in choices:
-        return named
+        name = str(int(arguments[0]))
+    if name in choices:
+        return name
     try:
-        return choices[int(Range(0, len(choices) - 1, whole=True).clamp(number(arguments)))]
+        return choices[int(Range(0, len(choices) - 1, whole=True).clamp(parse_number(arguments)))]
     except ParameterError:
-        raise ParameterError(f'no "{named:.40}": {suggest(named, choices)}') from None
+        raise ParameterError(f'no "{name:.40}": {suggest(name, choices)}') from None
 
 
-def text(arguments: Sequence[Argument], most: int) -> str:
-    """Return the arguments joined with spaces, cut to `most` bytes."""
+def parse_text(arguments: Sequence[Argument], max_bytes: int) -> str:
+    """Return the arguments joined with spaces, cut to `max_bytes` of UTF-8."""
     shown = (f"{a:.7g}" if isinstance(a, float) else str(a) for a in arguments if a is not None)
-    return " ".join(shown).encode()[:most].decode(errors="ignore")
+    return " ".join(shown).encode()[:max_bytes].decode(errors="ignore")

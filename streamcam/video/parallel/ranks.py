@@ -14,7 +14,7 @@ from torch._C._distributed_c10d import Store
 
 from streamcam.errors import ConfigError, EngineError, StreamcamError, one_line
 from streamcam.settings.config import Config
-from streamcam.settings.video_settings import launched
+from streamcam.settings.environment import torchrun_launch
 from streamcam.video.parallel.layer_ring import LayerRing, follow, payload_bytes
 from streamcam.video.parallel.migration import Load
 from streamcam.video.parallel.partition import BlockScheduler, Partition, even
@@ -64,7 +64,7 @@ def share_of(config: Config) -> Share:
         ConfigError: torchrun started another number of processes than `devices` says.
     """
     devices = config.video.devices
-    if (launch := launched()) is None:
+    if (launch := torchrun_launch()) is None:
         return Share(0, devices)
     if devices not in (1, launch.ranks):
         raise ConfigError(

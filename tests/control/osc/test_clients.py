@@ -1,4 +1,4 @@
-"""The OSC server and clients that others wrote."""
+"""The OSC server with clients of other projects: liblo and Pure Data."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.osc.osc_desk import switcher
+from tests.control.osc.running_server import running_server
 
 needs_liblo = pytest.mark.skipif(
     not shutil.which("oscsend") or not shutil.which("oscdump"), reason="liblo-tools is missing"
@@ -45,55 +45,55 @@ def until(true: Callable[[], bool], seconds: float = 10.0) -> None:
 def test_every_type_that_oscsend_knows_is_a_number(
     types: str, arguments: list[str], wanted: float
 ) -> None:
-    with switcher(guidance_scale=20) as on:
+    with running_server(guidance_scale=20) as running:
         address = "/streamcam/guidance_scale"
-        command = ["oscsend", "127.0.0.1", str(on.server.port), address, types, *arguments]
+        command = ["oscsend", "127.0.0.1", str(running.server.port), address, types, *arguments]
         subprocess.run(command, check=True, timeout=10)
-        until(lambda: on.control.target.guidance_scale == wanted)
-        assert on.server.counts["malformed"] == 0
+        until(lambda: running.control.target.guidance_scale == wanted)
+        assert running.server.counts["malformed"] == 0
 
 
 @needs_liblo
 def test_oscsend_sends_prompts_and_infinities() -> None:
-    with switcher() as on:
-        to = ["oscsend", "127.0.0.1", str(on.server.port)]
+    with running_server() as running:
+        to = ["oscsend", "127.0.0.1", str(running.server.port)]
         words = ["ssi", "neon", "grün", "3"]
         subprocess.run([*to, "/streamcam/prompt", *words], check=True, timeout=10)
-        until(lambda: on.control.target.prompt == (("neon grün 3", 1.0),))
+        until(lambda: running.control.target.prompt == (("neon grün 3", 1.0),))
         subprocess.run([*to, "/streamcam/delta", "f", "inf"], check=True, timeout=10)
-        until(lambda: on.server.counts["refused"] == 1)
-        assert on.control.target.delta == 1.0
+        until(lambda: running.server.counts["refused"] == 1)
+        assert running.control.target.delta == 1.0
 
 
 @needs_liblo
 def test_oscsend_reaches_us_over_tcp() -> None:
-    with switcher() as on:
-        to = ["oscsend", f"osc.tcp://127.0.0.1:{on.server.port}/"]
+    with running_server() as running:
+        to = ["oscsend", f"osc.tcp://127.0.0.1:{running.server.port}/"]
         subprocess.run([*to, "/streamcam/seed", "i", "192"], check=True, timeout=10)
-        until(lambda: on.control.target.seed == 192)
+        until(lambda: running.control.target.seed == 192)
 
 
 @needs_liblo
-def test_oscdump_reads_all_that_is_told() -> None:
-    with switcher(prompt="grün") as on:
-        on.client.socket.close()
-        command = ["stdbuf", "-oL", "oscdump", str(on.client.port)]
+def test_oscdump_reads_all_feedback() -> None:
+    with running_server(prompt="grün") as running:
+        running.client.socket.close()
+        command = ["stdbuf", "-oL", "oscdump", str(running.client.port)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as dump:
             assert dump.stdout is not None
             time.sleep(0.3)
-            subscribe = ["/streamcam/subscribe", "i", str(on.client.port)]
-            to = ["oscsend", "127.0.0.1", str(on.server.port)]
+            subscribe = ["/streamcam/subscribe", "i", str(running.client.port)]
+            to = ["oscsend", "127.0.0.1", str(running.server.port)]
             subprocess.run([*to, *subscribe], check=True, timeout=10)
             lines: list[str] = []
             while not any("/stream-info/fps" in line for line in lines):
                 lines.append(dump.stdout.readline())
             dump.send_signal(signal.SIGTERM)
-        said = {line.split(" ", 1)[1].strip() for line in lines}
-        assert '/streamcam/prompt s "grün"' in said
-        assert "/streamcam/seed i 2" in said
-        assert "/streamcam/mirror i 0" in said
-        assert "/streamcam/delta f 1.000000" in said
-        assert "/streamcam/stat/latency f 125.000000" in said
+        lines_read = {line.split(" ", 1)[1].strip() for line in lines}
+        assert '/streamcam/prompt s "grün"' in lines_read
+        assert "/streamcam/seed i 2" in lines_read
+        assert "/streamcam/mirror i 0" in lines_read
+        assert "/streamcam/delta f 1.000000" in lines_read
+        assert "/streamcam/stat/latency f 125.000000" in lines_read
 
 
 PATCH = """#N canvas 0 0 600 400 10;
@@ -127,15 +127,15 @@ PATCH = """#N canvas 0 0 600 400 10;
 
 @needs_pd
 def test_pure_data_sends_numbers_and_symbols(tmp_path: Path) -> None:
-    with switcher() as on:
-        patch = tmp_path / "desk.pd"
-        patch.write_text(PATCH.format(port=on.server.port), encoding="utf-8")
+    with running_server() as running:
+        patch = tmp_path / "controls.pd"
+        patch.write_text(PATCH.format(port=running.server.port), encoding="utf-8")
         command = ["pd", "-nogui", "-noaudio", "-nomidi", "-noprefs", "-open", str(patch)]
         environment = {**os.environ, "HOME": str(tmp_path)}
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as pd:
             try:
-                until(lambda: on.control.target.prompt == (("neon", 1.0),))
-                until(lambda: on.control.target.guidance_scale == 2.5)
+                until(lambda: running.control.target.prompt == (("neon", 1.0),))
+                until(lambda: running.control.target.guidance_scale == 2.5)
             finally:
                 pd.terminate()
-        assert on.server.counts["malformed"] == 0
+        assert running.server.counts["malformed"] == 0

@@ -1,4 +1,4 @@
-"""Packets: everything that clients send is read, nothing that is sent hangs or escapes."""
+"""Packets: every type of value is read, and no packet hangs the reader or exceeds the limits."""
 
 import struct
 import time
@@ -15,10 +15,10 @@ from streamcam.control.osc.packets import (
     MAX_PACKET,
     Message,
     PacketError,
-    read,
-    write,
+    read_packet,
+    write_packet,
 )
-from tests.control.osc.osc_desk import bundle, message
+from tests.control.osc.running_server import bundle, message
 
 EXAMPLES = settings(derandomize=True, deadline=2000, max_examples=400)
 TAGS = "ihfdsScrmtTFNI[]b,x"
@@ -57,19 +57,19 @@ def bundled(*elements: bytes) -> bytes:
     ],
 )
 def test_every_type_of_value_is_read(packet: bytes, wanted: tuple[object, ...]) -> None:
-    assert read(packet) == [("/a", wanted)]
+    assert read_packet(packet) == [("/a", wanted)]
 
 
 def test_the_messages_of_nested_bundles_come_in_their_order() -> None:
     inner = bundled(raw(b"/b", b","), bundled(raw(b"/c", b",")), raw(b"/d", b","))
     packet = bundled(raw(b"/a", b","), inner, raw(b"/e", b","))
-    assert [m.address for m in read(packet)] == ["/a", "/b", "/c", "/d", "/e"]
+    assert [m.address for m in read_packet(packet)] == ["/a", "/b", "/c", "/d", "/e"]
 
 
 def test_a_time_tag_far_in_the_future_is_read_as_now() -> None:
     began = time.monotonic()
     packet = bundle(message("/a", 1), when=time.time() + 3600)
-    assert read(packet) == [("/a", (1,))]
+    assert read_packet(packet) == [("/a", (1,))]
     assert time.monotonic() - began < 1
 
 
@@ -99,34 +99,34 @@ def test_a_time_tag_far_in_the_future_is_read_as_now() -> None:
         (bundled(*[raw(b"/", b",")] * (MAX_MESSAGES + 1)), "at most 256 messages"),
     ],
 )
-def test_what_is_malformed_is_refused_with_the_reason(packet: bytes, complaint: str) -> None:
+def test_a_malformed_packet_is_refused_with_the_reason(packet: bytes, complaint: str) -> None:
     with pytest.raises(PacketError, match=complaint):
-        read(packet)
+        read_packet(packet)
 
 
 def test_the_28_bytes_that_hang_python_osc_are_refused() -> None:
     packet = BUNDLE + bytes(8) + struct.pack(">i", -4) + bytes(8)
     assert len(packet) == 28
     with pytest.raises(PacketError, match="-4 bytes"):
-        read(packet)
+        read_packet(packet)
 
 
-def test_bundles_may_be_nested_so_deep_and_no_deeper() -> None:
+def test_the_depth_of_nested_bundles_is_limited() -> None:
     packet = raw(b"/a", b",")
     for _ in range(MAX_DEPTH):
         packet = bundled(packet)
-    assert read(packet) == [("/a", ())]
+    assert read_packet(packet) == [("/a", ())]
     with pytest.raises(PacketError, match="8 deep"):
-        read(bundled(packet))
+        read_packet(bundled(packet))
     for _ in range(300):
         packet = bundled(packet)
     with pytest.raises(PacketError, match="8 deep"):
-        read(packet)
+        read_packet(packet)
 
 
 def test_a_bundle_may_be_empty_and_hold_as_many_messages_as_allowed() -> None:
-    assert read(bundled()) == []
-    assert len(read(bundled(*[raw(b"/", b",")] * MAX_MESSAGES))) == MAX_MESSAGES
+    assert read_packet(bundled()) == []
+    assert len(read_packet(bundled(*[raw(b"/", b",")] * MAX_MESSAGES))) == MAX_MESSAGES
 
 
 ARGUMENTS = st.lists(
@@ -142,22 +142,22 @@ ARGUMENTS = st.lists(
 
 @EXAMPLES
 @given(arguments=ARGUMENTS)
-def test_what_is_written_is_read_back(arguments: list[object]) -> None:
+def test_a_written_message_is_read_back_the_same(arguments: list[object]) -> None:
     sent = Message("/a/b", tuple(arguments))  # type: ignore[arg-type]
-    assert read(write(sent)) == [sent]
+    assert read_packet(write_packet(sent)) == [sent]
 
 
 def test_true_and_false_go_out_as_numbers() -> None:
-    assert read(write(Message("/a", (True, False)))) == [("/a", (1, 0))]
+    assert read_packet(write_packet(Message("/a", (True, False)))) == [("/a", (1, 0))]
 
 
 def test_a_nul_in_a_text_does_not_cut_the_packet() -> None:
-    assert read(write(Message("/a", ("x\0y\0", 3)))) == [("/a", ("xy", 3))]
+    assert read_packet(write_packet(Message("/a", ("x\0y\0", 3)))) == [("/a", ("xy", 3))]
 
 
-def test_what_no_packet_can_carry_is_refused() -> None:
+def test_a_value_that_no_packet_can_carry_is_refused() -> None:
     with pytest.raises(PacketError):
-        write(Message("/a", (2**70,)))
+        write_packet(Message("/a", (2**70,)))
 
 
 ELEMENTS = st.recursive(
@@ -177,19 +177,17 @@ ELEMENTS = st.recursive(
 
 @EXAMPLES
 @given(packet=ELEMENTS, cut=st.integers(0, 40), at=st.integers(0, 400), byte=st.integers(0, 255))
-def test_no_packet_does_worse_than_being_refused(
-    packet: bytes, cut: int, at: int, byte: int
-) -> None:
+def test_any_damaged_packet_is_read_or_refused(packet: bytes, cut: int, at: int, byte: int) -> None:
     damaged = bytearray(packet[: len(packet) - cut] if cut < 20 else packet)
     if at < len(damaged):
         damaged[at] = byte
     with suppress(PacketError):
-        assert len(read(bytes(damaged))) <= MAX_MESSAGES
+        assert len(read_packet(bytes(damaged))) <= MAX_MESSAGES
 
 
 def test_the_worst_packet_is_read_quickly() -> None:
     tags = b"," + b"s" * 2000
     began = time.monotonic()
     with pytest.raises(PacketError):
-        read(raw(b"/a", tags, b"abc\0" * 1530))
+        read_packet(raw(b"/a", tags, b"abc\0" * 1530))
     assert time.monotonic() - began < 1

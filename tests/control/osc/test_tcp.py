@@ -1,4 +1,4 @@
-"""OSC over TCP, framed by lengths as in OSC 1.0 or by SLIP as in 1.1."""
+"""OSC over TCP, framed by lengths (OSC 1.0) or by SLIP (OSC 1.1)."""
 
 import socket
 import time
@@ -10,11 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcam.control.osc import ports
-from streamcam.control.osc.framing import Framing
-from streamcam.control.osc.packets import MAX_PACKET, Message, PacketError, read
-from streamcam.control.osc.ports import MAX_CONNECTIONS
-from streamcam.control.osc.sockets import bound
-from tests.control.osc.osc_desk import Switcher, message, switcher
+from streamcam.control.osc.packets import (
+    MAX_PACKET,
+    Message,
+    PacketError,
+    PacketStream,
+    read_packet,
+)
+from streamcam.control.osc.ports import MAX_CONNECTIONS, open_udp
+from tests.control.osc.running_server import RunningServer, message, running_server
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -34,7 +38,7 @@ FRAMES = pytest.mark.parametrize("frame", [counted, slip])
 
 
 class Connection:
-    """A TCP client that reads what it is sent."""
+    """TCP client that reads messages."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
@@ -43,16 +47,16 @@ class Connection:
         self.socket.sendall(stream)
 
     def messages(self, first: bytes) -> Iterator[Message]:
-        """Yield what comes in, read as framed the way that `first` is."""
-        framing = Framing()
+        """Yield the messages that arrive, framed in the same way as `first`."""
+        framing = PacketStream()
         list(framing.feed(first))
         while received := self.socket.recv(4096):
             for packet in framing.feed(received):
-                yield from read(packet)
+                yield from read_packet(packet)
 
 
 def ended(opened: socket.socket) -> bool:
-    """Return whether the other side has closed, having read all that was sent before."""
+    """Return True once the server has closed the connection, having read all it sent."""
     with suppress(ConnectionError):
         while opened.recv(4096):
             pass
@@ -65,10 +69,10 @@ def ended(opened: socket.socket) -> bool:
     cuts=st.lists(st.integers(1, 7), min_size=1),
     frame=st.sampled_from([counted, slip]),
 )
-def test_packets_come_whole_however_the_stream_is_cut(
+def test_packets_are_found_however_the_stream_is_cut(
     packets: list[bytes], cuts: list[int], frame: Frame
 ) -> None:
-    framing, found = Framing(), []
+    framing, found = PacketStream(), []
     stream = b"".join(map(frame, packets))
     while stream:
         cut = cuts[len(stream) % len(cuts)]
@@ -80,8 +84,8 @@ def test_packets_come_whole_however_the_stream_is_cut(
 
 @EXAMPLES
 @given(stream=st.binary(max_size=2000))
-def test_no_stream_does_worse_than_being_refused(stream: bytes) -> None:
-    framing = Framing()
+def test_any_stream_is_read_or_refused(stream: bytes) -> None:
+    framing = PacketStream()
     with suppress(PacketError):
         for at in range(0, len(stream), 100):
             assert all(len(p) <= 2 * MAX_PACKET for p in framing.feed(stream[at : at + 100]))
@@ -91,82 +95,82 @@ def test_no_stream_does_worse_than_being_refused(stream: bytes) -> None:
     "stream",
     [b"\0\0\0\0rest", b"\0\1\0\0" * 9, b"\0\0\0\4abcd\xff\xff\xff\xff", b"\xc0" + b"a" * 20_000],
 )
-def test_what_is_too_large_or_empty_ends_the_stream(stream: bytes) -> None:
+def test_a_packet_that_is_too_large_or_empty_ends_the_stream(stream: bytes) -> None:
     with pytest.raises(PacketError):
-        list(Framing().feed(stream))
+        list(PacketStream().feed(stream))
 
 
 @FRAMES
-def test_messages_over_tcp_steer_and_are_answered_on_their_connection(frame: Frame) -> None:
-    with switcher() as on:
-        client = Connection(on.server.port)
+def test_messages_over_tcp_apply_and_are_answered_on_their_connection(frame: Frame) -> None:
+    with running_server() as running:
+        client = Connection(running.server.port)
         client.send(frame(message("/streamcam/seed", 192)) + frame(message("/streamcam/ping")))
         assert next(client.messages(frame(b"/"))).address == "/streamcam/pong"
-        assert on.control.target.seed == 192
+        assert running.control.target.seed == 192
         client.socket.close()
 
 
 @FRAMES
-def test_a_connection_may_subscribe_and_is_told(frame: Frame) -> None:
-    with switcher() as on:
-        client = Connection(on.server.port)
+def test_a_connection_may_subscribe(frame: Frame) -> None:
+    with running_server() as running:
+        client = Connection(running.server.port)
         client.send(frame(message("/streamcam/subscribe")))
-        came = client.messages(frame(b"/"))
-        assert next(m for m in came if m.address == "/streamcam/seed").arguments == (2,)
-        next(m for m in came if m.address == "/streamcam/preset/names")
-        on.control.change({"seed": 0xC0DB})
-        assert next(m for m in came if m.address == "/streamcam/seed").arguments == (0xC0DB,)
+        messages = client.messages(frame(b"/"))
+        assert next(m for m in messages if m.address == "/streamcam/seed").arguments == (2,)
+        next(m for m in messages if m.address == "/streamcam/preset/names")
+        running.control.change({"seed": 0xC0DB})
+        assert next(m for m in messages if m.address == "/streamcam/seed").arguments == (0xC0DB,)
         client.socket.close()
-        wait_for_subscribers(on, 0)
+        wait_for_subscribers(running, 0)
 
 
-def test_a_connection_may_ask_to_be_told_at_a_udp_port() -> None:
-    with switcher() as on:
-        client = Connection(on.server.port)
-        client.send(counted(message("/streamcam/subscribe", on.client.port)))
-        assert on.client.wait_for("/streamcam/seed") == (2,)
+def test_a_connection_may_subscribe_a_udp_port() -> None:
+    with running_server() as running:
+        client = Connection(running.server.port)
+        client.send(counted(message("/streamcam/subscribe", running.client.port)))
+        assert running.client.wait_for("/streamcam/seed") == (2,)
         client.socket.close()
-        assert on.client.wait_for("/streamcam/stat/state") == ("running",)
+        assert running.client.wait_for("/streamcam/stat/state") == ("running",)
 
 
-def wait_for_subscribers(on: Switcher, count: int) -> None:
+def wait_for_subscribers(running: RunningServer, count: int) -> None:
     end = time.monotonic() + 5
-    while len(on.server._subscribers) != count:
+    while len(running.server._subscribers) != count:
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def test_what_is_no_osc_ends_the_connection_and_nothing_else() -> None:
-    with switcher() as on:
+def test_bytes_that_are_no_osc_end_only_their_connection() -> None:
+    with running_server() as running:
         for stream in (b"\0\0\0\0", b"\xff" * 20_000, b"GET / HTTP/1.1\r\n" * 2000):
-            client = Connection(on.server.port)
+            client = Connection(running.server.port)
             with suppress(ConnectionError):
                 client.send(stream)
             assert ended(client.socket)
-            assert on.after("/streamcam/seed", len(stream)).seed == len(stream)
-        assert on.server.counts["malformed"] == 3
+            assert running.after("/streamcam/seed", len(stream)).seed == len(stream)
+        assert running.server.counts["malformed"] == 3
 
 
 def test_a_malformed_packet_is_answered_and_the_connection_lives_on() -> None:
-    with switcher() as on:
-        client = Connection(on.server.port)
+    with running_server() as running:
+        client = Connection(running.server.port)
         client.send(counted(b"hello") + counted(message("/streamcam/seed", 5)))
         assert next(client.messages(counted(b"/"))).address == "/streamcam/error"
-        on.client.settle()
-        assert on.control.target.seed == 5
+        running.client.settle()
+        assert running.control.target.seed == 5
         client.socket.close()
 
 
-def test_a_client_that_never_reads_is_let_go() -> None:
-    with switcher(osc_rate=100_000) as on:
-        client = Connection(on.server.port)
-        on.after("/streamcam/prompt", "x" * 1000)
-        assert let_go(client, counted(message("/streamcam/get", "/prompt")) * 100)
-        assert on.after("/streamcam/seed", 5).seed == 5
+def test_a_client_that_never_reads_is_disconnected() -> None:
+    with running_server(osc_rate=100_000) as running:
+        client = Connection(running.server.port)
+        running.after("/streamcam/prompt", "x" * 1000)
+        assert is_disconnected(client, counted(message("/streamcam/get", "/prompt")) * 100)
+        assert running.after("/streamcam/seed", 5).seed == 5
 
 
-def let_go(client: Connection, question: bytes) -> bool:
-    """Ask again and again without reading an answer; return whether the other side hangs up."""
+def is_disconnected(client: Connection, question: bytes) -> bool:
+    """Send `question` over and over without reading; return whether the server disconnects."""
     client.socket.settimeout(0.1)
     end = time.monotonic() + 20
     while time.monotonic() < end:
@@ -179,43 +183,43 @@ def let_go(client: Connection, question: bytes) -> bool:
     return False
 
 
-def test_connections_are_limited_and_those_that_end_make_room() -> None:
-    with switcher() as on:
-        clients = [Connection(on.server.port) for _ in range(MAX_CONNECTIONS)]
+def test_the_number_of_connections_is_limited_and_closed_ones_make_room() -> None:
+    with running_server() as running:
+        clients = [Connection(running.server.port) for _ in range(MAX_CONNECTIONS)]
         for client in clients:
             client.send(counted(message("/streamcam/ping")))
             assert next(client.messages(counted(b"/"))).address == "/streamcam/pong"
-        assert ended(Connection(on.server.port).socket)
+        assert ended(Connection(running.server.port).socket)
         clients[0].socket.close()
-        on.client.settle()
-        fresh = Connection(on.server.port)
+        running.client.settle()
+        fresh = Connection(running.server.port)
         fresh.send(counted(message("/streamcam/ping")))
         assert next(fresh.messages(counted(b"/"))).address == "/streamcam/pong"
         for client in [*clients, fresh]:
             client.socket.close()
 
 
-def test_hosts_outside_the_networks_allowed_are_let_go_at_once() -> None:
-    with switcher(osc_allow="10.0.0.0/8") as on:
-        assert ended(Connection(on.server.port).socket)
-        assert on.server.counts["not allowed"] == 1
+def test_hosts_outside_the_allowed_networks_are_disconnected_at_once() -> None:
+    with running_server(osc_allow="10.0.0.0/8") as running:
+        assert ended(Connection(running.server.port).socket)
+        assert running.server.counts["not allowed"] == 1
 
 
 def test_a_free_port_is_free_for_tcp_too(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.bind(("127.0.0.1", 0))
         found = iter([taken.getsockname()[1], 0])
-        monkeypatch.setattr(ports, "bound", lambda host, _port: bound(host, next(found)))
-        with switcher() as on:
-            assert on.server.port != taken.getsockname()[1]
-            Connection(on.server.port).socket.close()
-            assert not on.reports
+        monkeypatch.setattr(ports, "open_udp", lambda host, _port: open_udp(host, next(found)))
+        with running_server() as running:
+            assert running.server.port != taken.getsockname()[1]
+            Connection(running.server.port).socket.close()
+            assert not running.reports
 
 
-def test_a_tcp_port_that_another_has_is_said_and_udp_goes_on() -> None:
+def test_a_tcp_port_in_use_is_reported_and_udp_goes_on() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with switcher(osc_port=taken.getsockname()[1]) as on:
-            assert "OSC over TCP is off" in on.reports[0]
-            assert on.after("/streamcam/seed", 5).seed == 5
+        with running_server(osc_port=taken.getsockname()[1]) as running:
+            assert "OSC over TCP is off" in running.reports[0]
+            assert running.after("/streamcam/seed", 5).seed == 5

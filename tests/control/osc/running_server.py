@@ -1,4 +1,4 @@
-"""A server on a free port and clients with real sockets, as the OSC tests need them."""
+"""OSC server on a free port, and a client with a real socket, for the OSC tests."""
 
 import socket
 import time
@@ -10,7 +10,7 @@ from typing import Any, Self
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from streamcam.control.osc.packets import Argument, Message, read
+from streamcam.control.osc.packets import Argument, Message, read_packet
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.settings.config import build_config
@@ -50,7 +50,7 @@ def bundle(*packets: bytes, when: float = IMMEDIATELY) -> bytes:
 
 
 class Client:
-    """A UDP socket that talks to one server."""
+    """UDP client of one server."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -76,35 +76,35 @@ class Client:
         self.socket.sendto(packet, self.server)
 
     def receive(self, seconds: float) -> Iterator[Message]:
-        """Yield what comes in within so many seconds."""
+        """Yield the messages that arrive within so many seconds."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self.socket.settimeout(left)
+        while (remaining := end - time.monotonic()) > 0:
+            self.socket.settimeout(remaining)
             try:
-                yield from read(self.socket.recv(65536))
+                yield from read_packet(self.socket.recv(65536))
             except TimeoutError:
                 return
 
     def wait_for(self, address: str, seconds: float = 5.0) -> tuple[Argument, ...]:
         """Return the arguments of the next message to `address`."""
-        for came in self.receive(seconds):
-            if came.address == address:
-                return came.arguments
+        for received in self.receive(seconds):
+            if received.address == address:
+                return received.arguments
         raise AssertionError(f"nothing came to {address}")
 
     def settle(self) -> list[Message]:
-        """Return what came before the server has answered a ping, hence handled all before it."""
+        """Return the messages before the answer to a ping, once all sent before it is handled."""
         self.send("/streamcam/ping")
-        came: list[Message] = []
-        for each in self.receive(5.0):
-            if each.address == "/streamcam/pong":
-                return came
-            came.append(each)
+        received: list[Message] = []
+        for answer in self.receive(5.0):
+            if answer.address == "/streamcam/pong":
+                return received
+            received.append(answer)
         raise AssertionError("no pong")
 
 
-class Switcher:
-    """A server, what it steers and a client."""
+class RunningServer:
+    """A server, the parameters that it changes, and a client."""
 
     def __init__(
         self, server: OscServer, control: Control, client: Client, reports: list[str]
@@ -112,7 +112,7 @@ class Switcher:
         self.server, self.control, self.client, self.reports = server, control, client, reports
 
     def after(self, address: str, *arguments: Any, types: str = "") -> Parameters:
-        """Send one message and return what the operator then has set."""
+        """Send one message and return the resulting target."""
         self.client.send(address, *arguments, types=types)
         self.client.settle()
         return self.control.target
@@ -125,8 +125,10 @@ class Switcher:
 
 
 @contextmanager
-def switcher(status: Callable[[], Status] = lambda: STATUS, **settings: Any) -> Iterator[Switcher]:
-    """Give a desk of its own, at a free port."""
+def running_server(
+    status: Callable[[], Status] = lambda: STATUS, **settings: Any
+) -> Iterator[RunningServer]:
+    """Run a server on a free port, with a client."""
     config = build_config([{"osc_port": 0, **settings}])
     control = Control(config)
     reports: list[str] = []
@@ -134,4 +136,4 @@ def switcher(status: Callable[[], Status] = lambda: STATUS, **settings: Any) -> 
         OscServer(control, config, status, reports.append) as server,
         Client(server.port) as client,
     ):
-        yield Switcher(server, control, client, reports)
+        yield RunningServer(server, control, client, reports)

@@ -1,0 +1,28 @@
+"""Environment variables that settings depend on, read here and nowhere else."""
+
+import os
+from typing import NamedTuple
+
+
+class Launch(NamedTuple):
+    """The place of this process among those that torchrun started."""
+
+    rank: int
+    ranks: int
+    local: int
+    """Rank among those on this machine."""
+
+
+def torchrun_launch() -> Launch | None:
+    """Return the place that torchrun gave this process; None without torchrun, or alone."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    values = [os.environ.get(name, "") for name in names]
+    if "MASTER_ADDR" not in os.environ or not all(value.isdecimal() for value in values):
+        return None
+    launch = Launch(*map(int, values))
+    return launch if launch.ranks > 1 else None
+
+
+def hub_is_offline() -> bool:
+    """Return whether ``HF_HUB_OFFLINE``, the variable of huggingface_hub, forbids downloads."""
+    return os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE")

@@ -1,0 +1,79 @@
+"""Rules by which the pipelines differ in reading the settings that they share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamcam.settings.video_settings import MAX_VIDEO_STEPS, VideoSettings
+
+
+class SharedSettings(Protocol):
+    """The fields of `Config` that the rules read."""
+
+    @property
+    def mode(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def frame_buffer_size(self) -> int: ...
+    @property
+    def video(self) -> VideoSettings: ...
+    @property
+    def num_steps(self) -> int: ...
+
+
+Count = Callable[[SharedSettings], int]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRules:
+    """The limits of one pipeline, and how many frames it takes and gives."""
+
+    check: Callable[[SharedSettings], None]
+    """Raise ValueError for settings that the pipeline cannot run with."""
+    chunk: Count
+    """Frames that the stream takes, and gives, at a time."""
+    waiting: Count
+    """Most frames that may wait, on air, to be taken at once."""
+    burst: Count
+    """Most outputs that the stream gives at once."""
+
+
+def _no_limits(_settings: SharedSettings) -> None:
+    return
+
+
+def _frame_buffer_size(settings: SharedSettings) -> int:
+    return settings.frame_buffer_size
+
+
+def _check_video(settings: SharedSettings) -> None:
+    most = min(MAX_VIDEO_STEPS, len(settings.video.timesteps(MAX_VIDEO_STEPS)))
+    if settings.num_steps > most:
+        raise ValueError(f"pipeline=video takes 1 to {most} steps, got {settings.num_steps}")
+    if settings.width % 16 or settings.height % 16:
+        raise ValueError(
+            f"pipeline=video needs sides that are multiples of 16, got"
+            f" {settings.width}x{settings.height}"
+        )
+    if settings.mode == "txt2img":
+        raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
+
+
+PIPELINE_RULES = {
+    "image": PipelineRules(
+        check=_no_limits,
+        chunk=_frame_buffer_size,
+        waiting=_frame_buffer_size,
+        burst=_frame_buffer_size,
+    ),
+    "video": PipelineRules(
+        check=_check_video,
+        chunk=lambda settings: settings.video.chunk,
+        waiting=lambda settings: settings.video.input_capacity,
+        burst=lambda settings: settings.video.burst,
+    ),
+}
+"""By the name of the pipeline."""

@@ -1,0 +1,40 @@
+"""Pipeline rules: what each pipeline takes and gives at a time, and cannot run with."""
+
+import pytest
+
+from streamcam.errors import ConfigError
+from streamcam.settings.config import Config, build_config
+from streamcam.settings.pipeline_rules import PIPELINE_RULES
+
+
+def test_every_pipeline_has_rules() -> None:
+    field = Config.model_json_schema()["properties"]["pipeline"]
+    assert set(PIPELINE_RULES) == set(field["enum"])
+
+
+def test_the_image_pipeline_takes_and_gives_the_frames_of_one_call() -> None:
+    config = build_config([{"frame_buffer_size": 3, "chunk_latents": 2}])
+    assert (config.chunk, config.waiting, config.burst) == (3, 3, 3)
+
+
+def test_the_video_pipeline_takes_and_gives_chunks() -> None:
+    given = {"pipeline": "video", "chunk_latents": 2, "max_chunk_latents": 3, "input_capacity": 40}
+    config = build_config([given])
+    assert (config.chunk, config.waiting, config.burst) == (8, 40, 13)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"steps": 5}, r"pipeline=video takes 1 to 4 steps, got 5"),
+        ({"steps": 3, "denoising_steps": [700, 400]}, r"takes 1 to 2 steps, got 3"),
+        ({"width": 520}, r"pipeline=video needs sides that are multiples of 16, got 520x512"),
+        ({"mode": "txt2img"}, r"pipeline=video follows a video; txt2img is for pipeline=image"),
+    ],
+)
+def test_settings_that_only_the_image_pipeline_can_run_are_refused_for_video(
+    settings: dict[str, object], complaint: str
+) -> None:
+    assert build_config([settings]).pipeline == "image"
+    with pytest.raises(ConfigError, match=complaint):
+        build_config([{"pipeline": "video"}, settings])
