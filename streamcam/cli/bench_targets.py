@@ -16,7 +16,7 @@ from streamcam.cli.hardware import processor
 from streamcam.cli.options import configured
 from streamcam.embedded import NANO
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import remedy
+from streamcam.sinks.atomic_file import explain_os_error
 from streamcam.version import __version__
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _prepare(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise MediaError(f"cannot write into {folder}: {remedy(error)}") from None
+        raise MediaError(f"cannot write into {folder}: {explain_os_error(error)}") from None
 
 
 def subjects_here() -> "Subjects":

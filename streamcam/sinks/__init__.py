@@ -5,13 +5,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import PartialOutput, partial_name, remedy
+from streamcam.sinks.atomic_file import AtomicOutput, explain_os_error, temporary_path
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEOS = (".mkv", ".mp4", ".mov", ".m4v", ".webm")
 
 
-def open_file(path: Path, rate: Fraction, *, length: int | None = None) -> PartialOutput:
+def open_file(path: Path, rate: Fraction, *, length: int | None = None) -> AtomicOutput:
     """Return the sink that writes `path`, its kind told by the suffix; none means a folder.
 
     What stood at `path` stays untouched until the new file is whole.
@@ -27,26 +27,26 @@ def open_file(path: Path, rate: Fraction, *, length: int | None = None) -> Parti
     suffix = path.suffix.lower()
     check_place(path, may_be_folder=suffix not in (*VIDEOS, ".npy", *IMAGES))
     if suffix in VIDEOS:
-        from streamcam.sinks.video_writer import Video
+        from streamcam.sinks.video_writer import VideoWriter
 
-        return Video(path, rate)
+        return VideoWriter(path, rate)
     if suffix == ".npy":
-        from streamcam.sinks.npy_writer import Array
+        from streamcam.sinks.npy_writer import NpyWriter
 
-        return Array(path)
+        return NpyWriter(path)
     if suffix in IMAGES:
-        from streamcam.sinks.image_writer import Still
+        from streamcam.sinks.image_writer import ImageWriter
 
-        return Still(path, length)
+        return ImageWriter(path, length)
     if suffix and not path.is_dir():
         kinds = ", ".join((*VIDEOS, ".npy", *IMAGES))
         raise MediaError(
             f"cannot write {path}: known are {kinds}, and a name without suffix"
             " for a folder of PNGs"
         )
-    from streamcam.sinks.image_writer import Folder
+    from streamcam.sinks.image_writer import ImageFolderWriter
 
-    return Folder(path)
+    return ImageFolderWriter(path)
 
 
 def check_place(path: Path, *, may_be_folder: bool) -> None:
@@ -57,10 +57,10 @@ def check_place(path: Path, *, may_be_folder: bool) -> None:
             raise MediaError(f"no folder {folder}; make it first")
         if not path.name:
             raise MediaError(f'"{path}" is no name for a file; name one, such as out.mkv')
-        for name in (path, partial_name(path)):
+        for name in (path, temporary_path(path)):
             if name.is_dir() and not may_be_folder:
                 raise MediaError(f"{name} is a folder; choose another name")
     except OSError as error:
-        raise MediaError(f"cannot write {path}: {remedy(error)}") from None
+        raise MediaError(f"cannot write {path}: {explain_os_error(error)}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise MediaError(f"cannot write into {folder}; choose a place you may write to")

@@ -15,7 +15,7 @@ from streamcam.errors import MediaError
 from streamcam.types import Frame
 
 
-class PartialOutput(ABC):
+class AtomicOutput(ABC):
     """A sink that writes to `partial` beside `path` and moves it there when it is whole.
 
     After an error nothing is left. After an interruption, and after a crash of the whole
@@ -24,7 +24,7 @@ class PartialOutput(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = partial_name(path)
+        self.partial = temporary_path(path)
         self._shape: tuple[int, ...] | None = None
 
     @abstractmethod
@@ -96,26 +96,26 @@ class PartialOutput(ABC):
         try:
             yield
         except OSError as error:
-            raise MediaError(f"cannot write {self.path}: {remedy(error)}") from None
+            raise MediaError(f"cannot write {self.path}: {explain_os_error(error)}") from None
 
 
 def _size(shape: tuple[int, ...] | None) -> str:
     return f"{shape[1]}x{shape[0]}" if shape else "nothing"
 
 
-def partial_name(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return where the output lies until it is whole: ``out.partial.mkv`` beside ``out.mkv``."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
-def numbered(path: Path) -> Iterator[Path]:
+def numbered_paths(path: Path) -> Iterator[Path]:
     """Yield ``out.mkv``, ``out-2.mkv``, ``out-3.mkv``, … for ever."""
     yield path
     for number in count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def remedy(error: OSError) -> str:
+def explain_os_error(error: OSError) -> str:
     """Return what went wrong with a write to disk, and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space or choose another place"

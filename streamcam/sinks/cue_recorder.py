@@ -7,7 +7,7 @@ from typing import Any
 from streamcam.settings.parameters import Parameters
 
 
-class CueSheet:
+class CueWriter:
     """A cue file that grows with a show; every line is in the file as soon as it is noted.
 
     The first line holds all live values, so that a render which is given the file repeats the

@@ -6,11 +6,11 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import PartialOutput, remedy
+from streamcam.sinks.atomic_file import AtomicOutput, explain_os_error
 from streamcam.types import Frame
 
 
-class Pictures(PartialOutput):
+class ImageOutput(AtomicOutput):
     """Image files are whole as soon as they are written: there is nothing to close."""
 
     def finish(self) -> None:
@@ -20,7 +20,7 @@ class Pictures(PartialOutput):
         pass
 
 
-class Still(Pictures):
+class ImageWriter(ImageOutput):
     """One image file, for one frame."""
 
     def __init__(self, path: Path, length: int | None = None) -> None:
@@ -45,7 +45,7 @@ class Still(Pictures):
         )
 
 
-class Folder(Pictures):
+class ImageFolderWriter(ImageOutput):
     """``000000.png``, ``000001.png``, … in a folder of their own."""
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,7 @@ class Folder(Pictures):
         try:
             taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
         except OSError as error:
-            raise MediaError(f"cannot write {path}: {remedy(error)}") from None
+            raise MediaError(f"cannot write {path}: {explain_os_error(error)}") from None
         if taken:
             raise MediaError(f"{path} exists and is not an empty folder; choose another name")
 

@@ -59,11 +59,11 @@ def _recorder(which: str, broadcast: BroadcastSettings, view: BroadcastView) -> 
 
 
 def _null(which: str, broadcast: BroadcastSettings, view: BroadcastView) -> Sink:  # noqa: ARG001
-    from streamcam.sinks.null import Null
+    from streamcam.sinks.null import NullSink
 
     if which:
         raise ConfigError(f'the sink "null" takes nothing after it, got "{which}"')
-    return Null()
+    return NullSink()
 
 
 KINDS: dict[str, Callable[[str, BroadcastSettings, BroadcastView], Sink]] = {

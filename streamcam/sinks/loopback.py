@@ -30,7 +30,7 @@ MOST_BUFFERS = 32
 """That a loopback device can have."""
 
 
-class Loopback:
+class LoopbackWriter:
     """An open loopback device, its format agreed on.
 
     Args:

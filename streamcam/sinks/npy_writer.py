@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from streamcam.sinks.atomic_file import PartialOutput
+from streamcam.sinks.atomic_file import AtomicOutput
 from streamcam.types import Frame
 
 
-class Array(PartialOutput):
+class NpyWriter(AtomicOutput):
     """``(T, H, W, 3)`` uint8 RGB, written as it comes.
 
     The format keeps room in its header for the first axis to grow: the count is put in

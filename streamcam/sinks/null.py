@@ -5,7 +5,7 @@ from typing import Self
 from streamcam.types import Frame
 
 
-class Null:
+class NullSink:
     """Takes every frame and counts them."""
 
     def __init__(self) -> None:

@@ -10,9 +10,9 @@ from typing import Self
 
 from streamcam.errors import MediaError
 from streamcam.settings.parameters import Parameters
-from streamcam.sinks.atomic_file import numbered, partial_name, remedy
-from streamcam.sinks.cue_recorder import CueSheet
-from streamcam.sinks.video_writer import CONTAINERS, Encoder, Video
+from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, temporary_path
+from streamcam.sinks.cue_recorder import CueWriter
+from streamcam.sinks.video_writer import CONTAINERS, Encoder, VideoWriter
 from streamcam.types import BroadcastView, Frame
 
 # Everything else runs beside it, perhaps on two cores.
@@ -48,7 +48,7 @@ class Recorder:
         self._rate = rate
         self._view = view
         self._clock = clock
-        self._take: Take | None = None
+        self._take: Recording | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -72,16 +72,16 @@ class Recorder:
     def __exit__(self, *exception: object) -> None:
         self._end()
 
-    def _begun(self) -> "Take":
+    def _begun(self) -> "Recording":
         try:
             if shutil.disk_usage(self.path.absolute().parent).free < MIN_FREE_BYTES:
                 raise MediaError(
                     f"cannot record {self.path}: less than {MIN_FREE_BYTES // 10**6} MB are free"
                     " on the disk; free some space or choose another place"
                 )
-            return Take(self.path, self._rate)
+            return Recording(self.path, self._rate)
         except OSError as error:
-            raise MediaError(f"cannot record {self.path}: {remedy(error)}") from None
+            raise MediaError(f"cannot record {self.path}: {explain_os_error(error)}") from None
 
     def _end(self) -> None:
         if self._take:
@@ -99,7 +99,7 @@ class Recorder:
         return MediaError(f"{error}; recorded until then: {kept}" if kept else str(error))
 
 
-class Take:
+class Recording:
     """One recording under way: a video, and the cues beside it.
 
     Raises:
@@ -109,7 +109,7 @@ class Take:
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         self.path, self._cues = _reserved(path)
-        self._video = Video(self.path, rate, ENCODERS)
+        self._video = VideoWriter(self.path, rate, ENCODERS)
         self._rate = rate
         self._start: float | None = None
         self._last = -1
@@ -159,14 +159,14 @@ class Take:
         self._cues.path.unlink(missing_ok=True)
 
 
-def _reserved(wanted: Path) -> tuple[Path, CueSheet]:
+def _reserved(wanted: Path) -> tuple[Path, CueWriter]:
     """Return the first name that is free, also beside what a crash left, and its cue file.
 
     The cue file comes into being here, so that no one else takes the name.
     """
-    for path in numbered(wanted):
-        if path.exists() or partial_name(path).exists():
+    for path in numbered_paths(wanted):
+        if path.exists() or temporary_path(path).exists():
             continue
         with suppress(FileExistsError):
-            return path, CueSheet(path.with_name(f"{path.stem}.cues.jsonl"))
+            return path, CueWriter(path.with_name(f"{path.stem}.cues.jsonl"))
     raise AssertionError("names never end")

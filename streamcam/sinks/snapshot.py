@@ -8,11 +8,11 @@ from typing import Self
 import cv2
 
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import numbered, partial_name, remedy
+from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, temporary_path
 from streamcam.types import BroadcastView, Frame, Image
 
 
-class Snapshots:
+class SnapshotWriter:
     """Saves the picture at hand each time the live counter `snapshot` has moved.
 
     A failed save is raised from `send` once and not tried again; the next request is.
@@ -69,7 +69,7 @@ def save(image: Image, folder: Path, moment: datetime) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = _reserved(folder / f"streamcam-{moment:%Y%m%d-%H%M%S}.png")
-        partial = partial_name(path)
+        partial = temporary_path(path)
         try:
             partial.write_bytes(png.data)
             partial.rename(path)
@@ -77,14 +77,16 @@ def save(image: Image, folder: Path, moment: datetime) -> Path:
             partial.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise MediaError(f"cannot save a snapshot into {folder}: {remedy(error)}") from None
+        raise MediaError(
+            f"cannot save a snapshot into {folder}: {explain_os_error(error)}"
+        ) from None
     return path
 
 
 def _reserved(wanted: Path) -> Path:
     """Return a free name; its partial name is ours from here on, for all who name this way."""
-    for path in numbered(wanted):
-        partial = partial_name(path)
+    for path in numbered_paths(wanted):
+        partial = temporary_path(path)
         try:
             partial.touch(exist_ok=False)
         except FileExistsError:

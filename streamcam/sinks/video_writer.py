@@ -11,7 +11,7 @@ import av
 from av.video.reformatter import Colorspace
 
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import PartialOutput
+from streamcam.sinks.atomic_file import AtomicOutput
 from streamcam.types import Frame, Image
 
 CLOCK = Fraction(1, 90_000)
@@ -35,7 +35,7 @@ FORMATS = {".mkv": "matroska", ".m4v": "mp4"}
 DEFAULT_ENCODERS: dict[str, Encoder] = dict.fromkeys(CONTAINERS, H264) | {".webm": VP9}
 
 
-class Video(PartialOutput):
+class VideoWriter(AtomicOutput):
     """H.264 in Matroska, MP4 or MOV; VP9 in WebM. BT.709, 4:2:0."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Video(PartialOutput):
         self._picture: av.VideoFrame | None = None
 
     def begin(self) -> None:
-        self._file = WholeWrites(self.partial, "wb")
+        self._file = UnbufferedFile(self.partial, "wb")
         options = {"fflags": "+bitexact", "flush_packets": "1"} | CONTAINERS[self._suffix]
         self._container = av.open(
             self._file, "w", format=FORMATS.get(self._suffix, self._suffix[1:]), options=options
@@ -114,7 +114,7 @@ class Video(PartialOutput):
             raise self._file.failed
 
 
-class WholeWrites(io.FileIO):
+class UnbufferedFile(io.FileIO):
     """A file that writes all it is given, and remembers why it could not.
 
     Unbuffered, so that a crash loses nothing that the container gave out. FFmpeg takes no

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamcam import pixels, v4l2
 from streamcam.errors import DeviceError
-from streamcam.sinks.loopback import Loopback, refused
+from streamcam.sinks.loopback import LoopbackWriter, refused
 from streamcam.types import Bytes, Frame, Image
 from streamcam.v4l2 import kernel_module
 
@@ -25,7 +25,7 @@ FOREIGN = re.compile(r"obs\b", re.IGNORECASE)
 """Labels such as "OBS Virtual Camera": OBS itself writes to those."""
 
 
-REMEDIES = {
+INSTALL_HINTS = {
     "darwin": "install OBS 30 or later, open it, press Start Virtual Camera once, then Stop",
     "win32": "install OBS, which brings its virtual camera, or Unity Capture",
 }
@@ -68,12 +68,12 @@ class VirtualCamera:
     def __enter__(self) -> Self:
         if sys.platform == "linux":
             found = find(self._label)
-            self._camera = Loopback(
+            self._camera = LoopbackWriter(
                 found.path, self._canvas, fps=self._fps, pixel_format=self._format
             )
             log.info('virtual camera %s "%s", %s', found.path, found.name, self._format)
         else:
-            self._camera = foreign(self._label, self._canvas, self._fps)
+            self._camera = open_pyvirtualcam(self._label, self._canvas, self._fps)
         return self
 
     def send(self, frame: Frame) -> None:
@@ -90,7 +90,7 @@ class VirtualCamera:
             self._camera = None
 
 
-def foreign(name: str | None, canvas: tuple[int, int], fps: float) -> Camera:
+def open_pyvirtualcam(name: str | None, canvas: tuple[int, int], fps: float) -> Camera:
     """Return the virtual camera of macOS or Windows, which takes RGB.
 
     Raises:
@@ -103,7 +103,7 @@ def foreign(name: str | None, canvas: tuple[int, int], fps: float) -> Camera:
     except RuntimeError as error:
         # It holds the reason of each kind of camera that was tried, in a line of its own.
         reasons = "; ".join(str(error).splitlines())
-        remedy = REMEDIES.get(sys.platform, "there is none known for this system")
+        remedy = INSTALL_HINTS.get(sys.platform, "there is none known for this system")
         raise DeviceError(f"no virtual camera: {reasons}; {remedy}") from None
     return camera
 

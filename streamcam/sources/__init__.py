@@ -24,17 +24,17 @@ def open_file(path: Path, rate: Fraction) -> Source:
     except OSError as error:
         raise MediaError(f"cannot read {path}: {error.strerror}") from None
     if path.is_dir():
-        from streamcam.sources.image_reader import Folder
+        from streamcam.sources.image_reader import ImageFolderReader
 
-        return Folder(path, rate)
+        return ImageFolderReader(path, rate)
     if path.suffix.lower() in IMAGES:
-        from streamcam.sources.image_reader import Still
+        from streamcam.sources.image_reader import ImageReader
 
-        return Still(path, rate)
+        return ImageReader(path, rate)
     if path.suffix.lower() == ".npy":
-        from streamcam.sources.npy_reader import Array
+        from streamcam.sources.npy_reader import NpyReader
 
-        return Array(path, rate)
-    from streamcam.sources.video_reader import Video
+        return NpyReader(path, rate)
+    from streamcam.sources.video_reader import VideoReader
 
-    return Video(path)
+    return VideoReader(path)

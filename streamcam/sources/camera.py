@@ -17,9 +17,9 @@ import cv2
 
 from streamcam import v4l2
 from streamcam.errors import DeviceError
-from streamcam.sources.camera_list import OWN, Found, backend, cameras, choose
-from streamcam.sources.camera_modes import Wish, wish
-from streamcam.sources.freeze_detector import Stillness
+from streamcam.sources.camera_list import OWN_LABELS, CameraInfo, backend, cameras, choose
+from streamcam.sources.camera_modes import CameraMode, nearest_mode
+from streamcam.sources.freeze_detector import FreezeDetector
 from streamcam.types import Frame
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Camera:
         name: str | None,
         size: tuple[int, int],
         fps: float,
-        own: Collection[str] = OWN,
+        own: Collection[str] = OWN_LABELS,
     ) -> None:
         self.rate = Fraction(fps).limit_denominator(1001)
         self.format = ""
@@ -65,9 +65,9 @@ class Camera:
         self._size = size
         self._fps = fps
         self._own = own
-        self._found: Found | None = None
+        self._found: CameraInfo | None = None
         self._node = 0
-        self._stillness = Stillness()
+        self._stillness = FreezeDetector()
         self._stopped = Event()
         # OpenCV crashes if a camera is released while it is read.
         self._reading = Lock()
@@ -116,17 +116,17 @@ class Camera:
                 refused = not grabbed and arrived - began < TIMEOUT_S / 2
                 self._judge(index, arrived - good, refused=refused)
 
-    def _first(self) -> Found:
+    def _first(self) -> CameraInfo:
         found = cameras()
         return _permitted(choose(self._name, found, self._own))
 
-    def _again(self) -> Found:
+    def _again(self) -> CameraInfo:
         """Return the camera of the last time, where it is now."""
         last = self._found
         assert last is not None
         found = [camera for camera in cameras() if camera.problem not in GONE]
-        if last.lasting:
-            same = [camera for camera in found if camera.lasting == last.lasting]
+        if last.stable_path:
+            same = [camera for camera in found if camera.stable_path == last.stable_path]
         else:
             same = [camera for camera in found if camera.name == last.name]
         if not same:
@@ -163,7 +163,7 @@ class Camera:
             raise DeviceError(f"camera {self.label} lost: it was unplugged")
 
 
-def _identity(found: Found) -> int:
+def _identity(found: CameraInfo) -> int:
     """Return the device number behind the node; 0 where there is none."""
     if isinstance(found.target, str):
         with suppress(OSError):
@@ -171,7 +171,7 @@ def _identity(found: Found) -> int:
     return 0
 
 
-def _permitted(found: Found) -> Found:
+def _permitted(found: CameraInfo) -> CameraInfo:
     """Return `found` where it can be opened.
 
     Raises:
@@ -191,7 +191,7 @@ def _membership(path: Path) -> str:
     return f"sudo usermod --append --groups {group} $USER, then log in again"
 
 
-def _open(found: Found, size: tuple[int, int], fps: float) -> cv2.VideoCapture:
+def _open(found: CameraInfo, size: tuple[int, int], fps: float) -> cv2.VideoCapture:
     # OpenCV reads it whenever a camera is opened.
     os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(TIMEOUT_S)
     # Otherwise some cameras take half a minute to open on Windows.
@@ -212,10 +212,10 @@ def _open(found: Found, size: tuple[int, int], fps: float) -> cv2.VideoCapture:
     return capture
 
 
-def _asked(found: Found, size: tuple[int, int], fps: float) -> Wish:
+def _asked(found: CameraInfo, size: tuple[int, int], fps: float) -> CameraMode:
     if sys.platform != "linux":
         large = size[0] * size[1] > 640 * 480
-        return Wish("MJPG" if large else "", *size, fps)
+        return CameraMode("MJPG" if large else "", *size, fps)
     try:
         with v4l2.opened(str(found.target)) as fd:
             modes = [
@@ -226,10 +226,10 @@ def _asked(found: Found, size: tuple[int, int], fps: float) -> Wish:
             ]
     except OSError as error:
         raise DeviceError(f"cannot open camera {found}: {error.strerror}") from None
-    return wish(modes, size, fps)
+    return nearest_mode(modes, size, fps)
 
 
-def _closed(found: Found) -> str:
+def _closed(found: CameraInfo) -> str:
     """Return why OpenCV could not open what is there and permitted."""
     others = [who for who in v4l2.holders(found.address) if f"({os.getpid()})" not in who]
     if others:

@@ -8,20 +8,20 @@ from pathlib import Path
 from streamcam import v4l2
 from streamcam.errors import DeviceError
 
-OWN = ("streamcam",)
+OWN_LABELS = ("streamcam",)
 """Labels, parts of them or paths of the virtual cameras that streamcam itself feeds."""
 
-VIRTUAL = ("virtual", "unity video capture", "ndi video")
+VIRTUAL_NAMES = ("virtual", "unity video capture", "ndi video")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CameraInfo:
     """A camera: `address` is what the user may call it, `target` what OpenCV does."""
 
     name: str
     address: str
     target: str | int
-    lasting: str | None = None
+    stable_path: str | None = None
     """What finds the same camera again when it was plugged in anew."""
     virtual: bool = False
     problem: str | None = None
@@ -31,19 +31,19 @@ class Found:
         return f'{self.address} "{self.name}"'
 
 
-def cameras() -> tuple[Found, ...]:
+def cameras() -> tuple[CameraInfo, ...]:
     """Return all cameras, the virtual ones too, in the system's order."""
     return _linux() if sys.platform == "linux" else _elsewhere()
 
 
-def first() -> Found | None:
+def first() -> CameraInfo | None:
     """Return the first physical camera, which is taken where none is named."""
     return next((camera for camera in cameras() if not camera.virtual), None)
 
 
-def _linux() -> tuple[Found, ...]:
+def _linux() -> tuple[CameraInfo, ...]:
     return tuple(
-        Found(
+        CameraInfo(
             device.name,
             str(device.path),
             str(device.path),
@@ -56,16 +56,16 @@ def _linux() -> tuple[Found, ...]:
     )
 
 
-def _elsewhere() -> tuple[Found, ...]:
+def _elsewhere() -> tuple[CameraInfo, ...]:
     from cv2_enumerate_cameras import enumerate_cameras
 
     return tuple(
-        Found(
+        CameraInfo(
             camera.name,
             str(number),
             camera.index,
             camera.path or None,
-            any(word in camera.name.lower() for word in VIRTUAL),
+            any(word in camera.name.lower() for word in VIRTUAL_NAMES),
         )
         for number, camera in enumerate(enumerate_cameras(backend()))
     )
@@ -79,7 +79,9 @@ def backend() -> int:
     return kinds.get(sys.platform, cv2.CAP_ANY)
 
 
-def choose(name: str | None, found: Sequence[Found], own: Collection[str] = OWN) -> Found:
+def choose(
+    name: str | None, found: Sequence[CameraInfo], own: Collection[str] = OWN_LABELS
+) -> CameraInfo:
     """Return the camera meant by `name`: a path, a number, or a part of its name.
 
     Without a name it is the first physical one. A part of a name means a physical camera before a
@@ -106,15 +108,15 @@ def choose(name: str | None, found: Sequence[Found], own: Collection[str] = OWN)
     return chosen
 
 
-def _is_called(label: str, camera: Found) -> bool:
+def _is_called(label: str, camera: CameraInfo) -> bool:
     """Return whether a virtual camera's `label`, part of one or path means `camera`."""
     return label == camera.address or label.casefold() in camera.name.casefold()
 
 
-def _rank(name: str, camera: Found) -> int | None:
+def _rank(name: str, camera: CameraInfo) -> int | None:
     """Return how well `name` fits, 0 best; None if not at all."""
     if name.startswith("/"):
-        known = {camera.address, camera.lasting}
+        known = {camera.address, camera.stable_path}
         return 0 if name in known or str(Path(name).resolve()) in known else None
     if name.isdecimal():
         return 0 if camera.address.removeprefix("/dev/video") == name else None
@@ -122,12 +124,12 @@ def _rank(name: str, camera: Found) -> int | None:
     return None if wanted not in whole else int(wanted != whole)
 
 
-def _none(name: str | None, found: Sequence[Found]) -> str:
+def _none(name: str | None, found: Sequence[CameraInfo]) -> str:
     what = "no camera" if name is None else f'no camera "{name}"'
     return f"{what}; {_offer(found)}"
 
 
-def _offer(found: Sequence[Found]) -> str:
+def _offer(found: Sequence[CameraInfo]) -> str:
     physical = [str(camera) for camera in found if not camera.virtual]
     if physical:
         return f"found: {', '.join(physical)}"

@@ -10,7 +10,7 @@ PREFERRED = ("YUYV", "UYVY", "NV12", "YU12", "YV12", "BGR3", "RGB3", "MJPG", "JP
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CameraMode:
     """What to set a camera to; no fourcc leaves it as it is."""
 
     fourcc: str
@@ -19,28 +19,28 @@ class Wish:
     fps: float
 
 
-def wish(modes: Sequence[Mode], size: tuple[int, int], fps: float) -> Wish:
+def nearest_mode(modes: Sequence[Mode], size: tuple[int, int], fps: float) -> CameraMode:
     """Return the nearest that `modes` offer to `size` and `fps`: the size first, then the rate.
 
     Raw formats win where they are as fast; over USB 2 they mostly are not, and MJPG is taken.
     """
     readable = [mode for mode in modes if mode.fourcc in PREFERRED]
     if not readable:
-        return Wish("", *size, fps)
+        return CameraMode("", *size, fps)
     best = min(readable, key=lambda mode: _cost(mode, size, fps))
     fastest = float(best.rates[0]) if best.rates else fps
-    return Wish(best.fourcc, *suggest(best, size), min(fps, fastest))
+    return CameraMode(best.fourcc, *nearest_size(best, size), min(fps, fastest))
 
 
 def _cost(mode: Mode, size: tuple[int, int], fps: float) -> tuple[float, float, int]:
-    width, height = suggest(mode, size)
+    width, height = nearest_size(mode, size)
     missing = abs(width - size[0]) / size[0] + abs(height - size[1]) / size[1]
     # 29.97 is as good as 30; a driver that tells no rates is taken at its word.
     rate = float(mode.rates[0]) if mode.rates else fps
     return missing, max(0.0, 0.99 * fps - rate), PREFERRED.index(mode.fourcc)
 
 
-def suggest(mode: Mode, size: tuple[int, int]) -> tuple[int, int]:
+def nearest_size(mode: Mode, size: tuple[int, int]) -> tuple[int, int]:
     """Return the size in `mode` that is nearest to `size`."""
     width, height = (
         low + round((min(max(side, low), high) - low) / step) * step

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcam.sources.pattern import EIGHTHS, MovingPattern
+from streamcam.sources.pattern import SUBPIXEL_BITS, MovingPattern
 from streamcam.types import Image
 
 Colour = tuple[int, int, int]
@@ -58,10 +58,10 @@ class _Pen:
 
     def _at(self, point: Point) -> tuple[int, int]:
         x, y = (c + self._unit * p for c, p in zip(self._centre, point, strict=True))
-        return round(x * 2**EIGHTHS), round(y * 2**EIGHTHS)
+        return round(x * 2**SUBPIXEL_BITS), round(y * 2**SUBPIXEL_BITS)
 
     def _length(self, share: float) -> int:
-        return max(1, round(share * self._unit * (1 << EIGHTHS)))
+        return max(1, round(share * self._unit * (1 << SUBPIXEL_BITS)))
 
     def ellipse(
         self,
@@ -78,17 +78,23 @@ class _Pen:
         thickness = -1 if width is None else self._pixels(width)
         line = cv2.LINE_AA
         at = self._at(centre)
-        cv2.ellipse(self._image, at, axes, turn, *arc, colour, thickness, line, EIGHTHS)
+        cv2.ellipse(self._image, at, axes, turn, *arc, colour, thickness, line, SUBPIXEL_BITS)
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
         """Fill a polygon."""
         corners = np.array([self._at(point) for point in points], np.int32)
-        cv2.fillPoly(self._image, [corners], colour, cv2.LINE_AA, EIGHTHS)
+        cv2.fillPoly(self._image, [corners], colour, cv2.LINE_AA, SUBPIXEL_BITS)
 
     def limb(self, a: Point, b: Point, colour: Colour, width: float) -> None:
         """Draw a thick line with round ends."""
         cv2.line(
-            self._image, self._at(a), self._at(b), colour, self._pixels(width), cv2.LINE_AA, EIGHTHS
+            self._image,
+            self._at(a),
+            self._at(b),
+            colour,
+            self._pixels(width),
+            cv2.LINE_AA,
+            SUBPIXEL_BITS,
         )
 
     def _pixels(self, share: float) -> int:

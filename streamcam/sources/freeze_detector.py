@@ -8,7 +8,7 @@ ALIVE_FRAMES = 300
 FROZEN_S = 1.7
 
 
-class Stillness:
+class FreezeDetector:
     """Notice that a camera whose frames always differed gives the same one for two seconds.
 
     A sensor has noise: no two frames are equal to the last bit. Screens that are grabbed and test

@@ -15,7 +15,7 @@ from streamcam.sources.file_source import FileSource
 from streamcam.types import Image
 
 
-class Still(FileSource):
+class ImageReader(FileSource):
     """One image file: one frame."""
 
     def __init__(self, path: Path, rate: Fraction) -> None:
@@ -26,7 +26,7 @@ class Still(FileSource):
         yield self._image
 
 
-class Folder(FileSource):
+class ImageFolderReader(FileSource):
     """Every image in a folder, ``2.png`` before ``10.png``."""
 
     def __init__(self, path: Path, rate: Fraction) -> None:

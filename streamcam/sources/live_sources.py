@@ -33,11 +33,14 @@ def open_live(spec: str, broadcast: BroadcastSettings) -> LiveSource:
 
 def _camera(name: str, broadcast: BroadcastSettings) -> LiveSource:
     from streamcam.sources.camera import Camera
-    from streamcam.sources.camera_list import OWN
+    from streamcam.sources.camera_list import OWN_LABELS
 
     labels = [rest for kind, _, rest in (sink.partition(":") for sink in broadcast.sink) if rest]
     return Camera(
-        name or None, broadcast.camera_size, broadcast.camera_fps, own=frozenset((*OWN, *labels))
+        name or None,
+        broadcast.camera_size,
+        broadcast.camera_fps,
+        own=frozenset((*OWN_LABELS, *labels)),
     )
 
 
@@ -54,7 +57,7 @@ def _pattern(broadcast: BroadcastSettings) -> LiveSource:
 
 
 def _url(spec: str) -> LiveSource:
-    from streamcam.sources.network_stream import SCHEMES, Url
+    from streamcam.sources.network_stream import SCHEMES, NetworkStream
 
     scheme = spec.partition(":")[0].lower()
     if scheme not in SCHEMES:
@@ -62,11 +65,11 @@ def _url(spec: str) -> LiveSource:
             f'no source is read over "{scheme}://"; known: {", ".join(SCHEMES)};'
             " a file is given by its path"
         )
-    return Url(spec)
+    return NetworkStream(spec)
 
 
 def _file(path: Path, broadcast: BroadcastSettings) -> LiveSource:
-    from streamcam.sources.playback import Held, Paced
+    from streamcam.sources.playback import LivePlayback, RepeatedImage
 
     if not path.exists() and path.parent == Path() and not path.suffix:
         raise ConfigError(
@@ -74,5 +77,5 @@ def _file(path: Path, broadcast: BroadcastSettings) -> LiveSource:
         )
     opened = partial(sources.open_file, path, Fraction(broadcast.rate))
     if path.suffix.lower() in sources.IMAGES:
-        return Paced(partial(Held, opened), loop=True)
-    return Paced(opened, loop=broadcast.loop)
+        return LivePlayback(partial(RepeatedImage, opened), loop=True)
+    return LivePlayback(opened, loop=broadcast.loop)

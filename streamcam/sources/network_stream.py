@@ -38,7 +38,7 @@ READ_S = {True: 10.0, False: 5.0}
 LOOK_S = 0.2
 
 
-class Url:
+class NetworkStream:
     """The first video track of a stream, stamped with the monotonic clock as it is decoded.
 
     Raises DeviceError when the stream cannot be opened, ends or stops; it may be entered again,

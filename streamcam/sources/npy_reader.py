@@ -14,7 +14,7 @@ from streamcam.sources.file_source import FileSource
 from streamcam.types import Image
 
 
-class Array(FileSource):
+class NpyReader(FileSource):
     """``(T, H, W, 3)`` uint8 RGB, memory-mapped."""
 
     def __init__(self, path: Path, rate: Fraction) -> None:

@@ -15,7 +15,7 @@ from streamcam.sources.generated import SECONDS_PER_TURN, backdrop
 from streamcam.types import Frame, Image
 
 BALL, EDGE = (250, 240, 225), (20, 20, 20)
-EIGHTHS = 3
+SUBPIXEL_BITS = 3
 """OpenCV draws at positions of a fraction of so many bits of a pixel."""
 
 
@@ -58,10 +58,10 @@ class MovingPattern:
         angle = tau * float(index / self.rate) / SECONDS_PER_TURN - pi / 2
         # Within the central square, which is all that a model may see.
         centre = (width / 2 + side * 0.37 * cos(angle), height / 2 + side * 0.35 * sin(angle))
-        at = (round(centre[0] * 2**EIGHTHS), round(centre[1] * 2**EIGHTHS))
+        at = (round(centre[0] * 2**SUBPIXEL_BITS), round(centre[1] * 2**SUBPIXEL_BITS))
         radius = round(side * 0.12)
         for colour, r in ((EDGE, radius), (BALL, radius - max(1, side // 240))):
-            cv2.circle(image, at, r * 2**EIGHTHS, colour, -1, cv2.LINE_AA, EIGHTHS)
+            cv2.circle(image, at, r * 2**SUBPIXEL_BITS, colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
         cv2.putText(
             image,
             f"{index:06d}",

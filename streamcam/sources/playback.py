@@ -18,7 +18,7 @@ LONGEST_S = 2.0
 of the machine: neither is waited for or made up."""
 
 
-class Paced:
+class LivePlayback:
     """The frames of a file at its own pace, stamped with the monotonic clock, over and over.
 
     A frame that would come more than a frame too late is left out where whoever takes them was
@@ -102,7 +102,7 @@ class Paced:
                 return
 
 
-class Held(FileSource):
+class RepeatedImage(FileSource):
     """The first picture of a file, for ever."""
 
     def __init__(self, open_source: Callable[[], Source]) -> None:

@@ -16,7 +16,7 @@ from streamcam.types import Frame, Image
 COVER = Disposition.attached_pic
 
 
-class Video:
+class VideoReader:
     """The first video track of a file, turned as its metadata says."""
 
     def __init__(self, path: Path) -> None:

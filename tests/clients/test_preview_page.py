@@ -14,7 +14,7 @@ from streamcam.sources.generated import Pattern
 from streamcam.types import Frame, Image
 from tests.clients.browser import Browser, installed
 from tests.support.media import read
-from tests.support.scenes import Stage
+from tests.support.scenes import FakeBroadcastView
 
 pytestmark = pytest.mark.skipif(installed() is None, reason="needs Chromium")
 
@@ -26,14 +26,14 @@ WIDTH, HEIGHT = 960, 640
 class Show(NamedTuple):
     """A broadcast of the test picture, upside down before, and a browser that may look at it."""
 
-    stage: Stage
+    stage: FakeBroadcastView
     url: str
     browser: Browser
 
 
 @pytest.fixture(scope="module")
 def show() -> Iterator[Show]:
-    pattern, stage, over = Pattern(640, 360, Fraction(25), None), Stage(), Event()
+    pattern, stage, over = Pattern(640, 360, Fraction(25), None), FakeBroadcastView(), Event()
 
     def send() -> None:
         index = 0

@@ -13,7 +13,7 @@ from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.sources.file_source import FileSource
 from streamcam.types import Frame, Image
-from tests.support.media import RATE, Kept, Passing, noise, plain, ran, read
+from tests.support.media import RATE, CollectingSink, PassthroughStream, noise, plain, ran, read
 
 SMALL = build_config([{"width": 64, "height": 48}])
 
@@ -45,8 +45,10 @@ def given(count: int, error: Exception | None = None) -> Given:
 
 @pytest.mark.parametrize("delay", [0, 1, 3, 20])
 def test_every_frame_comes_out_once_in_order(delay: int) -> None:
-    source, sink = given(10), Kept()
-    written = list(render(source, Passing(delay), sink, config=SMALL, parameters_at=Cues({})))
+    source, sink = given(10), CollectingSink()
+    written = list(
+        render(source, PassthroughStream(delay), sink, config=SMALL, parameters_at=Cues({}))
+    )
     assert [frame.index for frame in sink.frames] == list(range(10))
     assert written == sorted(written)
     assert written[-1] == 10
@@ -55,30 +57,32 @@ def test_every_frame_comes_out_once_in_order(delay: int) -> None:
 
 
 def test_only_the_frames_asked_for_are_taken_from_the_source() -> None:
-    source, sink = given(10), Kept()
-    pictures = render(source, Passing(2), sink, config=SMALL, parameters_at=Cues({}), frames=4)
+    source, sink = given(10), CollectingSink()
+    pictures = render(
+        source, PassthroughStream(2), sink, config=SMALL, parameters_at=Cues({}), frames=4
+    )
     assert max(pictures) == 4
     assert len(sink.frames) == source.taken == 4
 
 
 def test_each_frame_runs_with_the_snapshot_of_its_time() -> None:
-    stream, cues = Passing(), Cues({1: [{"seed": 7}], 3: [{"seed": 8}, {"delta": 0.5}]})
-    list(render(given(5), stream, Kept(), config=SMALL, parameters_at=cues))
+    stream, cues = PassthroughStream(), Cues({1: [{"seed": 7}], 3: [{"seed": 8}, {"delta": 0.5}]})
+    list(render(given(5), stream, CollectingSink(), config=SMALL, parameters_at=cues))
     seen = [(parameters.seed, parameters.delta) for parameters in stream.seen]
     assert seen == [(2, 1), (7, 1), (7, 1), (8, 0.5), (8, 0.5)]
 
 
 def test_an_error_of_the_source_reaches_the_sink_before_it_is_raised() -> None:
-    source, sink = given(3, MediaError("damaged")), Kept()
+    source, sink = given(3, MediaError("damaged")), CollectingSink()
     with pytest.raises(MediaError, match="damaged"):
-        list(render(source, Passing(), sink, config=SMALL, parameters_at=Cues({})))
+        list(render(source, PassthroughStream(), sink, config=SMALL, parameters_at=Cues({})))
     assert sink.closed_after is MediaError
     assert source.closed
 
 
 def test_giving_up_half_way_keeps_what_was_rendered(tmp_path: Path) -> None:
     sink = sinks.open_file(tmp_path / "a.npy", RATE)
-    pictures = render(given(10), Passing(), sink, config=SMALL, parameters_at=Cues({}))
+    pictures = render(given(10), PassthroughStream(), sink, config=SMALL, parameters_at=Cues({}))
     for _ in range(4):
         next(pictures)
     pictures.close()
@@ -130,7 +134,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
 def test_pictures_pass_unchanged_from_file_to_file(tmp_path: Path) -> None:
     source = Given([plain((i, 2 * i, 255 - i)) for i in range(40)])
     sink = sinks.open_file(tmp_path / "a", RATE)
-    list(render(source, Passing(3), sink, config=SMALL, parameters_at=Cues({})))
+    list(render(source, PassthroughStream(3), sink, config=SMALL, parameters_at=Cues({})))
     again = np.stack([frame.image[0, 0] for frame in read(tmp_path / "a")])
     assert again.tolist() == [[i, 2 * i, 255 - i] for i in range(40)]
 
@@ -144,9 +148,9 @@ def test_the_desk_s_cues_are_repeated_for_the_frames_they_came_with() -> None:
         }
     )
     frames = noise(8)
-    sink = Kept()
+    sink = CollectingSink()
     source = Given([frame.image for frame in frames])
-    list(render(source, Passing(3), sink, config=SMALL, parameters_at=cues))
+    list(render(source, PassthroughStream(3), sink, config=SMALL, parameters_at=cues))
     shown, given_ = [f.image for f in sink.frames], [f.image for f in frames]
     assert [f.index for f in sink.frames] == list(range(8))
     assert all((shown[i] == given_[i]).all() for i in (0, 1))
@@ -157,12 +161,12 @@ def test_the_desk_s_cues_are_repeated_for_the_frames_they_came_with() -> None:
 
 
 def test_a_mix_shows_the_frame_that_the_picture_was_made_of() -> None:
-    class Black(Passing):
+    class Black(PassthroughStream):
         def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
             return [replace(f, image=f.image * 0) for f in super().__call__(frame, parameters)]
 
     images = [plain((level, level, level)) for level in (40, 80, 120, 160)]
-    sink = Kept()
+    sink = CollectingSink()
     cues = Cues({0: [{"mix": 0.5}]})
     list(render(Given(images), Black(2), sink, config=SMALL, parameters_at=cues))
     assert [int(f.image[0, 0, 0]) for f in sink.frames[:2]] == [20, 40]

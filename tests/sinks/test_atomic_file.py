@@ -9,7 +9,7 @@ import pytest
 
 from streamcam import sinks
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import partial_name
+from streamcam.sinks.atomic_file import temporary_path
 from streamcam.types import Frame
 from tests.support.media import RATE, noise, ran, read, write
 
@@ -84,7 +84,7 @@ def test_after_an_interruption_what_was_rendered_stays(tmp_path: Path, name: str
     with pytest.raises(KeyboardInterrupt):
         stop_with(KeyboardInterrupt(), path, noise(frames_for(name)))
     assert not path.exists()
-    assert len(read(partial_name(path))) == frames_for(name)
+    assert len(read(temporary_path(path))) == frames_for(name)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

@@ -5,21 +5,21 @@ import pytest
 from streamcam.errors import ConfigError, MediaError
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks.live_sinks import open_live
-from streamcam.sinks.null import Null
+from streamcam.sinks.null import NullSink
 from streamcam.sinks.preview import Preview
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Sink
 from tests.support.media import decoded, noise
-from tests.support.scenes import Stage
+from tests.support.scenes import FakeBroadcastView
 
 
 def opened(spec: str, **settings: object) -> Sink:
-    return open_live(spec, BroadcastSettings.parse(settings), Stage())
+    return open_live(spec, BroadcastSettings.parse(settings), FakeBroadcastView())
 
 
 def test_null_counts_what_it_is_sent() -> None:
     sink = opened("null")
-    assert isinstance(sink, Null)
+    assert isinstance(sink, NullSink)
     for _ in range(2):
         with sink:
             for frame in noise(3):

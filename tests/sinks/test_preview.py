@@ -18,7 +18,7 @@ from streamcam.sinks.preview import Preview
 from streamcam.sinks.preview.mjpeg import encoded
 from streamcam.types import Frame, Image
 from tests.support.media import BLUE, GREEN, RED, plain, ran
-from tests.support.scenes import STATUS, Stage
+from tests.support.scenes import STATUS, FakeBroadcastView
 
 
 @contextmanager
@@ -42,12 +42,12 @@ def broadcast(sink: Preview, image: Image, fps: int = 50) -> Iterator[None]:
 
 
 @pytest.fixture
-def stage() -> Stage:
-    return Stage()
+def stage() -> FakeBroadcastView:
+    return FakeBroadcastView()
 
 
 @pytest.fixture
-def preview(stage: Stage) -> Iterator[Preview]:
+def preview(stage: FakeBroadcastView) -> Iterator[Preview]:
     with Preview("127.0.0.1", 0, stage) as sink:
         yield sink
 
@@ -103,7 +103,7 @@ def test_a_stream_shows_each_picture_that_is_sent(preview: Preview) -> None:
             assert looks(viewer.picture(), colour)
 
 
-def test_before_shows_what_came_in(preview: Preview, stage: Stage) -> None:
+def test_before_shows_what_came_in(preview: Preview, stage: FakeBroadcastView) -> None:
     stage.came_in = Frame(plain(GREEN), 0, 0.0)
     preview.send(Frame(plain(RED), 0, 0.0))
     with Viewer(preview, "before") as before, Viewer(preview) as after:
@@ -212,7 +212,9 @@ def assert_gets_the_newest(preview: Preview, viewer: Viewer, reader: socket.sock
 
 
 @pytest.mark.parametrize("path", ["/after.mjpg", "/before.mjpg"])
-def test_it_stops_at_once_with_streams_open_and_readers_stuck(stage: Stage, path: str) -> None:
+def test_it_stops_at_once_with_streams_open_and_readers_stuck(
+    stage: FakeBroadcastView, path: str
+) -> None:
     rng = np.random.default_rng(0)
     busy = rng.integers(0, 256, (720, 1280, 3), dtype=np.uint8)
     stage.came_in = Frame(busy, 0, 0.0)
@@ -229,7 +231,7 @@ def test_it_stops_at_once_with_streams_open_and_readers_stuck(stage: Stage, path
         reader.close()
 
 
-def test_it_can_be_entered_again_at_the_same_port(stage: Stage) -> None:
+def test_it_can_be_entered_again_at_the_same_port(stage: FakeBroadcastView) -> None:
     with Preview("127.0.0.1", 0, stage) as sink:
         port = urlsplit(sink.url).port
     again = Preview("127.0.0.1", port or 0, stage)
@@ -281,7 +283,9 @@ def test_only_its_own_pages_are_answered(preview: Preview) -> None:
         assert status_of(preview, origin=origin) == 403
 
 
-def test_a_preview_opened_to_the_network_answers_to_addresses_and_its_name(stage: Stage) -> None:
+def test_a_preview_opened_to_the_network_answers_to_addresses_and_its_name(
+    stage: FakeBroadcastView,
+) -> None:
     with Preview("0.0.0.0", 0, stage) as sink:
         assert sink.url.startswith("http://127.0.0.1:")
         for host in ("192.168.1.7:8090", "[fe80::1]", "localhost", socket.gethostname()):
@@ -289,7 +293,7 @@ def test_a_preview_opened_to_the_network_answers_to_addresses_and_its_name(stage
         assert status_of(sink, host="evil.example") == 403
 
 
-def test_ipv6_is_served(stage: Stage) -> None:
+def test_ipv6_is_served(stage: FakeBroadcastView) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -299,14 +303,14 @@ def test_ipv6_is_served(stage: Stage) -> None:
         assert status_of(sink) == 200
 
 
-def test_a_port_in_use_is_told_with_the_way_out(preview: Preview, stage: Stage) -> None:
+def test_a_port_in_use_is_told_with_the_way_out(preview: Preview, stage: FakeBroadcastView) -> None:
     port = urlsplit(preview.url).port or 0
     with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{port}: the port is in use; choose"):
         Preview("127.0.0.1", port, stage).__enter__()
 
 
 @pytest.mark.parametrize("bind", ["no.such.host.invalid", "192.0.2.1"])
-def test_an_address_that_is_not_ours_is_told(stage: Stage, bind: str) -> None:
+def test_an_address_that_is_not_ours_is_told(stage: FakeBroadcastView, bind: str) -> None:
     with pytest.raises(DeviceError, match=r"no such address; set (one|another) with"):
         Preview(bind, 0, stage).__enter__()
 

@@ -19,11 +19,11 @@ from streamcam.control.cues import read as read_cues
 from streamcam.errors import MediaError, ParameterError
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
-from streamcam.sinks.cue_recorder import CueSheet
+from streamcam.sinks.cue_recorder import CueWriter
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Frame
 from tests.support.media import BLUE, GREEN, RATE, RED, decoded, noise, numbered, plain, read
-from tests.support.scenes import Stage
+from tests.support.scenes import FakeBroadcastView
 
 CONFIG = build_config([{"t_index_list": [32, 45]}])
 
@@ -38,7 +38,7 @@ class Clock:
         return self.now
 
 
-def record(path: Path, stage: Stage, times: list[float], rate: Fraction = RATE) -> Path:
+def record(path: Path, stage: FakeBroadcastView, times: list[float], rate: Fraction = RATE) -> Path:
     """Record a picture at each of `times`, seconds from the start."""
     clock = Clock()
     with Recorder(path, rate, stage, clock) as sink:
@@ -74,21 +74,21 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def test_pictures_lie_on_the_grid_of_the_clock(
     tmp_path: Path, name: str, ticks: list[float], grid: list[int]
 ) -> None:
-    path = record(tmp_path / name, Stage(), [tick / 30 for tick in ticks])
+    path = record(tmp_path / name, FakeBroadcastView(), [tick / 30 for tick in ticks])
     assert places(path) == grid
 
 
 def test_an_hour_of_a_fractional_rate_does_not_drift(tmp_path: Path) -> None:
     rate = Fraction(30000, 1001)
     times = [0.0, 1.0, 1800.0, 3600.0]
-    path = record(tmp_path / "a.mkv", Stage(), times, rate)
+    path = record(tmp_path / "a.mkv", FakeBroadcastView(), times, rate)
     assert places(path, rate) == [round(t * rate) for t in times]
 
 
 def test_the_pictures_are_those_that_went_out(tmp_path: Path) -> None:
     images = [plain(colour) for colour in (RED, GREEN, BLUE)]
     clock = Clock()
-    with Recorder(tmp_path / "a.mkv", RATE, Stage(), clock) as sink:
+    with Recorder(tmp_path / "a.mkv", RATE, FakeBroadcastView(), clock) as sink:
         for frame in numbered(images):
             clock.now = 100 + frame.captured_at
             sink.send(frame)
@@ -97,7 +97,7 @@ def test_the_pictures_are_those_that_went_out(tmp_path: Path) -> None:
 
 
 def test_record_off_ends_the_file_and_on_begins_the_next(tmp_path: Path) -> None:
-    stage, clock = Stage(), Clock()
+    stage, clock = FakeBroadcastView(), Clock()
     with Recorder(tmp_path / "show.mkv", RATE, stage, clock) as sink:
         for index in range(60):
             clock.now += 1 / 30
@@ -115,7 +115,7 @@ def test_record_off_ends_the_file_and_on_begins_the_next(tmp_path: Path) -> None
 
 
 def test_nothing_is_made_while_record_is_off(tmp_path: Path) -> None:
-    record(tmp_path / "a.mkv", Stage(Parameters(record=False)), [0, 1])
+    record(tmp_path / "a.mkv", FakeBroadcastView(Parameters(record=False)), [0, 1])
     assert not list(tmp_path.iterdir())
 
 
@@ -123,7 +123,7 @@ def test_nothing_is_made_while_record_is_off(tmp_path: Path) -> None:
 def test_what_is_there_is_never_written_over(tmp_path: Path, taken: str) -> None:
     (tmp_path / taken).write_text("mine")
     (tmp_path / "show-2.mkv").write_text("mine")
-    record(tmp_path / "show.mkv", Stage(), [0, 1 / 30])
+    record(tmp_path / "show.mkv", FakeBroadcastView(), [0, 1 / 30])
     assert (tmp_path / taken).read_text() == "mine"
     assert (tmp_path / "show-2.mkv").read_text() == "mine"
     assert places(tmp_path / "show-3.mkv") == [0, 1]
@@ -131,7 +131,7 @@ def test_what_is_there_is_never_written_over(tmp_path: Path, taken: str) -> None
 
 
 def test_every_change_is_in_the_cue_file_as_it_happens(tmp_path: Path) -> None:
-    stage = Stage(Parameters(seed=7))
+    stage = FakeBroadcastView(Parameters(seed=7))
     sheet = tmp_path / "a.cues.jsonl"
     with Recorder(tmp_path / "a.mkv", RATE, stage) as sink:
         sink.send(Frame(plain(RED), 5, 0.0))
@@ -148,7 +148,7 @@ def test_every_change_is_in_the_cue_file_as_it_happens(tmp_path: Path) -> None:
 
 
 def test_a_change_that_rules_an_earlier_frame_still_comes_after_the_start(tmp_path: Path) -> None:
-    stage = Stage()
+    stage = FakeBroadcastView()
     with Recorder(tmp_path / "a.mkv", RATE, stage) as sink:
         sink.send(Frame(plain(RED), 20, 0.0))
         stage.change(18, seed=9)
@@ -199,7 +199,7 @@ def test_render_repeats_the_show_whatever_flags_it_is_given(
         except ParameterError:
             continue  # Such as texts with half a surrogate pair; no snapshot can hold them.
     with tempfile.TemporaryDirectory() as folder:
-        sheet = CueSheet(Path(folder) / "a.cues.jsonl")
+        sheet = CueWriter(Path(folder) / "a.cues.jsonl")
         for index, snapshot in enumerate(snapshots):
             sheet.note(10 * index, snapshot)
         sheet.close()
@@ -215,7 +215,7 @@ def test_render_repeats_the_show_whatever_flags_it_is_given(
 def test_the_longest_prompts_fit_into_a_cue(tmp_path: Path) -> None:
     longest = [["\x01" * 1000, 1.0]] * 16
     parameters = Parameters().changed({"prompt": longest, "negative_prompt": longest})
-    sheet = CueSheet(tmp_path / "a.jsonl")
+    sheet = CueWriter(tmp_path / "a.jsonl")
     sheet.note(0, parameters)
     sheet.close()
     config = build_config([])
@@ -230,9 +230,9 @@ from pathlib import Path
 import numpy as np
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Frame
-from tests.support.scenes import Stage
+from tests.support.scenes import FakeBroadcastView
 
-stage = Stage()
+stage = FakeBroadcastView()
 images = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
 clock = iter(range(10**9))
 with Recorder(Path(sys.argv[1]), Fraction(30), stage, lambda: next(clock) / 30) as sink:
@@ -256,7 +256,7 @@ def test_a_killed_recording_is_playable_and_has_its_cues(tmp_path: Path, name: s
     partial = tmp_path / name.replace(".", ".partial.")
     assert decoded(partial) >= 100 - 2 * 30
     assert [line["frame"] for line in lines(tmp_path / "show.cues.jsonl")] == [0, 50]
-    record(tmp_path / name, Stage(), [0])
+    record(tmp_path / name, FakeBroadcastView(), [0])
     assert (tmp_path / name.replace(".", "-2.")).exists()
 
 
@@ -269,13 +269,13 @@ import numpy as np
 from streamcam.errors import MediaError
 from streamcam.sinks.recorder import Recorder
 from streamcam.types import Frame
-from tests.support.scenes import Stage
+from tests.support.scenes import FakeBroadcastView
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 images = np.random.default_rng(0).integers(0, 256, (60, 48, 64, 3), dtype=np.uint8)
 clock = iter(range(10**9))
-sink = Recorder(Path(sys.argv[1]), Fraction(30), Stage(), lambda: next(clock) / 30)
+sink = Recorder(Path(sys.argv[1]), Fraction(30), FakeBroadcastView(), lambda: next(clock) / 30)
 try:
     with sink:
         for index in range(10**4):
@@ -306,7 +306,7 @@ def test_a_full_disk_is_told_and_what_was_recorded_is_kept(tmp_path: Path) -> No
 
 
 def test_a_recording_without_a_picture_leaves_nothing(tmp_path: Path) -> None:
-    sink = Recorder(tmp_path / "a.mkv", RATE, Stage())
+    sink = Recorder(tmp_path / "a.mkv", RATE, FakeBroadcastView())
     with pytest.raises(MediaError, match=r"a video needs even sides, got 63x48"), sink:
         sink.send(Frame(plain(RED, width=63), 0, 0.0))
     assert not list(tmp_path.iterdir())
@@ -318,19 +318,19 @@ def test_no_recording_begins_on_a_disk_that_is_nearly_full(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(10**9, 10**9, 10**6))
     with pytest.raises(MediaError, match=r"less than 50 MB are free on the disk; free some"):
-        record(tmp_path / "a.mkv", Stage(), [0])
+        record(tmp_path / "a.mkv", FakeBroadcastView(), [0])
     assert not list(tmp_path.iterdir())
 
 
 def test_an_error_elsewhere_does_not_lose_the_recording(tmp_path: Path) -> None:
-    with suppress(ValueError), Recorder(tmp_path / "a.mkv", RATE, Stage()) as sink:
+    with suppress(ValueError), Recorder(tmp_path / "a.mkv", RATE, FakeBroadcastView()) as sink:
         sink.send(noise(1)[0])
         raise ValueError("elsewhere")
     assert decoded(tmp_path / "a.mkv") == 1
 
 
 def test_a_recorder_that_is_entered_again_begins_the_next_file(tmp_path: Path) -> None:
-    sink = Recorder(tmp_path / "a.mkv", RATE, Stage())
+    sink = Recorder(tmp_path / "a.mkv", RATE, FakeBroadcastView())
     for _ in range(2):
         with sink:
             sink.send(noise(1)[0])
@@ -339,4 +339,4 @@ def test_a_recorder_that_is_entered_again_begins_the_next_file(tmp_path: Path) -
 
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"cannot record .*: No such file"):
-        record(tmp_path / "gone" / "a.mkv", Stage(), [0])
+        record(tmp_path / "gone" / "a.mkv", FakeBroadcastView(), [0])

@@ -6,9 +6,9 @@ import pytest
 
 from streamcam.errors import MediaError
 from streamcam.sinks import snapshot
-from streamcam.sinks.snapshot import Snapshots, save
+from streamcam.sinks.snapshot import SnapshotWriter, save
 from tests.support.media import noise, read
-from tests.support.scenes import Stage
+from tests.support.scenes import FakeBroadcastView
 
 NOON = datetime(2026, 11, 22, 12, 0, 5)
 
@@ -18,9 +18,9 @@ def taken(folder: Path) -> list[str]:
 
 
 def test_a_raised_counter_saves_what_is_on_air_once(tmp_path: Path) -> None:
-    stage = Stage()
+    stage = FakeBroadcastView()
     frames = noise(5)
-    with Snapshots(tmp_path, stage, lambda: NOON) as sink:
+    with SnapshotWriter(tmp_path, stage, lambda: NOON) as sink:
         for frame in frames:
             if frame.index == 2:
                 stage.change(snapshot=1)
@@ -31,9 +31,9 @@ def test_a_raised_counter_saves_what_is_on_air_once(tmp_path: Path) -> None:
 
 
 def test_a_counter_that_stands_above_zero_at_the_start_asks_for_nothing(tmp_path: Path) -> None:
-    stage = Stage()
+    stage = FakeBroadcastView()
     stage.change(snapshot=4)
-    with Snapshots(tmp_path, stage) as sink:
+    with SnapshotWriter(tmp_path, stage) as sink:
         sink.send(noise(1)[0])
     assert not taken(tmp_path)
 
@@ -53,10 +53,10 @@ def test_the_folder_is_made_when_it_is_needed(tmp_path: Path) -> None:
 
 
 def test_a_save_that_fails_is_told_once_and_leaves_nothing(tmp_path: Path) -> None:
-    stage = Stage()
+    stage = FakeBroadcastView()
     folder = tmp_path / "file"
     folder.write_text("in the way")
-    sink = Snapshots(folder, stage, lambda: NOON)
+    sink = SnapshotWriter(folder, stage, lambda: NOON)
     with sink:
         stage.change(snapshot=1)
         with pytest.raises(MediaError, match=r"cannot save a snapshot into .*/file: "):
@@ -73,8 +73,8 @@ def test_a_save_that_fails_is_told_once_and_leaves_nothing(tmp_path: Path) -> No
 def test_what_is_asked_for_while_the_sink_is_closed_is_saved_when_it_is_back(
     tmp_path: Path,
 ) -> None:
-    stage = Stage()
-    sink = Snapshots(tmp_path, stage)
+    stage = FakeBroadcastView()
+    sink = SnapshotWriter(tmp_path, stage)
     with sink:
         sink.send(noise(1)[0])
     stage.change(snapshot=1)

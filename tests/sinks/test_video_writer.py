@@ -7,7 +7,7 @@ import pytest
 
 from streamcam import sinks
 from streamcam.errors import MediaError
-from streamcam.sinks.video_writer import WholeWrites
+from streamcam.sinks.video_writer import UnbufferedFile
 from streamcam.types import Frame
 from tests.support.media import RATE, RED, decoded, noise, numbered, plain, read, write
 
@@ -84,7 +84,7 @@ def test_a_write_that_the_system_takes_in_parts_is_carried_on(tmp_path: Path) ->
     thread = Thread(target=receive)
     thread.start()
     content = bytes(range(256)) * 4096
-    with WholeWrites(write_end, "wb") as file:
+    with UnbufferedFile(write_end, "wb") as file:
         assert file.write(memoryview(content)) == len(content)
     thread.join()
     os.close(read_end)

@@ -11,8 +11,8 @@ import pytest
 
 from streamcam import v4l2
 from streamcam.errors import DeviceError
-from streamcam.sinks.loopback import Loopback
-from streamcam.sinks.virtual_camera import VirtualCamera, find, foreign
+from streamcam.sinks.loopback import LoopbackWriter
+from streamcam.sinks.virtual_camera import VirtualCamera, find, open_pyvirtualcam
 from streamcam.types import Frame
 from streamcam.v4l2 import CAN_CAPTURE, CAN_OUTPUT, Device, Format, kernel_module
 
@@ -155,8 +155,8 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     return Driver(monkeypatch)
 
 
-def opened(path: Path, pixel_format: str = "yuyv", fps: float = 30) -> Loopback:
-    return Loopback(path, (640, 480), fps=fps, pixel_format=pixel_format)
+def opened(path: Path, pixel_format: str = "yuyv", fps: float = 30) -> LoopbackWriter:
+    return LoopbackWriter(path, (640, 480), fps=fps, pixel_format=pixel_format)
 
 
 def picture(width: int = 640, height: int = 480) -> "np.ndarray[Any, np.dtype[np.uint8]]":
@@ -284,7 +284,7 @@ def test_elsewhere_the_picture_goes_to_pyvirtualcam_as_rgb(obs: list[Obs]) -> No
 
 def test_elsewhere_a_camera_that_is_missing_is_told_with_the_remedy(obs: list[Obs]) -> None:
     with pytest.raises(DeviceError, match="could not be started; install OBS 30 or later"):
-        foreign("none such", (64, 48), 30.0)
+        open_pyvirtualcam("none such", (64, 48), 30.0)
 
 
 @linux_only

@@ -9,7 +9,7 @@ import pytest
 from streamcam.errors import DeviceError
 from streamcam.sources import camera as module
 from streamcam.sources.camera import Camera
-from streamcam.sources.camera_list import Found
+from streamcam.sources.camera_list import CameraInfo
 from tests.support.media import noise
 
 GOOD, DAMAGED, REFUSED, SILENT = "good", "damaged", "refused", "silent"
@@ -53,7 +53,7 @@ class Switcher:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = Clock()
-        self.plugged: list[Found] = []
+        self.plugged: list[CameraInfo] = []
         self.opened: list[Capture] = []
         self.events: Iterable[str] = repeat(GOOD)
         self.folder = folder
@@ -62,10 +62,10 @@ class Switcher:
         monkeypatch.setattr(module, "_open", self._open)
         monkeypatch.setattr(module, "_described", lambda *_: ("64x48 YUYV 30 fps", Fraction(30)))
 
-    def plug(self, name: str, number: int, lasting: str | None = None) -> Found:
+    def plug(self, name: str, number: int, stable_path: str | None = None) -> CameraInfo:
         node = self.folder / f"video{number}"
         node.touch()
-        self.plugged.append(Found(name, str(node), str(node), lasting))
+        self.plugged.append(CameraInfo(name, str(node), str(node), stable_path))
         return self.plugged[-1]
 
     def _open(self, *_: object) -> Capture:
@@ -188,6 +188,6 @@ def test_a_stopped_camera_gives_nothing_more(switcher: Switcher) -> None:
 def test_a_missing_permission_comes_with_its_remedy(switcher: Switcher) -> None:
     node = switcher.folder / "video0"
     node.touch()
-    switcher.plugged.append(Found("Cam", str(node), str(node), problem="Permission denied"))
+    switcher.plugged.append(CameraInfo("Cam", str(node), str(node), problem="Permission denied"))
     with pytest.raises(DeviceError, match=r"no permission for camera .* usermod .* log in again"):
         camera().__enter__()

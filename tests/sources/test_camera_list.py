@@ -1,12 +1,12 @@
 import pytest
 
 from streamcam.errors import DeviceError
-from streamcam.sources.camera_list import Found, choose
+from streamcam.sources.camera_list import CameraInfo, choose
 
-LOOPBACK = Found("streamcam", "/dev/video10", "/dev/video10", virtual=True)
-OBS = Found("OBS Virtual Camera", "/dev/video3", "/dev/video3", virtual=True)
-WEBCAM = Found("HD Pro Webcam C920", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-c920")
-CARD = Found("USB3 Capture", "/dev/video4", "/dev/video4", "/dev/v4l/by-id/usb-card")
+LOOPBACK = CameraInfo("streamcam", "/dev/video10", "/dev/video10", virtual=True)
+OBS = CameraInfo("OBS Virtual Camera", "/dev/video3", "/dev/video3", virtual=True)
+WEBCAM = CameraInfo("HD Pro Webcam C920", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-c920")
+CARD = CameraInfo("USB3 Capture", "/dev/video4", "/dev/video4", "/dev/v4l/by-id/usb-card")
 ALL = [OBS, WEBCAM, CARD, LOOPBACK]
 
 
@@ -22,18 +22,19 @@ ALL = [OBS, WEBCAM, CARD, LOOPBACK]
         ("obs", OBS),
     ],
 )
-def test_a_camera_is_found_by_name_path_or_number(name: str | None, expected: Found) -> None:
+def test_a_camera_is_found_by_name_path_or_number(name: str | None, expected: CameraInfo) -> None:
     assert choose(name, ALL) is expected
 
 
 def test_a_whole_name_means_more_than_a_part_and_a_physical_camera_more_than_a_virtual_one() -> (
     None
 ):
-    cam, camera = Found("Cam", "/dev/video7", 7), Found("Camera", "/dev/video6", 6)
+    cam, camera = CameraInfo("Cam", "/dev/video7", 7), CameraInfo("Camera", "/dev/video6", 6)
     assert choose("cam", [camera, cam]) is cam
-    virtual = Found("My Camera", "/dev/video5", 5, virtual=True)
+    virtual = CameraInfo("My Camera", "/dev/video5", 5, virtual=True)
     assert (
-        choose("camera", [virtual, Found("Webcamera", "/dev/video9", 9)]).address == "/dev/video9"
+        choose("camera", [virtual, CameraInfo("Webcamera", "/dev/video9", 9)]).address
+        == "/dev/video9"
     )
 
 

@@ -3,7 +3,7 @@ from itertools import count
 
 import numpy as np
 
-from streamcam.sources.freeze_detector import ALIVE_FRAMES, FROZEN_S, Stillness
+from streamcam.sources.freeze_detector import ALIVE_FRAMES, FROZEN_S, FreezeDetector
 from streamcam.types import Frame, Image
 from tests.support.media import noise
 
@@ -13,10 +13,10 @@ STILL = SCENES[0]
 
 
 class Camera:
-    """Tells a `Stillness` of pictures at 30 per second."""
+    """Tells a `FreezeDetector` of pictures at 30 per second."""
 
     def __init__(self) -> None:
-        self.stillness = Stillness()
+        self.stillness = FreezeDetector()
         self._numbers: Iterator[int] = count()
 
     def gives(self, image: Image) -> bool:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sources.image_reader import Folder, Still, natural, read
+from streamcam.sources.image_reader import ImageFolderReader, ImageReader, natural, read
 from tests.support.media import RATE, plain
 
 
@@ -15,7 +15,7 @@ def save(path: Path, level: int = 0) -> None:
 
 def test_a_still_is_one_frame_at_time_zero(tmp_path: Path) -> None:
     save(tmp_path / "ä b [1].png", 7)
-    (frame,) = Still(tmp_path / "ä b [1].png", RATE)
+    (frame,) = ImageReader(tmp_path / "ä b [1].png", RATE)
     assert (frame.index, frame.captured_at, frame.image.dtype) == (0, 0.0, np.uint8)
     assert frame.image.shape == (48, 64, 3)
     assert (frame.image == 7).all()
@@ -24,7 +24,7 @@ def test_a_still_is_one_frame_at_time_zero(tmp_path: Path) -> None:
 def test_a_folder_counts_the_numbers_in_names(tmp_path: Path) -> None:
     for level, name in enumerate(["1.png", "2.png", "10.PNG", "11.png"]):
         save(tmp_path / name, level)
-    folder = Folder(tmp_path, RATE)
+    folder = ImageFolderReader(tmp_path, RATE)
     frames = list(folder)
     assert folder.length == 4
     assert [int(frame.image[0, 0, 0]) for frame in frames] == [0, 1, 2, 3]
@@ -34,7 +34,7 @@ def test_a_folder_counts_the_numbers_in_names(tmp_path: Path) -> None:
 def test_names_that_count_alike_keep_one_order(tmp_path: Path) -> None:
     for level, name in enumerate(["01.png", "1.png"]):
         save(tmp_path / name, level)
-    assert [int(frame.image[0, 0, 0]) for frame in Folder(tmp_path, RATE)] == [0, 1]
+    assert [int(frame.image[0, 0, 0]) for frame in ImageFolderReader(tmp_path, RATE)] == [0, 1]
 
 
 def test_names_sort_where_digits_are_superscripts_or_of_other_scripts() -> None:
@@ -47,18 +47,18 @@ def test_a_folder_passes_over_what_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "._1.png").write_bytes(b"left by macOS")
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "2.png").mkdir()
-    assert Folder(tmp_path, RATE).length == 1
+    assert ImageFolderReader(tmp_path, RATE).length == 1
 
 
 def test_a_folder_without_pictures_says_what_it_should_hold(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"no images in .*it should hold \.png"):
-        Folder(tmp_path, RATE)
+        ImageFolderReader(tmp_path, RATE)
 
 
 def test_a_folder_reads_one_picture_at_a_time(tmp_path: Path) -> None:
     save(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"damaged")
-    frames = iter(Folder(tmp_path, RATE))
+    frames = iter(ImageFolderReader(tmp_path, RATE))
     next(frames)
     with pytest.raises(MediaError, match=r"cannot read the image .*2\.png: it is damaged"):
         next(frames)
@@ -130,7 +130,7 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(MediaError, match=r"cannot read the image .*a\.png"):
-        Still(path, RATE)
+        ImageReader(path, RATE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif"])
@@ -141,4 +141,4 @@ def test_a_picture_cut_short_is_refused(tmp_path: Path, suffix: str) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match=r"cannot read the image"):
-        Still(path, RATE)
+        ImageReader(path, RATE)

@@ -10,9 +10,9 @@ from streamcam.sources import frame_code
 from streamcam.sources.camera import Camera
 from streamcam.sources.demo import Demo
 from streamcam.sources.live_sources import open_live
-from streamcam.sources.network_stream import Url
+from streamcam.sources.network_stream import NetworkStream
 from streamcam.sources.pattern import MovingPattern
-from streamcam.sources.playback import Paced
+from streamcam.sources.playback import LivePlayback
 from tests.support.media import encode, noise
 
 SETTINGS = BroadcastSettings(canvas=(320, 240), fps=50)
@@ -26,8 +26,8 @@ SETTINGS = BroadcastSettings(canvas=(320, 240), fps=50)
         ("camera:/dev/video7", Camera),
         ("pattern", MovingPattern),
         ("demo", Demo),
-        ("rtsp://user:word@10.0.0.7/live", Url),
-        ("https://example.org/live.m3u8", Url),
+        ("rtsp://user:word@10.0.0.7/live", NetworkStream),
+        ("https://example.org/live.m3u8", NetworkStream),
     ],
 )
 def test_a_source_is_known_by_its_kind(spec: str, kind: type) -> None:
@@ -57,7 +57,7 @@ def test_what_is_no_url_is_a_file(spec: str) -> None:
 def test_a_file_is_played(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", [frame.image for frame in noise(5)])
     source = open_live(str(path), SETTINGS)
-    assert isinstance(source, Paced)
+    assert isinstance(source, LivePlayback)
     with source:
         got = list(islice(source, 8))
     assert [frame.index for frame in got] == list(range(8))

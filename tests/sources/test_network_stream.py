@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.errors import DeviceError
-from streamcam.sources.network_stream import OPEN_S, Url, shown
+from streamcam.sources.network_stream import OPEN_S, NetworkStream, shown
 from tests.support.media import encode, noise
 
 
@@ -41,7 +41,7 @@ def test_a_file_on_a_server_plays_at_its_own_pace_and_its_end_is_a_loss(
     tmp_path: Path, site: str
 ) -> None:
     encode(tmp_path / "a.mp4", [frame.image for frame in noise(30)])
-    source = Url(f"{site}/a.mp4")
+    source = NetworkStream(f"{site}/a.mp4")
     got = []
     with source:
         frames = iter(source)
@@ -59,7 +59,7 @@ def test_a_file_on_a_server_plays_at_its_own_pace_and_its_end_is_a_loss(
 )
 def test_what_cannot_be_played_is_said(tmp_path: Path, site: str, path: str, reason: str) -> None:
     (tmp_path / "text.txt").write_text("no video here\n" * 100)
-    with pytest.raises(DeviceError, match=reason), Url(f"{site}/{path}") as source:
+    with pytest.raises(DeviceError, match=reason), NetworkStream(f"{site}/{path}") as source:
         next(iter(source))
 
 
@@ -73,13 +73,13 @@ def test_a_playlist_cannot_reach_files_of_this_machine(tmp_path: Path, site: str
         ("a.ffconcat", f"ffconcat version 1.0\nfile '{secret}'\n"),
     ):
         (tmp_path / name).write_text(text)
-        with pytest.raises(DeviceError), Url(f"{site}/{name}") as source:
+        with pytest.raises(DeviceError), NetworkStream(f"{site}/{name}") as source:
             next(iter(source))
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp", "rtmp"])
 def test_stopping_does_not_wait_for_a_host_that_says_nothing(silent_host: str, scheme: str) -> None:
-    source = Url(f"{scheme}://{silent_host}/x")
+    source = NetworkStream(f"{scheme}://{silent_host}/x")
     threading.Timer(0.3, source.stop).start()
     began = time.monotonic()
     with source:
@@ -89,7 +89,7 @@ def test_stopping_does_not_wait_for_a_host_that_says_nothing(silent_host: str, s
 
 
 def test_a_host_that_refuses_is_said_at_once() -> None:
-    with pytest.raises(DeviceError, match="refused"), Url("rtsp://127.0.0.1:1/x") as source:
+    with pytest.raises(DeviceError, match="refused"), NetworkStream("rtsp://127.0.0.1:1/x") as source:
         next(iter(source))
 
 

@@ -7,9 +7,9 @@ from PIL import Image as Pillow
 
 from streamcam import sources
 from streamcam.errors import MediaError
-from streamcam.sources.image_reader import Folder, Still
-from streamcam.sources.npy_reader import Array
-from streamcam.sources.video_reader import Video
+from streamcam.sources.image_reader import ImageFolderReader, ImageReader
+from streamcam.sources.npy_reader import NpyReader
+from streamcam.sources.video_reader import VideoReader
 from tests.support.media import RATE, RED, numbered, plain, write
 
 
@@ -17,7 +17,12 @@ def test_the_kind_is_told_by_what_lies_there(tmp_path: Path) -> None:
     Pillow.fromarray(plain(RED)).save(tmp_path / "a.PNG", format="png")
     np.save(tmp_path / "a.npy", plain(RED)[None])
     write(tmp_path / "a.mp4", numbered([plain(RED)])).rename(tmp_path / "a.take")
-    kinds = {".": Folder, "a.PNG": Still, "a.npy": Array, "a.take": Video}
+    kinds = {
+        ".": ImageFolderReader,
+        "a.PNG": ImageReader,
+        "a.npy": NpyReader,
+        "a.take": VideoReader,
+    }
     for name, kind in kinds.items():
         assert isinstance(sources.open_file(tmp_path / name, RATE), kind)
 

@@ -10,7 +10,7 @@ import pytest
 from streamcam import sources
 from streamcam.errors import MediaError
 from streamcam.sources.file_source import FileSource
-from streamcam.sources.playback import Held, Paced
+from streamcam.sources.playback import LivePlayback, RepeatedImage
 from streamcam.types import Frame, Image
 from tests.support.media import RATE, encode, noise, plain
 
@@ -46,7 +46,7 @@ class Film(FileSource):
 
 def played(film: Callable[[Clock], Film], *, loop: bool) -> tuple[Clock, Iterator[Frame]]:
     clock = Clock()
-    return clock, iter(Paced(lambda: film(clock), loop=loop, clock=clock, wait=clock.wait))
+    return clock, iter(LivePlayback(lambda: film(clock), loop=loop, clock=clock, wait=clock.wait))
 
 
 def brightness(frames: list[Frame]) -> list[int]:
@@ -123,7 +123,7 @@ def test_a_video_cut_off_plays_as_far_as_it_goes_and_again(tmp_path: Path) -> No
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: len(whole) * 6 // 10])
     opened = partial(sources.open_file, cut, RATE)
-    got = list(islice(Paced(opened, loop=True, clock=clock, wait=clock.wait), 60))
+    got = list(islice(LivePlayback(opened, loop=True, clock=clock, wait=clock.wait), 60))
     assert [frame.index for frame in got] == list(range(60))
     assert gaps(got) == pytest.approx([PERIOD] * 59, abs=0.5 * PERIOD)
 
@@ -140,15 +140,15 @@ def test_a_file_that_gives_nothing_at_all_is_an_error_and_no_endless_loop() -> N
 
 def test_one_picture_becomes_a_steady_stream() -> None:
     clock = Clock()
-    held = partial(Held, partial(Film, 1, clock))
-    got = list(islice(Paced(held, loop=True, clock=clock, wait=clock.wait), 50))
+    held = partial(RepeatedImage, partial(Film, 1, clock))
+    got = list(islice(LivePlayback(held, loop=True, clock=clock, wait=clock.wait), 50))
     assert len({id(frame.image) for frame in got}) == 1
     assert gaps(got) == pytest.approx([PERIOD] * 49)
 
 
 def test_stopping_ends_a_wait_at_once() -> None:
     clock = Clock()
-    paced = Paced(partial(Film, 1000, clock), loop=True)
+    paced = LivePlayback(partial(Film, 1000, clock), loop=True)
     frames = iter(paced)
     next(frames)
     paced.stop()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sources.video_reader import Video
+from streamcam.sources.video_reader import VideoReader
 from streamcam.types import Frame
 from tests.support.media import (
     BLUE,
@@ -38,7 +38,7 @@ def turned(path: Path, matrix: tuple[int, ...] = QUARTER_CLOCKWISE) -> Path:
 def test_every_frame_comes_in_order_at_its_own_time(tmp_path: Path) -> None:
     images = [plain((level, level, level)) for level in range(40, 240, 5)]
     path = encode(tmp_path / "ä b [1] %d.mp4", images)
-    source = Video(path)
+    source = VideoReader(path)
     assert (source.length, source.rate) == (40, 30)
     with source:
         frames = list(source)
@@ -99,19 +99,19 @@ def test_what_is_no_video_is_refused_with_what_is_wanted(tmp_path: Path, content
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(MediaError, match=r"cannot read .*a\.mp4: .*it should be a video, an image"):
-        Video(path)
+        VideoReader(path)
 
 
 def test_an_mp4_cut_before_its_index_is_refused(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", [frame.image for frame in noise(10)])
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(MediaError, match=r"cannot read .*a\.mp4"):
-        Video(path)
+        VideoReader(path)
 
 
 def test_sound_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"a\.wav has no video track"):
-        Video(sound(tmp_path / "a.wav", "pcm_s16le"))
+        VideoReader(sound(tmp_path / "a.wav", "pcm_s16le"))
 
 
 def test_the_cover_of_a_record_is_no_video(tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_the_cover_of_a_record_is_no_video(tmp_path: Path) -> None:
     path = sound(tmp_path / "a.mp3", "libmp3lame")
     path.write_bytes(b"ID3\3\0\0" + bytes(sizes) + frame + path.read_bytes())
     with pytest.raises(MediaError, match=r"a\.mp3 has no video track"):
-        Video(path)
+        VideoReader(path)
 
 
 def test_text_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello\n" * 100)
     with pytest.raises(MediaError, match=r"a\.txt has no video track"):
-        Video(tmp_path / "a.txt")
+        VideoReader(tmp_path / "a.txt")
 
 
 def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_damage_is_told_with_the_frames_that_can_be_had(tmp_path: Path) -> None:
     content[middle : middle + 3000] = bytes(byte ^ 0x5A for byte in content[middle : middle + 3000])
     path.write_bytes(content)
     frames: list[Frame] = []
-    with Video(path) as source, pytest.raises(MediaError) as caught:
+    with VideoReader(path) as source, pytest.raises(MediaError) as caught:
         frames.extend(source)
     assert len(frames) > 20
     assert f"damaged after frame {len(frames) - 1}" in str(caught.value)
@@ -156,13 +156,13 @@ def test_damage_is_told_with_the_frames_that_can_be_had(tmp_path: Path) -> None:
 def test_the_rate_is_the_one_that_was_written(tmp_path: Path) -> None:
     rate = Fraction(30000, 1001)
     path = write(tmp_path / "a.mp4", numbered([plain(RED)] * 30, rate), rate)
-    with Video(path) as source:
+    with VideoReader(path) as source:
         assert float(source.rate) == pytest.approx(float(rate), rel=1e-3)
         assert len(list(source)) == 30
 
 
 def test_frames_do_not_change_once_given(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mkv", noise(8))
-    with Video(path) as source:
+    with VideoReader(path) as source:
         frames = [(frame.image, frame.image.copy()) for frame in source]
     assert all(np.array_equal(kept, copy) for kept, copy in frames)

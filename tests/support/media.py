@@ -122,7 +122,7 @@ def peak_mb():
 """
 
 
-class Passing:
+class PassthroughStream:
     """A stream whose pictures are the frames themselves, `delay` calls later."""
 
     chunk = 1
@@ -142,14 +142,14 @@ class Passing:
         return held
 
 
-class Kept:
+class CollectingSink:
     """A sink that keeps what it is sent."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.closed_after: Any = "not closed"
 
-    def __enter__(self) -> "Kept":
+    def __enter__(self) -> "CollectingSink":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:

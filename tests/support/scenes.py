@@ -24,7 +24,7 @@ STATUS = Status(
 )
 
 
-class Stage:
+class FakeBroadcastView:
     """A scene that a test sets: what came in, how it fares, and which snapshot rules."""
 
     def __init__(self, parameters: Parameters | None = None) -> None:

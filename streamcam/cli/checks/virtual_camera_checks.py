@@ -8,7 +8,7 @@ from streamcam import v4l2
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
 from streamcam.cli.checks.camera_checks import Holders
 from streamcam.errors import DeviceError
-from streamcam.sinks.virtual_camera import REMEDIES, select
+from streamcam.sinks.virtual_camera import INSTALL_HINTS, select
 from streamcam.v4l2 import kernel_module
 
 NAME, MODULE = "virtual camera", "v4l2loopback"
@@ -32,7 +32,7 @@ def virtual_cameras(
         root: of the file system.
     """
     if sys.platform != "linux":
-        remedy = REMEDIES.get(sys.platform)
+        remedy = INSTALL_HINTS.get(sys.platform)
         return [Check(NAME, NOTE, "comes with OBS or Unity Capture here", remedy)]
     loopbacks = [device for device in devices if device.is_loopback]
     labels = dict.fromkeys(label for sink in sinks for label in _labels(sink))

@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from streamcam.errors import DeviceError
-from streamcam.sinks.preview.mjpeg import Picture, Ticker
+from streamcam.sinks.preview.mjpeg import FrameNotifier, LatestJpeg
 from streamcam.types import BroadcastView, Frame, Image
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Preview:
         self._port = port
         self._view = view
         self._frame: Frame | None = None
-        self._ticker = Ticker()
-        self.pictures: dict[str, Picture] = {}
+        self._ticker = FrameNotifier()
+        self.pictures: dict[str, LatestJpeg] = {}
         """By name: ``after`` what goes out, ``before`` what came in."""
         self.url = _url(bind, port)
         """Where the page is; the port is known for sure once the sink is entered."""
@@ -46,8 +46,8 @@ class Preview:
     def __enter__(self) -> Self:
         self._socket = _listening(self._bind, self._port)
         self.url = _url(*self._socket.getsockname()[:2])
-        self._ticker = Ticker()
-        self.pictures = {"after": Picture(self._after), "before": Picture(self._before)}
+        self._ticker = FrameNotifier()
+        self.pictures = {"after": LatestJpeg(self._after), "before": LatestJpeg(self._before)}
         started = threading.Event()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(started)), name="preview", daemon=True

@@ -14,7 +14,7 @@ REPEAT_S = 1.0
 """Seconds after which a picture that stands still is sent again."""
 
 
-class Ticker:
+class FrameNotifier:
     """Wakes those who watch when there may be something new; lives in one event loop."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Ticker:
             self.watched -= 1
 
 
-class Picture:
+class LatestJpeg:
     """The newest picture of one kind.
 
     Args:
@@ -83,7 +83,7 @@ class Picture:
             return self._jpeg
 
 
-async def parts(picture: Picture, ticker: Ticker) -> AsyncIterator[bytes]:
+async def parts(picture: LatestJpeg, ticker: FrameNotifier) -> AsyncIterator[bytes]:
     """Yield a multipart stream: the newest picture whenever the reader is ready for one."""
     clock = asyncio.get_running_loop().time
     # Browsers show a part when they see where it ends, so each ends with the next one's boundary.

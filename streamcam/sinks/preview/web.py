@@ -23,7 +23,7 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from streamcam.sinks.preview.mjpeg import BOUNDARY, Picture, Ticker, parts
+from streamcam.sinks.preview.mjpeg import BOUNDARY, FrameNotifier, LatestJpeg, parts
 from streamcam.types import BroadcastView
 
 MAX_STREAMS = 16
@@ -40,21 +40,21 @@ FRESH = {
 
 
 def application(
-    pictures: Mapping[str, Picture],
-    ticker: Ticker,
+    pictures: Mapping[str, LatestJpeg],
+    ticker: FrameNotifier,
     view: BroadcastView,
     listener: socket.socket,
     bind: str,
 ) -> ASGIApp:
     """Return the site of a preview that listens on `listener`, which was opened as `bind`."""
-    site = Site(pictures, ticker, view)
+    site = PreviewSite(pictures, ticker, view)
     routes = [Route(path, partial(_page, name=name)) for path, name in PAGES.items()]
     routes += [
         Route("/stats", site.stats),
         Route("/{which}.mjpg", site.stream),
         Route("/{which}.jpg", site.still),
     ]
-    guard = Middleware(Guard, hosts=Hosts(listener.getsockname()[0], bind))
+    guard = Middleware(HostCheck, hosts=AllowedHosts(listener.getsockname()[0], bind))
     return Starlette(routes=routes, middleware=[guard])
 
 
@@ -63,11 +63,11 @@ async def _page(request: Request, name: str) -> Response:  # noqa: ARG001
     return HTMLResponse(page, headers=FRESH)
 
 
-class Site:
+class PreviewSite:
     """What there is to ask for beside the pages."""
 
     def __init__(
-        self, pictures: Mapping[str, Picture], ticker: Ticker, view: BroadcastView
+        self, pictures: Mapping[str, LatestJpeg], ticker: FrameNotifier, view: BroadcastView
     ) -> None:
         self._pictures = pictures
         self._ticker = ticker
@@ -90,19 +90,19 @@ class Site:
             return PlainTextResponse(
                 f"{MAX_STREAMS} streams are being watched already; close one", 503, headers=FRESH
             )
-        return Watched(picture, self._ticker)
+        return MjpegResponse(picture, self._ticker)
 
-    def _asked(self, request: Request) -> Picture:
+    def _asked(self, request: Request) -> LatestJpeg:
         which = request.path_params["which"]
         if which not in self._pictures:
             raise HTTPException(404)
         return self._pictures[which]
 
 
-class Watched(StreamingResponse):
+class MjpegResponse(StreamingResponse):
     """A stream, counted as long as it runs."""
 
-    def __init__(self, picture: Picture, ticker: Ticker) -> None:
+    def __init__(self, picture: LatestJpeg, ticker: FrameNotifier) -> None:
         super().__init__(parts(picture, ticker), media_type=MULTIPART, headers=FRESH)
         self._ticker = ticker
 
@@ -111,7 +111,7 @@ class Watched(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-class Hosts:
+class AllowedHosts:
     """The names under which this machine may be asked.
 
     A page elsewhere can have its own name point here and so read what is served; the name it
@@ -134,10 +134,10 @@ class Hosts:
             return False
 
 
-class Guard:
+class HostCheck:
     """Refuses those who ask under another name, and pages that are not ours."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self._app = app
         self._hosts = hosts
 
