@@ -4,7 +4,7 @@ import pytest
 
 from streamcam.errors import ConfigError, MediaError
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.sinks.live_sinks import open_live
+from streamcam.sinks.sink_table import open_live
 from streamcam.sinks.null import NullSink
 from streamcam.sinks.preview import Preview
 from streamcam.sinks.recorder import Recorder

@@ -9,7 +9,7 @@ from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sources import frame_code
 from streamcam.sources.camera import Camera
 from streamcam.sources.demo import Demo
-from streamcam.sources.live_sources import open_live
+from streamcam.sources.source_table import open_live
 from streamcam.sources.network_stream import NetworkStream
 from streamcam.sources.pattern import MovingPattern
 from streamcam.sources.playback import LivePlayback
