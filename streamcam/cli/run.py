@@ -21,9 +21,9 @@ from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import VideoSettings
-from streamcam.sinks.sink_table import open_live as open_sink
+from streamcam.sinks.sink_table import open_sink
 from streamcam.sinks.snapshot import SnapshotWriter
-from streamcam.sources.source_table import open_live as open_source
+from streamcam.sources.source_table import open_source
 from streamcam.types import BroadcastView, Sink
 
 log = logging.getLogger("streamcam")

@@ -10,8 +10,8 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from streamcam.errors import MediaError
-from streamcam.sources import IMAGES
 from streamcam.sources.file_source import FileSource
+from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
 from streamcam.types import Image
 
 
@@ -35,7 +35,9 @@ class ImageFolderReader(FileSource):
         except OSError as error:
             raise MediaError(f"cannot read {path}: {error.strerror}") from None
         if not files:
-            raise MediaError(f"no images in {path}; it should hold {', '.join(IMAGES)} files")
+            raise MediaError(
+                f"no images in {path}; it should hold {', '.join(IMAGE_SUFFIXES)} files"
+            )
         super().__init__(rate, length=len(files))
         self._files = sorted(files, key=lambda p: (natural(p.name), p.name))
 
@@ -46,7 +48,7 @@ class ImageFolderReader(FileSource):
 def _is_image(path: Path) -> bool:
     # Hidden files are none: macOS leaves a "._1.png" beside a "1.png" on foreign disks.
     hidden = path.name.startswith(".")
-    return path.suffix.lower() in IMAGES and not hidden and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
 
 
 def natural(name: str) -> list[tuple[int, str]]:

@@ -14,14 +14,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamcam.errors import DeviceError
+from streamcam.sources.url_schemes import SCHEMES, STORED_SCHEMES
 from streamcam.sources.video_reader import COVER, upright
 from streamcam.types import Frame, Image
-
-LIVE = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
-"""Protocols whose pictures come as they happen."""
-STORED = ("http", "https")
-"""Protocols that also serve files, faster than they are to be shown."""
-SCHEMES = (*STORED, *LIVE)
 
 # What a playlist may lead on to: never to files of this machine.
 WHITELIST = ",".join((*SCHEMES, "tls", "crypto", "httpproxy", "rtmpt", "rtmpe", "dtls", "srtp"))
@@ -156,7 +151,7 @@ def _reason(error: Exception) -> str:
 
 def is_stored(url: str) -> bool:
     """Return whether `url` may lead to a file, which comes faster than it is to be shown."""
-    return url.partition(":")[0].lower() in STORED
+    return url.partition(":")[0].lower() in STORED_SCHEMES
 
 
 def shown(url: str) -> str:

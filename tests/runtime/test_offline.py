@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamcam import sinks
 from streamcam.control.cues import Cues
 from streamcam.errors import MediaError
 from streamcam.runtime.offline import render
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
+from streamcam.sinks.sink_table import open_file_sink
 from streamcam.sources.file_source import FileSource
 from streamcam.types import Frame, Image
 from tests.support.media import RATE, CollectingSink, PassthroughStream, noise, plain, ran, read
@@ -81,7 +81,7 @@ def test_an_error_of_the_source_reaches_the_sink_before_it_is_raised() -> None:
 
 
 def test_giving_up_half_way_keeps_what_was_rendered(tmp_path: Path) -> None:
-    sink = sinks.open_file(tmp_path / "a.npy", RATE)
+    sink = open_file_sink(tmp_path / "a.npy", RATE)
     pictures = render(given(10), PassthroughStream(), sink, config=SMALL, parameters_at=Cues({}))
     for _ in range(4):
         next(pictures)
@@ -95,7 +95,8 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
     # The frames together are nearly 200 MB; what grows is the encoder's and the decoder's own.
     script = """
         import numpy as np
-        from streamcam import sinks, sources
+        from streamcam.sinks.sink_table import open_file_sink
+        from streamcam.sources.source_table import open_file_source
         from streamcam.control.cues import Cues
         from streamcam.settings.config import build_config
         from streamcam.runtime.offline import render
@@ -111,7 +112,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
                 return []
 
         def copy(source, path):
-            sink = sinks.open_file(path, Fraction(30))
+            sink = open_file_sink(path, Fraction(30))
             pictures = render(
                 source, Passing(), sink, config=SMALL, parameters_at=Cues({})
             )
@@ -120,7 +121,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
         def there_and_back(count):
             copy(Blank(256, 256, Fraction(30), count), path)
             again = path.with_name("again" + path.suffix)
-            return copy(sources.open_file(path, Fraction(30)), again)
+            return copy(open_file_source(path, Fraction(30)), again)
 
         there_and_back(90)
         before = peak_mb()
@@ -133,7 +134,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path, name: str) -> None
 
 def test_pictures_pass_unchanged_from_file_to_file(tmp_path: Path) -> None:
     source = Given([plain((i, 2 * i, 255 - i)) for i in range(40)])
-    sink = sinks.open_file(tmp_path / "a", RATE)
+    sink = open_file_sink(tmp_path / "a", RATE)
     list(render(source, PassthroughStream(3), sink, config=SMALL, parameters_at=Cues({})))
     again = np.stack([frame.image[0, 0] for frame in read(tmp_path / "a")])
     assert again.tolist() == [[i, 2 * i, 255 - i] for i in range(40)]

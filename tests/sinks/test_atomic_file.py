@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streamcam import sinks
 from streamcam.errors import MediaError
 from streamcam.sinks.atomic_file import temporary_path
+from streamcam.sinks.sink_table import open_file_sink
 from streamcam.types import Frame
 from tests.support.media import RATE, noise, ran, read, write
 
@@ -18,7 +18,7 @@ OUTPUTS = ["a.mkv", "a.mp4", "a.mov", "a.webm", "a.npy", "a.png", "folder"]
 # Writes frames until it is told that it cannot, with SIGXFSZ out of the way.
 FILL = """
 import numpy as np
-from streamcam import sinks
+from streamcam.sinks.sink_table import open_file_sink
 from streamcam.errors import MediaError
 from streamcam.types import Frame
 
@@ -29,7 +29,7 @@ if limit:
 images = np.random.default_rng(0).integers(0, 256, (count, 48, 64, 3), dtype=np.uint8)
 told = "nothing"
 try:
-    with sinks.open_file(path, Fraction(30)) as sink:
+    with open_file_sink(path, Fraction(30)) as sink:
         for index, image in enumerate(images):
             sink.send(Frame(image, index, index / 30))
 except MediaError as error:
@@ -45,7 +45,7 @@ def frames_for(name: str, count: int = 40) -> int:
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_the_output_appears_only_when_it_is_whole(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with sinks.open_file(path, RATE) as sink:
+    with open_file_sink(path, RATE) as sink:
         for frame in noise(frames_for(name)):
             sink.send(frame)
         assert not path.exists()
@@ -55,7 +55,7 @@ def test_the_output_appears_only_when_it_is_whole(tmp_path: Path, name: str) -> 
 
 def stop_with(error: BaseException, path: Path, frames: list[Frame]) -> None:
     """Write `frames`, then raise `error` before the output is whole."""
-    with sinks.open_file(path, RATE) as sink:
+    with open_file_sink(path, RATE) as sink:
         for frame in frames:
             sink.send(frame)
         raise error

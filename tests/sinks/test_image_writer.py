@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from streamcam import sinks
 from streamcam.errors import MediaError
+from streamcam.sinks.sink_table import open_file_sink
 from tests.support.media import RATE, noise, read, write
 
 
@@ -41,7 +41,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b").touch()
     for name in ("a", "b"):
         with pytest.raises(MediaError, match=r"exists and is not an empty folder; choose another"):
-            sinks.open_file(tmp_path / name, RATE)
+            open_file_sink(tmp_path / name, RATE)
 
 
 def test_what_an_earlier_crash_left_gives_way(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_what_an_earlier_crash_left_gives_way(tmp_path: Path) -> None:
 
 
 def test_every_picture_of_an_unfinished_folder_is_whole(tmp_path: Path) -> None:
-    with sinks.open_file(tmp_path / "a", RATE) as sink:
+    with open_file_sink(tmp_path / "a", RATE) as sink:
         for frame in noise(3):
             sink.send(frame)
             names = [p.name for p in (tmp_path / "a.partial").iterdir()]
@@ -62,7 +62,7 @@ def test_every_picture_of_an_unfinished_folder_is_whole(tmp_path: Path) -> None:
 def test_one_image_for_many_frames_is_refused_beforehand(tmp_path: Path) -> None:
     wanted = r"holds one picture, but there are more frames; name a folder \(.*a\), a video or"
     with pytest.raises(MediaError, match=wanted):
-        sinks.open_file(tmp_path / "a.png", RATE, length=2)
+        open_file_sink(tmp_path / "a.png", RATE, length=2)
 
 
 def test_one_image_for_many_frames_is_refused_when_they_come(tmp_path: Path) -> None:

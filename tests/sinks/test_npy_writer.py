@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamcam import sinks
 from streamcam.errors import MediaError
+from streamcam.sinks.sink_table import open_file_sink
 from tests.support.media import RATE, RED, noise, numbered, plain, write
 
 
@@ -22,7 +22,7 @@ def test_the_same_pictures_make_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_file_is_readable_while_it_grows(tmp_path: Path) -> None:
-    with sinks.open_file(tmp_path / "a.npy", RATE) as sink:
+    with open_file_sink(tmp_path / "a.npy", RATE) as sink:
         for frame in noise(70):
             sink.send(frame)
         assert len(np.load(tmp_path / "a.partial.npy")) == 60

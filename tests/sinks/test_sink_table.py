@@ -2,22 +2,25 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.errors import ConfigError, MediaError
+from streamcam.errors import ConfigError, MediaError, StreamcamError
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.sinks.sink_table import open_live
 from streamcam.sinks.null import NullSink
 from streamcam.sinks.preview import Preview
 from streamcam.sinks.recorder import Recorder
+from streamcam.sinks.sink_table import open_sink
+from streamcam.sinks.virtual_camera import VirtualCamera
 from streamcam.types import Sink
 from tests.support.media import decoded, noise
+from tests.support.plugin_packages import PluginPackages
 from tests.support.scenes import FakeBroadcastView
 
 
 def opened(spec: str, **settings: object) -> Sink:
-    return open_live(spec, BroadcastSettings.parse(settings), FakeBroadcastView())
+    """Open the sink `spec` within a broadcast."""
+    return open_sink(spec, BroadcastSettings.parse(settings), FakeBroadcastView())
 
 
-def test_null_counts_what_it_is_sent() -> None:
+def test_null_counts_the_frames_sent_to_it() -> None:
     sink = opened("null")
     assert isinstance(sink, NullSink)
     for _ in range(2):
@@ -71,11 +74,58 @@ def test_a_virtual_camera_takes_its_label(spec: str) -> None:
         ("null:x", r'"null" takes nothing after it, got "x"'),
     ],
 )
-def test_a_wrong_sink_is_told_with_what_would_be_right(spec: str, complaint: str) -> None:
+def test_a_wrong_sink_is_refused_with_what_would_be_right(spec: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         opened(spec)
 
 
-def test_a_place_that_cannot_be_recorded_to_is_told_at_once(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_reported_before_recording(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"no folder .*/gone; make it first"):
         opened(f"recorder:{tmp_path}/gone/a.mkv")
+
+
+@pytest.mark.parametrize("spec", ["virtual-camera", "null"])
+def test_a_sink_that_reads_no_state_works_without_a_broadcast(spec: str) -> None:
+    assert isinstance(open_sink(spec, BroadcastSettings(), None), VirtualCamera | NullSink)
+
+
+@pytest.mark.parametrize("kind", ["preview", "recorder"])
+def test_a_sink_that_reads_the_state_of_a_broadcast_says_that_it_needs_one(
+    tmp_path: Path, kind: str
+) -> None:
+    spec = f"recorder:{tmp_path}/a.mkv" if kind == "recorder" else kind
+    with pytest.raises(ConfigError, match=rf'sink "{kind}" .* works only within one'):
+        open_sink(spec, BroadcastSettings(), None)
+
+
+def test_a_plugin_adds_a_kind_of_sink(plugins: PluginPackages) -> None:
+    plugins.install(
+        "streamcam-ndi",
+        module="streamcam_ndi_sink",
+        source="""
+            from streamcam.sinks.null import NullSink
+            class NdiSink(NullSink):
+                def __init__(self, which, settings, view):
+                    super().__init__()
+                    self.opened_with = which, settings.fps, view
+        """,
+        entry_points="[streamcam.sinks]\nndi = streamcam_ndi_sink:NdiSink\n",
+    )
+    sink = open_sink("NDI:Studio 1", BroadcastSettings(fps=25), None)
+    assert getattr(sink, "opened_with") == ("Studio 1", 25, None)  # noqa: B009
+    with sink:
+        sink.send(noise(1)[0])
+    with pytest.raises(ConfigError, match=r'unknown sink "nid": did you mean "ndi"\?'):
+        opened("nid")
+
+
+def test_a_plugin_without_its_factory_is_named_with_its_package(plugins: PluginPackages) -> None:
+    plugins.install(
+        "streamcam-broken",
+        module="streamcam_broken_sink",
+        source="",
+        entry_points="[streamcam.sinks]\nbroken = streamcam_broken_sink:Sink\n",
+    )
+    reason = r'"broken" of the package streamcam-broken 1\.2 .*has no attribute .Sink'
+    with pytest.raises(StreamcamError, match=reason):
+        opened("broken")

@@ -5,8 +5,8 @@ from threading import Thread
 
 import pytest
 
-from streamcam import sinks
 from streamcam.errors import MediaError
+from streamcam.sinks.sink_table import open_file_sink
 from streamcam.sinks.video_writer import UnbufferedFile
 from streamcam.types import Frame
 from tests.support.media import RATE, RED, decoded, noise, numbered, plain, read, write
@@ -64,7 +64,7 @@ def test_a_picture_of_another_size_is_refused_and_nothing_is_left(tmp_path: Path
 def test_a_file_is_readable_while_it_grows(tmp_path: Path) -> None:
     for suffix in (".mkv", ".mp4"):
         path = tmp_path / f"a{suffix}"
-        with sinks.open_file(path, RATE) as sink:
+        with open_file_sink(path, RATE) as sink:
             for frame in noise(120):
                 sink.send(frame)
             assert not path.exists()

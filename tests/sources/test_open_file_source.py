@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from streamcam import sources
 from streamcam.errors import MediaError
 from streamcam.sources.image_reader import ImageFolderReader, ImageReader
 from streamcam.sources.npy_reader import NpyReader
+from streamcam.sources.source_table import open_file_source
 from streamcam.sources.video_reader import VideoReader
 from tests.support.media import RATE, RED, numbered, plain, write
 
@@ -24,13 +24,13 @@ def test_the_kind_is_told_by_what_lies_there(tmp_path: Path) -> None:
         "a.take": VideoReader,
     }
     for name, kind in kinds.items():
-        assert isinstance(sources.open_file(tmp_path / name, RATE), kind)
+        assert isinstance(open_file_source(tmp_path / name, RATE), kind)
 
 
 @pytest.mark.parametrize("name", ["nothing.mp4", "nowhere/a.png", "a" * 300])
 def test_what_is_not_there_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(MediaError, match=r"no such input|File name too long"):
-        sources.open_file(tmp_path / name, RATE)
+        open_file_source(tmp_path / name, RATE)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -40,4 +40,4 @@ def test_what_may_not_be_read_is_refused(tmp_path: Path, name: str) -> None:
     path.touch() if "." in name else path.mkdir()
     path.chmod(0)
     with pytest.raises(MediaError, match=r"cannot read .*ermission denied"):
-        sources.open_file(path, RATE)
+        open_file_source(path, RATE)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamcam import sources
 from streamcam.errors import MediaError
 from streamcam.sources.file_source import FileSource
 from streamcam.sources.playback import LivePlayback, RepeatedImage
+from streamcam.sources.source_table import open_file_source
 from streamcam.types import Frame, Image
 from tests.support.media import RATE, encode, noise, plain
 
@@ -122,7 +122,7 @@ def test_a_video_cut_off_plays_as_far_as_it_goes_and_again(tmp_path: Path) -> No
     whole = encode(tmp_path / "whole.mp4", images, movflags="faststart").read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: len(whole) * 6 // 10])
-    opened = partial(sources.open_file, cut, RATE)
+    opened = partial(open_file_source, cut, RATE)
     got = list(islice(LivePlayback(opened, loop=True, clock=clock, wait=clock.wait), 60))
     assert [frame.index for frame in got] == list(range(60))
     assert gaps(got) == pytest.approx([PERIOD] * 59, abs=0.5 * PERIOD)

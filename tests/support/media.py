@@ -11,8 +11,9 @@ from typing import Any
 import av
 import numpy as np
 
-from streamcam import sinks, sources
 from streamcam.settings.parameters import Parameters
+from streamcam.sinks.sink_table import open_file_sink
+from streamcam.sources.source_table import open_file_source
 from streamcam.types import Frame, Image
 
 RATE = Fraction(30)
@@ -38,13 +39,13 @@ def numbered(images: Iterable[Image], rate: Fraction = RATE) -> list[Frame]:
 
 def read(path: Path) -> list[Frame]:
     """Return all frames of a file, through the project's own source."""
-    with sources.open_file(path, RATE) as source:
+    with open_file_source(path, RATE) as source:
         return list(source)
 
 
 def write(path: Path, frames: Iterable[Frame], rate: Fraction = RATE) -> Path:
     """Write `frames` to `path`, through the project's own sink."""
-    with sinks.open_file(path, rate) as sink:
+    with open_file_sink(path, rate) as sink:
         for frame in frames:
             sink.send(frame)
     return path
