@@ -50,8 +50,8 @@ def _camera(camera: CameraInfo) -> Row:
         "formats": [
             {
                 "fourcc": mode.fourcc,
-                "least": mode.least,
-                "most": mode.most,
+                "least": mode.min_size,
+                "most": mode.max_size,
                 "fps": float(mode.rates[0]) if mode.rates else None,
             }
             for mode in modes
@@ -103,8 +103,8 @@ def _formats(formats: list[Row]) -> str:
 
 
 def _size(mode: Row) -> str:
-    least, most = ("x".join(map(str, mode[end])) for end in ("least", "most"))
-    size = most if least == most else f"{least} to {most}"
+    min_size, max_size = ("x".join(map(str, mode[end])) for end in ("least", "most"))
+    size = max_size if min_size == max_size else f"{min_size} to {max_size}"
     return f"{size}@{mode['fps']:.4g}" if mode["fps"] else size
 
 

@@ -117,7 +117,7 @@ def find(label: str | None = None) -> v4l2.Device:
     loopbacks = [device for device in v4l2.devices() if device.is_loopback]
     if not loopbacks:
         state = "has no device" if kernel_module.loaded() else "is not loaded"
-        raise DeviceError(f"no virtual camera: v4l2loopback {state}; {kernel_module.remedy()}")
+        raise DeviceError(f"no virtual camera: v4l2loopback {state}; {kernel_module.how_to_load()}")
     return select(loopbacks, label)
 
 

@@ -1,4 +1,4 @@
-"""Still pictures: one file, or a folder of them in the order of their names."""
+"""Image files as sources: one file, or a folder of them in the order of their names."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from streamcam.types import Image
 
 
 class ImageReader(FileSource):
-    """One image file: one frame."""
+    """One image file as a single frame."""
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         super().__init__(rate, length=1)
@@ -46,37 +46,37 @@ class ImageFolderReader(FileSource):
 
 
 def _is_image(path: Path) -> bool:
-    # Hidden files are none: macOS leaves a "._1.png" beside a "1.png" on foreign disks.
+    # Hidden files are passed over: macOS leaves a "._1.png" beside a "1.png" on foreign disks.
     hidden = path.name.startswith(".")
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Return the sort key that counts digits as numbers."""
+    """Return the sort key of a name that counts digits as numbers."""
     parts = re.split(r"(\d+)", name.lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def read(path: Path) -> Image:
-    """Return the picture in `path` as the camera meant it to be held.
+    """Return the image in `path`, ``(H, W, 3)`` uint8 RGB, turned upright as its EXIF says.
 
     Raises:
-        MediaError: it is damaged, or no image at all.
+        MediaError: it is damaged, or not an image.
     """
     try:
         with Pillow.open(path) as file:
             return np.asarray(_eight_bit(ImageOps.exif_transpose(file)).convert("RGB"))
     except UnidentifiedImageError:
-        raise MediaError(f"cannot read the image {path}: it is damaged, or no image") from None
+        raise MediaError(f"cannot read the image {path}: it is damaged, or not an image") from None
     except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise MediaError(f"cannot read the image {path}: {reason}") from None
 
 
-def _eight_bit(picture: Pillow.Image) -> Pillow.Image:
+def _eight_bit(image: Pillow.Image) -> Pillow.Image:
     """Scale 16-bit grey to 8 bits, which Pillow would cut off at white."""
-    if picture.mode.startswith("I;16"):
-        return Pillow.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode in ("I", "F"):
+    if image.mode.startswith("I;16"):
+        return Pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits; save it with 8 or 16 bits")
-    return picture
+    return image

@@ -1,4 +1,4 @@
-"""The test picture on air: it moves, and carries its number and the time of its making."""
+"""Live test pattern that moves and carries each frame's index and time in its pixels."""
 
 import time
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from streamcam.types import Frame, Image
 
 BALL, EDGE = (250, 240, 225), (20, 20, 20)
 SUBPIXEL_BITS = 3
-"""OpenCV draws at positions of a fraction of so many bits of a pixel."""
+"""Fractional bits of the coordinates that OpenCV draws at."""
 
 
 class MovingPattern:
-    """A ball that circles before a grid and colour bars, made at `rate` for ever.
+    """A ball circling before a grid and colour bars, at `rate` for ever.
 
-    Every picture carries the code of `coded`, with the frame's own index and time, wherever one
-    fits. A picture whose time is over is not made.
+    Every frame carries its index and time as a `frame_code`, where one fits. A frame whose time
+    is over is never drawn.
     """
 
     length: int | None = None
@@ -40,7 +40,7 @@ class MovingPattern:
         return
 
     def stop(self) -> None:
-        """Make the iteration end at once, for good; from any thread."""
+        """End the iteration at once, for good; callable from any thread."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -51,12 +51,12 @@ class MovingPattern:
             index = max(index + 1, int((time.monotonic() - began) * self.rate))
 
     def picture(self, index: int, now: float) -> Image:
-        """Return frame `index`, made at monotonic second `now`."""
+        """Return frame `index`, ``(H, W, 3)`` uint8 RGB, drawn at monotonic second `now`."""
         image = self._backdrop.copy()
         height, width = image.shape[:2]
         side = min(width, height)
         angle = tau * float(index / self.rate) / SECONDS_PER_TURN - pi / 2
-        # Within the central square, which is all that a model may see.
+        # Within the central square, since a model may see no more than that.
         centre = (width / 2 + side * 0.37 * cos(angle), height / 2 + side * 0.35 * sin(angle))
         at = (round(centre[0] * 2**SUBPIXEL_BITS), round(centre[1] * 2**SUBPIXEL_BITS))
         radius = round(side * 0.12)

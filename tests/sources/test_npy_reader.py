@@ -37,7 +37,7 @@ def test_an_array_in_fortran_order_reads_the_same(tmp_path: Path) -> None:
         (np.array([{}], dtype=object), r"cannot read the array"),
     ],
 )
-def test_other_arrays_are_refused_with_what_is_wanted(
+def test_other_arrays_are_refused_with_the_shape_that_is_needed(
     tmp_path: Path, array: np.ndarray, complaint: str
 ) -> None:
     np.save(tmp_path / "a.npy", array, allow_pickle=True)

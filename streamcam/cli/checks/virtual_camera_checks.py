@@ -54,7 +54,7 @@ def _absent(root: Path, state: str) -> Check:
         text = "v4l2loopback is loaded, with no device"
         return Check(NAME, state, text, kernel_module.RELOAD)
     known = "not loaded" if kernel_module.installed(root) else "not installed for this kernel"
-    return Check(NAME, state, f"v4l2loopback is {known}", kernel_module.remedy(root))
+    return Check(NAME, state, f"v4l2loopback is {known}", kernel_module.how_to_load(root))
 
 
 def _chosen(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holders) -> Check:
