@@ -137,7 +137,7 @@ def _sink(given: str | None, output: Path, rate: Fraction, length: int | None) -
     sink = open_file_sink(output, rate, length=length)
     if given not in (None, PATTERN):
         source = Path(str(given)).resolve()
-        for path in (sink.path, sink.partial):
+        for path in (sink.path, sink.temporary_path):
             if path.exists() and (path.samefile(source) or source.is_relative_to(path.resolve())):
                 raise MediaError(f"{output} would be written over {given}; choose another name")
     return sink

@@ -1,4 +1,4 @@
-"""Nowhere: for measuring, and for a broadcast that is only recorded or steered."""
+"""Sink that discards its frames, for measurements and for a broadcast that needs no output."""
 
 from typing import Self
 
@@ -6,7 +6,7 @@ from streamcam.types import Frame
 
 
 class NullSink:
-    """Takes every frame and counts them."""
+    """Discards every frame and counts them."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -26,27 +26,27 @@ WIDTH, HEIGHT = 960, 640
 class Show(NamedTuple):
     """A broadcast of the test picture, upside down before, and a browser that may look at it."""
 
-    stage: FakeBroadcastView
+    view: FakeBroadcastView
     url: str
     browser: Browser
 
 
 @pytest.fixture(scope="module")
 def show() -> Iterator[Show]:
-    pattern, stage, over = Pattern(640, 360, Fraction(25), None), FakeBroadcastView(), Event()
+    pattern, view, over = Pattern(640, 360, Fraction(25), None), FakeBroadcastView(), Event()
 
     def send() -> None:
         index = 0
         while not over.wait(0.04):
             image = pattern.picture(index)
-            stage.came_in = Frame(np.ascontiguousarray(image[::-1]), index, 0.0)
+            view.newest_input = Frame(np.ascontiguousarray(image[::-1]), index, 0.0)
             preview.send(Frame(image, index, 0.0))
             index += 1
 
-    with Preview("127.0.0.1", 0, stage) as preview, Browser(WIDTH, HEIGHT) as browser:
+    with Preview("127.0.0.1", 0, view) as preview, Browser(WIDTH, HEIGHT) as browser:
         thread = Thread(target=send)
         thread.start()
-        yield Show(stage, preview.url, browser)
+        yield Show(view, preview.url, browser)
         over.set()
         thread.join()
 
@@ -107,7 +107,7 @@ def test_s_shows_both_side_by_side(page: Browser, tmp_path: Path) -> None:
 
 
 def test_the_figures_follow_the_broadcast(page: Browser, show: Show) -> None:
-    show.stage.fare(state="lost", fps_model=3.25, dropped=41)
+    show.view.change_status(state="lost", fps_model=3.25, dropped=41)
     page.wait_until("document.querySelector('#dropped').textContent.trim() === '41'")
     assert page.evaluate("document.querySelector('#state').textContent") == "lost"
     assert page.evaluate("document.querySelector('#fps_model').innerText") == "3.3 fps"
@@ -129,7 +129,7 @@ def test_every_control_has_a_name(page: Browser) -> None:
 
 def test_the_page_for_obs_is_the_picture_alone(page: Browser, tmp_path: Path) -> None:
     page.evaluate("location.pathname = '/obs'")
-    page.wait_until("document.querySelector('#picture')?.naturalWidth === 640")
+    page.wait_until("document.querySelector('#output')?.naturalWidth === 640")
     assert page.evaluate("document.body.innerText.trim()") == ""
     image = screen(page, tmp_path)
     height = WIDTH * 9 / 16

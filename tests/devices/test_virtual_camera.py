@@ -221,7 +221,7 @@ def test_a_camera_is_no_virtual_camera() -> None:
     real = [device for device in v4l2.devices() if device.captures and not device.is_loopback]
     if not real:
         pytest.skip("no camera")
-    with pytest.raises(DeviceError, match="which is no v4l2loopback device"):
+    with pytest.raises(DeviceError, match="which is not a v4l2loopback device"):
         find(str(real[0].path))
 
 

@@ -87,7 +87,7 @@ def test_giving_up_half_way_keeps_what_was_rendered(tmp_path: Path) -> None:
         next(pictures)
     pictures.close()
     assert not sink.path.exists()
-    assert len(read(sink.partial)) == 4
+    assert len(read(sink.temporary_path)) == 4
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.mkv", "a.mp4"])

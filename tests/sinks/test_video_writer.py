@@ -15,7 +15,7 @@ SUFFIXES = [".mkv", ".mp4", ".mov", ".m4v", ".webm"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_same_pictures_make_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+def test_the_same_frames_make_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     first = write(tmp_path / f"a{suffix}", noise(20)).read_bytes()
     assert write(tmp_path / f"b{suffix}", noise(20)).read_bytes() == first
 
@@ -42,7 +42,7 @@ def test_extreme_sizes_can_be_written(tmp_path: Path, suffix: str, width: int, h
     assert frame.image.shape == (height, width, 3)
 
 
-def test_frames_of_one_time_are_all_kept(tmp_path: Path) -> None:
+def test_frames_with_the_same_time_are_all_written(tmp_path: Path) -> None:
     frames = [Frame(plain(RED), i, 0.0) for i in range(5)]
     assert decoded(write(tmp_path / "a.mkv", frames)) == 5
     assert decoded(write(tmp_path / "a.mp4", frames)) == 5
@@ -54,7 +54,7 @@ def test_odd_sides_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_of_another_size_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_frame_of_another_size_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     images = [plain(RED), plain(RED, width=32)]
     with pytest.raises(MediaError, match=r"frame 1 is 32x48, not 64x48"):
         write(tmp_path / "a.mp4", numbered(images))
@@ -72,7 +72,7 @@ def test_a_file_is_readable_while_it_grows(tmp_path: Path) -> None:
         assert decoded(path) == 120
 
 
-def test_a_write_that_the_system_takes_in_parts_is_carried_on(tmp_path: Path) -> None:
+def test_a_write_that_the_system_splits_is_continued(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, True)
     received = bytearray()
@@ -91,7 +91,7 @@ def test_a_write_that_the_system_takes_in_parts_is_carried_on(tmp_path: Path) ->
     assert received == content
 
 
-def test_a_picture_sent_again_is_the_same_picture(tmp_path: Path) -> None:
+def test_a_repeated_image_is_written_again(tmp_path: Path) -> None:
     images = [plain(RED), plain(RED)[:, ::-1], plain((0, 0, 255))]
     order = [0, 0, 0, 2, 2, 1, 0]
     (first, *rest) = read(write(tmp_path / "a.mkv", numbered(images[i] for i in order)))
