@@ -24,7 +24,7 @@ def load_plugin(group: str, name: str) -> Any:
     try:
         return entry.load()
     except Exception as error:
-        # Any error of a foreign package's import, told apart from a bug of streamcam's own.
+        # Importing somebody else's package may raise anything; it is no bug of streamcam.
         raise StreamcamError(
             f'the plugin "{name}" of the package {_package(entry)} cannot be loaded:'
             f" {one_line(error)}; update it or uninstall it"

@@ -106,7 +106,7 @@ def _alone(config: Config, seconds: float) -> float:
     """Return the fps of an engine that is handed a new frame whenever it has taken one."""
     failures: list[StreamcamError] = []
     engine = EngineProcess(config, failures.append)
-    still = MovingPattern(config.width, config.height, config.broadcast.rate).picture(0, 0.0)
+    still = MovingPattern(config.width, config.height, config.broadcast.rate).image_at(0, 0.0)
     engine.start()
     try:
         _wait_until_running(engine, failures)

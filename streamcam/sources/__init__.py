@@ -1,4 +1,4 @@
-"""Sources of frames: cameras, network streams, files and generated pictures.
+"""Sources of frames: cameras, network streams, files and generated images.
 
 `streamcam.sources.source_table` opens one by its name and imports it only then.
 """

@@ -74,7 +74,7 @@ class Camera:
 
     @property
     def label(self) -> str:
-        """The camera's address and name, once it was found; until then the name asked for."""
+        """The camera's address and name, once it was found; until then the requested name."""
         return str(self._info) if self._info else f'"{self._name or "camera"}"'
 
     def __enter__(self) -> Self:

@@ -35,7 +35,7 @@ def nearest_mode(modes: Sequence[Mode], size: tuple[int, int], fps: float) -> Ca
 def _cost(mode: Mode, size: tuple[int, int], fps: float) -> tuple[float, float, int]:
     width, height = nearest_size(mode, size)
     size_error = abs(width - size[0]) / size[0] + abs(height - size[1]) / size[1]
-    # 29.97 is as good as 30; a driver that lists no rates is trusted with the one asked for.
+    # 29.97 is as good as 30; a driver that lists no rates is trusted with the requested one.
     rate = float(mode.rates[0]) if mode.rates else fps
     return size_error, max(0.0, 0.99 * fps - rate), PREFERRED.index(mode.fourcc)
 

@@ -35,7 +35,7 @@ class Demo(MovingPattern):
         super().__init__(width, height, rate)
         self._backdrop = background(width, height)
 
-    def picture(self, index: int, now: float) -> Image:  # noqa: ARG002
+    def image_at(self, index: int, now: float) -> Image:  # noqa: ARG002
         """Return frame `index`, ``(H, W, 3)`` uint8 RGB."""
         image = self._backdrop.copy()
         seconds = float(index / self.rate)

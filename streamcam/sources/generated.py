@@ -23,10 +23,10 @@ class Pattern(FileSource):
     def images(self) -> Iterator[Image]:
         index = 0
         while self.length is None or index < self.length:
-            yield self.picture(index)
+            yield self.image_at(index)
             index += 1
 
-    def picture(self, index: int) -> Image:
+    def image_at(self, index: int) -> Image:
         """Return frame `index`, ``(H, W, 3)`` uint8 RGB."""
         image = self._backdrop.copy()
         draw = ImageDraw.Draw(image)

@@ -46,7 +46,7 @@ class ImageFolderReader(FileSource):
 
 
 def _is_image(path: Path) -> bool:
-    # Hidden files are passed over: macOS leaves a "._1.png" beside a "1.png" on foreign disks.
+    # Hidden files are passed over: on foreign disks macOS leaves a "._1.png" next to a "1.png".
     hidden = path.name.startswith(".")
     return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
 

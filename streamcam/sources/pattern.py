@@ -47,10 +47,10 @@ class MovingPattern:
         began, index = time.monotonic(), 0
         while not self._stopped.wait(max(0.0, began + float(index / self.rate) - time.monotonic())):
             now = time.monotonic()
-            yield Frame(self.picture(index, now), index, now)
+            yield Frame(self.image_at(index, now), index, now)
             index = max(index + 1, int((time.monotonic() - began) * self.rate))
 
-    def picture(self, index: int, now: float) -> Image:
+    def image_at(self, index: int, now: float) -> Image:
         """Return frame `index`, ``(H, W, 3)`` uint8 RGB, drawn at monotonic second `now`."""
         image = self._backdrop.copy()
         height, width = image.shape[:2]

@@ -65,7 +65,7 @@ class Device:
 
     path: Path
     name: str
-    """The card's name; for a v4l2loopback device its label."""
+    """Name of the device, the card in V4L2's terms; for a v4l2loopback device its label."""
     driver: str
     bus_info: str
     capabilities: int
