@@ -20,7 +20,7 @@ from streamcam.cli.options import configured
 from streamcam.embedded import NANO
 from streamcam.engines.placement import pick_device
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import remedy
+from streamcam.sinks.atomic_file import explain_os_error
 from streamcam.version import __version__
 
 LIBRARIES = ("torch", "diffusers", "openvino", "tensorrt")
@@ -81,7 +81,7 @@ def _check_writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise MediaError(f"cannot write into {folder}: {remedy(error)}") from None
+        raise MediaError(f"cannot write into {folder}: {explain_os_error(error)}") from None
 
 
 def configs_here() -> TargetConfigs:

@@ -41,7 +41,7 @@ class Show:
     def next(self, index: int) -> Frame:
         """Have frame `index` come in; return what goes out for it."""
         now = time.monotonic()
-        self._frame = Frame(self._pattern.picture(index), index, now)
+        self._frame = Frame(self._pattern.image_at(index), index, now)
         return Frame(outlined(self._frame.image), index, now)
 
     def before(self) -> Frame | None:

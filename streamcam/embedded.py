@@ -1,4 +1,4 @@
-"""What comes in the package: the embedded model, in the same layout as any other."""
+"""Path of the model inside the package, which has the same layout as any other."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ NANO = "nano"
 
 
 def embedded(name: str) -> Path | None:
-    """Return the folder of the model of that name if it is the one in the package."""
+    """Return the folder of the model `name` if it is the one in the package, else None."""
     return Path(__file__).parent / "models" / NANO if name == NANO else None

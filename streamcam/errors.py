@@ -1,7 +1,7 @@
-"""The kinds of error streamcam raises on purpose: one line each, with the remedy.
+"""Errors that streamcam raises on purpose, each a message of one line with the remedy.
 
-Raise them where the cause is known. Only ``cli`` prints them and exits; every
-other exception is a bug and keeps its traceback.
+Raise them where the cause is known. Only ``cli`` prints them and exits; every other exception is
+a bug and keeps its traceback.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 
 class StreamcamError(Exception):
-    """Something the user can mend; the message says how."""
+    """An error that the user can fix; the message says how."""
 
     exit_code = 1
 
@@ -21,7 +21,7 @@ class ConfigError(StreamcamError):
 
 
 class ParameterError(ConfigError):
-    """A live change is unknown, out of range or would change the structure."""
+    """A live parameter is unknown, out of range or cannot change while the model runs."""
 
 
 class ModelError(StreamcamError):
@@ -44,7 +44,7 @@ MAX_LISTED = 24
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return the hint that names the known word nearest to `name`, or lists them."""
+    """Return a hint with the known word nearest to `name`, or a list of all known ones."""
     known = sorted(known)
     if match := get_close_matches(name, known, n=1, cutoff=0.5):
         return f'did you mean "{match[0]}"?'
@@ -54,6 +54,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the beginning of what `error` says."""
+    """Return the first two lines of the message of `error` as one line, 300 characters at most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return " ".join(lines[:2])[:300].rstrip(" .") if lines else type(error).__name__

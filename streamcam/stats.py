@@ -1,4 +1,4 @@
-"""Counters and latencies: what a broadcast says of itself. Pure aggregation."""
+"""Status of a broadcast, with event rates and latency percentiles."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -8,44 +8,45 @@ from math import ceil
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A broadcast at one moment."""
+    """State, rates and counters of a broadcast at one moment."""
 
     state: str
-    """The engine's: loading, running, lost, stopped; or passthrough where there is none."""
+    """State of the engine: loading, running, lost, stopped; or passthrough where there is none."""
     source: str
-    """The source's: live, lost, or ended."""
+    """State of the source: live, lost or ended."""
     fps_in: float
     """Frames per second from the source."""
     fps_model: float
-    """New pictures per second from the engine."""
+    """New outputs per second from the engine."""
     fps_out: float
-    """Pictures per second on air."""
+    """Frames per second sent to the sinks."""
     latency_p50: float | None
-    """Seconds from a frame's capture until its picture was sent."""
+    """Median seconds from the capture of a frame until its output was sent."""
     latency_p95: float | None
+    """The 95th percentile of the same."""
     dropped: int
-    """Frames that newer ones overtook before the model took them."""
+    """Frames replaced by newer ones before the model processed them."""
     skipped: int
-    """Frames that the similarity filter left out."""
+    """Frames skipped by the similarity filter."""
     restarts: int
-    """Engines started after the first one."""
+    """Restarts of the engine process."""
     uptime: float
     """Seconds on air."""
     model: str
-    """The model's name as it was given."""
+    """Name of the model as in the settings."""
     vram: float | None = None
-    """Bytes in use on the accelerator, where it says."""
+    """Bytes in use on the GPU, where it reports them."""
     power: float | None = None
-    """Watts that the accelerator draws, where it says."""
+    """Power draw of the GPU in watts, where it reports it."""
     sinks: tuple[str, ...] = ()
-    """A line for each sink: its name and how it fares."""
+    """One line for each sink: its name and state."""
     schedule: str = ""
-    """How the video stream runs, and how its frames fared: late, dropped, latency and jitter."""
+    """Schedule of the video stream, with its late and dropped frames, latency and jitter."""
 
 
 @dataclass(slots=True)
 class Rate:
-    """Events per second over the last few seconds."""
+    """Events per second over the last `window` seconds."""
 
     window: float = 3.0
     times: deque[float] = field(default_factory=deque)
@@ -55,7 +56,7 @@ class Rate:
         self._forget(now)
 
     def per_second(self, now: float) -> float:
-        """Return the rate of what happened within the window before `now`."""
+        """Return the rate of the events within the window before `now`."""
         self._forget(now)
         if len(self.times) < 2:
             return 0.0
@@ -69,7 +70,7 @@ class Rate:
 
 @dataclass(slots=True)
 class Latencies:
-    """The last so many latencies, for their percentiles."""
+    """The last 300 latencies in seconds, for their percentiles."""
 
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=300))
 
@@ -77,7 +78,7 @@ class Latencies:
         self.recent.append(seconds)
 
     def percentile(self, percent: float) -> float | None:
-        """Return the latency that `percent` of the recent ones do not exceed; None without any."""
+        """Return the latency that `percent` % of the recent ones do not exceed, None if empty."""
         return percentile(list(self.recent), percent)
 
 

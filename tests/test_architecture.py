@@ -27,6 +27,7 @@ FLOORS = [
         "embedded",
         "errors",
         "pixels",
+        "plugins",
         "settings",
         "stats",
         "types",

@@ -5,7 +5,7 @@ import pytest
 from streamcam.stats import Latencies, Rate, percentile
 
 
-def test_a_rate_is_that_of_the_last_seconds() -> None:
+def test_a_rate_covers_the_last_seconds() -> None:
     rate = Rate(window=2.0)
     for tick in range(100):
         rate.tick(tick / 25)
@@ -13,19 +13,19 @@ def test_a_rate_is_that_of_the_last_seconds() -> None:
     assert rate.per_second(100) == 0
 
 
-def test_one_event_is_no_rate() -> None:
+def test_one_event_gives_no_rate() -> None:
     rate = Rate()
     rate.tick(1.0)
     assert rate.per_second(1.0) == 0
 
 
-def test_percentiles_are_values_that_were_seen() -> None:
+def test_percentiles_are_values_of_the_sample() -> None:
     values = [float(n) for n in range(1, 101)]
     assert [percentile(values, p) for p in (0, 1, 50, 95, 100)] == [1, 1, 50, 95, 100]
     assert percentile([], 50) is None
 
 
-def test_latencies_forget_what_is_old() -> None:
+def test_old_latencies_are_forgotten() -> None:
     latencies = Latencies()
     for _ in range(1000):
         latencies.add(9.0)

@@ -59,7 +59,7 @@ def coloured() -> list[Case]:
 
 def sitter() -> Image:
     """Return the drawn person that stands in for a camera."""
-    large = Demo(2 * SIZE, 2 * SIZE, Fraction(30)).picture(5, 0.0)
+    large = Demo(2 * SIZE, 2 * SIZE, Fraction(30)).image_at(5, 0.0)
     return np.asarray(cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -13,7 +13,7 @@ from streamcam.runtime.broadcast import Broadcast
 from streamcam.runtime.engine_process import RUNNING, EngineProcess
 from streamcam.runtime.worker import IDENTITY
 from streamcam.settings.config import Config
-from streamcam.sinks.null import Null
+from streamcam.sinks.null import NullSink
 from streamcam.sinks.preview import Preview
 from streamcam.sources import frame_code
 from streamcam.sources.pattern import MovingPattern
@@ -106,7 +106,7 @@ def _alone(config: Config, seconds: float) -> float:
     """Return the fps of an engine that always has a new frame waiting."""
     failures: list[StreamcamError] = []
     engine = EngineProcess(config, failures.append)
-    image = MovingPattern(config.width, config.height, config.broadcast.rate).picture(0, 0.0)
+    image = MovingPattern(config.width, config.height, config.broadcast.rate).image_at(0, 0.0)
     engine.start()
     try:
         _wait_until_running(engine, failures)
@@ -129,7 +129,7 @@ def _on_air(config: Config, seconds: float) -> float:
     def sinks(view: BroadcastView) -> Iterator[tuple[str, Sink]]:
         preview.append(Preview("127.0.0.1", 0, view))
         yield "preview", preview[0]
-        yield "null", Null()
+        yield "null", NullSink()
 
     with Broadcast(config, Control(config), _source(config), sinks) as broadcast:
         _wait_until_running(broadcast.engine)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from streamcam import v4l2
 from streamcam.cli.hardware import Accelerator, Processor, accelerators, processor
-from streamcam.sources.camera_list import Found, cameras
+from streamcam.sources.camera_list import CameraInfo, cameras
 from streamcam.sources.camera_modes import PREFERRED
 from streamcam.v4l2 import kernel_module
 
@@ -40,18 +40,18 @@ def devices(as_json: bool) -> None:
     _print(console, "processor", [_processor_line(cpu)])
 
 
-def _camera(camera: Found) -> Row:
+def _camera(camera: CameraInfo) -> Row:
     modes = _modes(camera)
     return {
         "name": camera.name,
         "address": camera.address,
-        "lasting": camera.lasting,
+        "lasting": camera.stable_path,
         "problem": camera.problem,
         "formats": [
             {
                 "fourcc": mode.fourcc,
-                "least": mode.least,
-                "most": mode.most,
+                "least": mode.min_size,
+                "most": mode.max_size,
                 "fps": float(mode.rates[0]) if mode.rates else None,
             }
             for mode in modes
@@ -59,7 +59,7 @@ def _camera(camera: Found) -> Row:
     }
 
 
-def _modes(camera: Found) -> list[v4l2.Mode]:
+def _modes(camera: CameraInfo) -> list[v4l2.Mode]:
     """Return what the camera gives that can be read; where the system tells."""
     if camera.problem or not str(camera.target).startswith("/dev/"):
         return []
@@ -71,7 +71,7 @@ def _modes(camera: Found) -> list[v4l2.Mode]:
         return []
 
 
-def _virtual(camera: Found) -> Row:
+def _virtual(camera: CameraInfo) -> Row:
     known = str(camera.target).startswith("/dev/")
     return {
         "name": camera.name,
@@ -103,8 +103,8 @@ def _formats(formats: list[Row]) -> str:
 
 
 def _size(mode: Row) -> str:
-    least, most = ("x".join(map(str, mode[end])) for end in ("least", "most"))
-    size = most if least == most else f"{least} to {most}"
+    min_size, max_size = ("x".join(map(str, mode[end])) for end in ("least", "most"))
+    size = max_size if min_size == max_size else f"{min_size} to {max_size}"
     return f"{size}@{mode['fps']:.4g}" if mode["fps"] else size
 
 

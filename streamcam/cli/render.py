@@ -13,7 +13,6 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streamcam import sinks, sources
 from streamcam.cli.options import configured, settings
 from streamcam.cli.stopping import stopping
 from streamcam.control.cues import Cues, read_cues
@@ -22,6 +21,8 @@ from streamcam.pipelines import LoadedStream, load_stream, release_ranks, run_as
 from streamcam.runtime import offline
 from streamcam.runtime.auto_settings import settle_model
 from streamcam.settings.config import Config
+from streamcam.sinks.sink_table import open_file_sink
+from streamcam.sources.source_table import open_file_source
 from streamcam.types import Sink, Source
 
 PATTERN = "pattern"
@@ -111,7 +112,7 @@ def _watch(pictures: Generator[int], length: int | None, console: Console) -> in
 
 def _source(given: str | None, config: Config, frames: int | None, rate: Fraction) -> Source:
     if given not in (None, PATTERN):
-        return sources.open_file(Path(str(given)), rate)
+        return open_file_source(Path(str(given)), rate)
     if frames is None:
         what = "text to image" if given is None else "the test picture"
         raise ConfigError(f"{what} has no end of its own: say how many with --frames")
@@ -133,10 +134,10 @@ def _rate(fps: str | None) -> Fraction:
 
 
 def _sink(given: str | None, output: Path, rate: Fraction, length: int | None) -> Sink:
-    sink = sinks.open_file(output, rate, length=length)
+    sink = open_file_sink(output, rate, length=length)
     if given not in (None, PATTERN):
         source = Path(str(given)).resolve()
-        for path in (sink.path, sink.partial):
+        for path in (sink.path, sink.temporary_path):
             if path.exists() and (path.samefile(source) or source.is_relative_to(path.resolve())):
                 raise MediaError(f"{output} would be written over {given}; choose another name")
     return sink

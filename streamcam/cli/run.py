@@ -21,9 +21,9 @@ from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import VideoSettings
-from streamcam.sinks.live_sinks import open_live as open_sink
-from streamcam.sinks.snapshot import Snapshots
-from streamcam.sources.live_sources import open_live as open_source
+from streamcam.sinks.sink_table import open_sink
+from streamcam.sinks.snapshot import SnapshotWriter
+from streamcam.sources.source_table import open_source
 from streamcam.types import BroadcastView, Sink
 
 log = logging.getLogger("streamcam")
@@ -73,7 +73,7 @@ def _broadcast(
     def sinks(view: BroadcastView) -> Iterable[tuple[str, Sink]]:
         for spec in config.broadcast.sink:
             yield spec, open_sink(spec, config.broadcast, view)
-        yield "snapshots", Snapshots(Path(config.broadcast.snapshots), view)
+        yield "snapshots", SnapshotWriter(Path(config.broadcast.snapshots), view)
 
     broadcast = Broadcast(config, control, source, sinks)
     with _osc(config, control, broadcast), broadcast:

@@ -1,4 +1,4 @@
-"""Files that come into being whole: written under another name, moved when complete."""
+"""Output files that appear complete: written under a temporary name, then moved to their own."""
 
 import errno
 import os
@@ -15,37 +15,37 @@ from streamcam.errors import MediaError
 from streamcam.types import Frame
 
 
-class PartialOutput(ABC):
-    """A sink that writes to `partial` beside `path` and moves it there when it is whole.
+class AtomicOutput(ABC):
+    """A sink that writes to `temporary_path` and moves the complete file to `path`.
 
     After an error nothing is left. After an interruption, and after a crash of the whole
-    process, what was rendered so far stays under the partial name.
+    process, what was rendered so far stays under the temporary name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = partial_name(path)
+        self.temporary_path = temporary_path(path)
         self._shape: tuple[int, ...] | None = None
 
     @abstractmethod
     def begin(self) -> None:
-        """Open `partial` for writing."""
+        """Open `temporary_path` for writing."""
 
     @abstractmethod
     def write(self, frame: Frame) -> None:
-        """Append one picture."""
+        """Append one frame."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Make `partial` a complete file and close it."""
+        """Make `temporary_path` a complete file and close it."""
 
     @abstractmethod
-    def abandon(self) -> None:
-        """Close `partial` without completing it; must not raise."""
+    def abort(self) -> None:
+        """Close `temporary_path` without completing it; must not raise."""
 
     def __enter__(self) -> Self:
         try:
-            with self.reporting():
+            with self.explained_errors():
                 self.begin()
         except BaseException:
             self.discard()
@@ -53,10 +53,15 @@ class PartialOutput(ABC):
         return self
 
     def send(self, frame: Frame) -> None:
+        """Append `frame`, which must have the size of those before it.
+
+        Raises:
+            MediaError: it has another size, or cannot be written.
+        """
         shape = frame.image.shape
         if self._shape not in (None, shape):
             raise MediaError(f"frame {frame.index} is {_size(shape)}, not {_size(self._shape)}")
-        with self.reporting():
+        with self.explained_errors():
             self.write(frame)
         self._shape = shape
 
@@ -70,7 +75,7 @@ class PartialOutput(ABC):
             self.discard()
             return
         try:
-            with self.reporting():
+            with self.explained_errors():
                 self.finish()
                 if kind is None:
                     self.publish()
@@ -79,44 +84,44 @@ class PartialOutput(ABC):
             raise
 
     def publish(self) -> None:
-        """Move the complete file to its own name, over what stood there."""
-        self.partial.replace(self.path)
+        """Move the complete file to its own name, over an existing one."""
+        self.temporary_path.replace(self.path)
 
     def discard(self) -> None:
-        """Leave nothing behind."""
-        self.abandon()
-        if self.partial.is_dir():
-            shutil.rmtree(self.partial, ignore_errors=True)
+        """Close and delete what was written."""
+        self.abort()
+        if self.temporary_path.is_dir():
+            shutil.rmtree(self.temporary_path, ignore_errors=True)
         else:
-            self.partial.unlink(missing_ok=True)
+            self.temporary_path.unlink(missing_ok=True)
 
     @contextmanager
-    def reporting(self) -> Iterator[None]:
-        """Turn what the system says of a failed write into one line with the remedy."""
+    def explained_errors(self) -> Iterator[None]:
+        """Raise an OSError of the block as a MediaError of one line, with the remedy."""
         try:
             yield
         except OSError as error:
-            raise MediaError(f"cannot write {self.path}: {remedy(error)}") from None
+            raise MediaError(f"cannot write {self.path}: {explain_os_error(error)}") from None
 
 
 def _size(shape: tuple[int, ...] | None) -> str:
     return f"{shape[1]}x{shape[0]}" if shape else "nothing"
 
 
-def partial_name(path: Path) -> Path:
-    """Return where the output lies until it is whole: ``out.partial.mkv`` beside ``out.mkv``."""
+def temporary_path(path: Path) -> Path:
+    """Return the name of the output until it is complete: ``out.partial.mkv`` for ``out.mkv``."""
     return path.with_name(f"{path.stem}.partial{path.suffix}")
 
 
-def numbered(path: Path) -> Iterator[Path]:
+def numbered_paths(path: Path) -> Iterator[Path]:
     """Yield ``out.mkv``, ``out-2.mkv``, ``out-3.mkv``, … for ever."""
     yield path
     for number in count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def remedy(error: OSError) -> str:
-    """Return what went wrong with a write to disk, and what to do about it."""
+def explain_os_error(error: OSError) -> str:
+    """Return the reason for a failed write to disk, with the remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space or choose another place"
     if error.errno == errno.EFBIG:

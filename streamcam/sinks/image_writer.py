@@ -1,4 +1,4 @@
-"""Still pictures: one file, or a folder of numbered PNGs."""
+"""Image files as sinks: one file, or a folder of numbered PNGs."""
 
 import shutil
 from pathlib import Path
@@ -6,21 +6,21 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import PartialOutput, remedy
+from streamcam.sinks.atomic_file import AtomicOutput, explain_os_error
 from streamcam.types import Frame
 
 
-class Pictures(PartialOutput):
-    """Image files are whole as soon as they are written: there is nothing to close."""
+class ImageOutput(AtomicOutput):
+    """Image files, which are complete as soon as they are written: there is nothing to close."""
 
     def finish(self) -> None:
         pass
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         pass
 
 
-class Still(Pictures):
+class ImageWriter(ImageOutput):
     """One image file, for one frame."""
 
     def __init__(self, path: Path, length: int | None = None) -> None:
@@ -30,45 +30,45 @@ class Still(Pictures):
             raise self._too_many()
 
     def begin(self) -> None:
-        self.partial.touch()
+        self.temporary_path.touch()
 
     def write(self, frame: Frame) -> None:
         if self._written:
             raise self._too_many()
-        Pillow.fromarray(frame.image).save(self.partial, quality=95)
+        Pillow.fromarray(frame.image).save(self.temporary_path, quality=95)
         self._written = True
 
     def _too_many(self) -> MediaError:
         return MediaError(
-            f"{self.path} holds one picture, but there are more frames;"
+            f"{self.path} holds one image, but there are more frames;"
             f" name a folder ({self.path.with_suffix('')}), a video or a .npy instead"
         )
 
 
-class Folder(Pictures):
-    """``000000.png``, ``000001.png``, … in a folder of their own."""
+class ImageFolderWriter(ImageOutput):
+    """``000000.png``, ``000001.png``, … in a new or empty folder."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+            occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
         except OSError as error:
-            raise MediaError(f"cannot write {path}: {remedy(error)}") from None
-        if taken:
+            raise MediaError(f"cannot write {path}: {explain_os_error(error)}") from None
+        if occupied:
             raise MediaError(f"{path} exists and is not an empty folder; choose another name")
 
     def begin(self) -> None:
-        if self.partial.exists():
-            shutil.rmtree(self.partial)
-        self.partial.mkdir()
+        if self.temporary_path.exists():
+            shutil.rmtree(self.temporary_path)
+        self.temporary_path.mkdir()
 
     def write(self, frame: Frame) -> None:
-        # Under another name first: a crash then leaves whole pictures only.
-        unfinished = self.partial / "unfinished.tmp"
+        # Under another name first: a crash then leaves complete images only.
+        unfinished = self.temporary_path / "unfinished.tmp"
         Pillow.fromarray(frame.image).save(unfinished, format="PNG", compress_level=1)
-        unfinished.rename(self.partial / f"{frame.index:06d}.png")
+        unfinished.rename(self.temporary_path / f"{frame.index:06d}.png")
 
     def publish(self) -> None:
         if self.path.exists():
             self.path.rmdir()
-        self.partial.rename(self.path)
+        self.temporary_path.rename(self.path)

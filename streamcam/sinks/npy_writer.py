@@ -1,4 +1,4 @@
-"""A ``.npy`` array that grows frame by frame."""
+"""Frames appended to a ``.npy`` array."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from streamcam.sinks.atomic_file import PartialOutput
+from streamcam.sinks.atomic_file import AtomicOutput
 from streamcam.types import Frame
 
 
-class Array(PartialOutput):
-    """``(T, H, W, 3)`` uint8 RGB, written as it comes.
+class NpyWriter(AtomicOutput):
+    """``(T, H, W, 3)`` uint8 RGB, written frame by frame.
 
-    The format keeps room in its header for the first axis to grow: the count is put in
-    every `EVERY` frames and at the end, so that a crash leaves a readable array.
+    The format keeps room in its header for the first axis to grow: the count is written
+    every `HEADER_EVERY` frames and at the end, so that a crash leaves a readable array.
     """
 
-    EVERY = 30
+    HEADER_EVERY = 30
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -25,7 +25,7 @@ class Array(PartialOutput):
         self._frame_shape: tuple[int, ...] = (0, 0, 3)
 
     def begin(self) -> None:
-        self._file = self.partial.open("wb")
+        self._file = self.temporary_path.open("wb")
 
     def write(self, frame: Frame) -> None:
         if not self._count:
@@ -33,7 +33,7 @@ class Array(PartialOutput):
             self._write_header()
         self._file.write(np.ascontiguousarray(frame.image).data)
         self._count += 1
-        if self._count % self.EVERY == 0:
+        if self._count % self.HEADER_EVERY == 0:
             self._file.flush()
             self._write_header()
             self._file.seek(0, 2)
@@ -50,8 +50,8 @@ class Array(PartialOutput):
         self._write_header()
         self._file.close()
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         if hasattr(self, "_file"):
-            # The write that failed is what is being reported.
+            # The error to report is the one of the write that failed.
             with suppress(OSError):
                 self._file.close()

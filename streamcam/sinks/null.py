@@ -1,12 +1,12 @@
-"""Nowhere: for measuring, and for a broadcast that is only recorded or steered."""
+"""Sink that discards its frames, for measurements and for a broadcast that needs no output."""
 
 from typing import Self
 
 from streamcam.types import Frame
 
 
-class Null:
-    """Takes every frame and counts them."""
+class NullSink:
+    """Discards every frame and counts them."""
 
     def __init__(self) -> None:
         self.count = 0

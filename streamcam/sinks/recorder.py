@@ -1,4 +1,4 @@
-"""Live recordings: what went out, and beside it the cue file that repeats the show."""
+"""Live recordings of the output, each with a cue file that repeats the show offline."""
 
 import shutil
 import time
@@ -10,12 +10,12 @@ from typing import Self
 
 from streamcam.errors import MediaError
 from streamcam.settings.parameters import Parameters
-from streamcam.sinks.atomic_file import numbered, partial_name, remedy
-from streamcam.sinks.cue_recorder import CueSheet
-from streamcam.sinks.video_writer import CONTAINERS, Encoder, Video
+from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, temporary_path
+from streamcam.sinks.cue_recorder import CueWriter
+from streamcam.sinks.video_writer import CONTAINERS, Encoder, VideoWriter
 from streamcam.types import BroadcastView, Frame
 
-# Everything else runs beside it, perhaps on two cores.
+# Fast presets: everything else runs at the same time, perhaps on two cores.
 H264: Encoder = ("libx264", {"crf": "20", "preset": "superfast", "tune": "zerolatency"})
 VP9: Encoder = ("libvpx-vp9", {"crf": "28", "b": "0", "deadline": "realtime", "cpu-used": "8"})
 ENCODERS = dict.fromkeys(CONTAINERS, H264) | {".webm": VP9}
@@ -26,14 +26,14 @@ MIN_FREE_BYTES = 50_000_000
 class Recorder:
     """Records to `path`, then to `path` with -2, -3, …: one file for each time `record` is on.
 
-    No file is written over. A recording is kept whatever ends it: while it grows it lies,
-    playable, under its partial name, and when it ends, by an error too, it gets its own.
+    No file is overwritten. A recording is kept however it ends: while it grows it is playable
+    under its temporary name, and when it ends, by an error too, it gets its own.
 
     Args:
         path: a video; its folder must exist.
-        rate: pictures per second, on whose grid they are laid by the clock: what is late
-            leaves a gap, and the recording never drifts.
-        view: whose newest snapshot is obeyed, and whose applied one is noted.
+        rate: frames per second of the video. Each frame goes to the nearest place of this grid
+            by the clock: a late one leaves a gap, and the recording never drifts.
+        view: its newest parameters switch the recording, its applied ones go to the cue file.
         clock: monotonic seconds.
     """
 
@@ -48,13 +48,13 @@ class Recorder:
         self._rate = rate
         self._view = view
         self._clock = clock
-        self._take: Take | None = None
+        self._recording: Recording | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def send(self, frame: Frame) -> None:
-        """Record `frame` where it is due, if the newest snapshot says so.
+        """Record `frame` if the live parameter `record` is on.
 
         Raises:
             MediaError: it cannot be written; what was recorded until then is kept.
@@ -62,45 +62,45 @@ class Recorder:
         if not self._view.parameters().record:
             self._end()
             return
-        if self._take is None:
-            self._take = self._begun()
+        if self._recording is None:
+            self._recording = self._begin()
         try:
-            self._take.write(frame, self._clock(), *self._view.applied_parameters())
+            self._recording.write(frame, self._clock(), *self._view.applied_parameters())
         except MediaError as error:
-            raise self._kept(error) from None
+            raise self._keep_after(error) from None
 
     def __exit__(self, *exception: object) -> None:
         self._end()
 
-    def _begun(self) -> "Take":
+    def _begin(self) -> "Recording":
         try:
             if shutil.disk_usage(self.path.absolute().parent).free < MIN_FREE_BYTES:
                 raise MediaError(
                     f"cannot record {self.path}: less than {MIN_FREE_BYTES // 10**6} MB are free"
                     " on the disk; free some space or choose another place"
                 )
-            return Take(self.path, self._rate)
+            return Recording(self.path, self._rate)
         except OSError as error:
-            raise MediaError(f"cannot record {self.path}: {remedy(error)}") from None
+            raise MediaError(f"cannot record {self.path}: {explain_os_error(error)}") from None
 
     def _end(self) -> None:
-        if self._take:
+        if self._recording:
             try:
-                self._take.finish()
+                self._recording.finish()
             except MediaError as error:
-                raise self._kept(error) from None
-            self._take = None
+                raise self._keep_after(error) from None
+            self._recording = None
 
-    def _kept(self, error: MediaError) -> MediaError:
-        """Close what `error` has ended; return it with the word where the recording is."""
-        assert self._take is not None
-        take, self._take = self._take, None
-        kept = take.keep()
-        return MediaError(f"{error}; recorded until then: {kept}" if kept else str(error))
+    def _keep_after(self, error: MediaError) -> MediaError:
+        """Close the recording that `error` ended; return the error with the path that is kept."""
+        assert self._recording is not None
+        recording, self._recording = self._recording, None
+        path = recording.keep()
+        return MediaError(f"{error}; recorded until then: {path}" if path else str(error))
 
 
-class Take:
-    """One recording under way: a video, and the cues beside it.
+class Recording:
+    """One recording in progress: a video and its cue file.
 
     Raises:
         OSError: the cue file cannot be made.
@@ -108,49 +108,56 @@ class Take:
     """
 
     def __init__(self, path: Path, rate: Fraction) -> None:
-        self.path, self._cues = _reserved(path)
-        self._video = Video(self.path, rate, ENCODERS)
+        self.path, self._cues = _reserve(path)
+        self._video = VideoWriter(self.path, rate, ENCODERS)
         self._rate = rate
         self._start: float | None = None
-        self._last = -1
+        self._last_place = -1
         try:
-            with self._video.reporting():
+            with self._video.explained_errors():
                 self._video.begin()
         except BaseException:
             self._discard()
             raise
 
-    def write(self, frame: Frame, now: float, ruled_from: int, parameters: Parameters) -> None:
-        """Lay `frame` on the grid; it is left out where its place and the next one are taken."""
-        with self._video.reporting():
-            self._cues.note(ruled_from if self._cues.begun else frame.index, parameters)
+    def write(self, frame: Frame, now: float, applied_from: int, parameters: Parameters) -> None:
+        """Put `frame` on the grid; it is dropped where its place and the next one are taken.
+
+        Args:
+            frame: the output, whatever its own time.
+            now: monotonic seconds, which decide its place.
+            applied_from: index of the first frame made with `parameters`.
+            parameters: the live values that the model has.
+        """
+        with self._video.explained_errors():
+            self._cues.write(applied_from if self._cues.started else frame.index, parameters)
         if self._start is None:
             self._start = now
         due = round((now - self._start) * self._rate)
-        if self._last > due:
+        if self._last_place > due:
             return
-        place = max(due, self._last + 1)
+        place = max(due, self._last_place + 1)
         self._video.send(Frame(frame.image, place, float(place / self._rate)))
-        self._last = place
+        self._last_place = place
 
     def finish(self) -> None:
         """Close both files and move the video to its own name."""
-        with self._video.reporting():
+        with self._video.explained_errors():
             self._video.finish()
             self._video.publish()
             self._cues.close()
 
     def keep(self) -> Path | None:
-        """Close what an error has ended, without raising; return where the pictures are, if any."""
-        if self._last < 0:
+        """Close after an error, without raising; return the path of the video, None if empty."""
+        if self._last_place < 0:
             self._discard()
             return None
-        self._video.abandon()
+        self._video.abort()
         with suppress(OSError):
             self._cues.close()
         with suppress(OSError):
             self._video.publish()
-        return self.path if self.path.exists() else self._video.partial
+        return self.path if self.path.exists() else self._video.temporary_path
 
     def _discard(self) -> None:
         self._video.discard()
@@ -159,14 +166,14 @@ class Take:
         self._cues.path.unlink(missing_ok=True)
 
 
-def _reserved(wanted: Path) -> tuple[Path, CueSheet]:
-    """Return the first name that is free, also beside what a crash left, and its cue file.
+def _reserve(wanted: Path) -> tuple[Path, CueWriter]:
+    """Return the first free name, passing over what a crash left, with its cue file.
 
-    The cue file comes into being here, so that no one else takes the name.
+    The cue file is created here, which reserves the name.
     """
-    for path in numbered(wanted):
-        if path.exists() or partial_name(path).exists():
+    for path in numbered_paths(wanted):
+        if path.exists() or temporary_path(path).exists():
             continue
         with suppress(FileExistsError):
-            return path, CueSheet(path.with_name(f"{path.stem}.cues.jsonl"))
+            return path, CueWriter(path.with_name(f"{path.stem}.cues.jsonl"))
     raise AssertionError("names never end")

@@ -1,4 +1,4 @@
-"""Snapshots: what is on air as a PNG, whenever the operator asks for one."""
+"""Snapshots of the output, saved as PNG whenever the operator requests one."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -8,19 +8,19 @@ from typing import Self
 import cv2
 
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import numbered, partial_name, remedy
+from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, temporary_path
 from streamcam.types import BroadcastView, Frame, Image
 
 
-class Snapshots:
-    """Saves the picture at hand each time the live counter `snapshot` has moved.
+class SnapshotWriter:
+    """Saves the next frame each time the live counter `snapshot` has changed.
 
     A failed save is raised from `send` once and not tried again; the next request is.
 
     Args:
-        folder: where to; it is made when the first snapshot is saved.
-        view: whose newest snapshot holds the counter.
-        now: the time of day that names the files.
+        folder: destination; it is made when the first snapshot is saved.
+        view: gives the newest parameters, which hold the counter.
+        now: returns the time of day that names the files.
     """
 
     def __init__(
@@ -29,36 +29,36 @@ class Snapshots:
         self._folder = folder
         self._view = view
         self._now = now
-        self._seen: int | None = None
+        self._last_counter: int | None = None
 
     def __enter__(self) -> Self:
-        # Kept when the sink is entered again: what was asked for meanwhile is still wanted.
-        if self._seen is None:
-            self._seen = self._counter()
+        # Kept when the sink is entered again: a snapshot requested in between is still due.
+        if self._last_counter is None:
+            self._last_counter = self._counter()
         return self
 
     def __exit__(self, *exception: object) -> None:
         pass
 
     def send(self, frame: Frame) -> None:
-        """Save `frame` if a snapshot was asked for since the last one.
+        """Save `frame` if a snapshot was requested since the last one.
 
         Raises:
             MediaError: it cannot be written.
         """
         counter = self._counter()
-        if counter != self._seen:
-            self._seen = counter
-            save(frame.image, self._folder, self._now())
+        if counter != self._last_counter:
+            self._last_counter = counter
+            save_snapshot(frame.image, self._folder, self._now())
 
     def _counter(self) -> int:
         return self._view.parameters().snapshot
 
 
-def save(image: Image, folder: Path, moment: datetime) -> Path:
+def save_snapshot(image: Image, folder: Path, moment: datetime) -> Path:
     """Write `image` as ``streamcam-YYYYmmdd-HHMMSS[-n].png`` and return the path.
 
-    The file appears whole and takes a name that no file has.
+    The file appears complete, under a name that no other file has.
 
     Raises:
         MediaError: it cannot be written.
@@ -68,28 +68,30 @@ def save(image: Image, folder: Path, moment: datetime) -> Path:
     _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = _reserved(folder / f"streamcam-{moment:%Y%m%d-%H%M%S}.png")
-        partial = partial_name(path)
+        path = _reserve(folder / f"streamcam-{moment:%Y%m%d-%H%M%S}.png")
+        temporary = temporary_path(path)
         try:
-            partial.write_bytes(png.data)
-            partial.rename(path)
+            temporary.write_bytes(png.data)
+            temporary.rename(path)
         except BaseException:
-            partial.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise MediaError(f"cannot save a snapshot into {folder}: {remedy(error)}") from None
+        raise MediaError(
+            f"cannot save a snapshot into {folder}: {explain_os_error(error)}"
+        ) from None
     return path
 
 
-def _reserved(wanted: Path) -> Path:
-    """Return a free name; its partial name is ours from here on, for all who name this way."""
-    for path in numbered(wanted):
-        partial = partial_name(path)
+def _reserve(wanted: Path) -> Path:
+    """Return a free name, and create its temporary file, which reserves it."""
+    for path in numbered_paths(wanted):
+        temporary = temporary_path(path)
         try:
-            partial.touch(exist_ok=False)
+            temporary.touch(exist_ok=False)
         except FileExistsError:
             continue
         if not path.exists():
             return path
-        partial.unlink()
+        temporary.unlink()
     raise AssertionError("names never end")

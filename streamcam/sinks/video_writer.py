@@ -1,4 +1,4 @@
-"""Video files, through PyAV, playable up to the last second whatever happens."""
+"""Video files written through PyAV, playable up to the last second even after a crash."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -11,13 +11,13 @@ import av
 from av.video.reformatter import Colorspace
 
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import PartialOutput
+from streamcam.sinks.atomic_file import AtomicOutput
 from streamcam.types import Frame, Image
 
 CLOCK = Fraction(1, 90_000)
 
 # Players can open a file that was cut off anywhere: Matroska in clusters of a second,
-# MP4 in fragments of one. Bit-exact: the same pictures make the same bytes.
+# MP4 in fragments of one. Bit-exact: the same frames make the same bytes.
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 CONTAINERS = {
     ".mkv": {"cluster_time_limit": "1000"},
@@ -27,7 +27,7 @@ CONTAINERS = {
     ".mov": FRAGMENTS,
 }
 Encoder = tuple[str, dict[str, str]]
-"""FFmpeg's name of it, and its options."""
+"""FFmpeg's name of the encoder, and its options."""
 
 H264 = ("libx264", {"crf": "16", "preset": "fast", "rc-lookahead": "10"})
 VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"})
@@ -35,7 +35,7 @@ FORMATS = {".mkv": "matroska", ".m4v": "mp4"}
 DEFAULT_ENCODERS: dict[str, Encoder] = dict.fromkeys(CONTAINERS, H264) | {".webm": VP9}
 
 
-class Video(PartialOutput):
+class VideoWriter(AtomicOutput):
     """H.264 in Matroska, MP4 or MOV; VP9 in WebM. BT.709, 4:2:0."""
 
     def __init__(
@@ -47,10 +47,10 @@ class Video(PartialOutput):
         self._encoder = encoders[self._suffix]
         self._last_pts = -1
         self._image: Image | None = None
-        self._picture: av.VideoFrame | None = None
+        self._yuv_frame: av.VideoFrame | None = None
 
     def begin(self) -> None:
-        self._file = WholeWrites(self.partial, "wb")
+        self._file = UnbufferedFile(self.temporary_path, "wb")
         options = {"fflags": "+bitexact", "flush_packets": "1"} | CONTAINERS[self._suffix]
         self._container = av.open(
             self._file, "w", format=FORMATS.get(self._suffix, self._suffix[1:]), options=options
@@ -72,39 +72,39 @@ class Video(PartialOutput):
             raise MediaError(f"a video needs even sides, got {width}x{height}")
         if self._last_pts < 0:
             self._track.width, self._track.height = width, height
-        picture = self._converted(frame.image)
+        yuv_frame = self._to_yuv(frame.image)
         self._last_pts = max(round(frame.captured_at / CLOCK), self._last_pts + 1)
-        picture.pts, picture.time_base = self._last_pts, CLOCK
-        with self._explaining():
-            for packet in self._track.encode(picture):
+        yuv_frame.pts, yuv_frame.time_base = self._last_pts, CLOCK
+        with self._write_errors():
+            for packet in self._track.encode(yuv_frame):
                 self._container.mux(packet)
 
-    def _converted(self, image: Image) -> av.VideoFrame:
-        """Return `image` as 4:2:0, for nothing where it is the last one again."""
-        if self._picture is None or image is not self._image:
+    def _to_yuv(self, image: Image) -> av.VideoFrame:
+        """Return `image` as YUV 4:2:0; the last one again is not converted twice."""
+        if self._yuv_frame is None or image is not self._image:
             self._image = image
-            self._picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+            self._yuv_frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
                 format="yuv420p", dst_colorspace=Colorspace.ITU709
             )
-        return self._picture
+        return self._yuv_frame
 
     def finish(self) -> None:
-        with self._explaining():
+        with self._write_errors():
             for packet in self._track.encode(None) if self._last_pts >= 0 else ():
                 self._container.mux(packet)
             self._container.close()
         self._file.close()
 
-    def abandon(self) -> None:
-        # The write that failed is what is being reported.
+    def abort(self) -> None:
+        # The error to report is the one of the write that failed.
         with suppress(av.error.FFmpegError, OSError, AttributeError):
             self._container.close()
         with suppress(OSError, AttributeError):
             self._file.close()
 
     @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        """Raise the failed write itself: FFmpeg reports it late, as something else, or never."""
+    def _write_errors(self) -> Iterator[None]:
+        """Raise the error of the failed write: FFmpeg reports it late, as another one, or never."""
         try:
             yield
         except av.error.FFmpegError as error:
@@ -114,11 +114,11 @@ class Video(PartialOutput):
             raise self._file.failed
 
 
-class WholeWrites(io.FileIO):
-    """A file that writes all it is given, and remembers why it could not.
+class UnbufferedFile(io.FileIO):
+    """An unbuffered file that writes all its data, and keeps the error when it could not.
 
-    Unbuffered, so that a crash loses nothing that the container gave out. FFmpeg takes no
-    notice when the system writes only a part, as it does just before the disk is full.
+    A crash then loses nothing that the container has written. FFmpeg takes no notice when the
+    system writes only a part, as it does just before the disk is full.
     """
 
     failed: OSError | None = None

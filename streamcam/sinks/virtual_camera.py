@@ -1,7 +1,7 @@
-"""The virtual camera that meeting apps, browsers and OBS see.
+"""Virtual camera that meeting apps, browsers and OBS read.
 
 On Linux a v4l2loopback device, found by its label. On macOS and Windows OBS's or Unity Capture,
-through pyvirtualcam, which is under the GPL: nothing else imports it, and this only there.
+through pyvirtualcam, which is under the GPL: it is imported only here, and only on those.
 """
 
 import logging
@@ -15,42 +15,41 @@ from numpy.typing import NDArray
 
 from streamcam import pixels, v4l2
 from streamcam.errors import DeviceError
-from streamcam.sinks.loopback import Loopback, refused
+from streamcam.sinks.loopback import LoopbackWriter, explain_refusal
 from streamcam.types import Bytes, Frame, Image
 from streamcam.v4l2 import kernel_module
 
 log = logging.getLogger(__name__)
 
-FOREIGN = re.compile(r"obs\b", re.IGNORECASE)
+OBS_LABEL = re.compile(r"obs\b", re.IGNORECASE)
 """Labels such as "OBS Virtual Camera": OBS itself writes to those."""
 
-
-REMEDIES = {
+INSTALL_HINTS = {
     "darwin": "install OBS 30 or later, open it, press Start Virtual Camera once, then Stop",
     "win32": "install OBS, which brings its virtual camera, or Unity Capture",
 }
 
 
-class Camera(Protocol):
-    """What `streamcam.sinks.loopback` and pyvirtualcam have in common."""
+class CameraBackend(Protocol):
+    """Common interface of `streamcam.sinks.loopback` and pyvirtualcam."""
 
     def send(self, frame: NDArray[np.uint8], /) -> None: ...
     def close(self) -> None: ...
 
 
 class VirtualCamera:
-    """A sink for frames of the canvas's size.
+    """A sink for frames of the size of the canvas.
 
     Args:
         label: of the loopback device, whole or in part, or its path; None takes the one
-            labelled "streamcam", else the first that is not OBS's. Elsewhere than on Linux the
-            name of the camera as pyvirtualcam has it.
+            labelled "streamcam", else the first that is not OBS's. On macOS and Windows the name
+            of the camera as pyvirtualcam lists it.
         canvas: (width, height) of every frame.
-        fps: frames per second that readers are told.
-        pixel_format: one of `pixels.FORMATS`. Elsewhere than on Linux the system decides.
+        fps: frames per second announced to readers.
+        pixel_format: one of `pixels.FORMATS`. On macOS and Windows it is always RGB.
 
     Raises:
-        DeviceError: on entering: none is there, or it is busy, forbidden or held at another
+        DeviceError: on entering: there is none, or it is busy, forbidden or held at another
             format; on sending: it is gone.
     """
 
@@ -61,37 +60,37 @@ class VirtualCamera:
         self._canvas, self._fps = canvas, fps
         self._format = pixel_format if sys.platform == "linux" else "rgb"
         self._convert = pixels.FORMATS[self._format]
-        self._camera: Camera | None = None
+        self._backend: CameraBackend | None = None
         self._image: Image | None = None
         self._packed: Bytes = np.empty(0, np.uint8)
 
     def __enter__(self) -> Self:
         if sys.platform == "linux":
-            found = find(self._label)
-            self._camera = Loopback(
-                found.path, self._canvas, fps=self._fps, pixel_format=self._format
+            device = find(self._label)
+            self._backend = LoopbackWriter(
+                device.path, self._canvas, fps=self._fps, pixel_format=self._format
             )
-            log.info('virtual camera %s "%s", %s', found.path, found.name, self._format)
+            log.info('virtual camera %s "%s", %s', device.path, device.name, self._format)
         else:
-            self._camera = foreign(self._label, self._canvas, self._fps)
+            self._backend = open_pyvirtualcam(self._label, self._canvas, self._fps)
         return self
 
     def send(self, frame: Frame) -> None:
-        assert self._camera is not None, "send() outside of the with block"
-        if frame.image is not self._image:  # A picture that is repeated is converted once.
-            ready = None if self._format == "rgb" else frame.packed
+        assert self._backend is not None, "send() outside of the with block"
+        if frame.image is not self._image:  # A repeated image is converted once.
+            packed = None if self._format == "rgb" else frame.packed
             self._image = frame.image
-            self._packed = self._convert(frame.image) if ready is None else ready
-        self._camera.send(self._packed)
+            self._packed = self._convert(frame.image) if packed is None else packed
+        self._backend.send(self._packed)
 
     def __exit__(self, *exception: object) -> None:
-        if self._camera is not None:
-            self._camera.close()
-            self._camera = None
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
 
 
-def foreign(name: str | None, canvas: tuple[int, int], fps: float) -> Camera:
-    """Return the virtual camera of macOS or Windows, which takes RGB.
+def open_pyvirtualcam(name: str | None, canvas: tuple[int, int], fps: float) -> CameraBackend:
+    """Open the virtual camera of macOS or Windows, which accepts RGB.
 
     Raises:
         DeviceError: there is none, or it is in use.
@@ -99,47 +98,47 @@ def foreign(name: str | None, canvas: tuple[int, int], fps: float) -> Camera:
     import pyvirtualcam
 
     try:
-        camera: Camera = pyvirtualcam.Camera(*canvas, fps, device=name)
+        backend: CameraBackend = pyvirtualcam.Camera(*canvas, fps, device=name)
     except RuntimeError as error:
-        # It holds the reason of each kind of camera that was tried, in a line of its own.
+        # The error has one line for each backend that was tried.
         reasons = "; ".join(str(error).splitlines())
-        remedy = REMEDIES.get(sys.platform, "there is none known for this system")
-        raise DeviceError(f"no virtual camera: {reasons}; {remedy}") from None
-    return camera
+        hint = INSTALL_HINTS.get(sys.platform, "none is known for this system")
+        raise DeviceError(f"no virtual camera: {reasons}; {hint}") from None
+    return backend
 
 
 def find(label: str | None = None) -> v4l2.Device:
     """Return the loopback device that `label` means; for None see `VirtualCamera`.
 
     Raises:
-        DeviceError: there is none, none of that name, or several.
+        DeviceError: there is none at all, none of that name, or several.
     """
     loopbacks = [device for device in v4l2.devices() if device.is_loopback]
     if not loopbacks:
         state = "has no device" if kernel_module.loaded() else "is not loaded"
-        raise DeviceError(f"no virtual camera: v4l2loopback {state}; {kernel_module.remedy()}")
+        raise DeviceError(f"no virtual camera: v4l2loopback {state}; {kernel_module.how_to_load()}")
     return select(loopbacks, label)
 
 
 def select(loopbacks: Sequence[v4l2.Device], label: str | None) -> v4l2.Device:
     """Return the one of `loopbacks` that `label` means; see `find`."""
     if label is None:
-        return _usual(loopbacks)
-    return _at(label) if label.startswith("/") else _labelled(loopbacks, label)
+        return _default(loopbacks)
+    return _by_path(label) if label.startswith("/") else _by_label(loopbacks, label)
 
 
-def _at(path: str) -> v4l2.Device:
+def _by_path(path: str) -> v4l2.Device:
     try:
         found = v4l2.device(path)
     except OSError as error:
-        raise refused(path, error) from None
+        raise explain_refusal(path, error) from None
     if not found.is_loopback:
-        raise DeviceError(f'{path} is "{found.name}", which is no v4l2loopback device')
+        raise DeviceError(f'{path} is "{found.name}", which is not a v4l2loopback device')
     return found
 
 
-def _labelled(loopbacks: Sequence[v4l2.Device], label: str) -> v4l2.Device:
-    """Return the one device whose label is `label`, else the one whose label holds it."""
+def _by_label(loopbacks: Sequence[v4l2.Device], label: str) -> v4l2.Device:
+    """Return the one device whose label is `label`, else the one whose label contains it."""
     wanted = label.casefold()
     whole = [device for device in loopbacks if device.name.casefold() == wanted]
     found = whole or [device for device in loopbacks if wanted in device.name.casefold()]
@@ -150,13 +149,13 @@ def _labelled(loopbacks: Sequence[v4l2.Device], label: str) -> v4l2.Device:
     return found[0]
 
 
-def _usual(loopbacks: Sequence[v4l2.Device]) -> v4l2.Device:
-    """Return ours, else the first that is not OBS's; one that may be opened before others."""
+def _default(loopbacks: Sequence[v4l2.Device]) -> v4l2.Device:
+    """Return ours, else the first that is not OBS's; one that can be opened goes first."""
     own = [device for device in loopbacks if device.name.casefold() == kernel_module.LABEL]
-    candidates = own or [device for device in loopbacks if not FOREIGN.match(device.name)]
+    candidates = own or [device for device in loopbacks if not OBS_LABEL.match(device.name)]
     if not candidates:
         raise DeviceError(
-            f"the only virtual camera is OBS's own, {_listed(loopbacks)}; load one more:"
+            f"the only virtual camera is OBS's own, {_listed(loopbacks)}; load another one:"
             f" {kernel_module.RELOAD} (OBS closed), or ask for it by name"
         )
     return min(candidates, key=lambda device: device.problem is not None)

@@ -1,40 +1,4 @@
-"""Where frames come from. Kinds are looked up in one table and imported when first used."""
+"""Sources of frames: cameras, network streams, files and generated images.
 
-from fractions import Fraction
-from pathlib import Path
-
-from streamcam.errors import MediaError
-from streamcam.types import Source
-
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-
-
-def open_file(path: Path, rate: Fraction) -> Source:
-    """Return the source that reads `path`: a video, a folder of images, an image or a .npy.
-
-    `rate` is the frames per second of what carries no rate of its own.
-
-    Raises:
-        MediaError: there is nothing at `path`, or it is of no kind that can be read.
-    """
-    try:
-        path.stat()
-    except FileNotFoundError:
-        raise MediaError(f"no such input: {path}") from None
-    except OSError as error:
-        raise MediaError(f"cannot read {path}: {error.strerror}") from None
-    if path.is_dir():
-        from streamcam.sources.image_reader import Folder
-
-        return Folder(path, rate)
-    if path.suffix.lower() in IMAGES:
-        from streamcam.sources.image_reader import Still
-
-        return Still(path, rate)
-    if path.suffix.lower() == ".npy":
-        from streamcam.sources.npy_reader import Array
-
-        return Array(path, rate)
-    from streamcam.sources.video_reader import Video
-
-    return Video(path)
+`streamcam.sources.source_table` opens one by its name and imports it only then.
+"""

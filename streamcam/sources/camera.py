@@ -1,4 +1,4 @@
-"""A camera, through OpenCV: its frames as they come, and notice within two seconds of its loss."""
+"""Camera frames through OpenCV, with the loss of the camera noticed within two seconds."""
 
 import errno
 import logging
@@ -17,36 +17,36 @@ import cv2
 
 from streamcam import v4l2
 from streamcam.errors import DeviceError
-from streamcam.sources.camera_list import OWN, Found, backend, cameras, choose
-from streamcam.sources.camera_modes import Wish, wish
-from streamcam.sources.freeze_detector import Stillness
+from streamcam.sources.camera_list import OWN_LABELS, CameraInfo, backend, cameras, choose
+from streamcam.sources.camera_modes import CameraMode, nearest_mode
+from streamcam.sources.freeze_detector import FreezeDetector
 from streamcam.types import Frame
 
 log = logging.getLogger(__name__)
 
-GONE = {os.strerror(number) for number in (errno.ENOENT, errno.ENODEV, errno.ENXIO)}
-"""What is wrong with a node whose device is just going or coming."""
+UNPLUGGED = {os.strerror(number) for number in (errno.ENOENT, errno.ENODEV, errno.ENXIO)}
+"""Problems of a node whose device is being plugged in or out right now."""
 TIMEOUT_S = 1
-"""OpenCV waits so long for a picture; its own default is ten seconds."""
+"""OpenCV's timeout for a frame; its own default is ten seconds."""
 FIRST_FRAME_S = 10.0
-"""A webcam may take some seconds until its first picture."""
+"""A webcam may take some seconds until its first frame."""
 START_S = 2.0
-"""And on some systems refuse to give one until it is ready."""
+"""Some systems refuse every frame until the camera is ready."""
 SILENCE_S = 0.9
-"""Without a picture for so long a running camera is lost. Less than OpenCV's timeout."""
+"""A running camera without a frame for so long is lost. Less than OpenCV's timeout."""
 
 
 class Camera:
     """The frames of one camera, RGB, stamped with the monotonic clock when they arrive.
 
-    May be entered again after it was lost, and then finds the same camera, whatever its number is
-    by then.
+    It may be entered again after it was lost, and then finds the same camera, whatever its number
+    is by then.
 
     Args:
         name: a path, a number or a part of the camera's name; None is the first physical one.
         size: (width, height) to ask for; the camera may give another.
         fps: frames per second to ask for.
-        own: labels of our own virtual cameras, which are refused.
+        own: labels of the virtual cameras that streamcam writes to, which are refused.
     """
 
     length: int | None = None
@@ -56,38 +56,38 @@ class Camera:
         name: str | None,
         size: tuple[int, int],
         fps: float,
-        own: Collection[str] = OWN,
+        own: Collection[str] = OWN_LABELS,
     ) -> None:
         self.rate = Fraction(fps).limit_denominator(1001)
         self.format = ""
-        """What the camera gives, once entered: ``1280x720 MJPG 30 fps``."""
+        """The mode the camera is in, once entered: ``1280x720 MJPG 30 fps``."""
         self._name = name
         self._size = size
         self._fps = fps
         self._own = own
-        self._found: Found | None = None
-        self._node = 0
-        self._stillness = Stillness()
+        self._info: CameraInfo | None = None
+        self._device_number = 0
+        self._freeze_detector = FreezeDetector()
         self._stopped = Event()
         # OpenCV crashes if a camera is released while it is read.
         self._reading = Lock()
 
     @property
     def label(self) -> str:
-        """What to call it: its address and name, once it was found."""
-        return str(self._found) if self._found else f'"{self._name or "camera"}"'
+        """The camera's address and name, once it was found; until then the requested name."""
+        return str(self._info) if self._info else f'"{self._name or "camera"}"'
 
     def __enter__(self) -> Self:
-        """Open the camera and set it up.
+        """Open the camera and set its mode.
 
         Raises:
-            DeviceError: there is none, it is ours, busy, or not permitted.
+            DeviceError: there is none, it is one of ours, busy, or not permitted.
         """
-        self._found = self._again() if self._found else self._first()
-        self._capture = _open(self._found, self._size, self._fps)
-        self.format, self.rate = _described(self._capture, self.rate)
-        self._node = _identity(self._found)
-        self._stillness.reopened()
+        self._info = self._find_again() if self._info else self._find()
+        self._capture = _open(self._info, self._size, self._fps)
+        self.format, self.rate = _actual_mode(self._capture, self.rate)
+        self._device_number = _device_number(self._info)
+        self._freeze_detector.restart()
         log.info("camera %s, %s", self.label, self.format)
         return self
 
@@ -96,11 +96,11 @@ class Camera:
             self._capture.release()
 
     def stop(self) -> None:
-        """Make the iterator end, for good, within about a second; from any thread."""
+        """End the iteration, for good, within about a second; callable from any thread."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        index, good = 0, time.monotonic()
+        index, last_arrival = 0, time.monotonic()
         while not self._stopped.is_set():
             began = time.monotonic()
             with self._reading:
@@ -109,89 +109,89 @@ class Camera:
                 decoded, image = self._capture.retrieve() if grabbed else (False, None)
             if decoded and image is not None:
                 frame = Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), index, arrived)  # type: ignore[arg-type]
-                index, good = index + 1, arrived
-                self._watch(frame)
+                index, last_arrival = index + 1, arrived
+                self._check_frame(frame)
                 yield frame
             elif not self._stopped.is_set():
                 refused = not grabbed and arrived - began < TIMEOUT_S / 2
-                self._judge(index, arrived - good, refused=refused)
+                self._check_silence(index, arrived - last_arrival, refused=refused)
 
-    def _first(self) -> Found:
-        found = cameras()
-        return _permitted(choose(self._name, found, self._own))
+    def _find(self) -> CameraInfo:
+        return _permitted(choose(self._name, cameras(), self._own))
 
-    def _again(self) -> Found:
-        """Return the camera of the last time, where it is now."""
-        last = self._found
+    def _find_again(self) -> CameraInfo:
+        """Return the camera that was open before, under its present number."""
+        last = self._info
         assert last is not None
-        found = [camera for camera in cameras() if camera.problem not in GONE]
-        if last.lasting:
-            same = [camera for camera in found if camera.lasting == last.lasting]
+        present = [camera for camera in cameras() if camera.problem not in UNPLUGGED]
+        if last.stable_path:
+            same = [camera for camera in present if camera.stable_path == last.stable_path]
         else:
-            same = [camera for camera in found if camera.name == last.name]
+            same = [camera for camera in present if camera.name == last.name]
         if not same:
             raise DeviceError(f'camera "{last.name}" is not plugged in')
         return _permitted(next((c for c in same if c.address == last.address), same[0]))
 
-    def _judge(self, index: int, silence: float, *, refused: bool) -> None:
-        """Raise when no picture for `silence` seconds means that the camera is lost.
+    def _check_silence(self, index: int, silence_s: float, *, refused: bool) -> None:
+        """Raise DeviceError when no frame for `silence_s` seconds means that the camera is lost.
 
-        A picture damaged on the wire is passed over. A call that is refused at once, and not after
-        some waiting, says that the device is gone.
+        A frame damaged in transit is passed over. A call that is refused at once, and not after
+        a timeout, means that the device is gone.
         """
         self._check_node()
         if index == 0:
-            patience = START_S if refused else FIRST_FRAME_S
+            limit_s = START_S if refused else FIRST_FRAME_S
         else:
-            patience = 0 if refused else max(SILENCE_S, 2.5 / float(self.rate))
-        if silence >= patience:
-            how = "it does not answer" if refused else f"no picture for {silence:.1f} s"
-            raise DeviceError(f"camera {self.label} lost: {how}")
+            limit_s = 0 if refused else max(SILENCE_S, 2.5 / float(self.rate))
+        if silence_s >= limit_s:
+            reason = "it does not answer" if refused else f"no frame for {silence_s:.1f} s"
+            raise DeviceError(f"camera {self.label} lost: {reason}")
         if refused:
             self._stopped.wait(0.02)
 
-    def _watch(self, frame: Frame) -> None:
-        """Raise when the pictures come, but from nowhere."""
+    def _check_frame(self, frame: Frame) -> None:
+        """Raise DeviceError when frames still come but the camera is gone or frozen."""
         if frame.index % 15 == 0:
             self._check_node()
-        if self._stillness.frozen(frame):
-            raise DeviceError(f"camera {self.label} lost: its picture is frozen")
+        if self._freeze_detector.is_frozen(frame):
+            raise DeviceError(f"camera {self.label} lost: its image is frozen")
 
     def _check_node(self) -> None:
-        assert self._found is not None
-        if _identity(self._found) != self._node:
+        assert self._info is not None
+        if _device_number(self._info) != self._device_number:
             raise DeviceError(f"camera {self.label} lost: it was unplugged")
 
 
-def _identity(found: Found) -> int:
+def _device_number(camera: CameraInfo) -> int:
     """Return the device number behind the node; 0 where there is none."""
-    if isinstance(found.target, str):
+    if isinstance(camera.target, str):
         with suppress(OSError):
-            return Path(found.target).stat().st_rdev
+            return Path(camera.target).stat().st_rdev
     return 0
 
 
-def _permitted(found: Found) -> Found:
-    """Return `found` where it can be opened.
+def _permitted(camera: CameraInfo) -> CameraInfo:
+    """Return `camera` if it can be opened.
 
     Raises:
         DeviceError: no permission, or nothing behind the node.
     """
-    if found.problem == os.strerror(errno.EACCES):
-        raise DeviceError(f"no permission for camera {found}; {_membership(Path(found.address))}")
-    if found.problem:
-        raise DeviceError(f"cannot open camera {found}: {found.problem}")
-    return found
+    if camera.problem == os.strerror(errno.EACCES):
+        hint = _permission_hint(Path(camera.address))
+        raise DeviceError(f"no permission for camera {camera}; {hint}")
+    if camera.problem:
+        raise DeviceError(f"cannot open camera {camera}: {camera.problem}")
+    return camera
 
 
-def _membership(path: Path) -> str:
+def _permission_hint(path: Path) -> str:
     group = "video"
     with suppress(OSError, KeyError):
         group = path.group()
     return f"sudo usermod --append --groups {group} $USER, then log in again"
 
 
-def _open(found: Found, size: tuple[int, int], fps: float) -> cv2.VideoCapture:
+def _open(camera: CameraInfo, size: tuple[int, int], fps: float) -> cv2.VideoCapture:
     # OpenCV reads it whenever a camera is opened.
     os.environ["OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT"] = str(TIMEOUT_S)
     # Otherwise some cameras take half a minute to open on Windows.
@@ -199,25 +199,25 @@ def _open(found: Found, size: tuple[int, int], fps: float) -> cv2.VideoCapture:
     # Its own log would go to the terminal; OpenCV 4 and 5 keep the switch in different places.
     set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     set_log_level(0)
-    asked = _asked(found, size, fps)
-    capture = cv2.VideoCapture(found.target, backend())
+    mode = _mode_to_request(camera, size, fps)
+    capture = cv2.VideoCapture(camera.target, backend())
     if not capture.isOpened():
         capture.release()
-        raise DeviceError(_closed(found))
-    if asked.fourcc:
-        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*asked.fourcc.ljust(4)))
-    capture.set(cv2.CAP_PROP_FRAME_WIDTH, asked.width)
-    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, asked.height)
-    capture.set(cv2.CAP_PROP_FPS, asked.fps)
+        raise DeviceError(_open_failure(camera))
+    if mode.fourcc:
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*mode.fourcc.ljust(4)))
+    capture.set(cv2.CAP_PROP_FRAME_WIDTH, mode.width)
+    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, mode.height)
+    capture.set(cv2.CAP_PROP_FPS, mode.fps)
     return capture
 
 
-def _asked(found: Found, size: tuple[int, int], fps: float) -> Wish:
+def _mode_to_request(camera: CameraInfo, size: tuple[int, int], fps: float) -> CameraMode:
     if sys.platform != "linux":
         large = size[0] * size[1] > 640 * 480
-        return Wish("MJPG" if large else "", *size, fps)
+        return CameraMode("MJPG" if large else "", *size, fps)
     try:
-        with v4l2.opened(str(found.target)) as fd:
+        with v4l2.opened(str(camera.target)) as fd:
             modes = [
                 replace(mode, rates=v4l2.rates(fd, mode.fourcc, *size))
                 if mode.fits(*size)
@@ -225,23 +225,26 @@ def _asked(found: Found, size: tuple[int, int], fps: float) -> Wish:
                 for mode in v4l2.modes(fd)
             ]
     except OSError as error:
-        raise DeviceError(f"cannot open camera {found}: {error.strerror}") from None
-    return wish(modes, size, fps)
+        raise DeviceError(f"cannot open camera {camera}: {error.strerror}") from None
+    return nearest_mode(modes, size, fps)
 
 
-def _closed(found: Found) -> str:
-    """Return why OpenCV could not open what is there and permitted."""
-    others = [who for who in v4l2.holders(found.address) if f"({os.getpid()})" not in who]
-    if others:
-        return f"camera {found} is in use by {', '.join(others)}; close it there"
-    return f"cannot open camera {found}; is another program using it?"
+def _open_failure(camera: CameraInfo) -> str:
+    """Return why OpenCV could not open a camera that exists and is permitted."""
+    own = f"({os.getpid()})"
+    users = [holder for holder in v4l2.holders(camera.address) if own not in holder]
+    if users:
+        return f"camera {camera} is in use by {', '.join(users)}; close it there"
+    return f"cannot open camera {camera}; is another program using it?"
 
 
-def _described(capture: cv2.VideoCapture, asked: Fraction) -> tuple[str, Fraction]:
-    """Return what the camera says that it gives."""
-    width, height = (round(capture.get(side)) for side in (3, 4))
+def _actual_mode(capture: cv2.VideoCapture, requested: Fraction) -> tuple[str, Fraction]:
+    """Return the mode that the camera reports, as text, and its rate; `requested` without one."""
+    width, height = (
+        round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+    )
     number = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0x7FFFFFFF
     fourcc = number.to_bytes(4, "little").decode("latin-1").strip("\0 ")
-    said = capture.get(cv2.CAP_PROP_FPS)
-    rate = Fraction(said).limit_denominator(1001) if 0 < said <= 1000 else asked
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    rate = Fraction(fps).limit_denominator(1001) if 0 < fps <= 1000 else requested
     return f"{width}x{height} {fourcc or '?'} {float(rate):.4g} fps", rate

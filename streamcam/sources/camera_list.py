@@ -1,4 +1,4 @@
-"""What cameras there are, and which of them is meant."""
+"""List of cameras, and the choice of one by path, number or name."""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -8,42 +8,42 @@ from pathlib import Path
 from streamcam import v4l2
 from streamcam.errors import DeviceError
 
-OWN = ("streamcam",)
-"""Labels, parts of them or paths of the virtual cameras that streamcam itself feeds."""
+OWN_LABELS = ("streamcam",)
+"""Labels, parts of them or paths of the virtual cameras that streamcam itself writes to."""
 
-VIRTUAL = ("virtual", "unity video capture", "ndi video")
+VIRTUAL_NAMES = ("virtual", "unity video capture", "ndi video")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A camera: `address` is what the user may call it, `target` what OpenCV does."""
+class CameraInfo:
+    """A camera: users name it by `address`, OpenCV opens `target`."""
 
     name: str
     address: str
     target: str | int
-    lasting: str | None = None
-    """What finds the same camera again when it was plugged in anew."""
+    stable_path: str | None = None
+    """Finds the same camera after it was unplugged and plugged in again."""
     virtual: bool = False
     problem: str | None = None
-    """Why it cannot be opened, where that is known beforehand."""
+    """Reason why it cannot be opened, where that is known beforehand."""
 
     def __str__(self) -> str:
         return f'{self.address} "{self.name}"'
 
 
-def cameras() -> tuple[Found, ...]:
-    """Return all cameras, the virtual ones too, in the system's order."""
-    return _linux() if sys.platform == "linux" else _elsewhere()
+def cameras() -> tuple[CameraInfo, ...]:
+    """Return all cameras, including virtual ones, in the system's order."""
+    return _linux_cameras() if sys.platform == "linux" else _opencv_cameras()
 
 
-def first() -> Found | None:
-    """Return the first physical camera, which is taken where none is named."""
+def first() -> CameraInfo | None:
+    """Return the first physical camera, the default source."""
     return next((camera for camera in cameras() if not camera.virtual), None)
 
 
-def _linux() -> tuple[Found, ...]:
+def _linux_cameras() -> tuple[CameraInfo, ...]:
     return tuple(
-        Found(
+        CameraInfo(
             device.name,
             str(device.path),
             str(device.path),
@@ -56,30 +56,32 @@ def _linux() -> tuple[Found, ...]:
     )
 
 
-def _elsewhere() -> tuple[Found, ...]:
+def _opencv_cameras() -> tuple[CameraInfo, ...]:
     from cv2_enumerate_cameras import enumerate_cameras
 
     return tuple(
-        Found(
+        CameraInfo(
             camera.name,
             str(number),
             camera.index,
             camera.path or None,
-            any(word in camera.name.lower() for word in VIRTUAL),
+            any(word in camera.name.lower() for word in VIRTUAL_NAMES),
         )
         for number, camera in enumerate(enumerate_cameras(backend()))
     )
 
 
 def backend() -> int:
-    """Return OpenCV's backend for cameras on this system."""
+    """Return OpenCV's camera backend for this system."""
     import cv2
 
     kinds = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
     return kinds.get(sys.platform, cv2.CAP_ANY)
 
 
-def choose(name: str | None, found: Sequence[Found], own: Collection[str] = OWN) -> Found:
+def choose(
+    name: str | None, present: Sequence[CameraInfo], own: Collection[str] = OWN_LABELS
+) -> CameraInfo:
     """Return the camera meant by `name`: a path, a number, or a part of its name.
 
     Without a name it is the first physical one. A part of a name means a physical camera before a
@@ -89,32 +91,33 @@ def choose(name: str | None, found: Sequence[Found], own: Collection[str] = OWN)
         DeviceError: there is none, or it is one of our `own` virtual cameras.
     """
     if name is None:
-        chosen = next((camera for camera in found if not camera.virtual), None)
+        chosen = next((camera for camera in present if not camera.virtual), None)
     else:
         chosen = min(
-            (camera for camera in found if _rank(name, camera) is not None),
+            (camera for camera in present if _rank(name, camera) is not None),
             key=lambda camera: (_rank(name, camera), camera.virtual),
             default=None,
         )
     if chosen is None:
-        raise DeviceError(_none(name, found))
-    if chosen.virtual and any(_is_called(label, chosen) for label in own):
+        missing = "no camera" if name is None else f'no camera "{name}"'
+        raise DeviceError(f"{missing}; {_alternatives(present)}")
+    if chosen.virtual and any(_is_labelled(label, chosen) for label in own):
         raise DeviceError(
-            f"{chosen} is streamcam's own virtual camera, whose picture would feed itself;"
-            f" {_offer(found)}"
+            f"{chosen} is streamcam's own virtual camera, whose output would be its own input;"
+            f" {_alternatives(present)}"
         )
     return chosen
 
 
-def _is_called(label: str, camera: Found) -> bool:
+def _is_labelled(label: str, camera: CameraInfo) -> bool:
     """Return whether a virtual camera's `label`, part of one or path means `camera`."""
     return label == camera.address or label.casefold() in camera.name.casefold()
 
 
-def _rank(name: str, camera: Found) -> int | None:
+def _rank(name: str, camera: CameraInfo) -> int | None:
     """Return how well `name` fits, 0 best; None if not at all."""
     if name.startswith("/"):
-        known = {camera.address, camera.lasting}
+        known = {camera.address, camera.stable_path}
         return 0 if name in known or str(Path(name).resolve()) in known else None
     if name.isdecimal():
         return 0 if camera.address.removeprefix("/dev/video") == name else None
@@ -122,13 +125,8 @@ def _rank(name: str, camera: Found) -> int | None:
     return None if wanted not in whole else int(wanted != whole)
 
 
-def _none(name: str | None, found: Sequence[Found]) -> str:
-    what = "no camera" if name is None else f'no camera "{name}"'
-    return f"{what}; {_offer(found)}"
-
-
-def _offer(found: Sequence[Found]) -> str:
-    physical = [str(camera) for camera in found if not camera.virtual]
+def _alternatives(present: Sequence[CameraInfo]) -> str:
+    physical = [str(camera) for camera in present if not camera.virtual]
     if physical:
         return f"found: {', '.join(physical)}"
     return "none is plugged in; --source demo shows a drawn person"

@@ -1,4 +1,4 @@
-"""A drawn person who waves: something to look at where no camera is plugged in."""
+"""Drawn person who waves, the source where no camera is plugged in."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamcam.sources.pattern import EIGHTHS, MovingPattern
+from streamcam.sources.pattern import SUBPIXEL_BITS, MovingPattern
 from streamcam.types import Image
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
-"""In heights of the picture from its centre, to the right and down."""
+"""Offset from the image's centre to the right and down, in image heights."""
 
 SKIN, SHADE, BLUSH = (226, 174, 140), (196, 140, 108), (222, 142, 122)
 HAIR, BROW, LIPS = (70, 42, 30), (58, 34, 26), (176, 70, 72)
@@ -24,19 +24,19 @@ SKY_HIGH, SKY_LOW, FRAME = (96, 156, 214), (222, 232, 236), (238, 234, 226)
 SHELF, LEAF, POT = (120, 82, 54), (66, 128, 72), (190, 96, 66)
 BOOKS = ((176, 58, 52), (52, 92, 148), (228, 196, 96), (72, 118, 84), (128, 76, 132))
 
-SWAY_S, WAVE_S, BLINK_S, SHUT_S = 5.0, 0.9, 3.4, 0.14
-"""Seconds of a turn; eyes are shut for the last."""
+SWAY_S, WAVE_S, BLINK_S, BLINK_LENGTH_S = 5.0, 0.9, 3.4, 0.14
+"""Periods of swaying, waving and blinking in seconds, and how long a blink lasts."""
 
 
 class Demo(MovingPattern):
-    """Frames of someone at home before a camera, swaying, blinking and waving."""
+    """Frames of a person at home before a camera, swaying, blinking and waving."""
 
     def __init__(self, width: int, height: int, rate: Fraction) -> None:
         super().__init__(width, height, rate)
-        self._backdrop = room(width, height)
+        self._backdrop = background(width, height)
 
-    def picture(self, index: int, now: float) -> Image:  # noqa: ARG002
-        """Return frame `index`."""
+    def image_at(self, index: int, now: float) -> Image:  # noqa: ARG002
+        """Return frame `index`, ``(H, W, 3)`` uint8 RGB."""
         image = self._backdrop.copy()
         seconds = float(index / self.rate)
         pen = _Pen(image)
@@ -58,10 +58,10 @@ class _Pen:
 
     def _at(self, point: Point) -> tuple[int, int]:
         x, y = (c + self._unit * p for c, p in zip(self._centre, point, strict=True))
-        return round(x * 2**EIGHTHS), round(y * 2**EIGHTHS)
+        return round(x * 2**SUBPIXEL_BITS), round(y * 2**SUBPIXEL_BITS)
 
     def _length(self, share: float) -> int:
-        return max(1, round(share * self._unit * (1 << EIGHTHS)))
+        return max(1, round(share * self._unit * (1 << SUBPIXEL_BITS)))
 
     def ellipse(
         self,
@@ -78,17 +78,23 @@ class _Pen:
         thickness = -1 if width is None else self._pixels(width)
         line = cv2.LINE_AA
         at = self._at(centre)
-        cv2.ellipse(self._image, at, axes, turn, *arc, colour, thickness, line, EIGHTHS)
+        cv2.ellipse(self._image, at, axes, turn, *arc, colour, thickness, line, SUBPIXEL_BITS)
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
         """Fill a polygon."""
         corners = np.array([self._at(point) for point in points], np.int32)
-        cv2.fillPoly(self._image, [corners], colour, cv2.LINE_AA, EIGHTHS)
+        cv2.fillPoly(self._image, [corners], colour, cv2.LINE_AA, SUBPIXEL_BITS)
 
     def limb(self, a: Point, b: Point, colour: Colour, width: float) -> None:
         """Draw a thick line with round ends."""
         cv2.line(
-            self._image, self._at(a), self._at(b), colour, self._pixels(width), cv2.LINE_AA, EIGHTHS
+            self._image,
+            self._at(a),
+            self._at(b),
+            colour,
+            self._pixels(width),
+            cv2.LINE_AA,
+            SUBPIXEL_BITS,
         )
 
     def _pixels(self, share: float) -> int:
@@ -113,7 +119,7 @@ def _head(pen: _Pen, at: Point, seconds: float) -> None:
     pen.ellipse((x + 0.01, y + 0.15), (0.1, 0.045), SHADE, arc=(0, 180))
     pen.ellipse((x, y + 0.135), (0.11, 0.04), SKIN)
     pen.ellipse((x - 0.015, y - 0.155), (0.165, 0.085), HAIR, turn=-6)
-    shut = seconds % BLINK_S > BLINK_S - SHUT_S
+    shut = seconds % BLINK_S > BLINK_S - BLINK_LENGTH_S
     for side in (-1, 1):
         _eye(pen, (x + side * 0.068, y - 0.015), shut=shut)
         pen.ellipse((x + side * 0.105, y + 0.07), (0.03, 0.02), BLUSH)
@@ -162,8 +168,8 @@ def _from(point: Point, direction: Point, length: float) -> Point:
     return point[0] + direction[0] * length, point[1] + direction[1] * length
 
 
-def room(width: int, height: int) -> Image:
-    """Return what is behind the person: a wall in the light of a window, a shelf and a plant."""
+def background(width: int, height: int) -> Image:
+    """Return the background: a wall in the light of a window, a shelf and a plant."""
     y, x = np.mgrid[:height, :width] / height
     x = x - width / height / 2
     light = np.exp(-(((x + 0.5) / 0.7) ** 2) - ((y - 0.3) / 0.8) ** 2)

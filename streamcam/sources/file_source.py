@@ -1,4 +1,4 @@
-"""What the file sources share: nothing to hold open, frames counted and timed by a rate."""
+"""Base class of sources that number their images and time them by a fixed rate."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from streamcam.types import Frame, Image
 
 
 class FileSource(ABC):
-    """Number and time the pictures that `images` yields."""
+    """Numbers and times the images that `images` yields, at `rate` frames per second."""
 
     def __init__(self, rate: Fraction, length: int | None) -> None:
         self.rate = rate
@@ -17,13 +17,13 @@ class FileSource(ABC):
 
     @abstractmethod
     def images(self) -> Iterable[Image]:
-        """Yield every picture, in order, one in memory at a time."""
+        """Yield every image ``(H, W, 3)`` uint8 RGB, in order, one in memory at a time."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Let go; a source that holds a file open closes it here."""
+        """Close nothing; a source that holds a file open closes it here."""
         return
 
     def __iter__(self) -> Iterator[Frame]:

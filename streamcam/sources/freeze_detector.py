@@ -1,4 +1,4 @@
-"""A camera that repeats one picture for ever: told from a scene that stands still."""
+"""Detection of a camera that repeats one frame, as opposed to a scene that stands still."""
 
 import numpy as np
 
@@ -8,51 +8,53 @@ ALIVE_FRAMES = 300
 FROZEN_S = 1.7
 
 
-class Stillness:
-    """Notice that a camera whose frames always differed gives the same one for two seconds.
+class FreezeDetector:
+    """Notices that a camera whose frames always differed has given the same one for two seconds.
 
-    A sensor has noise: no two frames are equal to the last bit. Screens that are grabbed and test
-    pictures have none and may stand still by right. So only a camera is judged whose last
-    `ALIVE_FRAMES` all differed; and if, opened anew, it goes on with the very same picture, the
+    A sensor has noise: no two frames are equal to the last bit. Screen grabbers and test
+    patterns have none and may rightly stand still. So only a camera is judged whose last
+    `ALIVE_FRAMES` all differed; and if, opened again, it goes on with the very same image, the
     scene is still and the camera is never judged again. A wrong verdict thus costs one reopening,
     in front of a scene in which nothing moves.
     """
 
     def __init__(self) -> None:
         self._last: Frame | None = None
-        self._lively = 0
-        self._since: float | None = None
-        self._accused: Image | None = None
-        self._acquitted = False
+        self._different_frames = 0
+        self._still_since: float | None = None
+        self._frozen_image: Image | None = None
+        self._disabled = False
 
-    def reopened(self) -> None:
-        """Start over; what was last said of the camera is remembered."""
-        self._last, self._since, self._lively = None, None, 0
+    def restart(self) -> None:
+        """Count from zero after the camera was opened again; earlier verdicts stay known."""
+        self._last, self._still_since, self._different_frames = None, None, 0
 
-    def frozen(self, frame: Frame) -> bool:
+    def is_frozen(self, frame: Frame) -> bool:
         """Return whether the camera is frozen, given its next frame."""
-        if self._acquitted:
+        if self._disabled:
             return False
-        if self._accused is not None:
-            self._acquitted = same(frame.image, self._accused)
-            self._accused = None
+        if self._frozen_image is not None:
+            self._disabled = same(frame.image, self._frozen_image)
+            self._frozen_image = None
         last, self._last = self._last, frame
         if last is None or not same(frame.image, last.image):
-            self._lively = 0 if self._since is not None else self._lively + (last is not None)
-            self._since = None
+            was_still = self._still_since is not None
+            self._different_frames = 0 if was_still else self._different_frames + (last is not None)
+            self._still_since = None
             return False
-        self._since = last.captured_at if self._since is None else self._since
-        if self._lively < ALIVE_FRAMES:
-            self._lively = 0
+        if self._still_since is None:
+            self._still_since = last.captured_at
+        if self._different_frames < ALIVE_FRAMES:
+            self._different_frames = 0
             return False
-        if frame.captured_at - self._since < FROZEN_S:
+        if frame.captured_at - self._still_since < FROZEN_S:
             return False
-        self._accused = frame.image
+        self._frozen_image = frame.image
         return True
 
 
 def same(a: Image, b: Image) -> bool:
-    """Return whether two pictures are equal to the last bit."""
+    """Return whether two images ``(H, W, 3)`` are equal to the last bit."""
     # Noise shows in a few pixels already, so the whole is compared only where it may well be equal.
     if a.shape != b.shape or not np.array_equal(a[::32, ::32], b[::32, ::32]):
         return False

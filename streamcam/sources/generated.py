@@ -1,4 +1,4 @@
-"""Pictures made here: a moving test picture, and black frames for text to image."""
+"""Generated sources of a given length: a moving test pattern and black frames."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,7 +14,7 @@ SECONDS_PER_TURN = 4
 
 
 class Pattern(FileSource):
-    """A disc that circles before a grid and colour bars, with the frame's number."""
+    """A disc circling before a grid and colour bars, with the frame's number."""
 
     def __init__(self, width: int, height: int, rate: Fraction, length: int | None) -> None:
         super().__init__(rate, length)
@@ -23,11 +23,11 @@ class Pattern(FileSource):
     def images(self) -> Iterator[Image]:
         index = 0
         while self.length is None or index < self.length:
-            yield self.picture(index)
+            yield self.image_at(index)
             index += 1
 
-    def picture(self, index: int) -> Image:
-        """Return frame `index`."""
+    def image_at(self, index: int) -> Image:
+        """Return frame `index`, ``(H, W, 3)`` uint8 RGB."""
         image = self._backdrop.copy()
         draw = ImageDraw.Draw(image)
         side = min(image.size)
@@ -40,7 +40,7 @@ class Pattern(FileSource):
 
 
 class Blank(FileSource):
-    """Black frames, which only keep time: text to image looks at none of them."""
+    """Black frames that only set the pace: text to image ignores their content."""
 
     def __init__(self, width: int, height: int, rate: Fraction, length: int | None) -> None:
         super().__init__(rate, length)
@@ -54,7 +54,7 @@ class Blank(FileSource):
 
 
 def backdrop(width: int, height: int) -> Pillow.Image:
-    """Return the part of the test picture that does not move."""
+    """Return the part of the test pattern that does not move."""
     y, x = np.mgrid[:height, :width]
     across, down = x / width, y / height
     sky = np.stack([60 + 120 * down, 90 + 60 * across, 160 - 90 * down], axis=-1)

@@ -1,4 +1,4 @@
-"""A ``.npy`` array of frames, read from disk as it goes."""
+"""Frames of a ``.npy`` array, read from disk one at a time."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,11 +14,11 @@ from streamcam.sources.file_source import FileSource
 from streamcam.types import Image
 
 
-class Array(FileSource):
+class NpyReader(FileSource):
     """``(T, H, W, 3)`` uint8 RGB, memory-mapped."""
 
     def __init__(self, path: Path, rate: Fraction) -> None:
-        frames = _mapped(path)
+        frames = _memory_map(path)
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
             raise MediaError(
                 f"{path} holds {frames.shape} {frames.dtype}; frames must be (T, H, W, 3) uint8 RGB"
@@ -31,13 +31,13 @@ class Array(FileSource):
 
     def images(self) -> Iterator[Image]:
         for index in range(self._count):
-            # Mapped anew for every frame: pages once read count as memory while a map lives.
-            yield np.array(_mapped(self._path)[index])
+            # Mapped again for every frame: pages once read count as memory while a map lives.
+            yield np.array(_memory_map(self._path)[index])
 
 
-def _mapped(path: Path) -> NDArray[Any]:
+def _memory_map(path: Path) -> NDArray[Any]:
     try:
-        # A map of the file's bytes only: what NumPy would unpack or unpickle is refused.
+        # Maps the file's bytes only: what NumPy would unpack or unpickle is refused.
         return npy.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError, SyntaxError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

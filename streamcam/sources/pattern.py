@@ -1,4 +1,4 @@
-"""The test picture on air: it moves, and carries its number and the time of its making."""
+"""Live test pattern that moves and carries each frame's index and time in its pixels."""
 
 import time
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from streamcam.sources.generated import SECONDS_PER_TURN, backdrop
 from streamcam.types import Frame, Image
 
 BALL, EDGE = (250, 240, 225), (20, 20, 20)
-EIGHTHS = 3
-"""OpenCV draws at positions of a fraction of so many bits of a pixel."""
+SUBPIXEL_BITS = 3
+"""Fractional bits of the coordinates that OpenCV draws at."""
 
 
 class MovingPattern:
-    """A ball that circles before a grid and colour bars, made at `rate` for ever.
+    """A ball circling before a grid and colour bars, at `rate` for ever.
 
-    Every picture carries the code of `coded`, with the frame's own index and time, wherever one
-    fits. A picture whose time is over is not made.
+    Every frame carries its index and time as a `frame_code`, where one fits. A frame whose time
+    is over is never drawn.
     """
 
     length: int | None = None
@@ -40,28 +40,28 @@ class MovingPattern:
         return
 
     def stop(self) -> None:
-        """Make the iteration end at once, for good; from any thread."""
+        """End the iteration at once, for good; callable from any thread."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Frame]:
         began, index = time.monotonic(), 0
         while not self._stopped.wait(max(0.0, began + float(index / self.rate) - time.monotonic())):
             now = time.monotonic()
-            yield Frame(self.picture(index, now), index, now)
+            yield Frame(self.image_at(index, now), index, now)
             index = max(index + 1, int((time.monotonic() - began) * self.rate))
 
-    def picture(self, index: int, now: float) -> Image:
-        """Return frame `index`, made at monotonic second `now`."""
+    def image_at(self, index: int, now: float) -> Image:
+        """Return frame `index`, ``(H, W, 3)`` uint8 RGB, drawn at monotonic second `now`."""
         image = self._backdrop.copy()
         height, width = image.shape[:2]
         side = min(width, height)
         angle = tau * float(index / self.rate) / SECONDS_PER_TURN - pi / 2
-        # Within the central square, which is all that a model may see.
+        # Within the central square, since a model may see no more than that.
         centre = (width / 2 + side * 0.37 * cos(angle), height / 2 + side * 0.35 * sin(angle))
-        at = (round(centre[0] * 2**EIGHTHS), round(centre[1] * 2**EIGHTHS))
+        at = (round(centre[0] * 2**SUBPIXEL_BITS), round(centre[1] * 2**SUBPIXEL_BITS))
         radius = round(side * 0.12)
         for colour, r in ((EDGE, radius), (BALL, radius - max(1, side // 240))):
-            cv2.circle(image, at, r * 2**EIGHTHS, colour, -1, cv2.LINE_AA, EIGHTHS)
+            cv2.circle(image, at, r * 2**SUBPIXEL_BITS, colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
         cv2.putText(
             image,
             f"{index:06d}",

@@ -1,4 +1,4 @@
-"""Files played as if they happened now."""
+"""Live playback of files, at their own pace and stamped with the clock."""
 
 import logging
 import time
@@ -14,22 +14,22 @@ from streamcam.types import Frame, Image, Source
 log = logging.getLogger(__name__)
 
 LONGEST_S = 2.0
-"""A longer pause between two frames is taken for an error of the file, a longer delay for a rest
-of the machine: neither is waited for or made up."""
+"""A longer pause between two frames is taken for an error of the file, a longer delay for a
+suspended machine: neither is waited for or caught up with."""
 
 
-class Paced:
+class LivePlayback:
     """The frames of a file at its own pace, stamped with the monotonic clock, over and over.
 
-    A frame that would come more than a frame too late is left out where whoever takes them was
-    slow, so that the file stays on time. Where the decoder is slow, leaving out would leave
-    nothing: then the file runs slower. It never runs faster than it should.
+    A frame more than one period late is skipped where the reader was slow, so that the file stays
+    on time. Where the decoder is slow, skipping would leave nothing: then the file runs slower.
+    It never runs faster than it should.
 
     Args:
         open_source: opens the file; called for every round.
-        loop: begin anew at the end.
+        loop: start again at the end.
         clock: monotonic seconds.
-        wait: wait for so many seconds; returns True, at once, when the iteration is to end.
+        wait: waits for so many seconds; returns True, at once, when the iteration is to end.
 
     Raises:
         MediaError: there is nothing to play.
@@ -57,23 +57,23 @@ class Paced:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing is held open: the file is closed with the iteration."""
+        """Close nothing: the file is closed when the iteration ends."""
         return
 
     def stop(self) -> None:
-        """Make the iteration end at once, for good; from any thread."""
+        """End the iteration at once, for good; callable from any thread."""
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Frame]:
         period = float(1 / self.rate)
         due: float | None = None
-        asked = self._clock()
+        requested = self._clock()
         with closing(self._steps(period)) as steps:
             for index, (image, step) in enumerate(steps):
                 now = self._clock()
                 due = now if due is None else due + step
-                late, decoding = now - due, now - asked
-                asked = now
+                late, decoding = now - due, now - requested
+                requested = now
                 if period < late <= LONGEST_S and decoding < period:
                     continue
                 if late > period:
@@ -81,10 +81,10 @@ class Paced:
                 if self._wait(max(0.0, due - now)):
                     return
                 yield Frame(image, index, self._clock())
-                asked = self._clock()
+                requested = self._clock()
 
     def _steps(self, period: float) -> Generator[tuple[Image, float]]:
-        """Yield every picture and the seconds since the one before, round after round."""
+        """Yield every image and the seconds since the one before, round after round."""
         while True:
             last: float | None = None
             try:
@@ -96,14 +96,14 @@ class Paced:
             except MediaError as error:
                 if last is None:
                     raise
-                # What could be read was shown; a damaged end is an end.
+                # The readable part was shown; a damaged end counts as the end.
                 log.warning("%s", error)
             if last is None or not self._loop:
                 return
 
 
-class Held(FileSource):
-    """The first picture of a file, for ever."""
+class RepeatedImage(FileSource):
+    """The first image of a file, repeated for ever."""
 
     def __init__(self, open_source: Callable[[], Source]) -> None:
         with open_source() as source:

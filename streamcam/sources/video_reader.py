@@ -1,4 +1,4 @@
-"""Video files, through PyAV: every frame, in order, at its own time."""
+"""Video files read through PyAV: every frame, in order, at its own time."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,8 +16,12 @@ from streamcam.types import Frame, Image
 COVER = Disposition.attached_pic
 
 
-class Video:
-    """The first video track of a file, turned as its metadata says."""
+class VideoReader:
+    """The first video track of a file, turned upright as its metadata says.
+
+    Raises:
+        MediaError: it is no video, or damaged; frames before the damage were yielded.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -30,16 +34,16 @@ class Video:
                 " it should be a video, an image, a folder of images or a .npy array"
             ) from None
         tracks = [t for t in self._container.streams.video if not t.disposition & COVER]
-        # FFmpeg shows plain text as the screen of a terminal.
+        # FFmpeg decodes plain text as the screen of a terminal.
         if not tracks or self._container.format.name == "tty":
             self._container.close()
             raise MediaError(f"{path} has no video track")
         self._track = tracks[0]
         self._track.thread_type = "AUTO"
         self.rate = self._track.average_rate or self._track.guessed_rate or Fraction(30)
-        self.length = self._track.frames or self._expected_length()
+        self.length = self._track.frames or self._estimated_length()
 
-    def _expected_length(self) -> int | None:
+    def _estimated_length(self) -> int | None:
         duration = self._container.duration
         return round(duration / av.time_base * self.rate) if duration else None
 
@@ -67,7 +71,7 @@ class Video:
 
 
 def upright(decoded: VideoFrame) -> Image:
-    """Return the frame as RGB, turned upright where the file says that it is not."""
+    """Return the frame as ``(H, W, 3)`` uint8 RGB, turned upright by its rotation metadata."""
     image: Image = decoded.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
     quarter_turns = round(getattr(decoded, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image

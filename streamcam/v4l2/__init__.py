@@ -1,7 +1,7 @@
-"""Linux video devices: what there is, what it can do and what it is set to.
+"""Linux video devices (V4L2): list, capabilities, formats and controls.
 
-Asked of the kernel and of sysfs, without a library. Elsewhere than on Linux no device is listed
-and opening one raises DeviceError.
+Read from the kernel and sysfs, without a library. On other systems no device is listed and
+opening one raises DeviceError.
 """
 
 import os
@@ -61,46 +61,46 @@ LINKS = (Path("/dev/v4l/by-id"), Path("/dev/v4l/by-path"))
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One video node."""
+    """One video node, such as ``/dev/video0``."""
 
     path: Path
     name: str
-    """The card's name; for a v4l2loopback device its label."""
+    """Name of the device, the card in V4L2's terms; for a v4l2loopback device its label."""
     driver: str
     bus_info: str
     capabilities: int
-    """What this node can do now; 0 where it could not be asked."""
+    """Present capabilities of this node; 0 where it could not be queried."""
     index: int = 0
-    """Which of its device's nodes this is."""
+    """Number of this node among those of its device."""
     link: Path | None = None
-    """The path under ``/dev/v4l`` that outlives a new number: by-id, which stays with the device
-    wherever it is plugged in, else by-path, which stays with the socket."""
+    """Path under ``/dev/v4l`` that stays when the number changes: by-id, which stays with the
+    device wherever it is plugged in, else by-path, which stays with the socket."""
     problem: str | None = None
-    """Why it could not be asked: no permission, or no device behind the node."""
+    """Reason why it could not be queried: no permission, or no device behind the node."""
 
     @property
     def captures(self) -> bool:
-        """True where pictures can be read."""
+        """Whether frames can be read."""
         return bool(self.capabilities & (CAN_CAPTURE | CAN_CAPTURE_PLANES))
 
     @property
     def outputs(self) -> bool:
-        """True where pictures can be written."""
+        """Whether frames can be written."""
         return bool(self.capabilities & CAN_OUTPUT)
 
     @property
     def is_metadata(self) -> bool:
-        """True for the second node of a webcam, which gives no pictures."""
+        """Whether this is the second node of a webcam, which gives no frames."""
         return bool(self.capabilities & CAN_METADATA) and not self.captures
 
     @property
     def is_loopback(self) -> bool:
-        """True for a virtual camera made by v4l2loopback."""
+        """Whether this is a virtual camera made by v4l2loopback."""
         return self.driver == LOOPBACK_DRIVER
 
 
 def devices() -> tuple[Device, ...]:
-    """Return every video node by number, those that could not be asked too."""
+    """Return every video node by number, including those that could not be queried."""
     if not SYSFS.is_dir():
         return ()
     links = _links()
@@ -121,11 +121,11 @@ def device(path: Path | str) -> Device:
 
 
 def holders(path: Path | str) -> tuple[str, ...]:
-    """Return who has the device open, such as ``obs (4711)``, as far as this user may know."""
+    """Return the processes that have the device open, such as ``obs (4711)``, as far as visible."""
     node = str(Path(path).resolve())
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        # Processes end while we look, and those of other users may not be looked at.
+        # Processes end during the search, and those of other users may not be inspected.
         with suppress(OSError):
             # Three times as fast as Path.readlink, over thousands of files.
             if any(os.readlink(file) == node for file in (process / "fd").iterdir()):  # noqa: PTH115
@@ -138,7 +138,7 @@ def _is_video(node: Path) -> bool:
 
 
 def _links() -> dict[Path, Path]:
-    """Return the lasting link to every node, by-id before by-path."""
+    """Return the stable link to every node, by-id before by-path."""
     found: dict[Path, Path] = {}
     for folder in LINKS:
         with suppress(OSError):
@@ -162,12 +162,12 @@ def _device(path: Path, links: dict[Path, Path]) -> Device:
 
 
 def attribute(path: Path | str, name: str) -> str | None:
-    """Return what sysfs says under `name`, such as v4l2loopback's ``format``; None if nothing."""
+    """Return the sysfs attribute `name`, such as v4l2loopback's ``format``; None without one."""
     return _read(SYSFS / Path(path).resolve().name / name)
 
 
 def set_attribute(path: Path | str, name: str, value: str) -> None:
-    """Write to sysfs.
+    """Write the sysfs attribute `name`.
 
     Raises:
         OSError: there is no such attribute, or no permission, or the driver refuses the value.

@@ -1,7 +1,7 @@
-"""The kernel's calls on an open video device, and their structures; see ``videodev2.h``.
+"""V4L2 ioctls on an open video device, and their structures; see ``videodev2.h``.
 
-Every function takes a file descriptor of `opened`. What the kernel refuses is an OSError: ENODEV
-for a device that is gone, ENOTTY or EINVAL for a call that it does not know.
+Every function takes a file descriptor of `opened`. Calls that the kernel refuses raise OSError:
+ENODEV for a device that is gone, ENOTTY or EINVAL for a call that it does not know.
 """
 
 import errno
@@ -20,7 +20,7 @@ if sys.platform == "linux":
     import fcntl
 
 CAPTURE, OUTPUT = 1, 2
-"""Types of stream: out of the device, and into it."""
+"""Stream types: out of the device, and into it."""
 
 HAS_DEVICE_CAPS = 0x80000000
 COMPRESSED = 0x1
@@ -29,7 +29,7 @@ WRITE, READ, BOTH = 1, 2, 3
 
 
 def _request(direction: int, number: int, size: int) -> int:
-    """Return the number of an ioctl of the class V, as ``_IOC`` makes it."""
+    """Return the number of an ioctl of the class V, computed as ``_IOC`` does."""
     return direction << 30 | size << 16 | ord("V") << 8 | number
 
 
@@ -59,7 +59,7 @@ ENUMERATE_RATES = _request(BOTH, 75, RATES.size)
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a stream is set to; sizes in pixels and bytes."""
+    """Current format of a stream: width and height in pixels, line and image size in bytes."""
 
     fourcc: str
     width: int
@@ -71,19 +71,19 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A pixel format and the sizes it comes in: one, or all from `least` to `most` by `step`."""
+    """A pixel format and its sizes: one, or all from `min_size` to `max_size` by `step`."""
 
     fourcc: str
     compressed: bool
-    least: tuple[int, int]
-    most: tuple[int, int]
+    min_size: tuple[int, int]
+    max_size: tuple[int, int]
     step: tuple[int, int]
     rates: tuple[Fraction, ...]
-    """Frames per second at the largest size, the fastest first."""
+    """Frames per second at the largest size, fastest first."""
 
     def fits(self, width: int, height: int) -> bool:
-        """Return whether pictures of this size can be had."""
-        sides = zip((width, height), self.least, self.most, self.step, strict=True)
+        """Return whether frames of this size are available."""
+        sides = zip((width, height), self.min_size, self.max_size, self.step, strict=True)
         return all(
             low <= side <= high and (side - low) % step == 0 for side, low, high, step in sides
         )
@@ -91,11 +91,11 @@ class Mode:
 
 @contextmanager
 def opened(path: Path | str) -> Iterator[int]:
-    """Give a file descriptor for the device; asking does not disturb who streams from it.
+    """Open the device and yield its file descriptor; other programs may go on streaming from it.
 
     Raises:
         DeviceError: this is not Linux.
-        OSError: there is none, or no permission.
+        OSError: there is no such device, or no permission.
     """
     if sys.platform != "linux":
         raise DeviceError(f"{path}: video devices have paths on Linux only")
@@ -116,9 +116,9 @@ def query(fd: int) -> tuple[str, str, str, str, int]:
 
 
 def format_of(fd: int, stream: int = CAPTURE) -> Format:
-    """Return what `stream` is set to; EINVAL where the device has no such stream now."""
-    asked = FORMAT.pack(stream, *[0] * 12)
-    _, width, height, fourcc, field, line, size, *_ = FORMAT.unpack(_ioctl(fd, GET_FORMAT, asked))
+    """Return the current format of `stream`; EINVAL where the device has no such stream now."""
+    request = FORMAT.pack(stream, *[0] * 12)
+    _, width, height, fourcc, field, line, size, *_ = FORMAT.unpack(_ioctl(fd, GET_FORMAT, request))
     return Format(_fourcc(fourcc), width, height, field, line, size)
 
 
@@ -133,15 +133,15 @@ def modes(fd: int, stream: int = CAPTURE) -> tuple[Mode, ...]:
 
 def _sizes(fd: int, fourcc: int, *, compressed: bool) -> Iterator[Mode]:
     for _, _, kind, *sides in _enumerated(fd, ENUMERATE_SIZES, SIZES, fourcc):
-        # Discrete sizes have two numbers, ranges six: least, most and step, width before height.
+        # Discrete sizes have two numbers, ranges six: min, max and step, width before height.
         w, h = (sides[:1] * 2 + [1], sides[1:2] * 2 + [1]) if kind == 1 else (sides[:3], sides[3:])
-        least, most, step = zip(w, h, strict=True)
-        rates = _rates(fd, fourcc, *most)
-        yield Mode(_fourcc(fourcc), compressed, least, most, step, rates)
+        min_size, max_size, step = zip(w, h, strict=True)
+        rates = _rates(fd, fourcc, *max_size)
+        yield Mode(_fourcc(fourcc), compressed, min_size, max_size, step, rates)
 
 
 def rates(fd: int, fourcc: str, width: int, height: int) -> tuple[Fraction, ...]:
-    """Return the frames per second to be had, the fastest first; of a range both ends."""
+    """Return the available frames per second, fastest first; of a range both ends."""
     return _rates(fd, _number(fourcc), width, height)
 
 
@@ -157,13 +157,13 @@ def _rates(fd: int, fourcc: int, width: int, height: int) -> tuple[Fraction, ...
 
 
 def controls(fd: int) -> dict[str, int]:
-    """Return the identity of every control by its name, such as ``{"timeout": 0x98f902}``."""
+    """Return the id of every control by its name, such as ``{"timeout": 0x98f902}``."""
     found: dict[str, int] = {}
     number = 0
     while True:
-        asked = CONTROL_QUERY.pack(number | NEXT_CONTROL, 0, b"", 0, 0, 0, 0)
+        request = CONTROL_QUERY.pack(number | NEXT_CONTROL, 0, b"", 0, 0, 0, 0)
         try:
-            number, _, name, *_ = CONTROL_QUERY.unpack(_ioctl(fd, QUERY_CONTROL, asked))
+            number, _, name, *_ = CONTROL_QUERY.unpack(_ioctl(fd, QUERY_CONTROL, request))
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOTTY):
                 return found
@@ -178,35 +178,35 @@ def control(fd: int, number: int) -> int:
 
 
 def set_control(fd: int, number: int, value: int) -> None:
-    """Set the control `number`; the driver clamps or refuses what is out of range."""
+    """Set the control `number`; the driver clamps or refuses values out of range."""
     _ioctl(fd, SET_CONTROL, CONTROL.pack(number, value))
 
 
 def set_format(fd: int, fourcc: str, width: int, height: int, stream: int = CAPTURE) -> None:
-    """Ask for a format; the driver may take another without an error, which `format_of` tells."""
-    asked = FORMAT.pack(stream, width, height, _number(fourcc), *[0] * 9)
-    _ioctl(fd, SET_FORMAT, asked)
+    """Request a format; the driver may choose another without an error: check with `format_of`."""
+    request = FORMAT.pack(stream, width, height, _number(fourcc), *[0] * 9)
+    _ioctl(fd, SET_FORMAT, request)
 
 
 def set_rate(fd: int, rate: Fraction, stream: int = CAPTURE) -> None:
-    """Ask for so many frames per second; of an output it is what readers are told."""
+    """Request a frame rate; on an output it is the rate announced to readers."""
     _ioctl(fd, SET_PARAMETERS, PARAMETERS.pack(stream, 0, 0, rate.denominator, rate.numerator))
 
 
 def start(fd: int, stream: int = CAPTURE) -> None:
-    """Turn the stream on; EINVAL where the driver wants buffers first."""
+    """Turn the stream on; EINVAL where the driver needs buffers first."""
     _ioctl(fd, STREAM_ON, STREAM.pack(stream))
 
 
 def _enumerated(
     fd: int, request: int, layout: struct.Struct, *of: int
 ) -> Iterator[tuple[int, ...]]:
-    """Count up until the driver knows no further one."""
+    """Yield the driver's answers to `request` for the indices 0, 1, … until it has no more."""
     index = 0
     while True:
-        asked = struct.pack(f"{1 + len(of)}I", index, *of).ljust(layout.size, b"\0")
+        query = struct.pack(f"{1 + len(of)}I", index, *of).ljust(layout.size, b"\0")
         try:
-            yield layout.unpack(_ioctl(fd, request, asked))
+            yield layout.unpack(_ioctl(fd, request, query))
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOTTY):
                 return

@@ -1,4 +1,4 @@
-"""The kernel module behind virtual cameras: is it there, how was it loaded, how to get it.
+"""State of the v4l2loopback kernel module, and the commands that install and load it.
 
 Everything is read below `root`, the root of the file system.
 """
@@ -28,7 +28,7 @@ INSTALL = {
     "suse": f"sudo zypper install {NAME}-kmp-default",
     "nixos": f"boot.extraModulePackages = [ config.boot.kernelPackages.{NAME} ];",
 }
-ANY = f"install the package {NAME}-dkms (Fedora: akmod-{NAME})"
+INSTALL_ANYWHERE = f"install the package {NAME}-dkms (Fedora: akmod-{NAME})"
 
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 MOK = (
@@ -39,12 +39,12 @@ MOK = (
 
 
 def loaded(root: Path = ROOT) -> bool:
-    """Return whether the module is in the kernel."""
+    """Return whether the module is loaded."""
     return _parameters(root).is_dir()
 
 
 def installed(root: Path = ROOT) -> bool:
-    """Return whether the running kernel could load it."""
+    """Return whether the running kernel can load the module."""
     modules = root / "lib/modules" / platform.release()
     with suppress(OSError):
         return f"/{NAME}.ko" in (modules / "modules.dep").read_text(errors="replace")
@@ -52,12 +52,12 @@ def installed(root: Path = ROOT) -> bool:
 
 
 def version(root: Path = ROOT) -> str | None:
-    """Return the loaded module's version; None before 0.13, which does not say."""
+    """Return the loaded module's version; None before 0.13, which does not report it."""
     return _read(_parameters(root).parent / "version")
 
 
 def options(root: Path = ROOT) -> dict[str, str]:
-    """Return what the loaded module was given, as ``{"exclusive_caps": "Y,N,N,N,N,N,N,N"}``."""
+    """Return the options of the loaded module, as ``{"exclusive_caps": "Y,N,N,N,N,N,N,N"}``."""
     with suppress(OSError):
         found = {file.name: _read(file) for file in sorted(_parameters(root).iterdir())}
         return {name: value for name, value in found.items() if value is not None}
@@ -73,28 +73,30 @@ def persistent(root: Path = ROOT) -> bool:
 
 
 def secure_boot(root: Path = ROOT) -> bool | None:
-    """Return whether the firmware checks signatures; None where it does not say."""
+    """Return whether the firmware checks signatures; None where it does not report it."""
     with suppress(OSError):
         # Four bytes of attributes come before the value.
         return (root / SECURE_BOOT).read_bytes()[4:5] == b"\1"
     return None
 
 
-def remedy(root: Path = ROOT) -> str:
-    """Return how to get the module into the kernel, on this system."""
-    steps = [MODPROBE] if installed(root) else [install(root), MODPROBE]
+def how_to_load(root: Path = ROOT) -> str:
+    """Return the commands that load the module on this system."""
+    steps = [MODPROBE] if installed(root) else [install_command(root), MODPROBE]
     if secure_boot(root):
         steps.append(MOK)
     return "; then: ".join(steps)
 
 
-def install(root: Path = ROOT) -> str:
-    """Return the line that installs the module on this distribution."""
-    return next((INSTALL[name] for name in _distribution(root) if name in INSTALL), ANY)
+def install_command(root: Path = ROOT) -> str:
+    """Return the command that installs the module on this distribution."""
+    return next(
+        (INSTALL[name] for name in _distribution(root) if name in INSTALL), INSTALL_ANYWHERE
+    )
 
 
 def _distribution(root: Path) -> list[str]:
-    """Return what os-release calls the system, and what it is like, the nearest first."""
+    """Return os-release's name of the system and of those it derives from, nearest first."""
     lines = (_read(root / "etc/os-release") or "").splitlines()
     fields = dict(line.split("=", 1) for line in lines if "=" in line)
     return " ".join(fields.get(key, "").strip("\"'") for key in ("ID", "ID_LIKE")).split()

@@ -6,19 +6,19 @@ from click.testing import CliRunner
 
 from streamcam.cli import devices as command
 from streamcam.cli import hardware
-from streamcam.sources.camera_list import Found
+from streamcam.sources.camera_list import CameraInfo
 from tests.support.media import ran
 
-CAMERA = Found("HD [Pro] Webcam", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-hd")
-DENIED = Found("Locked", "/dev/video4", "/dev/video4", problem="Permission denied")
-LOOPBACK = Found("streamcam", "/dev/video10", "/dev/video10", virtual=True)
+CAMERA = CameraInfo("HD [Pro] Webcam", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-hd")
+DENIED = CameraInfo("Locked", "/dev/video4", "/dev/video4", problem="Permission denied")
+LOOPBACK = CameraInfo("streamcam", "/dev/video10", "/dev/video10", virtual=True)
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with two cameras, a virtual one and a graphics card."""
 
-    def modes(camera: Found) -> list[command.v4l2.Mode]:
+    def modes(camera: CameraInfo) -> list[command.v4l2.Mode]:
         table = [("YUYV", (640, 480), 30), ("UYVY", (640, 480), 30), ("MJPG", (1280, 720), 60)]
         return (
             []

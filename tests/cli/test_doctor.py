@@ -12,7 +12,7 @@ from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine_chec
 from streamcam.cli.checks.camera_checks import cameras
 from streamcam.cli.checks.virtual_camera_checks import virtual_cameras
 from streamcam.cli.hardware import Accelerator, Processor
-from streamcam.sources.camera_list import Found
+from streamcam.sources.camera_list import CameraInfo
 from streamcam.v4l2 import CAN_CAPTURE, CAN_OUTPUT, Device, kernel_module
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="v4l2loopback is Linux's")
@@ -63,25 +63,25 @@ def look(root: Path, *devices: Device, sinks: tuple[str, ...] = ("auto",)) -> li
 
 
 def test_a_camera_that_is_free_is_fine() -> None:
-    (check,) = cameras([Found("C920", "/dev/video0", "/dev/video0")], nobody)
+    (check,) = cameras([CameraInfo("C920", "/dev/video0", "/dev/video0")], nobody)
     assert (check.state, check.text) == (OK, '/dev/video0 "C920"')
 
 
 def test_a_camera_in_use_says_by_whom() -> None:
-    (check,) = cameras([Found("C920", "/dev/video0", "/dev/video0")], obs)
+    (check,) = cameras([CameraInfo("C920", "/dev/video0", "/dev/video0")], obs)
     assert check.state == WARNING
     assert "is open in obs (4711)" in check.text
 
 
 def test_a_camera_that_may_not_be_opened_names_the_group() -> None:
-    found = Found("C920", "/dev/video0", "/dev/video0", problem="Permission denied")
+    found = CameraInfo("C920", "/dev/video0", "/dev/video0", problem="Permission denied")
     (check,) = cameras([found], nobody)
     assert check.state == WARNING
     assert "usermod -aG video" in (check.remedy or "")
 
 
 def test_no_camera_is_a_warning_since_the_demo_stands_in() -> None:
-    virtual = Found("streamcam", "/dev/video10", "/dev/video10", virtual=True)
+    virtual = CameraInfo("streamcam", "/dev/video10", "/dev/video10", virtual=True)
     (check,) = cameras([virtual], nobody)
     assert check.state == WARNING
     assert "the demo" in check.text

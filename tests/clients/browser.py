@@ -1,4 +1,4 @@
-"""A real browser without a window, for looking at pages as people see them."""
+"""Headless Chromium, for tests of pages as people see them."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
-# The sandbox is refused to root, as whom containers run.
+# The sandbox does not work for root, the user of most containers.
 OPTIONS = (
     "--headless=new",
     "--remote-debugging-pipe",
@@ -31,12 +31,12 @@ SHELL = 'exec 3<&0 4>&1 </dev/null >/dev/null 2>&1; exec "$@"'
 
 
 def installed() -> str | None:
-    """Return the first Chromium there is."""
+    """Return the path of the first Chromium that is installed."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 class Browser:
-    """One page of a headless Chromium, steered by its debugging protocol through a pipe."""
+    """One page of a headless Chromium, controlled by its debugging protocol through a pipe."""
 
     def __init__(self, width: int = 1280, height: int = 720) -> None:
         self._size = width, height
@@ -85,7 +85,7 @@ class Browser:
         )
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Return what the browser answers to one call of its protocol."""
+        """Return the browser's answer to one call of its protocol."""
         self._calls += 1
         call = {"id": self._calls, "method": method, "params": parameters} | self._session
         assert self._process.stdin
@@ -109,7 +109,7 @@ class Browser:
         self.call("Page.navigate", url=url)
 
     def evaluate(self, script: str) -> Any:
-        """Return what `script` comes to, in the page; a promise is waited for."""
+        """Return the value of `script` in the page; a promise is awaited."""
         result = self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
         )
@@ -117,7 +117,7 @@ class Browser:
         return result["result"].get("value")
 
     def wait_until(self, script: str, timeout_s: float = 30) -> None:
-        """Wait until `script` comes to something true."""
+        """Wait until `script` has a true value."""
         until = time.monotonic() + timeout_s
         while not self.evaluate(script):
             assert time.monotonic() < until, f"never came true: {script}"
@@ -128,6 +128,6 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key)
 
     def screenshot(self, path: Path) -> Path:
-        """Write what the page shows to `path`, a PNG."""
+        """Write a screenshot of the page to `path`, a PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
         return path

@@ -1,4 +1,4 @@
-"""OBS Studio on a screen that only exists in memory."""
+"""OBS Studio on a virtual screen (Xvfb)."""
 
 import json
 import os
@@ -40,8 +40,8 @@ FPSCommon=10
 """
 
 
-def shoot(device: str, picture: Path, *, home: Path) -> None:
-    """Write to `picture` what the screen shows when OBS has the camera `device` in its scene."""
+def screenshot(device: str, path: Path, *, home: Path) -> None:
+    """Write a screenshot of OBS with the camera `device` in its scene to `path`."""
     _configure(home / ".config" / "obs-studio", device)
     environment = os.environ | {
         "HOME": str(home),
@@ -63,12 +63,12 @@ def shoot(device: str, picture: Path, *, home: Path) -> None:
                 assert time.monotonic() < until, "OBS never opened the camera"
                 time.sleep(0.5)
             time.sleep(SETTLE_S)
-            shot = ["import", "-display", SCREEN, "-window", "root", str(picture)]
+            shot = ["import", "-display", SCREEN, "-window", "root", str(path)]
             subprocess.run(shot, check=True, timeout=120)
-    with Pillow.open(picture) as file:
+    with Pillow.open(path) as file:
         screen = file.convert("RGB")
-    # The window has its own idea of its size; around it the screen is black.
-    screen.crop(screen.getbbox()).save(picture, optimize=True)
+    # OBS chooses the size of its window; around it the screen is black.
+    screen.crop(screen.getbbox()).save(path, optimize=True)
 
 
 def _configure(folder: Path, device: str) -> None:

@@ -1,4 +1,4 @@
-"""Publish the test picture on the virtual camera until told to stop, by pyvirtualcam alone."""
+"""Publish the test pattern on the virtual camera through pyvirtualcam alone, until stopped."""
 
 import time
 from fractions import Fraction
@@ -16,5 +16,5 @@ if __name__ == "__main__":
         print("publishing on", camera.device, flush=True)
         for index in count():
             began = time.monotonic()
-            camera.send(pattern.picture(index))
+            camera.send(pattern.image_at(index))
             time.sleep(max(0, 1 / FPS - (time.monotonic() - began)))

@@ -1,8 +1,8 @@
-"""What other programs see on the virtual camera: Chromium and OBS Studio, for real.
+"""Chromium and OBS Studio reading the virtual camera.
 
-Needs v4l2loopback. STREAMCAM_PICTURES is a folder that screenshots are left in; without it nothing
-is tried, since OBS is no part of an ordinary test. STREAMCAM_PUBLISHER is the command that
-broadcasts the test picture; ``python -m tests.clients.publish`` does so without streamcam's sinks.
+Needs v4l2loopback. STREAMCAM_PICTURES is a folder for the screenshots; without it the tests are
+skipped, since OBS is not part of an ordinary test machine. STREAMCAM_PUBLISHER is the command that
+broadcasts the test pattern; ``python -m tests.clients.publish`` does so without streamcam's sinks.
 """
 
 import os
@@ -41,7 +41,7 @@ pytestmark = [
 
 
 def loopback() -> Path | None:
-    """Return what the system says of the loopback device named streamcam."""
+    """Return the sysfs folder of the loopback device named streamcam."""
     for name in sorted(Path("/sys/class/video4linux").glob("video*/name")):
         if name.read_text().strip() == "streamcam":
             return name.parent
@@ -50,7 +50,7 @@ def loopback() -> Path | None:
 
 @pytest.fixture(scope="module")
 def device() -> Iterator[str]:
-    """The virtual camera, with the test picture on it."""
+    """Path of the virtual camera, with the test pattern on it."""
     found = loopback()
     if found is None:
         pytest.skip("no v4l2loopback device named streamcam")
@@ -69,7 +69,7 @@ def device() -> Iterator[str]:
 
 @contextmanager
 def served(page: Path) -> Iterator[str]:
-    """Serve one page: cameras are only for pages of this machine, or by TLS."""
+    """Serve one page: browsers give cameras only to pages of this machine or over TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -87,13 +87,13 @@ def served(page: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def assert_shows_the_bars(picture: Path) -> None:
+def assert_shows_the_bars(screenshot: Path) -> None:
     """Check that each of the seven colours fills some part of the screen."""
-    image = read(picture)[0].image.astype(int)
+    image = read(screenshot)[0].image.astype(int)
     # Wide enough for OBS, which takes every YUV camera for BT.709.
     for bar in BARS:
         near = (np.abs(image - bar) < 48).all(axis=-1)
-        assert near.sum() > 500, f"{bar} is nowhere in {picture}"
+        assert near.sum() > 500, f"{bar} is nowhere in {screenshot}"
 
 
 @pytest.mark.skipif(installed() is None, reason="needs Chromium")
@@ -111,7 +111,7 @@ def test_chromium_shows_the_camera(device: str) -> None:
     not all(map(shutil.which, obs.PROGRAMS)), reason=f"needs {', '.join(obs.PROGRAMS)}"
 )
 def test_obs_shows_the_camera(device: str, tmp_path: Path) -> None:
-    picture = Path(str(PICTURES)) / "obs.png"
-    picture.unlink(missing_ok=True)
-    obs.shoot(device, picture, home=tmp_path)
-    assert_shows_the_bars(picture)
+    screenshot = Path(str(PICTURES)) / "obs.png"
+    screenshot.unlink(missing_ok=True)
+    obs.screenshot(device, screenshot, home=tmp_path)
+    assert_shows_the_bars(screenshot)

@@ -1,4 +1,4 @@
-"""The preview page in a real browser: what is on the screen, and what the keys do."""
+"""The preview page in a real browser: the images it shows and the keys it handles."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,7 +14,7 @@ from streamcam.sources.generated import Pattern
 from streamcam.types import Frame, Image
 from tests.clients.browser import Browser, installed
 from tests.support.media import read
-from tests.support.scenes import Stage
+from tests.support.scenes import FakeBroadcastView
 
 pytestmark = pytest.mark.skipif(installed() is None, reason="needs Chromium")
 
@@ -24,36 +24,36 @@ WIDTH, HEIGHT = 960, 640
 
 
 class Show(NamedTuple):
-    """A broadcast of the test picture, upside down before, and a browser that may look at it."""
+    """A broadcast of the test pattern, whose input is upside down, and a browser to view it."""
 
-    stage: Stage
+    view: FakeBroadcastView
     url: str
     browser: Browser
 
 
 @pytest.fixture(scope="module")
 def show() -> Iterator[Show]:
-    pattern, stage, over = Pattern(640, 360, Fraction(25), None), Stage(), Event()
+    pattern, view, over = Pattern(640, 360, Fraction(25), None), FakeBroadcastView(), Event()
 
     def send() -> None:
         index = 0
         while not over.wait(0.04):
-            image = pattern.picture(index)
-            stage.came_in = Frame(np.ascontiguousarray(image[::-1]), index, 0.0)
+            image = pattern.image_at(index)
+            view.newest_input = Frame(np.ascontiguousarray(image[::-1]), index, 0.0)
             preview.send(Frame(image, index, 0.0))
             index += 1
 
-    with Preview("127.0.0.1", 0, stage) as preview, Browser(WIDTH, HEIGHT) as browser:
+    with Preview("127.0.0.1", 0, view) as preview, Browser(WIDTH, HEIGHT) as browser:
         thread = Thread(target=send)
         thread.start()
-        yield Show(stage, preview.url, browser)
+        yield Show(view, preview.url, browser)
         over.set()
         thread.join()
 
 
 @pytest.fixture
 def page(show: Show) -> Browser:
-    """The browser at the page, which shows its first picture."""
+    """The browser at the page, once it shows its first frame."""
     show.browser.open(show.url)
     show.browser.wait_until(shown("after"))
     return show.browser
@@ -64,7 +64,7 @@ def shown(which: str) -> str:
 
 
 def bars(screen: Image, browser: Browser, which: str, *, height: float) -> list[tuple[int, ...]]:
-    """Return the seven colours that the screen has across a picture, at a part of its height."""
+    """Return the seven colours across an image on the screen, at a fraction of its height."""
     script = f"""(() => {{
         const box = document.querySelector("#{which} img").getBoundingClientRect();
         const scale = Math.min(box.width / 640, box.height / 360);
@@ -84,11 +84,11 @@ def assert_bars(found: list[tuple[int, ...]]) -> None:
     assert np.abs(np.array(found) - BARS).max() < 25, found
 
 
-def test_the_screen_shows_the_picture_on_air(page: Browser, tmp_path: Path) -> None:
+def test_the_screen_shows_the_output(page: Browser, tmp_path: Path) -> None:
     assert_bars(bars(screen(page, tmp_path), page, "after", height=0.93))
 
 
-def test_b_shows_what_came_in_and_after_again(page: Browser, tmp_path: Path) -> None:
+def test_b_shows_the_input_and_then_the_output_again(page: Browser, tmp_path: Path) -> None:
     page.press("b")
     page.wait_until(shown("before"))
     assert page.evaluate("document.querySelector('#after').hidden")
@@ -107,13 +107,13 @@ def test_s_shows_both_side_by_side(page: Browser, tmp_path: Path) -> None:
 
 
 def test_the_figures_follow_the_broadcast(page: Browser, show: Show) -> None:
-    show.stage.fare(state="lost", fps_model=3.25, dropped=41)
+    show.view.change_status(state="lost", fps_model=3.25, dropped=41)
     page.wait_until("document.querySelector('#dropped').textContent.trim() === '41'")
     assert page.evaluate("document.querySelector('#state').textContent") == "lost"
     assert page.evaluate("document.querySelector('#fps_model').innerText") == "3.3 fps"
 
 
-def test_nothing_reaches_outside_the_window(page: Browser) -> None:
+def test_the_page_needs_no_scrolling(page: Browser) -> None:
     assert page.evaluate(
         "document.documentElement.scrollHeight <= innerHeight"
         " && document.documentElement.scrollWidth <= innerWidth"
@@ -127,9 +127,9 @@ def test_every_control_has_a_name(page: Browser) -> None:
     assert {role for role, _ in roles} >= {"button", "link", "image", "status"}
 
 
-def test_the_page_for_obs_is_the_picture_alone(page: Browser, tmp_path: Path) -> None:
+def test_the_page_for_obs_is_the_output_alone(page: Browser, tmp_path: Path) -> None:
     page.evaluate("location.pathname = '/obs'")
-    page.wait_until("document.querySelector('#picture')?.naturalWidth === 640")
+    page.wait_until("document.querySelector('#output')?.naturalWidth === 640")
     assert page.evaluate("document.body.innerText.trim()") == ""
     image = screen(page, tmp_path)
     height = WIDTH * 9 / 16

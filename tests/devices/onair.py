@@ -1,4 +1,4 @@
-"""``streamcam run`` beside real devices, and a reader that notes when each frame came."""
+"""``streamcam run`` with real devices, and a reader that records when each frame arrived."""
 
 import re
 import signal
@@ -24,11 +24,11 @@ WIDTH, HEIGHT, FPS = 640, 360, 20
 CANVAS = ["--canvas", f"{WIDTH}x{HEIGHT}", "--fps", str(FPS)]
 MODEL = ["--model", "identity", "--width", "320", "--height", "184"]
 MARGIN_S = 2 / FPS
-"""Two pictures: by so much the longest gap may be longer than the reader's undisturbed ones."""
+"""Two frames: the longest gap may exceed the reader's longest undisturbed one by so much."""
 STOP_S = 1.0
-"""Viewers see a stop in a gap as long as this, however slow the machine is."""
+"""A gap of this length looks like a stop to viewers, however slow the machine is."""
 BASELINE = 4 * FPS
-"""Frames in which the undisturbed gaps are measured."""
+"""Number of frames over which the undisturbed gaps are measured."""
 
 
 def virtual_camera() -> Path:
@@ -37,7 +37,7 @@ def virtual_camera() -> Path:
 
 
 def free_port() -> int:
-    """Return a port on which nobody receives UDP now."""
+    """Return a UDP port that is free now."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -45,7 +45,7 @@ def free_port() -> int:
 
 
 class Run:
-    """A running streamcam, with its log; started by `running`, which also sees to its end."""
+    """A running streamcam, with its log; `running` starts and ends it."""
 
     def __init__(self, *arguments: str) -> None:
         self.osc_port = free_port()
@@ -99,7 +99,7 @@ class Run:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[Run]:
-    """Run streamcam; it is ended here unless the test has done so, and in any case is gone."""
+    """Run streamcam; stop it after the block unless the test did, and kill it in any case."""
     run = Run(*arguments)
     try:
         yield run
@@ -110,19 +110,19 @@ def running(*arguments: str) -> Iterator[Run]:
 
 
 class Reader:
-    """Reads the virtual camera with v4l2-ctl, which is no part of streamcam."""
+    """Reads the virtual camera with v4l2-ctl, which is not part of streamcam."""
 
     def __init__(self, node: Path) -> None:
         self.count = 0
         self.times: list[float] = []
-        """When the driver got each frame, seconds, as v4l2-ctl tells."""
+        """Time in seconds at which the driver got each frame, as v4l2-ctl prints it."""
         self.newest: Image | None = None
         self._process = subprocess.Popen(
             ["v4l2-ctl", "-d", str(node), "--stream-mmap", "--stream-to=-", "--verbose"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        for read in (self._read_pictures, self._read_times):
+        for read in (self._read_images, self._read_times):
             threading.Thread(target=read, daemon=True).start()
 
     def _read_times(self) -> None:
@@ -131,7 +131,7 @@ class Reader:
             if found := re.search(rb"ts: ([\d.]+)", line):
                 self.times.append(float(found[1]))
 
-    def _read_pictures(self) -> None:
+    def _read_images(self) -> None:
         assert self._process.stdout is not None
         while data := self._process.stdout.read(WIDTH * HEIGHT * 2):
             if len(data) < WIDTH * HEIGHT * 2:
@@ -146,18 +146,18 @@ class Reader:
         self._process.kill()
         self._process.wait()
 
-    def picture(self) -> Image:
+    def image(self) -> Image:
         """Return the newest frame as RGB."""
         import cv2
 
         assert self.newest is not None
-        picture = cv2.cvtColor(self.newest, cv2.COLOR_YUV2RGB_YUY2)
-        assert isinstance(picture, np.ndarray)
-        return picture
+        image = cv2.cvtColor(self.newest, cv2.COLOR_YUV2RGB_YUY2)
+        assert isinstance(image, np.ndarray)
+        return image
 
     def code(self) -> tuple[int, float] | None:
         """Return the number and the time in the newest frame's pixels."""
-        return None if self.newest is None else frame_code.read(self.picture())
+        return None if self.newest is None else frame_code.read(self.image())
 
     def wait(self, frames: int, seconds: float = 30.0) -> None:
         """Wait for so many more frames."""
@@ -167,12 +167,12 @@ class Reader:
             time.sleep(0.02)
 
     def longest_gap(self, since: int) -> float:
-        """Return the longest time between two frames, from the frame of that count on, seconds."""
+        """Return the longest time between two frames in seconds, from frame number `since` on."""
         return max(b - a for a, b in pairwise(self.times[since:]))
 
 
-class Metronome:
-    """Notes by how much the machine oversleeps: a thread that does nothing but wake up in time."""
+class WakeUpMonitor:
+    """Measures how late the machine wakes a thread that does nothing but sleep."""
 
     EVERY_S = 0.01
 
@@ -188,7 +188,7 @@ class Metronome:
             self.longest_s = max(self.longest_s, now - last - self.EVERY_S)
             last = now
 
-    def __enter__(self) -> "Metronome":
+    def __enter__(self) -> "WakeUpMonitor":
         self._thread.start()
         return self
 
@@ -198,8 +198,8 @@ class Metronome:
 
 
 @contextmanager
-def no_stop(reader: Reader, margin_s: float = MARGIN_S) -> Iterator[None]:
-    """Check that viewers see no stop during the block.
+def no_visible_gap(reader: Reader, margin_s: float = MARGIN_S) -> Iterator[None]:
+    """Check that viewers see no gap during the block.
 
     The longest gap may be `margin_s` longer than the reader's longest before, undisturbed, and
     longer by what the machine itself has overslept: a slow or busy one has gaps anyway. A gap of
@@ -209,9 +209,9 @@ def no_stop(reader: Reader, margin_s: float = MARGIN_S) -> Iterator[None]:
     until(lambda: len(reader.times) >= first + BASELINE, 60)
     undisturbed = reader.longest_gap(first)
     disturbed = len(reader.times) - 1
-    with Metronome() as machine:
+    with WakeUpMonitor() as machine:
         yield
-        # What came last may still be in the pipe.
+        # The last frames may still be in the pipe.
         count = len(reader.times)
         until(lambda: len(reader.times) > count, 30)
     gap = reader.longest_gap(disturbed)
@@ -221,7 +221,7 @@ def no_stop(reader: Reader, margin_s: float = MARGIN_S) -> Iterator[None]:
 
 
 def until(true: Callable[[], object], seconds: float) -> float:
-    """Wait until `true()`; return how long it took, seconds."""
+    """Wait until `true()`; return the seconds that it took."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < seconds, "it never came"

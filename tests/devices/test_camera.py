@@ -1,4 +1,4 @@
-"""Cameras on a kernel's own drivers: vivid's webcam, and a USB webcam where one is emulated.
+"""Cameras of kernel drivers: the webcam of vivid, and a USB webcam where one is emulated.
 
 Needs root and v4l2-utils; pulls cameras out and plugs them in again.
 """
@@ -57,7 +57,7 @@ def usb() -> str:
     return node("uvcvideo")
 
 
-def tell_usb(number: signal.Signals) -> None:
+def signal_usb(number: signal.Signals) -> None:
     os.kill(int(USB_PID.read_text()), number)
 
 
@@ -70,24 +70,24 @@ def within(seconds: float, holds: Callable[[], bool]) -> None:
 
 
 def lost_after(frames: Iterator[Frame], cause: Callable[[], None]) -> tuple[float, str]:
-    """Return how long after `cause` the camera was given up, and what was said."""
+    """Return the seconds from `cause` to the loss of the camera, and the error."""
     next(frames)
     caused: list[float] = []
 
-    def strike() -> None:
+    def apply_cause() -> None:
         caused.append(time.monotonic())
         cause()
 
     # From another thread, since a frozen camera blocks whoever reads it.
-    Timer(0.5, strike).start()
+    Timer(0.5, apply_cause).start()
     deadline = time.monotonic() + 20
     with pytest.raises(DeviceError) as error:
         deque(takewhile(lambda _: time.monotonic() < deadline, frames), maxlen=0)
     return time.monotonic() - caused[0], str(error.value)
 
 
-def entered_again(camera: Camera, seconds: float = 20) -> list[Frame]:
-    """Enter `camera` as whoever broadcasts does, until it is there, and return five frames."""
+def reopened(camera: Camera, seconds: float = 20) -> list[Frame]:
+    """Enter `camera` again and again, as a broadcast does, until it is back; return five frames."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -99,7 +99,7 @@ def entered_again(camera: Camera, seconds: float = 20) -> list[Frame]:
 
 
 @pytest.mark.parametrize(
-    ("asked", "fps", "told", "shape"),
+    ("requested", "fps", "expected", "shape"),
     [
         ((640, 480), 25.0, "640x480 YUYV 25 fps", (480, 640, 3)),
         ((640, 480), 30.0, "640x480 YUYV 25 fps", (480, 640, 3)),
@@ -107,20 +107,20 @@ def entered_again(camera: Camera, seconds: float = 20) -> list[Frame]:
         ((600, 500), 15.0, "640x480 YUYV 15 fps", (480, 640, 3)),
     ],
 )
-def test_a_camera_tells_what_it_really_gives(
-    vivid: str, asked: tuple[int, int], fps: float, told: str, shape: tuple[int, ...]
+def test_a_camera_reports_the_mode_that_it_is_really_in(
+    vivid: str, requested: tuple[int, int], fps: float, expected: str, shape: tuple[int, ...]
 ) -> None:
-    with Camera(vivid, asked, fps) as camera:
+    with Camera(vivid, requested, fps) as camera:
         frames = list(islice(camera, 20))
         with v4l2.opened(vivid) as fd:
             kernel = v4l2.format_of(fd)
-    assert camera.format == told
+    assert camera.format == expected
     assert (kernel.height, kernel.width, 3) == shape
     assert all(frame.image.shape == shape for frame in frames)
     assert frames[-1].image.flags.c_contiguous
     assert [frame.index for frame in frames] == list(range(20))
     seconds = frames[-1].captured_at - frames[4].captured_at
-    # A machine with other work to do takes fewer pictures, but never more.
+    # A busy machine gets fewer frames, but never more.
     assert 0.2 < 15 / seconds / float(camera.rate) < 1.35
 
 
@@ -140,16 +140,16 @@ def test_the_first_camera_is_a_physical_one() -> None:
     assert not any(d.is_metadata and str(d.path) == found.address for d in v4l2.devices())
 
 
-def test_a_cable_pulled_is_noticed_and_the_camera_taken_again(
+def test_a_pulled_cable_is_noticed_and_the_camera_opened_again(
     vivid: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     camera = Camera("vivid", (640, 480), 25)
     with camera:
-        seconds, said = lost_after(iter(camera), lambda: control(vivid, "disconnect=1"))
-    print(f"disconnect: noticed after {seconds:.2f} s: {said}")
+        seconds, message = lost_after(iter(camera), lambda: control(vivid, "disconnect=1"))
+    print(f"disconnect: noticed after {seconds:.2f} s: {message}")
     assert seconds < NOTICE_S
-    assert "lost" in said
-    assert [frame.index for frame in entered_again(camera)] == list(range(5))
+    assert "lost" in message
+    assert [frame.index for frame in reopened(camera)] == list(range(5))
     assert capfd.readouterr().err == ""
 
 
@@ -157,36 +157,38 @@ def test_a_device_that_goes_and_comes_back_is_noticed(vivid: str) -> None:
     camera = Camera(None, (640, 480), 25)
     with camera:
         frames = iter(camera)
-        seconds, said = lost_after(frames, lambda: bound("unbind"))
-    print(f"unbind: noticed after {seconds:.2f} s: {said}")
+        seconds, message = lost_after(frames, lambda: bound("unbind"))
+    print(f"unbind: noticed after {seconds:.2f} s: {message}")
     try:
         assert seconds < NOTICE_S
         with pytest.raises(DeviceError, match='camera "vivid" is not plugged in'):
             camera.__enter__()
     finally:
         bound("bind")
-    assert len(entered_again(camera)) == 5
+    assert len(reopened(camera)) == 5
 
 
 def bound(how: str) -> None:
     Path("/sys/bus/platform/drivers/vivid", how).write_text("vivid.0")
 
 
-def test_a_camera_in_use_is_said_with_who_has_it(vivid: str) -> None:
+def test_a_camera_in_use_is_reported_with_its_user(vivid: str) -> None:
     reader = ["v4l2-ctl", "-d", vivid, "--stream-mmap"]
-    with subprocess.Popen(reader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
+    with subprocess.Popen(
+        reader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as reader_process:
         time.sleep(1)
         with (
-            pytest.raises(DeviceError, match=rf"in use by v4l2-ctl \({other.pid}\)"),
+            pytest.raises(DeviceError, match=rf"in use by v4l2-ctl \({reader_process.pid}\)"),
             Camera(vivid, (640, 480), 25),
         ):
             pass
-        other.terminate()
-    assert len(entered_again(Camera(vivid, (640, 480), 25))) == 5
+        reader_process.terminate()
+    assert len(reopened(Camera(vivid, (640, 480), 25))) == 5
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="takes another user's place")
-def test_a_missing_permission_is_said_with_the_group_that_has_it(vivid: str) -> None:
+def test_a_missing_permission_is_reported_with_the_group_that_has_it(vivid: str) -> None:
     # Modules first: another user may not be allowed to read them.
     script = f"""
 import grp, os
@@ -201,16 +203,16 @@ Camera({vivid!r}, (640, 480), 25).__enter__()
     assert "usermod --append --groups" in done.stderr
 
 
-def test_a_still_picture_is_no_frozen_camera_more_than_once(vivid: str) -> None:
+def test_a_still_image_is_taken_for_a_frozen_camera_only_once(vivid: str) -> None:
     camera = Camera(vivid, (320, 180), 60)
     with camera:
         frames = iter(camera)
         for _ in islice(frames, 330):
             pass
-        # Without the running clock in it the picture stands still.
-        seconds, said = lost_after(frames, lambda: hide_clock(vivid))
-    print(f"still: taken for frozen after {seconds:.2f} s: {said}")
-    assert "frozen" in said
+        # Without the running clock in it the image stands still.
+        seconds, message = lost_after(frames, lambda: hide_clock(vivid))
+    print(f"still: taken for frozen after {seconds:.2f} s: {message}")
+    assert "frozen" in message
     assert seconds < NOTICE_S + 0.5
     with camera:
         until = time.monotonic() + 4
@@ -230,7 +232,7 @@ def test_our_own_virtual_camera_is_refused() -> None:
         pass
 
 
-def test_compression_is_asked_for_where_raw_pictures_are_slow(usb: str) -> None:
+def test_compression_is_requested_where_raw_frames_are_slow(usb: str) -> None:
     with Camera("Test Webcam", (1280, 720), 30) as camera:
         assert camera.format == "1280x720 MJPG 30 fps"
         assert next(iter(camera)).image.shape == (720, 1280, 3)
@@ -241,37 +243,37 @@ def test_compression_is_asked_for_where_raw_pictures_are_slow(usb: str) -> None:
 def test_a_usb_camera_pulled_out_is_found_again(usb: str) -> None:
     camera = Camera("Test Webcam", (640, 480), 30)
     with camera:
-        seconds, said = lost_after(iter(camera), lambda: tell_usb(signal.SIGUSR1))
-    print(f"USB unplugged: noticed after {seconds:.2f} s: {said}")
+        seconds, message = lost_after(iter(camera), lambda: signal_usb(signal.SIGUSR1))
+    print(f"USB unplugged: noticed after {seconds:.2f} s: {message}")
     assert seconds < NOTICE_S
     within(5, lambda: not any(d.driver == "uvcvideo" for d in v4l2.devices()))
     with pytest.raises(DeviceError, match="is not plugged in"):
         camera.__enter__()
-    tell_usb(signal.SIGUSR1)
-    assert len(entered_again(camera)) == 5
+    signal_usb(signal.SIGUSR1)
+    assert len(reopened(camera)) == 5
 
 
 def test_a_usb_camera_that_hangs_is_noticed_and_stops_at_once(usb: str) -> None:
     camera = Camera("Test Webcam", (1280, 720), 30)
     with camera:
-        seconds, said = lost_after(iter(camera), lambda: tell_usb(signal.SIGUSR2))
-    print(f"USB frozen: noticed after {seconds:.2f} s: {said}")
+        seconds, message = lost_after(iter(camera), lambda: signal_usb(signal.SIGUSR2))
+    print(f"USB frozen: noticed after {seconds:.2f} s: {message}")
     assert seconds < NOTICE_S
     with camera:
         Timer(0.5, camera.stop).start()
         began = time.monotonic()
         assert list(camera) == []
         assert time.monotonic() - began < 0.5 + 1.2
-    tell_usb(signal.SIGUSR2)
-    assert len(entered_again(Camera("Test Webcam", (1280, 720), 30))) == 5
+    signal_usb(signal.SIGUSR2)
+    assert len(reopened(Camera("Test Webcam", (1280, 720), 30))) == 5
 
 
-def test_devices_shows_what_there_is(vivid: str) -> None:
-    told = json.loads(CliRunner().invoke(devices, ["--json"]).output)
-    cameras = {camera["address"]: camera for camera in told["cameras"]}
+def test_devices_lists_cameras_and_virtual_cameras(vivid: str) -> None:
+    listed = json.loads(CliRunner().invoke(devices, ["--json"]).output)
+    cameras = {camera["address"]: camera for camera in listed["cameras"]}
     formats = cameras[vivid]["formats"]
     assert {"fourcc": "YUYV", "least": [640, 480], "most": [640, 480], "fps": 25.0} in formats
     metadata = {str(d.path) for d in v4l2.devices() if d.is_metadata}
     assert not metadata & cameras.keys()
-    labels = [camera["name"] for camera in told["virtual_cameras"]]
+    labels = [camera["name"] for camera in listed["virtual_cameras"]]
     assert labels == [d.name for d in v4l2.devices() if d.is_loopback]

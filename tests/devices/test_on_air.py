@@ -1,4 +1,4 @@
-"""Camera, engine, virtual camera: what a program at the other end sees, whatever happens."""
+"""Camera, engine and virtual camera together, seen from a program that reads the latter."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from tests.devices.onair import (
     WIDTH,
     Reader,
     Run,
-    no_stop,
+    no_visible_gap,
     running,
     until,
 )
@@ -47,10 +47,10 @@ def watched(*arguments: str) -> Iterator[tuple[Run, Reader]]:
 
 
 def brightness(reader: Reader) -> float:
-    return float(reader.picture().mean())
+    return float(reader.image().mean())
 
 
-def test_a_frame_s_number_and_age_are_read_at_the_other_end() -> None:
+def test_the_index_and_age_of_frames_are_read_from_the_virtual_camera() -> None:
     with watched(*PATTERN, *MODEL) as (run, reader):
         run.wait_for("the engine is running")
         until(reader.code, 20)
@@ -66,7 +66,7 @@ def test_a_frame_s_number_and_age_are_read_at_the_other_end() -> None:
         assert float(np.median([age for _, age in seen])) < 3 / FPS
 
 
-def test_ffmpeg_and_opencv_read_it_too() -> None:
+def test_ffmpeg_and_opencv_read_the_virtual_camera_too() -> None:
     with running(*PATTERN, "--model", "passthrough") as run:
         run.wait_for("on air")
         with Reader(node()) as reader:
@@ -93,7 +93,7 @@ def test_a_reader_sees_no_gap_when_the_engine_is_lost(how: str) -> None:
     with watched(*PATTERN, *MODEL, "--set", "engine_deadline=1") as (run, reader):
         run.wait_for("the engine is running")
         until(reader.code, 20)
-        with no_stop(reader):
+        with no_visible_gap(reader):
             getattr(run.engine(), how)()
             run.wait_for("starting another engine")
             until(lambda: sum("the engine is running" in line for line in run.log) == 2, 60)
@@ -106,7 +106,7 @@ def test_oscsend_changes_what_is_on_air_without_a_gap(tmp_path: Path) -> None:
     with watched(*PATTERN, *MODEL, "--sink", f"recorder:{out}") as (run, reader):
         run.wait_for("the engine is running")
         until(reader.code, 20)
-        with no_stop(reader):
+        with no_visible_gap(reader):
             oscsend(run, "/streamcam/prompt", "s", "neon cats")
             oscsend(run, "/streamcam/guidance_scale", "f", "99")
             oscsend(run, "/streamcam/blackout", "T")
@@ -161,7 +161,7 @@ def test_streamcam_starts_again_while_a_reader_stays() -> None:
                 until(reader.code, 20)
 
 
-def test_it_starts_again_after_it_was_killed() -> None:
+def test_streamcam_starts_again_after_it_was_killed() -> None:
     with running(*PATTERN, "--model", "passthrough") as first:
         first.wait_for("on air")
         first.kill()
@@ -185,8 +185,8 @@ def test_a_test_that_fails_leaves_no_streamcam_behind() -> None:
     assert seen[0].process.poll() is not None
 
 
-def test_it_is_a_camera_as_soon_as_it_is_on_air() -> None:
-    # At one picture a second the device is open long before its first picture.
+def test_the_virtual_camera_can_be_read_as_soon_as_it_is_on_air() -> None:
+    # At one frame per second the device is open long before its first frame.
     with running(*PATTERN, "--model", "passthrough", "--fps", "1") as run:
         run.wait_for("on air")
         assert v4l2.device(node()).captures
@@ -194,12 +194,12 @@ def test_it_is_a_camera_as_soon_as_it_is_on_air() -> None:
             until(lambda: reader.count, 10)
 
 
-def test_the_camera_is_what_goes_out() -> None:
+def test_the_output_shows_the_camera() -> None:
     with watched("--source", "camera", *MODEL) as (run, reader):
         run.wait_for("the engine is running")
         reader.wait(FPS)
         assert brightness(reader) > 20
-        assert reader.picture().std() > 10
+        assert reader.image().std() > 10
 
 
 @pytest.mark.parametrize("trouble", [signal.SIGUSR1, signal.SIGUSR2], ids=["unplugged", "frozen"])
@@ -217,7 +217,7 @@ def test_a_usb_camera_in_trouble_shows_a_slate_and_comes_back(trouble: signal.Si
         reader.wait(1)
         until(lambda: not is_slate(reader), 30)
         # Slates are drawn meanwhile, by the processor that unplugs the device.
-        with no_stop(reader, 2 * MARGIN_S):
+        with no_visible_gap(reader, 2 * MARGIN_S):
             os.kill(usb, trouble)
             noticed = until(lambda: is_slate(reader), 10)
             os.kill(usb, trouble)
@@ -228,6 +228,6 @@ def test_a_usb_camera_in_trouble_shows_a_slate_and_comes_back(trouble: signal.Si
 
 
 def is_slate(reader: Reader) -> bool:
-    """Tell the slate by its ground, which is the same everywhere but in the middle."""
-    edge = reader.picture()[:20].reshape(-1, 3).astype(int)
+    """Recognise the slate by its background, which is the same everywhere but in the middle."""
+    edge = reader.image()[:20].reshape(-1, 3).astype(int)
     return bool(np.abs(edge - np.array(BACKGROUND)).max() <= 4)

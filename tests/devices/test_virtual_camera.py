@@ -1,4 +1,4 @@
-"""What programs see of a virtual camera: through v4l2-ctl, ffmpeg and OpenCV, on a real device.
+"""The virtual camera on a real device, read by v4l2-ctl, ffmpeg and OpenCV.
 
 Needs a v4l2loopback device labelled "streamcam" that nobody uses, and v4l2-utils and ffmpeg.
 """
@@ -96,7 +96,7 @@ with VirtualCamera(None, (int(width), int(height)), 30.0, "yuyv") as sink:
 """
 
 # As pyvirtualcam writes: what other programs leave behind.
-FOREIGN = """
+PYVIRTUALCAM = """
 import sys, time
 import numpy as np, pyvirtualcam
 with pyvirtualcam.Camera(640, 480, 30, device=sys.argv[1]) as camera:
@@ -113,7 +113,7 @@ Program = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def program() -> Iterator[Program]:
-    """Give what runs a script in a Python of its own until it is on air.
+    """Return a function that starts a script in its own Python and waits until it is on air.
 
     None outlives its test: the next one needs the device.
     """
@@ -170,7 +170,7 @@ def by_opencv(count: int = 3) -> Image:
 
 
 def by_v4l2_ctl(tmp_path: Path) -> bytes:
-    """Return the bytes of one frame as they lie in the device."""
+    """Return the bytes of one frame in the format of the device."""
     file = tmp_path / "frame"
     arguments = ["--stream-mmap", "--stream-count=1", f"--stream-to={file}"]
     subprocess.run(["v4l2-ctl", "-d", str(path()), *arguments], timeout=30, check=True)
@@ -196,11 +196,11 @@ def test_the_bytes_in_the_device_are_those_of_the_conversion(
 
 
 @pytest.mark.parametrize(
-    ("fps", "told"), [(30.0, "30"), (60.0, "60"), (24000 / 1001, "24000/1001")]
+    ("fps", "announced"), [(30.0, "30"), (60.0, "60"), (24000 / 1001, "24000/1001")]
 )
-def test_readers_are_told_the_rate(fps: float, told: str) -> None:
+def test_the_rate_is_announced_to_readers(fps: float, announced: str) -> None:
     with publishing(VirtualCamera(None, SIZE, fps, "yuyv"), bars()):
-        assert v4l2.attribute(path(), "format") == f"YUYV:640x480@{told}"
+        assert v4l2.attribute(path(), "format") == f"YUYV:640x480@{announced}"
 
 
 @pytest.mark.parametrize("label", ["streamcam", "StreamCam", "stream", None])
@@ -212,20 +212,20 @@ def test_the_device_is_found_by_its_path() -> None:
     assert find(str(path())).path == path()
 
 
-def test_an_unknown_label_is_refused_with_those_there_are() -> None:
+def test_an_unknown_label_is_refused_with_those_present() -> None:
     with pytest.raises(DeviceError, match=r'no virtual camera "studio"; found: .*"streamcam"'):
         find("studio")
 
 
-def test_a_camera_is_no_virtual_camera() -> None:
+def test_a_real_camera_is_refused_as_a_virtual_camera() -> None:
     real = [device for device in v4l2.devices() if device.captures and not device.is_loopback]
     if not real:
         pytest.skip("no camera")
-    with pytest.raises(DeviceError, match="which is no v4l2loopback device"):
+    with pytest.raises(DeviceError, match="which is not a v4l2loopback device"):
         find(str(real[0].path))
 
 
-def test_a_second_writer_is_refused_and_told_who_writes(program: Program) -> None:
+def test_a_second_writer_is_refused_with_the_name_of_the_first(program: Program) -> None:
     writer = program(WRITER, *SIZE, 100, 60)
     with pytest.raises(DeviceError, match=rf"in use: .*\({writer.pid}\)"), camera():
         pass
@@ -233,7 +233,7 @@ def test_a_second_writer_is_refused_and_told_who_writes(program: Program) -> Non
     assert by_ffmpeg().mean() == pytest.approx(100, abs=3)
 
 
-def test_a_writer_that_streams_buffers_is_seen_too() -> None:
+def test_a_writer_that_streams_buffers_is_noticed_too() -> None:
     size = f"width={SIZE[0]},height={SIZE[1]}"
     source = ["videotestsrc", "is-live=true", "!", f"video/x-raw,format=YUY2,{size},framerate=30/1"]
     writer = subprocess.Popen(
@@ -262,7 +262,7 @@ def test_a_sink_can_be_entered_again() -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, None], ids=["killed", "ended"])
-def test_a_writer_that_is_gone_is_followed_by_another(
+def test_after_a_writer_has_ended_another_can_write(
     program: Program, how: signal.Signals | None
 ) -> None:
     for value in (60, 120, 180):
@@ -276,7 +276,7 @@ def test_a_device_that_another_program_wrote_to_is_usable(
     program: Program, how: signal.Signals | None
 ) -> None:
     for _ in range(2):
-        ended(program(FOREIGN, path(), *(["on"] if how else [])), how)
+        ended(program(PYVIRTUALCAM, path(), *(["on"] if how else [])), how)
         with publishing(camera(), bars()):
             assert_bars(by_ffmpeg())
 
@@ -297,7 +297,7 @@ def reading(file: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def grows(file: Path, seconds: float = 10) -> None:
-    """Wait until more is in `file`."""
+    """Wait until `file` grows."""
     before = file.stat().st_size if file.exists() else 0
     wait_for(lambda: file.exists() and file.stat().st_size > before, seconds)
 
@@ -310,7 +310,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
-@pytest.mark.parametrize("script", [WRITER, FOREIGN], ids=["ours", "another"])
+@pytest.mark.parametrize("script", [WRITER, PYVIRTUALCAM], ids=["ours", "another"])
 def test_a_reader_that_stays_sees_the_next_writer(
     program: Program, script: str, how: signal.Signals, tmp_path: Path
 ) -> None:
@@ -328,7 +328,7 @@ def test_a_reader_that_stays_sees_the_next_writer(
         assert reader.poll() is None
 
 
-def test_a_format_that_a_reader_holds_is_told_with_the_remedy(
+def test_a_format_that_a_reader_holds_is_reported_with_the_remedy(
     program: Program, tmp_path: Path
 ) -> None:
     first = program(WRITER, *SIZE, 60, 60)
@@ -337,12 +337,12 @@ def test_a_format_that_a_reader_holds_is_told_with_the_remedy(
         time.sleep(0.3)
         with pytest.raises(DeviceError) as refusal, camera(size=(1280, 720)) as sink:
             sink.send(Frame(bars(1280, 720), 0, 0.0))
-        told = str(refusal.value)
+        message = str(refusal.value)
         assert (
             f"is held at YUYV 640x480 by a program that has it open (v4l2-ctl ({reader.pid})"
-            in told
+            in message
         )
-        assert "close it, or set canvas=640x480 and pixel_format=yuyv" in told
+        assert "close it, or set canvas=640x480 and pixel_format=yuyv" in message
     with publishing(camera(size=(1280, 720)), bars(1280, 720)):
         assert v4l2.attribute(path(), "format") == "YUYV:1280x720@30"
 
@@ -356,7 +356,7 @@ def test_a_refused_sink_leaves_nothing_open(program: Program) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_no_permission_is_told_with_the_group() -> None:
+def test_a_missing_permission_is_reported_with_the_group() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may become somebody without the permission")
     script = """
@@ -380,7 +380,7 @@ DEFAULT = "devices=1 video_nr=10 card_label=streamcam exclusive_caps=1"
 
 @pytest.fixture
 def loaded() -> Iterator[Callable[[str], None]]:
-    """Give what loads v4l2loopback anew with other options; afterwards they are as they were."""
+    """Return a function that reloads v4l2loopback with other options, until the test ends."""
     if os.geteuid() != 0:
         pytest.skip("only root may load modules")
 
@@ -393,7 +393,7 @@ def loaded() -> Iterator[Callable[[str], None]]:
     load(DEFAULT)
 
 
-def test_without_the_module_the_line_that_loads_it_is_given() -> None:
+def test_without_the_module_the_command_that_loads_it_is_given() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may load modules")
     subprocess.run(["modprobe", "-r", "v4l2loopback"], check=True)
@@ -408,7 +408,7 @@ def test_without_the_module_the_line_that_loads_it_is_given() -> None:
         subprocess.run(["udevadm", "settle"], check=True)
 
 
-def test_obs_own_device_is_left_alone(loaded: Callable[[str], None]) -> None:
+def test_the_device_of_obs_is_left_alone(loaded: Callable[[str], None]) -> None:
     loaded("devices=2 video_nr=8,10 card_label=OBS-Virtual-Camera,streamcam exclusive_caps=1,1")
     assert path() == Path("/dev/video10")
     with publishing(camera(), bars()):

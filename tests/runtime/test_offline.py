@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamcam import sinks
 from streamcam.control.cues import Cues
 from streamcam.errors import MediaError
 from streamcam.runtime.offline import render
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
+from streamcam.sinks.sink_table import open_file_sink
 from streamcam.sources.file_source import FileSource
 from streamcam.types import Frame, Image
-from tests.support.media import RATE, Kept, Passing, noise, plain, ran, read
+from tests.support.media import RATE, CollectingSink, PassthroughStream, noise, plain, ran, read
 
 SMALL = build_config([{"width": 64, "height": 48}])
 
@@ -47,8 +47,10 @@ def source_of(count: int, error: Exception | None = None) -> ListSource:
 
 @pytest.mark.parametrize("delay", [0, 1, 3, 20])
 def test_every_frame_is_written_once_in_order(delay: int) -> None:
-    source, sink = source_of(10), Kept()
-    written = list(render(source, Passing(delay), sink, config=SMALL, parameters_at=Cues({})))
+    source, sink = source_of(10), CollectingSink()
+    written = list(
+        render(source, PassthroughStream(delay), sink, config=SMALL, parameters_at=Cues({}))
+    )
     assert [frame.index for frame in sink.frames] == list(range(10))
     assert written == sorted(written)
     assert written[-1] == 10
@@ -57,35 +59,37 @@ def test_every_frame_is_written_once_in_order(delay: int) -> None:
 
 
 def test_no_more_frames_are_read_than_requested() -> None:
-    source, sink = source_of(10), Kept()
-    counts = render(source, Passing(2), sink, config=SMALL, parameters_at=Cues({}), frames=4)
+    source, sink = source_of(10), CollectingSink()
+    counts = render(
+        source, PassthroughStream(2), sink, config=SMALL, parameters_at=Cues({}), frames=4
+    )
     assert max(counts) == 4
     assert len(sink.frames) == source.taken == 4
 
 
 def test_each_frame_runs_with_the_snapshot_for_its_index() -> None:
-    stream, cues = Passing(), Cues({1: [{"seed": 7}], 3: [{"seed": 8}, {"delta": 0.5}]})
-    list(render(source_of(5), stream, Kept(), config=SMALL, parameters_at=cues))
+    stream, cues = PassthroughStream(), Cues({1: [{"seed": 7}], 3: [{"seed": 8}, {"delta": 0.5}]})
+    list(render(source_of(5), stream, CollectingSink(), config=SMALL, parameters_at=cues))
     seen = [(parameters.seed, parameters.delta) for parameters in stream.seen]
     assert seen == [(2, 1), (7, 1), (7, 1), (8, 0.5), (8, 0.5)]
 
 
 def test_an_error_of_the_source_closes_the_sink_with_it_and_is_raised() -> None:
-    source, sink = source_of(3, MediaError("damaged")), Kept()
+    source, sink = source_of(3, MediaError("damaged")), CollectingSink()
     with pytest.raises(MediaError, match="damaged"):
-        list(render(source, Passing(), sink, config=SMALL, parameters_at=Cues({})))
+        list(render(source, PassthroughStream(), sink, config=SMALL, parameters_at=Cues({})))
     assert sink.closed_after is MediaError
     assert source.closed
 
 
 def test_closing_the_generator_early_keeps_the_partial_file(tmp_path: Path) -> None:
-    sink = sinks.open_file(tmp_path / "a.npy", RATE)
-    counts = render(source_of(10), Passing(), sink, config=SMALL, parameters_at=Cues({}))
+    sink = open_file_sink(tmp_path / "a.npy", RATE)
+    counts = render(source_of(10), PassthroughStream(), sink, config=SMALL, parameters_at=Cues({}))
     for _ in range(4):
         next(counts)
     counts.close()
     assert not sink.path.exists()
-    assert len(read(sink.partial)) == 4
+    assert len(read(sink.temporary_path)) == 4
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.mkv", "a.mp4"])
@@ -93,7 +97,8 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, name: st
     # The frames together are nearly 200 MB; what grows is the encoder's and the decoder's own.
     script = """
         import numpy as np
-        from streamcam import sinks, sources
+        from streamcam.sinks.sink_table import open_file_sink
+        from streamcam.sources.source_table import open_file_source
         from streamcam.control.cues import Cues
         from streamcam.settings.config import build_config
         from streamcam.runtime.offline import render
@@ -109,7 +114,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, name: st
                 return []
 
         def copy(source, path):
-            sink = sinks.open_file(path, Fraction(30))
+            sink = open_file_sink(path, Fraction(30))
             counts = render(
                 source, Passing(), sink, config=SMALL, parameters_at=Cues({})
             )
@@ -118,7 +123,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, name: st
         def there_and_back(count):
             copy(Blank(256, 256, Fraction(30), count), path)
             again = path.with_name("again" + path.suffix)
-            return copy(sources.open_file(path, Fraction(30)), again)
+            return copy(open_file_source(path, Fraction(30)), again)
 
         there_and_back(90)
         before = peak_mb()
@@ -131,8 +136,8 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, name: st
 
 def test_images_pass_unchanged_from_file_to_file(tmp_path: Path) -> None:
     source = ListSource([plain((i, 2 * i, 255 - i)) for i in range(40)])
-    sink = sinks.open_file(tmp_path / "a", RATE)
-    list(render(source, Passing(3), sink, config=SMALL, parameters_at=Cues({})))
+    sink = open_file_sink(tmp_path / "a", RATE)
+    list(render(source, PassthroughStream(3), sink, config=SMALL, parameters_at=Cues({})))
     again = np.stack([frame.image[0, 0] for frame in read(tmp_path / "a")])
     assert again.tolist() == [[i, 2 * i, 255 - i] for i in range(40)]
 
@@ -146,9 +151,9 @@ def test_cues_of_the_switcher_apply_to_the_outputs_of_their_frames() -> None:
         }
     )
     frames = noise(8)
-    sink = Kept()
+    sink = CollectingSink()
     source = ListSource([frame.image for frame in frames])
-    list(render(source, Passing(3), sink, config=SMALL, parameters_at=cues))
+    list(render(source, PassthroughStream(3), sink, config=SMALL, parameters_at=cues))
     shown, inputs = [f.image for f in sink.frames], [f.image for f in frames]
     assert [f.index for f in sink.frames] == list(range(8))
     assert all((shown[i] == inputs[i]).all() for i in (0, 1))
@@ -159,12 +164,12 @@ def test_cues_of_the_switcher_apply_to_the_outputs_of_their_frames() -> None:
 
 
 def test_mix_shows_the_frame_that_the_output_was_made_of() -> None:
-    class Black(Passing):
+    class Black(PassthroughStream):
         def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
             return [replace(f, image=f.image * 0) for f in super().__call__(frame, parameters)]
 
     images = [plain((level, level, level)) for level in (40, 80, 120, 160)]
-    sink = Kept()
+    sink = CollectingSink()
     cues = Cues({0: [{"mix": 0.5}]})
     list(render(ListSource(images), Black(2), sink, config=SMALL, parameters_at=cues))
     assert [int(f.image[0, 0, 0]) for f in sink.frames[:2]] == [20, 40]

@@ -1,4 +1,4 @@
-"""What holds for every kind of output: whole, or not there."""
+"""Every kind of output file is complete or absent."""
 
 import os
 import subprocess
@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from streamcam import sinks
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import partial_name
+from streamcam.sinks.atomic_file import temporary_path
+from streamcam.sinks.sink_table import open_file_sink
 from streamcam.types import Frame
 from tests.support.media import RATE, noise, ran, read, write
 
 OUTPUTS = ["a.mkv", "a.mp4", "a.mov", "a.webm", "a.npy", "a.png", "folder"]
 
-# Writes frames until it is told that it cannot, with SIGXFSZ out of the way.
+# Writes frames until that fails, with SIGXFSZ ignored, and prints the error.
 FILL = """
 import numpy as np
-from streamcam import sinks
+from streamcam.sinks.sink_table import open_file_sink
 from streamcam.errors import MediaError
 from streamcam.types import Frame
 
@@ -27,14 +27,14 @@ limit, count = int(sys.argv[2]), int(sys.argv[3])
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 images = np.random.default_rng(0).integers(0, 256, (count, 48, 64, 3), dtype=np.uint8)
-told = "nothing"
+printed = "nothing"
 try:
-    with sinks.open_file(path, Fraction(30)) as sink:
+    with open_file_sink(path, Fraction(30)) as sink:
         for index, image in enumerate(images):
             sink.send(Frame(image, index, index / 30))
 except MediaError as error:
-    told = str(error)
-print(told)
+    printed = str(error)
+print(printed)
 """
 
 
@@ -43,9 +43,9 @@ def frames_for(name: str, count: int = 40) -> int:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_the_output_appears_only_when_it_is_whole(tmp_path: Path, name: str) -> None:
+def test_the_output_appears_only_when_it_is_complete(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with sinks.open_file(path, RATE) as sink:
+    with open_file_sink(path, RATE) as sink:
         for frame in noise(frames_for(name)):
             sink.send(frame)
         assert not path.exists()
@@ -54,8 +54,8 @@ def test_the_output_appears_only_when_it_is_whole(tmp_path: Path, name: str) -> 
 
 
 def stop_with(error: BaseException, path: Path, frames: list[Frame]) -> None:
-    """Write `frames`, then raise `error` before the output is whole."""
-    with sinks.open_file(path, RATE) as sink:
+    """Write `frames`, then raise `error` before the output is complete."""
+    with open_file_sink(path, RATE) as sink:
         for frame in frames:
             sink.send(frame)
         raise error
@@ -84,26 +84,26 @@ def test_after_an_interruption_what_was_rendered_stays(tmp_path: Path, name: str
     with pytest.raises(KeyboardInterrupt):
         stop_with(KeyboardInterrupt(), path, noise(frames_for(name)))
     assert not path.exists()
-    assert len(read(partial_name(path))) == frames_for(name)
+    assert len(read(temporary_path(path))) == frames_for(name)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_an_interruption_before_the_first_picture_leaves_nothing(tmp_path: Path, name: str) -> None:
+def test_an_interruption_before_the_first_frame_leaves_nothing(tmp_path: Path, name: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         stop_with(KeyboardInterrupt(), tmp_path / name, [])
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_a_disk_that_is_full_is_told_and_nothing_is_left(tmp_path: Path, name: str) -> None:
-    told = ran(FILL, tmp_path / name, 4000, 40)
-    assert told.startswith(f"cannot write {tmp_path / name}: the file grew beyond the size")
-    assert told.count("\n") == 1
+def test_a_full_disk_is_reported_and_nothing_is_left(tmp_path: Path, name: str) -> None:
+    output = ran(FILL, tmp_path / name, 4000, 40)
+    assert output.startswith(f"cannot write {tmp_path / name}: the file grew beyond the size")
+    assert output.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.webm", "a.npy"])
-def test_a_disk_that_is_full_at_the_last_byte_is_noticed(tmp_path: Path, name: str) -> None:
+def test_a_disk_full_at_the_last_byte_is_noticed(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     assert ran(FILL, path, 0, 40) == "nothing\n"
     whole = path.read_bytes()
@@ -123,19 +123,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", [name for name in OUTPUTS if name != "a.png"])
-def test_a_small_disk_that_is_full_says_so(small_disk: Path, name: str) -> None:
+def test_a_full_small_disk_is_reported(small_disk: Path, name: str) -> None:
     with pytest.raises(MediaError, match=r"the disk is full; free some space or choose another"):
         write(small_disk / name, noise(120))
     assert not list(small_disk.iterdir())
 
 
-def test_a_small_disk_without_room_for_a_picture_says_so(small_disk: Path) -> None:
+def test_a_small_disk_without_room_for_one_image_is_reported(small_disk: Path) -> None:
     with pytest.raises(MediaError, match=r"the disk is full"):
         write(small_disk / "a.png", noise(1, width=512, height=512))
     assert not list(small_disk.iterdir())
 
 
-def test_a_place_that_cannot_be_opened_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_reported_and_nothing_is_left(tmp_path: Path) -> None:
     name = "a" * 246 + ".mkv"  # Fits, but not with ".partial" in it.
     with pytest.raises(MediaError, match=r"File name too long"):
         write(tmp_path / name, noise(1))

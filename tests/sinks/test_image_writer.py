@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from streamcam import sinks
 from streamcam.errors import MediaError
+from streamcam.sinks.sink_table import open_file_sink
 from tests.support.media import RATE, noise, read, write
 
 
@@ -22,7 +22,7 @@ def test_a_lossy_image_looks_like_the_frame(tmp_path: Path, suffix: str) -> None
         assert file.size == (64, 48)
 
 
-def test_a_folder_holds_numbered_pictures(tmp_path: Path) -> None:
+def test_a_folder_holds_numbered_images(tmp_path: Path) -> None:
     frames = noise(12)
     path = write(tmp_path / "ä b", frames)
     assert sorted(p.name for p in path.iterdir()) == [f"{i:06d}.png" for i in range(12)]
@@ -30,28 +30,28 @@ def test_a_folder_holds_numbered_pictures(tmp_path: Path) -> None:
         assert np.array_equal(frame.image, again.image)
 
 
-def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+def test_an_empty_folder_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "a.b").mkdir()
     assert len(read(write(tmp_path / "a.b", noise(2)))) == 2
 
 
-def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine.txt").touch()
     (tmp_path / "b").touch()
     for name in ("a", "b"):
         with pytest.raises(MediaError, match=r"exists and is not an empty folder; choose another"):
-            sinks.open_file(tmp_path / name, RATE)
+            open_file_sink(tmp_path / name, RATE)
 
 
-def test_what_an_earlier_crash_left_gives_way(tmp_path: Path) -> None:
+def test_the_remains_of_a_crash_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.partial").mkdir()
     (tmp_path / "a.partial" / "000007.png").touch()
     assert len(read(write(tmp_path / "a", noise(2)))) == 2
 
 
-def test_every_picture_of_an_unfinished_folder_is_whole(tmp_path: Path) -> None:
-    with sinks.open_file(tmp_path / "a", RATE) as sink:
+def test_every_image_of_an_unfinished_folder_is_complete(tmp_path: Path) -> None:
+    with open_file_sink(tmp_path / "a", RATE) as sink:
         for frame in noise(3):
             sink.send(frame)
             names = [p.name for p in (tmp_path / "a.partial").iterdir()]
@@ -59,13 +59,13 @@ def test_every_picture_of_an_unfinished_folder_is_whole(tmp_path: Path) -> None:
             assert all(name.endswith(".png") for name in names)
 
 
-def test_one_image_for_many_frames_is_refused_beforehand(tmp_path: Path) -> None:
-    wanted = r"holds one picture, but there are more frames; name a folder \(.*a\), a video or"
-    with pytest.raises(MediaError, match=wanted):
-        sinks.open_file(tmp_path / "a.png", RATE, length=2)
+def test_one_image_for_many_frames_is_refused_before_rendering(tmp_path: Path) -> None:
+    message = r"holds one image, but there are more frames; name a folder \(.*a\), a video or"
+    with pytest.raises(MediaError, match=message):
+        open_file_sink(tmp_path / "a.png", RATE, length=2)
 
 
 def test_one_image_for_many_frames_is_refused_when_they_come(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match=r"holds one picture, but there are more frames"):
+    with pytest.raises(MediaError, match=r"holds one image, but there are more frames"):
         write(tmp_path / "a.png", noise(2))
     assert not list(tmp_path.iterdir())

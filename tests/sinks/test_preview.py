@@ -18,12 +18,12 @@ from streamcam.sinks.preview import Preview
 from streamcam.sinks.preview.mjpeg import encoded
 from streamcam.types import Frame, Image
 from tests.support.media import BLUE, GREEN, RED, plain, ran
-from tests.support.scenes import STATUS, Stage
+from tests.support.scenes import STATUS, FakeBroadcastView
 
 
 @contextmanager
 def broadcast(sink: Preview, image: Image, fps: int = 50) -> Iterator[None]:
-    """Send one picture again and again, as a broadcast does, until the block ends."""
+    """Send one image again and again, as a broadcast does, until the block ends."""
     over = Event()
 
     def send() -> None:
@@ -42,18 +42,18 @@ def broadcast(sink: Preview, image: Image, fps: int = 50) -> Iterator[None]:
 
 
 @pytest.fixture
-def stage() -> Stage:
-    return Stage()
+def view() -> FakeBroadcastView:
+    return FakeBroadcastView()
 
 
 @pytest.fixture
-def preview(stage: Stage) -> Iterator[Preview]:
-    with Preview("127.0.0.1", 0, stage) as sink:
+def preview(view: FakeBroadcastView) -> Iterator[Preview]:
+    with Preview("127.0.0.1", 0, view) as sink:
         yield sink
 
 
 class Viewer:
-    """A reader of MJPEG, part by part, that knows nothing but the format."""
+    """An MJPEG reader independent of the code under test."""
 
     def __init__(self, preview: Preview, which: str = "after") -> None:
         self._answer = httpx.stream("GET", f"{preview.url}{which}.mjpg", timeout=5)
@@ -65,24 +65,24 @@ class Viewer:
         assert kind == "multipart/x-mixed-replace"
         self._boundary = f"--{boundary}\r\n".encode()
         self._bytes = response.iter_bytes()
-        self._held = b""
-        assert self._until(b"\r\n") + b"\r\n" == self._boundary
+        self._buffer = b""
+        assert self._read_until(b"\r\n") + b"\r\n" == self._boundary
         return self
 
     def __exit__(self, *error: object) -> None:
         self._answer.__exit__(None, None, None)
 
-    def _until(self, mark: bytes) -> bytes:
-        while mark not in self._held:
-            self._held += next(self._bytes)
-        found, self._held = self._held.split(mark, 1)
-        return found
+    def _read_until(self, mark: bytes) -> bytes:
+        while mark not in self._buffer:
+            self._buffer += next(self._bytes)
+        content, self._buffer = self._buffer.split(mark, 1)
+        return content
 
-    def picture(self) -> Image:
-        """Return the next picture."""
-        head = self._until(b"\r\n\r\n").decode().split("\r\n")
+    def next_image(self) -> Image:
+        """Return the next image of the stream."""
+        head = self._read_until(b"\r\n\r\n").decode().split("\r\n")
         assert head[0] == "Content-Type: image/jpeg"
-        body = self._until(b"\r\n" + self._boundary)
+        body = self._read_until(b"\r\n" + self._boundary)
         assert len(body) == int(head[1].removeprefix("Content-Length: "))
         return decode(body)
 
@@ -92,83 +92,83 @@ def decode(jpeg: bytes) -> Image:
     return np.asarray(image, np.uint8)
 
 
-def looks(image: Image, colour: tuple[int, ...]) -> bool:
+def has_colour(image: Image, colour: tuple[int, ...]) -> bool:
     return bool(np.abs(image.reshape(-1, 3).mean(0) - colour).max() < 6)
 
 
-def test_a_stream_shows_each_picture_that_is_sent(preview: Preview) -> None:
+def test_a_stream_shows_each_frame_that_is_sent(preview: Preview) -> None:
     with Viewer(preview) as viewer:
         for colour in (RED, GREEN, BLUE):
             preview.send(Frame(plain(colour), 0, 0.0))
-            assert looks(viewer.picture(), colour)
+            assert has_colour(viewer.next_image(), colour)
 
 
-def test_before_shows_what_came_in(preview: Preview, stage: Stage) -> None:
-    stage.came_in = Frame(plain(GREEN), 0, 0.0)
+def test_before_shows_the_input(preview: Preview, view: FakeBroadcastView) -> None:
+    view.newest_input = Frame(plain(GREEN), 0, 0.0)
     preview.send(Frame(plain(RED), 0, 0.0))
     with Viewer(preview, "before") as before, Viewer(preview) as after:
-        assert looks(before.picture(), GREEN)
-        assert looks(after.picture(), RED)
+        assert has_colour(before.next_image(), GREEN)
+        assert has_colour(after.next_image(), RED)
     jpeg = httpx.get(f"{preview.url}before.jpg")
-    assert looks(decode(jpeg.content), GREEN)
+    assert has_colour(decode(jpeg.content), GREEN)
 
 
-def test_a_single_picture_is_the_newest(preview: Preview) -> None:
+def test_a_single_jpeg_is_the_newest_frame(preview: Preview) -> None:
     for colour in (RED, BLUE):
         preview.send(Frame(plain(colour), 0, 0.0))
         answer = httpx.get(f"{preview.url}after.jpg")
         assert answer.headers["content-type"] == "image/jpeg"
-        assert looks(decode(answer.content), colour)
+        assert has_colour(decode(answer.content), colour)
 
 
-def test_before_the_first_picture_one_is_asked_to_come_back(preview: Preview) -> None:
+def test_before_the_first_frame_the_client_is_asked_to_retry(preview: Preview) -> None:
     answer = httpx.get(f"{preview.url}after.jpg")
-    assert (answer.status_code, answer.text) == (503, "no picture yet")
+    assert (answer.status_code, answer.text) == (503, "no frame yet")
     with Viewer(preview) as viewer:
         preview.send(Frame(plain(RED), 0, 0.0))
-        assert looks(viewer.picture(), RED)
+        assert has_colour(viewer.next_image(), RED)
 
 
-def test_nothing_is_encoded_while_nobody_watches(preview: Preview) -> None:
+def test_nothing_is_encoded_without_viewers(preview: Preview) -> None:
     for colour in (RED, GREEN):
         preview.send(Frame(plain(colour), 0, 0.0))
     httpx.get(preview.url)
     httpx.get(f"{preview.url}stats")
-    assert [picture.encodings for picture in preview.pictures.values()] == [0, 0]
+    assert [latest.encodings for latest in preview.images.values()] == [0, 0]
     httpx.get(f"{preview.url}after.jpg")
-    assert [picture.encodings for picture in preview.pictures.values()] == [1, 0]
+    assert [latest.encodings for latest in preview.images.values()] == [1, 0]
 
 
-def test_a_picture_is_encoded_once_for_all_who_watch(preview: Preview) -> None:
+def test_a_frame_is_encoded_once_for_all_viewers(preview: Preview) -> None:
     with Viewer(preview) as one, Viewer(preview) as two, Viewer(preview) as three:
         for number, colour in enumerate((RED, GREEN, BLUE), start=1):
             preview.send(Frame(plain(colour), 0, 0.0))
             for viewer in (one, two, three):
-                assert looks(viewer.picture(), colour)
-            assert preview.pictures["after"].encodings == number
+                assert has_colour(viewer.next_image(), colour)
+            assert preview.images["after"].encodings == number
 
 
-def test_a_picture_that_stands_still_is_sent_once_a_second_and_encoded_once(
+def test_an_unchanged_frame_is_sent_once_a_second_and_encoded_once(
     preview: Preview,
 ) -> None:
     with broadcast(preview, plain(RED)), Viewer(preview) as viewer:
-        viewer.picture()
+        viewer.next_image()
         began = time.monotonic()
-        viewer.picture()
-        viewer.picture()
+        viewer.next_image()
+        viewer.next_image()
         assert 1.8 < time.monotonic() - began < 6
-    assert preview.pictures["after"].encodings == 1
+    assert preview.images["after"].encodings == 1
 
 
-def test_a_stream_lives_on_when_nothing_more_is_sent(preview: Preview) -> None:
+def test_a_stream_goes_on_when_nothing_more_is_sent(preview: Preview) -> None:
     preview.send(Frame(plain(RED), 0, 0.0))
     with Viewer(preview) as viewer:
-        assert looks(viewer.picture(), RED)
-        assert looks(viewer.picture(), RED)
+        assert has_colour(viewer.next_image(), RED)
+        assert has_colour(viewer.next_image(), RED)
 
 
 def request(preview: Preview, path: str) -> socket.socket:
-    """Ask for `path` and leave the answer unread."""
+    """Request `path` and leave the response unread."""
     address = urlsplit(preview.url)
     reader = socket.create_connection((str(address.hostname), int(address.port or 0)))
     reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -176,33 +176,35 @@ def request(preview: Preview, path: str) -> socket.socket:
     return reader
 
 
-def test_a_slow_reader_holds_up_nobody_and_gets_the_newest_picture(preview: Preview) -> None:
+def test_a_slow_viewer_delays_nobody_and_gets_the_newest_frame(preview: Preview) -> None:
     rng = np.random.default_rng(0)
     busy = [rng.integers(0, 256, (360, 640, 3), dtype=np.uint8) for _ in range(3)]
     with Viewer(preview) as viewer:
 
-        def sent(number: int) -> list[float]:
-            """Return how long each of so many pictures took to send, seconds."""
+        def send_times(number: int) -> list[float]:
+            """Return the seconds that sending each of `number` frames took."""
             took = []
             for index in range(number):
                 began = time.perf_counter()
                 preview.send(Frame(busy[index % 3], index, 0.0))
                 took.append(time.perf_counter() - began)
-                viewer.picture()
+                viewer.next_image()
             return took
 
-        undisturbed = sent(30)
+        undisturbed = send_times(30)
         with request(preview, "/after.mjpg") as reader:
-            took = sent(30)
+            took = send_times(30)
             assert statistics.median(took) < 3 * statistics.median(undisturbed) + 0.02
-            # Whoever waited for the reader would wait for good: it reads nothing yet.
+            # A sender that waited for the reader would wait for ever: it reads nothing yet.
             assert max(took) < max(undisturbed) + 1
-            assert_gets_the_newest(preview, viewer, reader)
+            assert_reader_gets_the_newest_frame(preview, viewer, reader)
 
 
-def assert_gets_the_newest(preview: Preview, viewer: Viewer, reader: socket.socket) -> None:
+def assert_reader_gets_the_newest_frame(
+    preview: Preview, viewer: Viewer, reader: socket.socket
+) -> None:
     preview.send(Frame(plain(RED, width=640, height=360), 30, 0.0))
-    viewer.picture()
+    viewer.next_image()
     received = b""
     reader.settimeout(5)
     red = encoded(plain(RED, width=640, height=360))
@@ -212,16 +214,18 @@ def assert_gets_the_newest(preview: Preview, viewer: Viewer, reader: socket.sock
 
 
 @pytest.mark.parametrize("path", ["/after.mjpg", "/before.mjpg"])
-def test_it_stops_at_once_with_streams_open_and_readers_stuck(stage: Stage, path: str) -> None:
+def test_the_preview_stops_at_once_with_streams_open_and_viewers_stuck(
+    view: FakeBroadcastView, path: str
+) -> None:
     rng = np.random.default_rng(0)
     busy = rng.integers(0, 256, (720, 1280, 3), dtype=np.uint8)
-    stage.came_in = Frame(busy, 0, 0.0)
-    with Preview("127.0.0.1", 0, stage) as sink:
+    view.newest_input = Frame(busy, 0, 0.0)
+    with Preview("127.0.0.1", 0, view) as sink:
         readers = [request(sink, path) for _ in range(3)]
         with Viewer(sink) as viewer:
             for index in range(20):
                 sink.send(Frame(busy + np.uint8(index), index, 0.0))
-                viewer.picture()
+                viewer.next_image()
             began = time.monotonic()
             sink.__exit__(None, None, None)
             assert time.monotonic() - began < 2
@@ -229,17 +233,17 @@ def test_it_stops_at_once_with_streams_open_and_readers_stuck(stage: Stage, path
         reader.close()
 
 
-def test_it_can_be_entered_again_at_the_same_port(stage: Stage) -> None:
-    with Preview("127.0.0.1", 0, stage) as sink:
+def test_the_preview_can_be_entered_again_at_the_same_port(view: FakeBroadcastView) -> None:
+    with Preview("127.0.0.1", 0, view) as sink:
         port = urlsplit(sink.url).port
-    again = Preview("127.0.0.1", port or 0, stage)
+    again = Preview("127.0.0.1", port or 0, view)
     for _ in range(3):
         with again, Viewer(again) as viewer:
             again.send(Frame(plain(BLUE), 0, 0.0))
-            assert looks(viewer.picture(), BLUE)
+            assert has_colour(viewer.next_image(), BLUE)
 
 
-def test_those_beyond_the_limit_are_told(preview: Preview) -> None:
+def test_viewers_beyond_the_limit_are_refused_with_the_reason(preview: Preview) -> None:
     preview.send(Frame(plain(RED), 0, 0.0))
     viewers = [Viewer(preview) for _ in range(16)]
     for viewer in viewers:
@@ -254,7 +258,7 @@ def test_those_beyond_the_limit_are_told(preview: Preview) -> None:
         if httpx.head(f"{preview.url}after.mjpg").status_code == 200:
             break
     with Viewer(preview) as viewer:
-        viewer.picture()
+        viewer.next_image()
     for viewer in viewers:
         viewer.__exit__()
 
@@ -263,52 +267,56 @@ def status_of(preview: Preview, **headers: str) -> int:
     return httpx.get(f"{preview.url}stats", headers=headers).status_code
 
 
-def test_this_machine_may_be_asked_under_its_own_names(preview: Preview) -> None:
+def test_requests_for_the_names_of_this_machine_are_answered(preview: Preview) -> None:
     for host in ("localhost", "127.0.0.1:80", "[::1]:8090", "LOCALHOST:1"):
         assert status_of(preview, host=host) == 200
 
 
 @pytest.mark.parametrize("path", ["", "obs", "stats", "after.mjpg", "after.jpg"])
-def test_other_names_are_refused(preview: Preview, path: str) -> None:
+def test_requests_for_other_host_names_are_refused(preview: Preview, path: str) -> None:
     for host in ("evil.example", "localhost.evil.example:8090", "10.0.0.7", "", "[::1", "@", "a b"):
         assert httpx.get(f"{preview.url}{path}", headers={"host": host}).status_code == 403
 
 
-def test_only_its_own_pages_are_answered(preview: Preview) -> None:
+def test_requests_of_other_origins_are_refused(preview: Preview) -> None:
     own = preview.url.rstrip("/")
     assert status_of(preview, origin=own) == 200
     for origin in ("http://evil.example", "null", own.replace("http:", "https:"), f"{own}0", ""):
         assert status_of(preview, origin=origin) == 403
 
 
-def test_a_preview_opened_to_the_network_answers_to_addresses_and_its_name(stage: Stage) -> None:
-    with Preview("0.0.0.0", 0, stage) as sink:
+def test_a_preview_opened_to_the_network_answers_to_addresses_and_its_name(
+    view: FakeBroadcastView,
+) -> None:
+    with Preview("0.0.0.0", 0, view) as sink:
         assert sink.url.startswith("http://127.0.0.1:")
         for host in ("192.168.1.7:8090", "[fe80::1]", "localhost", socket.gethostname()):
             assert status_of(sink, host=host) == 200
         assert status_of(sink, host="evil.example") == 403
 
 
-def test_ipv6_is_served(stage: Stage) -> None:
+def test_ipv6_is_served(view: FakeBroadcastView) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 here")
-    with Preview("::1", 0, stage) as sink:
+    with Preview("::1", 0, view) as sink:
         assert sink.url.startswith("http://[::1]:")
         assert status_of(sink) == 200
 
 
-def test_a_port_in_use_is_told_with_the_way_out(preview: Preview, stage: Stage) -> None:
+def test_a_port_in_use_is_reported_with_the_remedy(
+    preview: Preview, view: FakeBroadcastView
+) -> None:
     port = urlsplit(preview.url).port or 0
     with pytest.raises(DeviceError, match=rf"127\.0\.0\.1:{port}: the port is in use; choose"):
-        Preview("127.0.0.1", port, stage).__enter__()
+        Preview("127.0.0.1", port, view).__enter__()
 
 
 @pytest.mark.parametrize("bind", ["no.such.host.invalid", "192.0.2.1"])
-def test_an_address_that_is_not_ours_is_told(stage: Stage, bind: str) -> None:
+def test_an_address_of_another_machine_is_reported(view: FakeBroadcastView, bind: str) -> None:
     with pytest.raises(DeviceError, match=r"no such address; set (one|another) with"):
-        Preview(bind, 0, stage).__enter__()
+        Preview(bind, 0, view).__enter__()
 
 
 def test_stats_are_the_status(preview: Preview) -> None:
@@ -320,19 +328,19 @@ def test_stats_are_the_status(preview: Preview) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "obs"])
-def test_pages_need_nothing_from_elsewhere(preview: Preview, path: str) -> None:
+def test_pages_load_nothing_from_other_hosts(preview: Preview, path: str) -> None:
     answer = httpx.get(f"{preview.url}{path}")
     assert answer.headers["content-type"].startswith("text/html")
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert "://" not in answer.text
 
 
-@pytest.mark.parametrize("path", ["no", "sideways.mjpg", "sideways.jpg", "../pictures.py"])
-def test_what_is_not_there_is_not_found(preview: Preview, path: str) -> None:
+@pytest.mark.parametrize("path", ["no", "sideways.mjpg", "sideways.jpg", "../mjpeg.py"])
+def test_unknown_paths_are_not_found(preview: Preview, path: str) -> None:
     assert httpx.get(f"{preview.url}{path}").status_code == 404
 
 
-def test_the_server_is_imported_when_it_is_needed() -> None:
+def test_the_server_is_imported_only_when_the_preview_is_entered() -> None:
     script = """
         import streamcam.sinks.preview
         print({"uvicorn", "starlette"} & set(sys.modules))
@@ -347,5 +355,5 @@ def test_players_read_the_stream(preview: Preview) -> None:
     ):
         assert container.format.name == "mpjpeg"
         frames = islice(container.decode(video=0), 2)
-        pictures = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
-    assert all(looks(picture, GREEN) for picture in pictures)
+        images = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
+    assert all(has_colour(image, GREEN) for image in images)

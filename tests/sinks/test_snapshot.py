@@ -6,84 +6,84 @@ import pytest
 
 from streamcam.errors import MediaError
 from streamcam.sinks import snapshot
-from streamcam.sinks.snapshot import Snapshots, save
+from streamcam.sinks.snapshot import SnapshotWriter, save_snapshot
 from tests.support.media import noise, read
-from tests.support.scenes import Stage
+from tests.support.scenes import FakeBroadcastView
 
 NOON = datetime(2026, 11, 22, 12, 0, 5)
 
 
-def taken(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_raised_counter_saves_what_is_on_air_once(tmp_path: Path) -> None:
-    stage = Stage()
+def test_a_raised_counter_saves_the_output_once(tmp_path: Path) -> None:
+    view = FakeBroadcastView()
     frames = noise(5)
-    with Snapshots(tmp_path, stage, lambda: NOON) as sink:
+    with SnapshotWriter(tmp_path, view, lambda: NOON) as sink:
         for frame in frames:
             if frame.index == 2:
-                stage.change(snapshot=1)
+                view.change(snapshot=1)
             sink.send(frame)
-    assert taken(tmp_path) == ["streamcam-20261122-120005.png"]
+    assert file_names(tmp_path) == ["streamcam-20261122-120005.png"]
     (saved,) = read(tmp_path / "streamcam-20261122-120005.png")
     assert np.array_equal(saved.image, frames[2].image)
 
 
-def test_a_counter_that_stands_above_zero_at_the_start_asks_for_nothing(tmp_path: Path) -> None:
-    stage = Stage()
-    stage.change(snapshot=4)
-    with Snapshots(tmp_path, stage) as sink:
+def test_a_counter_above_zero_at_the_start_requests_nothing(tmp_path: Path) -> None:
+    view = FakeBroadcastView()
+    view.change(snapshot=4)
+    with SnapshotWriter(tmp_path, view) as sink:
         sink.send(noise(1)[0])
-    assert not taken(tmp_path)
+    assert not file_names(tmp_path)
 
 
-def test_snapshots_of_one_second_are_numbered_and_none_is_written_over(tmp_path: Path) -> None:
+def test_snapshots_of_one_second_are_numbered_and_none_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "streamcam-20261122-120005-2.png").write_text("mine")
     for frame in noise(3):
-        save(frame.image, tmp_path, NOON)
+        save_snapshot(frame.image, tmp_path, NOON)
     names = [f"streamcam-20261122-120005{n}.png" for n in ("", "-2", "-3", "-4")]
-    assert taken(tmp_path) == sorted(names)
+    assert file_names(tmp_path) == sorted(names)
     assert (tmp_path / names[1]).read_text() == "mine"
 
 
 def test_the_folder_is_made_when_it_is_needed(tmp_path: Path) -> None:
-    path = save(noise(1)[0].image, tmp_path / "shots" / "tonight", NOON)
-    assert taken(tmp_path / "shots" / "tonight") == [path.name]
+    path = save_snapshot(noise(1)[0].image, tmp_path / "shots" / "tonight", NOON)
+    assert file_names(tmp_path / "shots" / "tonight") == [path.name]
 
 
-def test_a_save_that_fails_is_told_once_and_leaves_nothing(tmp_path: Path) -> None:
-    stage = Stage()
+def test_a_failed_save_is_reported_once_and_leaves_nothing(tmp_path: Path) -> None:
+    view = FakeBroadcastView()
     folder = tmp_path / "file"
     folder.write_text("in the way")
-    sink = Snapshots(folder, stage, lambda: NOON)
+    sink = SnapshotWriter(folder, view, lambda: NOON)
     with sink:
-        stage.change(snapshot=1)
+        view.change(snapshot=1)
         with pytest.raises(MediaError, match=r"cannot save a snapshot into .*/file: "):
             sink.send(noise(1)[0])
     folder.unlink()
     with sink:
         sink.send(noise(1)[0])
         assert not list(tmp_path.iterdir())
-        stage.change(snapshot=2)
+        view.change(snapshot=2)
         sink.send(noise(1)[0])
-    assert taken(folder) == ["streamcam-20261122-120005.png"]
+    assert file_names(folder) == ["streamcam-20261122-120005.png"]
 
 
-def test_what_is_asked_for_while_the_sink_is_closed_is_saved_when_it_is_back(
+def test_a_snapshot_requested_while_the_sink_is_closed_is_saved_when_it_opens_again(
     tmp_path: Path,
 ) -> None:
-    stage = Stage()
-    sink = Snapshots(tmp_path, stage)
+    view = FakeBroadcastView()
+    sink = SnapshotWriter(tmp_path, view)
     with sink:
         sink.send(noise(1)[0])
-    stage.change(snapshot=1)
+    view.change(snapshot=1)
     with sink:
         sink.send(noise(1)[0])
-    assert len(taken(tmp_path)) == 1
+    assert len(file_names(tmp_path)) == 1
 
 
-def test_an_interrupted_save_leaves_no_half_picture(
+def test_an_interrupted_save_leaves_no_partial_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, data: object) -> None:
@@ -91,5 +91,5 @@ def test_an_interrupted_save_leaves_no_half_picture(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(MediaError, match=r"the disk is full; free some space"):
-        snapshot.save(noise(1)[0].image, tmp_path, NOON)
-    assert not taken(tmp_path)
+        snapshot.save_snapshot(noise(1)[0].image, tmp_path, NOON)
+    assert not file_names(tmp_path)

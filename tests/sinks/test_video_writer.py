@@ -5,9 +5,9 @@ from threading import Thread
 
 import pytest
 
-from streamcam import sinks
 from streamcam.errors import MediaError
-from streamcam.sinks.video_writer import WholeWrites
+from streamcam.sinks.sink_table import open_file_sink
+from streamcam.sinks.video_writer import UnbufferedFile
 from streamcam.types import Frame
 from tests.support.media import RATE, RED, decoded, noise, numbered, plain, read, write
 
@@ -15,7 +15,7 @@ SUFFIXES = [".mkv", ".mp4", ".mov", ".m4v", ".webm"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_same_pictures_make_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+def test_the_same_frames_make_the_same_bytes(tmp_path: Path, suffix: str) -> None:
     first = write(tmp_path / f"a{suffix}", noise(20)).read_bytes()
     assert write(tmp_path / f"b{suffix}", noise(20)).read_bytes() == first
 
@@ -42,7 +42,7 @@ def test_extreme_sizes_can_be_written(tmp_path: Path, suffix: str, width: int, h
     assert frame.image.shape == (height, width, 3)
 
 
-def test_frames_of_one_time_are_all_kept(tmp_path: Path) -> None:
+def test_frames_with_the_same_time_are_all_written(tmp_path: Path) -> None:
     frames = [Frame(plain(RED), i, 0.0) for i in range(5)]
     assert decoded(write(tmp_path / "a.mkv", frames)) == 5
     assert decoded(write(tmp_path / "a.mp4", frames)) == 5
@@ -54,7 +54,7 @@ def test_odd_sides_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_picture_of_another_size_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_frame_of_another_size_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     images = [plain(RED), plain(RED, width=32)]
     with pytest.raises(MediaError, match=r"frame 1 is 32x48, not 64x48"):
         write(tmp_path / "a.mp4", numbered(images))
@@ -64,7 +64,7 @@ def test_a_picture_of_another_size_is_refused_and_nothing_is_left(tmp_path: Path
 def test_a_file_is_readable_while_it_grows(tmp_path: Path) -> None:
     for suffix in (".mkv", ".mp4"):
         path = tmp_path / f"a{suffix}"
-        with sinks.open_file(path, RATE) as sink:
+        with open_file_sink(path, RATE) as sink:
             for frame in noise(120):
                 sink.send(frame)
             assert not path.exists()
@@ -72,7 +72,7 @@ def test_a_file_is_readable_while_it_grows(tmp_path: Path) -> None:
         assert decoded(path) == 120
 
 
-def test_a_write_that_the_system_takes_in_parts_is_carried_on(tmp_path: Path) -> None:
+def test_a_write_that_the_system_splits_is_continued(tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, True)
     received = bytearray()
@@ -84,14 +84,14 @@ def test_a_write_that_the_system_takes_in_parts_is_carried_on(tmp_path: Path) ->
     thread = Thread(target=receive)
     thread.start()
     content = bytes(range(256)) * 4096
-    with WholeWrites(write_end, "wb") as file:
+    with UnbufferedFile(write_end, "wb") as file:
         assert file.write(memoryview(content)) == len(content)
     thread.join()
     os.close(read_end)
     assert received == content
 
 
-def test_a_picture_sent_again_is_the_same_picture(tmp_path: Path) -> None:
+def test_a_repeated_image_is_written_again(tmp_path: Path) -> None:
     images = [plain(RED), plain(RED)[:, ::-1], plain((0, 0, 255))]
     order = [0, 0, 0, 2, 2, 1, 0]
     (first, *rest) = read(write(tmp_path / "a.mkv", numbered(images[i] for i in order)))

@@ -1,13 +1,13 @@
 import pytest
 
 from streamcam.errors import DeviceError
-from streamcam.sources.camera_list import Found, choose
+from streamcam.sources.camera_list import CameraInfo, choose
 
-LOOPBACK = Found("streamcam", "/dev/video10", "/dev/video10", virtual=True)
-OBS = Found("OBS Virtual Camera", "/dev/video3", "/dev/video3", virtual=True)
-WEBCAM = Found("HD Pro Webcam C920", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-c920")
-CARD = Found("USB3 Capture", "/dev/video4", "/dev/video4", "/dev/v4l/by-id/usb-card")
-ALL = [OBS, WEBCAM, CARD, LOOPBACK]
+LOOPBACK = CameraInfo("streamcam", "/dev/video10", "/dev/video10", virtual=True)
+OBS = CameraInfo("OBS Virtual Camera", "/dev/video3", "/dev/video3", virtual=True)
+WEBCAM = CameraInfo("HD Pro Webcam C920", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-c920")
+CAPTURE_CARD = CameraInfo("USB3 Capture", "/dev/video4", "/dev/video4", "/dev/v4l/by-id/usb-card")
+ALL = [OBS, WEBCAM, CAPTURE_CARD, LOOPBACK]
 
 
 @pytest.mark.parametrize(
@@ -15,29 +15,28 @@ ALL = [OBS, WEBCAM, CARD, LOOPBACK]
     [
         (None, WEBCAM),
         ("c920", WEBCAM),
-        ("capture", CARD),
-        ("4", CARD),
-        ("/dev/video4", CARD),
-        ("/dev/v4l/by-id/usb-card", CARD),
+        ("capture", CAPTURE_CARD),
+        ("4", CAPTURE_CARD),
+        ("/dev/video4", CAPTURE_CARD),
+        ("/dev/v4l/by-id/usb-card", CAPTURE_CARD),
         ("obs", OBS),
     ],
 )
-def test_a_camera_is_found_by_name_path_or_number(name: str | None, expected: Found) -> None:
+def test_a_camera_is_found_by_name_path_or_number(name: str | None, expected: CameraInfo) -> None:
     assert choose(name, ALL) is expected
 
 
-def test_a_whole_name_means_more_than_a_part_and_a_physical_camera_more_than_a_virtual_one() -> (
-    None
-):
-    cam, camera = Found("Cam", "/dev/video7", 7), Found("Camera", "/dev/video6", 6)
+def test_a_whole_name_wins_over_a_part_and_a_physical_camera_over_a_virtual_one() -> None:
+    cam, camera = CameraInfo("Cam", "/dev/video7", 7), CameraInfo("Camera", "/dev/video6", 6)
     assert choose("cam", [camera, cam]) is cam
-    virtual = Found("My Camera", "/dev/video5", 5, virtual=True)
+    virtual = CameraInfo("My Camera", "/dev/video5", 5, virtual=True)
     assert (
-        choose("camera", [virtual, Found("Webcamera", "/dev/video9", 9)]).address == "/dev/video9"
+        choose("camera", [virtual, CameraInfo("Webcamera", "/dev/video9", 9)]).address
+        == "/dev/video9"
     )
 
 
-def test_a_camera_that_is_missing_is_said_with_those_that_are_there() -> None:
+def test_a_missing_camera_is_reported_with_those_that_are_present() -> None:
     with pytest.raises(DeviceError) as caught:
         choose("C930", [WEBCAM, LOOPBACK])
     assert str(caught.value) == 'no camera "C930"; found: /dev/video0 "HD Pro Webcam C920"'
@@ -54,7 +53,7 @@ def test_our_own_virtual_camera_is_refused(name: str) -> None:
         choose(name, ALL)
 
 
-def test_a_virtual_camera_of_another_label_is_ours_too_when_we_feed_it() -> None:
+def test_a_virtual_camera_with_another_label_is_ours_when_we_write_to_it() -> None:
     assert choose("obs", ALL) is OBS
     for label in ("obs virtual camera", "obs", "/dev/video3"):
         with pytest.raises(DeviceError, match="own virtual camera"):

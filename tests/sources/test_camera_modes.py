@@ -2,10 +2,10 @@ from fractions import Fraction
 
 import pytest
 
-from streamcam.sources.camera_modes import Wish, wish
+from streamcam.sources.camera_modes import CameraMode, nearest_mode
 from streamcam.v4l2 import Mode
 
-# What a usual USB 2 webcam offers.
+# The modes of a usual USB 2 webcam.
 WEBCAM = [
     ("MJPG", (640, 480), 30),
     ("MJPG", (1280, 720), 30),
@@ -25,33 +25,35 @@ def modes(table: list[tuple[str, tuple[int, int], float]]) -> list[Mode]:
 @pytest.mark.parametrize(
     ("size", "fps", "expected"),
     [
-        ((640, 480), 30, Wish("YUYV", 640, 480, 30)),
-        ((1280, 720), 30, Wish("MJPG", 1280, 720, 30)),
-        ((1280, 720), 10, Wish("YUYV", 1280, 720, 10)),
-        ((1280, 720), 60, Wish("MJPG", 1280, 720, 30)),
-        ((1920, 1080), 25, Wish("MJPG", 1920, 1080, 25)),
+        ((640, 480), 30, CameraMode("YUYV", 640, 480, 30)),
+        ((1280, 720), 30, CameraMode("MJPG", 1280, 720, 30)),
+        ((1280, 720), 10, CameraMode("YUYV", 1280, 720, 10)),
+        ((1280, 720), 60, CameraMode("MJPG", 1280, 720, 30)),
+        ((1920, 1080), 25, CameraMode("MJPG", 1920, 1080, 25)),
     ],
 )
-def test_raw_pictures_are_asked_for_where_they_are_fast_enough(
-    size: tuple[int, int], fps: float, expected: Wish
+def test_raw_formats_are_chosen_where_they_are_fast_enough(
+    size: tuple[int, int], fps: float, expected: CameraMode
 ) -> None:
-    assert wish(modes(WEBCAM), size, fps) == expected
+    assert nearest_mode(modes(WEBCAM), size, fps) == expected
 
 
-def test_a_size_that_the_camera_lacks_becomes_its_nearest() -> None:
-    assert wish(modes(WEBCAM), (1280, 800), 30) == Wish("MJPG", 1280, 720, 30)
+def test_a_size_that_the_camera_lacks_becomes_the_nearest_one() -> None:
+    assert nearest_mode(modes(WEBCAM), (1280, 800), 30) == CameraMode("MJPG", 1280, 720, 30)
 
 
-def test_a_range_of_sizes_is_kept_in_step() -> None:
+def test_a_size_within_a_range_is_rounded_to_its_step() -> None:
     mode = Mode("YUYV", False, (16, 16), (1920, 1080), (2, 2), (Fraction(60),))
-    assert wish([mode], (1281, 720), 30) == Wish("YUYV", 1280, 720, 30)
-    assert wish([mode], (4000, 3000), 30) == Wish("YUYV", 1920, 1080, 30)
+    assert nearest_mode([mode], (1281, 720), 30) == CameraMode("YUYV", 1280, 720, 30)
+    assert nearest_mode([mode], (4000, 3000), 30) == CameraMode("YUYV", 1920, 1080, 30)
 
 
 def test_a_rate_a_thousandth_too_low_is_no_reason_for_compression() -> None:
     table = [("MJPG", (640, 480), 30.0), ("YUYV", (640, 480), 29.97)]
-    assert wish(modes(table), (640, 480), 30).fourcc == "YUYV"
+    assert nearest_mode(modes(table), (640, 480), 30).fourcc == "YUYV"
 
 
-def test_formats_that_cannot_be_read_are_not_asked_for() -> None:
-    assert wish(modes([("H264", (1280, 720), 60)]), (1280, 720), 30) == Wish("", 1280, 720, 30)
+def test_formats_that_cannot_be_read_are_not_chosen() -> None:
+    assert nearest_mode(modes([("H264", (1280, 720), 60)]), (1280, 720), 30) == CameraMode(
+        "", 1280, 720, 30
+    )

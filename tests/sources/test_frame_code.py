@@ -35,19 +35,19 @@ def through_yuv(image: Image) -> Image:
 
 @settings(max_examples=20, deadline=None)
 @given(SIZES, INDICES, TIMES)
-def test_what_is_stamped_can_be_read(size: tuple[int, int], index: int, time: float) -> None:
+def test_a_stamped_code_can_be_read(size: tuple[int, int], index: int, time: float) -> None:
     assert frame_code.read(stamped(size, index, time)) == (index, time)
 
 
 @settings(max_examples=20, deadline=None)
 @given(SIZES, INDICES, TIMES, st.sampled_from([256, 320, 512]))
-def test_the_code_survives_the_way_through_a_small_square_and_back(
+def test_the_code_survives_a_small_square_and_back(
     size: tuple[int, int], index: int, time: float, side: int
 ) -> None:
     image = stamped(size, index, time)
     square = fitted(image, side, side, "fill")
     assert frame_code.read(square) == (index, time)
-    # Blown up to the height of an upright picture, the sides of the code are cut off.
+    # Enlarged to the height of a portrait image, the sides of the code are cut off.
     for back in ("fit", "fill", "stretch") if size[0] >= size[1] else ("fit", "stretch"):
         assert frame_code.read(fitted(square, *size, back)) == (index, time)
     squeezed = fitted(image, side, side, "stretch")
@@ -60,13 +60,13 @@ def test_the_code_survives_compression_and_halved_colour(
     size: tuple[int, int], index: int, time: float, quality: int
 ) -> None:
     square = fitted(stamped(size, index, time), 256, 256, "fill")
-    worn = through_yuv(through_jpeg(fitted(through_yuv(square), *size, "fit"), quality))
-    assert frame_code.read(worn) == (index, time)
+    degraded = through_yuv(through_jpeg(fitted(through_yuv(square), *size, "fit"), quality))
+    assert frame_code.read(degraded) == (index, time)
 
 
 @settings(max_examples=20, deadline=None)
 @given(INDICES, st.integers(0, 2**32 - 1))
-def test_a_picture_without_a_whole_code_says_nothing(index: int, seed: int) -> None:
+def test_an_image_without_a_complete_code_gives_none(index: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     assert frame_code.read(rng.integers(0, 256, (480, 640, 3), np.uint8)) is None
     image = stamped((640, 480), index, 1.0)
@@ -76,10 +76,10 @@ def test_a_picture_without_a_whole_code_says_nothing(index: int, seed: int) -> N
 
 
 @pytest.mark.parametrize("grey", [0, 128, 255])
-def test_a_plain_picture_says_nothing(grey: int) -> None:
+def test_a_plain_image_gives_none(grey: int) -> None:
     assert frame_code.read(np.full((480, 640, 3), grey, np.uint8)) is None
 
 
-def test_a_picture_too_small_for_the_code_is_refused() -> None:
+def test_an_image_too_small_for_the_code_is_refused() -> None:
     with pytest.raises(ValueError, match="no room"):
         frame_code.stamp(np.zeros((64, 64, 3), np.uint8), 1, 1.0)

@@ -3,7 +3,7 @@ from itertools import count
 
 import numpy as np
 
-from streamcam.sources.freeze_detector import ALIVE_FRAMES, FROZEN_S, Stillness
+from streamcam.sources.freeze_detector import ALIVE_FRAMES, FROZEN_S, FreezeDetector
 from streamcam.types import Frame, Image
 from tests.support.media import noise
 
@@ -13,24 +13,24 @@ STILL = SCENES[0]
 
 
 class Camera:
-    """Tells a `Stillness` of pictures at 30 per second."""
+    """Feeds a `FreezeDetector` with frames at 30 per second; each method returns its verdict."""
 
     def __init__(self) -> None:
-        self.stillness = Stillness()
+        self.detector = FreezeDetector()
         self._numbers: Iterator[int] = count()
 
-    def gives(self, image: Image) -> bool:
+    def shows(self, image: Image) -> bool:
         index = next(self._numbers)
-        return self.stillness.frozen(Frame(image.copy(), index, index / FPS))
+        return self.detector.is_frozen(Frame(image.copy(), index, index / FPS))
 
     def moves(self, frames: int) -> bool:
-        return any(self.gives(SCENES[1 + i % 7]) for i in range(frames))
+        return any(self.shows(SCENES[1 + i % 7]) for i in range(frames))
 
     def stands(self, seconds: float) -> bool:
-        return any(self.gives(STILL) for _ in range(round(seconds * FPS)))
+        return any(self.shows(STILL) for _ in range(round(seconds * FPS)))
 
 
-def test_a_lively_camera_that_repeats_one_picture_is_frozen_within_two_seconds() -> None:
+def test_a_camera_that_starts_to_repeat_one_frame_is_frozen_within_two_seconds() -> None:
     camera = Camera()
     assert not camera.moves(ALIVE_FRAMES + 2)
     assert not camera.stands(FROZEN_S - 0.1)
@@ -44,29 +44,29 @@ def test_a_source_that_stood_still_before_is_never_judged() -> None:
     assert not camera.stands(20)
 
 
-def test_a_still_scene_costs_one_reopening_and_no_more() -> None:
+def test_a_still_scene_costs_one_reopening_only() -> None:
     camera = Camera()
     camera.moves(ALIVE_FRAMES + 2)
     assert camera.stands(3)
-    camera.stillness.reopened()
+    camera.detector.restart()
     assert not camera.stands(20)
     assert not camera.moves(2 * ALIVE_FRAMES)
     assert not camera.stands(20)
 
 
-def test_a_camera_that_went_on_after_reopening_is_judged_again() -> None:
+def test_a_camera_that_moves_after_reopening_is_judged_again() -> None:
     camera = Camera()
     camera.moves(ALIVE_FRAMES + 2)
     assert camera.stands(3)
-    camera.stillness.reopened()
+    camera.detector.restart()
     assert not camera.moves(ALIVE_FRAMES + 2)
     assert camera.stands(3)
 
 
-def test_pictures_that_differ_in_one_pixel_are_not_the_same() -> None:
+def test_frames_that_differ_in_one_pixel_are_not_the_same() -> None:
     camera = Camera()
     camera.moves(ALIVE_FRAMES + 2)
     changing = np.copy(STILL)
     for i in range(200):
         changing[1, 1, 0] = i
-        assert not camera.gives(changing)
+        assert not camera.shows(changing)

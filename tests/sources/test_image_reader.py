@@ -5,7 +5,7 @@ import pytest
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sources.image_reader import Folder, Still, natural, read
+from streamcam.sources.image_reader import ImageFolderReader, ImageReader, natural, read
 from tests.support.media import RATE, plain
 
 
@@ -13,9 +13,9 @@ def save(path: Path, level: int = 0) -> None:
     Pillow.fromarray(plain((level, level, level))).save(path)
 
 
-def test_a_still_is_one_frame_at_time_zero(tmp_path: Path) -> None:
+def test_an_image_is_one_frame_at_time_zero(tmp_path: Path) -> None:
     save(tmp_path / "ä b [1].png", 7)
-    (frame,) = Still(tmp_path / "ä b [1].png", RATE)
+    (frame,) = ImageReader(tmp_path / "ä b [1].png", RATE)
     assert (frame.index, frame.captured_at, frame.image.dtype) == (0, 0.0, np.uint8)
     assert frame.image.shape == (48, 64, 3)
     assert (frame.image == 7).all()
@@ -24,17 +24,17 @@ def test_a_still_is_one_frame_at_time_zero(tmp_path: Path) -> None:
 def test_a_folder_counts_the_numbers_in_names(tmp_path: Path) -> None:
     for level, name in enumerate(["1.png", "2.png", "10.PNG", "11.png"]):
         save(tmp_path / name, level)
-    folder = Folder(tmp_path, RATE)
+    folder = ImageFolderReader(tmp_path, RATE)
     frames = list(folder)
     assert folder.length == 4
     assert [int(frame.image[0, 0, 0]) for frame in frames] == [0, 1, 2, 3]
     assert [frame.captured_at for frame in frames] == pytest.approx([0, 1 / 30, 2 / 30, 3 / 30])
 
 
-def test_names_that_count_alike_keep_one_order(tmp_path: Path) -> None:
+def test_names_with_the_same_number_keep_one_order(tmp_path: Path) -> None:
     for level, name in enumerate(["01.png", "1.png"]):
         save(tmp_path / name, level)
-    assert [int(frame.image[0, 0, 0]) for frame in Folder(tmp_path, RATE)] == [0, 1]
+    assert [int(frame.image[0, 0, 0]) for frame in ImageFolderReader(tmp_path, RATE)] == [0, 1]
 
 
 def test_names_sort_where_digits_are_superscripts_or_of_other_scripts() -> None:
@@ -42,23 +42,23 @@ def test_names_sort_where_digits_are_superscripts_or_of_other_scripts() -> None:
     assert sorted(names, key=natural) == ["", "1²2", "a٢", "a10", "²"]
 
 
-def test_a_folder_passes_over_what_is_no_picture(tmp_path: Path) -> None:
+def test_a_folder_passes_over_files_that_are_not_images(tmp_path: Path) -> None:
     save(tmp_path / "1.png")
     (tmp_path / "._1.png").write_bytes(b"left by macOS")
     (tmp_path / "notes.txt").write_text("hello")
     (tmp_path / "2.png").mkdir()
-    assert Folder(tmp_path, RATE).length == 1
+    assert ImageFolderReader(tmp_path, RATE).length == 1
 
 
-def test_a_folder_without_pictures_says_what_it_should_hold(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused_with_what_it_should_hold(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"no images in .*it should hold \.png"):
-        Folder(tmp_path, RATE)
+        ImageFolderReader(tmp_path, RATE)
 
 
-def test_a_folder_reads_one_picture_at_a_time(tmp_path: Path) -> None:
+def test_a_folder_reads_one_image_at_a_time(tmp_path: Path) -> None:
     save(tmp_path / "1.png")
     (tmp_path / "2.png").write_bytes(b"damaged")
-    frames = iter(Folder(tmp_path, RATE))
+    frames = iter(ImageFolderReader(tmp_path, RATE))
     next(frames)
     with pytest.raises(MediaError, match=r"cannot read the image .*2\.png: it is damaged"):
         next(frames)
@@ -79,11 +79,11 @@ def test_every_kind_of_png_becomes_eight_bit_rgb(
     tmp_path: Path, mode: str, colour: object, expected: tuple[int, int, int] | None
 ) -> None:
     path = tmp_path / "a.png"
-    picture = Pillow.new(mode, (5, 3), colour)  # type: ignore[arg-type]
+    original = Pillow.new(mode, (5, 3), colour)  # type: ignore[arg-type]
     if mode == "P":
-        picture.putpalette([0] * 9 + [1, 200, 30])
+        original.putpalette([0] * 9 + [1, 200, 30])
         expected = (1, 200, 30)
-    picture.save(path)
+    original.save(path)
     image = read(path)
     assert image.shape == (3, 5, 3)
     assert tuple(image[0, 0]) == expected
@@ -113,7 +113,7 @@ def test_cmyk_jpegs_become_rgb(tmp_path: Path) -> None:
     assert read(tmp_path / "a.jpg")[0, 0].tolist() == pytest.approx([255, 0, 0], abs=3)
 
 
-def test_a_picture_is_held_as_its_exif_says(tmp_path: Path) -> None:
+def test_an_image_is_turned_as_its_exif_says(tmp_path: Path) -> None:
     image = plain((0, 0, 0), width=40, height=20)
     image[:, :10] = 255
     exif = Pillow.Exif()
@@ -126,19 +126,19 @@ def test_a_picture_is_held_as_its_exif_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(MediaError, match=r"cannot read the image .*a\.png"):
-        Still(path, RATE)
+        ImageReader(path, RATE)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif"])
-def test_a_picture_cut_short_is_refused(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_image_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     rng = np.random.default_rng(0)
     Pillow.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MediaError, match=r"cannot read the image"):
-        Still(path, RATE)
+        ImageReader(path, RATE)

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from streamcam.errors import DeviceError
-from streamcam.sources.network_stream import OPEN_S, Url, shown
+from streamcam.sources.network_stream import OPEN_S, NetworkStream, without_password
 from tests.support.media import encode, noise
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         return
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[str]:
-    handler = partial(Quiet, directory=str(tmp_path))
+def server_url(tmp_path: Path) -> Iterator[str]:
+    handler = partial(SilentHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -30,18 +30,18 @@ def site(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def silent_host() -> Iterator[str]:
-    """A host that takes a connection and says nothing."""
+    """A host that accepts a connection and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_a_file_on_a_server_plays_at_its_own_pace_and_its_end_is_a_loss(
-    tmp_path: Path, site: str
+def test_a_file_on_a_server_plays_at_its_own_pace_and_its_end_is_an_error(
+    tmp_path: Path, server_url: str
 ) -> None:
     encode(tmp_path / "a.mp4", [frame.image for frame in noise(30)])
-    source = Url(f"{site}/a.mp4")
+    source = NetworkStream(f"{server_url}/a.mp4")
     got = []
     with source:
         frames = iter(source)
@@ -57,13 +57,15 @@ def test_a_file_on_a_server_plays_at_its_own_pace_and_its_end_is_a_loss(
 @pytest.mark.parametrize(
     ("path", "reason"), [("none.mp4", "404"), ("text.txt", "Invalid data|no video")]
 )
-def test_what_cannot_be_played_is_said(tmp_path: Path, site: str, path: str, reason: str) -> None:
+def test_a_stream_that_cannot_be_played_is_reported_with_the_reason(
+    tmp_path: Path, server_url: str, path: str, reason: str
+) -> None:
     (tmp_path / "text.txt").write_text("no video here\n" * 100)
-    with pytest.raises(DeviceError, match=reason), Url(f"{site}/{path}") as source:
+    with pytest.raises(DeviceError, match=reason), NetworkStream(f"{server_url}/{path}") as source:
         next(iter(source))
 
 
-def test_a_playlist_cannot_reach_files_of_this_machine(tmp_path: Path, site: str) -> None:
+def test_a_playlist_cannot_reach_files_of_this_machine(tmp_path: Path, server_url: str) -> None:
     secret = encode(tmp_path / "secret.ts", [frame.image for frame in noise(10)])
     for name, text in (
         (
@@ -73,13 +75,15 @@ def test_a_playlist_cannot_reach_files_of_this_machine(tmp_path: Path, site: str
         ("a.ffconcat", f"ffconcat version 1.0\nfile '{secret}'\n"),
     ):
         (tmp_path / name).write_text(text)
-        with pytest.raises(DeviceError), Url(f"{site}/{name}") as source:
+        with pytest.raises(DeviceError), NetworkStream(f"{server_url}/{name}") as source:
             next(iter(source))
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp", "rtmp"])
-def test_stopping_does_not_wait_for_a_host_that_says_nothing(silent_host: str, scheme: str) -> None:
-    source = Url(f"{scheme}://{silent_host}/x")
+def test_stopping_does_not_wait_for_a_host_that_never_answers(
+    silent_host: str, scheme: str
+) -> None:
+    source = NetworkStream(f"{scheme}://{silent_host}/x")
     threading.Timer(0.3, source.stop).start()
     began = time.monotonic()
     with source:
@@ -88,11 +92,14 @@ def test_stopping_does_not_wait_for_a_host_that_says_nothing(silent_host: str, s
     assert time.monotonic() - began < OPEN_S / 2
 
 
-def test_a_host_that_refuses_is_said_at_once() -> None:
-    with pytest.raises(DeviceError, match="refused"), Url("rtsp://127.0.0.1:1/x") as source:
+def test_a_refused_connection_is_reported_at_once() -> None:
+    with (
+        pytest.raises(DeviceError, match="refused"),
+        NetworkStream("rtsp://127.0.0.1:1/x") as source,
+    ):
         next(iter(source))
 
 
 def test_a_password_is_not_shown() -> None:
-    assert shown("rtsp://me:secret@host:554/live?token=1") == "rtsp://host:554/live"
-    assert shown("udp://239.0.0.1:1234") == "udp://239.0.0.1:1234"
+    assert without_password("rtsp://me:secret@host:554/live?token=1") == "rtsp://host:554/live"
+    assert without_password("udp://239.0.0.1:1234") == "udp://239.0.0.1:1234"

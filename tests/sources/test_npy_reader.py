@@ -5,14 +5,14 @@ import pytest
 from numpy.lib import format as npy
 
 from streamcam.errors import MediaError
-from streamcam.sources.npy_reader import Array
+from streamcam.sources.npy_reader import NpyReader
 from tests.support.media import RATE, ran
 
 
 def test_every_frame_of_an_array_comes_in_order(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (5, 7, 9, 3), dtype=np.uint8)
     np.save(tmp_path / "a.npy", frames)
-    source = Array(tmp_path / "a.npy", RATE)
+    source = NpyReader(tmp_path / "a.npy", RATE)
     with source:
         got = list(source)
     assert source.length == 5
@@ -23,7 +23,7 @@ def test_every_frame_of_an_array_comes_in_order(tmp_path: Path) -> None:
 def test_an_array_in_fortran_order_reads_the_same(tmp_path: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 7, 9, 3), dtype=np.uint8)
     np.save(tmp_path / "a.npy", np.asfortranarray(frames))
-    got = [frame.image for frame in Array(tmp_path / "a.npy", RATE)]
+    got = [frame.image for frame in NpyReader(tmp_path / "a.npy", RATE)]
     assert (np.stack(got) == frames).all()
 
 
@@ -37,12 +37,12 @@ def test_an_array_in_fortran_order_reads_the_same(tmp_path: Path) -> None:
         (np.array([{}], dtype=object), r"cannot read the array"),
     ],
 )
-def test_other_arrays_are_refused_with_what_is_wanted(
+def test_other_arrays_are_refused_with_the_shape_that_is_needed(
     tmp_path: Path, array: np.ndarray, complaint: str
 ) -> None:
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(MediaError, match=complaint):
-        Array(tmp_path / "a.npy", RATE)
+        NpyReader(tmp_path / "a.npy", RATE)
 
 
 def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
@@ -52,14 +52,14 @@ def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
     for content in (b"", b"no array", whole[:5], whole[:50], whole[:-1]):
         path.write_bytes(content)
         with pytest.raises(MediaError, match=r"cannot read the array .*a\.npy: \S"):
-            Array(path, RATE)
+            NpyReader(path, RATE)
 
 
 def test_an_npz_under_a_wrong_name_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "a.npy").open("wb") as file:
         np.savez(file, frames=np.zeros((4, 8, 8, 3), np.uint8))
     with pytest.raises(MediaError, match=r"cannot read the array"):
-        Array(tmp_path / "a.npy", RATE)
+        NpyReader(tmp_path / "a.npy", RATE)
 
 
 def test_a_long_array_takes_no_more_memory_than_one_frame(tmp_path: Path) -> None:
@@ -67,8 +67,8 @@ def test_a_long_array_takes_no_more_memory_than_one_frame(tmp_path: Path) -> Non
     frames = npy.open_memmap(path, "w+", dtype=np.uint8, shape=(600, 512, 512, 3))
     del frames  # A sparse file: 472 MB that take no room on the disk.
     script = """
-        from streamcam.sources.npy_reader import Array
-        frames = iter(Array(path, Fraction(30)))
+        from streamcam.sources.npy_reader import NpyReader
+        frames = iter(NpyReader(path, Fraction(30)))
         next(frames)
         before = peak_mb()
         print(1 + sum(1 for _ in frames), peak_mb() - before)

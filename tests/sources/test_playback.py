@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamcam import sources
 from streamcam.errors import MediaError
 from streamcam.sources.file_source import FileSource
-from streamcam.sources.playback import Held, Paced
+from streamcam.sources.playback import LivePlayback, RepeatedImage
+from streamcam.sources.source_table import open_file_source
 from streamcam.types import Frame, Image
 from tests.support.media import RATE, encode, noise, plain
 
@@ -18,7 +18,7 @@ PERIOD = float(1 / RATE)
 
 
 class Clock:
-    """Time that passes only when somebody waits or works."""
+    """A clock that moves only when somebody waits or works."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -31,22 +31,22 @@ class Clock:
         return False
 
 
-class Film(FileSource):
-    """Grey pictures, the n-th of brightness n, each taking `costs` seconds to decode."""
+class GreyVideo(FileSource):
+    """Grey frames, the n-th of brightness n, each taking `decoding_s` seconds to decode."""
 
-    def __init__(self, frames: int, clock: Clock, costs: float = 0.0) -> None:
+    def __init__(self, frames: int, clock: Clock, decoding_s: float = 0.0) -> None:
         super().__init__(RATE, frames)
-        self._frames, self._clock, self._costs = frames, clock, costs
+        self._frames, self._clock, self._decoding_s = frames, clock, decoding_s
 
     def images(self) -> Iterator[Image]:
         for n in range(self._frames):
-            self._clock.now += self._costs
+            self._clock.now += self._decoding_s
             yield plain((n, n, n))
 
 
-def played(film: Callable[[Clock], Film], *, loop: bool) -> tuple[Clock, Iterator[Frame]]:
+def played(video: Callable[[Clock], GreyVideo], *, loop: bool) -> tuple[Clock, Iterator[Frame]]:
     clock = Clock()
-    return clock, iter(Paced(lambda: film(clock), loop=loop, clock=clock, wait=clock.wait))
+    return clock, iter(LivePlayback(lambda: video(clock), loop=loop, clock=clock, wait=clock.wait))
 
 
 def brightness(frames: list[Frame]) -> list[int]:
@@ -58,23 +58,23 @@ def gaps(frames: list[Frame]) -> list[float]:
 
 
 def test_a_file_plays_at_its_own_pace() -> None:
-    _, frames = played(partial(Film, 10), loop=False)
+    _, frames = played(partial(GreyVideo, 10), loop=False)
     got = list(frames)
     assert brightness(got) == list(range(10))
     assert got[0].captured_at == 100.0
     assert gaps(got) == pytest.approx([PERIOD] * 9)
 
 
-def test_a_loop_goes_on_counting_and_keeps_the_beat() -> None:
-    _, frames = played(partial(Film, 4), loop=True)
+def test_a_loop_goes_on_counting_and_keeps_the_rate() -> None:
+    _, frames = played(partial(GreyVideo, 4), loop=True)
     got = list(islice(frames, 10))
     assert brightness(got) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     assert [frame.index for frame in got] == list(range(10))
     assert gaps(got) == pytest.approx([PERIOD] * 9)
 
 
-def test_whoever_is_slow_misses_frames_and_the_file_stays_on_time() -> None:
-    clock, frames = played(partial(Film, 60), loop=False)
+def test_a_slow_reader_misses_frames_and_the_file_stays_on_time() -> None:
+    clock, frames = played(partial(GreyVideo, 60), loop=False)
     got = [next(frames)]
     clock.now += 10 * PERIOD
     got += list(frames)
@@ -85,15 +85,15 @@ def test_whoever_is_slow_misses_frames_and_the_file_stays_on_time() -> None:
 
 
 def test_a_slow_decoder_makes_the_file_run_slower_but_whole() -> None:
-    _, frames = played(lambda clock: Film(30, clock, costs=1.5 * PERIOD), loop=False)
+    _, frames = played(lambda clock: GreyVideo(30, clock, decoding_s=1.5 * PERIOD), loop=False)
     got = list(frames)
     assert brightness(got) == list(range(30))
     assert max(gaps(got)) < 2.1 * PERIOD
     assert got[-1].captured_at == pytest.approx(100 + 30 * 1.5 * PERIOD, rel=0.02)
 
 
-def test_after_a_long_sleep_nothing_is_made_up_for() -> None:
-    clock, frames = played(partial(Film, 60), loop=False)
+def test_after_a_suspended_machine_nothing_is_caught_up_with() -> None:
+    clock, frames = played(partial(GreyVideo, 60), loop=False)
     first = next(frames)
     clock.now += 3600
     got = [first, *frames]
@@ -101,8 +101,8 @@ def test_after_a_long_sleep_nothing_is_made_up_for() -> None:
     assert gaps(got)[1:] == pytest.approx([PERIOD] * 58)
 
 
-def test_a_damaged_end_is_an_end(caplog: pytest.LogCaptureFixture) -> None:
-    class Damaged(Film):
+def test_a_damaged_end_counts_as_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(GreyVideo):
         def images(self) -> Iterator[Image]:
             yield from super().images()
             raise MediaError("damaged after frame 3")
@@ -116,20 +116,20 @@ def test_a_damaged_end_is_an_end(caplog: pytest.LogCaptureFixture) -> None:
     assert len(list(played(partial(Damaged, 4), loop=False)[1])) == 4
 
 
-def test_a_video_cut_off_plays_as_far_as_it_goes_and_again(tmp_path: Path) -> None:
+def test_a_truncated_video_plays_as_far_as_it_goes_and_loops(tmp_path: Path) -> None:
     clock = Clock()
     images = [frame.image for frame in noise(40)]
     whole = encode(tmp_path / "whole.mp4", images, movflags="faststart").read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: len(whole) * 6 // 10])
-    opened = partial(sources.open_file, cut, RATE)
-    got = list(islice(Paced(opened, loop=True, clock=clock, wait=clock.wait), 60))
+    reopen = partial(open_file_source, cut, RATE)
+    got = list(islice(LivePlayback(reopen, loop=True, clock=clock, wait=clock.wait), 60))
     assert [frame.index for frame in got] == list(range(60))
     assert gaps(got) == pytest.approx([PERIOD] * 59, abs=0.5 * PERIOD)
 
 
-def test_a_file_that_gives_nothing_at_all_is_an_error_and_no_endless_loop() -> None:
-    class Broken(Film):
+def test_a_file_without_a_single_frame_is_an_error_and_not_an_endless_loop() -> None:
+    class Broken(GreyVideo):
         def images(self) -> Iterator[Image]:
             raise MediaError("damaged")
 
@@ -138,18 +138,18 @@ def test_a_file_that_gives_nothing_at_all_is_an_error_and_no_endless_loop() -> N
         next(frames)
 
 
-def test_one_picture_becomes_a_steady_stream() -> None:
+def test_one_image_becomes_a_steady_stream() -> None:
     clock = Clock()
-    held = partial(Held, partial(Film, 1, clock))
-    got = list(islice(Paced(held, loop=True, clock=clock, wait=clock.wait), 50))
+    repeated = partial(RepeatedImage, partial(GreyVideo, 1, clock))
+    got = list(islice(LivePlayback(repeated, loop=True, clock=clock, wait=clock.wait), 50))
     assert len({id(frame.image) for frame in got}) == 1
     assert gaps(got) == pytest.approx([PERIOD] * 49)
 
 
 def test_stopping_ends_a_wait_at_once() -> None:
     clock = Clock()
-    paced = Paced(partial(Film, 1000, clock), loop=True)
-    frames = iter(paced)
+    playback = LivePlayback(partial(GreyVideo, 1000, clock), loop=True)
+    frames = iter(playback)
     next(frames)
-    paced.stop()
+    playback.stop()
     assert list(frames) == []

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
-from streamcam.sources.video_reader import Video
+from streamcam.sources.video_reader import VideoReader
 from streamcam.types import Frame
 from tests.support.media import (
     BLUE,
@@ -26,7 +26,7 @@ QUARTER_CLOCKWISE = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
 
 
 def turned(path: Path, matrix: tuple[int, ...] = QUARTER_CLOCKWISE) -> Path:
-    """Write into the file's track header that the picture is to be turned."""
+    """Write a rotation into the file's track header."""
     upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     content = bytearray(path.read_bytes())
     at = content.index(upright, content.index(b"tkhd"))
@@ -38,7 +38,7 @@ def turned(path: Path, matrix: tuple[int, ...] = QUARTER_CLOCKWISE) -> Path:
 def test_every_frame_comes_in_order_at_its_own_time(tmp_path: Path) -> None:
     images = [plain((level, level, level)) for level in range(40, 240, 5)]
     path = encode(tmp_path / "ä b [1] %d.mp4", images)
-    source = Video(path)
+    source = VideoReader(path)
     assert (source.length, source.rate) == (40, 30)
     with source:
         frames = list(source)
@@ -69,7 +69,7 @@ def test_time_begins_with_the_first_frame(tmp_path: Path) -> None:
     assert again == pytest.approx([0, 1 / 30, 2 / 30], abs=0.001)
 
 
-def test_a_picture_is_turned_as_the_file_says(tmp_path: Path) -> None:
+def test_a_frame_is_turned_as_the_file_says(tmp_path: Path) -> None:
     image = plain((0, 0, 0), width=64, height=32)
     image[:, :16] = 255
     (frame,) = read(turned(encode(tmp_path / "a.mp4", [image])))
@@ -86,7 +86,7 @@ def test_odd_sizes_are_read_whole(tmp_path: Path) -> None:
     assert frame.image.shape == (17, 33, 3)
 
 
-def test_a_name_with_a_colon_is_no_protocol(
+def test_a_file_name_with_a_colon_is_not_taken_for_a_protocol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode(tmp_path / "a.mp4", [plain(RED)]).rename(tmp_path / "take:1.mp4")
@@ -95,26 +95,28 @@ def test_a_name_with_a_colon_is_no_protocol(
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all", bytes(4096)])
-def test_what_is_no_video_is_refused_with_what_is_wanted(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_video_is_refused_with_what_is_accepted(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(MediaError, match=r"cannot read .*a\.mp4: .*it should be a video, an image"):
-        Video(path)
+        VideoReader(path)
 
 
 def test_an_mp4_cut_before_its_index_is_refused(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", [frame.image for frame in noise(10)])
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(MediaError, match=r"cannot read .*a\.mp4"):
-        Video(path)
+        VideoReader(path)
 
 
-def test_sound_alone_is_refused(tmp_path: Path) -> None:
+def test_an_audio_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"a\.wav has no video track"):
-        Video(sound(tmp_path / "a.wav", "pcm_s16le"))
+        VideoReader(sound(tmp_path / "a.wav", "pcm_s16le"))
 
 
-def test_the_cover_of_a_record_is_no_video(tmp_path: Path) -> None:
+def test_cover_art_is_not_a_video(tmp_path: Path) -> None:
     Pillow.fromarray(plain(RED)).save(tmp_path / "cover.jpg")
     cover = b"\0image/jpeg\0\3\0" + (tmp_path / "cover.jpg").read_bytes()
     frame = b"APIC" + struct.pack(">IH", len(cover), 0) + cover
@@ -122,13 +124,13 @@ def test_the_cover_of_a_record_is_no_video(tmp_path: Path) -> None:
     path = sound(tmp_path / "a.mp3", "libmp3lame")
     path.write_bytes(b"ID3\3\0\0" + bytes(sizes) + frame + path.read_bytes())
     with pytest.raises(MediaError, match=r"a\.mp3 has no video track"):
-        Video(path)
+        VideoReader(path)
 
 
-def test_text_is_no_video(tmp_path: Path) -> None:
+def test_text_is_not_a_video(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("hello\n" * 100)
     with pytest.raises(MediaError, match=r"a\.txt has no video track"):
-        Video(tmp_path / "a.txt")
+        VideoReader(tmp_path / "a.txt")
 
 
 def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
@@ -139,30 +141,30 @@ def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
-def test_damage_is_told_with_the_frames_that_can_be_had(tmp_path: Path) -> None:
+def test_damage_is_reported_with_the_number_of_readable_frames(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", noise(60))
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 3000] = bytes(byte ^ 0x5A for byte in content[middle : middle + 3000])
     path.write_bytes(content)
     frames: list[Frame] = []
-    with Video(path) as source, pytest.raises(MediaError) as caught:
+    with VideoReader(path) as source, pytest.raises(MediaError) as caught:
         frames.extend(source)
     assert len(frames) > 20
     assert f"damaged after frame {len(frames) - 1}" in str(caught.value)
     assert f"--frames {len(frames)} takes what comes before" in str(caught.value)
 
 
-def test_the_rate_is_the_one_that_was_written(tmp_path: Path) -> None:
+def test_the_rate_survives_a_round_trip(tmp_path: Path) -> None:
     rate = Fraction(30000, 1001)
     path = write(tmp_path / "a.mp4", numbered([plain(RED)] * 30, rate), rate)
-    with Video(path) as source:
+    with VideoReader(path) as source:
         assert float(source.rate) == pytest.approx(float(rate), rel=1e-3)
         assert len(list(source)) == 30
 
 
-def test_frames_do_not_change_once_given(tmp_path: Path) -> None:
+def test_frames_are_not_overwritten_by_later_ones(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mkv", noise(8))
-    with Video(path) as source:
+    with VideoReader(path) as source:
         frames = [(frame.image, frame.image.copy()) for frame in source]
-    assert all(np.array_equal(kept, copy) for kept, copy in frames)
+    assert all(np.array_equal(image, copy) for image, copy in frames)

@@ -1,4 +1,4 @@
-"""Make and read small media files, and stand in for the model where none is needed."""
+"""Small media files, and fakes of a stream and a sink."""
 
 import subprocess
 import sys
@@ -11,8 +11,9 @@ from typing import Any
 import av
 import numpy as np
 
-from streamcam import sinks, sources
 from streamcam.settings.parameters import Parameters
+from streamcam.sinks.sink_table import open_file_sink
+from streamcam.sources.source_table import open_file_source
 from streamcam.types import Frame, Image
 
 RATE = Fraction(30)
@@ -20,12 +21,12 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 def plain(colour: Sequence[int], *, width: int = 64, height: int = 48) -> Image:
-    """Return a picture of one colour."""
+    """Return an image of one colour."""
     return np.full((height, width, 3), colour, np.uint8)
 
 
 def noise(count: int, *, width: int = 64, height: int = 48, seed: int = 0) -> list[Frame]:
-    """Return frames that hardly compress, no two alike."""
+    """Return frames of random noise, which hardly compress, no two alike."""
     rng = np.random.default_rng(seed)
     shape = (count, height, width, 3)
     return numbered(rng.integers(0, 256, shape, dtype=np.uint8))
@@ -38,20 +39,20 @@ def numbered(images: Iterable[Image], rate: Fraction = RATE) -> list[Frame]:
 
 def read(path: Path) -> list[Frame]:
     """Return all frames of a file, through the project's own source."""
-    with sources.open_file(path, RATE) as source:
+    with open_file_source(path, RATE) as source:
         return list(source)
 
 
 def write(path: Path, frames: Iterable[Frame], rate: Fraction = RATE) -> Path:
     """Write `frames` to `path`, through the project's own sink."""
-    with sinks.open_file(path, rate) as sink:
+    with open_file_sink(path, rate) as sink:
         for frame in frames:
             sink.send(frame)
     return path
 
 
 def encode(path: Path, images: Iterable[Image], *, codec: str = "libx264", **options: Any) -> Path:
-    """Write a video as other programs do: no fragments, its index at the end."""
+    """Write a video as other programs do: not fragmented, its index at the end."""
     with av.open(str(path), "w", options=options) as container:
         track: Any = container.add_stream(codec, rate=RATE)
         track.pix_fmt = "yuv420p"
@@ -94,9 +95,9 @@ def decoded_so_far(path: Path) -> int:
 
 
 def ran(script: str, *arguments: object, errors: bool = False) -> str:
-    """Run `script` in a fresh Python without torch; return what it prints (or its errors).
+    """Run `script` in a new Python without torch; return its stdout, or its stderr with `errors`.
 
-    It finds its first argument as `path`, and in `peak_mb()` the most memory it has taken.
+    The script finds its first argument as `path`; `peak_mb()` gives its peak memory in MB.
     """
     done = subprocess.run(
         [sys.executable, "-c", PROLOGUE + dedent(script), *map(str, arguments)],
@@ -122,34 +123,34 @@ def peak_mb():
 """
 
 
-class Passing:
-    """A stream whose pictures are the frames themselves, `delay` calls later."""
+class PassthroughStream:
+    """A stream whose outputs are the frames themselves, `delay` calls later."""
 
     chunk = 1
 
     def __init__(self, delay: int = 0) -> None:
         self.delay = delay
         self.seen: list[Parameters] = []
-        self._held: list[Frame] = []
+        self._delayed: list[Frame] = []
 
     def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
         self.seen.append(parameters)
-        self._held.append(frame)
-        return [self._held.pop(0)] if len(self._held) > self.delay else []
+        self._delayed.append(frame)
+        return [self._delayed.pop(0)] if len(self._delayed) > self.delay else []
 
     def drain(self, parameters: Parameters) -> list[Frame]:  # noqa: ARG002
-        held, self._held = self._held, []
-        return held
+        delayed, self._delayed = self._delayed, []
+        return delayed
 
 
-class Kept:
-    """A sink that keeps what it is sent."""
+class CollectingSink:
+    """A sink that collects the frames sent to it."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
         self.closed_after: Any = "not closed"
 
-    def __enter__(self) -> "Kept":
+    def __enter__(self) -> "CollectingSink":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:

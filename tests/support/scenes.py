@@ -1,4 +1,4 @@
-"""Stand in for a broadcast where only a sink is looked at."""
+"""Fake view of a broadcast, for tests of a single sink."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,30 +24,30 @@ STATUS = Status(
 )
 
 
-class Stage:
-    """A scene that a test sets: what came in, how it fares, and which snapshot rules."""
+class FakeBroadcastView:
+    """A view that a test sets: the newest input, the status, and the applied parameters."""
 
     def __init__(self, parameters: Parameters | None = None) -> None:
-        self.came_in: Frame | None = None
-        self.now = STATUS
-        self.rules = (0, parameters or Parameters())
+        self.newest_input: Frame | None = None
+        self.current_status = STATUS
+        self.applied = (0, parameters or Parameters())
 
     def input_frame(self) -> Frame | None:
-        return self.came_in
+        return self.newest_input
 
     def status(self) -> Status:
-        return self.now
+        return self.current_status
 
     def parameters(self) -> Parameters:
-        return self.rules[1]
+        return self.applied[1]
 
     def applied_parameters(self) -> tuple[int, Parameters]:
-        return self.rules
+        return self.applied
 
-    def change(self, ruled_from: int = 0, **changes: Any) -> None:
-        """Have other live values rule from a frame on."""
-        self.rules = (ruled_from, self.rules[1].changed(changes))
+    def change(self, applied_from: int = 0, **changes: Any) -> None:
+        """Apply other live values from a frame on."""
+        self.applied = (applied_from, self.applied[1].changed(changes))
 
-    def fare(self, **values: Any) -> None:
+    def change_status(self, **values: Any) -> None:
         """Change the status."""
-        self.now = replace(self.now, **values)
+        self.current_status = replace(self.current_status, **values)

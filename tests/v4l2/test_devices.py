@@ -23,7 +23,7 @@ def node(sysfs: Path, number: int, name: str, **attributes: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="video nodes are Linux's")
-def test_devices_that_cannot_be_asked_are_listed_by_number_with_the_reason(sysfs: Path) -> None:
+def test_devices_that_cannot_be_queried_are_listed_by_number_with_the_reason(sysfs: Path) -> None:
     node(sysfs, 910, "streamcam", max_openers="10")
     node(sysfs, 92, "Webcam", index="1")
     (sysfs / "v4l-subdev0").mkdir()
@@ -47,7 +47,7 @@ def test_an_attribute_that_is_not_there_is_none(sysfs: Path) -> None:
     assert v4l2.attribute("/dev/video3", "state") is None
 
 
-def test_what_can_be_done_is_told_by_the_capabilities() -> None:
+def test_capabilities_say_what_a_device_can_do() -> None:
     def device(capabilities: int) -> v4l2.Device:
         return v4l2.Device(Path("/dev/video0"), "", "", "", capabilities)
 
@@ -59,7 +59,7 @@ def test_what_can_be_done_is_told_by_the_capabilities() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
-def test_who_has_a_device_open_is_told_by_name_and_number(tmp_path: Path) -> None:
+def test_holders_are_listed_by_name_and_process_id(tmp_path: Path) -> None:
     path = tmp_path / "device"
     path.touch()
     assert v4l2.holders(path) == ()

@@ -4,7 +4,7 @@ import pytest
 
 from streamcam.v4l2 import Mode, ioctl
 
-# As the kernel's own headers give them on a machine of 64 bits.
+# From the kernel's own headers on a 64-bit machine.
 NUMBERS = {
     "QUERY_CAPABILITY": 0x80685600,
     "ENUMERATE_FORMATS": 0xC0405602,
@@ -18,8 +18,8 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("name", "number"), NUMBERS.items())
-@pytest.mark.skipif(ioctl.struct.calcsize("P") != 8, reason="numbers of 64 bits")
-def test_calls_have_the_numbers_of_the_kernel(name: str, number: int) -> None:
+@pytest.mark.skipif(ioctl.struct.calcsize("P") != 8, reason="numbers of 64-bit machines")
+def test_ioctl_numbers_are_those_of_the_kernel(name: str, number: int) -> None:
     assert getattr(ioctl, name) == number
 
 

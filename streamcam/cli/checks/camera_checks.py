@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 
 from streamcam.cli.checks import NOTE, OK, WARNING, Check
-from streamcam.sources.camera_list import Found
+from streamcam.sources.camera_list import CameraInfo
 from streamcam.v4l2.kernel_module import GROUP
 
 Holders = Callable[[str], Sequence[str]]
 """Takes a device's path and returns who has it open."""
 
 
-def cameras(found: Sequence[Found], holders: Holders) -> list[Check]:
+def cameras(found: Sequence[CameraInfo], holders: Holders) -> list[Check]:
     """Return a check for each physical camera; a warning where there is none.
 
     None is needed, since the demo stands in for it.
@@ -28,7 +28,7 @@ def cameras(found: Sequence[Found], holders: Holders) -> list[Check]:
     return [_camera(camera, holders) for camera in physical]
 
 
-def _camera(camera: Found, holders: Holders) -> Check:
+def _camera(camera: CameraInfo, holders: Holders) -> Check:
     if camera.problem is not None:
         remedy = GROUP if "permission" in camera.problem.lower() else "unplug it and plug it in"
         return Check("camera", WARNING, f"{camera}: {camera.problem}", remedy)

@@ -8,7 +8,7 @@ from streamcam import v4l2
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
 from streamcam.cli.checks.camera_checks import Holders
 from streamcam.errors import DeviceError
-from streamcam.sinks.virtual_camera import REMEDIES, select
+from streamcam.sinks.virtual_camera import INSTALL_HINTS, select
 from streamcam.v4l2 import kernel_module
 
 NAME, MODULE = "virtual camera", "v4l2loopback"
@@ -32,7 +32,7 @@ def virtual_cameras(
         root: of the file system.
     """
     if sys.platform != "linux":
-        remedy = REMEDIES.get(sys.platform)
+        remedy = INSTALL_HINTS.get(sys.platform)
         return [Check(NAME, NOTE, "comes with OBS or Unity Capture here", remedy)]
     loopbacks = [device for device in devices if device.is_loopback]
     labels = dict.fromkeys(label for sink in sinks for label in _labels(sink))
@@ -54,7 +54,7 @@ def _absent(root: Path, state: str) -> Check:
         text = "v4l2loopback is loaded, with no device"
         return Check(NAME, state, text, kernel_module.RELOAD)
     known = "not loaded" if kernel_module.installed(root) else "not installed for this kernel"
-    return Check(NAME, state, f"v4l2loopback is {known}", kernel_module.remedy(root))
+    return Check(NAME, state, f"v4l2loopback is {known}", kernel_module.how_to_load(root))
 
 
 def _chosen(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holders) -> Check:

@@ -1,4 +1,4 @@
-"""The preview: a page in the browser, and the picture as MJPEG for whatever shows that."""
+"""Preview sink: a web page that shows the output and the camera, and both as MJPEG."""
 
 import asyncio
 import errno
@@ -8,25 +8,25 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from streamcam.errors import DeviceError
-from streamcam.sinks.preview.mjpeg import Picture, Ticker
+from streamcam.sinks.preview.mjpeg import FrameNotifier, LatestJpeg
 from streamcam.types import BroadcastView, Frame, Image
 
 if TYPE_CHECKING:
     from uvicorn import Server
 
-# A reader that is slow shall be behind by a picture or two, not by the megabytes that the
-# system would gladly hold for it.
+# A slow viewer shall be behind by a frame or two, not by the megabytes that the system would
+# buffer for it.
 SEND_BUFFER_BYTES = 256 * 1024
-GRACE_S = 0.4
+STOP_S = 0.4
 
 
 class Preview:
-    """Serves the newest picture and what came in; `send` only leaves a note for the server.
+    """Serves the newest output and the newest input; `send` only notifies the server.
 
     Args:
         bind: address or name to listen on; 127.0.0.1 keeps it to this machine.
-        port: 0 takes a free one.
-        view: what came in, and how the broadcast fares.
+        port: TCP port; 0 takes a free one.
+        view: gives the newest input frame and the status of the broadcast.
 
     Raises:
         DeviceError: when entered, where it cannot listen there.
@@ -37,17 +37,20 @@ class Preview:
         self._port = port
         self._view = view
         self._frame: Frame | None = None
-        self._ticker = Ticker()
-        self.pictures: dict[str, Picture] = {}
-        """By name: ``after`` what goes out, ``before`` what came in."""
+        self._notifier = FrameNotifier()
+        self.images: dict[str, LatestJpeg] = {}
+        """By name: ``after`` is the output, ``before`` the input."""
         self.url = _url(bind, port)
-        """Where the page is; the port is known for sure once the sink is entered."""
+        """Address of the page; the port is final once the sink is entered."""
 
     def __enter__(self) -> Self:
-        self._socket = _listening(self._bind, self._port)
+        self._socket = _listen(self._bind, self._port)
         self.url = _url(*self._socket.getsockname()[:2])
-        self._ticker = Ticker()
-        self.pictures = {"after": Picture(self._after), "before": Picture(self._before)}
+        self._notifier = FrameNotifier()
+        self.images = {
+            "after": LatestJpeg(self._output_image),
+            "before": LatestJpeg(self._input_image),
+        }
         started = threading.Event()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(started)), name="preview", daemon=True
@@ -57,35 +60,39 @@ class Preview:
         return self
 
     def send(self, frame: Frame) -> None:
-        """Let those who watch see `frame`; never waits for them."""
+        """Show `frame` to the viewers, without waiting for them.
+
+        Raises:
+            DeviceError: the server has stopped.
+        """
         self._frame = frame
         if not self._thread.is_alive():
             raise DeviceError(f"the preview at {self.url} has stopped")
-        if self._ticker.watched:
-            self._loop.call_soon_threadsafe(self._ticker.tick)
+        if self._notifier.viewers:
+            self._event_loop.call_soon_threadsafe(self._notifier.notify)
 
     def __exit__(self, *exception: object) -> None:
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._ticker.close)
+            self._event_loop.call_soon_threadsafe(self._notifier.close)
         self._thread.join()
         self._socket.close()
 
-    def _after(self) -> Image | None:
+    def _output_image(self) -> Image | None:
         return None if self._frame is None else self._frame.image
 
-    def _before(self) -> Image | None:
+    def _input_image(self) -> Image | None:
         frame = self._view.input_frame()
         return None if frame is None else frame.image
 
     async def _serve(self, started: threading.Event) -> None:
         try:
-            # Imported here, in this thread: a broadcast that nobody previews shall not pay for it.
+            # Imported here, in this thread: a broadcast without a preview shall not pay for it.
             import uvicorn
 
             from streamcam.sinks.preview.web import application
 
-            self._loop = asyncio.get_running_loop()
-            site = application(self.pictures, self._ticker, self._view, self._socket, self._bind)
+            self._event_loop = asyncio.get_running_loop()
+            site = application(self.images, self._notifier, self._view, self._socket, self._bind)
             server = uvicorn.Server(
                 uvicorn.Config(
                     site,
@@ -102,29 +109,29 @@ class Preview:
             serving = asyncio.create_task(server.serve(sockets=[self._socket]))
         finally:
             started.set()
-        closed = asyncio.create_task(self._ticker.closed())
-        # A server that ends before it is told to has failed: its error comes out below.
+        closed = asyncio.create_task(self._notifier.wait_closed())
+        # A server that ends by itself has failed: its error is raised below.
         await asyncio.wait([serving, closed], return_when=asyncio.FIRST_COMPLETED)
-        await _stopped(server, serving)
+        await _stop(server, serving)
 
 
-async def _stopped(server: "Server", serving: "asyncio.Task[None]") -> None:
-    """End the server: streams end by themselves, and those stuck with their reader are cut."""
+async def _stop(server: "Server", serving: "asyncio.Task[None]") -> None:
+    """Stop the server: streams end by themselves; connections to stuck viewers are aborted."""
     server.should_exit = True
-    await asyncio.wait([serving], timeout=GRACE_S)
+    await asyncio.wait([serving], timeout=STOP_S)
     for connection in list(server.server_state.connections):
         connection.transport.abort()
     await serving
 
 
-def _listening(bind: str, port: int) -> socket.socket:
+def _listen(bind: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
         listener = socket.create_server((str(address[0]), int(address[1])), family=family)
     except OSError as error:
-        raise DeviceError(f"cannot open the preview on {bind}:{port}: {_remedy(error)}") from None
-    # Connections inherit it.
+        raise DeviceError(f"cannot open the preview on {bind}:{port}: {_explain(error)}") from None
+    # Connections inherit the size.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listener
 
@@ -134,7 +141,7 @@ def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def _remedy(error: OSError) -> str:
+def _explain(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "no such address; set one with --set preview_bind=127.0.0.1"
     if error.errno == errno.EADDRINUSE:

@@ -1,4 +1,4 @@
-"""Pictures as MJPEG: encoded once for all who watch, and only when one of them asks."""
+"""MJPEG streams of the newest image, encoded once for all viewers and only on request."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -8,72 +8,77 @@ import cv2
 
 from streamcam.types import Image
 
-BOUNDARY = "picture"
+BOUNDARY = "frame"
 QUALITY = 85
 REPEAT_S = 1.0
-"""Seconds after which a picture that stands still is sent again."""
+"""Seconds after which an unchanged image is sent again."""
 
 
-class Ticker:
-    """Wakes those who watch when there may be something new; lives in one event loop."""
+class FrameNotifier:
+    """Wakes the viewers when there may be a new frame; lives in one event loop."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.watched = 0
+        """Notifications so far."""
+        self.viewers = 0
+        """Streams that are being watched."""
         self._next = asyncio.Event()
         self._closed = asyncio.Event()
 
-    def tick(self) -> None:
+    def notify(self) -> None:
+        """Wake every viewer that waits."""
         self.count += 1
-        waited, self._next = self._next, asyncio.Event()
-        waited.set()
+        current, self._next = self._next, asyncio.Event()
+        current.set()
 
     def close(self) -> None:
-        """Send everyone home."""
+        """End all streams."""
         self._closed.set()
-        self.tick()
+        self.notify()
 
-    async def closed(self) -> None:
+    async def wait_closed(self) -> None:
         await self._closed.wait()
 
     @property
     def open(self) -> bool:
+        """Whether `close` has not been called."""
         return not self._closed.is_set()
 
-    async def after(self, count: int, timeout_s: float) -> None:
-        """Wait until there was a tick after the first `count`, or the time is over."""
+    async def wait_after(self, count: int, timeout_s: float) -> None:
+        """Wait for a notification later than the first `count`, at most `timeout_s` seconds."""
         if self.count == count:
-            # Without a tick something is sent again, so that the reader sees it is connected.
+            # On a timeout the last image is sent again, so that the viewer sees it is connected.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._next.wait(), timeout_s)
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        self.watched += 1
+    def viewer(self) -> Iterator[None]:
+        """Count a viewer within the block."""
+        self.viewers += 1
         try:
             yield
         finally:
-            self.watched -= 1
+            self.viewers -= 1
 
 
-class Picture:
-    """The newest picture of one kind.
+class LatestJpeg:
+    """The newest image as JPEG.
 
     Args:
-        newest: the picture ``(H, W, 3)`` uint8 RGB, the same object as long as it is the same
-            picture; None while there is none.
+        newest: returns the image ``(H, W, 3)`` uint8 RGB, the same object as long as it is the
+            same image; None while there is none.
     """
 
     def __init__(self, newest: Callable[[], Image | None]) -> None:
         self.encodings = 0
-        """Pictures encoded so far."""
+        """Images encoded so far."""
         self._newest = newest
         self._lock = asyncio.Lock()
         self._image: Image | None = None
         self._jpeg: bytes | None = None
 
-    async def jpeg(self) -> bytes | None:
-        """Return the newest picture; the same object for the same picture."""
+    async def get(self) -> bytes | None:
+        """Return the newest image encoded; the same object for the same image."""
         async with self._lock:
             image = self._newest()
             if image is not None and image is not self._image:
@@ -83,23 +88,23 @@ class Picture:
             return self._jpeg
 
 
-async def parts(picture: Picture, ticker: Ticker) -> AsyncIterator[bytes]:
-    """Yield a multipart stream: the newest picture whenever the reader is ready for one."""
+async def parts(latest: LatestJpeg, notifier: FrameNotifier) -> AsyncIterator[bytes]:
+    """Yield a multipart stream: the newest image whenever the viewer is ready for one."""
     clock = asyncio.get_running_loop().time
     # Browsers show a part when they see where it ends, so each ends with the next one's boundary.
     yield f"--{BOUNDARY}\r\n".encode()
     sent, sent_at = None, 0.0
-    while ticker.open:
-        count = ticker.count
-        jpeg = await picture.jpeg()
+    while notifier.open:
+        count = notifier.count
+        jpeg = await latest.get()
         if jpeg is not None and (jpeg is not sent or clock() - sent_at >= REPEAT_S):
             head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             yield b"%b%b\r\n--%b\r\n" % (head.encode(), jpeg, BOUNDARY.encode())
-            # The server takes the next piece when the reader has taken the last one: choose the
-            # next picture then, not before.
+            # The server asks for the next piece when the viewer has taken the last one: choose the
+            # next image then, not before.
             yield b""
             sent, sent_at = jpeg, clock()
-        await ticker.after(count, REPEAT_S)
+        await notifier.wait_after(count, REPEAT_S)
 
 
 def encoded(image: Image) -> bytes:

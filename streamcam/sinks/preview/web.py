@@ -1,4 +1,4 @@
-"""The preview's site: its routes, and who may ask."""
+"""Web application of the preview: its routes, and the check of Host and Origin."""
 
 import socket
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from streamcam.sinks.preview.mjpeg import BOUNDARY, Picture, Ticker, parts
+from streamcam.sinks.preview.mjpeg import BOUNDARY, FrameNotifier, LatestJpeg, parts
 from streamcam.types import BroadcastView
 
 MAX_STREAMS = 16
@@ -40,22 +40,22 @@ FRESH = {
 
 
 def application(
-    pictures: Mapping[str, Picture],
-    ticker: Ticker,
+    images: Mapping[str, LatestJpeg],
+    notifier: FrameNotifier,
     view: BroadcastView,
     listener: socket.socket,
     bind: str,
 ) -> ASGIApp:
-    """Return the site of a preview that listens on `listener`, which was opened as `bind`."""
-    site = Site(pictures, ticker, view)
+    """Return the application of a preview that listens on `listener`, opened as `bind`."""
+    site = PreviewSite(images, notifier, view)
     routes = [Route(path, partial(_page, name=name)) for path, name in PAGES.items()]
     routes += [
         Route("/stats", site.stats),
         Route("/{which}.mjpg", site.stream),
-        Route("/{which}.jpg", site.still),
+        Route("/{which}.jpg", site.jpeg),
     ]
-    guard = Middleware(Guard, hosts=Hosts(listener.getsockname()[0], bind))
-    return Starlette(routes=routes, middleware=[guard])
+    host_check = Middleware(HostCheck, hosts=AllowedHosts(listener.getsockname()[0], bind))
+    return Starlette(routes=routes, middleware=[host_check])
 
 
 async def _page(request: Request, name: str) -> Response:  # noqa: ARG001
@@ -63,81 +63,81 @@ async def _page(request: Request, name: str) -> Response:  # noqa: ARG001
     return HTMLResponse(page, headers=FRESH)
 
 
-class Site:
-    """What there is to ask for beside the pages."""
+class PreviewSite:
+    """Routes for the status, the images and the streams."""
 
     def __init__(
-        self, pictures: Mapping[str, Picture], ticker: Ticker, view: BroadcastView
+        self, images: Mapping[str, LatestJpeg], notifier: FrameNotifier, view: BroadcastView
     ) -> None:
-        self._pictures = pictures
-        self._ticker = ticker
+        self._images = images
+        self._notifier = notifier
         self._view = view
 
     async def stats(self, request: Request) -> Response:  # noqa: ARG002
         return JSONResponse(asdict(self._view.status()), headers=FRESH)
 
-    async def still(self, request: Request) -> Response:
-        jpeg = await self._asked(request).jpeg()
+    async def jpeg(self, request: Request) -> Response:
+        jpeg = await self._requested(request).get()
         if jpeg is None:
-            return PlainTextResponse("no picture yet", 503, headers=FRESH | {"Retry-After": "1"})
+            return PlainTextResponse("no frame yet", 503, headers=FRESH | {"Retry-After": "1"})
         return Response(jpeg, media_type="image/jpeg", headers=FRESH)
 
     async def stream(self, request: Request) -> Response:
-        picture = self._asked(request)
+        latest = self._requested(request)
         if request.method == "HEAD":
             return Response(media_type=MULTIPART, headers=FRESH)
-        if self._ticker.watched >= MAX_STREAMS:
+        if self._notifier.viewers >= MAX_STREAMS:
             return PlainTextResponse(
                 f"{MAX_STREAMS} streams are being watched already; close one", 503, headers=FRESH
             )
-        return Watched(picture, self._ticker)
+        return MjpegResponse(latest, self._notifier)
 
-    def _asked(self, request: Request) -> Picture:
+    def _requested(self, request: Request) -> LatestJpeg:
         which = request.path_params["which"]
-        if which not in self._pictures:
+        if which not in self._images:
             raise HTTPException(404)
-        return self._pictures[which]
+        return self._images[which]
 
 
-class Watched(StreamingResponse):
-    """A stream, counted as long as it runs."""
+class MjpegResponse(StreamingResponse):
+    """An MJPEG stream, counted as a viewer while it runs."""
 
-    def __init__(self, picture: Picture, ticker: Ticker) -> None:
-        super().__init__(parts(picture, ticker), media_type=MULTIPART, headers=FRESH)
-        self._ticker = ticker
+    def __init__(self, latest: LatestJpeg, notifier: FrameNotifier) -> None:
+        super().__init__(parts(latest, notifier), media_type=MULTIPART, headers=FRESH)
+        self._notifier = notifier
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._ticker.watching():
+        with self._notifier.viewer():
             await super().__call__(scope, receive, send)
 
 
-class Hosts:
-    """The names under which this machine may be asked.
+class AllowedHosts:
+    """Host names that requests may use.
 
-    A page elsewhere can have its own name point here and so read what is served; the name it
-    asks for gives it away. Where the preview was opened to the network on purpose, addresses
-    are fine too, since they are no names.
+    A foreign page can let its own host name resolve to this machine and so read the responses
+    (DNS rebinding); the Host header reveals it. Where the preview was opened to the network on
+    purpose, IP addresses are allowed too, since they cannot be rebound.
     """
 
     def __init__(self, address: str, bind: str) -> None:
         self._names = {"localhost", "127.0.0.1", "::1", bind.lower(), address}
-        self._opened = not ip_address(address).is_loopback
-        if self._opened:
+        self._open_to_network = not ip_address(address).is_loopback
+        if self._open_to_network:
             own = socket.gethostname().lower()
             self._names |= {own, f"{own.partition('.')[0]}.local"}
 
     def __contains__(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            return name in self._names or (self._opened and bool(ip_address(name)))
+            return name in self._names or (self._open_to_network and bool(ip_address(name)))
         except ValueError:
             return False
 
 
-class Guard:
-    """Refuses those who ask under another name, and pages that are not ours."""
+class HostCheck:
+    """Refuses requests for another host name, and those of pages of another origin."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self._app = app
         self._hosts = hosts
 
@@ -145,9 +145,9 @@ class Guard:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if host not in self._hosts:
-            refusal = "the preview does not answer to that host name"
+            refusal = "the preview does not answer requests for that host name"
         elif origin is not None and origin.lower() != f"http://{host}".lower():
-            refusal = "the preview does not answer to other sites"
+            refusal = "the preview does not answer requests of other sites"
         else:
             await self._app(scope, receive, send)
             return

@@ -1,0 +1,149 @@
+"""Table of sources: each kind with the function that opens it, imported when first used.
+
+Another installed package adds a kind with an entry point in the group ``streamcam.sources``: its
+name is the kind, its object a `SourceOpener`.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+from streamcam.errors import ConfigError, MediaError, suggest
+from streamcam.plugins import load_plugin, plugin_names
+from streamcam.settings.broadcast_settings import BroadcastSettings
+from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
+from streamcam.sources.url_schemes import SCHEMES
+from streamcam.types import LiveSource, Source
+
+PLUGINS = "streamcam.sources"
+CAMERA, DEMO, PATTERN, FILE = "camera", "demo", "pattern", "file"
+
+SourceOpener = Callable[[str, BroadcastSettings], LiveSource]
+"""Takes what follows ``KIND:`` in the spec, and the settings of the broadcast."""
+
+
+def open_source(spec: str, settings: BroadcastSettings) -> LiveSource:
+    """Return the live source that `spec` names; entering it opens the device or connection.
+
+    Args:
+        spec: camera[:NAME|PATH|INDEX], demo, pattern, a URL, the path of a file, or the kind of a
+            plugin, with or without ``:WHICH``.
+        settings: the camera's size and rate, the canvas, and whether files are looped.
+
+    Raises:
+        ConfigError: the kind or the URL's scheme is unknown.
+        MediaError: the file is missing, or of no kind that can be read.
+    """
+    kind, which = _parse(spec)
+    opener: SourceOpener = SOURCES[kind] if kind in SOURCES else load_plugin(PLUGINS, kind)
+    return opener(which, settings)
+
+
+def _parse(spec: str) -> tuple[str, str]:
+    """Split `spec` into a known kind and what follows its colon; all else is a file's path."""
+    prefix, _, which = spec.partition(":")
+    is_url = which.startswith("//")
+    kind = prefix.lower() if is_url else prefix
+    if kind in SOURCES or kind in plugin_names(PLUGINS):
+        return kind, which
+    if is_url:
+        known = suggest(kind, [*SCHEMES, *plugin_names(PLUGINS)])
+        raise ConfigError(f'no source is read over "{kind}://": {known}')
+    path = Path(spec).expanduser()
+    if not path.exists() and path.parent == Path() and not path.suffix:
+        known = suggest(prefix, [CAMERA, DEMO, PATTERN, *plugin_names(PLUGINS)])
+        raise ConfigError(f'no source or file "{spec}": {known}')
+    return FILE, spec
+
+
+def _camera(which: str, settings: BroadcastSettings) -> LiveSource:
+    from streamcam.sources.camera import Camera
+    from streamcam.sources.camera_list import OWN_LABELS
+
+    labels = [label for kind, _, label in (sink.partition(":") for sink in settings.sink) if label]
+    own = frozenset((*OWN_LABELS, *labels))
+    return Camera(which or None, settings.camera_size, settings.camera_fps, own=own)
+
+
+def _demo(which: str, settings: BroadcastSettings) -> LiveSource:
+    from streamcam.sources.demo import Demo
+
+    _refuse_argument(DEMO, which)
+    return Demo(*settings.canvas, settings.rate)
+
+
+def _pattern(which: str, settings: BroadcastSettings) -> LiveSource:
+    from streamcam.sources.pattern import MovingPattern
+
+    _refuse_argument(PATTERN, which)
+    return MovingPattern(*settings.canvas, settings.rate)
+
+
+def _refuse_argument(kind: str, which: str) -> None:
+    if which:
+        raise ConfigError(f'the source "{kind}" takes nothing after it, got "{which}"')
+
+
+def _url(scheme: str, which: str, settings: BroadcastSettings) -> LiveSource:  # noqa: ARG001
+    from streamcam.sources.network_stream import NetworkStream
+
+    if not which.startswith("//"):
+        raise ConfigError(f'"{scheme}:{which}" is no URL; it should begin with {scheme}://')
+    return NetworkStream(f"{scheme}:{which}")
+
+
+def _file(which: str, settings: BroadcastSettings) -> LiveSource:
+    from streamcam.sources.playback import LivePlayback, RepeatedImage
+
+    if which.startswith("//"):
+        raise ConfigError('no source is read over "file://"; a file is given by its path')
+    if not which:
+        raise ConfigError('the source "file" needs a path, such as file:clip.mp4')
+    path = Path(which).expanduser()
+    reopen = partial(open_file_source, path, settings.rate)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return LivePlayback(partial(RepeatedImage, reopen), loop=True)
+    return LivePlayback(reopen, loop=settings.loop)
+
+
+SOURCES: dict[str, SourceOpener] = {
+    CAMERA: _camera,
+    DEMO: _demo,
+    PATTERN: _pattern,
+    FILE: _file,
+    **{scheme: partial(_url, scheme) for scheme in SCHEMES},
+}
+
+
+def open_file_source(path: Path, rate: Fraction) -> Source:
+    """Return the source that reads every frame of `path`: a video, an image, a folder or a .npy.
+
+    Args:
+        path: a video, an image, a folder of images or a .npy array.
+        rate: frames per second of what carries no rate of its own.
+
+    Raises:
+        MediaError: there is nothing at `path`, or it is of no kind that can be read.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise MediaError(f"no such input: {path}") from None
+    except OSError as error:
+        raise MediaError(f"cannot read {path}: {error.strerror}") from None
+    if path.is_dir():
+        from streamcam.sources.image_reader import ImageFolderReader
+
+        return ImageFolderReader(path, rate)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        from streamcam.sources.image_reader import ImageReader
+
+        return ImageReader(path, rate)
+    if path.suffix.lower() == ".npy":
+        from streamcam.sources.npy_reader import NpyReader
+
+        return NpyReader(path, rate)
+    from streamcam.sources.video_reader import VideoReader
+
+    return VideoReader(path)

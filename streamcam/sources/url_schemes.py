@@ -1,0 +1,7 @@
+"""URL schemes that streams are read over."""
+
+LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt", "tcp")
+"""Protocols whose frames arrive as they are captured."""
+STORED_SCHEMES = ("http", "https")
+"""Protocols that also serve files, which arrive faster than they are to be shown."""
+SCHEMES = (*STORED_SCHEMES, *LIVE_SCHEMES)
