@@ -8,7 +8,7 @@ import pytest
 
 from streamcam.errors import ConfigError
 from streamcam.video.cache_plan import CacheShape, Place, Plan, plan
-from tests.video.goldens import golden, needs_goldens
+from tests.video.video_goldens import golden, needs_goldens
 
 Key = tuple[int, int]
 """A latent frame, and the position that its keys are rotated to."""

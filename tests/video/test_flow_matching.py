@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from streamcam.video.flow_matching import Flow, noised, predicted_x_0
-from tests.video.goldens import golden, needs_goldens
+from tests.video.video_goldens import golden, needs_goldens
 
 
 @needs_goldens

@@ -11,8 +11,8 @@ from streamcam.video.kv_cache import KVCache, turned
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.rotary import angles_of, rotated
 from streamcam.video.wan import CausalWan
-from tests.video.goldens import close
-from tests.video.streams import loaded
+from tests.video.video_goldens import close
+from tests.video.video_streams import loaded
 
 SHAPE = CacheShape(slots=6, sinks=2)
 STEPS = Steps((700, 400), Flow.shifted(8))

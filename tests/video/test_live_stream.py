@@ -19,7 +19,7 @@ from streamcam.video.scheduler import Choice, Table
 from streamcam.video.video_model import load_video_model
 from streamcam.video.video_stream import VideoStream
 from tests.support.streams import images, moving
-from tests.video.streams import Streamed, loaded
+from tests.video.video_streams import Streamed, loaded
 
 ONE, BOTH, IN_TURN = Choice(1, 1, True), Choice(1, 2, True), Choice(1, 2, False)
 

@@ -15,7 +15,7 @@ from streamcam.video.noise_control import (
     pixel_differences,
     rms_differences,
 )
-from tests.video.goldens import golden, needs_goldens
+from tests.video.video_goldens import golden, needs_goldens
 
 CASES = ["static_0.8", "slow_0.8", "fast_0.8", "mixed_0.6", "mixed_0.8"]
 

@@ -16,8 +16,8 @@ from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.prompt_change import PatientPrompter, Prompter
 from streamcam.video.scheduler import Choice
 from tests.support.streams import images, moving
-from tests.video.streams import Streamed, loaded
 from tests.video.test_live_stream import live
+from tests.video.video_streams import Streamed, loaded
 
 PATIENCE_S = 30.0
 

@@ -12,8 +12,8 @@ from streamcam.video.causal_layers import Layers
 from streamcam.video.flow_matching import Flow
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.wan import CausalWan
-from tests.video.goldens import close
-from tests.video.reference import Fed, Reference, Window
+from tests.video.uncached_wan import Fed, Reference, Window
+from tests.video.video_goldens import close
 
 FLOW = Flow.shifted(5)
 TIMESTEPS = (900, 640, 410, 130)

@@ -8,7 +8,7 @@ from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
 from streamcam.video.flow_matching import Flow
 from streamcam.video.rollout import Draw, Rollout, Steps
-from tests.video.goldens import close, golden, needs_goldens, wan
+from tests.video.video_goldens import close, golden, needs_goldens, wan
 
 pytestmark = needs_goldens
 

@@ -8,7 +8,7 @@ import pytest
 
 from streamcam.errors import ConfigError
 from tests.support.streams import images, moving, still
-from tests.video.streams import Streamed, flat
+from tests.video.video_streams import Streamed, flat
 
 
 @pytest.mark.parametrize("count", [1, 6, 22])

@@ -8,8 +8,8 @@ from torch._dynamo.utils import counters
 from streamcam.video.flow_matching import Flow, predicted_x_0
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.wan import CausalWan
-from tests.video.goldens import close, golden, needs_goldens, wan
-from tests.video.streams import loaded
+from tests.video.video_goldens import close, golden, needs_goldens, wan
+from tests.video.video_streams import loaded
 
 FRAMES = 6
 

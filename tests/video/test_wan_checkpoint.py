@@ -19,8 +19,8 @@ from streamcam.video.video_model import load_video_model
 from streamcam.video.wan_checkpoint import Parts, fetch, load_parts, load_transformer
 from streamcam.video.wan_files import Stored, read, weights_file
 from tests.support.layouts import truncate
-from tests.video.goldens import golden, needs_goldens, wan
-from tests.video.layouts import save_base, save_pipeline
+from tests.video.video_goldens import golden, needs_goldens, wan
+from tests.video.wan_layouts import save_base, save_pipeline
 
 CPU = torch.device("cpu")
 Load = Callable[..., tuple[Parts, list[str]]]

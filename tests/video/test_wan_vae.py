@@ -10,7 +10,7 @@ from streamcam.errors import ModelError
 from streamcam.video.taehv import TAEHV, Half, TinyDecoder, TinyEncoder, taehv
 from streamcam.video.wan_vae import Normalisation, WanDecoder, WanEncoder
 from streamcam.video.wan_weights import wan_vae
-from tests.video.goldens import close, golden, needs_goldens
+from tests.video.video_goldens import close, golden, needs_goldens
 
 
 def vae() -> object:

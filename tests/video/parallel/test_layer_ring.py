@@ -17,9 +17,9 @@ from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.wan import CausalWan, Chunk
 from streamcam.video.wan_weights import only_layers, wan_transformer
-from tests.video.goldens import SIZE, close, golden, needs_goldens
-from tests.video.ranks import ring
+from tests.video.rank_helpers import ring
 from tests.video.test_rollout import Recorded
+from tests.video.video_goldens import SIZE, close, golden, needs_goldens
 
 CPU = torch.device("cpu")
 FLOW = Flow.shifted(8)

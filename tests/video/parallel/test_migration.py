@@ -17,8 +17,8 @@ from streamcam.video.parallel.partition import Partition, even
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.wan import CausalWan
-from tests.video.goldens import close
-from tests.video.ranks import ring
+from tests.video.rank_helpers import ring
+from tests.video.video_goldens import close
 
 FLOW = Flow.shifted(8)
 THREE, TWO = Steps((700, 400, 200), FLOW), Steps((700, 400), FLOW)

@@ -18,7 +18,7 @@ from streamcam.video.parallel.partition import (
     published,
     slowest,
 )
-from tests.video.goldens import golden, needs_goldens
+from tests.video.video_goldens import golden, needs_goldens
 
 
 def bounds(partition: Partition) -> list[list[int]]:

@@ -15,8 +15,8 @@ from streamcam.settings.config import build_config
 from streamcam.video.parallel import ranks
 from streamcam.video.parallel.ranks import Own, Share, share_of
 from tests.support.media import ran
-from tests.video.streams import TINY as STREAMED
-from tests.video.streams import loaded
+from tests.video.video_streams import TINY as STREAMED
+from tests.video.video_streams import loaded
 
 TINY = ["--pipeline", "video", "--model", "random:tiny-wan", "--device", "cpu"]
 TINY += ["--width", "64", "--height", "32", "--set", "steps=3"]
