@@ -14,9 +14,9 @@ import torch.multiprocessing as mp
 
 from streamcam.video.device_timer import Stopwatch
 from streamcam.video.parallel import migration
-from streamcam.video.parallel.layer_ring import LayerRing, follow, payload_bytes
+from streamcam.video.parallel.layer_ring import LayerRing, follow, max_payload_bytes
 from streamcam.video.parallel.partition import BlockScheduler
-from streamcam.video.parallel.transport import Link
+from streamcam.video.parallel.transport import RingTransport
 from streamcam.video.wan import CausalWan
 
 Build = Callable[[range, bool, bool], CausalWan]
@@ -70,16 +70,18 @@ def _rank(
     model = built(range(cuts[rank], cuts[rank + 1]))
     if rank in slow:
         _handicap(slow[rank])
-    link = Link(torch.device("cpu"), payload_bytes(model, rows=3, frames=8, text_dim=32))
+    transport = RingTransport(
+        torch.device("cpu"), max_payload_bytes(model, rows=3, frames=8, text_dim=32)
+    )
     if rank == 0:
         partition = tuple(range(a, b) for a, b in pairwise(cuts))
         with torch.inference_mode():
-            made = lead(LayerRing(model, link, load, BlockScheduler(partition, window=4)))
+            made = lead(LayerRing(model, transport, load, BlockScheduler(partition, window=4)))
         torch.save(made, Path(folder) / "made.pt")
     elif rank == dies:
-        link.take()
+        transport.receive()
     else:
-        follow(model, link, load)
+        follow(model, transport, load)
     os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
 
 

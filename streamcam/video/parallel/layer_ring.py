@@ -20,7 +20,7 @@ from streamcam.video.causal_layers import Call
 from streamcam.video.device_memory import OutOfMemory, peak_memory, told_when_out
 from streamcam.video.parallel.migration import Load, Shared
 from streamcam.video.parallel.partition import BlockScheduler, Partition, RankTime
-from streamcam.video.parallel.transport import Link, Note
+from streamcam.video.parallel.transport import Header, RingTransport
 from streamcam.video.wan import CausalWan
 
 
@@ -48,9 +48,9 @@ class Standing(NamedTuple):
 class Rank(Shared):
     """The layers of one rank, and how it fares."""
 
-    def __init__(self, model: CausalWan, link: Link, load: Load) -> None:
-        super().__init__(model, link, load)
-        self._link = link
+    def __init__(self, model: CausalWan, transport: RingTransport, load: Load) -> None:
+        super().__init__(model, transport, load)
+        self._transport = transport
         self._called_at = time.perf_counter()
 
     def standing(self) -> Standing:
@@ -74,9 +74,11 @@ class LayerRing(Rank):
         scheduler: decides who runs which layers, from the partition that all begin with.
     """
 
-    def __init__(self, model: CausalWan, link: Link, load: Load, scheduler: BlockScheduler) -> None:
-        super().__init__(model, link, load)
-        self.lag = link.ranks
+    def __init__(
+        self, model: CausalWan, transport: RingTransport, load: Load, scheduler: BlockScheduler
+    ) -> None:
+        super().__init__(model, transport, load)
+        self.lag = transport.ranks
         self.standings: list[Standing] = []
         """Of all ranks, as of the last call that came back."""
         self._scheduler = scheduler
@@ -98,24 +100,26 @@ class LayerRing(Rank):
     def begin(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches, on all ranks."""
         fields = [shape.slots, shape.sinks, shape.position_limit, shape.realign]
-        self._link.send({"do": "begin", "rows": rows, "cache": fields, "on": _cuts(self.partition)})
+        self._transport.send(
+            {"do": "begin", "rows": rows, "cache": fields, "on": _cuts(self.partition)}
+        )
         self.begin_on(rows, shape, self.partition)
         self._at = [self.version] * rows
 
     def tell(self, embeds: Tensor) -> None:
         """Take the prompt in, on all ranks."""
         super().tell(embeds)
-        self._link.send({"do": "tell"}, embeds)
+        self._transport.send({"do": "tell"}, embeds)
 
     def spread(self, source: int, rows: int) -> None:
         """Copy the cache of the row `source` to the first `rows`, on all ranks."""
         super().spread(source, rows)
-        self._link.send({"do": "spread", "source": source, "rows": rows})
+        self._transport.send({"do": "spread", "source": source, "rows": rows})
         self._at = [self._at[source]] * len(self._at)
 
     def stop(self) -> None:
         """Let the ranks that follow end."""
-        self._link.send({"do": "stop"})
+        self._transport.send({"do": "stop"})
 
     def repartition(self, partition: Partition) -> None:
         """Have chunks run on another partition, as soon as all ranks have loaded its layers.
@@ -125,7 +129,7 @@ class LayerRing(Rank):
         assert self.settled, "the last partition is still on its way"
         self._newest += 1
         self._partitions[self._newest] = partition
-        self._link.send({"do": "prepare", "version": self._newest, "on": _cuts(partition)})
+        self._transport.send({"do": "prepare", "version": self._newest, "on": _cuts(partition)})
         self.prepare(self._newest, partition)
 
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
@@ -138,8 +142,8 @@ class LayerRing(Rank):
         for row, version in zip(call.rows, call.versions, strict=False):
             if version != self._at[row]:
                 self._hand_over(row, version)
-        note: Note = {"do": "run", "call": call._asdict(), "ranks": []}
-        self._link.send(note, self.run(call, x))
+        header: Header = {"do": "run", "call": call._asdict(), "ranks": []}
+        self._transport.send(header, self.run(call, x))
         result: list[Tensor | Exception] = []
         self._due.append((result, self._kind(call)))
 
@@ -155,7 +159,7 @@ class LayerRing(Rank):
     def _hand_over(self, row: int, version: int) -> None:
         old, new = self._partitions[self._at[row]], self._partitions[version]
         # The others are told first: what they send is needed before they see the call.
-        self._link.send({"do": "hand over", "row": row, "from": _cuts(old), "to": _cuts(new)})
+        self._transport.send({"do": "hand over", "row": row, "from": _cuts(old), "to": _cuts(new)})
         self.hand_over(row, old, new)
         self._at[row] = version
         oldest = min(self._at[: self._used])
@@ -163,13 +167,13 @@ class LayerRing(Rank):
 
     def _collect(self) -> None:
         """Take the flow that is due next, and see how the ranks fare."""
-        note, tensor = self._link.take()
+        header, tensor = self._transport.receive()
         result, kind = self._due.popleft()
         if tensor is None:
-            result.append(OutOfMemory(note["failed"]))
+            result.append(OutOfMemory(header["failed"]))
             return
         result.append(tensor)
-        self.standings = [self.standing(), *(Standing(*found) for found in note["ranks"])]
+        self.standings = [self.standing(), *(Standing(*found) for found in header["ranks"])]
         if self._newest > self.version:
             if all(standing.prepared == self._newest for standing in self.standings):
                 self.version = self._newest
@@ -197,58 +201,60 @@ def _partition(cuts: list[list[int]]) -> Partition:
 
 
 @torch.inference_mode()
-def follow(model: CausalWan, link: Link, load: Load) -> None:
+def follow(model: CausalWan, transport: RingTransport, load: Load) -> None:
     """Run this rank's layers for the calls that come by, until the first rank says stop.
 
     Raises:
         EngineError: a rank is gone.
     """
-    rank = Rank(model, link, load)
-    to_first = link.rank == link.ranks - 1
+    rank = Rank(model, transport, load)
+    to_first = transport.rank == transport.ranks - 1
     while True:
-        note, tensor = link.take()
-        if note["do"] == "run":
-            link.send(note, None if tensor is None else _answer(rank, note, tensor))
+        header, tensor = transport.receive()
+        if header["do"] == "run":
+            transport.send(header, None if tensor is None else _answer(rank, header, tensor))
             continue
         if not to_first:
-            link.send(note, tensor)  # First, since the others may have something to send here.
-        if note["do"] == "stop":
+            transport.send(
+                header, tensor
+            )  # First, since the others may have something to send here.
+        if header["do"] == "stop":
             return
-        TOLD[note["do"]](rank, note, tensor)
+        TOLD[header["do"]](rank, header, tensor)
 
 
-def _answer(rank: Rank, note: Note, tokens: Tensor) -> Tensor | None:
-    """Return what the layers of a rank make of a call, and say in `note` how it fares."""
+def _answer(rank: Rank, header: Header, tokens: Tensor) -> Tensor | None:
+    """Return what the layers of a rank make of a call, and say in `header` how it fares."""
     try:
         with told_when_out():
-            made = rank.run(Call(**note["call"]), tokens)
+            made = rank.run(Call(**header["call"]), tokens)
     except OutOfMemory as error:
-        note["failed"] = str(error)
+        header["failed"] = str(error)
         return None
-    note["ranks"].append(rank.standing())
+    header["ranks"].append(rank.standing())
     return made
 
 
-def _tell(rank: Rank, _: Note, embeds: Tensor | None) -> None:
+def _tell(rank: Rank, _: Header, embeds: Tensor | None) -> None:
     assert embeds is not None
     rank.tell(embeds)
 
 
-TOLD: dict[str, Callable[[Rank, Note, Tensor | None], None]] = {
-    "begin": lambda rank, note, _: rank.begin_on(
-        note["rows"], CacheShape(*note["cache"]), _partition(note["on"])
+TOLD: dict[str, Callable[[Rank, Header, Tensor | None], None]] = {
+    "begin": lambda rank, header, _: rank.begin_on(
+        header["rows"], CacheShape(*header["cache"]), _partition(header["on"])
     ),
     "tell": _tell,
-    "spread": lambda rank, note, _: rank.spread(note["source"], note["rows"]),
-    "prepare": lambda rank, note, _: rank.prepare(note["version"], _partition(note["on"])),
-    "hand over": lambda rank, note, _: rank.hand_over(
-        note["row"], _partition(note["from"]), _partition(note["to"])
+    "spread": lambda rank, header, _: rank.spread(header["source"], header["rows"]),
+    "prepare": lambda rank, header, _: rank.prepare(header["version"], _partition(header["on"])),
+    "hand over": lambda rank, header, _: rank.hand_over(
+        header["row"], _partition(header["from"]), _partition(header["to"])
     ),
 }
 """What a rank that follows does on being told, beside running calls."""
 
 
-def payload_bytes(model: CausalWan, rows: int, frames: int, text_dim: int) -> int:
+def max_payload_bytes(model: CausalWan, rows: int, frames: int, text_dim: int) -> int:
     """Return the bytes of the largest tensor that goes round.
 
     Args:

@@ -25,15 +25,15 @@ Load = Callable[[range], Sequence[Any]]
 """Loads layers by their numbers, on the device."""
 
 
-class Courier(Protocol):
+class Transport(Protocol):
     """Takes tensors from rank to rank, aside from the calls."""
 
     rank: int
 
-    def post(self, tensor: Tensor, target: int) -> Callable[[], None]:
+    def isend(self, tensor: Tensor, target: int) -> Callable[[], None]:
         """Begin to send; what is returned waits until that is done."""
 
-    def expect(self, tensor: Tensor, source: int) -> Callable[[], None]:
+    def irecv(self, tensor: Tensor, source: int) -> Callable[[], None]:
         """Begin to receive into `tensor`; what is returned waits until it is there."""
 
 
@@ -42,7 +42,7 @@ class Arrival(NamedTuple):
 
     row: int
     layers: range
-    parcel: Tensor
+    payload: Tensor
     """Keys and values, ``(2, layers, slots, tokens, heads, head_dim)``."""
     wait: Callable[[], None]
 
@@ -56,12 +56,12 @@ class Shared(Layers):
         load: the weights of others.
     """
 
-    def __init__(self, model: CausalWan, courier: Courier, load: Load) -> None:
+    def __init__(self, model: CausalWan, transport: Transport, load: Load) -> None:
         super().__init__(model)
         self.watch = self.stopwatch = Stopwatch(model.device)
         self.prepared = 0
         """The newest version whose layers are all here."""
-        self._courier, self._load = courier, load
+        self._transport, self._load = transport, load
         self._held = self._coming = model.own
         self._runs: list[range] = []
         self._used = 1
@@ -75,8 +75,8 @@ class Shared(Layers):
         for wait in self._sent:  # Long since done: the last partition is in force everywhere.
             wait()
         self._sent.clear()
-        lacking = self.model.lacks(_hull(self._held, partition[self._courier.rank]))
-        self._coming = partition[self._courier.rank]
+        lacking = self.model.lacks(_hull(self._held, partition[self._transport.rank]))
+        self._coming = partition[self._transport.rank]
         # A thread is outside of inference mode: what is made in it would be compiled once more.
         job = self._loader.submit(lambda: self._load(lacking) if lacking else ())
         self._loading = (version, lacking, job)
@@ -90,7 +90,7 @@ class Shared(Layers):
     def begin_on(self, rows: int, shape: CacheShape, partition: Partition) -> None:
         """Begin a video with empty caches, all rows on `partition`."""
         self._arrive()
-        own = partition[self._courier.rank]
+        own = partition[self._transport.rank]
         self.model.keep(_hull(own, self._coming))
         if (rows, shape, own) != (self._rows, self._shape, self._held):
             self.cache = self.model.new_cache(rows, shape.slots, own)
@@ -111,17 +111,17 @@ class Shared(Layers):
 
     def hand_over(self, row: int, old: Partition, new: Partition) -> None:
         """Take a row from one partition to another, with the caches that move."""
-        rank = self._courier.rank
+        rank = self._transport.rank
         self._hold(_hull(self._held, new[rank]))
         for move in moves(old, new):
             if rank == move.source:
-                parcel = torch.stack([kept[:, row] for kept in self._kept(move.layers)])
-                self._sent.append(self._courier.post(parcel, move.target))
+                payload = torch.stack([kept[:, row] for kept in self._kept(move.layers)])
+                self._sent.append(self._transport.isend(payload, move.target))
             elif rank == move.target:
                 shape = (2, len(move.layers), *self.cache.keys.shape[2:])
-                parcel = self.cache.keys.new_empty(shape)
-                wait = self._courier.expect(parcel, move.source)
-                self._arrivals.append(Arrival(row, move.layers, parcel, wait))
+                payload = self.cache.keys.new_empty(shape)
+                wait = self._transport.irecv(payload, move.source)
+                self._arrivals.append(Arrival(row, move.layers, payload, wait))
         self._runs[row] = new[rank]
 
     def run(self, call: Call, x: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class Shared(Layers):
         for arrival in list(self._arrivals):
             if (rows is None or arrival.row in rows) and (layer is None or layer in arrival.layers):
                 arrival.wait()
-                for kept, new in zip(self._kept(arrival.layers), arrival.parcel, strict=True):
+                for kept, new in zip(self._kept(arrival.layers), arrival.payload, strict=True):
                     kept[:, arrival.row] = new
                 self._arrivals.remove(arrival)
 

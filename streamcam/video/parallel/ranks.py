@@ -15,10 +15,10 @@ from torch._C._distributed_c10d import Store
 from streamcam.errors import ConfigError, EngineError, StreamcamError, one_line
 from streamcam.settings.config import Config
 from streamcam.settings.video_settings import launched
-from streamcam.video.parallel.layer_ring import LayerRing, follow, payload_bytes
+from streamcam.video.parallel.layer_ring import LayerRing, follow, max_payload_bytes
 from streamcam.video.parallel.migration import Load
 from streamcam.video.parallel.partition import BlockScheduler, Partition, even
-from streamcam.video.parallel.transport import Link
+from streamcam.video.parallel.transport import RingTransport
 from streamcam.video.wan import CausalWan
 
 LOAD_S = 1800.0
@@ -118,8 +118,8 @@ def meet(
     for rank in range(1, share.ranks):
         if (said := _said(store, rank, lost)) != READY:
             raise EngineError(f"device {rank} of the pipeline failed: {said}")
-    link = _joined(own.model, config, share, store)
-    return LayerRing(own.model, link, own.load, BlockScheduler(own.partition))
+    transport = _joined(own.model, config, share, store)
+    return LayerRing(own.model, transport, own.load, BlockScheduler(own.partition))
 
 
 def _said(store: Store, rank: int, lost: Callable[[int], bool]) -> str:
@@ -160,7 +160,7 @@ def _key(rank: int) -> str:
     return f"rank/{rank}"
 
 
-def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> Link:
+def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> RingTransport:
     """Meet the other ranks, and return this one's ends of the ring.
 
     Raises:
@@ -173,7 +173,7 @@ def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> Lin
     # A new prompt sends all that a row of the cache holds in one call.
     frames = max(video.kv_frames, video.chunk_latents, video.max_chunk_latents)
     text_dim = model.transformer.config.text_dim
-    payload = payload_bytes(model, config.num_steps, frames, text_dim)
+    payload = max_payload_bytes(model, config.num_steps, frames, text_dim)
     try:
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
@@ -184,7 +184,7 @@ def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> Lin
         )
         if on_gpu:
             dist.barrier(device_ids=[model.device.index])
-        return Link(model.device, payload)
+        return RingTransport(model.device, payload)
     except RuntimeError as error:
         raise EngineError(
             f"the {share.ranks} devices of the pipeline have not met in {MEET_S:.0f} s:"
