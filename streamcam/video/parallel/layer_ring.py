@@ -3,7 +3,7 @@
 A call goes from rank to rank and its flow comes back to the first, which alone denoises; while it
 is under way the next calls follow behind it (StreamDiffusionV2, section 4). A hop is one message of
 fixed size, and plans travel with it, so no rank looks anything up; so do the times that each rank
-took, by which the first one decides who runs which layers (`partition`, `hand_over`). A rank that
+took, by which the first one decides who runs which layers (`partition`, `migrate`). A rank that
 dies breaks the ring, and with it the whole engine, which is started anew.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call
 from streamcam.video.device_memory import OutOfMemory, peak_memory, told_when_out
-from streamcam.video.parallel.migration import Load, Shared
+from streamcam.video.parallel.migration import Load, MigratingLayers
 from streamcam.video.parallel.partition import BlockScheduler, Partition, RankTime
 from streamcam.video.parallel.transport import Header, RingTransport
 from streamcam.video.wan import CausalWan
@@ -45,7 +45,7 @@ class Standing(NamedTuple):
         return max(0.0, self.period_s - self.fixed_s - self.layers_s)
 
 
-class Rank(Shared):
+class Rank(MigratingLayers):
     """The layers of one rank, and how it fares."""
 
     def __init__(self, model: CausalWan, transport: RingTransport, load: Load) -> None:
@@ -55,12 +55,12 @@ class Rank(Shared):
 
     def standing(self) -> Standing:
         """Return how it fares; ask once for each call."""
-        self.look()
+        self.adopt_loaded()
         taken, now = self.stopwatch.taken(), time.perf_counter()
         period, self._called_at = now - self._called_at, now
         own = taken.pop("layers", 0.0)
         memory = peak_memory(self.model.device)
-        layers = len(self._runs[0])
+        layers = len(self._row_layers[0])
         return Standing(sum(taken.values()), own, period, layers, memory, self.prepared)
 
 
@@ -95,7 +95,7 @@ class LayerRing(Rank):
     @property
     def settled(self) -> bool:
         """Whether all rows in use are on the newest partition."""
-        return {self._newest, *self._at[: self._used]} == {self.version}
+        return {self._newest, *self._at[: self._active_rows]} == {self.version}
 
     def begin(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches, on all ranks."""
@@ -103,7 +103,7 @@ class LayerRing(Rank):
         self._transport.send(
             {"do": "begin", "rows": rows, "cache": fields, "on": _cuts(self.partition)}
         )
-        self.begin_on(rows, shape, self.partition)
+        self.reset_on(rows, shape, self.partition)
         self._at = [self.version] * rows
 
     def tell(self, embeds: Tensor) -> None:
@@ -141,7 +141,7 @@ class LayerRing(Rank):
         """
         for row, version in zip(call.rows, call.versions, strict=False):
             if version != self._at[row]:
-                self._hand_over(row, version)
+                self._migrate(row, version)
         header: Header = {"do": "run", "call": call._asdict(), "ranks": []}
         self._transport.send(header, self.run(call, x))
         result: list[Tensor | Exception] = []
@@ -156,13 +156,13 @@ class LayerRing(Rank):
 
         return flow
 
-    def _hand_over(self, row: int, version: int) -> None:
+    def _migrate(self, row: int, version: int) -> None:
         old, new = self._partitions[self._at[row]], self._partitions[version]
         # The others are told first: what they send is needed before they see the call.
-        self._transport.send({"do": "hand over", "row": row, "from": _cuts(old), "to": _cuts(new)})
-        self.hand_over(row, old, new)
+        self._transport.send({"do": "migrate", "row": row, "from": _cuts(old), "to": _cuts(new)})
+        self.migrate(row, old, new)
         self._at[row] = version
-        oldest = min(self._at[: self._used])
+        oldest = min(self._at[: self._active_rows])
         self._partitions = {v: own for v, own in self._partitions.items() if v >= oldest}
 
     def _collect(self) -> None:
@@ -187,7 +187,7 @@ class LayerRing(Rank):
 
     def _kind(self, call: Call) -> Hashable:
         """Return what the times of a call depend on; None for one that tells nothing."""
-        if call.order or len(call.rows) < self._used or not self.settled:
+        if call.order or len(call.rows) < self._active_rows or not self.settled:
             return None
         return self.version, len(call.rows), len(call.slots[0])
 
@@ -241,13 +241,13 @@ def _tell(rank: Rank, _: Header, embeds: Tensor | None) -> None:
 
 
 TOLD: dict[str, Callable[[Rank, Header, Tensor | None], None]] = {
-    "begin": lambda rank, header, _: rank.begin_on(
+    "begin": lambda rank, header, _: rank.reset_on(
         header["rows"], CacheShape(*header["cache"]), _partition(header["on"])
     ),
     "tell": _tell,
     "spread": lambda rank, header, _: rank.spread(header["source"], header["rows"]),
     "prepare": lambda rank, header, _: rank.prepare(header["version"], _partition(header["on"])),
-    "hand over": lambda rank, header, _: rank.hand_over(
+    "migrate": lambda rank, header, _: rank.migrate(
         header["row"], _partition(header["from"]), _partition(header["to"])
     ),
 }

@@ -3,7 +3,7 @@
 A partition cuts the blocks into one range for each rank. Every rank runs its range for the rows of
 all denoising steps at once; the ranks form a ring of W, so that at iteration k row r holds the
 chunk k - r·W. A chunk ends on the partition it began with: it runs in row 0 first, and a new
-partition reaches row r only r·W iterations later, with the caches of that row (`hand_over`).
+partition reaches row r only r·W iterations later, with the caches of that row (`migration`).
 
 Plain functions on measured seconds; `BlockScheduler` keeps the state.
 """

@@ -118,7 +118,7 @@ def balanced_by_times(layers: LayerRing) -> dict[str, Any]:
         "made": calm(layers),
         "version": layers.version,
         "partition": layers.partition,
-        "here": [layers.model.own, layers._held],
+        "here": [layers.model.own, layers._cached_layers],
         "standings": layers.standings,
     }
     layers.stop()
