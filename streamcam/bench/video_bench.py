@@ -15,7 +15,7 @@ from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
 from streamcam.video.device_memory import peak_memory
 from streamcam.video.live_stream import LiveVideoStream
-from streamcam.video.parallel.layer_ring import LayerRing, Standing
+from streamcam.video.parallel.layer_ring import LayerRing, RankStatus
 from streamcam.video.scheduler import Tally
 from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
@@ -113,27 +113,27 @@ def _throughput(
     stream, ring = VideoStream(models, config), models.layers
     frames = _warmed(stream, config, scene)
     began, made = time.perf_counter(), 0
-    standings: list[list[Standing]] = []
+    statuses: list[list[RankStatus]] = []
     # Whole chunks alone, so that none is paid for and not counted.
     while not made or time.perf_counter() - began < seconds:
         for _ in range(config.chunk):
             made += len(stream(next(frames), config.live))
         if isinstance(ring, LayerRing):
-            standings.append(ring.standings)
+            statuses.append(ring.statuses)
     fps = made / (time.perf_counter() - began)
-    return fps, [_rank_figures(own) for own in zip(*standings, strict=True)]
+    return fps, [_rank_figures(own) for own in zip(*statuses, strict=True)]
 
 
-def _rank_figures(standings: Sequence[Standing]) -> RankFigures:
+def _rank_figures(statuses: Sequence[RankStatus]) -> RankFigures:
     def ms(name: str) -> float:
-        return 1e3 * float(statistics.median(getattr(standing, name) for standing in standings))
+        return 1e3 * float(statistics.median(getattr(status, name) for status in statuses))
 
     return RankFigures(
         ms("layers_s"),
         ms("fixed_s"),
         ms("waiting_s"),
-        standings[-1].layers,
-        standings[-1].memory,
+        statuses[-1].layers,
+        statuses[-1].memory,
     )
 
 

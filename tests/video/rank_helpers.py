@@ -14,7 +14,7 @@ import torch.multiprocessing as mp
 
 from streamcam.video.device_timer import Stopwatch
 from streamcam.video.parallel import migration
-from streamcam.video.parallel.layer_ring import LayerRing, follow, max_payload_bytes
+from streamcam.video.parallel.layer_ring import LayerRing, max_payload_bytes, serve_calls
 from streamcam.video.parallel.partition import BlockScheduler
 from streamcam.video.parallel.transport import RingTransport
 from streamcam.video.wan import CausalWan
@@ -81,7 +81,7 @@ def _rank(
     elif rank == dies:
         transport.receive()
     else:
-        follow(model, transport, load)
+        serve_calls(model, transport, load)
     os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
 
 

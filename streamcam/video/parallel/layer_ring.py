@@ -18,13 +18,13 @@ from torch import Tensor
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call
 from streamcam.video.device_memory import OutOfMemory, peak_memory, told_when_out
-from streamcam.video.parallel.migration import Load, MigratingLayers
+from streamcam.video.parallel.migration import LoadLayers, MigratingLayers
 from streamcam.video.parallel.partition import BlockScheduler, Partition, RankTime
 from streamcam.video.parallel.transport import Header, RingTransport
 from streamcam.video.wan import CausalWan
 
 
-class Standing(NamedTuple):
+class RankStatus(NamedTuple):
     """How a rank fares, as of its last call."""
 
     fixed_s: float
@@ -45,15 +45,15 @@ class Standing(NamedTuple):
         return max(0.0, self.period_s - self.fixed_s - self.layers_s)
 
 
-class Rank(MigratingLayers):
+class RankLayers(MigratingLayers):
     """The layers of one rank, and how it fares."""
 
-    def __init__(self, model: CausalWan, transport: RingTransport, load: Load) -> None:
+    def __init__(self, model: CausalWan, transport: RingTransport, load: LoadLayers) -> None:
         super().__init__(model, transport, load)
         self._transport = transport
         self._called_at = time.perf_counter()
 
-    def standing(self) -> Standing:
+    def status(self) -> RankStatus:
         """Return how it fares; ask once for each call."""
         self.adopt_loaded()
         taken, now = self.stopwatch.taken(), time.perf_counter()
@@ -61,10 +61,10 @@ class Rank(MigratingLayers):
         own = taken.pop("layers", 0.0)
         memory = peak_memory(self.model.device)
         layers = len(self._row_layers[0])
-        return Standing(sum(taken.values()), own, period, layers, memory, self.prepared)
+        return RankStatus(sum(taken.values()), own, period, layers, memory, self.prepared)
 
 
-class LayerRing(Rank):
+class LayerRing(RankLayers):
     """The first layers here, the others on the ranks that follow; `lag` is how many ranks.
 
     Args:
@@ -75,17 +75,21 @@ class LayerRing(Rank):
     """
 
     def __init__(
-        self, model: CausalWan, transport: RingTransport, load: Load, scheduler: BlockScheduler
+        self,
+        model: CausalWan,
+        transport: RingTransport,
+        load: LoadLayers,
+        scheduler: BlockScheduler,
     ) -> None:
         super().__init__(model, transport, load)
         self.lag = transport.ranks
-        self.standings: list[Standing] = []
+        self.statuses: list[RankStatus] = []
         """Of all ranks, as of the last call that came back."""
         self._scheduler = scheduler
         self._partitions = {0: scheduler.partition}
         self._newest = 0
-        self._at: list[int] = []
-        self._due: deque[tuple[list[Tensor | Exception], Hashable]] = deque()
+        self._row_versions: list[int] = []
+        self._pending_results: deque[tuple[list[Tensor | Exception], Hashable]] = deque()
 
     @property
     def partition(self) -> Partition:
@@ -95,31 +99,36 @@ class LayerRing(Rank):
     @property
     def settled(self) -> bool:
         """Whether all rows in use are on the newest partition."""
-        return {self._newest, *self._at[: self._active_rows]} == {self.version}
+        return {self._newest, *self._row_versions[: self._active_rows]} == {self.version}
 
     def begin(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches, on all ranks."""
         fields = [shape.slots, shape.sinks, shape.position_limit, shape.realign]
         self._transport.send(
-            {"do": "begin", "rows": rows, "cache": fields, "on": _cuts(self.partition)}
+            {
+                "command": "begin",
+                "rows": rows,
+                "cache": fields,
+                "partition": _to_json(self.partition),
+            }
         )
         self.reset_on(rows, shape, self.partition)
-        self._at = [self.version] * rows
+        self._row_versions = [self.version] * rows
 
     def tell(self, embeds: Tensor) -> None:
         """Take the prompt in, on all ranks."""
         super().tell(embeds)
-        self._transport.send({"do": "tell"}, embeds)
+        self._transport.send({"command": "tell"}, embeds)
 
     def spread(self, source: int, rows: int) -> None:
         """Copy the cache of the row `source` to the first `rows`, on all ranks."""
         super().spread(source, rows)
-        self._transport.send({"do": "spread", "source": source, "rows": rows})
-        self._at = [self._at[source]] * len(self._at)
+        self._transport.send({"command": "spread", "source": source, "rows": rows})
+        self._row_versions = [self._row_versions[source]] * len(self._row_versions)
 
     def stop(self) -> None:
         """Let the ranks that follow end."""
-        self._transport.send({"do": "stop"})
+        self._transport.send({"command": "stop"})
 
     def repartition(self, partition: Partition) -> None:
         """Have chunks run on another partition, as soon as all ranks have loaded its layers.
@@ -129,7 +138,9 @@ class LayerRing(Rank):
         assert self.settled, "the last partition is still on its way"
         self._newest += 1
         self._partitions[self._newest] = partition
-        self._transport.send({"do": "prepare", "version": self._newest, "on": _cuts(partition)})
+        self._transport.send(
+            {"command": "prepare", "version": self._newest, "partition": _to_json(partition)}
+        )
         self.prepare(self._newest, partition)
 
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
@@ -140,12 +151,12 @@ class LayerRing(Rank):
             OutOfMemory: one has too little memory for it.
         """
         for row, version in zip(call.rows, call.versions, strict=False):
-            if version != self._at[row]:
+            if version != self._row_versions[row]:
                 self._migrate(row, version)
-        header: Header = {"do": "run", "call": call._asdict(), "ranks": []}
+        header: Header = {"command": "run", "call": call._asdict(), "ranks": []}
         self._transport.send(header, self.run(call, x))
         result: list[Tensor | Exception] = []
-        self._due.append((result, self._kind(call)))
+        self._pending_results.append((result, self._call_kind(call)))
 
         def flow() -> Tensor:
             while not result:
@@ -157,73 +168,75 @@ class LayerRing(Rank):
         return flow
 
     def _migrate(self, row: int, version: int) -> None:
-        old, new = self._partitions[self._at[row]], self._partitions[version]
+        old, new = self._partitions[self._row_versions[row]], self._partitions[version]
         # The others are told first: what they send is needed before they see the call.
-        self._transport.send({"do": "migrate", "row": row, "from": _cuts(old), "to": _cuts(new)})
+        self._transport.send(
+            {"command": "migrate", "row": row, "from": _to_json(old), "to": _to_json(new)}
+        )
         self.migrate(row, old, new)
-        self._at[row] = version
-        oldest = min(self._at[: self._active_rows])
+        self._row_versions[row] = version
+        oldest = min(self._row_versions[: self._active_rows])
         self._partitions = {v: own for v, own in self._partitions.items() if v >= oldest}
 
     def _collect(self) -> None:
         """Take the flow that is due next, and see how the ranks fare."""
         header, tensor = self._transport.receive()
-        result, kind = self._due.popleft()
+        result, kind = self._pending_results.popleft()
         if tensor is None:
             result.append(OutOfMemory(header["failed"]))
             return
         result.append(tensor)
-        self.standings = [self.standing(), *(Standing(*found) for found in header["ranks"])]
+        self.statuses = [self.status(), *(RankStatus(*found) for found in header["ranks"])]
         if self._newest > self.version:
-            if all(standing.prepared == self._newest for standing in self.standings):
+            if all(status.prepared == self._newest for status in self.statuses):
                 self.version = self._newest
         elif kind is not None and self.settled:
-            self._judge(kind)
+            self._rebalance(kind)
 
-    def _judge(self, kind: Hashable) -> None:
-        times = [RankTime(s.fixed_s + s.layers_s, s.layers_s) for s in self.standings]
+    def _rebalance(self, kind: Hashable) -> None:
+        times = [RankTime(s.fixed_s + s.layers_s, s.layers_s) for s in self.statuses]
         if better := self._scheduler.observe(times, self.partition, kind):
             self.repartition(better)
 
-    def _kind(self, call: Call) -> Hashable:
+    def _call_kind(self, call: Call) -> Hashable:
         """Return what the times of a call depend on; None for one that tells nothing."""
         if call.order or len(call.rows) < self._active_rows or not self.settled:
             return None
         return self.version, len(call.rows), len(call.slots[0])
 
 
-def _cuts(partition: Partition) -> list[list[int]]:
+def _to_json(partition: Partition) -> list[list[int]]:
     return [[own.start, own.stop] for own in partition]
 
 
-def _partition(cuts: list[list[int]]) -> Partition:
+def _from_json(cuts: list[list[int]]) -> Partition:
     return tuple(range(*own) for own in cuts)
 
 
 @torch.inference_mode()
-def follow(model: CausalWan, transport: RingTransport, load: Load) -> None:
+def serve_calls(model: CausalWan, transport: RingTransport, load: LoadLayers) -> None:
     """Run this rank's layers for the calls that come by, until the first rank says stop.
 
     Raises:
         EngineError: a rank is gone.
     """
-    rank = Rank(model, transport, load)
+    rank = RankLayers(model, transport, load)
     to_first = transport.rank == transport.ranks - 1
     while True:
         header, tensor = transport.receive()
-        if header["do"] == "run":
+        if header["command"] == "run":
             transport.send(header, None if tensor is None else _answer(rank, header, tensor))
             continue
         if not to_first:
             transport.send(
                 header, tensor
             )  # First, since the others may have something to send here.
-        if header["do"] == "stop":
+        if header["command"] == "stop":
             return
-        TOLD[header["do"]](rank, header, tensor)
+        HANDLERS[header["command"]](rank, header, tensor)
 
 
-def _answer(rank: Rank, header: Header, tokens: Tensor) -> Tensor | None:
+def _answer(rank: RankLayers, header: Header, tokens: Tensor) -> Tensor | None:
     """Return what the layers of a rank make of a call, and say in `header` how it fares."""
     try:
         with told_when_out():
@@ -231,24 +244,26 @@ def _answer(rank: Rank, header: Header, tokens: Tensor) -> Tensor | None:
     except OutOfMemory as error:
         header["failed"] = str(error)
         return None
-    header["ranks"].append(rank.standing())
+    header["ranks"].append(rank.status())
     return made
 
 
-def _tell(rank: Rank, _: Header, embeds: Tensor | None) -> None:
+def _tell(rank: RankLayers, _: Header, embeds: Tensor | None) -> None:
     assert embeds is not None
     rank.tell(embeds)
 
 
-TOLD: dict[str, Callable[[Rank, Header, Tensor | None], None]] = {
+HANDLERS: dict[str, Callable[[RankLayers, Header, Tensor | None], None]] = {
     "begin": lambda rank, header, _: rank.reset_on(
-        header["rows"], CacheShape(*header["cache"]), _partition(header["on"])
+        header["rows"], CacheShape(*header["cache"]), _from_json(header["partition"])
     ),
     "tell": _tell,
     "spread": lambda rank, header, _: rank.spread(header["source"], header["rows"]),
-    "prepare": lambda rank, header, _: rank.prepare(header["version"], _partition(header["on"])),
+    "prepare": lambda rank, header, _: rank.prepare(
+        header["version"], _from_json(header["partition"])
+    ),
     "migrate": lambda rank, header, _: rank.migrate(
-        header["row"], _partition(header["from"]), _partition(header["to"])
+        header["row"], _from_json(header["from"]), _from_json(header["to"])
     ),
 }
 """What a rank that follows does on being told, beside running calls."""

@@ -21,7 +21,7 @@ from streamcam.video.kv_cache import KVCache
 from streamcam.video.parallel.partition import Partition, moves
 from streamcam.video.wan import CausalWan
 
-Load = Callable[[range], Sequence[Any]]
+LoadLayers = Callable[[range], Sequence[Any]]
 """Loads layers by their numbers, on the device."""
 
 
@@ -56,7 +56,7 @@ class MigratingLayers(Layers):
         load: the weights of others.
     """
 
-    def __init__(self, model: CausalWan, transport: Transport, load: Load) -> None:
+    def __init__(self, model: CausalWan, transport: Transport, load: LoadLayers) -> None:
         super().__init__(model)
         self.watch = self.stopwatch = Stopwatch(model.device)
         self.prepared = 0

@@ -15,8 +15,8 @@ from torch._C._distributed_c10d import Store
 from streamcam.errors import ConfigError, EngineError, StreamcamError, one_line
 from streamcam.settings.config import Config
 from streamcam.settings.video_settings import launched
-from streamcam.video.parallel.layer_ring import LayerRing, follow, max_payload_bytes
-from streamcam.video.parallel.migration import Load
+from streamcam.video.parallel.layer_ring import LayerRing, max_payload_bytes, serve_calls
+from streamcam.video.parallel.migration import LoadLayers
 from streamcam.video.parallel.partition import BlockScheduler, Partition, even
 from streamcam.video.parallel.transport import RingTransport
 from streamcam.video.wan import CausalWan
@@ -97,7 +97,7 @@ class Own(NamedTuple):
     model: CausalWan
     partition: Partition
     """Which layers each rank has at first."""
-    load: Load
+    load: LoadLayers
 
 
 def meet(
@@ -148,7 +148,7 @@ def attend(config: Config, share: Share, store: Store, *, live: bool) -> None:
         store.set(_key(share.rank), str(error))
         raise
     store.set(_key(share.rank), READY)
-    follow(own.model, _joined(own.model, config, share, store), own.load)
+    serve_calls(own.model, _joined(own.model, config, share, store), own.load)
 
 
 def give_up(store: Store, rank: int) -> None:

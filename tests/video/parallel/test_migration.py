@@ -119,7 +119,7 @@ def balanced_by_times(layers: LayerRing) -> dict[str, Any]:
         "version": layers.version,
         "partition": layers.partition,
         "here": [layers.model.own, layers._cached_layers],
-        "standings": layers.standings,
+        "statuses": layers.statuses,
     }
     layers.stop()
     return found
@@ -133,7 +133,7 @@ def test_a_slow_device_gives_layers_away_and_no_picture_changes(tmp_path: Path) 
     assert found["version"] == 1
     assert found["partition"] == (range(4), range(4, 6)) != even(BLOCKS, 2)
     assert found["here"] == [range(4), range(4)]
-    first, second = found["standings"]
+    first, second = found["statuses"]
     assert (first.layers, second.layers) == (4, 2)
     assert (first.layers_s, second.layers_s) == (pytest.approx(0.04), pytest.approx(0.042))
     assert first.memory > 1e6
