@@ -62,10 +62,10 @@ def follows(config: Config, *, live: bool = False) -> bool:
         raise ConfigError("pipeline=image runs in one process: start it without torchrun")
     if launch is None or launch.rank == 0:
         return False
-    from streamcam.video.parallel.launcher import follow_launched
-    from streamcam.video.parallel.ranks import share_of
+    from streamcam.video.parallel.launcher import serve_torchrun_rank
+    from streamcam.video.parallel.ranks import rank_info
 
-    follow_launched(config, share_of(config), live=live)
+    serve_torchrun_rank(config, rank_info(config), live=live)
     return True
 
 
@@ -74,7 +74,7 @@ def dismiss() -> None:
     if launched():
         from streamcam.video.parallel import launcher
 
-        launcher.dismiss()
+        launcher.release_torchrun_ranks()
 
 
 def _image(config: Config, report: Report) -> WarmStream:

@@ -11,9 +11,9 @@ from streamcam.errors import ConfigError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.video.causal_layers import Layers
-from streamcam.video.parallel.launcher import others
+from streamcam.video.parallel.launcher import start_other_ranks
 from streamcam.video.parallel.partition import Partition
-from streamcam.video.parallel.ranks import Own, Share, device_of, share_of
+from streamcam.video.parallel.ranks import LoadedLayers, RankInfo, rank_device, rank_info
 from streamcam.video.taehv import TinyDecoder, TinyEncoder
 from streamcam.video.wan import CausalWan
 from streamcam.video.wan_checkpoint import Parts, load_parts, load_transformer
@@ -60,18 +60,18 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
         raise ConfigError(
             f"pipeline=video runs {' or '.join(HOW)}, not {config.acceleration}: leave it out"
         )
-    share = share_of(config)
-    device, dtype = _place(config, share)
-    ranks = others(config, share, live=live) if share.ranks > 1 else None
-    cut = Cut(share)
+    info = rank_info(config)
+    device, dtype = _place(config, info)
+    ranks = start_other_ranks(config, info, live=live) if info.world_size > 1 else None
+    cut = Cut(info)
     parts = load_parts(config, dtype, device, report, cut)
-    own = _own(parts.transformer, config, share, device, cut.partition, live=live)
+    loaded = _loaded_layers(parts.transformer, config, info, device, cut.partition, live=live)
     how = "compiled" if config.acceleration == "compiled" else "eager"
-    how += f", over {share.ranks} devices" if ranks else ""
+    how += f", over {info.world_size} devices" if ranks else ""
     report(f"on {device} as {str(dtype).removeprefix('torch.')}, {how}")
     normalised = config.video.normalised_latents
     return VideoModel(
-        ranks.meet(own, config) if ranks else Layers(own.model),
+        ranks.connect_ring(loaded, config) if ranks else Layers(loaded.model),
         _encoder(parts, config),
         _decoder(parts, config),
         parts.encode_text,
@@ -80,49 +80,49 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
     )
 
 
-def load_own(config: Config, share: Share, *, live: bool) -> Own:
+def load_layers(config: Config, info: RankInfo, *, live: bool) -> LoadedLayers:
     """Return what a rank after the first has, on its device.
 
     Raises:
         StreamcamError: as `load_video_model`.
     """
-    device, dtype = _place(config, share)
-    cut = Cut(share)
+    device, dtype = _place(config, info)
+    cut = Cut(info)
     transformer = load_transformer(config, dtype, device, cut)
-    return _own(transformer, config, share, device, cut.partition, live=live)
+    return _loaded_layers(transformer, config, info, device, cut.partition, live=live)
 
 
 class Cut:
     """Given how many layers there are, says which are a rank's; `partition` tells all ranks'."""
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, info: RankInfo) -> None:
+        self._info = info
         self.partition: Partition = ()
 
     def __call__(self, count: int) -> range:
-        self.partition = self._share.partition(count)
-        return self.partition[self._share.rank]
+        self.partition = self._info.partition(count)
+        return self.partition[self._info.rank]
 
 
-def _place(config: Config, share: Share) -> tuple[torch.device, torch.dtype]:
+def _place(config: Config, info: RankInfo) -> tuple[torch.device, torch.dtype]:
     if config.threads:
         torch.set_num_threads(config.threads)
-    device = device_of(pick_device(config.device), share)
+    device = rank_device(pick_device(config.device), info)
     return device, _dtype(config.dtype, device)
 
 
-def _own(
+def _loaded_layers(
     transformer: Any,
     config: Config,
-    share: Share,
+    info: RankInfo,
     device: torch.device,
     partition: Partition,
     *,
     live: bool,
-) -> Own:
+) -> LoadedLayers:
     size = (config.height // SPATIAL, config.width // SPATIAL)
-    start = partition[share.rank].start
-    model = CausalWan(transformer, size, start=start, first=share.first, last=share.last)
+    start = partition[info.rank].start
+    model = CausalWan(transformer, size, start=start, first=info.first, last=info.last)
     model.to(device)
     if config.acceleration == "compiled":
         most = config.num_steps if config.use_denoising_batch else 1
@@ -132,7 +132,7 @@ def _own(
     def load(layers: range) -> list[Any]:
         return list(load_transformer(config, dtype, device, lambda _: layers).blocks)
 
-    return Own(model, partition, load)
+    return LoadedLayers(model, partition, load)
 
 
 def _compile(model: CausalWan, rows: range) -> None:

@@ -25,23 +25,31 @@ from streamcam.child_process import end_with_parent, start_child
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.settings.config import Config
 from streamcam.video.parallel.layer_ring import LayerRing
-from streamcam.video.parallel.ranks import LOOK_S, MEET_S, Own, Share, attend, give_up, meet
+from streamcam.video.parallel.ranks import (
+    POLL_S,
+    RENDEZVOUS_TIMEOUT_S,
+    LoadedLayers,
+    RankInfo,
+    connect_ring,
+    report_lost,
+    serve_rank,
+)
 
 log = logging.getLogger(__name__)
 
 MAIN = "streamcam.video.parallel.launcher:serve"
-LEAVE_S = 5.0
-AGAIN_S = 1.0
+EXIT_TIMEOUT_S = 5.0
+RESTART_DELAY_S = 1.0
 """Between two lives of a rank."""
-Orders = dict[str, Any]
+Request = dict[str, Any]
 ROUND, OVER = "streamcam/round", "streamcam/over"
 """Keys in torchrun's store: how often a first rank has begun, and that it is not to again."""
 
 
-class Others(Protocol):
+class OtherRanks(Protocol):
     """The ranks after the first."""
 
-    def meet(self, own: Own, config: Config) -> LayerRing:
+    def connect_ring(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them.
 
         Raises:
@@ -49,74 +57,74 @@ class Others(Protocol):
         """
 
 
-def others(config: Config, share: Share, *, live: bool) -> Others:
+def start_other_ranks(config: Config, info: RankInfo, *, live: bool) -> OtherRanks:
     """Return the other ranks, which from now on load their layers."""
-    return Followers(config, share, live=live) if share.started_here else Launched(share)
+    return LocalRanks(config, info, live=live) if info.started_here else TorchrunRanks(info)
 
 
-class Followers:
+class LocalRanks:
     """Processes for the ranks after the first, which end when this one does, however it ends."""
 
-    def __init__(self, config: Config, share: Share, *, live: bool) -> None:
-        self._share = share
+    def __init__(self, config: Config, info: RankInfo, *, live: bool) -> None:
+        self._info = info
         self._folder = tempfile.TemporaryDirectory(prefix="streamcam-ranks-")
         meeting = str(Path(self._folder.name) / "meeting")
-        self._store = FileStore(meeting, share.ranks)
+        self._store = FileStore(meeting, info.world_size)
         self._processes = [
-            _started(config, Share(rank, share.ranks, rank), meeting=meeting, live=live)
-            for rank in range(1, share.ranks)
+            _start_rank(config, RankInfo(rank, info.world_size, rank), meeting=meeting, live=live)
+            for rank in range(1, info.world_size)
         ]
 
-    def meet(self, own: Own, config: Config) -> LayerRing:
+    def connect_ring(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
-        ring = meet(
-            own,
+        ring = connect_ring(
+            loaded,
             config,
-            self._share,
+            self._info,
             self._store,
             lambda rank: self._processes[rank - 1].poll() is not None,
         )
-        atexit.register(self._leave, ring)
+        atexit.register(self._shut_down, ring)
         return ring
 
-    def _leave(self, ring: LayerRing) -> None:
+    def _shut_down(self, ring: LayerRing) -> None:
         """Let the others end, by themselves or by force."""
         with suppress(EngineError):  # Where it is broken, there is nobody to tell.
             ring.stop()
         for process in self._processes:
             try:
-                process.wait(LEAVE_S)
+                process.wait(EXIT_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
         dist.destroy_process_group()
         self._folder.cleanup()
 
 
-class Launched:
-    """The ranks that torchrun started beside this one; they wait for others until `dismiss`.
+class TorchrunRanks:
+    """The ranks that torchrun started beside this one; they wait for others until `release_torchrun_ranks`.
 
     An engine on air that ends is followed by another, to which they come again.
     """
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
+    def __init__(self, info: RankInfo) -> None:
+        self._info = info
         self._store = _torchrun_store()
         self._round = PrefixStore(str(self._store.add(ROUND, 1)), self._store)
 
-    def meet(self, own: Own, config: Config) -> LayerRing:
+    def connect_ring(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
-        ring = meet(own, config, self._share, self._round, lambda _: False)
+        ring = connect_ring(loaded, config, self._info, self._round, lambda _: False)
         atexit.register(dist.destroy_process_group)
         return ring
 
 
-def dismiss() -> None:
+def release_torchrun_ranks() -> None:
     """Tell the ranks that torchrun started that no first rank will come any more."""
     with suppress(EngineError, RuntimeError):  # The store may have gone with the engine.
         _torchrun_store().set(OVER, "")
 
 
-def follow_launched(config: Config, share: Share, *, live: bool) -> None:
+def serve_torchrun_rank(config: Config, info: RankInfo, *, live: bool) -> None:
     """Be a rank after the first for as long as there is a first one, as torchrun started this.
 
     Args:
@@ -128,7 +136,7 @@ def follow_launched(config: Config, share: Share, *, live: bool) -> None:
         EngineError: it was lost, and does not.
     """
     while True:
-        process = _started(config, share, meeting="", live=live)
+        process = _start_rank(config, info, meeting="", live=live)
         try:
             status = process.wait()
         finally:
@@ -136,47 +144,47 @@ def follow_launched(config: Config, share: Share, *, live: bool) -> None:
         if status == 0:
             return
         if not live:
-            raise EngineError(f"rank {share.rank} of the pipeline has ended with status {status}")
-        log.warning("rank %d of the pipeline has ended; starting it again", share.rank)
-        time.sleep(AGAIN_S)
+            raise EngineError(f"rank {info.rank} of the pipeline has ended with status {status}")
+        log.warning("rank %d of the pipeline has ended; starting it again", info.rank)
+        time.sleep(RESTART_DELAY_S)
 
 
-def _started(config: Config, share: Share, **how: Any) -> "subprocess.Popen[str]":
+def _start_rank(config: Config, info: RankInfo, **how: Any) -> "subprocess.Popen[str]":
     """Start a process that serves as a rank; it ends when this one is gone."""
-    orders = {"share": share, "config": config.model_dump(mode="json")} | how
+    request = {"share": info, "config": config.model_dump(mode="json")} | how
     # Ctrl-C is for the first rank, which ends the others.
     return start_child(
-        MAIN, json.dumps(orders), stdout=subprocess.DEVNULL, stderr=None, new_session=True
+        MAIN, json.dumps(request), stdout=subprocess.DEVNULL, stderr=None, new_session=True
     )
 
 
 def serve() -> None:
     """Be one of the ranks after the first, as a line of standard input says; never returns."""
-    orders = json.loads(sys.stdin.readline())
+    request = json.loads(sys.stdin.readline())
     end_with_parent(sys.stdin.read, status=1)
-    share = Share(*orders["share"])
-    config = Config.model_validate(orders["config"])
-    serve_as = _serve_started if orders["meeting"] else _serve_launched
+    info = RankInfo(*request["share"])
+    config = Config.model_validate(request["config"])
+    serve_as = _serve_local if request["meeting"] else _serve_torchrun
     try:
-        serve_as(config, share, orders)
+        serve_as(config, info, request)
     except StreamcamError as error:
         os._exit(error.exit_code)  # The first rank has heard, and says it.
     os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
 
 
-def _serve_started(config: Config, share: Share, orders: Orders) -> None:
-    store = FileStore(orders["meeting"], share.ranks)
-    attend(config, share, store, live=orders["live"])
+def _serve_local(config: Config, info: RankInfo, request: Request) -> None:
+    store = FileStore(request["meeting"], info.world_size)
+    serve_rank(config, info, store, live=request["live"])
 
 
-def _serve_launched(config: Config, share: Share, orders: Orders) -> None:
+def _serve_torchrun(config: Config, info: RankInfo, request: Request) -> None:
     store = _torchrun_store()
     try:
-        if meeting := _next_round(store, share.rank):
-            attend(config, share, meeting, live=orders["live"])
+        if meeting := _next_round(store, info.rank):
+            serve_rank(config, info, meeting, live=request["live"])
     except StreamcamError as error:
         if not store.check([OVER]):
-            print(f"streamcam: rank {share.rank}: {error}", file=sys.stderr, flush=True)
+            print(f"streamcam: rank {info.rank}: {error}", file=sys.stderr, flush=True)
             raise
 
 
@@ -187,7 +195,7 @@ def _torchrun_store() -> Store:
         EngineError: it does not answer.
     """
     try:
-        met: Any = rendezvous("env://", timeout=timedelta(seconds=MEET_S))
+        met: Any = rendezvous("env://", timeout=timedelta(seconds=RENDEZVOUS_TIMEOUT_S))
         store: Store = next(met)[0]
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
@@ -203,6 +211,6 @@ def _next_round(store: Store, rank: int) -> Store | None:
             if (claims := meeting.add(f"claims/{rank}", 1)) == 1:
                 return meeting
             if claims == 2:
-                give_up(meeting, rank)  # Whoever claimed it before is no more.
-        time.sleep(LOOK_S)
+                report_lost(meeting, rank)  # Whoever claimed it before is no more.
+        time.sleep(POLL_S)
     return None

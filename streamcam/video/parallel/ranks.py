@@ -21,20 +21,20 @@ from streamcam.video.parallel.partition import BlockScheduler, Partition, even
 from streamcam.video.parallel.transport import RingTransport
 from streamcam.video.wan import CausalWan
 
-LOAD_S = 1800.0
+LOAD_TIMEOUT_S = 1800.0
 """For a rank to load its layers."""
-MEET_S = 30.0
+RENDEZVOUS_TIMEOUT_S = 30.0
 """For all ranks to meet, once they have."""
-LOOK_S = 0.02
+POLL_S = 0.02
 READY = "ready"
 
 
-class Share(NamedTuple):
+class RankInfo(NamedTuple):
     """Which of how many ranks this is."""
 
     rank: int = 0
-    ranks: int = 1
-    local: int = 0
+    world_size: int = 1
+    local_rank: int = 0
     """Which of those on this machine."""
 
     started_here: bool = True
@@ -46,7 +46,7 @@ class Share(NamedTuple):
         Raises:
             ConfigError: there are more ranks than layers.
         """
-        return even(count, self.ranks)
+        return even(count, self.world_size)
 
     @property
     def first(self) -> bool:
@@ -54,10 +54,10 @@ class Share(NamedTuple):
 
     @property
     def last(self) -> bool:
-        return self.rank == self.ranks - 1
+        return self.rank == self.world_size - 1
 
 
-def share_of(config: Config) -> Share:
+def rank_info(config: Config) -> RankInfo:
     """Return the part of the process that runs the stream, or that torchrun started.
 
     Raises:
@@ -65,33 +65,33 @@ def share_of(config: Config) -> Share:
     """
     devices = config.video.devices
     if (launch := launched()) is None:
-        return Share(0, devices)
+        return RankInfo(0, devices)
     if devices not in (1, launch.ranks):
         raise ConfigError(
             f"torchrun has started {launch.ranks} processes, but devices={devices}: leave it out"
         )
-    return Share(*launch, started_here=False)
+    return RankInfo(*launch, started_here=False)
 
 
-def device_of(device: torch.device, share: Share) -> torch.device:
+def rank_device(device: torch.device, info: RankInfo) -> torch.device:
     """Return the device of a rank: the next one of its kind for each; processors are shared.
 
     Raises:
         ConfigError: there are too few.
     """
-    if device.type == "cpu" or share.ranks == 1:
+    if device.type == "cpu" or info.world_size == 1:
         return device
     found = torch.cuda.device_count() if device.type == "cuda" else 1
-    index = (device.index or 0) + share.local
+    index = (device.index or 0) + info.local_rank
     if index >= found:
         raise ConfigError(
-            f"rank {share.rank} of {share.ranks} needs {device.type}:{index}, but there are {found}"
+            f"rank {info.rank} of {info.world_size} needs {device.type}:{index}, but there are {found}"
             " here: share the layers among fewer devices"
         )
     return torch.device(device.type, index)
 
 
-class Own(NamedTuple):
+class LoadedLayers(NamedTuple):
     """What a rank has of the model."""
 
     model: CausalWan
@@ -100,8 +100,8 @@ class Own(NamedTuple):
     load: LoadLayers
 
 
-def meet(
-    own: Own, config: Config, share: Share, store: Store, lost: Callable[[int], bool]
+def connect_ring(
+    loaded: LoadedLayers, config: Config, info: RankInfo, store: Store, lost: Callable[[int], bool]
 ) -> LayerRing:
     """Wait until all ranks have loaded their layers, and return the ring of them.
 
@@ -115,43 +115,43 @@ def meet(
     Raises:
         EngineError: one of them cannot, and why.
     """
-    for rank in range(1, share.ranks):
-        if (said := _said(store, rank, lost)) != READY:
+    for rank in range(1, info.world_size):
+        if (said := _wait_for(store, rank, lost)) != READY:
             raise EngineError(f"device {rank} of the pipeline failed: {said}")
-    transport = _joined(own.model, config, share, store)
-    return LayerRing(own.model, transport, own.load, BlockScheduler(own.partition))
+    transport = _open_transport(loaded.model, config, info, store)
+    return LayerRing(loaded.model, transport, loaded.load, BlockScheduler(loaded.partition))
 
 
-def _said(store: Store, rank: int, lost: Callable[[int], bool]) -> str:
-    end = time.monotonic() + LOAD_S
+def _wait_for(store: Store, rank: int, lost: Callable[[int], bool]) -> str:
+    end = time.monotonic() + LOAD_TIMEOUT_S
     while not store.check([_key(rank)]):
         if lost(rank) and not store.check([_key(rank)]):
             return "it has died"
         if time.monotonic() > end:
-            return f"it has not loaded its layers in {LOAD_S:.0f} s"
-        time.sleep(LOOK_S)
+            return f"it has not loaded its layers in {LOAD_TIMEOUT_S:.0f} s"
+        time.sleep(POLL_S)
     said: str = store.get(_key(rank)).decode()
     return said
 
 
-def attend(config: Config, share: Share, store: Store, *, live: bool) -> None:
+def serve_rank(config: Config, info: RankInfo, store: Store, *, live: bool) -> None:
     """Be a rank after the first: load its layers, then follow until the first says stop.
 
     Raises:
         StreamcamError: they cannot be loaded, or the ring has broken.
     """
-    from streamcam.video.video_model import load_own
+    from streamcam.video.video_model import load_layers
 
     try:
-        own = load_own(config, share, live=live)
+        loaded = load_layers(config, info, live=live)
     except StreamcamError as error:
-        store.set(_key(share.rank), str(error))
+        store.set(_key(info.rank), str(error))
         raise
-    store.set(_key(share.rank), READY)
-    serve_calls(own.model, _joined(own.model, config, share, store), own.load)
+    store.set(_key(info.rank), READY)
+    serve_calls(loaded.model, _open_transport(loaded.model, config, info, store), loaded.load)
 
 
-def give_up(store: Store, rank: int) -> None:
+def report_lost(store: Store, rank: int) -> None:
     """Say that a rank will not come."""
     store.set(_key(rank), "it has died")
 
@@ -160,7 +160,9 @@ def _key(rank: int) -> str:
     return f"rank/{rank}"
 
 
-def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> RingTransport:
+def _open_transport(
+    model: CausalWan, config: Config, info: RankInfo, store: Store
+) -> RingTransport:
     """Meet the other ranks, and return this one's ends of the ring.
 
     Raises:
@@ -178,15 +180,15 @@ def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> Rin
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
             store=store,
-            rank=share.rank,
-            world_size=share.ranks,
-            timeout=timedelta(seconds=MEET_S),
+            rank=info.rank,
+            world_size=info.world_size,
+            timeout=timedelta(seconds=RENDEZVOUS_TIMEOUT_S),
         )
         if on_gpu:
             dist.barrier(device_ids=[model.device.index])
         return RingTransport(model.device, payload)
     except RuntimeError as error:
         raise EngineError(
-            f"the {share.ranks} devices of the pipeline have not met in {MEET_S:.0f} s:"
+            f"the {info.world_size} devices of the pipeline have not met in {RENDEZVOUS_TIMEOUT_S:.0f} s:"
             f" {one_line(error)}"
         ) from error

@@ -13,7 +13,7 @@ from streamcam.errors import ConfigError, EngineError
 from streamcam.pipelines import follows
 from streamcam.settings.config import build_config
 from streamcam.video.parallel import ranks
-from streamcam.video.parallel.ranks import Own, Share, share_of
+from streamcam.video.parallel.ranks import LoadedLayers, RankInfo, rank_info
 from tests.support.media import ran
 from tests.video.video_streams import TINY as STREAMED
 from tests.video.video_streams import loaded
@@ -86,9 +86,9 @@ def test_what_torchrun_starts_renders_what_one_process_renders(
     assert np.abs(alone - np.load(tmp_path / "2.npy").astype(int)).max() <= 1
 
 
-def own_layers() -> Own:
+def own_layers() -> LoadedLayers:
     models = loaded("wan", "wan")
-    return Own(models.layers.model, (range(2), range(2, 3)), lambda _: [])
+    return LoadedLayers(models.layers.model, (range(2), range(2, 3)), lambda _: [])
 
 
 @pytest.mark.parametrize(
@@ -102,25 +102,27 @@ def own_layers() -> Own:
 def test_a_device_that_does_not_come_is_not_waited_for(
     said: str, gone: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranks, "MEET_S", 1)
+    monkeypatch.setattr(ranks, "RENDEZVOUS_TIMEOUT_S", 1)
     store = FileStore(str(tmp_path / "meeting"), 2)
     if said:
         store.set("rank/1", said)
     with pytest.raises(EngineError, match=why):
-        ranks.meet(own_layers(), build_config([STREAMED]), Share(0, 2), store, lambda _: gone)
+        ranks.connect_ring(
+            own_layers(), build_config([STREAMED]), RankInfo(0, 2), store, lambda _: gone
+        )
 
 
 def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "MASTER_ADDR": "a"}.items():
         monkeypatch.setenv(name, str(value))
     config = build_config([STREAMED])
-    assert share_of(config) == Share(1, 2, 1, started_here=False)
+    assert rank_info(config) == RankInfo(1, 2, 1, started_here=False)
     with pytest.raises(ConfigError, match="torchrun has started 2 processes, but devices=3"):
-        share_of(build_config([STREAMED, {"devices": 3}]))
+        rank_info(build_config([STREAMED, {"devices": 3}]))
     with pytest.raises(ConfigError, match="without torchrun"):
         follows(build_config([{}]))
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert share_of(config) == Share()
+    assert rank_info(config) == RankInfo()
 
 
 @pytest.mark.parametrize(
