@@ -1,56 +1,48 @@
-"""The processes of a pipeline: those that we start for further devices, and torchrun's.
+"""Launcher of the ranks after the first: as child processes, or where torchrun started them.
 
 A rank after the first is always a process that can be lost: it ends when its ring breaks, and is
-started anew with the engine.
+started again with the engine.
 """
 
 import atexit
 import json
 import logging
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import FileStore, PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from torch._C._distributed_c10d import FileStore
 
-from streamcam.child_process import end_with_parent, start_child
-from streamcam.errors import EngineError, StreamcamError
+from streamcam.child_process import start_child
+from streamcam.errors import EngineError
 from streamcam.settings.config import Config
+from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.layer_ring import LayerRing
-from streamcam.video.parallel.ranks import (
-    POLL_S,
-    RENDEZVOUS_TIMEOUT_S,
-    LoadedLayers,
-    RankInfo,
-    connect_ring,
-    report_lost,
-    serve_rank,
-)
+from streamcam.video.parallel.ranks import RankInfo
+from streamcam.video.parallel.rendezvous import connect_ring
+from streamcam.video.parallel.torchrun import begin_round, end_rounds, torchrun_store
 
 log = logging.getLogger(__name__)
 
-MAIN = "streamcam.video.parallel.launcher:serve"
+MAIN = "streamcam.video.parallel.rank_process:main"
 EXIT_TIMEOUT_S = 5.0
 RESTART_DELAY_S = 1.0
-"""Between two lives of a rank."""
-Request = dict[str, Any]
-ROUND, OVER = "streamcam/round", "streamcam/over"
-"""Keys in torchrun's store: how often a first rank has begun, and that it is not to again."""
+"""Before a rank that died is started again."""
 
 
 class OtherRanks(Protocol):
     """The ranks after the first."""
 
-    def connect_ring(self, loaded: LoadedLayers, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them.
+
+        Args:
+            loaded: layers of the first rank, this one.
+            config: the same on all ranks.
 
         Raises:
             EngineError: one of them cannot, and why.
@@ -58,38 +50,43 @@ class OtherRanks(Protocol):
 
 
 def start_other_ranks(config: Config, info: RankInfo, *, live: bool) -> OtherRanks:
-    """Return the other ranks, which from now on load their layers."""
-    return LocalRanks(config, info, live=live) if info.started_here else TorchrunRanks(info)
+    """Start the ranks after the first, which load their layers while this rank loads its own.
+
+    Args:
+        config: the same on all ranks.
+        info: the first rank.
+        live: whether the number of steps may change.
+    """
+    return TorchrunRanks(info) if info.by_torchrun else LocalRanks(config, info, live=live)
 
 
 class LocalRanks:
-    """Processes for the ranks after the first, which end when this one does, however it ends."""
+    """Ranks that are child processes on this machine; they end when this process ends."""
 
     def __init__(self, config: Config, info: RankInfo, *, live: bool) -> None:
         self._info = info
         self._folder = tempfile.TemporaryDirectory(prefix="streamcam-ranks-")
-        meeting = str(Path(self._folder.name) / "meeting")
-        self._store = FileStore(meeting, info.world_size)
+        store_path = str(Path(self._folder.name) / "store")
+        self._store = FileStore(store_path, info.world_size)
         self._processes = [
-            _start_rank(config, RankInfo(rank, info.world_size, rank), meeting=meeting, live=live)
+            _start_rank(
+                config, RankInfo(rank, info.world_size, rank), store_path=store_path, live=live
+            )
             for rank in range(1, info.world_size)
         ]
 
-    def connect_ring(self, loaded: LoadedLayers, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
-        ring = connect_ring(
-            loaded,
-            config,
-            self._info,
-            self._store,
-            lambda rank: self._processes[rank - 1].poll() is not None,
-        )
+        ring = connect_ring(loaded, config, self._info, self._store, self._is_dead)
         atexit.register(self._shut_down, ring)
         return ring
 
+    def _is_dead(self, rank: int) -> bool:
+        return self._processes[rank - 1].poll() is not None
+
     def _shut_down(self, ring: LayerRing) -> None:
-        """Let the others end, by themselves or by force."""
-        with suppress(EngineError):  # Where it is broken, there is nobody to tell.
+        """End the ranks, by force if need be."""
+        with suppress(EngineError):  # Where the ring is broken, nobody hears it.
             ring.stop()
         for process in self._processes:
             try:
@@ -101,42 +98,42 @@ class LocalRanks:
 
 
 class TorchrunRanks:
-    """The ranks that torchrun started beside this one; they wait for others until `release_torchrun_ranks`.
+    """Ranks that torchrun started; they wait for first ranks until `release_torchrun_ranks`.
 
-    An engine on air that ends is followed by another, to which they come again.
+    An engine on air that ends is followed by another, whose ring they join again.
     """
 
     def __init__(self, info: RankInfo) -> None:
         self._info = info
-        self._store = _torchrun_store()
-        self._round = PrefixStore(str(self._store.add(ROUND, 1)), self._store)
+        self._store = torchrun_store()
+        self._round_store = begin_round(self._store)
 
-    def connect_ring(self, loaded: LoadedLayers, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
-        ring = connect_ring(loaded, config, self._info, self._round, lambda _: False)
+        ring = connect_ring(loaded, config, self._info, self._round_store, lambda _: False)
         atexit.register(dist.destroy_process_group)
         return ring
 
 
 def release_torchrun_ranks() -> None:
-    """Tell the ranks that torchrun started that no first rank will come any more."""
+    """Let the ranks that torchrun started end, since no first rank will begin again."""
     with suppress(EngineError, RuntimeError):  # The store may have gone with the engine.
-        _torchrun_store().set(OVER, "")
+        end_rounds(torchrun_store())
 
 
 def serve_torchrun_rank(config: Config, info: RankInfo, *, live: bool) -> None:
-    """Be a rank after the first for as long as there is a first one, as torchrun started this.
+    """Serve as a rank after the first, as torchrun started this process, until there is no first.
 
     Args:
         config: as the first rank has it.
-        share: of this rank.
-        live: whether a first rank that is lost comes again, as an engine on air does.
+        info: this rank.
+        live: whether a first rank that is lost is started again, as an engine on air is.
 
     Raises:
-        EngineError: it was lost, and does not.
+        EngineError: the first rank was lost, and is not started again.
     """
     while True:
-        process = _start_rank(config, info, meeting="", live=live)
+        process = _start_rank(config, info, store_path="", live=live)
         try:
             status = process.wait()
         finally:
@@ -149,68 +146,17 @@ def serve_torchrun_rank(config: Config, info: RankInfo, *, live: bool) -> None:
         time.sleep(RESTART_DELAY_S)
 
 
-def _start_rank(config: Config, info: RankInfo, **how: Any) -> "subprocess.Popen[str]":
-    """Start a process that serves as a rank; it ends when this one is gone."""
-    request = {"share": info, "config": config.model_dump(mode="json")} | how
-    # Ctrl-C is for the first rank, which ends the others.
+def _start_rank(
+    config: Config, info: RankInfo, *, store_path: str, live: bool
+) -> "subprocess.Popen[str]":
+    """Start the process of a rank; it ends when this process ends."""
+    request = {
+        "rank": info,
+        "config": config.model_dump(mode="json"),
+        "store_path": store_path,
+        "live": live,
+    }
+    # Ctrl-C is for the first rank, which ends the rest.
     return start_child(
         MAIN, json.dumps(request), stdout=subprocess.DEVNULL, stderr=None, new_session=True
     )
-
-
-def serve() -> None:
-    """Be one of the ranks after the first, as a line of standard input says; never returns."""
-    request = json.loads(sys.stdin.readline())
-    end_with_parent(sys.stdin.read, status=1)
-    info = RankInfo(*request["share"])
-    config = Config.model_validate(request["config"])
-    serve_as = _serve_local if request["meeting"] else _serve_torchrun
-    try:
-        serve_as(config, info, request)
-    except StreamcamError as error:
-        os._exit(error.exit_code)  # The first rank has heard, and says it.
-    os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
-
-
-def _serve_local(config: Config, info: RankInfo, request: Request) -> None:
-    store = FileStore(request["meeting"], info.world_size)
-    serve_rank(config, info, store, live=request["live"])
-
-
-def _serve_torchrun(config: Config, info: RankInfo, request: Request) -> None:
-    store = _torchrun_store()
-    try:
-        if meeting := _next_round(store, info.rank):
-            serve_rank(config, info, meeting, live=request["live"])
-    except StreamcamError as error:
-        if not store.check([OVER]):
-            print(f"streamcam: rank {info.rank}: {error}", file=sys.stderr, flush=True)
-            raise
-
-
-def _torchrun_store() -> Store:
-    """Return the store that torchrun tells all its processes of.
-
-    Raises:
-        EngineError: it does not answer.
-    """
-    try:
-        met: Any = rendezvous("env://", timeout=timedelta(seconds=RENDEZVOUS_TIMEOUT_S))
-        store: Store = next(met)[0]
-    except (RuntimeError, ValueError) as error:
-        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise EngineError(f"the ranks cannot meet at {where}: {error}") from error
-    return store
-
-
-def _next_round(store: Store, rank: int) -> Store | None:
-    """Wait for a first rank that this one has not followed yet; None where there will be none."""
-    while not store.check([OVER]):
-        if (newest := store.add(ROUND, 0)) > 0:
-            meeting = PrefixStore(str(newest), store)
-            if (claims := meeting.add(f"claims/{rank}", 1)) == 1:
-                return meeting
-            if claims == 2:
-                report_lost(meeting, rank)  # Whoever claimed it before is no more.
-        time.sleep(POLL_S)
-    return None

@@ -25,7 +25,7 @@ LoadLayers = Callable[[range], Sequence[Any]]
 """Loads layers by their numbers, on the device."""
 
 
-class Transport(Protocol):
+class CacheTransport(Protocol):
     """Takes tensors from rank to rank, aside from the calls."""
 
     rank: int
@@ -56,12 +56,12 @@ class MigratingLayers(Layers):
         load: the weights of others.
     """
 
-    def __init__(self, model: CausalWan, transport: Transport, load: LoadLayers) -> None:
+    def __init__(self, model: CausalWan, transport: CacheTransport, load: LoadLayers) -> None:
         super().__init__(model)
         self.watch = self.stopwatch = Stopwatch(model.device)
         self.prepared = 0
         """The newest version whose layers are all here."""
-        self._transport, self._load = transport, load
+        self._cache_transport, self._load = transport, load
         self._cached_layers = self._next_layers = model.own
         self._row_layers: list[range] = []
         self._active_rows = 1
@@ -75,8 +75,10 @@ class MigratingLayers(Layers):
         for wait in self._outgoing:  # Long since done: the last partition is in force everywhere.
             wait()
         self._outgoing.clear()
-        lacking = self.model.lacks(_span(self._cached_layers, partition[self._transport.rank]))
-        self._next_layers = partition[self._transport.rank]
+        lacking = self.model.lacks(
+            _span(self._cached_layers, partition[self._cache_transport.rank])
+        )
+        self._next_layers = partition[self._cache_transport.rank]
         # A thread is outside of inference mode: what is made in it would be compiled once more.
         job = self._loader.submit(lambda: self._load(lacking) if lacking else ())
         self._loading = (version, lacking, job)
@@ -90,7 +92,7 @@ class MigratingLayers(Layers):
     def reset_on(self, rows: int, shape: CacheShape, partition: Partition) -> None:
         """Begin a video with empty caches, all rows on `partition`."""
         self._receive()
-        own = partition[self._transport.rank]
+        own = partition[self._cache_transport.rank]
         self.model.keep(_span(own, self._next_layers))
         if (rows, shape, own) != (self._rows, self._shape, self._cached_layers):
             self.cache = self.model.new_cache(rows, shape.slots, own)
@@ -111,16 +113,16 @@ class MigratingLayers(Layers):
 
     def migrate(self, row: int, old: Partition, new: Partition) -> None:
         """Take a row from one partition to another, with the caches that move."""
-        rank = self._transport.rank
+        rank = self._cache_transport.rank
         self._resize_cache(_span(self._cached_layers, new[rank]))
         for move in moves(old, new):
             if rank == move.source:
                 payload = torch.stack([kept[:, row] for kept in self._cache_of(move.layers)])
-                self._outgoing.append(self._transport.isend(payload, move.target))
+                self._outgoing.append(self._cache_transport.isend(payload, move.target))
             elif rank == move.target:
                 shape = (2, len(move.layers), *self.cache.keys.shape[2:])
                 payload = self.cache.keys.new_empty(shape)
-                wait = self._transport.irecv(payload, move.source)
+                wait = self._cache_transport.irecv(payload, move.source)
                 self._incoming.append(IncomingCache(row, move.layers, payload, wait))
         self._row_layers[row] = new[rank]
 

@@ -12,8 +12,9 @@ from streamcam.cli import _run, streamcam
 from streamcam.errors import ConfigError, EngineError
 from streamcam.pipelines import follows
 from streamcam.settings.config import build_config
-from streamcam.video.parallel import ranks
-from streamcam.video.parallel.ranks import LoadedLayers, RankInfo, rank_info
+from streamcam.video.parallel import rendezvous
+from streamcam.video.parallel.layer_loading import LoadedLayers
+from streamcam.video.parallel.ranks import RankInfo, rank_info
 from tests.support.media import ran
 from tests.video.video_streams import TINY as STREAMED
 from tests.video.video_streams import loaded
@@ -102,12 +103,12 @@ def own_layers() -> LoadedLayers:
 def test_a_device_that_does_not_come_is_not_waited_for(
     said: str, gone: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranks, "RENDEZVOUS_TIMEOUT_S", 1)
-    store = FileStore(str(tmp_path / "meeting"), 2)
+    monkeypatch.setattr(rendezvous, "RENDEZVOUS_TIMEOUT_S", 1)
+    store = FileStore(str(tmp_path / "store"), 2)
     if said:
         store.set("rank/1", said)
     with pytest.raises(EngineError, match=why):
-        ranks.connect_ring(
+        rendezvous.connect_ring(
             own_layers(), build_config([STREAMED]), RankInfo(0, 2), store, lambda _: gone
         )
 
@@ -116,7 +117,7 @@ def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) ->
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "MASTER_ADDR": "a"}.items():
         monkeypatch.setenv(name, str(value))
     config = build_config([STREAMED])
-    assert rank_info(config) == RankInfo(1, 2, 1, started_here=False)
+    assert rank_info(config) == RankInfo(1, 2, 1, by_torchrun=True)
     with pytest.raises(ConfigError, match="torchrun has started 2 processes, but devices=3"):
         rank_info(build_config([STREAMED, {"devices": 3}]))
     with pytest.raises(ConfigError, match="without torchrun"):
