@@ -19,7 +19,7 @@ LEADING = TEMPORAL - 1
 """Pictures before the first one that the network makes, or takes, and a video does not have."""
 
 
-class Remember(nn.Module):
+class MemBlock(nn.Module):
     """A residual block that sees each frame together with the one before it."""
 
     def __init__(self, channels: int, out: int) -> None:
@@ -34,7 +34,7 @@ class Remember(nn.Module):
         return F.relu(self.conv(torch.cat([x, past], 1)) + x)
 
 
-class Pool(nn.Module):
+class TPool(nn.Module):
     """Join every `stride` frames into one."""
 
     def __init__(self, channels: int, stride: int) -> None:
@@ -47,7 +47,7 @@ class Pool(nn.Module):
         return joined
 
 
-class Grow(nn.Module):
+class TGrow(nn.Module):
     """Split every frame into `stride`."""
 
     def __init__(self, channels: int, stride: int) -> None:
@@ -73,13 +73,13 @@ class TAEHV(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [_conv(3, 64), nn.ReLU()]
         for stride in (2, 2, 1):
-            layers += [Pool(64, stride), _conv(64, 64, stride=2, bias=False)]
-            layers += [Remember(64, 64) for _ in range(3)]
+            layers += [TPool(64, stride), _conv(64, 64, stride=2, bias=False)]
+            layers += [MemBlock(64, 64) for _ in range(3)]
         self.encoder = nn.Sequential(*layers, _conv(64, LATENT_CHANNELS))
         layers = [Clamp(), _conv(LATENT_CHANNELS, 256), nn.ReLU()]
         for channels, out, stride in ((256, 128, 1), (128, 64, 2), (64, 64, 2)):
-            layers += [Remember(channels, channels) for _ in range(3)]
-            layers += [nn.Upsample(scale_factor=2), Grow(channels, stride)]
+            layers += [MemBlock(channels, channels) for _ in range(3)]
+            layers += [nn.Upsample(scale_factor=2), TGrow(channels, stride)]
             layers += [_conv(channels, out, bias=False)]
         self.decoder = nn.Sequential(*layers, nn.ReLU(), _conv(64, 3))
 
@@ -93,7 +93,7 @@ def _conv(channels: int, out: int, *, stride: int = 1, bias: bool = True) -> nn.
     return nn.Conv2d(channels, out, 3, padding=1, stride=stride, bias=bias)
 
 
-def taehv(weights: Mapping[str, Tensor], dtype: torch.dtype) -> TAEHV:
+def load_taehv(weights: Mapping[str, Tensor], dtype: torch.dtype) -> TAEHV:
     """Return the network with its published weights.
 
     Raises:
@@ -108,7 +108,7 @@ def taehv(weights: Mapping[str, Tensor], dtype: torch.dtype) -> TAEHV:
     return model.to(dtype).eval().requires_grad_(False)
 
 
-class Half:
+class StreamingHalf:
     """One half of the network from chunk to chunk."""
 
     def __init__(self, layers: nn.Sequential) -> None:
@@ -122,7 +122,7 @@ class Half:
     def __call__(self, x: Tensor) -> Tensor:
         """Return what follows for the frames ``(T, C, H, W)`` that follow those before."""
         for index, layer in enumerate(self._layers):
-            if isinstance(layer, Remember):
+            if isinstance(layer, MemBlock):
                 before = self._before.get(index, x.new_zeros(1, *x.shape[1:]))
                 self._before[index] = x[-1:].clone()
                 x = layer(x, before)
@@ -140,14 +140,14 @@ class TinyEncoder:
     """
 
     def __init__(self, model: TAEHV, plain: Normalisation | None) -> None:
-        self._half = Half(model.encoder)
+        self._stream = StreamingHalf(model.encoder)
         self._dtype = model.dtype
         self._plain = plain
         self.reset()
 
     def reset(self) -> None:
         """Begin another video."""
-        self._half.reset()
+        self._stream.reset()
         self._begun = False
 
     def __call__(self, pictures: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ class TinyEncoder:
             # The network joins four pictures in the first latent frame too.
             pictures = torch.cat([pictures[:1].expand(LEADING, -1, -1, -1), pictures])
         self._begun = True
-        latents = self._half(((pictures + 1) / 2).to(self._dtype)).float()
+        latents = self._stream(((pictures + 1) / 2).to(self._dtype)).float()
         return self._plain.back(latents) if self._plain else latents
 
 
@@ -164,18 +164,18 @@ class TinyDecoder:
     """TAEHV in the place of the Wan decoder; it takes normalised latents."""
 
     def __init__(self, model: TAEHV) -> None:
-        self._half = Half(model.decoder)
+        self._stream = StreamingHalf(model.decoder)
         self._dtype = model.dtype
         self.reset()
 
     def reset(self) -> None:
         """Begin another video."""
-        self._half.reset()
+        self._stream.reset()
         self._begun = False
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Return ``(T, 3, H, W)`` in [-1, 1] of ``(f, C, h, w)``."""
-        pictures = self._half(latents.to(self._dtype)).clamp(0, 1) * 2 - 1
+        pictures = self._stream(latents.to(self._dtype)).clamp(0, 1) * 2 - 1
         trimmed = pictures if self._begun else pictures[LEADING:]
         self._begun = True
         return trimmed

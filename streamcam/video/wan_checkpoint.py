@@ -22,7 +22,7 @@ from streamcam.video.random_wan import (
     random_transformer,
     random_vae,
 )
-from streamcam.video.taehv import TAEHV, taehv
+from streamcam.video.taehv import TAEHV, load_taehv
 from streamcam.video.umt5 import TextEncoder
 from streamcam.video.wan_weights import (
     HEAD_DIM,
@@ -180,7 +180,7 @@ def _taehv(config: Config, dtype: torch.dtype) -> TAEHV:
     path = wan_files.weights_file(config.video.taehv, offline=config.offline)
     weights = wan_files.read(path)
     with wan_files.naming(path):
-        return taehv(weights, dtype)
+        return load_taehv(weights, dtype)
 
 
 def _described(transformer: Any) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.video.taehv import TAEHV, Half, TinyDecoder, TinyEncoder, taehv
+from streamcam.video.taehv import TAEHV, StreamingHalf, TinyDecoder, TinyEncoder, load_taehv
 from streamcam.video.wan_vae import Normalisation, WanDecoder, WanEncoder
 from streamcam.video.wan_weights import wan_vae
 from tests.video.video_goldens import close, golden, needs_goldens
@@ -31,7 +31,7 @@ def recorded_taehv() -> TAEHV:
     for name, (shape, total, _) in recorded.items():
         assert list(weights[name].shape) == shape
         assert float(weights[name].sum()) == pytest.approx(total, abs=1e-3)
-    return taehv(weights, torch.float32)
+    return load_taehv(weights, torch.float32)
 
 
 @needs_goldens
@@ -62,7 +62,7 @@ def test_the_wan_decoder_streams_as_published_and_begins_anew() -> None:
 def test_taehv_cut_into_calls_is_the_published_one_uncut() -> None:
     tensors, _ = golden("taehv_stream")
     model = recorded_taehv()
-    decode, encode = Half(model.decoder), Half(model.encoder)
+    decode, encode = StreamingHalf(model.decoder), StreamingHalf(model.encoder)
     latents, video = tensors["latents"][0], tensors["video01"][0]
     cuts = ((0, 2), (2, 3), (3, 7))
     close(torch.cat([decode(latents[a:b]) for a, b in cuts]), tensors["dec_full_seq"][0])
@@ -93,6 +93,6 @@ def test_taehv_gives_plain_latents_where_the_transformer_takes_them() -> None:
 
 def test_weights_of_something_else_are_refused_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"^these are not the weights of TAEHV.*encoder"):
-        taehv({"a": torch.zeros(1)}, torch.float32)
+        load_taehv({"a": torch.zeros(1)}, torch.float32)
     with pytest.raises(ModelError, match=r"^these are not the weights of the Wan autoencoder"):
         wan_vae({"a": torch.zeros(1)}, torch.float32)
