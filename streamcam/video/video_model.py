@@ -14,7 +14,7 @@ from streamcam.video.parallel.launcher import start_other_ranks
 from streamcam.video.parallel.layer_loading import LayerSelection, causal_layers, pick_placement
 from streamcam.video.parallel.ranks import rank_info
 from streamcam.video.taehv import TinyDecoder, TinyEncoder
-from streamcam.video.wan_checkpoint import Parts, load_parts
+from streamcam.video.wan_checkpoint import WanComponents, load_components
 from streamcam.video.wan_vae import (
     Decoder,
     Encoder,
@@ -62,32 +62,34 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
     device, dtype = pick_placement(config, info)
     other_ranks = start_other_ranks(config, info, live=live) if info.world_size > 1 else None
     selection = LayerSelection(info)
-    parts = load_parts(config, dtype, device, report, selection)
-    loaded = causal_layers(parts.transformer, config, info, device, selection.partition, live=live)
+    components = load_components(config, dtype, device, report, selection)
+    loaded = causal_layers(
+        components.transformer, config, info, device, selection.partition, live=live
+    )
     engine = "compiled" if config.acceleration == "compiled" else "eager"
     engine += f", over {info.world_size} devices" if other_ranks else ""
     report(f"on {device} as {str(dtype).removeprefix('torch.')}, {engine}")
     normalised = config.video.normalised_latents
     return VideoModel(
         other_ranks.connect(loaded, config) if other_ranks else Layers(loaded.model),
-        _encoder(parts, config),
-        _decoder(parts, config),
-        parts.encode_text,
-        (lambda latents: latents) if normalised else Normalisation(parts.vae).to,
+        _encoder(components, config),
+        _decoder(components, config),
+        components.encode_text,
+        (lambda latents: latents) if normalised else Normalisation(components.vae).to,
         device,
     )
 
 
-def _encoder(parts: Parts, config: Config) -> Encoder:
+def _encoder(components: WanComponents, config: Config) -> Encoder:
     normalised = config.video.normalised_latents
     if config.video.video_encoder == "wan":
-        return WanEncoder(parts.vae, normalised=normalised)
-    assert parts.taehv is not None
-    return TinyEncoder(parts.taehv, None if normalised else Normalisation(parts.vae))
+        return WanEncoder(components.vae, normalised=normalised)
+    assert components.taehv is not None
+    return TinyEncoder(components.taehv, None if normalised else Normalisation(components.vae))
 
 
-def _decoder(parts: Parts, config: Config) -> Decoder:
+def _decoder(components: WanComponents, config: Config) -> Decoder:
     if config.video.video_decoder == "wan":
-        return WanDecoder(parts.vae)
-    assert parts.taehv is not None
-    return TinyDecoder(parts.taehv)
+        return WanDecoder(components.vae)
+    assert components.taehv is not None
+    return TinyDecoder(components.taehv)

@@ -13,7 +13,7 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.weights import explained
-from streamcam.video.wan_weights import unwrapped
+from streamcam.video.wan_weights import unwrap
 
 INDEX = "model_index.json"
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -57,7 +57,7 @@ def weights_file(name: str, *, offline: bool) -> Path:
     return hub.repo_file(repo, file, offline=offline)
 
 
-def read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the tensors in a file, out of what training code wraps around them.
 
     Pickled files are read without running what else may be in them, and mapped, not copied.
@@ -67,13 +67,13 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     with explained(str(path), path, "delete it and fetch it again"):
         if path.suffix != ".safetensors":
-            return unwrapped(_unpickled(path))
+            return unwrap(_unpickled(path))
         from safetensors.torch import load_file
 
-        return unwrapped(load_file(path))
+        return unwrap(load_file(path))
 
 
-class Stored(Mapping[str, Tensor]):
+class FolderWeights(Mapping[str, Tensor]):
     """The weights of a part in diffusers layout, each read when it is asked for.
 
     Raises:
@@ -118,7 +118,7 @@ def _unpickled(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def name_file_in_errors(path: Path) -> Iterator[None]:
     """Say of which file it is that its weights do not fit."""
     try:
         yield

@@ -17,11 +17,11 @@ WRAPPERS = ("generator_ema", "generator", "state_dict", "model")
 PREFIXES = ("model.diffusion_model.", "model.")
 
 
-def unwrapped(stored: Mapping[str, Any]) -> dict[str, Tensor]:
+def unwrap(stored: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights in `stored`, out of what training code wraps around them."""
     inner = next((stored[name] for name in WRAPPERS if isinstance(stored.get(name), Mapping)), None)
     if inner is not None:
-        return unwrapped(inner)
+        return unwrap(inner)
     weights = {name: value for name, value in stored.items() if isinstance(value, Tensor)}
     for prefix in PREFIXES:
         if weights and all(name.startswith(prefix) for name in weights):
@@ -61,7 +61,7 @@ def wan_config(weights: Mapping[str, Tensor], *, head_dim: int = HEAD_DIM) -> di
     }
 
 
-def only_layers(weights: Mapping[str, Tensor], layers: range) -> dict[str, Tensor]:
+def select_layers(weights: Mapping[str, Tensor], layers: range) -> dict[str, Tensor]:
     """Return the weights of these layers, counted anew, and of all that is beside the layers.
 
     Of a mapped file no others are ever read.
@@ -76,7 +76,7 @@ def only_layers(weights: Mapping[str, Tensor], layers: range) -> dict[str, Tenso
     return kept
 
 
-def wan_transformer(
+def load_wan_transformer(
     weights: Mapping[str, Tensor], dtype: torch.dtype, *, head_dim: int = HEAD_DIM
 ) -> Any:
     """Return diffusers' transformer with these weights, by their published names.
@@ -89,11 +89,11 @@ def wan_transformer(
 
     with torch.device("meta"):
         model = WanTransformer3DModel(**wan_config(weights, head_dim=head_dim))
-    fill(model, convert_wan_transformer_to_diffusers(dict(weights)), dtype)
+    load_weights(model, convert_wan_transformer_to_diffusers(dict(weights)), dtype)
     return model
 
 
-def wan_vae(weights: Mapping[str, Tensor], dtype: torch.dtype) -> Any:
+def load_wan_vae(weights: Mapping[str, Tensor], dtype: torch.dtype) -> Any:
     """Return diffusers' autoencoder with these weights, by their published names.
 
     Raises:
@@ -110,11 +110,11 @@ def wan_vae(weights: Mapping[str, Tensor], dtype: torch.dtype) -> Any:
         ) from None
     with torch.device("meta"):
         model = AutoencoderKLWan(base_dim=base, z_dim=z_dim)
-    fill(model, convert_wan_vae_to_diffusers(dict(weights)), dtype)
+    load_weights(model, convert_wan_vae_to_diffusers(dict(weights)), dtype)
     return model
 
 
-def fill(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+def load_weights(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
     """Give `model`, made on the meta device, its weights; norms and modulation stay float32.
 
     Raises:

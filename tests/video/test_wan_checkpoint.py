@@ -16,20 +16,20 @@ from streamcam.video.random_wan import random_transformer
 from streamcam.video.taehv import TAEHV
 from streamcam.video.umt5 import TextEncoder
 from streamcam.video.video_model import load_video_model
-from streamcam.video.wan_checkpoint import Parts, fetch, load_parts, load_transformer
-from streamcam.video.wan_files import Stored, read, weights_file
+from streamcam.video.wan_checkpoint import WanComponents, fetch, load_components, load_transformer
+from streamcam.video.wan_files import FolderWeights, read_weights, weights_file
 from tests.support.layouts import truncate
 from tests.video.video_goldens import golden, needs_goldens, wan
 from tests.video.wan_layouts import save_base, save_pipeline
 
 CPU = torch.device("cpu")
-Load = Callable[..., tuple[Parts, list[str]]]
+Load = Callable[..., tuple[WanComponents, list[str]]]
 
 
-def load(model: Path | str, **settings: Any) -> tuple[Parts, list[str]]:
+def load(model: Path | str, **settings: Any) -> tuple[WanComponents, list[str]]:
     said: list[str] = []
     config = build_config([{"pipeline": "video", "model": str(model), "offline": True} | settings])
-    return load_parts(config, torch.float32, CPU, said.append), said
+    return load_components(config, torch.float32, CPU, said.append), said
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def published(tmp_path: Path) -> Path:
 
 
 def test_a_folder_in_diffusers_layout_is_all_there_is_to_it(tmp_path: Path) -> None:
-    parts, said = load(save_pipeline(tmp_path))
+    components, said = load(save_pipeline(tmp_path))
     assert said == [f"model {tmp_path}: Wan, 3 layers of 48, 0.0 billion weights"]
-    assert not any(p.requires_grad for p in parts.transformer.parameters())
-    cat, dog = parts.encode_text("a cat"), parts.encode_text("the  dog")
+    assert not any(p.requires_grad for p in components.transformer.parameters())
+    cat, dog = components.encode_text("a cat"), components.encode_text("the  dog")
     assert cat.shape == (1, 512, 32)
     assert [int((x != 0).any(-1).sum()) for x in (cat, dog)] == [3, 3]
     assert not torch.equal(cat, dog)
@@ -64,9 +64,9 @@ def test_published_files_are_found_in_whatever_wraps_them(
     prefix = "model." if wrapped.startswith("generator") else ""
     named = {f"{prefix}{name}": value for name, value in weights.items()}
     torch.save({wrapped: named, "step": 7} if wrapped else named, published / "model.pt")
-    parts, _ = load(published, video_base=str(base))
+    components, _ = load(published, video_base=str(base))
     expected = wan().transformer.state_dict()
-    found = parts.transformer.state_dict()
+    found = components.transformer.state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
@@ -75,15 +75,15 @@ def test_autoencoders_may_be_published_files(published: Path, base: Path, tmp_pa
     save_file(golden("dit_tiny_weights")[0], published / "wan.safetensors")
     torch.save(golden("vae_tiny_weights")[0], tmp_path / "Wan2.1_VAE.pth")
     torch.save(TAEHV().state_dict(), tmp_path / "taew2_1.pth")
-    parts, _ = load(
+    components, _ = load(
         published / "wan.safetensors",
         video_base=str(base),
         vae=str(tmp_path / "Wan2.1_VAE.pth"),
         taehv=str(tmp_path / "taew2_1.pth"),
         video_decoder="taehv",
     )
-    assert parts.vae.config.base_dim == 6
-    assert isinstance(parts.taehv, TAEHV)
+    assert components.vae.config.base_dim == 6
+    assert isinstance(components.taehv, TAEHV)
 
 
 PUBLISHED = """
@@ -160,8 +160,10 @@ def test_of_a_folder_only_the_layers_of_a_rank_are_read(
         whole.save_pretrained(tmp_path / "transformer", max_shard_size="100KB")
         assert len(list((tmp_path / "transformer").glob("*.safetensors"))) >= shards
     read: list[str] = []
-    get = Stored.__getitem__
-    monkeypatch.setattr(Stored, "__getitem__", lambda s, name: (read.append(name), get(s, name))[1])
+    get = FolderWeights.__getitem__
+    monkeypatch.setattr(
+        FolderWeights, "__getitem__", lambda s, name: (read.append(name), get(s, name))[1]
+    )
     config = build_config([{"pipeline": "video", "model": str(tmp_path), "offline": True}])
     found = load_transformer(config, torch.float32, CPU, lambda count: range(count - 1, count))
     assert found.config.num_layers == len(found.blocks) == 1
@@ -194,7 +196,7 @@ def test_code_in_a_pickled_file_is_not_run(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     torch.save({"generator": Harm()}, tmp_path / "model.pt")
     with pytest.raises(ModelError, match=r"more than weights, which could run code; get it as"):
-        read(tmp_path / "model.pt")
+        read_weights(tmp_path / "model.pt")
     assert not (tmp_path / "harmed").exists()
 
 
@@ -205,7 +207,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, suffix: str) -> None:
     torch.save(weights, path) if suffix == "pt" else save_file(weights, path)
     truncate(path)
     with pytest.raises(ModelError, match=rf"a\.{suffix}"):
-        read(path)
+        read_weights(path)
 
 
 @needs_goldens

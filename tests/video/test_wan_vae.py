@@ -9,12 +9,12 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.video.taehv import TAEHV, StreamingHalf, TinyDecoder, TinyEncoder, load_taehv
 from streamcam.video.wan_vae import Normalisation, WanDecoder, WanEncoder
-from streamcam.video.wan_weights import wan_vae
+from streamcam.video.wan_weights import load_wan_vae
 from tests.video.video_goldens import close, golden, needs_goldens
 
 
 def vae() -> object:
-    return wan_vae(golden("vae_tiny_weights")[0], torch.float32)
+    return load_wan_vae(golden("vae_tiny_weights")[0], torch.float32)
 
 
 def recorded_taehv() -> TAEHV:
@@ -95,4 +95,4 @@ def test_weights_of_something_else_are_refused_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"^these are not the weights of TAEHV.*encoder"):
         load_taehv({"a": torch.zeros(1)}, torch.float32)
     with pytest.raises(ModelError, match=r"^these are not the weights of the Wan autoencoder"):
-        wan_vae({"a": torch.zeros(1)}, torch.float32)
+        load_wan_vae({"a": torch.zeros(1)}, torch.float32)

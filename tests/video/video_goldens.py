@@ -12,7 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from streamcam.video.wan import CausalWan
-from streamcam.video.wan_weights import wan_transformer
+from streamcam.video.wan_weights import load_wan_transformer
 from tests.conftest import SHARED
 
 GOLDENS = Path(os.environ.get("STREAMCAM_VIDEO_GOLDENS", SHARED / "goldens" / "v2"))
@@ -43,4 +43,4 @@ def wan() -> CausalWan:
     weights, described = golden("dit_tiny_weights")
     config = described["config"]
     head_dim = config["dim"] // config["num_heads"]
-    return CausalWan(wan_transformer(weights, torch.float32, head_dim=head_dim), SIZE)
+    return CausalWan(load_wan_transformer(weights, torch.float32, head_dim=head_dim), SIZE)

@@ -16,7 +16,7 @@ from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.wan import CausalWan, Chunk
-from streamcam.video.wan_weights import only_layers, wan_transformer
+from streamcam.video.wan_weights import load_wan_transformer, select_layers
 from tests.video.rank_helpers import ring
 from tests.video.test_rollout import Recorded
 from tests.video.video_goldens import SIZE, close, golden, needs_goldens
@@ -27,7 +27,7 @@ FLOW = Flow.shifted(8)
 
 def recorded_layers(layers: range, first: bool, last: bool) -> CausalWan:
     weights, _ = golden("dit_tiny_weights")
-    local = wan_transformer(only_layers(weights, layers), torch.float32, head_dim=32)
+    local = load_wan_transformer(select_layers(weights, layers), torch.float32, head_dim=32)
     assert len(local.blocks) == len(layers)
     return CausalWan(local, SIZE, start=layers.start, first=first, last=last)
 
