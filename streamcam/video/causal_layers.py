@@ -33,7 +33,7 @@ class Call(NamedTuple):
     """Of a single row: numbers of its frames' chunks, where none may see later ones."""
     shifts: Sequence[int] = ()
     """Positions by which the keys beyond the sinks move first."""
-    sink_turns: Rows = ()
+    sink_shifts: Rows = ()
     """By how much keys turn that replace a sink; empty where none may."""
     sink_threshold: float = -1.0
     versions: Sequence[int] = ()
@@ -54,7 +54,7 @@ class Call(NamedTuple):
             slots=self.slots[cut],
             valid=self.valid[cut],
             shifts=self.shifts[cut],
-            sink_turns=self.sink_turns[cut],
+            sink_shifts=self.sink_shifts[cut],
             versions=self.versions[cut],
         )
 
@@ -109,13 +109,13 @@ class Layers:
         assert self._shape is not None, "begin comes first"
         for row, shift, valid in zip(call.rows, call.shifts, call.valid, strict=False):
             if shift:
-                self.cache.turn(row, slice(self._shape.sinks, valid), shift)
+                self.cache.turn(row, slice(self._shape.sink_tokens, valid), shift)
         places = (call.timesteps, call.positions, call.slots)
         chunk = self.model.chunk(*places, self._shape.slots, self._mask(call))
         made: Tensor = self.model(x, chunk, text, cache, layers)
-        for row, slots, turns in zip(call.rows, call.slots, call.sink_turns, strict=False):
-            if turns:
-                self.cache.refresh(row, slots[0], turns, call.sink_threshold)
+        for row, slots, shifts in zip(call.rows, call.slots, call.sink_shifts, strict=False):
+            if shifts:
+                self.cache.refresh(row, slots[0], shifts, call.sink_threshold)
         return made
 
     def _mask(self, call: Call) -> Tensor | None:

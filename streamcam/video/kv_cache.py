@@ -40,26 +40,28 @@ class KVCache(NamedTuple):
         keys = self.keys[:, row, slots]
         keys.copy_(turned(keys, shift))
 
-    def refresh(self, row: int, slot: int, turns: Sequence[int], threshold: float) -> None:
+    def refresh(self, row: int, slot: int, shifts: Sequence[int], threshold: float) -> None:
         """Copy the frame in `slot` over the sink least like it, in the layers where it is stale.
 
         A sink is stale where the mean of two cosines, of keys and of values averaged over their
         tokens, is below `threshold`. Each layer decides for itself, as published, on the device;
-        the frame also stays in its own slot, so the window loses nothing. `turns` says for each
+        the frame also stays in its own slot, so the window loses nothing. `shifts` says for each
         sink by how many positions the frame's keys move there.
         """
-        sinks = len(turns)
+        sink_tokens = len(shifts)
         both = [tensor[:, row] for tensor in self]
         cosines = [
-            cosine_similarity(_mean(kept[:, :sinks]), _mean(kept[:, slot : slot + 1]), dim=-1)
+            cosine_similarity(_mean(kept[:, :sink_tokens]), _mean(kept[:, slot : slot + 1]), dim=-1)
             for kept in both
         ]
         least, stalest = ((cosines[0] + cosines[1]) / 2).min(1, keepdim=True)
-        stale = (torch.arange(sinks, device=stalest.device) == stalest) & (least < threshold)
+        stale = (torch.arange(sink_tokens, device=stalest.device) == stalest) & (least < threshold)
         key, value = (kept[:, slot : slot + 1] for kept in both)
-        keys = torch.cat([turned(key, shift) if shift else key for shift in turns], 1)
+        keys = torch.cat([turned(key, shift) if shift else key for shift in shifts], 1)
         for kept, new in zip(both, (keys, value), strict=True):
-            kept[:, :sinks] = torch.where(stale[..., None, None, None], new, kept[:, :sinks])
+            kept[:, :sink_tokens] = torch.where(
+                stale[..., None, None, None], new, kept[:, :sink_tokens]
+            )
 
 
 def _mean(frames: Tensor) -> Tensor:

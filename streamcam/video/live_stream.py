@@ -12,7 +12,7 @@ from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
-from streamcam.video.cache_plan import Place, plan
+from streamcam.video.cache_plan import Cursor, plan_chunk
 from streamcam.video.device_memory import REMEDY, OutOfMemory, free, told_when_out
 from streamcam.video.prompt_change import PatientPrompter
 from streamcam.video.scheduler import Choice, Objective, Scheduler, Table, Tally
@@ -159,8 +159,8 @@ class LiveVideoStream(VideoStream):
 
     def _fits(self, chunk: int) -> bool:
         try:
-            _, second = plan(self._shape, Place(), 1 + chunk)
-            plan(self._shape, second, chunk)
+            _, second = plan_chunk(self._shape, Cursor(), 1 + chunk)
+            plan_chunk(self._shape, second, chunk)
         except ConfigError:
             return False
         return True

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from streamcam.video import cache_plan
-from streamcam.video.cache_plan import CacheShape, Place, Plan
+from streamcam.video.cache_plan import CacheShape, ChunkPlan, Cursor
 from streamcam.video.causal_layers import Call, Layers
 from streamcam.video.flow_matching import Flow, noised, predicted_x_0
 
@@ -45,7 +45,7 @@ class InFlight:
     x_t: Tensor
     """``(f, C, h, w)`` float32, noised for that step."""
     timestep: int
-    plan: Plan
+    plan: ChunkPlan
     version: int
     """Of the partition of layers that it began on, and ends on."""
 
@@ -96,7 +96,7 @@ class Rollout:
     ) -> None:
         self._layers, self._shape, self._steps, self._draw = layers, shape, steps, draw
         self._threshold = sink_threshold
-        self._place = Place()
+        self._cursor = Cursor()
         active = len(steps.timesteps) if batched else 1
         rows = rows or active
         layers.begin(rows, shape)
@@ -171,7 +171,7 @@ class Rollout:
     @property
     def begun(self) -> bool:
         """Whether there is a chunk to go on from."""
-        return self._place.frame > 0
+        return self._cursor.frame > 0
 
     @property
     def in_flight(self) -> int:
@@ -203,7 +203,7 @@ class Rollout:
                 self._layers.submit(call, self._inputs[row : row + 1, : len(slots)])()
 
     def _entering(self, x_t: Tensor, timestep: int) -> InFlight:
-        planned, self._place = cache_plan.plan(self._shape, self._place, len(x_t))
+        planned, self._cursor = cache_plan.plan_chunk(self._shape, self._cursor, len(x_t))
         return InFlight(x_t, timestep, planned, self._layers.version)
 
     def _renoised(self, x_0: Tensor, step: int) -> Tensor:
@@ -228,7 +228,7 @@ class Rollout:
             slots=[plan.slots for plan in plans],
             valid=[plan.valid for plan in plans],
             shifts=[plan.shift for plan in plans] if first else (),
-            sink_turns=[plan.sink_turns for plan in plans] if refreshing else (),
+            sink_shifts=[plan.sink_shifts for plan in plans] if refreshing else (),
             sink_threshold=self._threshold,
             versions=[chunk.version for chunk in chunks],
         )
@@ -246,7 +246,7 @@ class Rollout:
         """Keep in mind what a row is about to be fed, and that keys turn if positions go back."""
         plan, written = chunk.plan, self._written[row]
         if first and plan.shift:
-            for slot in written.keys() & set(range(self._shape.sinks, plan.valid)):
+            for slot in written.keys() & set(range(self._shape.sink_tokens, plan.valid)):
                 moved = written[slot].position + plan.shift
                 written[slot] = written[slot]._replace(position=moved)
         for i, slot in enumerate(plan.slots):

@@ -14,7 +14,7 @@ from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS
 from streamcam.types import Frame, Image
 from streamcam.video import noise_control
-from streamcam.video.cache_plan import CacheShape, Place, plan
+from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.device_memory import REMEDY, told_when_out
 from streamcam.video.flow_matching import Flow, noised
 from streamcam.video.noise_control import NoiseLevel
@@ -66,8 +66,8 @@ class VideoStream:
             video.kv_frames, video.kv_sinks, video.kv_position_limit, video.kv_realign
         )
         # What does not fit the cache is said now, not on air.
-        _, second = plan(self._shape, Place(), 1 + video.chunk_latents)
-        plan(self._shape, second, video.chunk_latents)
+        _, second = plan_chunk(self._shape, Cursor(), 1 + video.chunk_latents)
+        plan_chunk(self._shape, second, video.chunk_latents)
         self._prompter = self._prompts(models.encode_text, video.prompt_change)
         with told_when_out(REMEDY):
             self._begin(config.live)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.video.cache_plan import CacheShape, Place, plan
+from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.causal_layers import Layers
 from streamcam.video.flow_matching import Flow
 from streamcam.video.kv_cache import KVCache, turned
@@ -14,7 +14,7 @@ from streamcam.video.wan import CausalWan
 from tests.video.video_goldens import close
 from tests.video.video_streams import loaded
 
-SHAPE = CacheShape(slots=6, sinks=2)
+SHAPE = CacheShape(slots=6, sink_tokens=2)
 STEPS = Steps((700, 400), Flow.shifted(8))
 
 
@@ -100,9 +100,9 @@ def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: flo
     torch.manual_seed(0)
     cache = KVCache(torch.randn(5, 1, 6, 7, 2, 24), torch.randn(5, 1, 6, 7, 2, 24))
     before = KVCache(*(tensor.clone() for tensor in cache))
-    _, place = plan(SHAPE, Place(), 2)
-    chunk, _ = plan(SHAPE, place, 1)
-    cache.refresh(0, chunk.slots[0], chunk.sink_turns, threshold)
+    _, cursor = plan_chunk(SHAPE, Cursor(), 2)
+    chunk, _ = plan_chunk(SHAPE, cursor, 1)
+    cache.refresh(0, chunk.slots[0], chunk.sink_shifts, threshold)
     new = chunk.slots[0]
     for layer in range(5):
         keys, values = before.keys[layer, 0], before.values[layer, 0]
@@ -129,11 +129,11 @@ def test_chunks_of_several_frames_and_the_first_ones_leave_the_sinks_alone() -> 
         sink_threshold=1.0,
     )
     rollout.at_once(latents(2, 0), 700)
-    sinks = rollout._layers.cache.keys[:, 0, :2].clone()
+    sink_tokens = rollout._layers.cache.keys[:, 0, :2].clone()
     rollout.at_once(latents(2, 1), 700)
-    close(rollout._layers.cache.keys[:, 0, :2], sinks)
+    close(rollout._layers.cache.keys[:, 0, :2], sink_tokens)
     rollout.at_once(latents(1, 2), 700)
-    assert not torch.allclose(rollout._layers.cache.keys[:, 0, :2], sinks)
+    assert not torch.allclose(rollout._layers.cache.keys[:, 0, :2], sink_tokens)
 
 
 @torch.inference_mode()

@@ -49,7 +49,7 @@ def streamed(
     run = Rollout(
         Layers(causal),
         embeds,
-        CacheShape(window.frames, window.sinks, window.position_limit, window.realign),
+        CacheShape(window.frames, window.sink_tokens, window.position_limit, window.realign),
         Steps(TIMESTEPS[:steps], FLOW),
         renoise,
         batched=batched,
@@ -154,15 +154,15 @@ def test_a_stream_is_what_the_formulas_give(
 def test_so_is_a_stream_of_any_settings(seed: int) -> None:
     rng = random.Random(seed)
     frames = rng.randint(2, 8)
-    sinks = rng.randint(0, frames - 1)
+    sink_tokens = rng.randint(0, frames - 1)
     window = Window(
         frames,
-        sinks,
+        sink_tokens,
         position_limit=frames + rng.choice([0, 2, 40]),
         realign=rng.random() < 0.5,
         sink_threshold=rng.choice([-1.0, 0.3, 0.7, 1.0]),
     )
-    longest = min(3, frames - sinks)
-    lengths = [1 + rng.randint(1, longest) if frames - sinks > 1 else 2]
+    longest = min(3, frames - sink_tokens)
+    lengths = [1 + rng.randint(1, longest) if frames - sink_tokens > 1 else 2]
     lengths = [min(lengths[0], frames), *(rng.randint(1, longest) for _ in range(9))]
     agree(window, rng.randint(1, 4), lengths, (2, 2 * rng.randint(1, 3)), batched=seed % 3 != 0)

@@ -20,7 +20,7 @@ class Window(NamedTuple):
     """What a chunk may see, and where it stands."""
 
     frames: int
-    sinks: int
+    sink_tokens: int
     position_limit: int = 1000
     realign: bool = False
     sink_threshold: float = -1.0
@@ -95,8 +95,8 @@ class Reference:
     def _attend_all(self, at: str, chunks: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
         """Return what each chunk makes of itself and of those that it sees."""
         window, size = self._window, grid[0] * grid[1]
-        sinks: list[Seen] = []
-        latest: deque[Seen] = deque(maxlen=window.frames - window.sinks)
+        sink_tokens: list[Seen] = []
+        latest: deque[Seen] = deque(maxlen=window.frames - window.sink_tokens)
         frame = position = 0
         made = []
         for x in chunks:
@@ -116,8 +116,8 @@ class Reference:
                 for i in range(count)
             ]
             for one in new:
-                (sinks if len(sinks) < window.sinks else latest).append(one)
-            seen = [*sinks, *latest]
+                (sink_tokens if len(sink_tokens) < window.sink_tokens else latest).append(one)
+            seen = [*sink_tokens, *latest]
             turned = torch.cat(
                 [
                     _turned(query[i * size : (i + 1) * size], position + i, grid)
@@ -127,12 +127,12 @@ class Reference:
             keys = torch.cat([_turned(s.key, s.position, grid) for s in seen])
             out = _attention(turned, keys, torch.cat([s.value for s in seen]))
             made.append(self._linear(out, f"{at}to_out.0"))
-            if count == 1 and frame >= window.sinks > 0 and window.sink_threshold > -1:
-                self._refresh(sinks, new[0], grid)
+            if count == 1 and frame >= window.sink_tokens > 0 and window.sink_threshold > -1:
+                self._refresh(sink_tokens, new[0], grid)
             frame, position = frame + count, position + count
         return made
 
-    def _refresh(self, sinks: list[Seen], new: Seen, grid: tuple[int, int]) -> None:
+    def _refresh(self, sink_tokens: list[Seen], new: Seen, grid: tuple[int, int]) -> None:
         def mean(one: Seen) -> tuple[Tensor, Tensor]:
             return (
                 _turned(one.key, one.position, grid).mean(0).flatten(),
@@ -145,12 +145,12 @@ class Reference:
                 for a, b in zip(mean(s), mean(new), strict=True)
             )
             / 2
-            for s in sinks
+            for s in sink_tokens
         ]
         least = alike.index(min(alike))
         if alike[least] < self._window.sink_threshold:
             position = least if self._window.realign else new.position
-            sinks[least] = replace(new, position=position)
+            sink_tokens[least] = replace(new, position=position)
 
     def _to_text(self, at: str, x: Tensor, text: Tensor) -> Tensor:
         query = self._heads(self._rms(self._linear(x, f"{at}to_q"), f"{at}norm_q"))

@@ -103,7 +103,7 @@ class LayerRing(RankLayers):
 
     def begin(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches, on all ranks."""
-        fields = [shape.slots, shape.sinks, shape.position_limit, shape.realign]
+        fields = [shape.slots, shape.sink_tokens, shape.position_limit, shape.realign]
         self._transport.send(
             {
                 "command": "begin",
