@@ -12,7 +12,7 @@ from streamcam.video.kv_cache import KVCache
 from streamcam.video.rotary import Rows
 from streamcam.video.wan import Cache, CausalWan
 
-Watch = Callable[[str], AbstractContextManager[None]]
+Timer = Callable[[str], AbstractContextManager[None]]
 
 
 class Call(NamedTuple):
@@ -44,7 +44,7 @@ class Call(NamedTuple):
         """The rows that it runs."""
         return range(self.row, self.row + len(self.slots))
 
-    def only(self, first: int, last: int) -> Self:
+    def select_rows(self, first: int, last: int) -> Self:
         """Return the part for the rows from `first` up to `last`, counted from its own first."""
         cut = slice(first, last)
         return self._replace(
@@ -62,37 +62,37 @@ class Call(NamedTuple):
 class Layers:
     """All layers of a model in this process.
 
-    `lag` is the number of calls from one until its result is due: 1, since it is there at once.
+    `pipeline_depth` is the number of calls from one until its result is due: 1, since it is there at once.
     `version` is that of the partition of layers which new chunks run on; here there is but one.
-    `watch` is told what the device is busy with.
+    `timer` is told what the device is busy with.
     """
 
-    lag = 1
+    pipeline_depth = 1
     version = 0
 
     def __init__(self, model: CausalWan) -> None:
         self.model = model
         self.cache: KVCache
-        self.watch: Watch = lambda _: nullcontext()
+        self.timer: Timer = lambda _: nullcontext()
         self._shape: CacheShape | None = None
         self._rows = 0
 
-    def begin(self, rows: int, shape: CacheShape) -> None:
+    def reset(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches; they are made anew only for another shape."""
         if (rows, shape) != (self._rows, self._shape):
             self.cache = self.model.new_cache(rows, shape.slots)
         self._rows, self._shape = rows, shape
 
-    def tell(self, embeds: Tensor) -> None:
+    def set_prompt(self, embeds: Tensor) -> None:
         """Take the prompt in, ``(1, L, text_dim)``."""
         self._text = self.model.prompt(embeds)
 
-    def spread(self, source: int, rows: int) -> None:
+    def copy_row(self, source: int, rows: int) -> None:
         """Copy the cache of the row `source` to the first `rows`, the ones used from now on.
 
         Until then only the first row is.
         """
-        self.cache.spread(source, rows)
+        self.cache.copy_row(source, rows)
 
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
         """Begin a call; what is returned gives, or waits for, its result."""
@@ -101,7 +101,7 @@ class Layers:
 
     def run(self, call: Call, x: Tensor) -> Tensor:
         """Return what `CausalWan` makes of latents or tokens, and update the caches."""
-        cache = self.cache.only(call.row, call.rows.stop)
+        cache = self.cache.select_rows(call.row, call.rows.stop)
         return self._run(call, x, self._text, cache, self.model.own)
 
     def _run(self, call: Call, x: Tensor, text: Tensor, cache: Cache, layers: range) -> Tensor:
@@ -109,13 +109,13 @@ class Layers:
         assert self._shape is not None, "begin comes first"
         for row, shift, valid in zip(call.rows, call.shifts, call.valid, strict=False):
             if shift:
-                self.cache.turn(row, slice(self._shape.sink_tokens, valid), shift)
+                self.cache.shift_keys(row, slice(self._shape.sink_tokens, valid), shift)
         places = (call.timesteps, call.positions, call.slots)
         chunk = self.model.chunk(*places, self._shape.slots, self._mask(call))
         made: Tensor = self.model(x, chunk, text, cache, layers)
         for row, slots, shifts in zip(call.rows, call.slots, call.sink_shifts, strict=False):
             if shifts:
-                self.cache.refresh(row, slots[0], shifts, call.sink_threshold)
+                self.cache.refresh_sink_tokens(row, slots[0], shifts, call.sink_threshold)
         return made
 
     def _mask(self, call: Call) -> Tensor | None:

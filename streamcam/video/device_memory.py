@@ -20,7 +20,7 @@ class OutOfMemory(EngineError):
 
 
 @contextmanager
-def told_when_out(remedy: str = "") -> Iterator[None]:
+def out_of_memory_errors(remedy: str = "") -> Iterator[None]:
     """Raise OutOfMemory, with the remedy if any, where memory runs out on any device."""
     try:
         yield
@@ -41,7 +41,7 @@ def peak_memory(device: torch.device) -> int:
     return most if sys.platform == "darwin" else 1024 * most
 
 
-def free(device: torch.device) -> None:
+def release_cached_memory(device: torch.device) -> None:
     """Give memory that is only kept in reserve back to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

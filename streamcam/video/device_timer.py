@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-class Stopwatch:
+class DeviceTimer:
     """Adds up the seconds that each kind of work takes; on a GPU its own, not the processor's.
 
     Args:
@@ -32,7 +32,7 @@ class Stopwatch:
         yield
         self._open.append((what, began, self._mark()))
 
-    def taken(self) -> dict[str, float]:
+    def pop_seconds(self) -> dict[str, float]:
         """Return the seconds since this was last asked, by kind, of all that is over."""
         while self._open and (not self._on_gpu or self._open[0][2].query()):
             what, began, ended = self._open.popleft()

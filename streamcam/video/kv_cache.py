@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from streamcam.video.rotary import angles_of, rotated
+from streamcam.video.rotary import apply_rotary, phase_angles
 
 
 class KVCache(NamedTuple):
@@ -16,11 +16,11 @@ class KVCache(NamedTuple):
     keys: Tensor
     values: Tensor
 
-    def only(self, first: int, last: int) -> Self:
+    def select_rows(self, first: int, last: int) -> Self:
         """Return the rows from `first` up to `last`, as views."""
         return type(self)(self.keys[:, first:last], self.values[:, first:last])
 
-    def layers(self, first: int, last: int) -> Self:
+    def select_layers(self, first: int, last: int) -> Self:
         """Return the layers from `first` up to `last`, as views."""
         return type(self)(self.keys[first:last], self.values[first:last])
 
@@ -28,19 +28,21 @@ class KVCache(NamedTuple):
         """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)``."""
         return self.keys[index], self.values[index]
 
-    def spread(self, source: int, rows: int) -> None:
+    def copy_row(self, source: int, rows: int) -> None:
         """Copy the row `source` to the first `rows`."""
         for tensor in self:
             for row in range(rows):
                 if row != source:
                     tensor[:, row] = tensor[:, source]
 
-    def turn(self, row: int, slots: slice, shift: int) -> None:
+    def shift_keys(self, row: int, slots: slice, shift: int) -> None:
         """Move the keys in these slots of a row by `shift` positions in time."""
         keys = self.keys[:, row, slots]
-        keys.copy_(turned(keys, shift))
+        keys.copy_(shifted_keys(keys, shift))
 
-    def refresh(self, row: int, slot: int, shifts: Sequence[int], threshold: float) -> None:
+    def refresh_sink_tokens(
+        self, row: int, slot: int, shifts: Sequence[int], threshold: float
+    ) -> None:
         """Copy the frame in `slot` over the sink least like it, in the layers where it is stale.
 
         A sink is stale where the mean of two cosines, of keys and of values averaged over their
@@ -57,7 +59,7 @@ class KVCache(NamedTuple):
         least, stalest = ((cosines[0] + cosines[1]) / 2).min(1, keepdim=True)
         stale = (torch.arange(sink_tokens, device=stalest.device) == stalest) & (least < threshold)
         key, value = (kept[:, slot : slot + 1] for kept in both)
-        keys = torch.cat([turned(key, shift) if shift else key for shift in shifts], 1)
+        keys = torch.cat([shifted_keys(key, shift) if shift else key for shift in shifts], 1)
         for kept, new in zip(both, (keys, value), strict=True):
             kept[:, :sink_tokens] = torch.where(
                 stale[..., None, None, None], new, kept[:, :sink_tokens]
@@ -69,10 +71,10 @@ def _mean(frames: Tensor) -> Tensor:
     return frames.float().mean(2).flatten(2)
 
 
-def turned(keys: Tensor, shift: int) -> Tensor:
+def shifted_keys(keys: Tensor, shift: int) -> Tensor:
     """Return rotated keys as if they stood `shift` latent frames later in time."""
     dims = keys.shape[-1]
     temporal = dims - 4 * (dims // 6)
-    angle = angles_of([[shift]], temporal)[0, 0].to(keys.device, torch.float32)
-    moved = rotated(keys[..., :temporal], angle.cos(), angle.sin())
+    angle = phase_angles([[shift]], temporal)[0, 0].to(keys.device, torch.float32)
+    moved = apply_rotary(keys[..., :temporal], angle.cos(), angle.sin())
     return torch.cat([moved, keys[..., temporal:]], -1)

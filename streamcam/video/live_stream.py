@@ -13,7 +13,12 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.cache_plan import Cursor, plan_chunk
-from streamcam.video.device_memory import REMEDY, OutOfMemory, free, told_when_out
+from streamcam.video.device_memory import (
+    REMEDY,
+    OutOfMemory,
+    out_of_memory_errors,
+    release_cached_memory,
+)
 from streamcam.video.prompt_change import PatientPrompter
 from streamcam.video.scheduler import Choice, Objective, Scheduler, Table, Tally
 from streamcam.video.video_model import VideoModel
@@ -47,7 +52,7 @@ class LiveVideoStream(VideoStream):
             target_fps=config.video.target_fps,
             deadline_s=config.video.deadline,
             capacity=config.video.input_capacity,
-            lag=models.layers.lag,
+            pipeline_depth=models.layers.pipeline_depth,
         )
         self._scheduler: Scheduler[Frame] | None = None if table is None else self._scheduled(table)
 
@@ -135,7 +140,7 @@ class LiveVideoStream(VideoStream):
         refusal: OutOfMemory | None = None
         for choice in self._choices():
             try:
-                with told_when_out():
+                with out_of_memory_errors():
                     table[choice] = self._seconds(choice)
             except OutOfMemory as error:
                 self._report(f"no memory for {_named(choice)}, which is left out: {error}")
@@ -171,11 +176,13 @@ class LiveVideoStream(VideoStream):
 
         In the end all in flight is finished, so that every number of rows has run once.
         """
-        free(self._models.device)
+        release_cached_memory(self._models.device)
         self._begin(self._config.live)
         self._adopt(choice)
         black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
-        untimed = choice.calls * self._objective.lag + ceil(self._shape.slots / choice.chunk)
+        untimed = choice.calls * self._objective.pipeline_depth + ceil(
+            self._shape.slots / choice.chunk
+        )
         taken = []
         for call in range(untimed + TIMED_CALLS):
             began = time.perf_counter()

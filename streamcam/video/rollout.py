@@ -99,8 +99,8 @@ class Rollout:
         self._cursor = Cursor()
         active = len(steps.timesteps) if batched else 1
         rows = rows or active
-        layers.begin(rows, shape)
-        layers.tell(embeds)
+        layers.reset(rows, shape)
+        layers.set_prompt(embeds)
         self._waiting: list[InFlight | None] = [None] * active
         self._under_way: deque[list[Submitted]] = deque()
         self._inputs = layers.model.new_latents(rows, shape.slots)
@@ -124,10 +124,10 @@ class Rollout:
             x_0 = self._x_0(self._submit(0, [chunk], first=False, last=t == later[-1]))[0]
         return x_0
 
-    def spread(self, source: int = 0) -> None:
+    def copy_row(self, source: int = 0) -> None:
         """Give every row in use the cache of the row `source`, as the chunks so far left it."""
         rows = len(self._waiting)
-        self._layers.spread(source, rows)
+        self._layers.copy_row(source, rows)
         self._inputs[:rows] = self._inputs[source].clone()
         self._written[:rows] = [dict(self._written[source]) for _ in range(rows)]
 
@@ -140,7 +140,7 @@ class Rollout:
         last = len(self._waiting) - 1
         self._steps = steps
         self._waiting = [None] * (len(steps.timesteps) if batched else 1)
-        self.spread(last)
+        self.copy_row(last)
 
     def advance(self, x_t: Tensor | None = None, timestep: int = 0) -> Tensor | None:
         """Let a chunk in, take all in flight one step further, and return the one that is done.
@@ -155,7 +155,7 @@ class Rollout:
         rows: list[InFlight | None] = [entering, *self._waiting[1:]]
         self._waiting = [None] * len(rows)
         self._under_way.append([self._submit(row, chunks) for row, chunks in _runs(rows)])
-        if len(self._under_way) < self._layers.lag:
+        if len(self._under_way) < self._layers.pipeline_depth:
             return None
         done = None
         for submitted in self._under_way.popleft():
@@ -179,16 +179,16 @@ class Rollout:
         under_way = sum(len(part.chunks) for call in self._under_way for part in call)
         return under_way + sum(chunk is not None for chunk in self._waiting)
 
-    def tell(self, embeds: Tensor) -> None:
+    def set_prompt(self, embeds: Tensor) -> None:
         """Change the prompt, and leave the past as it is."""
-        self._layers.tell(embeds)
+        self._layers.set_prompt(embeds)
 
     def recache(self, embeds: Tensor) -> None:
         """Change the prompt, and compute the keys and values in the caches anew with it.
 
         Each row is fed what it was fed before, all at once, later chunks hidden from earlier ones.
         """
-        self._layers.tell(embeds)
+        self._layers.set_prompt(embeds)
         for row, written in enumerate(self._written[: len(self._waiting)]):
             if written:
                 slots = sorted(written)

@@ -20,26 +20,26 @@ def frequencies(dims: int) -> Tensor:
     return PERIOD ** -(torch.arange(0, dims, 2, dtype=torch.float64) / dims)
 
 
-def angles_of(numbers: Rows, dims: int) -> Tensor:
+def phase_angles(numbers: Rows, dims: int) -> Tensor:
     """Return ``(rows, f, dims / 2)`` float64."""
     return torch.tensor(numbers, dtype=torch.float64)[..., None] * frequencies(dims)
 
 
 def sinusoid(timesteps: Rows, dims: int) -> Tensor:
     """Return ``(rows, f, dims)`` float32: cosines, then sines."""
-    angles = angles_of(timesteps, dims)
+    angles = phase_angles(timesteps, dims)
     return torch.cat([angles.cos(), angles.sin()], -1).float()
 
 
-def spatial_rotation(grid: tuple[int, int], dims: int) -> tuple[Tensor, Tensor]:
+def spatial_rotary(grid: tuple[int, int], dims: int) -> tuple[Tensor, Tensor]:
     """Return cos and sin ``(tokens, dims)`` float32: of each token's row, then of its column."""
-    high, wide = (angles_of([range(side)], dims)[0] for side in grid)
+    high, wide = (phase_angles([range(side)], dims)[0] for side in grid)
     by_token = (high[:, None].expand(-1, grid[1], -1), wide[None].expand(grid[0], -1, -1))
     angles = torch.cat(by_token, -1).flatten(0, 1)
     return angles.cos().float(), angles.sin().float()
 
 
-def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rotary(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the neighbouring pairs in the last dimension of `x` (RoPE), in float32."""
     a, b = x.float().reshape(*x.shape[:-1], -1, 2).unbind(-1)
     return torch.stack((a * cos - b * sin, a * sin + b * cos), -1).flatten(-2).type_as(x)

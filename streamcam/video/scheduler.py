@@ -73,11 +73,11 @@ class Objective:
     """Frames that may wait."""
     reluctance: float = 0.1
     """Share by which another choice must be better than the one in use."""
-    lag: int = 1
+    pipeline_depth: int = 1
     """Calls that a step takes in a stream batch: one for each device that it passes."""
 
 
-def latency(choice: Choice, seconds: float, interval: float, lag: int = 1) -> float:
+def latency(choice: Choice, seconds: float, interval: float, pipeline_depth: int = 1) -> float:
     """Return the seconds that the oldest frame of a chunk waits for its picture, at the most.
 
     Args:
@@ -87,13 +87,13 @@ def latency(choice: Choice, seconds: float, interval: float, lag: int = 1) -> fl
         lag: calls that a step takes in a stream batch.
     """
     wait = max(seconds, (choice.frames - 1) * interval)
-    return wait + service(choice, seconds, interval, lag)
+    return wait + service(choice, seconds, interval, pipeline_depth)
 
 
-def service(choice: Choice, seconds: float, interval: float, lag: int = 1) -> float:
+def service(choice: Choice, seconds: float, interval: float, pipeline_depth: int = 1) -> float:
     """Return the seconds from the call that takes a chunk until its pictures are there."""
     period = max(seconds, choice.frames * interval)
-    calls = choice.calls * lag if choice.batched else 1
+    calls = choice.calls * pipeline_depth if choice.batched else 1
     return (calls - 1) * period + seconds
 
 
@@ -122,7 +122,10 @@ def choose(
     def worth(choice: Choice) -> tuple[float, ...]:
         doubt = 1.0 if choice == current else 1 + objective.reluctance
         seconds = table[choice] * slowdown * doubt
-        delay, fps = latency(choice, seconds, interval, objective.lag), choice.frames / seconds
+        delay, fps = (
+            latency(choice, seconds, interval, objective.pipeline_depth),
+            choice.frames / seconds,
+        )
         if delay > objective.deadline_s:
             return 0, -delay
         return (2, choice.steps, -delay) if fps >= fps_needed else (1, fps)
@@ -251,9 +254,9 @@ class Scheduler(Generic[T]):
         )
         need = self.choice.frames + first
         seconds = self.table[self.choice] * slowdown
-        lag = self.objective.lag
-        if latency(self.choice, seconds, interval, lag) <= self.objective.deadline_s:
-            self._drop_late(now + service(self.choice, seconds, interval, lag), need)
+        pipeline_depth = self.objective.pipeline_depth
+        if latency(self.choice, seconds, interval, pipeline_depth) <= self.objective.deadline_s:
+            self._drop_late(now + service(self.choice, seconds, interval, pipeline_depth), need)
         if len(self._waiting) < need:
             return None
         self._spared = 0

@@ -15,7 +15,7 @@ from streamcam.settings.video_settings import MAX_VIDEO_STEPS
 from streamcam.types import Frame, Image
 from streamcam.video import noise_control
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
-from streamcam.video.device_memory import REMEDY, told_when_out
+from streamcam.video.device_memory import REMEDY, out_of_memory_errors
 from streamcam.video.flow_matching import Flow, noised
 from streamcam.video.noise_control import NoiseLevel
 from streamcam.video.prompt_change import Prompter
@@ -69,7 +69,7 @@ class VideoStream:
         _, second = plan_chunk(self._shape, Cursor(), 1 + video.chunk_latents)
         plan_chunk(self._shape, second, video.chunk_latents)
         self._prompter = self._prompts(models.encode_text, video.prompt_change)
-        with told_when_out(REMEDY):
+        with out_of_memory_errors(REMEDY):
             self._begin(config.live)
 
     @torch.inference_mode()
@@ -183,7 +183,7 @@ class VideoStream:
         """Take the chunk that was gathered one step on, with all that are in flight."""
         self.counts["chunks"] += 1
         images, self._gathered = self._gathered, []
-        with self._models.layers.watch("encode"):
+        with self._models.layers.timer("encode"):
             latents = self._models.encode(to_tensor(images, self._models.device))
         level = self._level(images, latents)
         self._before = Before(images[-1], latents[-1:], level)
@@ -223,7 +223,7 @@ class VideoStream:
         if change.kind == RECACHE:
             self._rollout.recache(change.embeds)
         else:
-            self._rollout.tell(change.embeds)
+            self._rollout.set_prompt(change.embeds)
         return []
 
     def _denoise(self, latents: Tensor, level: NoiseLevel) -> Tensor | None:
@@ -236,7 +236,7 @@ class VideoStream:
     def _at_once(self, latents: Tensor, level: NoiseLevel) -> Tensor:
         x_0 = self._rollout.at_once(self._noised(latents, level), level.timestep)
         if self._batched:
-            self._rollout.spread()
+            self._rollout.copy_row()
         return x_0
 
     def _noised(self, latents: Tensor, level: NoiseLevel) -> Tensor:
@@ -248,7 +248,7 @@ class VideoStream:
             return []
         if len(self._in_flight) > self._rollout.in_flight:
             self._in_flight.popleft()
-        with self._models.layers.watch("decode"):
+        with self._models.layers.timer("decode"):
             decoded = self._models.decode(x_0)
         pictures = to_images(decoded)
         # What is left over only filled up the last chunk.

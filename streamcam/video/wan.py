@@ -13,7 +13,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
 from streamcam.video.kv_cache import KVCache
-from streamcam.video.rotary import Rows, angles_of, rotated, sinusoid, spatial_rotation
+from streamcam.video.rotary import Rows, apply_rotary, phase_angles, sinusoid, spatial_rotary
 
 
 class Cache(Protocol):
@@ -57,7 +57,7 @@ class CachedSelfAttention:
         self, attn: Any, hidden: Tensor, _text: None, _mask: None, seen: _Attention
     ) -> Tensor:
         query, key, value = _projected(attn, hidden, hidden)
-        query, key = rotated(query, seen.cos, seen.sin), rotated(key, seen.cos, seen.sin)
+        query, key = apply_rotary(query, seen.cos, seen.sin), apply_rotary(key, seen.cos, seen.sin)
         pairs = ((seen.keys, key), (seen.values, value))
         for kept, new in pairs:
             frames = new.reshape(-1, *kept.shape[2:])
@@ -124,7 +124,7 @@ class CausalWan(nn.Module):
         self._spatial_dims = spatial
         self._cos: Tensor
         self._sin: Tensor
-        cos, sin = spatial_rotation(self.grid, spatial)
+        cos, sin = spatial_rotary(self.grid, spatial)
         self.register_buffer("_cos", cos, persistent=False)
         self.register_buffer("_sin", sin, persistent=False)
 
@@ -214,7 +214,7 @@ class CausalWan(nn.Module):
         """
         config = self.transformer.config
         place = [row * slots + slot for row, own in enumerate(write) for slot in own]
-        angles = angles_of(positions, config.attention_head_dim - 2 * self._spatial_dims)
+        angles = phase_angles(positions, config.attention_head_dim - 2 * self._spatial_dims)
         time = sinusoid(timesteps, config.freq_dim)
         parts = (time, angles.cos().float(), angles.sin().float(), torch.tensor(place))
         time, cos, sin, index = (part.to(self.device, non_blocking=True) for part in parts)

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from streamcam.video.device_timer import Stopwatch
+from streamcam.video.device_timer import DeviceTimer
 from streamcam.video.parallel import migration
 from streamcam.video.parallel.layer_ring import LayerRing, max_payload_bytes, serve_calls
 from streamcam.video.parallel.partition import BlockScheduler
@@ -95,4 +95,4 @@ def _handicap(seconds: float) -> None:
 
     clock = [0.0]
     CausalWan.forward = noted  # type: ignore[method-assign, assignment]
-    migration.Stopwatch = partial(Stopwatch, clock=lambda: clock[0])  # type: ignore[misc, assignment]
+    migration.DeviceTimer = partial(DeviceTimer, clock=lambda: clock[0])  # type: ignore[misc, assignment]

@@ -7,9 +7,9 @@ from torch import Tensor
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.causal_layers import Layers
 from streamcam.video.flow_matching import Flow
-from streamcam.video.kv_cache import KVCache, turned
+from streamcam.video.kv_cache import KVCache, shifted_keys
 from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.rotary import angles_of, rotated
+from streamcam.video.rotary import apply_rotary, phase_angles
 from streamcam.video.wan import CausalWan
 from tests.video.video_goldens import close
 from tests.video.video_streams import loaded
@@ -39,7 +39,7 @@ def run(model: CausalWan, prompt: Tensor, chunks: int, *, threshold: float = -1.
 
     rollout = Rollout(Layers(model), prompt, SHAPE, STEPS, noise, sink_threshold=threshold)
     rollout.at_once(latents(2, 0), 700)
-    rollout.spread()
+    rollout.copy_row()
     for k in range(1, chunks):
         rollout.advance(latents(1, k), 700)
     return rollout
@@ -83,11 +83,11 @@ def test_turned_keys_are_those_of_the_other_position(shift: int) -> None:
     keys = torch.randn(3, 4, 2, head_dim)
 
     def at(position: int) -> Tensor:
-        angle = angles_of([[position]], temporal)[0, 0].float()
-        turn = rotated(keys[..., :temporal], angle.cos(), angle.sin())
+        angle = phase_angles([[position]], temporal)[0, 0].float()
+        turn = apply_rotary(keys[..., :temporal], angle.cos(), angle.sin())
         return torch.cat([turn, keys[..., temporal:]], -1)
 
-    close(turned(at(48), shift), at(48 + shift))
+    close(shifted_keys(at(48), shift), at(48 + shift))
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -102,7 +102,7 @@ def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: flo
     before = KVCache(*(tensor.clone() for tensor in cache))
     _, cursor = plan_chunk(SHAPE, Cursor(), 2)
     chunk, _ = plan_chunk(SHAPE, cursor, 1)
-    cache.refresh(0, chunk.slots[0], chunk.sink_shifts, threshold)
+    cache.refresh_sink_tokens(0, chunk.slots[0], chunk.sink_shifts, threshold)
     new = chunk.slots[0]
     for layer in range(5):
         keys, values = before.keys[layer, 0], before.values[layer, 0]

@@ -11,7 +11,7 @@ import torch
 from streamcam.types import Frame
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call, Layers
-from streamcam.video.device_memory import OutOfMemory, told_when_out
+from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors
 from streamcam.video.flow_matching import Flow
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.rollout import Rollout, Steps
@@ -132,9 +132,9 @@ def test_a_model_that_has_no_memory_at_all_says_what_to_do(monkeypatch: pytest.M
 
 
 def test_running_out_of_the_main_memory_is_told_from_other_errors() -> None:
-    with pytest.raises(OutOfMemory, match="allocate memory"), told_when_out():
+    with pytest.raises(OutOfMemory, match="allocate memory"), out_of_memory_errors():
         torch.empty(2**52)
-    with pytest.raises(RuntimeError, match="shape"), told_when_out():
+    with pytest.raises(RuntimeError, match="shape"), out_of_memory_errors():
         torch.zeros(2).reshape(3)
 
 
@@ -175,7 +175,7 @@ def test_steps_change_without_forgetting() -> None:
         return run
 
     begun = video(batched=True)
-    begun.spread()
+    begun.copy_row()
     changed = video(batched=False)
     changed.change(both, batched=True)
     for k in range(1, 8):

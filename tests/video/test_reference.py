@@ -58,7 +58,7 @@ def streamed(
     made = [run.at_once(given[0], TIMESTEPS[0])]
     if not batched:
         return made + [run.at_once(x_t, TIMESTEPS[0] - 7 * k) for k, x_t in enumerate(given[1:])]
-    run.spread()
+    run.copy_row()
     for k, x_t in enumerate(given[1:]):
         done = run.advance(x_t, TIMESTEPS[0] - 7 * k)
         made += [] if done is None else [done]

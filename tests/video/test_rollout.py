@@ -51,7 +51,7 @@ def test_a_stream_batch_gives_the_published_latents(name: str) -> None:
     n = len(run._waiting)
     draw.coming = [tensors[f"c00.renoise.{i}"] for i in range(n - 1)]
     close(run.at_once(chunk(tensors, 0), first_steps[0]), tensors["c00.out"][0])
-    run.spread()
+    run.copy_row()
     for k in range(1, len(first_steps)):
         draw.coming = [tensors[f"c{k:02}.renoise.{r}"] for r in range(min(k, n - 1))]
         done = run.advance(chunk(tensors, k), first_steps[k])

@@ -51,7 +51,7 @@ def test_compiled_layers_run_in_full_batches_over_a_full_cache_alone() -> None:
     for rows, hidden, expected in ((2, mask, 0), (1, None, 0), (2, None, 3)):
         place = [[0]] * rows
         chunk = model.chunk([[500]] * rows, place, place, 3, hidden)
-        model(x[:rows], chunk, text, cache.only(0, rows))
+        model(x[:rows], chunk, text, cache.select_rows(0, rows))
         assert len(ran) == expected
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call
-from streamcam.video.device_memory import OutOfMemory, peak_memory, told_when_out
+from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors, peak_memory
 from streamcam.video.parallel.migration import LoadLayers, MigratingLayers
 from streamcam.video.parallel.partition import BlockScheduler, Partition, RankTime
 from streamcam.video.parallel.transport import Header, RingTransport
@@ -56,7 +56,7 @@ class RankLayers(MigratingLayers):
     def status(self) -> RankStatus:
         """Return how it fares; ask once for each call."""
         self.adopt_loaded()
-        taken, now = self.stopwatch.taken(), time.perf_counter()
+        taken, now = self.device_timer.pop_seconds(), time.perf_counter()
         period, self._called_at = now - self._called_at, now
         own = taken.pop("layers", 0.0)
         memory = peak_memory(self.model.device)
@@ -65,7 +65,7 @@ class RankLayers(MigratingLayers):
 
 
 class LayerRing(RankLayers):
-    """The first layers here, the others on the ranks that follow; `lag` is how many ranks.
+    """The first layers here, the others on the ranks that follow; `pipeline_depth` is how many ranks.
 
     Args:
         model: the layers here.
@@ -82,7 +82,7 @@ class LayerRing(RankLayers):
         scheduler: BlockScheduler,
     ) -> None:
         super().__init__(model, transport, load)
-        self.lag = transport.ranks
+        self.pipeline_depth = transport.ranks
         self.statuses: list[RankStatus] = []
         """Of all ranks, as of the last call that came back."""
         self._scheduler = scheduler
@@ -101,12 +101,12 @@ class LayerRing(RankLayers):
         """Whether all rows in use are on the newest partition."""
         return {self._newest, *self._row_versions[: self._active_rows]} == {self.version}
 
-    def begin(self, rows: int, shape: CacheShape) -> None:
+    def reset(self, rows: int, shape: CacheShape) -> None:
         """Begin a video with empty caches, on all ranks."""
         fields = [shape.slots, shape.sink_tokens, shape.position_limit, shape.realign]
         self._transport.send(
             {
-                "command": "begin",
+                "command": "reset",
                 "rows": rows,
                 "cache": fields,
                 "partition": _to_json(self.partition),
@@ -115,15 +115,15 @@ class LayerRing(RankLayers):
         self.reset_on(rows, shape, self.partition)
         self._row_versions = [self.version] * rows
 
-    def tell(self, embeds: Tensor) -> None:
+    def set_prompt(self, embeds: Tensor) -> None:
         """Take the prompt in, on all ranks."""
-        super().tell(embeds)
-        self._transport.send({"command": "tell"}, embeds)
+        super().set_prompt(embeds)
+        self._transport.send({"command": "set_prompt"}, embeds)
 
-    def spread(self, source: int, rows: int) -> None:
+    def copy_row(self, source: int, rows: int) -> None:
         """Copy the cache of the row `source` to the first `rows`, on all ranks."""
-        super().spread(source, rows)
-        self._transport.send({"command": "spread", "source": source, "rows": rows})
+        super().copy_row(source, rows)
+        self._transport.send({"command": "copy_row", "source": source, "rows": rows})
         self._row_versions = [self._row_versions[source]] * len(self._row_versions)
 
     def stop(self) -> None:
@@ -239,7 +239,7 @@ def serve_calls(model: CausalWan, transport: RingTransport, load: LoadLayers) ->
 def _answer(rank: RankLayers, header: Header, tokens: Tensor) -> Tensor | None:
     """Return what the layers of a rank make of a call, and say in `header` how it fares."""
     try:
-        with told_when_out():
+        with out_of_memory_errors():
             made = rank.run(Call(**header["call"]), tokens)
     except OutOfMemory as error:
         header["failed"] = str(error)
@@ -248,17 +248,17 @@ def _answer(rank: RankLayers, header: Header, tokens: Tensor) -> Tensor | None:
     return made
 
 
-def _tell(rank: RankLayers, _: Header, embeds: Tensor | None) -> None:
+def _set_prompt(rank: RankLayers, _: Header, embeds: Tensor | None) -> None:
     assert embeds is not None
-    rank.tell(embeds)
+    rank.set_prompt(embeds)
 
 
 HANDLERS: dict[str, Callable[[RankLayers, Header, Tensor | None], None]] = {
-    "begin": lambda rank, header, _: rank.reset_on(
+    "reset": lambda rank, header, _: rank.reset_on(
         header["rows"], CacheShape(*header["cache"]), _from_json(header["partition"])
     ),
-    "tell": _tell,
-    "spread": lambda rank, header, _: rank.spread(header["source"], header["rows"]),
+    "set_prompt": _set_prompt,
+    "copy_row": lambda rank, header, _: rank.copy_row(header["source"], header["rows"]),
     "prepare": lambda rank, header, _: rank.prepare(
         header["version"], _from_json(header["partition"])
     ),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call, Layers
-from streamcam.video.device_timer import Stopwatch
+from streamcam.video.device_timer import DeviceTimer
 from streamcam.video.kv_cache import KVCache
 from streamcam.video.parallel.partition import Partition, moves
 from streamcam.video.wan import CausalWan
@@ -58,7 +58,7 @@ class MigratingLayers(Layers):
 
     def __init__(self, model: CausalWan, transport: CacheTransport, load: LoadLayers) -> None:
         super().__init__(model)
-        self.watch = self.stopwatch = Stopwatch(model.device)
+        self.timer = self.device_timer = DeviceTimer(model.device)
         self.prepared = 0
         """The newest version whose layers are all here."""
         self._cache_transport, self._load = transport, load
@@ -99,15 +99,15 @@ class MigratingLayers(Layers):
         self._rows, self._shape, self._cached_layers = rows, shape, own
         self._row_layers, self._active_rows = [own] * rows, 1
 
-    def tell(self, embeds: Tensor) -> None:
+    def set_prompt(self, embeds: Tensor) -> None:
         """Take the prompt in, ``(1, L, text_dim)``."""
         self._embeds = embeds
         self._text = self.model.prompt(embeds, self._cached_layers)
 
-    def spread(self, source: int, rows: int) -> None:
+    def copy_row(self, source: int, rows: int) -> None:
         """Copy the cache of the row `source` to the first `rows`, the ones used from now on."""
         self._receive()
-        super().spread(source, rows)
+        super().copy_row(source, rows)
         self._row_layers, self._active_rows = [self._row_layers[source]] * self._rows, rows
         self._drop_moved()
 
@@ -130,7 +130,7 @@ class MigratingLayers(Layers):
         """Return what the layers here make of latents or tokens, and update the caches."""
         if any(call.shifts):
             self._receive()  # Keys are turned in all layers at once.
-        with self.watch("layers"):
+        with self.timer("layers"):
             made = [self._run_group(part, x[a:b]) for a, b, part in self._groups(call)]
         self._drop_moved()
         return made[0] if len(made) == 1 else torch.cat(made)
@@ -140,7 +140,7 @@ class MigratingLayers(Layers):
         first = 0
         for _, group in groupby(self._row_layers[call.row : call.rows.stop]):
             last = first + len(list(group))
-            yield first, last, call.only(first, last)
+            yield first, last, call.select_rows(first, last)
             first = last
 
     def _run_group(self, call: Call, x: Tensor) -> Tensor:
@@ -149,14 +149,14 @@ class MigratingLayers(Layers):
             layers.start - self._cached_layers.start,
             layers.stop - self._cached_layers.start,
         )
-        cache = self._cache_of(layers).only(call.row, call.rows.stop)
+        cache = self._cache_of(layers).select_rows(call.row, call.rows.stop)
         pending = (
             _PendingCache(cache, layers, call.rows, self._receive) if self._incoming else cache
         )
         return self._run(call, x, self._text[start:stop], pending, layers)
 
     def _cache_of(self, layers: range) -> KVCache:
-        return self.cache.layers(
+        return self.cache.select_layers(
             layers.start - self._cached_layers.start, layers.stop - self._cached_layers.start
         )
 
@@ -181,7 +181,7 @@ class MigratingLayers(Layers):
         old, before, self._cached_layers = self._cached_layers, self.cache, layers
         self.cache = self.model.new_cache(self._rows, self._shape.slots, layers)
         both = range(max(old.start, layers.start), min(old.stop, layers.stop))
-        former = before.layers(both.start - old.start, both.stop - old.start)
+        former = before.select_layers(both.start - old.start, both.stop - old.start)
         for kept, known in zip(self._cache_of(both), former, strict=True):
             kept.copy_(known)
         self._text = self.model.prompt(self._embeds, layers)

@@ -39,7 +39,7 @@ def recorded_stream(layers: LayerRing) -> list[Tensor | None]:
     run = Rollout(layers, tensors["prompt_embeds"][None], shape, steps, draw)
     draw.coming = [tensors["c00.renoise.0"]]
     made: list[Tensor | None] = [run.at_once(tensors["c00.noisy"][0], 700)]
-    run.spread()
+    run.copy_row()
     for k in range(1, 10):
         # Calls come back a rank's time later: at k, what the ring did at k - 1.
         if k > 1:
@@ -77,7 +77,7 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
     embeds = [drawn(1, 6, 32, seed=seed) for seed in range(2)]
     run = Rollout(layers, embeds[0], shape, steps, ones, sink_threshold=0.5)
     made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
-    run.spread()
+    run.copy_row()
     for k in range(1, 11):
         done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
         made += [] if done is None else [done]

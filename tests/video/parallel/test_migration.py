@@ -51,7 +51,7 @@ def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
             embeds = drawn(1, 6, 32, seed=k)
             run = Rollout(layers, embeds, SHAPE, THREE, noise, rows=3, sink_threshold=0.5)
             videos.append([run.at_once(drawn(2, 16, 4, 6, seed=k), 700)])
-            run.spread()
+            run.copy_row()
             continue
         if k in (14, 20, 36, 44):
             # What is in flight has come less far over several devices.
@@ -106,7 +106,7 @@ def calm(layers: Layers) -> list[Tensor]:
     """Return forty chunks of a video in which nothing else happens."""
     run = Rollout(layers, drawn(1, 6, 32, seed=0), SHAPE, TWO, lambda like, _: like.sign())
     made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
-    run.spread()
+    run.copy_row()
     for k in range(1, 40):
         done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
         made += [] if done is None else [done]
