@@ -9,7 +9,7 @@ from torch import Tensor
 TRAIN_TIMESTEPS = 1000
 
 
-class Flow(NamedTuple):
+class FlowSchedule(NamedTuple):
     """The table of noise levels that a model was trained on, noisiest first."""
 
     sigmas: Tensor
@@ -30,17 +30,17 @@ class Flow(NamedTuple):
         """Return the level of the table's timestep nearest to `timestep`."""
         return float(self.sigmas[(self.timesteps - timestep).abs().argmin()])
 
-    def warped(self, timesteps: Sequence[int]) -> list[float]:
+    def warp_timesteps(self, timesteps: Sequence[int]) -> list[float]:
         """Return the table's timesteps at these places of an even schedule (Self-Forcing)."""
         ends = torch.cat([self.timesteps, torch.zeros(1)])
         return [float(ends[TRAIN_TIMESTEPS - timestep]) for timestep in timesteps]
 
 
-def noised(x_0: Tensor, eps: Tensor, sigma: Tensor | float) -> Tensor:
+def add_noise(x_0: Tensor, eps: Tensor, sigma: Tensor | float) -> Tensor:
     """Return x_t at the level `sigma`."""
     return (1 - sigma) * x_0 + sigma * eps
 
 
-def predicted_x_0(x_t: Tensor, flow: Tensor, sigma: Tensor | float) -> Tensor:
+def predict_x_0(x_t: Tensor, flow: Tensor, sigma: Tensor | float) -> Tensor:
     """Return the estimate of x_0 that the predicted flow amounts to."""
     return x_t - sigma * flow

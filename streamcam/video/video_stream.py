@@ -16,7 +16,7 @@ from streamcam.types import Frame, Image
 from streamcam.video import noise_control
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.device_memory import REMEDY, out_of_memory_errors
-from streamcam.video.flow_matching import Flow, noised
+from streamcam.video.flow_matching import FlowSchedule, add_noise
 from streamcam.video.noise_control import NoiseLevel
 from streamcam.video.prompt_change import Prompter
 from streamcam.video.rollout import Rollout, Steps
@@ -59,7 +59,7 @@ class VideoStream:
         self.counts: Counter[str] = Counter()
         self._models = models
         self._config = config
-        self._flow = Flow.shifted(video.flow_shift)
+        self._flow = FlowSchedule.shifted(video.flow_shift)
         self._batched = config.use_denoising_batch
         self._steps = self._first_steps(config.num_steps)
         self._shape = CacheShape(
@@ -160,7 +160,7 @@ class VideoStream:
         """Go on with other steps, without a cut; return the frames that were in flight."""
         frames = self._finish()
         self._steps, self._batched = self._first_steps(count), batched
-        self._rollout.change(self._steps, batched=batched)
+        self._rollout.set_steps(self._steps, batched=batched)
         return frames
 
     @property
@@ -228,19 +228,19 @@ class VideoStream:
 
     def _denoise(self, latents: Tensor, level: NoiseLevel) -> Tensor | None:
         """Return the chunk of latents that is done with this call."""
-        if not (self._rollout.begun and self._batched):
+        if not (self._rollout.started and self._batched):
             return self._at_once(latents, level)
         self._in_flight.append(latents)
         return self._rollout.advance(self._noised(latents, level), level.timestep)
 
     def _at_once(self, latents: Tensor, level: NoiseLevel) -> Tensor:
-        x_0 = self._rollout.at_once(self._noised(latents, level), level.timestep)
+        x_0 = self._rollout.denoise_sequentially(self._noised(latents, level), level.timestep)
         if self._batched:
             self._rollout.copy_row()
         return x_0
 
     def _noised(self, latents: Tensor, level: NoiseLevel) -> Tensor:
-        return noised(latents, self._noise_like(latents, 0), level.noise_scale)
+        return add_noise(latents, self._noise_like(latents, 0), level.noise_scale)
 
     def _release(self, x_0: Tensor | None) -> list[Frame]:
         """Decode a chunk that is done and hand its pictures to the frames they belong to."""

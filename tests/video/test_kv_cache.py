@@ -6,7 +6,7 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import Flow
+from streamcam.video.flow_matching import FlowSchedule
 from streamcam.video.kv_cache import KVCache, shifted_keys
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.rotary import apply_rotary, phase_angles
@@ -15,7 +15,7 @@ from tests.video.video_goldens import close
 from tests.video.video_streams import loaded
 
 SHAPE = CacheShape(slots=6, sink_tokens=2)
-STEPS = Steps((700, 400), Flow.shifted(8))
+STEPS = Steps((700, 400), FlowSchedule.shifted(8))
 
 
 def transformer() -> CausalWan:
@@ -38,7 +38,7 @@ def run(model: CausalWan, prompt: Tensor, chunks: int, *, threshold: float = -1.
         return torch.ones_like(like)
 
     rollout = Rollout(Layers(model), prompt, SHAPE, STEPS, noise, sink_threshold=threshold)
-    rollout.at_once(latents(2, 0), 700)
+    rollout.denoise_sequentially(latents(2, 0), 700)
     rollout.copy_row()
     for k in range(1, chunks):
         rollout.advance(latents(1, k), 700)
@@ -128,11 +128,11 @@ def test_chunks_of_several_frames_and_the_first_ones_leave_the_sinks_alone() -> 
         lambda like, _: torch.zeros_like(like),
         sink_threshold=1.0,
     )
-    rollout.at_once(latents(2, 0), 700)
+    rollout.denoise_sequentially(latents(2, 0), 700)
     sink_tokens = rollout._layers.cache.keys[:, 0, :2].clone()
-    rollout.at_once(latents(2, 1), 700)
+    rollout.denoise_sequentially(latents(2, 1), 700)
     close(rollout._layers.cache.keys[:, 0, :2], sink_tokens)
-    rollout.at_once(latents(1, 2), 700)
+    rollout.denoise_sequentially(latents(1, 2), 700)
     assert not torch.allclose(rollout._layers.cache.keys[:, 0, :2], sink_tokens)
 
 

@@ -12,7 +12,7 @@ from streamcam.types import Frame
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call, Layers
 from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors
-from streamcam.video.flow_matching import Flow
+from streamcam.video.flow_matching import FlowSchedule
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.scheduler import Choice, Table
@@ -156,7 +156,7 @@ def test_a_new_prompt_and_a_reset_lose_no_frame(kind: str) -> None:
 @torch.inference_mode()
 def test_steps_change_without_forgetting() -> None:
     layers, embeds = loaded("wan", "wan").layers, torch.ones(1, 4, 32)
-    both = Steps((700, 400), Flow.shifted(8))
+    both = Steps((700, 400), FlowSchedule.shifted(8))
 
     def chunk(k: int) -> torch.Tensor:
         return torch.randn(1, 16, 4, 8, generator=torch.Generator().manual_seed(k))
@@ -171,13 +171,13 @@ def test_steps_change_without_forgetting() -> None:
             rows=2,
             batched=batched,
         )
-        run.at_once(chunk(0), 700)
+        run.denoise_sequentially(chunk(0), 700)
         return run
 
     begun = video(batched=True)
     begun.copy_row()
     changed = video(batched=False)
-    changed.change(both, batched=True)
+    changed.set_steps(both, batched=True)
     for k in range(1, 8):
         made, expected = changed.advance(chunk(k), 700), begun.advance(chunk(k), 700)
         assert (made is None) == (expected is None) == (k < 2)

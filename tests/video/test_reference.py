@@ -9,13 +9,13 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import Flow
+from streamcam.video.flow_matching import FlowSchedule
 from streamcam.video.rollout import Rollout, Steps
 from streamcam.video.wan import CausalWan
 from tests.video.uncached_wan import Fed, Reference, Window
 from tests.video.video_goldens import close
 
-FLOW = Flow.shifted(5)
+FLOW = FlowSchedule.shifted(5)
 TIMESTEPS = (900, 640, 410, 130)
 SMALL = {"num_attention_heads": 2, "attention_head_dim": 24, "ffn_dim": 64, "num_layers": 2}
 
@@ -55,9 +55,11 @@ def streamed(
         batched=batched,
         sink_threshold=window.sink_threshold,
     )
-    made = [run.at_once(given[0], TIMESTEPS[0])]
+    made = [run.denoise_sequentially(given[0], TIMESTEPS[0])]
     if not batched:
-        return made + [run.at_once(x_t, TIMESTEPS[0] - 7 * k) for k, x_t in enumerate(given[1:])]
+        return made + [
+            run.denoise_sequentially(x_t, TIMESTEPS[0] - 7 * k) for k, x_t in enumerate(given[1:])
+        ]
     run.copy_row()
     for k, x_t in enumerate(given[1:]):
         done = run.advance(x_t, TIMESTEPS[0] - 7 * k)

@@ -6,14 +6,14 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import Flow
-from streamcam.video.rollout import Draw, Rollout, Steps
+from streamcam.video.flow_matching import FlowSchedule
+from streamcam.video.rollout import DrawNoise, Rollout, Steps
 from tests.video.video_goldens import close, golden, needs_goldens, wan
 
 pytestmark = needs_goldens
 
 STEPS = (700, 500, 400, 200)
-FLOW = Flow.shifted(8)
+FLOW = FlowSchedule.shifted(8)
 
 
 class Recorded:
@@ -31,7 +31,7 @@ def chunk(tensors: dict[str, Tensor], k: int) -> Tensor:
 
 
 def rollout(
-    name: str, draw: Draw, *, prompt: str = ""
+    name: str, draw: DrawNoise, *, prompt: str = ""
 ) -> tuple[Rollout, dict[str, Tensor], list[int | None]]:
     """Return a rollout as a recorded case has it, its tensors, and the first steps' timesteps."""
     tensors, case = golden(name)
@@ -48,9 +48,9 @@ def rollout(
 def test_a_stream_batch_gives_the_published_latents(name: str) -> None:
     draw = Recorded()
     run, tensors, first_steps = rollout(name, draw)
-    n = len(run._waiting)
+    n = len(run._pending)
     draw.coming = [tensors[f"c00.renoise.{i}"] for i in range(n - 1)]
-    close(run.at_once(chunk(tensors, 0), first_steps[0]), tensors["c00.out"][0])
+    close(run.denoise_sequentially(chunk(tensors, 0), first_steps[0]), tensors["c00.out"][0])
     run.copy_row()
     for k in range(1, len(first_steps)):
         draw.coming = [tensors[f"c{k:02}.renoise.{r}"] for r in range(min(k, n - 1))]
@@ -65,7 +65,7 @@ def close_caches(run: Rollout, tensors: dict[str, Tensor], last: int) -> None:
     """Compare both caches frame by frame, since they have their own orders of slots."""
     places = tensors[f"c{last:02}.slots"].tolist()
     for row, slots in enumerate(places):
-        mine = {w.position: slot for slot, w in run._written[row].items()}
+        mine = {w.position: slot for slot, w in run._cached_frames[row].items()}
         assert sorted(mine) == sorted(frame for frame in slots if frame >= 0)
         for ours, theirs in (
             (run._layers.cache.keys[0], "final.kv.0.k"),
@@ -83,6 +83,6 @@ def test_steps_one_after_the_other_give_the_published_latents() -> None:
     run, tensors, first_steps = rollout("case_s2_wo_kv16", draw)
     for k, timestep in enumerate(first_steps):
         draw.coming = [tensors[f"c{k:02}.renoise.0"]]
-        out = run.at_once(chunk(tensors, k), timestep)
+        out = run.denoise_sequentially(chunk(tensors, k), timestep)
         close(out, tensors[f"c{k:02}.x0.1"][0])
     close_caches(run, tensors, len(first_steps) - 1)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch._dynamo.utils import counters
 
-from streamcam.video.flow_matching import Flow, predicted_x_0
+from streamcam.video.flow_matching import FlowSchedule, predict_x_0
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.wan import CausalWan
 from tests.video.video_goldens import close, golden, needs_goldens, wan
@@ -18,7 +18,7 @@ FRAMES = 6
 @torch.inference_mode()
 def test_flows_and_caches_are_the_published_ones() -> None:
     tensors, _ = golden("unit_forward")
-    model, sigmas = wan(), Flow.shifted(8)
+    model, sigmas = wan(), FlowSchedule.shifted(8)
     cache = model.new_cache(1, FRAMES)
     text = model.prompt(tensors["prompt_embeds"][None])
     for call in range(4):
@@ -30,7 +30,7 @@ def test_flows_and_caches_are_the_published_ones() -> None:
         flow = model(x, chunk, text, cache)
         close(flow, tensors[f"c{call}.flow"])
         sigma = torch.tensor([sigmas.sigma(t) for t in timesteps[0]]).reshape(1, -1, 1, 1, 1)
-        close(predicted_x_0(x, flow, sigma), tensors[f"c{call}.x0"])
+        close(predict_x_0(x, flow, sigma), tensors[f"c{call}.x0"])
     for layer in range(4):
         keys, values = cache.layer(layer)
         close(keys[:, :5].flatten(1, 2), tensors[f"final.kv.{layer}.k"])

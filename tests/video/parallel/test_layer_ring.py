@@ -11,7 +11,7 @@ from streamcam.errors import EngineError
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
 from streamcam.video.device_memory import OutOfMemory
-from streamcam.video.flow_matching import Flow
+from streamcam.video.flow_matching import FlowSchedule
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout, Steps
@@ -22,7 +22,7 @@ from tests.video.test_rollout import Recorded
 from tests.video.video_goldens import SIZE, close, golden, needs_goldens
 
 CPU = torch.device("cpu")
-FLOW = Flow.shifted(8)
+FLOW = FlowSchedule.shifted(8)
 
 
 def recorded_layers(layers: range, first: bool, last: bool) -> CausalWan:
@@ -38,7 +38,7 @@ def recorded_stream(layers: LayerRing) -> list[Tensor | None]:
     steps, shape = Steps(tuple(case["steps"]), FLOW), CacheShape(case["num_kv_cache"], case["sink"])
     run = Rollout(layers, tensors["prompt_embeds"][None], shape, steps, draw)
     draw.coming = [tensors["c00.renoise.0"]]
-    made: list[Tensor | None] = [run.at_once(tensors["c00.noisy"][0], 700)]
+    made: list[Tensor | None] = [run.denoise_sequentially(tensors["c00.noisy"][0], 700)]
     run.copy_row()
     for k in range(1, 10):
         # Calls come back a rank's time later: at k, what the ring did at k - 1.
@@ -76,7 +76,7 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
     shape, steps = CacheShape(5, 2, position_limit=8, realign=True), Steps((700, 400, 200), FLOW)
     embeds = [drawn(1, 6, 32, seed=seed) for seed in range(2)]
     run = Rollout(layers, embeds[0], shape, steps, ones, sink_threshold=0.5)
-    made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
+    made = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
     run.copy_row()
     for k in range(1, 11):
         done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
@@ -109,7 +109,7 @@ def three_ranks(layers: LayerRing) -> tuple[str, list[Tensor]]:
     run = Rollout(layers, embeds, CacheShape(3, 1), steps, lambda like, _: like)
     why = "nothing"
     try:
-        run.at_once(torch.ones(3, 16, 4, 6), 700)
+        run.denoise_sequentially(torch.ones(3, 16, 4, 6), 700)
     except OutOfMemory as error:
         why = str(error)
     made = tiny_stream(layers)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import Flow
+from streamcam.video.flow_matching import FlowSchedule
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.partition import Partition, even
 from streamcam.video.random_wan import random_transformer
@@ -20,7 +20,7 @@ from streamcam.video.wan import CausalWan
 from tests.video.rank_helpers import ring
 from tests.video.video_goldens import close
 
-FLOW = Flow.shifted(8)
+FLOW = FlowSchedule.shifted(8)
 THREE, TWO = Steps((700, 400, 200), FLOW), Steps((700, 400), FLOW)
 BLOCKS = 6
 SHAPE = CacheShape(5, 2, position_limit=8, realign=True)
@@ -50,7 +50,7 @@ def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
         if k in (0, 30):
             embeds = drawn(1, 6, 32, seed=k)
             run = Rollout(layers, embeds, SHAPE, THREE, noise, rows=3, sink_threshold=0.5)
-            videos.append([run.at_once(drawn(2, 16, 4, 6, seed=k), 700)])
+            videos.append([run.denoise_sequentially(drawn(2, 16, 4, 6, seed=k), 700)])
             run.copy_row()
             continue
         if k in (14, 20, 36, 44):
@@ -59,7 +59,7 @@ def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
         if k in (14, 44):
             run.recache(drawn(1, 6, 32, seed=k))
         elif k in (20, 36):
-            run.change(TWO if k == 20 else THREE, batched=True)
+            run.set_steps(TWO if k == 20 else THREE, batched=True)
         done = run.advance(drawn(1 + (k % 7 == 3), 16, 4, 6, seed=k), 700)
         videos[-1] += [] if done is None else [done]
     videos[-1] += finished(run)
@@ -105,7 +105,7 @@ def test_layers_on_the_move_change_no_picture(tmp_path: Path) -> None:
 def calm(layers: Layers) -> list[Tensor]:
     """Return forty chunks of a video in which nothing else happens."""
     run = Rollout(layers, drawn(1, 6, 32, seed=0), SHAPE, TWO, lambda like, _: like.sign())
-    made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
+    made = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
     run.copy_row()
     for k in range(1, 40):
         done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
