@@ -19,7 +19,7 @@ from streamcam.video.device_memory import (
     out_of_memory_errors,
     release_cached_memory,
 )
-from streamcam.video.prompt_change import PatientPrompter
+from streamcam.video.prompt_change import BackgroundPromptTracker
 from streamcam.video.scheduler import Choice, Objective, Scheduler, Table, Tally
 from streamcam.video.video_model import VideoModel
 from streamcam.video.video_stream import VideoStream
@@ -35,7 +35,7 @@ class LiveVideoStream(VideoStream):
     ``dropped``; `tally` tells more.
     """
 
-    _prompts = PatientPrompter
+    _tracker_type = BackgroundPromptTracker
 
     def __init__(
         self,
@@ -54,7 +54,9 @@ class LiveVideoStream(VideoStream):
             capacity=config.video.input_capacity,
             pipeline_depth=models.layers.pipeline_depth,
         )
-        self._scheduler: Scheduler[Frame] | None = None if table is None else self._scheduled(table)
+        self._scheduler: Scheduler[Frame] | None = (
+            None if table is None else self._new_scheduler(table)
+        )
 
     def warm_up(self) -> None:
         """Measure what a call takes in every way that the model may run, and forget the frames.
@@ -63,15 +65,17 @@ class LiveVideoStream(VideoStream):
             OutOfMemory: there is none that the device has the memory for.
         """
         if self._table is None:
-            self._table = self._measured()
-            self._scheduler = self._scheduled(self._table)
+            self._table = self._measure()
+            self._scheduler = self._new_scheduler(self._table)
         self.counts.clear()
-        self._begin(self._config.live)
+        self._reset(self._config.live)
 
     @property
     def tally(self) -> str:
         """How the frames have fared, in one line."""
-        return "" if self._scheduler is None else f"{_named(self._choice)}: {self._scheduler.tally}"
+        return (
+            "" if self._scheduler is None else f"{_describe(self._choice)}: {self._scheduler.tally}"
+        )
 
     @property
     def tallied(self) -> Tally:
@@ -94,44 +98,44 @@ class LiveVideoStream(VideoStream):
         """
         self.put(frame)
         assert self._scheduler is not None
-        let_go = self._follow(parameters)
-        first = self._before is None
+        released = self._update_parameters(parameters)
+        first = self._previous is None
         job = self._scheduler.take(time.monotonic(), first=first)
         self.counts["dropped"] = self._scheduler.tally.dropped
         if job is None:
-            return self._delivered(let_go)
-        let_go += self._adopt(job.choice)
+            return self._record_delivery(released)
+        released += self._switch_to(job.choice)
         began = time.perf_counter()
-        made = self._chunk_of(job.frames)
+        made = self._run_frames(job.frames)
         if made and not first:  # While the batch fills, less runs than the table is about.
             self._scheduler.ran(job.choice, time.perf_counter() - began)
-        return self._delivered(let_go + made)
+        return self._record_delivery(released + made)
 
-    def _chunk_of(self, frames: list[Frame]) -> list[Frame]:
+    def _run_frames(self, frames: list[Frame]) -> list[Frame]:
         """Run a chunk, and wait until the device is done with it."""
         for frame in frames:
-            self._gather(frame)
-        made = self._run()
+            self._add_frame(frame)
+        made = self._run_chunk()
         if self._models.device.type == "cuda":
             torch.cuda.synchronize(self._models.device)
         return made
 
-    def _delivered(self, frames: list[Frame]) -> list[Frame]:
+    def _record_delivery(self, frames: list[Frame]) -> list[Frame]:
         assert self._scheduler is not None
         self._scheduler.delivered((frame.captured_at for frame in frames), time.monotonic())
         return frames
 
-    def _adopt(self, choice: Choice) -> list[Frame]:
+    def _switch_to(self, choice: Choice) -> list[Frame]:
         """Run as `choice` says from now on; return the frames that were in flight until now."""
         before, self._choice = self._choice, choice
         if choice[1:] == before[1:]:
             return []  # Chunks of any length go into a batch.
         return self._change_steps(choice.steps, batched=choice.batched)
 
-    def _scheduled(self, table: Table) -> Scheduler[Frame]:
+    def _new_scheduler(self, table: Table) -> Scheduler[Frame]:
         return Scheduler(table, self._objective)
 
-    def _measured(self) -> Table:
+    def _measure(self) -> Table:
         """Return the seconds of a call in every way there is, the least work first.
 
         Once calls take longer than the deadline, what is more work need not be tried.
@@ -141,9 +145,9 @@ class LiveVideoStream(VideoStream):
         for choice in self._choices():
             try:
                 with out_of_memory_errors():
-                    table[choice] = self._seconds(choice)
+                    table[choice] = self._time_call(choice)
             except OutOfMemory as error:
-                self._report(f"no memory for {_named(choice)}, which is left out: {error}")
+                self._report(f"no memory for {_describe(choice)}, which is left out: {error}")
                 refusal = error
                 continue
             if table[choice] > self._objective.deadline_s:
@@ -171,14 +175,14 @@ class LiveVideoStream(VideoStream):
         return True
 
     @torch.inference_mode()
-    def _seconds(self, choice: Choice) -> float:
+    def _time_call(self, choice: Choice) -> float:
         """Return what all but one of a few calls keep to, over a full cache.
 
         In the end all in flight is finished, so that every number of rows has run once.
         """
         release_cached_memory(self._models.device)
-        self._begin(self._config.live)
-        self._adopt(choice)
+        self._reset(self._config.live)
+        self._switch_to(choice)
         black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
         untimed = choice.calls * self._objective.pipeline_depth + ceil(
             self._shape.slots / choice.chunk
@@ -186,13 +190,13 @@ class LiveVideoStream(VideoStream):
         taken = []
         for call in range(untimed + TIMED_CALLS):
             began = time.perf_counter()
-            self._chunk_of([black] * (choice.frames + (call == 0)))
+            self._run_frames([black] * (choice.frames + (call == 0)))
             taken.append(time.perf_counter() - began)
-        self._finish()
+        self._flush()
         return sorted(taken[untimed:])[-2]
 
 
-def _named(choice: Choice) -> str:
+def _describe(choice: Choice) -> str:
     steps = f"{choice.steps} step{'s' if choice.steps > 1 else ''}"
     how = "" if choice.steps == 1 else ", batched" if choice.batched else ", one by one"
     return f"{steps}{how}, {choice.frames} frames"

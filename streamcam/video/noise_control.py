@@ -22,21 +22,21 @@ class NoiseControl:
 
     noise_scale: float = 0.8
     """Share of noise where nothing moves, 0 to 1 (s_max in the paper)."""
-    span: float = 0.1
+    noise_range: float = 0.1
     """What full motion takes off it (s_max - s_min)."""
     full_motion: float = 0.2
     """Difference between frames that counts as full motion (sigma in the paper)."""
-    keep: float = 0.1
+    smoothing: float = 0.1
     """Share of the previous noise scale in the next one (1 - lambda), 0 to below 1."""
-    horizon: int = 0
+    window: int = 0
     """Differences looked back on, the newest included (k in the paper); at least the chunk's."""
-    lag: int = 100
+    timestep_lag: int = 100
     """Thousandths of noise that the model is told too little; 0 tells it what was added."""
 
 
 PIXEL = NoiseControl()
 """The published code: differences of pixels in [-1, 1], in one chunk."""
-LATENT = NoiseControl(full_motion=0.4, horizon=8)
+LATENT = NoiseControl(full_motion=0.4, window=8)
 """The paper: differences of latents of unit variance, over the last 8 (as full motion, what stands
 to their spread as the published 0.2 does to that of pixels)."""
 CONTROLS = {"pixel": PIXEL, "latent": LATENT}
@@ -77,7 +77,7 @@ def rms_differences(latents: "Tensor") -> "Tensor":
     return latents.float().diff(dim=0).square().mean(dim=(1, 2, 3)).sqrt()
 
 
-def at_rest(control: NoiseControl, timestep: int) -> NoiseLevel:
+def initial_level(control: NoiseControl, timestep: int) -> NoiseLevel:
     """Return the level of a stream's first chunk, which enters at the first step as configured."""
     return NoiseLevel(control.noise_scale, timestep)
 
@@ -98,11 +98,11 @@ def next_level(
         second_step: timestep of the second denoising step, 0 where there is none; the first
             stays above it, whatever moves.
     """
-    known = (*previous.recent, *differences)
-    recent = known[-max(control.horizon, len(differences)) :]
+    history = (*previous.recent, *differences)
+    recent = history[-max(control.window, len(differences)) :]
     motion = min(max(recent, default=0.0) / control.full_motion, 1.0)
-    target = max(control.noise_scale - control.span * motion, 0.0)
-    scale = (1 - control.keep) * target + control.keep * previous.noise_scale
-    timestep = int(1000 * scale) - control.lag
-    kept = recent[-control.horizon :] if control.horizon else ()
+    target = max(control.noise_scale - control.noise_range * motion, 0.0)
+    scale = (1 - control.smoothing) * target + control.smoothing * previous.noise_scale
+    timestep = int(1000 * scale) - control.timestep_lag
+    kept = recent[-control.window :] if control.window else ()
     return NoiseLevel(scale, max(timestep, second_step + 1), kept)

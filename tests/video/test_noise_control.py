@@ -10,7 +10,7 @@ from streamcam.video.noise_control import (
     LATENT,
     PIXEL,
     NoiseLevel,
-    at_rest,
+    initial_level,
     next_level,
     pixel_differences,
     rms_differences,
@@ -27,7 +27,7 @@ def test_noise_follows_the_published_trajectory(case: str) -> None:
     expected = about[f"noise.{case}"]
     video = tensors[f"noise.{case}.video"][0].transpose(0, 1)
     control = replace(PIXEL, noise_scale=expected["init_noise_scale"])
-    level = at_rest(control, 700)
+    level = initial_level(control, 700)
     for end, noise_scale, step in expected["trajectory_end_idx__noise_scale__step"]:
         chunk = video[end - expected["chunk_size"] - 1 : end]
         level = next_level(control, level, rms_differences(chunk).tolist())
@@ -45,7 +45,7 @@ def test_pixels_are_compared_as_if_they_were_in_minus_one_to_one() -> None:
 
 
 def test_a_still_picture_keeps_its_noise_exactly() -> None:
-    level = at_rest(PIXEL, 700)
+    level = initial_level(PIXEL, 700)
     for _ in range(10_000):
         level = next_level(PIXEL, level, [0.0] * 4)
     assert level == NoiseLevel(0.8, 700)
@@ -53,7 +53,7 @@ def test_a_still_picture_keeps_its_noise_exactly() -> None:
 
 def test_the_first_step_stays_above_the_second_whatever_moves() -> None:
     control = replace(PIXEL, noise_scale=0.5)
-    level = at_rest(control, 700)
+    level = initial_level(control, 700)
     for _ in range(20):
         level = next_level(control, level, [2.0], second_step=500)
         assert level.timestep == 501
@@ -61,19 +61,19 @@ def test_the_first_step_stays_above_the_second_whatever_moves() -> None:
 
 
 def test_noise_never_turns_negative() -> None:
-    level = at_rest(replace(PIXEL, noise_scale=0.05, keep=0.0), 700)
-    level = next_level(replace(PIXEL, noise_scale=0.05, keep=0.0), level, [2.0])
+    level = initial_level(replace(PIXEL, noise_scale=0.05, smoothing=0.0), 700)
+    level = next_level(replace(PIXEL, noise_scale=0.05, smoothing=0.0), level, [2.0])
     assert level == NoiseLevel(0.0, 1)
 
 
 def test_the_model_can_be_told_the_noise_that_was_added() -> None:
-    level = next_level(replace(PIXEL, lag=0), at_rest(PIXEL, 700), [0.0])
+    level = next_level(replace(PIXEL, timestep_lag=0), initial_level(PIXEL, 700), [0.0])
     assert (level.noise_scale, level.timestep) == (0.8, 800)
 
 
 def test_latent_motion_is_remembered_over_its_horizon() -> None:
-    control = replace(LATENT, horizon=3, keep=0.0)
-    level = next_level(control, at_rest(control, 700), [5.0])
+    control = replace(LATENT, window=3, smoothing=0.0)
+    level = next_level(control, initial_level(control, 700), [5.0])
     scales = []
     for _ in range(4):
         scales.append(level.noise_scale)
@@ -82,7 +82,7 @@ def test_latent_motion_is_remembered_over_its_horizon() -> None:
 
 
 def test_a_chunk_longer_than_the_horizon_counts_whole() -> None:
-    control = replace(LATENT, horizon=2, keep=0.0)
-    level = next_level(control, at_rest(control, 700), [5.0, 0.0, 0.0])
+    control = replace(LATENT, window=2, smoothing=0.0)
+    level = next_level(control, initial_level(control, 700), [5.0, 0.0, 0.0])
     assert level.noise_scale == pytest.approx(0.7)
     assert next_level(control, level, [0.0]).noise_scale == pytest.approx(0.8)
