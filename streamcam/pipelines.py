@@ -25,7 +25,7 @@ class QueuedStream(WarmStream, Protocol):
     """A stream that may let frames wait, and give some of them up, to be in time."""
 
     @property
-    def tally(self) -> str:
+    def delivery_summary(self) -> str:
         """How the frames have fared, in one line."""
 
     def put(self, frame: Frame) -> None:

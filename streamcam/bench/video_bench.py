@@ -16,7 +16,7 @@ from streamcam.types import Frame, Image
 from streamcam.video.device_memory import peak_memory
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.parallel.layer_ring import LayerRing, RankStatus
-from streamcam.video.scheduler import Tally
+from streamcam.video.scheduler import DeliveryStats
 from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
 
@@ -88,19 +88,19 @@ def measure(
     stages, chunk_ms = _stages(models, config, scene)
     live = LiveVideoStream(models, config)
     live.warm_up()
-    first, tally = _on_air(live, config, scene, seconds, camera_fps)
+    first, stats = _on_air(live, config, scene, seconds, camera_fps)
     return Figures(
         fps=fps,
         stages_ms=stages,
         chunk_ms=chunk_ms,
         first_picture_s=first,
-        on_air_fps=tally.delivered / seconds,
-        delivered=tally.delivered,
-        dropped=tally.dropped,
-        misses=tally.misses,
-        latency_ms=tuple(1e3 * (tally.latencies.percentile(p) or 0.0) for p in PERCENTS),
-        jitter_ms=tuple(1e3 * (tally.jitter.percentile(p) or 0.0) for p in PERCENTS),
-        runs_as=live.tally,
+        on_air_fps=stats.delivered / seconds,
+        delivered=stats.delivered,
+        dropped=stats.dropped,
+        misses=stats.misses,
+        latency_ms=tuple(1e3 * (stats.latencies.percentile(p) or 0.0) for p in PERCENTS),
+        jitter_ms=tuple(1e3 * (stats.jitter.percentile(p) or 0.0) for p in PERCENTS),
+        runs_as=live.delivery_summary,
         memory=peak_memory(models.device),
         ranks=ranks,
     )
@@ -218,7 +218,7 @@ def _timed_layers(models: VideoModel, seconds: list[float]) -> Iterator[None]:
 
 def _on_air(
     stream: LiveVideoStream, config: Config, scene: Sequence[Image], seconds: float, rate: float
-) -> tuple[float, Tally]:
+) -> tuple[float, DeliveryStats]:
     """Run against a camera's clock; return the seconds until the first picture, and the tally."""
     began, index, first = time.monotonic(), 0, 0.0
 
@@ -237,7 +237,7 @@ def _on_air(
         index += 1
         if made and not first:
             first = time.monotonic() - began
-    return first, stream.tallied
+    return first, stream.delivery_stats
 
 
 def _settle(device: torch.device) -> None:

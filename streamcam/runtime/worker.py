@@ -113,7 +113,7 @@ def _run(
             pictures.cells[DROPPED] = frames.missed + counts.get("dropped", 0)
         if queued and time.monotonic() - told_at > TELL_EVERY_S:
             told_at = time.monotonic()
-            line.send(EngineMessage("schedule", queued.tally))
+            line.send(EngineMessage("schedule", queued.delivery_summary))
 
 
 class _Beating:

@@ -20,7 +20,7 @@ from streamcam.video.device_memory import (
     release_cached_memory,
 )
 from streamcam.video.prompt_change import BackgroundPromptTracker
-from streamcam.video.scheduler import Choice, Objective, Scheduler, Table, Tally
+from streamcam.video.scheduler import Choice, DeliveryStats, LatencyTable, Objective, Scheduler
 from streamcam.video.video_model import VideoModel
 from streamcam.video.video_stream import VideoStream
 
@@ -32,7 +32,7 @@ class LiveVideoStream(VideoStream):
 
     Frames wait in the scheduler's queue. A call runs one chunk at the most, in the way that suits
     what was measured while warming up, or what `table` says. What is lost is in `counts`, as
-    ``dropped``; `tally` tells more.
+    ``dropped``; `delivery_summary` tells more.
     """
 
     _tracker_type = BackgroundPromptTracker
@@ -41,7 +41,7 @@ class LiveVideoStream(VideoStream):
         self,
         models: VideoModel,
         config: Config,
-        table: Table | None = None,
+        table: LatencyTable | None = None,
         report: Report = lambda _: None,
     ) -> None:
         super().__init__(models, config)
@@ -71,17 +71,17 @@ class LiveVideoStream(VideoStream):
         self._reset(self._config.live)
 
     @property
-    def tally(self) -> str:
+    def delivery_summary(self) -> str:
         """How the frames have fared, in one line."""
         return (
-            "" if self._scheduler is None else f"{_describe(self._choice)}: {self._scheduler.tally}"
+            "" if self._scheduler is None else f"{_describe(self._choice)}: {self._scheduler.stats}"
         )
 
     @property
-    def tallied(self) -> Tally:
+    def delivery_stats(self) -> DeliveryStats:
         """The same in figures."""
         assert self._scheduler is not None, "warm_up comes first"
-        return self._scheduler.tally
+        return self._scheduler.stats
 
     def put(self, frame: Frame) -> None:
         """Let a frame wait for its chunk; the next call decides."""
@@ -101,14 +101,14 @@ class LiveVideoStream(VideoStream):
         released = self._update_parameters(parameters)
         first = self._previous is None
         job = self._scheduler.take(time.monotonic(), first=first)
-        self.counts["dropped"] = self._scheduler.tally.dropped
+        self.counts["dropped"] = self._scheduler.stats.dropped
         if job is None:
             return self._record_delivery(released)
         released += self._switch_to(job.choice)
         began = time.perf_counter()
         made = self._run_frames(job.frames)
         if made and not first:  # While the batch fills, less runs than the table is about.
-            self._scheduler.ran(job.choice, time.perf_counter() - began)
+            self._scheduler.record_call(job.choice, time.perf_counter() - began)
         return self._record_delivery(released + made)
 
     def _run_frames(self, frames: list[Frame]) -> list[Frame]:
@@ -122,7 +122,7 @@ class LiveVideoStream(VideoStream):
 
     def _record_delivery(self, frames: list[Frame]) -> list[Frame]:
         assert self._scheduler is not None
-        self._scheduler.delivered((frame.captured_at for frame in frames), time.monotonic())
+        self._scheduler.record_delivery((frame.captured_at for frame in frames), time.monotonic())
         return frames
 
     def _switch_to(self, choice: Choice) -> list[Frame]:
@@ -132,10 +132,10 @@ class LiveVideoStream(VideoStream):
             return []  # Chunks of any length go into a batch.
         return self._change_steps(choice.steps, batched=choice.batched)
 
-    def _new_scheduler(self, table: Table) -> Scheduler[Frame]:
+    def _new_scheduler(self, table: LatencyTable) -> Scheduler[Frame]:
         return Scheduler(table, self._objective)
 
-    def _measure(self) -> Table:
+    def _measure(self) -> LatencyTable:
         """Return the seconds of a call in every way there is, the least work first.
 
         Once calls take longer than the deadline, what is more work need not be tried.

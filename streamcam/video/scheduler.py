@@ -54,7 +54,7 @@ class Choice(NamedTuple):
         return self.steps if self.batched else 1
 
 
-Table = Mapping[Choice, float]
+LatencyTable = Mapping[Choice, float]
 """The seconds of one call, encoder and decoder included, as most calls keep to (say 95 of 100).
 
 What does not fit the memory is not in it.
@@ -71,7 +71,7 @@ class Objective:
     """From the capture of a frame until its picture is there."""
     capacity: int = 24
     """Frames that may wait."""
-    reluctance: float = 0.1
+    hysteresis: float = 0.1
     """Share by which another choice must be better than the one in use."""
     pipeline_depth: int = 1
     """Calls that a step takes in a stream batch: one for each device that it passes."""
@@ -98,7 +98,7 @@ def service(choice: Choice, seconds: float, interval: float, pipeline_depth: int
 
 
 def choose(
-    table: Table,
+    table: LatencyTable,
     objective: Objective,
     interval: float,
     *,
@@ -119,8 +119,8 @@ def choose(
     """
     fps_needed = min(objective.target_fps, 1 / interval)
 
-    def worth(choice: Choice) -> tuple[float, ...]:
-        doubt = 1.0 if choice == current else 1 + objective.reluctance
+    def score(choice: Choice) -> tuple[float, ...]:
+        doubt = 1.0 if choice == current else 1 + objective.hysteresis
         seconds = table[choice] * slowdown * doubt
         delay, fps = (
             latency(choice, seconds, interval, objective.pipeline_depth),
@@ -130,7 +130,7 @@ def choose(
             return 0, -delay
         return (2, choice.steps, -delay) if fps >= fps_needed else (1, fps)
 
-    return max(table, key=worth)
+    return max(table, key=score)
 
 
 class Job(NamedTuple, Generic[T]):
@@ -141,7 +141,7 @@ class Job(NamedTuple, Generic[T]):
 
 
 @dataclass(slots=True)
-class Tally:
+class DeliveryStats:
     """What became of the frames."""
 
     full: int = 0
@@ -176,12 +176,12 @@ class Tally:
         share = self.misses / self.delivered if self.delivered else 0.0
         return (
             f"{self.misses} of {self.delivered} pictures late ({share:.1%}),"
-            f" {self.dropped} frames dropped, latency {_shown(self.latencies)},"
-            f" jitter {_shown(self.jitter)}"
+            f" {self.dropped} frames dropped, latency {_percentiles(self.latencies)},"
+            f" jitter {_percentiles(self.jitter)}"
         )
 
 
-def _shown(times: Latencies) -> str:
+def _percentiles(times: Latencies) -> str:
     found = [times.percentile(percent) for percent in (50, 95, 99)]
     return "/".join("–" if t is None else f"{1e3 * t:.0f}" for t in found) + " ms"
 
@@ -196,7 +196,7 @@ class Scheduler(Generic[T]):
         ConfigError: nothing was measured, or the queue cannot hold the longest chunk.
     """
 
-    def __init__(self, table: Table, objective: Objective) -> None:
+    def __init__(self, table: LatencyTable, objective: Objective) -> None:
         longest = 1 + max((choice.frames for choice in table), default=0)
         if not table:
             raise ConfigError("no latencies were measured: measure the model first")
@@ -205,13 +205,13 @@ class Scheduler(Generic[T]):
                 f"an input queue of {objective.capacity} frames cannot hold the longest chunk:"
                 f" allow at least {longest}, or shorter chunks"
             )
-        self.table, self.objective, self.tally = dict(table), objective, Tally()
+        self.table, self.objective, self.stats = dict(table), objective, DeliveryStats()
         self.choice = choose(self.table, objective, 1 / objective.target_fps)
         self._waiting: deque[tuple[float, T]] = deque()
         self._newest = inf
         self._intervals: deque[float] = deque(maxlen=RECENT_FRAMES)
         self._slowdowns: deque[float] = deque(maxlen=RECENT_CALLS)
-        self._spared = 0
+        self._starving_drops = 0
 
     def __len__(self) -> int:
         """Return how many frames wait."""
@@ -239,7 +239,7 @@ class Scheduler(Generic[T]):
             self._intervals.append(since)
         if len(self._waiting) == self.objective.capacity:
             self._waiting.popleft()
-            self.tally.full += 1
+            self.stats.full += 1
         self._waiting.append((captured_at, frame))
 
     def take(self, now: float, *, first: bool = False) -> Job[T] | None:
@@ -259,31 +259,31 @@ class Scheduler(Generic[T]):
             self._drop_late(now + service(self.choice, seconds, interval, pipeline_depth), need)
         if len(self._waiting) < need:
             return None
-        self._spared = 0
+        self._starving_drops = 0
         if self.choice.frames / seconds < 1 / interval:
-            self._spread(need)
+            self._skip_evenly(need)
         return Job([self._waiting.popleft()[1] for _ in range(need)], self.choice)
 
-    def ran(self, choice: Choice, seconds: float) -> None:
+    def record_call(self, choice: Choice, seconds: float) -> None:
         """Report what a call took; not that of a stream's first chunk, which runs differently."""
         self._slowdowns.append(seconds / self.table[choice])
 
-    def delivered(self, captured: Iterable[float], now: float) -> None:
+    def record_delivery(self, captured: Iterable[float], now: float) -> None:
         """Report that the pictures of a chunk, captured at these times, are there at `now`."""
-        self.tally.deliver(captured, now, self.objective.deadline_s)
+        self.stats.deliver(captured, now, self.objective.deadline_s)
 
     def _drop_late(self, ready_at: float, need: int) -> None:
         """Give up frames whose pictures would be late, but never so many that no chunk runs."""
         while self._waiting and ready_at - self._waiting[0][0] > self.objective.deadline_s:
             if len(self._waiting) <= need:
-                if self._spared == need:
+                if self._starving_drops == need:
                     return
-                self._spared += 1
+                self._starving_drops += 1
             self._waiting.popleft()
-            self.tally.late += 1
+            self.stats.late += 1
 
-    def _spread(self, need: int) -> None:
+    def _skip_evenly(self, need: int) -> None:
         """Leave `need` frames, evenly spread over those that wait, the newest among them."""
         waiting = list(self._waiting)
-        self.tally.skipped += len(waiting) - need
+        self.stats.skipped += len(waiting) - need
         self._waiting = deque(waiting[(i + 1) * len(waiting) // need - 1] for i in range(need))

@@ -15,7 +15,7 @@ from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors
 from streamcam.video.flow_matching import FlowSchedule
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.scheduler import Choice, Table
+from streamcam.video.scheduler import Choice, LatencyTable
 from streamcam.video.video_model import load_video_model
 from streamcam.video.video_stream import VideoStream
 from tests.support.streams import images, moving
@@ -25,7 +25,7 @@ ONE, BOTH, IN_TURN = Choice(1, 1, True), Choice(1, 2, True), Choice(1, 2, False)
 
 
 def on_air(
-    table: Table | None, report: Callable[[str], None] = print, **settings: Any
+    table: LatencyTable | None, report: Callable[[str], None] = print, **settings: Any
 ) -> LiveVideoStream:
     patient: dict[str, Any] = {"steps": 2, "deadline": 60, "target_fps": 30}
     config = Streamed(**patient | settings).config
@@ -53,17 +53,17 @@ def test_no_frame_is_lost_when_the_steps_change() -> None:
     stream, frames = on_air({ONE: 0.05, BOTH: 0.05}), moving(45, size=32)
     assert stream._scheduler is not None
     made = live(stream, frames[:21])
-    assert stream.tally.startswith("2 steps, batched")
+    assert stream.delivery_summary.startswith("2 steps, batched")
     # Two steps of a call that takes half a second no longer keep 30 fps; nor does one, but it is
     # the fewest there are.
     stream._scheduler.table[ONE] = 0.001
     for _ in range(15):
-        stream._scheduler.ran(BOTH, 0.5)
+        stream._scheduler.record_call(BOTH, 0.5)
     made += live(stream, frames[21:33])
-    assert stream.tally.startswith("1 step, 4 frames")
+    assert stream.delivery_summary.startswith("1 step, 4 frames")
     assert [f.index for f in made] == [*range(33)]
     for _ in range(15):
-        stream._scheduler.ran(ONE, 0.001)
+        stream._scheduler.record_call(ONE, 0.001)
     made += live(stream, frames[33:])
     assert [f.index for f in made] == [*range(41)]
     assert images(made)[-4:].std() > 1
@@ -77,7 +77,7 @@ def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_shown()
     made = stream(Frame(frames[-1].image, 30, now), stream._config.live)
     assert [f.index for f in made] == [23, 24, 25, 26, 27]
     assert stream.counts["dropped"] == 31 - 8
-    assert ", 23 frames dropped" in stream.tally
+    assert ", 23 frames dropped" in stream.delivery_summary
 
 
 def test_warming_up_measures_every_way_to_run_and_leaves_no_trace() -> None:
@@ -89,7 +89,7 @@ def test_warming_up_measures_every_way_to_run_and_leaves_no_trace() -> None:
     assert set(stream._table) == ways
     assert all(0 < seconds < 10 for seconds in stream._table.values())
     assert not stream.counts
-    assert ", 0 frames dropped" in stream.tally
+    assert ", 0 frames dropped" in stream.delivery_summary
 
 
 def test_a_model_that_is_far_too_slow_is_not_measured_for_long() -> None:

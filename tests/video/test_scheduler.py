@@ -52,11 +52,11 @@ class Device:
         self.choices.append((self.now, choice))
         self.taken += frames
         self.now += seconds
-        self.scheduler.ran(choice, seconds)
+        self.scheduler.record_call(choice, seconds)
         self.flight.append(frames)
         while len(self.flight) >= choice.calls:
             done = self.flight.popleft()
-            self.scheduler.delivered([times[i] for i in done], self.now)
+            self.scheduler.record_delivery([times[i] for i in done], self.now)
 
     def steps_within(self, start: float, end: float) -> set[int]:
         return {choice.steps for at, choice in self.choices if start <= at < end}
@@ -119,48 +119,48 @@ def test_what_is_in_use_is_left_only_for_what_is_better_by_a_margin() -> None:
 
 def test_a_model_that_keeps_up_takes_every_frame_in_time() -> None:
     run = device().see(camera(30, 120))
-    tally = run.scheduler.tally
+    stats = run.scheduler.stats
     assert run.taken == list(range(3600))
-    assert (tally.misses, tally.dropped, run.longest) == (0, 0, 4)
+    assert (stats.misses, stats.dropped, run.longest) == (0, 0, 4)
     assert {choice for _, choice in run.choices} == {TWO}
-    assert max(tally.latencies.recent) <= latency(TWO, TABLE[TWO], 1 / 30) + 1e-9
-    assert tally.jitter.percentile(99) == pytest.approx(0, abs=1e-9)
+    assert max(stats.latencies.recent) <= latency(TWO, TABLE[TWO], 1 / 30) + 1e-9
+    assert stats.jitter.percentile(99) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_camera_slower_than_the_model_loses_nothing() -> None:
     run = device().see(camera(10, 120))
-    tally = run.scheduler.tally
-    assert (run.taken, tally.misses, tally.dropped) == (list(range(1200)), 0, 0)
+    stats = run.scheduler.stats
+    assert (run.taken, stats.misses, stats.dropped) == (list(range(1200)), 0, 0)
 
 
 def test_a_camera_faster_than_the_model_is_thinned_evenly_and_in_time() -> None:
     objective = Objective(target_fps=30, deadline_s=0.6, capacity=32)
     run = Device(Scheduler({TWO: 0.11}, objective), as_measured).see(camera(120, 60))
-    tally = run.scheduler.tally
+    stats = run.scheduler.stats
     gaps = [b - a for a, b in pairwise(run.taken[40:-4])]
-    assert tally.misses == 0
+    assert stats.misses == 0
     assert run.longest <= 14
     assert set(gaps) <= {3, 4}
-    assert tally.delivered == pytest.approx(60 * 4 / 0.11, rel=0.01)
-    assert tally.delivered + tally.dropped + len(run.scheduler) == 60 * 120
+    assert stats.delivered == pytest.approx(60 * 4 / 0.11, rel=0.01)
+    assert stats.delivered + stats.dropped + len(run.scheduler) == 60 * 120
 
 
 def test_bursts_are_worked_off_without_loss_while_the_deadline_allows() -> None:
     clumps = [8 * (i // 8) / 30 for i in range(3600)]
     run = device().see(clumps)
-    tally = run.scheduler.tally
+    stats = run.scheduler.stats
     rate_known = 128
-    assert tally.misses == 0
+    assert stats.misses == 0
     assert run.taken[-(3600 - rate_known) :] == list(range(rate_known, 3600))
 
 
 def test_a_burst_beyond_the_queue_costs_the_oldest_frames_and_no_deadline() -> None:
     clump = [10.0] * 100
     run = device().see([*camera(30, 10), *clump, *(10 + t for t in camera(30, 10)[1:])])
-    tally = run.scheduler.tally
+    stats = run.scheduler.stats
     assert run.longest == OBJECTIVE.capacity
-    assert tally.misses == 0
-    assert 100 - OBJECTIVE.capacity <= tally.dropped <= 100 + 8
+    assert stats.misses == 0
+    assert 100 - OBJECTIVE.capacity <= stats.dropped <= 100 + 8
     assert run.taken == sorted(run.taken)
 
 
@@ -171,18 +171,18 @@ def test_a_device_that_slows_down_gets_fewer_steps_and_few_misses() -> None:
         return TABLE[choice] * (2 if 20 <= now < 40 else 1)
 
     run = device(cost).see(camera(30, 60))
-    tally = run.scheduler.tally
+    stats = run.scheduler.stats
     assert run.steps_within(0, 20) == {2}
     assert run.steps_within(22, 40) == {1}
     assert run.steps_within(42, 60) == {2}
-    assert tally.misses <= 8 * TWO.frames
+    assert stats.misses <= 8 * TWO.frames
     assert run.longest <= OBJECTIVE.capacity
 
 
 def test_a_device_that_slows_down_beyond_the_deadline_goes_on_and_says_so() -> None:
     run = device(lambda choice, _: 20 * TABLE[choice]).see(camera(30, 60))
-    tally = run.scheduler.tally
-    assert tally.delivered == tally.misses > 40
+    stats = run.scheduler.stats
+    assert stats.delivered == stats.misses > 40
     assert run.longest == OBJECTIVE.capacity
     assert run.choices[-1][1] == ONE
 
@@ -191,7 +191,7 @@ def test_calls_of_uneven_length_change_no_choice() -> None:
     rng = random.Random(1)
     run = device(lambda choice, _: TABLE[choice] * rng.lognormvariate(0, 0.2)).see(camera(30, 300))
     assert {choice for _, choice in run.choices} == {TWO}
-    assert run.scheduler.tally.misses == 0
+    assert run.scheduler.stats.misses == 0
 
 
 def test_a_single_stall_changes_no_choice_and_costs_its_own_frames() -> None:
@@ -203,10 +203,10 @@ def test_a_single_stall_changes_no_choice_and_costs_its_own_frames() -> None:
         return 2.0 if first else TABLE[choice]
 
     run = device(cost).see(camera(30, 30))
-    tally = run.scheduler.tally
+    stats = run.scheduler.stats
     assert {choice for _, choice in run.choices} == {TWO}
-    assert tally.misses == TWO.frames
-    assert tally.dropped == pytest.approx(2.0 * 30, abs=OBJECTIVE.capacity)
+    assert stats.misses == TWO.frames
+    assert stats.dropped == pytest.approx(2.0 * 30, abs=OBJECTIVE.capacity)
 
 
 def test_a_device_that_stalls_again_and_again_is_a_slow_one() -> None:
@@ -221,8 +221,8 @@ def test_frames_from_before_each_pause_of_the_camera_are_given_up() -> None:
     before_a_pause = camera(30, 10)[:299]
     captured = [15 * k + t for k in range(6) for t in before_a_pause]
     run = device().see(captured)
-    tally = run.scheduler.tally
-    assert (tally.misses, tally.late) == (0, 5 * (299 % TWO.frames))
+    stats = run.scheduler.stats
+    assert (stats.misses, stats.late) == (0, 5 * (299 % TWO.frames))
 
 
 def test_a_pause_says_nothing_of_the_rate_of_the_camera() -> None:
@@ -234,9 +234,9 @@ def test_a_pause_says_nothing_of_the_rate_of_the_camera() -> None:
 
 def test_a_camera_too_slow_for_any_deadline_still_gets_its_pictures() -> None:
     run = device().see(camera(0.5, 400))
-    tally = run.scheduler.tally
-    assert tally.delivered >= 100 - TWO.frames
-    assert tally.misses >= 0.75 * tally.delivered - TWO.frames
+    stats = run.scheduler.stats
+    assert stats.delivered >= 100 - TWO.frames
+    assert stats.misses >= 0.75 * stats.delivered - TWO.frames
     assert run.longest <= OBJECTIVE.capacity
 
 
@@ -257,9 +257,9 @@ def test_nothing_is_late_where_some_choice_is_in_time_and_the_table_holds(seed: 
     run = Device(Scheduler(table, objective), lambda choice, _: table[choice])
     run.see(camera(fps, 60))
     unknown_rate = 16
-    assert run.scheduler.tally.misses <= unknown_rate
+    assert run.scheduler.stats.misses <= unknown_rate
     assert run.longest <= objective.capacity
-    assert run.scheduler.tally.delivered > 30 * min(fps, best.frames / table[best])
+    assert run.scheduler.stats.delivered > 30 * min(fps, best.frames / table[best])
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -271,10 +271,10 @@ def test_every_frame_is_delivered_dropped_or_waiting_and_in_order(seed: int) -> 
         captured.append(now)
 
     run = device(lambda choice, _: TABLE[choice] * rng.lognormvariate(0, 0.5)).see(captured)
-    tally, waiting = run.scheduler.tally, len(run.scheduler)
+    stats, waiting = run.scheduler.stats, len(run.scheduler)
     in_flight = sum(map(len, run.flight))
     assert run.longest <= OBJECTIVE.capacity
-    assert tally.delivered + in_flight + tally.dropped + waiting == 3000
+    assert stats.delivered + in_flight + stats.dropped + waiting == 3000
     assert run.taken == sorted(set(run.taken))
 
 
@@ -292,12 +292,12 @@ def test_the_first_chunk_takes_one_frame_more() -> None:
 def test_misses_and_jitter_are_told_in_one_line() -> None:
     scheduler = Scheduler[int](TABLE, OBJECTIVE)
     for k, late in enumerate([0.7, 0.5, 0.5]):
-        scheduler.delivered([k + 0.0, k + 0.2], k + late)
-    assert str(scheduler.tally) == (
+        scheduler.record_delivery([k + 0.0, k + 0.2], k + late)
+    assert str(scheduler.stats) == (
         "1 of 6 pictures late (16.7%), 0 frames dropped,"
         " latency 500/700/700 ms, jitter 0/200/200 ms"
     )
-    assert str(Scheduler[int](TABLE, OBJECTIVE).tally) == (
+    assert str(Scheduler[int](TABLE, OBJECTIVE).stats) == (
         "0 of 0 pictures late (0.0%), 0 frames dropped, latency –/–/– ms, jitter –/–/– ms"
     )
 
