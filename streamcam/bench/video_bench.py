@@ -13,10 +13,11 @@ from streamcam.bench.harness import iter_frames
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
+from streamcam.video.delivery_stats import DeliveryStats
 from streamcam.video.device_memory import peak_memory
 from streamcam.video.live_stream import LiveVideoStream
-from streamcam.video.parallel.layer_ring import LayerRing, RankStatus
-from streamcam.video.scheduler import DeliveryStats
+from streamcam.video.parallel.layer_ring import LayerRing
+from streamcam.video.parallel.ring_rank import RankStatus
 from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
 

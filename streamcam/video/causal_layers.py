@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.kv_cache import KVCache
+from streamcam.video.kv_cache import KVCache, LayerCache
 from streamcam.video.rotary import Rows
-from streamcam.video.wan import Cache, CausalWan
+from streamcam.video.wan import CausalWan
 
 Timer = Callable[[str], AbstractContextManager[None]]
 
@@ -104,7 +104,7 @@ class Layers:
         cache = self.cache.select_rows(call.row, call.rows.stop)
         return self._run(call, x, self._text, cache, self.model.own)
 
-    def _run(self, call: Call, x: Tensor, text: Tensor, cache: Cache, layers: range) -> Tensor:
+    def _run(self, call: Call, x: Tensor, text: Tensor, cache: LayerCache, layers: range) -> Tensor:
         """Run some of the layers, with their part of the prompt and of the rows' caches."""
         assert self._shape is not None, "begin comes first"
         for row, shift, valid in zip(call.rows, call.shifts, call.valid, strict=False):

@@ -36,6 +36,17 @@ class FlowSchedule(NamedTuple):
         return [float(ends[TRAIN_TIMESTEPS - timestep]) for timestep in timesteps]
 
 
+class Steps(NamedTuple):
+    """The denoising steps of a stream, noisiest first, and the table of their noise levels."""
+
+    timesteps: tuple[int, ...]
+    flow: FlowSchedule
+
+    def sigma(self, timestep: int) -> float:
+        """Return the noise level of a timestep."""
+        return self.flow.sigma(timestep)
+
+
 def add_noise(x_0: Tensor, eps: Tensor, sigma: Tensor | float) -> Tensor:
     """Return x_t at the level `sigma`."""
     return (1 - sigma) * x_0 + sigma * eps

@@ -1,13 +1,20 @@
 """The keys and values of past frames, and what happens to them beside being written."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from streamcam.video.rotary import apply_rotary, phase_angles
+
+
+class LayerCache(Protocol):
+    """Keys and values of some layers."""
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return those of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
 
 
 class KVCache(NamedTuple):

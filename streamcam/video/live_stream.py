@@ -13,6 +13,7 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.cache_plan import Cursor, plan_chunk
+from streamcam.video.delivery_stats import DeliveryStats
 from streamcam.video.device_memory import (
     REMEDY,
     OutOfMemory,
@@ -20,7 +21,7 @@ from streamcam.video.device_memory import (
     release_cached_memory,
 )
 from streamcam.video.prompt_change import BackgroundPromptTracker
-from streamcam.video.scheduler import Choice, DeliveryStats, LatencyTable, Objective, Scheduler
+from streamcam.video.scheduler import Choice, LatencyTable, Objective, Scheduler
 from streamcam.video.video_model import VideoModel
 from streamcam.video.video_stream import VideoStream
 

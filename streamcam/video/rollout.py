@@ -17,7 +17,7 @@ from torch import Tensor
 from streamcam.video import cache_plan
 from streamcam.video.cache_plan import CacheShape, ChunkPlan, Cursor
 from streamcam.video.causal_layers import Call, Layers
-from streamcam.video.flow_matching import FlowSchedule, add_noise, predict_x_0
+from streamcam.video.flow_matching import Steps, add_noise, predict_x_0
 
 DrawNoise = Callable[[Tensor, int], Tensor]
 """Gives noise like a tensor, for the step of that number.
@@ -25,17 +25,6 @@ DrawNoise = Callable[[Tensor, int], Tensor]
 Each step has draws of its own, so that a chunk gets the same noise however many others are in
 flight with it.
 """
-
-
-class Steps(NamedTuple):
-    """The denoising steps of a stream, noisiest first, and the table of their noise levels."""
-
-    timesteps: tuple[int, ...]
-    flow: FlowSchedule
-
-    def sigma(self, timestep: int) -> float:
-        """Return the noise level of a timestep."""
-        return self.flow.sigma(timestep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ Times are seconds on any one clock; nothing here reads one.
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from statistics import fmean
 from typing import Generic, NamedTuple, TypeVar
 
 from streamcam.errors import ConfigError
-from streamcam.stats import Latencies
+from streamcam.video.delivery_stats import DeliveryStats
 
 T = TypeVar("T")
 
@@ -138,52 +138,6 @@ class Job(NamedTuple, Generic[T]):
 
     frames: list[T]
     choice: Choice
-
-
-@dataclass(slots=True)
-class DeliveryStats:
-    """What became of the frames."""
-
-    full: int = 0
-    late: int = 0
-    skipped: int = 0
-    delivered: int = 0
-    misses: int = 0
-    """Pictures that came after their deadline."""
-    latencies: Latencies = field(default_factory=lambda: Latencies(deque(maxlen=1000)))
-    """Of the oldest frame of each chunk."""
-    jitter: Latencies = field(default_factory=lambda: Latencies(deque(maxlen=1000)))
-    """Differences between the latencies of successive chunks."""
-
-    @property
-    def dropped(self) -> int:
-        """Frames given up, for any reason."""
-        return self.full + self.late + self.skipped
-
-    def deliver(self, captured: Iterable[float], now: float, deadline_s: float) -> None:
-        """Count the pictures of a chunk, captured at these times, that are there at `now`."""
-        ages = [now - at for at in captured]
-        if not ages:
-            return
-        self.delivered += len(ages)
-        self.misses += sum(age > deadline_s for age in ages)
-        if recent := self.latencies.recent:
-            self.jitter.add(abs(max(ages) - recent[-1]))
-        self.latencies.add(max(ages))
-
-    def __str__(self) -> str:
-        """Return one line: misses, drops, and p50/p95/p99 of latency and jitter."""
-        share = self.misses / self.delivered if self.delivered else 0.0
-        return (
-            f"{self.misses} of {self.delivered} pictures late ({share:.1%}),"
-            f" {self.dropped} frames dropped, latency {_percentiles(self.latencies)},"
-            f" jitter {_percentiles(self.jitter)}"
-        )
-
-
-def _percentiles(times: Latencies) -> str:
-    found = [times.percentile(percent) for percent in (50, 95, 99)]
-    return "/".join("–" if t is None else f"{1e3 * t:.0f}" for t in found) + " ms"
 
 
 class Scheduler(Generic[T]):

@@ -16,10 +16,10 @@ from streamcam.types import Frame, Image
 from streamcam.video import noise_control
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.device_memory import REMEDY, out_of_memory_errors
-from streamcam.video.flow_matching import FlowSchedule, add_noise
+from streamcam.video.flow_matching import FlowSchedule, Steps, add_noise
 from streamcam.video.noise_control import NoiseLevel
 from streamcam.video.prompt_change import PromptTracker
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.rollout import Rollout
 from streamcam.video.video_model import VideoModel
 
 RECACHE, RESTART, FIXED, LATENT = "recache", "restart", "fixed", "latent"

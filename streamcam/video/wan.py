@@ -6,21 +6,18 @@ there yet. Keys are kept rotated, so a frame keeps the position it was written w
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
-from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
-from streamcam.video.kv_cache import KVCache
-from streamcam.video.rotary import Rows, apply_rotary, phase_angles, sinusoid, spatial_rotary
-
-
-class Cache(Protocol):
-    """Keys and values of some layers."""
-
-    def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return those of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
+from streamcam.video.cached_attention import (
+    AttentionContext,
+    CachedCrossAttention,
+    CachedSelfAttention,
+)
+from streamcam.video.kv_cache import KVCache, LayerCache
+from streamcam.video.rotary import Rows, phase_angles, sinusoid, spatial_rotary
 
 
 class Chunk(NamedTuple):
@@ -35,59 +32,6 @@ class Chunk(NamedTuple):
     """``(rows * f,)`` int64: the slots that take the frames, counted through all rows."""
     mask: Tensor | None
     """Bool, to broadcast over ``(rows, heads, f * tokens, slots * tokens)``: what may be seen."""
-
-
-class _Attention(NamedTuple):
-    """What self-attention is told, in the place where the stock model hands a rotation through."""
-
-    cos: Tensor
-    """``(rows, f * tokens, 1, head_dim / 2)``."""
-    sin: Tensor
-    write: Tensor
-    mask: Tensor | None
-    keys: Tensor
-    """``(rows, slots, tokens, heads, head_dim)``, as are the values."""
-    values: Tensor
-
-
-class CachedSelfAttention:
-    """Write the chunk's keys and values into their slots, then attend over all slots."""
-
-    def __call__(
-        self, attn: Any, hidden: Tensor, _text: None, _mask: None, seen: _Attention
-    ) -> Tensor:
-        query, key, value = _projected(attn, hidden, hidden)
-        query, key = apply_rotary(query, seen.cos, seen.sin), apply_rotary(key, seen.cos, seen.sin)
-        pairs = ((seen.keys, key), (seen.values, value))
-        for kept, new in pairs:
-            frames = new.reshape(-1, *kept.shape[2:])
-            kept.flatten(0, 1).index_copy_(0, seen.write, frames.to(kept.dtype))
-        out = dispatch_attention_fn(
-            query, seen.keys.flatten(1, 2), seen.values.flatten(1, 2), attn_mask=seen.mask
-        )
-        return _out(attn, out)
-
-
-class CachedCrossAttention:
-    """Attend to the prompt, whose keys and values were computed once, ``(2, 1, L, heads, d)``."""
-
-    def __call__(
-        self, attn: Any, hidden: Tensor, text: Tensor, _mask: None, _rotation: None
-    ) -> Tensor:
-        query = attn.norm_q(attn.to_q(hidden)).unflatten(2, (attn.heads, -1))
-        key, value = text.expand(-1, len(hidden), -1, -1, -1)
-        return _out(attn, dispatch_attention_fn(query, key, value))
-
-
-def _projected(attn: Any, hidden: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    query, key = attn.norm_q(attn.to_q(hidden)), attn.norm_k(attn.to_k(states))
-    heads = (attn.heads, -1)
-    return query.unflatten(2, heads), key.unflatten(2, heads), attn.to_v(states).unflatten(2, heads)
-
-
-def _out(attn: Any, heads: Tensor) -> Tensor:
-    result: Tensor = attn.to_out[0](heads.flatten(2, 3))
-    return result
 
 
 class CausalWan(nn.Module):
@@ -239,7 +183,7 @@ class CausalWan(nn.Module):
         return torch.stack(made)
 
     def forward(
-        self, x: Tensor, chunk: Chunk, text: Tensor, cache: Cache, layers: range | None = None
+        self, x: Tensor, chunk: Chunk, text: Tensor, cache: LayerCache, layers: range | None = None
     ) -> Tensor:
         """Return the flow of the chunk, and write its keys and values into `cache`.
 
@@ -261,7 +205,7 @@ class CausalWan(nn.Module):
         steady = chunk.mask is None and len(x) in self._compiled_rows
         blocks = self._steady if steady else self._blocks
         for index, number in enumerate(self.own if layers is None else layers):
-            seen = _Attention(*turn, chunk.write, chunk.mask, *cache.layer(index))
+            seen = AttentionContext(*turn, chunk.write, chunk.mask, *cache.layer(index))
             tokens = blocks[number](tokens, text[index], modulation, seen)
         return self._flow(tokens, temb, frames) if self.last else tokens
 

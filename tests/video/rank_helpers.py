@@ -14,8 +14,9 @@ import torch.multiprocessing as mp
 
 from streamcam.video.device_timer import DeviceTimer
 from streamcam.video.parallel import migration
-from streamcam.video.parallel.layer_ring import LayerRing, max_payload_bytes, serve_calls
+from streamcam.video.parallel.layer_ring import LayerRing, max_payload_bytes
 from streamcam.video.parallel.partition import BlockScheduler
+from streamcam.video.parallel.ring_rank import serve_calls
 from streamcam.video.parallel.transport import RingTransport
 from streamcam.video.wan import CausalWan
 

@@ -103,7 +103,7 @@ def test_ten_thousand_chunks_see_what_a_window_of_lists_holds(cache: CacheShape)
 
 
 @pytest.mark.parametrize("slots", [2, 4, 6, 21])
-@pytest.mark.parametrize("sinks", [0, 1])
+@pytest.mark.parametrize("sink_tokens", [0, 1])
 def test_realigned_keys_always_stand_as_far_off_as_they_are_old(
     slots: int, sink_tokens: int
 ) -> None:

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import FlowSchedule
+from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.kv_cache import KVCache, shifted_keys
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.rollout import Rollout
 from streamcam.video.rotary import apply_rotary, phase_angles
 from streamcam.video.wan import CausalWan
 from tests.video.video_goldens import close

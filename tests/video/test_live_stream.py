@@ -12,9 +12,9 @@ from streamcam.types import Frame
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call, Layers
 from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors
-from streamcam.video.flow_matching import FlowSchedule
+from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.live_stream import LiveVideoStream
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.rollout import Rollout
 from streamcam.video.scheduler import Choice, LatencyTable
 from streamcam.video.video_model import load_video_model
 from streamcam.video.video_stream import VideoStream

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import FlowSchedule
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.flow_matching import FlowSchedule, Steps
+from streamcam.video.rollout import Rollout
 from streamcam.video.wan import CausalWan
 from tests.video.uncached_wan import Fed, Reference, Window
 from tests.video.video_goldens import close

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import FlowSchedule
-from streamcam.video.rollout import DrawNoise, Rollout, Steps
+from streamcam.video.flow_matching import FlowSchedule, Steps
+from streamcam.video.rollout import DrawNoise, Rollout
 from tests.video.video_goldens import close, golden, needs_goldens, wan
 
 pytestmark = needs_goldens

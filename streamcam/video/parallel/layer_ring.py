@@ -7,61 +7,19 @@ took, by which the first one decides who runs which layers (`partition`, `migrat
 dies breaks the ring, and with it the whole engine, which is started anew.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call
-from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors, peak_memory
-from streamcam.video.parallel.migration import LoadLayers, MigratingLayers
+from streamcam.video.device_memory import OutOfMemory
+from streamcam.video.parallel.migration import LoadLayers
 from streamcam.video.parallel.partition import BlockScheduler, Partition, RankTime
+from streamcam.video.parallel.ring_rank import RankLayers, RankStatus, partition_to_json
 from streamcam.video.parallel.transport import Header, RingTransport
 from streamcam.video.wan import CausalWan
-
-
-class RankStatus(NamedTuple):
-    """How a rank fares, as of its last call."""
-
-    fixed_s: float
-    """Busy with what is not layers: the encoder and the decoder."""
-    layers_s: float
-    """Busy with its layers."""
-    period_s: float
-    """Since the call before; what it was not busy, it waited."""
-    layers: int
-    memory: int
-    """Bytes at most, of the GPU, else of the process."""
-    prepared: int
-    """The newest version of the partition whose layers are all there."""
-
-    @property
-    def waiting_s(self) -> float:
-        """Return the seconds that it had nothing to do."""
-        return max(0.0, self.period_s - self.fixed_s - self.layers_s)
-
-
-class RankLayers(MigratingLayers):
-    """The layers of one rank, and how it fares."""
-
-    def __init__(self, model: CausalWan, transport: RingTransport, load: LoadLayers) -> None:
-        super().__init__(model, transport, load)
-        self._transport = transport
-        self._called_at = time.perf_counter()
-
-    def status(self) -> RankStatus:
-        """Return how it fares; ask once for each call."""
-        self.adopt_loaded()
-        taken, now = self.device_timer.pop_seconds(), time.perf_counter()
-        period, self._called_at = now - self._called_at, now
-        own = taken.pop("layers", 0.0)
-        memory = peak_memory(self.model.device)
-        layers = len(self._row_layers[0])
-        return RankStatus(sum(taken.values()), own, period, layers, memory, self.prepared)
 
 
 class LayerRing(RankLayers):
@@ -109,7 +67,7 @@ class LayerRing(RankLayers):
                 "command": "reset",
                 "rows": rows,
                 "cache": fields,
-                "partition": _to_json(self.partition),
+                "partition": partition_to_json(self.partition),
             }
         )
         self.reset_on(rows, shape, self.partition)
@@ -139,7 +97,11 @@ class LayerRing(RankLayers):
         self._newest += 1
         self._partitions[self._newest] = partition
         self._transport.send(
-            {"command": "prepare", "version": self._newest, "partition": _to_json(partition)}
+            {
+                "command": "prepare",
+                "version": self._newest,
+                "partition": partition_to_json(partition),
+            }
         )
         self.prepare(self._newest, partition)
 
@@ -171,7 +133,12 @@ class LayerRing(RankLayers):
         old, new = self._partitions[self._row_versions[row]], self._partitions[version]
         # The others are told first: what they send is needed before they see the call.
         self._transport.send(
-            {"command": "migrate", "row": row, "from": _to_json(old), "to": _to_json(new)}
+            {
+                "command": "migrate",
+                "row": row,
+                "from": partition_to_json(old),
+                "to": partition_to_json(new),
+            }
         )
         self.migrate(row, old, new)
         self._row_versions[row] = version
@@ -203,70 +170,6 @@ class LayerRing(RankLayers):
         if call.order or len(call.rows) < self._active_rows or not self.settled:
             return None
         return self.version, len(call.rows), len(call.slots[0])
-
-
-def _to_json(partition: Partition) -> list[list[int]]:
-    return [[own.start, own.stop] for own in partition]
-
-
-def _from_json(cuts: list[list[int]]) -> Partition:
-    return tuple(range(*own) for own in cuts)
-
-
-@torch.inference_mode()
-def serve_calls(model: CausalWan, transport: RingTransport, load: LoadLayers) -> None:
-    """Run this rank's layers for the calls that come by, until the first rank says stop.
-
-    Raises:
-        EngineError: a rank is gone.
-    """
-    rank = RankLayers(model, transport, load)
-    to_first = transport.rank == transport.ranks - 1
-    while True:
-        header, tensor = transport.receive()
-        if header["command"] == "run":
-            transport.send(header, None if tensor is None else _answer(rank, header, tensor))
-            continue
-        if not to_first:
-            transport.send(
-                header, tensor
-            )  # First, since the others may have something to send here.
-        if header["command"] == "stop":
-            return
-        HANDLERS[header["command"]](rank, header, tensor)
-
-
-def _answer(rank: RankLayers, header: Header, tokens: Tensor) -> Tensor | None:
-    """Return what the layers of a rank make of a call, and say in `header` how it fares."""
-    try:
-        with out_of_memory_errors():
-            made = rank.run(Call(**header["call"]), tokens)
-    except OutOfMemory as error:
-        header["failed"] = str(error)
-        return None
-    header["ranks"].append(rank.status())
-    return made
-
-
-def _set_prompt(rank: RankLayers, _: Header, embeds: Tensor | None) -> None:
-    assert embeds is not None
-    rank.set_prompt(embeds)
-
-
-HANDLERS: dict[str, Callable[[RankLayers, Header, Tensor | None], None]] = {
-    "reset": lambda rank, header, _: rank.reset_on(
-        header["rows"], CacheShape(*header["cache"]), _from_json(header["partition"])
-    ),
-    "set_prompt": _set_prompt,
-    "copy_row": lambda rank, header, _: rank.copy_row(header["source"], header["rows"]),
-    "prepare": lambda rank, header, _: rank.prepare(
-        header["version"], _from_json(header["partition"])
-    ),
-    "migrate": lambda rank, header, _: rank.migrate(
-        header["row"], _from_json(header["from"]), _from_json(header["to"])
-    ),
-}
-"""What a rank that follows does on being told, beside running calls."""
 
 
 def max_payload_bytes(model: CausalWan, rows: int, frames: int, text_dim: int) -> int:

@@ -10,9 +10,9 @@ from streamcam.child_process import end_with_parent
 from streamcam.errors import StreamcamError
 from streamcam.settings.config import Config
 from streamcam.video.parallel.layer_loading import load_layers
-from streamcam.video.parallel.layer_ring import serve_calls
 from streamcam.video.parallel.ranks import RankInfo
 from streamcam.video.parallel.rendezvous import READY, open_transport, report_status
+from streamcam.video.parallel.ring_rank import serve_calls
 from streamcam.video.parallel.torchrun import is_over, join_round, torchrun_store
 
 

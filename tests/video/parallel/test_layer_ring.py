@@ -11,10 +11,10 @@ from streamcam.errors import EngineError
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
 from streamcam.video.device_memory import OutOfMemory
-from streamcam.video.flow_matching import FlowSchedule
+from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.random_wan import random_transformer
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.rollout import Rollout
 from streamcam.video.wan import CausalWan, Chunk
 from streamcam.video.wan_weights import load_wan_transformer, select_layers
 from tests.video.rank_helpers import ring

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import FlowSchedule
+from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.partition import Partition, even
 from streamcam.video.random_wan import random_transformer
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.rollout import Rollout
 from streamcam.video.wan import CausalWan
 from tests.video.rank_helpers import ring
 from tests.video.video_goldens import close
