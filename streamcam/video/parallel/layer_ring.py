@@ -1,14 +1,15 @@
-"""A ring of devices, each with some of the layers: the first one leads, the others follow.
+"""Pipeline parallelism over a ring of devices, each with some of the transformer's layers.
 
-A call goes from rank to rank and its flow comes back to the first, which alone denoises; while it
-is under way the next calls follow behind it (StreamDiffusionV2, section 4). A hop is one message of
-fixed size, and plans travel with it, so no rank looks anything up; so do the times that each rank
-took, by which the first one decides who runs which layers (`partition`, `migrate`). A rank that
-dies breaks the ring, and with it the whole engine, which is started anew.
+A call goes from rank to rank and its flow comes back to the first rank, which alone denoises;
+meanwhile the next calls follow behind it (StreamDiffusionV2, section 4). A hop is one message of
+fixed size, and cache plans travel with it, so no rank looks anything up; so do the times that each
+rank took, by which the first rank decides the layers of each (`partition`, `migration`). A rank
+that dies breaks the ring, and with it the whole engine, which is started again.
 """
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from typing import Any
 
 from torch import Tensor
 
@@ -23,13 +24,15 @@ from streamcam.video.wan import CausalWan
 
 
 class LayerRing(RankLayers):
-    """The first layers here, the others on the ranks that follow; `pipeline_depth` is how many ranks.
+    """All layers of a model: the first ones in this process, the rest on the ranks after it.
+
+    `pipeline_depth` is the number of ranks.
 
     Args:
-        model: the layers here.
-        link: both ends of the ring.
-        load: the weights of other layers.
-        scheduler: decides who runs which layers, from the partition that all begin with.
+        model: the layers of this rank.
+        transport: to the next rank, and from the last.
+        load: loads the weights of more layers.
+        scheduler: decides the layers of each rank; it holds the partition that all begin with.
     """
 
     def __init__(
@@ -42,16 +45,16 @@ class LayerRing(RankLayers):
         super().__init__(model, transport, load)
         self.pipeline_depth = transport.ranks
         self.statuses: list[RankStatus] = []
-        """Of all ranks, as of the last call that came back."""
+        """Status of every rank, as of the last call that came back."""
         self._scheduler = scheduler
         self._partitions = {0: scheduler.partition}
         self._newest = 0
         self._row_versions: list[int] = []
-        self._pending_results: deque[tuple[list[Tensor | Exception], Hashable]] = deque()
+        self._pending: deque[tuple[list[Tensor | Exception], Hashable]] = deque()
 
     @property
     def partition(self) -> Partition:
-        """Who runs which layers, for chunks that enter now."""
+        """Layers of each rank, for chunks that enter now."""
         return self._partitions[self.version]
 
     @property
@@ -60,65 +63,52 @@ class LayerRing(RankLayers):
         return {self._newest, *self._row_versions[: self._active_rows]} == {self.version}
 
     def reset(self, rows: int, shape: CacheShape) -> None:
-        """Begin a video with empty caches, on all ranks."""
-        fields = [shape.slots, shape.sink_tokens, shape.position_limit, shape.realign]
-        self._transport.send(
-            {
-                "command": "reset",
-                "rows": rows,
-                "cache": fields,
-                "partition": partition_to_json(self.partition),
-            }
-        )
+        """Start a video with empty caches, on all ranks."""
+        cache = [shape.slots, shape.sink_tokens, shape.position_limit, shape.realign]
+        self._send("reset", rows=rows, cache=cache, partition=partition_to_json(self.partition))
         self.reset_on(rows, shape, self.partition)
         self._row_versions = [self.version] * rows
 
     def set_prompt(self, embeds: Tensor) -> None:
-        """Take the prompt in, on all ranks."""
+        """Set the prompt, ``(1, L, text_dim)``, on all ranks."""
         super().set_prompt(embeds)
-        self._transport.send({"command": "set_prompt"}, embeds)
+        self._send("set_prompt", embeds)
 
     def copy_row(self, source: int, rows: int) -> None:
-        """Copy the cache of the row `source` to the first `rows`, on all ranks."""
+        """Copy the cache of row `source` to the first `rows`, on all ranks."""
         super().copy_row(source, rows)
-        self._transport.send({"command": "copy_row", "source": source, "rows": rows})
+        self._send("copy_row", source=source, rows=rows)
         self._row_versions = [self._row_versions[source]] * len(self._row_versions)
 
     def stop(self) -> None:
-        """Let the ranks that follow end."""
-        self._transport.send({"command": "stop"})
+        """End the other ranks."""
+        self._send("stop")
 
     def repartition(self, partition: Partition) -> None:
-        """Have chunks run on another partition, as soon as all ranks have loaded its layers.
+        """Run chunks on another partition, as soon as all ranks have loaded its layers.
 
-        Rows take it over one by one; not before they all are `settled` on the last one.
+        Rows migrate to it one by one. To be called only once they are `settled` on the last one.
         """
-        assert self.settled, "the last partition is still on its way"
+        assert self.settled, "the last partition has not reached all rows"
         self._newest += 1
         self._partitions[self._newest] = partition
-        self._transport.send(
-            {
-                "command": "prepare",
-                "version": self._newest,
-                "partition": partition_to_json(partition),
-            }
-        )
+        self._send("prepare", version=self._newest, partition=partition_to_json(partition))
         self.prepare(self._newest, partition)
 
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
-        """Run the first layers and pass the call on; what is returned waits for its flow.
+        """Run the first layers and pass the call on; return a function that waits for its flow.
 
         Raises:
             EngineError: a rank is gone.
-            OutOfMemory: one has too little memory for it.
+            OutOfMemory: a rank has too little memory for it; raised by the function.
         """
         for row, version in zip(call.rows, call.versions, strict=False):
             if version != self._row_versions[row]:
                 self._migrate(row, version)
-        header: Header = {"command": "run", "call": call._asdict(), "ranks": []}
+        header: Header = {"command": "run", "call": call._asdict(), "statuses": []}
         self._transport.send(header, self.run(call, x))
         result: list[Tensor | Exception] = []
-        self._pending_results.append((result, self._call_kind(call)))
+        self._pending.append((result, self._call_kind(call)))
 
         def flow() -> Tensor:
             while not result:
@@ -131,29 +121,26 @@ class LayerRing(RankLayers):
 
     def _migrate(self, row: int, version: int) -> None:
         old, new = self._partitions[self._row_versions[row]], self._partitions[version]
-        # The others are told first: what they send is needed before they see the call.
-        self._transport.send(
-            {
-                "command": "migrate",
-                "row": row,
-                "from": partition_to_json(old),
-                "to": partition_to_json(new),
-            }
-        )
+        # Sent before this rank migrates: the caches that other ranks send are needed before the
+        # call reaches them.
+        self._send("migrate", row=row, old=partition_to_json(old), new=partition_to_json(new))
         self.migrate(row, old, new)
         self._row_versions[row] = version
         oldest = min(self._row_versions[: self._active_rows])
-        self._partitions = {v: own for v, own in self._partitions.items() if v >= oldest}
+        self._partitions = {v: part for v, part in self._partitions.items() if v >= oldest}
+
+    def _send(self, command: str, payload: Tensor | None = None, **fields: Any) -> None:
+        self._transport.send({"command": command} | fields, payload)
 
     def _collect(self) -> None:
-        """Take the flow that is due next, and see how the ranks fare."""
+        """Receive the flow that is due next and the status of every rank."""
         header, tensor = self._transport.receive()
-        result, kind = self._pending_results.popleft()
+        result, kind = self._pending.popleft()
         if tensor is None:
             result.append(OutOfMemory(header["failed"]))
             return
         result.append(tensor)
-        self.statuses = [self.status(), *(RankStatus(*found) for found in header["ranks"])]
+        self.statuses = [self.status(), *(RankStatus(*fields) for fields in header["statuses"])]
         if self._newest > self.version:
             if all(status.prepared == self._newest for status in self.statuses):
                 self.version = self._newest
@@ -166,23 +153,23 @@ class LayerRing(RankLayers):
             self.repartition(better)
 
     def _call_kind(self, call: Call) -> Hashable:
-        """Return what the times of a call depend on; None for one that tells nothing."""
+        """Return what the times of a call depend on; None where they are of no use."""
         if call.order or len(call.rows) < self._active_rows or not self.settled:
             return None
         return self.version, len(call.rows), len(call.slots[0])
 
 
 def max_payload_bytes(model: CausalWan, rows: int, frames: int, text_dim: int) -> int:
-    """Return the bytes of the largest tensor that goes round.
+    """Return the size of the largest tensor that is sent round the ring, in bytes.
 
     Args:
-        model: these layers.
+        model: layers of any rank.
         rows: of the batch.
         frames: latent frames in a chunk; the first one has one more.
         text_dim: of the prompt's 512 tokens, which are float32.
     """
     config = model.transformer.config
     dim = config.num_attention_heads * config.attention_head_dim
-    most = max(rows * frames, frames + 1)
-    tokens: int = most * model.grid[0] * model.grid[1] * dim * model.dtype.itemsize
+    max_frames = max(rows * frames, frames + 1)
+    tokens: int = max_frames * model.grid[0] * model.grid[1] * dim * model.dtype.itemsize
     return max(tokens, 512 * text_dim * 4)

@@ -1,9 +1,9 @@
-"""Layers that change hands between ranks while a video runs (StreamDiffusionV2, section 4).
+"""Migration of layers between ranks while a video runs (StreamDiffusionV2, section 4).
 
-A chunk runs all its steps on the partition that it began with, so a new one reaches the rows one
-after the other. Before it reaches a row, that row's caches of the layers that move are sent from
-their old rank to their new one, which waits for each only when it comes to run it; the weights have
-been loaded long before. Meanwhile both ranks hold them.
+A chunk runs all its steps on the partition that it began with, so a new partition reaches the rows
+one after the other. Before it reaches a row, that row's caches of the layers that migrate are sent
+from their old rank to their new one, which waits for each cache only when it comes to run the
+layer; the weights have been loaded long before. Meanwhile both ranks hold the layers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,19 +26,19 @@ LoadLayers = Callable[[range], Sequence[Any]]
 
 
 class CacheTransport(Protocol):
-    """Takes tensors from rank to rank, aside from the calls."""
+    """Sends tensors between any two ranks, independently of the calls."""
 
     rank: int
 
     def isend(self, tensor: Tensor, target: int) -> Callable[[], None]:
-        """Begin to send; what is returned waits until that is done."""
+        """Begin to send `tensor`; return a function that waits until it is sent."""
 
     def irecv(self, tensor: Tensor, source: int) -> Callable[[], None]:
-        """Begin to receive into `tensor`; what is returned waits until it is there."""
+        """Begin to receive into `tensor`; return a function that waits for it."""
 
 
 class IncomingCache(NamedTuple):
-    """Caches on their way here."""
+    """Caches of one row that are being received."""
 
     row: int
     layers: range
@@ -48,19 +48,19 @@ class IncomingCache(NamedTuple):
 
 
 class MigratingLayers(Layers):
-    """The layers of one rank: in each row those of the partition that the row is on.
+    """Layers of one rank: in each row, those of the partition that the row runs on.
 
     Args:
         model: the layers that it begins with.
-        courier: between the ranks.
-        load: the weights of others.
+        transport: for caches, between the ranks.
+        load: loads the weights of more layers.
     """
 
     def __init__(self, model: CausalWan, transport: CacheTransport, load: LoadLayers) -> None:
         super().__init__(model)
         self.timer = self.device_timer = DeviceTimer(model.device)
         self.prepared = 0
-        """The newest version whose layers are all here."""
+        """Newest version of the partition whose layers are all loaded here."""
         self._cache_transport, self._load = transport, load
         self._cached_layers = self._next_layers = model.own
         self._row_layers: list[range] = []
@@ -71,26 +71,24 @@ class MigratingLayers(Layers):
         self._loading: tuple[int, range, Future[Sequence[Any]]] | None = None
 
     def prepare(self, version: int, partition: Partition) -> None:
-        """Begin to load what a partition needs here beside what there is."""
+        """Begin to load the layers that a partition adds here, in the background."""
         for wait in self._outgoing:  # Long since done: the last partition is in force everywhere.
             wait()
         self._outgoing.clear()
-        lacking = self.model.lacks(
-            _span(self._cached_layers, partition[self._cache_transport.rank])
-        )
         self._next_layers = partition[self._cache_transport.rank]
+        missing = self.model.lacks(_span(self._cached_layers, self._next_layers))
         # A thread is outside of inference mode: what is made in it would be compiled once more.
-        job = self._loader.submit(lambda: self._load(lacking) if lacking else ())
-        self._loading = (version, lacking, job)
+        job = self._loader.submit(lambda: self._load(missing) if missing else ())
+        self._loading = (version, missing, job)
 
     def adopt_loaded(self) -> None:
-        """Take over the layers that were being loaded, if they are there."""
+        """Add the layers loaded in the background to the model, if they are ready."""
         if self._loading and self._loading[2].done():
-            (self.prepared, lacking, loaded), self._loading = self._loading, None
-            self.model.take(lacking.start, loaded.result())
+            (self.prepared, missing, loaded), self._loading = self._loading, None
+            self.model.take(missing.start, loaded.result())
 
     def reset_on(self, rows: int, shape: CacheShape, partition: Partition) -> None:
-        """Begin a video with empty caches, all rows on `partition`."""
+        """Start a video with empty caches, all rows on `partition`."""
         self._receive()
         own = partition[self._cache_transport.rank]
         self.model.keep(_span(own, self._next_layers))
@@ -100,26 +98,27 @@ class MigratingLayers(Layers):
         self._row_layers, self._active_rows = [own] * rows, 1
 
     def set_prompt(self, embeds: Tensor) -> None:
-        """Take the prompt in, ``(1, L, text_dim)``."""
+        """Set the prompt, ``(1, L, text_dim)``."""
         self._embeds = embeds
         self._text = self.model.prompt(embeds, self._cached_layers)
 
     def copy_row(self, source: int, rows: int) -> None:
-        """Copy the cache of the row `source` to the first `rows`, the ones used from now on."""
+        """Copy the cache of row `source` to the first `rows`, the rows in use from now on."""
         self._receive()
         super().copy_row(source, rows)
         self._row_layers, self._active_rows = [self._row_layers[source]] * self._rows, rows
         self._drop_moved()
 
     def migrate(self, row: int, old: Partition, new: Partition) -> None:
-        """Take a row from one partition to another, with the caches that move."""
+        """Migrate a row from one partition to another, with the caches of the layers that move."""
         rank = self._cache_transport.rank
         self._resize_cache(_span(self._cached_layers, new[rank]))
         for move in moves(old, new):
             if rank == move.source:
-                payload = torch.stack([kept[:, row] for kept in self._cache_of(move.layers)])
+                payload = torch.stack([tensor[:, row] for tensor in self._cache_of(move.layers)])
                 self._outgoing.append(self._cache_transport.isend(payload, move.target))
             elif rank == move.target:
+                # (2, layers, slots, tokens, heads, head_dim)
                 shape = (2, len(move.layers), *self.cache.keys.shape[2:])
                 payload = self.cache.keys.new_empty(shape)
                 wait = self._cache_transport.irecv(payload, move.source)
@@ -127,16 +126,16 @@ class MigratingLayers(Layers):
         self._row_layers[row] = new[rank]
 
     def run(self, call: Call, x: Tensor) -> Tensor:
-        """Return what the layers here make of latents or tokens, and update the caches."""
+        """Run the layers of this rank on latents or tokens, and update the caches."""
         if any(call.shifts):
-            self._receive()  # Keys are turned in all layers at once.
+            self._receive()  # Keys are rotated in all layers at once.
         with self.timer("layers"):
-            made = [self._run_group(part, x[a:b]) for a, b, part in self._groups(call)]
+            outputs = [self._run_group(part, x[a:b]) for a, b, part in self._groups(call)]
         self._drop_moved()
-        return made[0] if len(made) == 1 else torch.cat(made)
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _groups(self, call: Call) -> Iterator[tuple[int, int, Call]]:
-        """Yield the parts of a call whose rows run the same layers, and where they are in it."""
+        """Yield the parts of a call whose rows run the same layers, and their range of rows."""
         first = 0
         for _, group in groupby(self._row_layers[call.row : call.rows.stop]):
             last = first + len(list(group))
@@ -145,10 +144,8 @@ class MigratingLayers(Layers):
 
     def _run_group(self, call: Call, x: Tensor) -> Tensor:
         layers = self._row_layers[call.row]
-        start, stop = (
-            layers.start - self._cached_layers.start,
-            layers.stop - self._cached_layers.start,
-        )
+        start = layers.start - self._cached_layers.start
+        stop = layers.stop - self._cached_layers.start
         cache = self._cache_of(layers).select_rows(call.row, call.rows.stop)
         pending = (
             _PendingCache(cache, layers, call.rows, self._receive) if self._incoming else cache
@@ -161,45 +158,41 @@ class MigratingLayers(Layers):
         )
 
     def _receive(self, rows: range | None = None, layer: int | None = None) -> None:
-        """Put caches in their place that have been on their way here, waiting if need be."""
+        """Wait for incoming caches, of these rows and this layer if given, and store them."""
         for incoming in list(self._incoming):
             if (rows is None or incoming.row in rows) and (
                 layer is None or layer in incoming.layers
             ):
                 incoming.wait()
-                for kept, new in zip(
-                    self._cache_of(incoming.layers), incoming.payload, strict=True
-                ):
-                    kept[:, incoming.row] = new
+                cache = self._cache_of(incoming.layers)
+                for tensor, received in zip(cache, incoming.payload, strict=True):
+                    tensor[:, incoming.row] = received
                 self._incoming.remove(incoming)
 
     def _resize_cache(self, layers: range) -> None:
-        """Have caches for these layers, and keep what is in them."""
+        """Allocate caches for these layers, and copy the content of those that were there."""
         if layers == self._cached_layers:
             return
         assert self._shape is not None
-        old, before, self._cached_layers = self._cached_layers, self.cache, layers
+        old_layers, old_cache, self._cached_layers = self._cached_layers, self.cache, layers
         self.cache = self.model.new_cache(self._rows, self._shape.slots, layers)
-        both = range(max(old.start, layers.start), min(old.stop, layers.stop))
-        former = before.select_layers(both.start - old.start, both.stop - old.start)
-        for kept, known in zip(self._cache_of(both), former, strict=True):
-            kept.copy_(known)
+        both = range(max(old_layers.start, layers.start), min(old_layers.stop, layers.stop))
+        old = old_cache.select_layers(both.start - old_layers.start, both.stop - old_layers.start)
+        for new_tensor, old_tensor in zip(self._cache_of(both), old, strict=True):
+            new_tensor.copy_(old_tensor)
         self._text = self.model.prompt(self._embeds, layers)
 
     def _drop_moved(self) -> None:
-        """Let go of the layers that have moved, once no row in use runs them here."""
+        """Free the layers that have moved away, once no row in use runs them here."""
         own = self._row_layers[0]
-        if (
-            own != self._cached_layers
-            and not self._incoming
-            and set(self._row_layers[: self._active_rows]) == {own}
-        ):
+        in_use = set(self._row_layers[: self._active_rows])
+        if own != self._cached_layers and not self._incoming and in_use == {own}:
             self._resize_cache(own)
             self.model.keep(_span(own, self._next_layers))
 
 
 class _PendingCache(NamedTuple):
-    """Caches of which some are still on their way."""
+    """Caches of which some are still being received."""
 
     cache: KVCache
     layers: range
@@ -207,7 +200,7 @@ class _PendingCache(NamedTuple):
     receive: Callable[[range, int], None]
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return keys and values of one layer, once they are there."""
+        """Return keys and values of one layer, once they have been received."""
         self.receive(self.rows, self.layers[index])
         return self.cache.layer(index)
 

@@ -1,4 +1,4 @@
-"""One rank of the ring: its layers, its status, and the commands of the first rank that it serves."""
+"""One rank of the ring: its layers, its status, and the commands of the first rank."""
 
 import time
 from collections.abc import Callable
@@ -17,28 +17,28 @@ from streamcam.video.wan import CausalWan
 
 
 class RankStatus(NamedTuple):
-    """How a rank fares, as of its last call."""
+    """Time and memory that a rank used, as of its last call."""
 
     fixed_s: float
-    """Busy with what is not layers: the encoder and the decoder."""
+    """Seconds of device time in all but the layers: the encoder and the decoder."""
     layers_s: float
-    """Busy with its layers."""
+    """Seconds of device time in the layers."""
     period_s: float
-    """Since the call before; what it was not busy, it waited."""
+    """Seconds since the previous call."""
     layers: int
     memory: int
-    """Bytes at most, of the GPU, else of the process."""
+    """Peak bytes, of the GPU, else of the process."""
     prepared: int
-    """The newest version of the partition whose layers are all there."""
+    """Newest version of the partition whose layers are all loaded."""
 
     @property
     def waiting_s(self) -> float:
-        """Return the seconds that it had nothing to do."""
+        """Seconds in which the device had nothing to do."""
         return max(0.0, self.period_s - self.fixed_s - self.layers_s)
 
 
 class RankLayers(MigratingLayers):
-    """The layers of one rank, and how it fares."""
+    """Layers of one rank, with its status."""
 
     def __init__(self, model: CausalWan, transport: RingTransport, load: LoadLayers) -> None:
         super().__init__(model, transport, load)
@@ -46,49 +46,53 @@ class RankLayers(MigratingLayers):
         self._called_at = time.perf_counter()
 
     def status(self) -> RankStatus:
-        """Return how it fares; ask once for each call."""
+        """Return the status since the previous call; to be asked once for each call."""
         self.adopt_loaded()
-        taken, now = self.device_timer.pop_seconds(), time.perf_counter()
-        period, self._called_at = now - self._called_at, now
-        own = taken.pop("layers", 0.0)
-        memory = peak_memory(self.model.device)
-        layers = len(self._row_layers[0])
-        return RankStatus(sum(taken.values()), own, period, layers, memory, self.prepared)
+        seconds, now = self.device_timer.pop_seconds(), time.perf_counter()
+        period_s, self._called_at = now - self._called_at, now
+        layers_s = seconds.pop("layers", 0.0)
+        return RankStatus(
+            fixed_s=sum(seconds.values()),
+            layers_s=layers_s,
+            period_s=period_s,
+            layers=len(self._row_layers[0]),
+            memory=peak_memory(self.model.device),
+            prepared=self.prepared,
+        )
 
 
 @torch.inference_mode()
 def serve_calls(model: CausalWan, transport: RingTransport, load: LoadLayers) -> None:
-    """Run this rank's layers for the calls that come by, until the first rank says stop.
+    """Run this rank's layers for every call of the first rank, until it sends ``stop``.
 
     Raises:
         EngineError: a rank is gone.
     """
     rank = RankLayers(model, transport, load)
-    to_first = transport.rank == transport.ranks - 1
+    last = transport.rank == transport.ranks - 1
     while True:
         header, tensor = transport.receive()
         if header["command"] == "run":
-            transport.send(header, None if tensor is None else _answer(rank, header, tensor))
+            transport.send(header, None if tensor is None else _run(rank, header, tensor))
             continue
-        if not to_first:
-            transport.send(
-                header, tensor
-            )  # First, since the others may have something to send here.
+        if not last:
+            # Pass it on before obeying, since the next ranks may have caches to send to this one.
+            transport.send(header, tensor)
         if header["command"] == "stop":
             return
         HANDLERS[header["command"]](rank, header, tensor)
 
 
-def _answer(rank: RankLayers, header: Header, tokens: Tensor) -> Tensor | None:
-    """Return what the layers of a rank make of a call, and say in `header` how it fares."""
+def _run(rank: RankLayers, header: Header, tokens: Tensor) -> Tensor | None:
+    """Run the layers of a rank, and add its status, or that memory ran out, to `header`."""
     try:
         with out_of_memory_errors():
-            made = rank.run(Call(**header["call"]), tokens)
+            output = rank.run(Call(**header["call"]), tokens)
     except OutOfMemory as error:
         header["failed"] = str(error)
         return None
-    header["ranks"].append(rank.status())
-    return made
+    header["statuses"].append(rank.status())
+    return output
 
 
 def _set_prompt(rank: RankLayers, _: Header, embeds: Tensor | None) -> None:
@@ -106,15 +110,17 @@ HANDLERS: dict[str, Callable[[RankLayers, Header, Tensor | None], None]] = {
         header["version"], partition_from_json(header["partition"])
     ),
     "migrate": lambda rank, header, _: rank.migrate(
-        header["row"], partition_from_json(header["from"]), partition_from_json(header["to"])
+        header["row"], partition_from_json(header["old"]), partition_from_json(header["new"])
     ),
 }
-"""What a rank that follows does on being told, beside running calls."""
+"""Commands of the first rank other than ``run``."""
 
 
 def partition_to_json(partition: Partition) -> list[list[int]]:
-    return [[own.start, own.stop] for own in partition]
+    """Return the start and stop of every range of a partition."""
+    return [[layers.start, layers.stop] for layers in partition]
 
 
-def partition_from_json(cuts: list[list[int]]) -> Partition:
-    return tuple(range(*own) for own in cuts)
+def partition_from_json(bounds: list[list[int]]) -> Partition:
+    """Return the partition with these starts and stops."""
+    return tuple(range(start, stop) for start, stop in bounds)
