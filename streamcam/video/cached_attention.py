@@ -9,12 +9,13 @@ from streamcam.video.rotary import apply_rotary
 
 
 class AttentionContext(NamedTuple):
-    """What self-attention is told, in the place where the stock model hands a rotation through."""
+    """Inputs of self-attention, passed where the stock model passes its rotary embedding."""
 
     cos: Tensor
     """``(rows, f * tokens, 1, head_dim / 2)``."""
     sin: Tensor
     write: Tensor
+    """``(rows * f,)`` int64 slots, as in `Chunk`."""
     mask: Tensor | None
     keys: Tensor
     """``(rows, slots, tokens, heads, head_dim)``, as are the values."""
@@ -22,25 +23,32 @@ class AttentionContext(NamedTuple):
 
 
 class CachedSelfAttention:
-    """Write the chunk's keys and values into their slots, then attend over all slots."""
+    """Self-attention: write the chunk's keys and values into their slots, then attend to all."""
 
     def __call__(
-        self, attn: Any, hidden: Tensor, _text: None, _mask: None, seen: AttentionContext
+        self, attn: Any, hidden: Tensor, _text: None, _mask: None, context: AttentionContext
     ) -> Tensor:
-        query, key, value = _projected(attn, hidden, hidden)
-        query, key = apply_rotary(query, seen.cos, seen.sin), apply_rotary(key, seen.cos, seen.sin)
-        pairs = ((seen.keys, key), (seen.values, value))
-        for kept, new in pairs:
-            frames = new.reshape(-1, *kept.shape[2:])
-            kept.flatten(0, 1).index_copy_(0, seen.write, frames.to(kept.dtype))
+        # (rows, f * tokens, heads, head_dim) each
+        query, key, value = _project(attn, hidden, hidden)
+        query, key = (
+            apply_rotary(query, context.cos, context.sin),
+            apply_rotary(key, context.cos, context.sin),
+        )
+        # cache: (rows, slots, tokens, heads, head_dim)
+        for cache, new in ((context.keys, key), (context.values, value)):
+            frames = new.reshape(-1, *cache.shape[2:])
+            cache.flatten(0, 1).index_copy_(0, context.write, frames.to(cache.dtype))
         out = dispatch_attention_fn(
-            query, seen.keys.flatten(1, 2), seen.values.flatten(1, 2), attn_mask=seen.mask
+            query, context.keys.flatten(1, 2), context.values.flatten(1, 2), attn_mask=context.mask
         )
         return _out(attn, out)
 
 
 class CachedCrossAttention:
-    """Attend to the prompt, whose keys and values were computed once, ``(2, 1, L, heads, d)``."""
+    """Cross-attention to a prompt whose keys and values were computed once.
+
+    `text` is ``(2, 1, L, heads, head_dim)``.
+    """
 
     def __call__(
         self, attn: Any, hidden: Tensor, text: Tensor, _mask: None, _rotation: None
@@ -50,7 +58,7 @@ class CachedCrossAttention:
         return _out(attn, dispatch_attention_fn(query, key, value))
 
 
-def _projected(attn: Any, hidden: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _project(attn: Any, hidden: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     query, key = attn.norm_q(attn.to_q(hidden)), attn.norm_k(attn.to_k(states))
     heads = (attn.heads, -1)
     return query.unflatten(2, heads), key.unflatten(2, heads), attn.to_v(states).unflatten(2, heads)

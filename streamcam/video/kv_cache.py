@@ -1,4 +1,4 @@
-"""The keys and values of past frames, and what happens to them beside being written."""
+"""KV cache of past latent frames: views, copies, shifted positions, refreshed sink tokens."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self
@@ -11,14 +11,14 @@ from streamcam.video.rotary import apply_rotary, phase_angles
 
 
 class LayerCache(Protocol):
-    """Keys and values of some layers."""
+    """Keys and values, layer by layer."""
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return those of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
+        """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
 
 
 class KVCache(NamedTuple):
-    """Keys (rotated) and values, ``(layers, rows, slots, tokens, heads, head_dim)`` each."""
+    """Rotated keys and values, ``(layers, rows, slots, tokens, heads, head_dim)`` each."""
 
     keys: Tensor
     values: Tensor
@@ -32,45 +32,48 @@ class KVCache(NamedTuple):
         return type(self)(self.keys[first:last], self.values[first:last])
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)``."""
+        """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
         return self.keys[index], self.values[index]
 
     def copy_row(self, source: int, rows: int) -> None:
-        """Copy the row `source` to the first `rows`."""
+        """Copy row `source` to the first `rows`."""
         for tensor in self:
             for row in range(rows):
                 if row != source:
                     tensor[:, row] = tensor[:, source]
 
     def shift_keys(self, row: int, slots: slice, shift: int) -> None:
-        """Move the keys in these slots of a row by `shift` positions in time."""
+        """Shift the keys in these slots of a row by `shift` temporal positions."""
         keys = self.keys[:, row, slots]
         keys.copy_(shifted_keys(keys, shift))
 
     def refresh_sink_tokens(
         self, row: int, slot: int, shifts: Sequence[int], threshold: float
     ) -> None:
-        """Copy the frame in `slot` over the sink least like it, in the layers where it is stale.
+        """Replace the sink token least like the frame in `slot` by it, in layers where it is stale.
 
-        A sink is stale where the mean of two cosines, of keys and of values averaged over their
-        tokens, is below `threshold`. Each layer decides for itself, as published, on the device;
-        the frame also stays in its own slot, so the window loses nothing. `shifts` says for each
-        sink by how many positions the frame's keys move there.
+        A sink token is stale where the mean of two cosine similarities, of keys and of values
+        averaged over their tokens, is below `threshold`. Each layer decides for itself, as
+        published, on the device; the frame also stays in its own slot, so the window loses nothing.
+
+        Args:
+            row: of the cache.
+            slot: of the new frame.
+            shifts: for each sink token, the positions by which the frame's keys shift there.
+            threshold: from -1, for never, to 1.
         """
-        sink_tokens = len(shifts)
-        both = [tensor[:, row] for tensor in self]
-        cosines = [
-            cosine_similarity(_mean(kept[:, :sink_tokens]), _mean(kept[:, slot : slot + 1]), dim=-1)
-            for kept in both
-        ]
-        least, stalest = ((cosines[0] + cosines[1]) / 2).min(1, keepdim=True)
-        stale = (torch.arange(sink_tokens, device=stalest.device) == stalest) & (least < threshold)
-        key, value = (kept[:, slot : slot + 1] for kept in both)
+        count = len(shifts)
+        row_cache = [tensor[:, row] for tensor in self]  # (layers, slots, tokens, heads, head_dim)
+        similarities = [
+            cosine_similarity(_mean(tensor[:, :count]), _mean(tensor[:, slot : slot + 1]), dim=-1)
+            for tensor in row_cache
+        ]  # (layers, sink tokens) each
+        lowest, index = ((similarities[0] + similarities[1]) / 2).min(1, keepdim=True)
+        stale = (torch.arange(count, device=index.device) == index) & (lowest < threshold)
+        key, value = (tensor[:, slot : slot + 1] for tensor in row_cache)
         keys = torch.cat([shifted_keys(key, shift) if shift else key for shift in shifts], 1)
-        for kept, new in zip(both, (keys, value), strict=True):
-            kept[:, :sink_tokens] = torch.where(
-                stale[..., None, None, None], new, kept[:, :sink_tokens]
-            )
+        for tensor, new in zip(row_cache, (keys, value), strict=True):
+            tensor[:, :count] = torch.where(stale[..., None, None, None], new, tensor[:, :count])
 
 
 def _mean(frames: Tensor) -> Tensor:
@@ -79,9 +82,9 @@ def _mean(frames: Tensor) -> Tensor:
 
 
 def shifted_keys(keys: Tensor, shift: int) -> Tensor:
-    """Return rotated keys as if they stood `shift` latent frames later in time."""
-    dims = keys.shape[-1]
-    temporal = dims - 4 * (dims // 6)
+    """Return rotated keys, ``(…, head_dim)``, as if they stood `shift` latent frames later."""
+    head_dim = keys.shape[-1]
+    temporal = head_dim - 4 * (head_dim // 6)
     angle = phase_angles([[shift]], temporal)[0, 0].to(keys.device, torch.float32)
-    moved = apply_rotary(keys[..., :temporal], angle.cos(), angle.sin())
-    return torch.cat([moved, keys[..., temporal:]], -1)
+    shifted = apply_rotary(keys[..., :temporal], angle.cos(), angle.sin())
+    return torch.cat([shifted, keys[..., temporal:]], -1)
