@@ -46,7 +46,7 @@ class CacheShape:
 
     @property
     def window(self) -> int:
-        """Slots that roll: the longest chunk, and how many chunks of one frame a frame stays for."""
+        """Slots that roll: the longest chunk, and how many one-frame chunks a frame stays."""
         return self.slots - self.sink_tokens
 
     def slot(self, frame: int) -> int:

@@ -88,7 +88,7 @@ class Layers:
 
     def set_prompt(self, embeds: Tensor) -> None:
         """Set the prompt, ``(1, L, text_dim)``."""
-        self._text = self.model.prompt(embeds)
+        self._text = self.model.prompt_kv(embeds)
 
     def copy_row(self, source: int, rows: int) -> None:
         """Copy the cache of row `source` to the first `rows`, the rows in use from now on.
@@ -105,7 +105,7 @@ class Layers:
     def run(self, call: Call, x: Tensor) -> Tensor:
         """Run `CausalWan` on latents or tokens, and update the caches."""
         cache = self.cache.select_rows(call.row, call.rows.stop)
-        return self._run(call, x, self._text, cache, self.model.own)
+        return self._run(call, x, self._text, cache, self.model.layer_range)
 
     def _run(self, call: Call, x: Tensor, text: Tensor, cache: LayerCache, layers: range) -> Tensor:
         """Run some of the layers, with their part of the prompt and of the rows' caches.
@@ -122,7 +122,7 @@ class Layers:
             if shift:
                 self.cache.shift_keys(row, slice(self._shape.sink_tokens, valid), shift)
         numbers = (call.timesteps, call.positions, call.slots)
-        chunk = self.model.chunk(*numbers, self._shape.slots, self._mask(call))
+        chunk = self.model.chunk_inputs(*numbers, self._shape.slots, self._mask(call))
         output: Tensor = self.model(x, chunk, text, cache, layers)
         for row, slots, shifts in zip(call.rows, call.slots, call.sink_shifts, strict=False):
             if shifts:

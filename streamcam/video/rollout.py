@@ -1,8 +1,8 @@
-"""A causal video, chunk by chunk: the stream batch over denoising steps, a cache for each step.
+"""Stream batch of a causal video over denoising steps, chunk by chunk, with a KV cache per step.
 
-Row r of the batch runs step r, each row with a chunk one further back. A chunk leaves its keys and
+Row r of the batch runs step r, on the chunk that entered r calls ago. A chunk leaves its keys and
 values, as noisy as it is at that step, in every row it passes (StreamDiffusionV2, section 4). Rows
-run only when they hold real data. Numbers are planned on the CPU; nothing waits for the device.
+run only when they hold real data. Cache slots are planned on the CPU; nothing waits for the device.
 """
 
 from collections import deque
@@ -20,55 +20,56 @@ from streamcam.video.causal_layers import Call, Layers
 from streamcam.video.flow_matching import Steps, add_noise, predict_x_0
 
 DrawNoise = Callable[[Tensor, int], Tensor]
-"""Gives noise like a tensor, for the step of that number.
+"""Draws noise of a tensor's shape, for the step of that number.
 
-Each step has draws of its own, so that a chunk gets the same noise however many others are in
-flight with it.
+Each step has a generator of its own, so that a chunk gets the same noise however many chunks are
+in flight.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PendingChunk:
-    """A chunk before one of its steps."""
+    """Chunk before one of its steps."""
 
     x_t: Tensor
     """``(f, C, h, w)`` float32, noised for that step."""
     timestep: int
     plan: ChunkPlan
     version: int
-    """Of the partition of layers that it began on, and ends on."""
+    """Of the partition of layers that it runs on, the same for all its steps."""
 
 
 class SubmittedCall(NamedTuple):
-    """Neighbouring rows of a call that is under way."""
+    """Neighbouring rows that were submitted as one call."""
 
     row: int
     chunks: list[PendingChunk]
     x_t: Tensor
     flow: Callable[[], Tensor]
+    """Waits for the flow ``(rows, f, C, h, w)``."""
 
 
 class CachedFrame(NamedTuple):
-    """What stands in one slot of one row, beside the latents: enough to feed it once more."""
+    """Record of one slot of one row: with the latents, enough to compute it again."""
 
     chunk: int
-    """The chunk's first frame, which tells earlier chunks from later ones."""
+    """First frame of its chunk, which orders the chunks."""
     timestep: int
     position: int
 
 
 class Rollout:
-    """One video from its first chunk on; to begin anew, make a new one.
+    """One video from its first chunk on; a restarted video is a new `Rollout`.
 
     Args:
-        layers: the transformer, here or spread over devices.
+        layers: the transformer, on one device or several.
         embeds: the prompt, ``(1, L, text_dim)``.
-        shape: how many frames the cache holds, and which.
+        shape: frames that the KV cache holds.
         steps: the denoising steps, one row of the batch each.
-        draw: noise like a tensor.
+        draw_noise: for the steps after the first.
         rows: of the caches, as many as steps may ever run as one batch. Default: as `steps` needs.
-        batched: whether chunks of different steps run together, from the second chunk on.
-        sink_threshold: similarity below which the newest frame replaces a sink; -1 for never.
+        batched: whether chunks at different steps run as one call, from the second chunk on.
+        sink_threshold: similarity below which the newest frame replaces a sink token; -1 for never.
     """
 
     def __init__(
@@ -96,11 +97,11 @@ class Rollout:
         self._cached_frames: list[dict[int, CachedFrame]] = [{} for _ in range(rows)]
 
     def denoise_sequentially(self, x_t: Tensor, timestep: int) -> Tensor:
-        """Take a chunk through all its steps, one after the other, in the first row.
+        """Denoise a chunk through all its steps, one after the other, in the first row.
 
         Args:
             x_t: ``(f, C, h, w)`` float32, noised.
-            timestep: of its first step; the others are the stream's.
+            timestep: of its first step; later steps are those of the stream.
 
         Returns:
             The denoised chunk, of that shape.
@@ -114,16 +115,16 @@ class Rollout:
         return x_0
 
     def copy_row(self, source: int = 0) -> None:
-        """Give every row in use the cache of the row `source`, as the chunks so far left it."""
+        """Copy the cache of row `source`, as the chunks so far left it, to every row in use."""
         rows = len(self._pending)
         self._layers.copy_row(source, rows)
         self._inputs[:rows] = self._inputs[source].clone()
         self._cached_frames[:rows] = [dict(self._cached_frames[source]) for _ in range(rows)]
 
     def set_steps(self, steps: Steps, *, batched: bool) -> None:
-        """Go on with other steps, or with the same ones run otherwise, once nothing is in flight.
+        """Change the denoising steps, or whether they run as a batch, once nothing is in flight.
 
-        The past stays: every row takes over what the last step left, the least noisy there is.
+        The past stays: every row gets the cache of the last step, the least noisy there is.
         """
         assert not self.in_flight, f"{self.in_flight} chunks are in flight"
         last = len(self._pending) - 1
@@ -132,12 +133,12 @@ class Rollout:
         self.copy_row(last)
 
     def advance(self, x_t: Tensor | None = None, timestep: int = 0) -> Tensor | None:
-        """Let a chunk in, take all in flight one step further, and return the one that is done.
+        """Add a chunk, run one step of all that are in flight, and return the one that is done.
 
-        Over W devices a step takes W of these calls, since each is under way on another one.
+        Over W devices a step takes W of these calls, since each device runs another call.
 
         Args:
-            x_t: ``(f, C, h, w)`` float32, noised; None to let no new one in.
+            x_t: ``(f, C, h, w)`` float32, noised; None to add no chunk.
             timestep: of its first step.
         """
         entering = None if x_t is None else self._plan_entry(x_t, timestep)
@@ -161,23 +162,24 @@ class Rollout:
 
     @property
     def started(self) -> bool:
-        """Whether there is a chunk to go on from."""
+        """Whether a chunk has entered."""
         return self._cursor.frame > 0
 
     @property
     def in_flight(self) -> int:
-        """Chunks that are not done."""
-        under_way = sum(len(part.chunks) for call in self._submitted for part in call)
-        return under_way + sum(chunk is not None for chunk in self._pending)
+        """Number of chunks that are not done."""
+        submitted = sum(len(part.chunks) for call in self._submitted for part in call)
+        return submitted + sum(chunk is not None for chunk in self._pending)
 
     def set_prompt(self, embeds: Tensor) -> None:
-        """Change the prompt, and leave the past as it is."""
+        """Set the prompt, ``(1, L, text_dim)``, and leave the cache as it is."""
         self._layers.set_prompt(embeds)
 
     def recache(self, embeds: Tensor) -> None:
-        """Change the prompt, and compute the keys and values in the caches anew with it.
+        """Set the prompt, and compute the keys and values in the caches again with it.
 
-        Each row is fed what it was fed before, all at once, later chunks hidden from earlier ones.
+        Each row gets its past inputs once more, in one call that hides later chunks from earlier
+        ones.
         """
         self._layers.set_prompt(embeds)
         for row, cached_frames in enumerate(self._cached_frames[: len(self._pending)]):
@@ -204,9 +206,10 @@ class Rollout:
     def _submit(
         self, row: int, chunks: list[PendingChunk], *, first: bool = True, last: bool = True
     ) -> SubmittedCall:
-        """Begin one step of `chunks`, in rows from `row` on.
+        """Submit one step of `chunks`, in rows from `row` on.
 
-        `first` and `last` tell whether it is their first and last pass through their row.
+        `first` and `last` say whether it is the first and last pass of the chunks through their
+        row.
         """
         for r, chunk in enumerate(chunks, row):
             self._record_inputs(r, chunk, first=first)
@@ -227,19 +230,19 @@ class Rollout:
         return SubmittedCall(row, chunks, x_t, self._layers.submit(call, x_t))
 
     def _x_0(self, submitted: SubmittedCall) -> Tensor:
-        """Return the estimates of x_0 that a call comes to, ``(rows, f, C, h, w)``."""
+        """Wait for a call, and return its estimates of x_0, ``(rows, f, C, h, w)``."""
         x_t = submitted.x_t
         sigmas = [self._steps.sigma(chunk.timestep) for chunk in submitted.chunks]
         levels = torch.tensor(sigmas).reshape(-1, 1, 1, 1, 1).to(x_t.device, non_blocking=True)
         return predict_x_0(x_t, submitted.flow(), levels)
 
     def _record_inputs(self, row: int, chunk: PendingChunk, *, first: bool) -> None:
-        """Keep in mind what a row is about to be fed, and that keys turn if positions go back."""
+        """Record the inputs of a row for `recache`, and the shift of its keys if there is one."""
         plan, cached_frames = chunk.plan, self._cached_frames[row]
         if first and plan.shift:
             for slot in cached_frames.keys() & set(range(self._shape.sink_tokens, plan.valid)):
-                moved = cached_frames[slot].position + plan.shift
-                cached_frames[slot] = cached_frames[slot]._replace(position=moved)
+                position = cached_frames[slot].position + plan.shift
+                cached_frames[slot] = cached_frames[slot]._replace(position=position)
         for i, slot in enumerate(plan.slots):
             self._inputs[row, slot].copy_(chunk.x_t[i])
             cached_frames[slot] = CachedFrame(plan.frame, chunk.timestep, plan.position + i)
@@ -248,7 +251,7 @@ class Rollout:
 def _contiguous_rows(
     rows: Sequence[PendingChunk | None],
 ) -> Iterator[tuple[int, list[PendingChunk]]]:
-    """Yield neighbouring rows with chunks of one length, and where they begin."""
+    """Yield the first row and the chunks of neighbouring rows with chunks of one length."""
     row = 0
     for length, group in groupby(rows, lambda chunk: 0 if chunk is None else len(chunk.x_t)):
         chunks = list(group)

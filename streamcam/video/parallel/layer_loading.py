@@ -111,7 +111,7 @@ def _compile(model: CausalWan, rows: range) -> None:
     # nothing had been compiled.
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, MAX_COMPILED_SHAPES)
-    model.speed_up(rows, lambda layer: torch.compile(layer, dynamic=False))
+    model.compile_layers(rows, lambda layer: torch.compile(layer, dynamic=False))
 
 
 def _pick_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -62,7 +62,7 @@ class MigratingLayers(Layers):
         self.prepared = 0
         """Newest version of the partition whose layers are all loaded here."""
         self._cache_transport, self._load = transport, load
-        self._cached_layers = self._next_layers = model.own
+        self._cached_layers = self._next_layers = model.layer_range
         self._row_layers: list[range] = []
         self._active_rows = 1
         self._incoming: list[IncomingCache] = []
@@ -76,7 +76,7 @@ class MigratingLayers(Layers):
             wait()
         self._outgoing.clear()
         self._next_layers = partition[self._cache_transport.rank]
-        missing = self.model.lacks(_span(self._cached_layers, self._next_layers))
+        missing = self.model.missing_layers(_span(self._cached_layers, self._next_layers))
         # A thread is outside of inference mode: what is made in it would be compiled once more.
         job = self._loader.submit(lambda: self._load(missing) if missing else ())
         self._loading = (version, missing, job)
@@ -85,13 +85,13 @@ class MigratingLayers(Layers):
         """Add the layers loaded in the background to the model, if they are ready."""
         if self._loading and self._loading[2].done():
             (self.prepared, missing, loaded), self._loading = self._loading, None
-            self.model.take(missing.start, loaded.result())
+            self.model.add_layers(missing.start, loaded.result())
 
     def reset_on(self, rows: int, shape: CacheShape, partition: Partition) -> None:
         """Start a video with empty caches, all rows on `partition`."""
         self._receive()
         own = partition[self._cache_transport.rank]
-        self.model.keep(_span(own, self._next_layers))
+        self.model.keep_layers(_span(own, self._next_layers))
         if (rows, shape, own) != (self._rows, self._shape, self._cached_layers):
             self.cache = self.model.new_cache(rows, shape.slots, own)
         self._rows, self._shape, self._cached_layers = rows, shape, own
@@ -100,7 +100,7 @@ class MigratingLayers(Layers):
     def set_prompt(self, embeds: Tensor) -> None:
         """Set the prompt, ``(1, L, text_dim)``."""
         self._embeds = embeds
-        self._text = self.model.prompt(embeds, self._cached_layers)
+        self._text = self.model.prompt_kv(embeds, self._cached_layers)
 
     def copy_row(self, source: int, rows: int) -> None:
         """Copy the cache of row `source` to the first `rows`, the rows in use from now on."""
@@ -180,7 +180,7 @@ class MigratingLayers(Layers):
         old = old_cache.select_layers(both.start - old_layers.start, both.stop - old_layers.start)
         for new_tensor, old_tensor in zip(self._cache_of(both), old, strict=True):
             new_tensor.copy_(old_tensor)
-        self._text = self.model.prompt(self._embeds, layers)
+        self._text = self.model.prompt_kv(self._embeds, layers)
 
     def _drop_moved(self) -> None:
         """Free the layers that have moved away, once no row in use runs them here."""
@@ -188,7 +188,7 @@ class MigratingLayers(Layers):
         in_use = set(self._row_layers[: self._active_rows])
         if own != self._cached_layers and not self._incoming and in_use == {own}:
             self._resize_cache(own)
-            self.model.keep(_span(own, self._next_layers))
+            self.model.keep_layers(_span(own, self._next_layers))
 
 
 class _PendingCache(NamedTuple):

@@ -15,7 +15,7 @@ from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.rollout import Rollout
-from streamcam.video.wan import CausalWan, Chunk
+from streamcam.video.wan import CausalWan, ChunkInputs
 from streamcam.video.wan_weights import load_wan_transformer, select_layers
 from tests.video.rank_helpers import ring
 from tests.video.test_rollout import Recorded
@@ -94,7 +94,7 @@ def forgetful_layers(layers: range, first: bool, last: bool) -> CausalWan:
     model = tiny_layers(layers, first, last)
     run = model.forward
 
-    def limited(x: Tensor, chunk: Chunk, *others: Any) -> Tensor:
+    def limited(x: Tensor, chunk: ChunkInputs, *others: Any) -> Tensor:
         if last and chunk.cos.shape[1] == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
         return run(x, chunk, *others)

@@ -118,7 +118,7 @@ def balanced_by_times(layers: LayerRing) -> dict[str, Any]:
         "made": calm(layers),
         "version": layers.version,
         "partition": layers.partition,
-        "here": [layers.model.own, layers._cached_layers],
+        "here": [layers.model.layer_range, layers._cached_layers],
         "statuses": layers.statuses,
     }
     layers.stop()
