@@ -1,4 +1,4 @@
-"""Prompts on air: encoded once, blended, and what a new one does to the video's past."""
+"""Track prompt changes: encode and blend prompts, and decide how the cache follows."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +15,7 @@ EncodeText = Callable[[str], Tensor]
 
 
 class PromptChange(NamedTuple):
-    """What a chunk is to do because the prompt is another one."""
+    """New prompt, and how the cached past adapts to it."""
 
     embeds: Tensor
     """The new prompt, ``(1, L, text_dim)``."""
@@ -24,14 +24,14 @@ class PromptChange(NamedTuple):
 
 
 class PromptTracker:
-    """Keeps the prompt up to date, chunk by chunk.
+    """Follows the prompt from chunk to chunk, and waits for its encoding.
 
-    Where a prompt fades in it changes with every chunk: then the past is left alone until the
-    fade is over, and dealt with once.
+    A prompt that fades in changes with every chunk: then the cached past stays as it is until the
+    fade is over, and adapts once.
 
     Args:
         encode_text: to ``(1, L, text_dim)``, zero past the text.
-        kind: what a new prompt does to the past.
+        kind: how the cached past adapts: ``recache``, ``cross-attention`` or ``restart``.
     """
 
     def __init__(self, encode_text: EncodeText, kind: str) -> None:
@@ -39,35 +39,35 @@ class PromptTracker:
         self._embeds_by_text: Memo[Tensor] = Memo(TEXTS_KEPT)
 
     def start(self, parameters: Parameters) -> Tensor:
-        """Return the prompt that a video begins with, ``(1, L, text_dim)``."""
+        """Return the first prompt of a video, ``(1, L, text_dim)``."""
         self._key = _prompt_key(parameters)
         self._fading = self._recache_due = False
-        self._embeds = self._blended(parameters)
+        self._embeds = self._blend(parameters)
         return self._embeds
 
     def update(self, parameters: Parameters) -> PromptChange | None:
-        """Return what the next chunk has to do; None where the prompt is as it was."""
+        """Return the change of prompt for the next chunk; None where there is none."""
         key = _prompt_key(parameters)
         if key == self._key:
             recache_due, self._fading, self._recache_due = self._recache_due, False, False
             return PromptChange(self._embeds, self._kind) if recache_due else None
-        self._key, self._embeds = key, self._blended(parameters)
+        self._key, self._embeds = key, self._blend(parameters)
         fading, self._fading = self._fading, True
         self._recache_due = fading and self._kind != CROSS_ATTENTION
         return PromptChange(self._embeds, CROSS_ATTENTION if fading else self._kind)
 
-    def _blended(self, parameters: Parameters) -> Tensor:
+    def _blend(self, parameters: Parameters) -> Tensor:
         weighted = [(text, weight) for text, weight in parameters.prompt if weight]
-        embeds = [self._embedded(text) for text, _ in weighted]
+        embeds = [self._embed(text) for text, _ in weighted]
         blend = BLENDS[parameters.prompt_interpolation]
         return blend(embeds, [weight for _, weight in weighted])
 
-    def _embedded(self, text: str) -> Tensor:
+    def _embed(self, text: str) -> Tensor:
         return self._embeds_by_text(text, lambda: self._encode_text(text))
 
 
 class BackgroundPromptTracker(PromptTracker):
-    """A `PromptTracker` that nothing waits for: the old prompt rules until the new one is encoded.
+    """Keeps the old prompt until the new one is encoded in the background.
 
     Texts are encoded on another thread, those of the newest prompt alone.
     """
@@ -79,17 +79,17 @@ class BackgroundPromptTracker(PromptTracker):
         self._current: Parameters | None = None
 
     def start(self, parameters: Parameters) -> Tensor:
-        """Return the prompt that a video begins with; only the very first is waited for."""
+        """Return the first prompt of a video; only the very first one is waited for."""
         self._current = parameters if self._current is None else self._latest_encoded(parameters)
         return super().start(self._current)
 
     def update(self, parameters: Parameters) -> PromptChange | None:
-        """Return what the next chunk has to do; None where the prompt is as it was."""
+        """Return the change of prompt for the next chunk; None where there is none."""
         self._current = self._latest_encoded(parameters)
         return super().update(self._current)
 
     def _latest_encoded(self, parameters: Parameters) -> Parameters:
-        """Return `parameters` if all its texts are encoded, else those that ruled until now."""
+        """Return `parameters` if all its texts are encoded, else the parameters in use until now."""
         assert self._current is not None
         if self._encoding and self._encoding.done():
             for text, embeds in self._encoding.result():

@@ -27,7 +27,7 @@ ENGINES = ("auto", "eager", "compiled")
 
 
 class VideoModel(NamedTuple):
-    """The stages of one checkpoint."""
+    """Stages of one video model."""
 
     layers: Layers
     encode: Encoder
@@ -35,7 +35,7 @@ class VideoModel(NamedTuple):
     encode_text: Callable[[str], Tensor]
     """To ``(1, L, text_dim)``, zero past the text."""
     normalise: Callable[[Tensor], Tensor]
-    """Takes the transformer's latents to unit variance."""
+    """Converts the transformer's latents to unit variance."""
     device: torch.device
 
 
@@ -75,7 +75,7 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
         _encoder(components, config),
         _decoder(components, config),
         components.encode_text,
-        (lambda latents: latents) if normalised else Normalisation(components.vae).to,
+        (lambda latents: latents) if normalised else Normalisation(components.vae).normalise,
         device,
     )
 

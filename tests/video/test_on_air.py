@@ -37,4 +37,4 @@ def test_an_engine_tells_how_its_video_fares_and_gives_its_pictures() -> None:
     finally:
         engine.stop()
     assert came == sorted(set(came))
-    assert " pictures late" in engine.schedule
+    assert " frames late" in engine.schedule

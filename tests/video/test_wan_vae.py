@@ -88,7 +88,7 @@ def test_taehv_keeps_the_rhythm_of_the_wan_autoencoder() -> None:
 def test_taehv_gives_plain_latents_where_the_transformer_takes_them() -> None:
     model, scale = recorded_taehv(), Normalisation(vae())
     video = torch.rand(5, 3, 32, 32) * 2 - 1
-    close(scale.to(TinyEncoder(model, scale)(video)), TinyEncoder(model, None)(video))
+    close(scale.normalise(TinyEncoder(model, scale)(video)), TinyEncoder(model, None)(video))
 
 
 def test_weights_of_something_else_are_refused_in_one_line() -> None:
