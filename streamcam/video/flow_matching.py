@@ -17,7 +17,7 @@ class FlowSchedule(NamedTuple):
 
     @classmethod
     def shifted(cls, shift: float) -> Self:
-        """Return the schedule with its levels shifted towards noise; a `shift` of 1 leaves them even."""
+        """Return the schedule with its levels shifted towards noise; 1 leaves them even."""
         even = torch.linspace(1.0, 0.0, TRAIN_TIMESTEPS + 1, dtype=torch.float32)[:-1]
         return cls(shift * even / (1 + (shift - 1) * even))
 

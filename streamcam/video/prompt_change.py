@@ -89,7 +89,7 @@ class BackgroundPromptTracker(PromptTracker):
         return super().update(self._current)
 
     def _latest_encoded(self, parameters: Parameters) -> Parameters:
-        """Return `parameters` if all its texts are encoded, else the parameters in use until now."""
+        """Return `parameters` if all its texts are encoded, else those in use until now."""
         assert self._current is not None
         if self._encoding and self._encoding.done():
             for text, embeds in self._encoding.result():

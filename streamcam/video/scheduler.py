@@ -78,7 +78,7 @@ class Objective:
 
 
 def latency(choice: Choice, seconds: float, interval: float, pipeline_depth: int = 1) -> float:
-    """Return the longest time that the oldest frame of a chunk waits for its output, in seconds.
+    """Return the longest wait of a chunk's oldest frame for its output, in seconds.
 
     Args:
         choice: how the model runs.
@@ -143,9 +143,9 @@ class Job(NamedTuple, Generic[T]):
 class Scheduler(Generic[T]):
     """Queues frames and returns chunks to run; the caller runs them and reports back.
 
-    At most `Objective.capacity` frames wait. As long as frames come, chunks run: between two of them
-    at most one chunk's frames are dropped as late, apart from those that the queue holds beyond
-    that.
+    At most `Objective.capacity` frames wait. As long as frames come, chunks run: between two chunks
+    at most one chunk's frames are dropped as late, apart from those that the queue holds beyond a
+    chunk.
 
     Raises:
         ConfigError: nothing was measured, or the queue cannot hold the longest chunk.

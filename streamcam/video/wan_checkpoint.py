@@ -1,4 +1,4 @@
-"""From what the user names to the parts of a video model."""
+"""Load the components of the video model that the configuration names."""
 
 import json
 from collections.abc import Callable
@@ -34,18 +34,18 @@ from streamcam.video.wan_weights import (
 )
 
 SelectLayers = Callable[[int], range]
-"""Given how many layers there are, those to load."""
+"""Returns the layers to load, given their number."""
 
 
 class WanComponents(NamedTuple):
-    """What a model is made of, on its device."""
+    """Components of a model, on its device."""
 
     transformer: Any
     """A `WanTransformer3DModel`."""
     vae: Any
     """An `AutoencoderKLWan`."""
     taehv: TAEHV | None
-    """Where it encodes or decodes."""
+    """None unless it encodes or decodes."""
     encode_text: Callable[[str], Tensor]
     """To ``(1, L, text_dim)``, zero past the text."""
 
@@ -57,7 +57,7 @@ def load_components(
     report: Report,
     select: SelectLayers = range,
 ) -> WanComponents:
-    """Return the parts of the model that `config` names, the transformer with the layers of `select`.
+    """Load the components of the model that `config` names, the transformer with some layers.
 
     Raises:
         ModelError: something is missing, damaged or does not fit.
@@ -82,7 +82,7 @@ def load_components(
 def load_transformer(
     config: Config, dtype: torch.dtype, device: torch.device, select: SelectLayers = range
 ) -> Any:
-    """Return the transformer of the model that `config` names, with the layers of `select` alone.
+    """Load the transformer of the model that `config` names, with the layers of `select` alone.
 
     Raises:
         ModelError: something is missing, damaged or does not fit.
@@ -98,7 +98,7 @@ def load_transformer(
 
 
 def fetch(config: Config, report: Report) -> None:
-    """Bring into the cache all files that `config` needs.
+    """Fetch all files that `config` needs into the cache.
 
     Raises:
         ModelError: the hub cannot be reached, or does not have them.
@@ -108,18 +108,18 @@ def fetch(config: Config, report: Report) -> None:
         with hub.kept(offline=offline):
             whole = wan_files.is_diffusers(config.model, offline=offline)
             _base_folder(config.model if whole else config.video.video_base, config, whole=whole)
-            others = [] if whole else [config.model]
+            files = [] if whole else [config.model]
             if config.vae and config.vae != "full" and not _is_folder(config.vae):
-                others.append(config.vae)
+                files.append(config.vae)
             if _uses_taehv(config):
-                others.append(config.video.taehv)
-            for name in others:
+                files.append(config.video.taehv)
+            for name in files:
                 wan_files.weights_file(name, offline=offline)
     report(f"{config.model} is ready")
 
 
 def _is_folder(vae: str) -> bool:
-    """Tell whether `vae` is a folder in diffusers layout."""
+    """Return whether `vae` is a folder in diffusers layout."""
     return (Path(vae).expanduser() / "config.json").exists()
 
 
@@ -138,11 +138,11 @@ def _load_folder(folder: Path, dtype: torch.dtype, select: SelectLayers) -> Any:
         weights = wan_files.FolderWeights(folder)
     if model.config.image_dim or model.config.in_channels != model.config.out_channels:
         raise ModelError(f"{folder} starts from an image; take a text-to-video model")
-    own = select(len(model.blocks))
-    model.blocks = model.blocks[own.start : own.stop]
-    model.register_to_config(num_layers=len(own))
+    layers = select(len(model.blocks))
+    model.blocks = model.blocks[layers.start : layers.stop]
+    model.register_to_config(num_layers=len(layers))
     with wan_files.name_file_in_errors(folder):
-        load_weights(model, select_layers(weights, own), dtype)
+        load_weights(model, select_layers(weights, layers), dtype)
     return model
 
 
@@ -159,7 +159,7 @@ def _load_file(name: str, config: Config, dtype: torch.dtype, select: SelectLaye
 
 
 def _head_dim(folder: Path) -> int:
-    """Return the head dimension that a published ``config.json`` says, else that of all of them."""
+    """Return the head dimension in a published ``config.json``, else the usual one."""
     with suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return int(config["dim"]) // int(config["num_heads"])
@@ -204,7 +204,7 @@ def _random_components(
     name = config.model.removeprefix(RANDOM)
     transformer = load_transformer(config, dtype, device, select)
     text_dim = transformer.config.text_dim
-    report(f"model {config.model}: random weights, the pictures mean nothing")
+    report(f"model {config.model}: random weights, its output means nothing")
     return WanComponents(
         transformer,
         random_vae(name, dtype, device),
