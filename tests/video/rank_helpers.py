@@ -41,8 +41,8 @@ def ring(
         cuts: where the ranks' layers begin, and the end.
         lead: runs on the first rank.
         folder: for the ranks to meet in.
-        dies: a rank that ends with its first message.
-        slow: by rank, the seconds that its clock says each of its layers takes. Default: the truth.
+        dies: a rank that ends on its first message.
+        slow: by rank, seconds that its clock counts for each of its layers. Default: measured.
     """
     mp.spawn(_rank, (build, cuts, lead, str(folder), dies, slow or {}), nprocs=len(cuts) - 1)
     return torch.load(folder / "made.pt", weights_only=False)
@@ -87,7 +87,7 @@ def _rank(
 
 
 def _handicap(seconds: float) -> None:
-    """Have the rank's clock say that each layer takes so long."""
+    """Add `seconds` per layer to the clock of this rank."""
     run = CausalWan.forward
 
     def noted(self: CausalWan, x: Any, chunk: Any, text: Any, cache: Any, layers: range) -> Any:

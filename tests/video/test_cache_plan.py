@@ -1,4 +1,4 @@
-"""The plan of the rolling KV cache, against a window of plain lists and the published streams."""
+"""Plan of the rolling KV cache, against a window of plain lists and the published streams."""
 
 import random
 from collections import deque
@@ -11,7 +11,7 @@ from streamcam.video.cache_plan import CacheShape, ChunkPlan, Cursor, plan_chunk
 from tests.video.video_goldens import golden, needs_goldens
 
 Key = tuple[int, int]
-"""A latent frame, and the position that its keys are rotated to."""
+"""Latent frame, and the position that its keys are rotated to."""
 
 CACHES = [
     CacheShape(),
@@ -27,14 +27,14 @@ CACHES = [
 
 
 class Row:
-    """A cache of one row that does what its plans say, as the layers do with tensors."""
+    """Cache of one row that carries out plans, as the layers do with tensors."""
 
     def __init__(self, cache: CacheShape) -> None:
         self.cache = cache
         self.keys: list[Key | None] = [None] * cache.slots
 
     def write(self, planned: ChunkPlan) -> list[Key]:
-        """Take a chunk in and return what it attends to."""
+        """Write a chunk and return the keys that it attends to."""
         rolling = range(self.cache.sink_tokens, planned.valid)
         if planned.shift:
             for slot in rolling:
@@ -47,12 +47,12 @@ class Row:
         return [key for key in attended if key]
 
     def refresh(self, planned: ChunkPlan, sink: int) -> None:
-        turned = planned.position + planned.sink_shifts[sink]
-        self.keys[sink] = (planned.frame, turned)
+        position = planned.position + planned.sink_shifts[sink]
+        self.keys[sink] = (planned.frame, position)
 
 
 class Window:
-    """The brute-force model: sinks in one list, the latest frames in another."""
+    """Brute-force model: sink frames in one list, the latest frames in another."""
 
     def __init__(self, cache: CacheShape) -> None:
         self.cache = cache
@@ -82,7 +82,7 @@ class Window:
 
 
 @pytest.mark.parametrize("cache", CACHES, ids=str)
-def test_ten_thousand_chunks_see_what_a_window_of_lists_holds(cache: CacheShape) -> None:
+def test_ten_thousand_chunks_attend_to_what_a_window_of_lists_holds(cache: CacheShape) -> None:
     rng = random.Random(0)
     row, window, cursor = Row(cache), Window(cache), Cursor()
     for k in range(10_000):
@@ -104,7 +104,7 @@ def test_ten_thousand_chunks_see_what_a_window_of_lists_holds(cache: CacheShape)
 
 @pytest.mark.parametrize("slots", [2, 4, 6, 21])
 @pytest.mark.parametrize("sink_tokens", [0, 1])
-def test_realigned_keys_always_stand_as_far_off_as_they_are_old(
+def test_realigned_keys_are_always_as_many_positions_back_as_they_are_frames_old(
     slots: int, sink_tokens: int
 ) -> None:
     cache = CacheShape(slots=slots, sink_tokens=sink_tokens, realign=True)
@@ -142,7 +142,7 @@ def test_another_step_of_a_chunk_writes_the_same_slots() -> None:
         assert row.write(planned) == once
 
 
-def test_a_refreshed_sink_leaves_its_frame_in_the_window() -> None:
+def test_a_frame_that_replaces_a_sink_token_stays_in_the_window() -> None:
     row, cursor = Row(CacheShape()), Cursor()
     for _ in range(8):
         planned, cursor = plan_chunk(CacheShape(), cursor, 1)
@@ -152,7 +152,7 @@ def test_a_refreshed_sink_leaves_its_frame_in_the_window() -> None:
     assert [frame for frame, _ in row.write(planned)] == [0, 7, 2, 6, 7, 8]
 
 
-def test_sinks_are_refreshed_only_by_single_frames_once_they_are_full() -> None:
+def test_sink_tokens_are_refreshed_only_by_single_frames_once_they_are_full() -> None:
     cursor, refreshable = Cursor(), []
     for count in (2, 1, 1, 2, 1):
         planned, cursor = plan_chunk(CacheShape(), cursor, count)

@@ -1,4 +1,4 @@
-"""Noise levels of flow matching, against the published tables."""
+"""Noise levels of flow matching, against the published schedules."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from tests.video.video_goldens import golden, needs_goldens
 
 @needs_goldens
 @pytest.mark.parametrize("shift", [5, 8])
-def test_tables_are_the_published_ones(shift: int) -> None:
+def test_noise_schedules_equal_the_published_ones(shift: int) -> None:
     tensors, _ = golden("extras")
     flow = FlowSchedule.shifted(shift)
     for name in ("sigmas", "timesteps"):
@@ -30,7 +30,7 @@ def test_noise_is_added_as_published() -> None:
     torch.testing.assert_close(x_t, tensors["flow.add_noise.out"], atol=1e-5, rtol=0)
 
 
-def test_a_timestep_has_the_level_of_the_nearest_in_the_table() -> None:
+def test_a_timestep_has_the_noise_level_of_the_nearest_one_in_the_schedule() -> None:
     flow = FlowSchedule.shifted(8)
     assert flow.sigma(700) == pytest.approx(0.70023, abs=1e-5)
     assert flow.sigma(0) == pytest.approx(0.0079, abs=1e-4)

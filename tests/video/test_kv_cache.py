@@ -1,4 +1,4 @@
-"""What happens to cached frames beside being written: new prompts, sinks, positions going back."""
+"""KV cache: new prompts, refreshed sink tokens, positions that go back."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def text(seed: int) -> Tensor:
 
 
 def run(model: CausalWan, prompt: Tensor, chunks: int, *, threshold: float = -1.0) -> Rollout:
-    """Return a rollout of a first chunk of two frames and so many of one."""
+    """Return a rollout of a first chunk of two frames and `chunks - 1` of one."""
 
     def noise(like: Tensor, _step: int) -> Tensor:
         return torch.ones_like(like)
@@ -57,12 +57,12 @@ def test_recaching_the_same_prompt_changes_nothing_while_all_frames_are_held() -
 
 
 @torch.inference_mode()
-def test_recaching_another_prompt_leaves_the_first_step_as_if_it_had_always_been_there() -> None:
+def test_recaching_another_prompt_gives_the_first_step_the_cache_of_that_prompt() -> None:
     model = transformer()
     old, new = text(1), text(2)
     rollout, always = run(model, old, chunks=4), run(model, new, chunks=4)
-    # Later steps are fed what the old prompt made; row 0 is fed the noised camera alone, but for
-    # the first chunk, whose last step every row keeps.
+    # Inputs of later steps come from the old prompt; those of row 0 are the noised camera alone,
+    # apart from the first chunk, whose last step every row keeps.
     assert not torch.allclose(
         rollout._layers.cache.values[1, 0], always._layers.cache.values[1, 0], atol=1e-4
     )
@@ -78,7 +78,7 @@ def test_recaching_another_prompt_leaves_the_first_step_as_if_it_had_always_been
 
 
 @pytest.mark.parametrize("shift", [-45, 3])
-def test_turned_keys_are_those_of_the_other_position(shift: int) -> None:
+def test_shifted_keys_are_those_of_the_other_position(shift: int) -> None:
     head_dim, temporal = 24, 8
     keys = torch.randn(3, 4, 2, head_dim)
 
@@ -96,7 +96,9 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.parametrize("threshold", [-1.0, 0.05, 1.0])
-def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: float) -> None:
+def test_a_stale_sink_token_is_replaced_by_the_new_frame_and_the_window_keeps_it(
+    threshold: float,
+) -> None:
     torch.manual_seed(0)
     cache = KVCache(torch.randn(5, 1, 6, 7, 2, 24), torch.randn(5, 1, 6, 7, 2, 24))
     before = KVCache(*(tensor.clone() for tensor in cache))
@@ -118,7 +120,7 @@ def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: flo
 
 
 @torch.inference_mode()
-def test_chunks_of_several_frames_and_the_first_ones_leave_the_sinks_alone() -> None:
+def test_chunks_of_several_frames_and_the_first_chunk_leave_sink_tokens_unchanged() -> None:
     model = transformer()
     rollout = Rollout(
         Layers(model),
@@ -137,7 +139,7 @@ def test_chunks_of_several_frames_and_the_first_ones_leave_the_sinks_alone() -> 
 
 
 @torch.inference_mode()
-def test_chunks_of_another_length_pass_those_in_flight() -> None:
+def test_chunks_of_another_length_can_overtake_those_in_flight() -> None:
     model = transformer()
     rollout = run(model, text(1), chunks=2)
     done = [rollout.advance(latents(f, 9), 700) for f in (2, 1)]

@@ -1,4 +1,4 @@
-"""The video stream on air: frames wait, are given up and counted, and what runs may change."""
+"""Video stream on air: frames wait, are dropped and counted, and the choice may change."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ def on_air(
 
 
 def live(stream: VideoStream, frames: Iterable[Frame], **changes: Any) -> list[Frame]:
-    """Feed `frames` as a camera of 30 fps would have taken them until now."""
+    """Feed `frames` with the times of a camera of 30 fps whose last frame is of now."""
     parameters = stream._config.live.changed(changes)
     frames = list(frames)
     now = time.monotonic()
@@ -41,7 +41,7 @@ def live(stream: VideoStream, frames: Iterable[Frame], **changes: Any) -> list[F
     return [picture for frame in came for picture in stream(frame, parameters)]
 
 
-def test_a_model_that_keeps_up_makes_the_pictures_that_render_makes() -> None:
+def test_a_model_that_keeps_up_gives_the_output_of_render() -> None:
     frames = moving(21, size=32)
     made = live(on_air({BOTH: 0.05}), frames)
     rendered = [p for out in Streamed(steps=2)(frames)[:-1] for p in out]
@@ -69,7 +69,7 @@ def test_no_frame_is_lost_when_the_steps_change() -> None:
     assert images(made)[-4:].std() > 1
 
 
-def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_shown() -> None:
+def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_kept() -> None:
     stream = on_air({ONE: 0.001}, steps=1, input_capacity=8)
     now, frames = time.monotonic(), moving(31, size=32)
     for frame in frames[:-1]:
@@ -80,7 +80,7 @@ def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_shown()
     assert ", 23 frames dropped" in stream.delivery_summary
 
 
-def test_warming_up_measures_every_way_to_run_and_leaves_no_trace() -> None:
+def test_warming_up_measures_every_choice_and_leaves_no_trace() -> None:
     stream = on_air(None, max_chunk_latents=9, kv_frames=5)
     stream.warm_up()
     # Two latent frames fit beside the sinks, three do not.
@@ -100,7 +100,7 @@ def test_a_model_that_is_far_too_slow_is_not_measured_for_long() -> None:
 
 
 def out_of_memory(*, from_rows: int) -> Any:
-    """Return layers for which so many rows are too many."""
+    """Return `Layers.run` that runs out of memory from `from_rows` rows on."""
     run = Layers.run
 
     def limited(self: Layers, call: Call, x: torch.Tensor) -> torch.Tensor:
@@ -111,7 +111,9 @@ def out_of_memory(*, from_rows: int) -> Any:
     return limited
 
 
-def test_what_lacks_the_memory_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choices_that_run_out_of_memory_are_left_out_and_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     said: list[str] = []
     stream = on_air(None, report=said.append)
     monkeypatch.setattr(Layers, "run", out_of_memory(from_rows=2))
@@ -124,21 +126,23 @@ def test_what_lacks_the_memory_is_left_out_and_said(monkeypatch: pytest.MonkeyPa
     assert [f.index for f in made] == [*range(9)]
 
 
-def test_a_model_that_has_no_memory_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_fit_in_memory_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stream = on_air(None)
     monkeypatch.setattr(Layers, "run", out_of_memory(from_rows=1))
     with pytest.raises(OutOfMemory, match=r"^CUDA out of memory.*: take a smaller width"):
         stream.warm_up()
 
 
-def test_running_out_of_the_main_memory_is_told_from_other_errors() -> None:
+def test_running_out_of_main_memory_is_distinguished_from_other_errors() -> None:
     with pytest.raises(OutOfMemory, match="allocate memory"), out_of_memory_errors():
         torch.empty(2**52)
     with pytest.raises(RuntimeError, match="shape"), out_of_memory_errors():
         torch.zeros(2).reshape(3)
 
 
-def test_on_air_every_number_of_rows_is_compiled_and_in_a_render_the_one_that_lasts() -> None:
+def test_on_air_every_number_of_rows_is_compiled_and_in_a_render_only_the_full_batch() -> None:
     config = Streamed(steps=3, acceleration="compiled").config
     rows = [load_video_model(config, lambda _: None, live=on).layers.model for on in (True, False)]
     assert [sorted(model._compiled_rows) for model in rows] == [[1, 2, 3], [3]]
@@ -154,7 +158,7 @@ def test_a_new_prompt_and_a_reset_lose_no_frame(kind: str) -> None:
 
 
 @torch.inference_mode()
-def test_steps_change_without_forgetting() -> None:
+def test_steps_change_without_losing_the_cache() -> None:
     layers, embeds = loaded("wan", "wan").layers, torch.ones(1, 4, 32)
     both = Steps((700, 400), FlowSchedule.shifted(8))
 

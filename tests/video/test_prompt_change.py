@@ -1,4 +1,4 @@
-"""Prompts that change: at once in a render, and on air without holding up the picture."""
+"""Prompts that change: at once in a render, on air without delaying the output."""
 
 import threading
 import time
@@ -27,7 +27,7 @@ def snapshot(*texts: str) -> Parameters:
 
 
 class Encoder:
-    """Encodes a text as its length; all but the first wait until they are let go."""
+    """Encodes a text as its length; all but the first wait until `may` is set."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -50,7 +50,7 @@ def test_a_render_waits_for_its_prompts() -> None:
     assert float(change.embeds[0, 0, 0]) == 5
 
 
-def test_on_air_the_old_prompt_rules_until_the_newest_is_encoded() -> None:
+def test_on_air_the_old_prompt_stays_until_the_newest_is_encoded() -> None:
     encoder = Encoder()
     tracker = BackgroundPromptTracker(encoder, "recache")
     assert float(tracker.start(snapshot("a"))[0, 0, 0]) == 1
@@ -65,11 +65,11 @@ def test_on_air_the_old_prompt_rules_until_the_newest_is_encoded() -> None:
         time.sleep(0.001)
     assert change.kind == "recache"
     assert float(change.embeds[0, 0, 0]) == 5.5
-    # What nobody wants any more is encoded only if it had been begun.
+    # A prompt that is no longer wanted is encoded only if its encoding had started.
     assert encoder.asked == ["a", "a dog", "a bird", "a hen"]
 
 
-def test_an_encoder_that_fails_on_air_is_not_passed_over() -> None:
+def test_an_encoder_that_fails_on_air_raises() -> None:
     def fails(text: str) -> Tensor:
         if text == "a":
             return torch.zeros(1, 2, 3)
@@ -84,7 +84,7 @@ def test_an_encoder_that_fails_on_air_is_not_passed_over() -> None:
         tracker.update(snapshot("b"))
 
 
-def test_pictures_go_on_while_a_prompt_is_encoded() -> None:
+def test_output_continues_while_a_prompt_is_encoded() -> None:
     config = Streamed(steps=1, deadline=60, target_fps=30).config
     models, encoder = loaded("wan", "wan"), Encoder()
 

@@ -1,4 +1,4 @@
-"""Whole streams over the small reference model: steps, windows, caches, changes of prompt."""
+"""Streams of the small reference model against the recorded ones: batched and sequential."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ FLOW = FlowSchedule.shifted(8)
 
 
 class Recorded:
-    """Gives the noise that the reference drew, in its order."""
+    """Replays the noise that the reference drew, in its order."""
 
     def __init__(self) -> None:
         self.coming: list[Tensor] = []
@@ -33,7 +33,7 @@ def chunk(tensors: dict[str, Tensor], k: int) -> Tensor:
 def rollout(
     name: str, draw: DrawNoise, *, prompt: str = ""
 ) -> tuple[Rollout, dict[str, Tensor], list[int | None]]:
-    """Return a rollout as a recorded case has it, its tensors, and the first steps' timesteps."""
+    """Return the rollout of a recorded case, its tensors, and the first timestep of each chunk."""
     tensors, case = golden(name)
     shape = CacheShape(case["num_kv_cache"], case["sink"])
     embeds = (golden(prompt)[0] if prompt else tensors)["prompt_embeds"][None]
@@ -78,7 +78,7 @@ def close_caches(run: Rollout, tensors: dict[str, Tensor], last: int) -> None:
 
 
 @torch.inference_mode()
-def test_steps_one_after_the_other_give_the_published_latents() -> None:
+def test_sequential_steps_give_the_published_latents() -> None:
     draw = Recorded()
     run, tensors, first_steps = rollout("case_s2_wo_kv16", draw)
     for k, timestep in enumerate(first_steps):

@@ -16,7 +16,7 @@ FRAMES = 6
 
 @needs_goldens
 @torch.inference_mode()
-def test_flows_and_caches_are_the_published_ones() -> None:
+def test_flows_and_caches_equal_the_published_ones() -> None:
     tensors, _ = golden("unit_forward")
     model, sigmas = wan(), FlowSchedule.shifted(8)
     cache = model.new_cache(1, FRAMES)
@@ -38,7 +38,7 @@ def test_flows_and_caches_are_the_published_ones() -> None:
 
 
 @torch.inference_mode()
-def test_compiled_layers_run_in_full_batches_over_a_full_cache_alone() -> None:
+def test_compiled_layers_run_only_in_full_batches_over_a_full_cache() -> None:
     model = CausalWan(loaded("wan", "wan").layers.model.transformer, (4, 6))
     text, cache = model.prompt_kv(torch.randn(1, 8, 32)), model.new_cache(2, 3)
     ran: list[int] = []
@@ -55,7 +55,7 @@ def test_compiled_layers_run_in_full_batches_over_a_full_cache_alone() -> None:
         assert len(ran) == expected
 
 
-def test_layers_that_are_taken_over_are_not_compiled_anew() -> None:
+def test_layers_that_are_added_are_not_compiled_again() -> None:
     def layers(numbers: range) -> Any:
         return random_transformer("tiny-wan", torch.float32, torch.device("cpu"), layers=numbers)
 

@@ -1,4 +1,4 @@
-"""The autoencoders as streams, against the published ones, and against themselves uncut."""
+"""Autoencoders as streams, against the published ones and against a single call."""
 
 import zlib
 
@@ -47,7 +47,7 @@ def test_the_wan_encoder_streams_as_published() -> None:
 
 @needs_goldens
 @torch.inference_mode()
-def test_the_wan_decoder_streams_as_published_and_begins_anew() -> None:
+def test_the_wan_decoder_streams_as_published_and_starts_again_after_a_reset() -> None:
     tensors, case = golden("vae_stream")
     decode = WanDecoder(vae())
     latents = tensors["latents"][0]
@@ -59,7 +59,7 @@ def test_the_wan_decoder_streams_as_published_and_begins_anew() -> None:
 
 @needs_goldens
 @torch.inference_mode()
-def test_taehv_cut_into_calls_is_the_published_one_uncut() -> None:
+def test_taehv_split_into_calls_equals_the_published_one_in_one_call() -> None:
     tensors, _ = golden("taehv_stream")
     model = recorded_taehv()
     decode, encode = StreamingHalf(model.decoder), StreamingHalf(model.encoder)
@@ -70,7 +70,7 @@ def test_taehv_cut_into_calls_is_the_published_one_uncut() -> None:
 
 
 @torch.inference_mode()
-def test_taehv_keeps_the_rhythm_of_the_wan_autoencoder() -> None:
+def test_taehv_takes_and_gives_as_many_frames_per_call_as_the_wan_autoencoder() -> None:
     torch.manual_seed(0)
     model = TAEHV().eval()
     encode, decode = TinyEncoder(model, None), TinyDecoder(model)
@@ -91,7 +91,7 @@ def test_taehv_gives_plain_latents_where_the_transformer_takes_them() -> None:
     close(scale.normalise(TinyEncoder(model, scale)(video)), TinyEncoder(model, None)(video))
 
 
-def test_weights_of_something_else_are_refused_in_one_line() -> None:
+def test_weights_of_another_model_are_refused_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"^these are not the weights of TAEHV.*encoder"):
         load_taehv({"a": torch.zeros(1)}, torch.float32)
     with pytest.raises(ModelError, match=r"^these are not the weights of the Wan autoencoder"):

@@ -1,7 +1,7 @@
-"""A causal Wan without a cache: the whole past is computed anew for every chunk, in float64.
+"""Causal Wan without a cache: computes the whole past again for every chunk, in float64.
 
 Written from the papers' formulas alone: no plan, no slots, no cache, and none of the modules that
-the pipeline runs. What a chunk sees is a list of sinks and a list of the latest frames.
+the pipeline runs. A chunk attends to a list of sink frames and a list of the latest frames.
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ EPS = 1e-6
 
 
 class Window(NamedTuple):
-    """What a chunk may see, and where it stands."""
+    """Frames that a chunk attends to, and their positions."""
 
     frames: int
     sink_tokens: int
@@ -27,7 +27,7 @@ class Window(NamedTuple):
 
 
 class Fed(NamedTuple):
-    """A chunk as a row was fed with it for the last time."""
+    """Input of a chunk in the last of its passes through a row."""
 
     x_t: Tensor
     """``(f, C, h, w)``."""
@@ -36,7 +36,7 @@ class Fed(NamedTuple):
 
 @dataclass
 class Seen:
-    """A frame in one layer."""
+    """Keys and values of a frame in one layer."""
 
     key: Tensor
     """``(tokens, heads, head_dim)``, not rotated."""
@@ -45,14 +45,14 @@ class Seen:
 
 
 class Reference:
-    """The transformer with the weights of `model`, one of diffusers' own."""
+    """Transformer with the weights of `model`, a `WanTransformer3DModel`."""
 
     def __init__(self, model: nn.Module, window: Window) -> None:
         self._w = {name: value.double() for name, value in model.state_dict().items()}
         self._config, self._window = model.config, window
 
     def flow(self, past: Sequence[Fed], embeds: Tensor) -> Tensor:
-        """Return the flow ``(f, C, h, w)`` of the last of these chunks, the first one first."""
+        """Return the flow ``(f, C, h, w)`` of the last of these chunks, given oldest first."""
         text = self._mlp(
             embeds[0].double(), "condition_embedder.text_embedder.linear_", "gelu_tanh"
         )
@@ -93,7 +93,7 @@ class Reference:
         return made
 
     def _attend_all(self, at: str, chunks: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
-        """Return what each chunk makes of itself and of those that it sees."""
+        """Return the self-attention output of each chunk."""
         window, size = self._window, grid[0] * grid[1]
         sink_tokens: list[Seen] = []
         latest: deque[Seen] = deque(maxlen=window.frames - window.sink_tokens)

@@ -1,4 +1,4 @@
-"""Layers spread over ranks: the published ring, and the same latents on any number of ranks."""
+"""Layers spread over ranks give the published latents, and the same on any number of ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def tiny_layers(layers: range, first: bool, last: bool) -> CausalWan:
 
 
 def tiny_stream(layers: Layers) -> list[Tensor]:
-    """Return ten chunks, the prompt recached on the way, and with all drained before and after."""
+    """Return ten chunks, the prompt recached on the way, and and all in flight drained there and at the end."""
 
     def drawn(*shape: int, seed: int) -> Tensor:
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -89,8 +89,8 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
     return made
 
 
-def forgetful_layers(layers: range, first: bool, last: bool) -> CausalWan:
-    """Return layers of which the last ones have no memory for three frames at once."""
+def layers_short_of_memory(layers: range, first: bool, last: bool) -> CausalWan:
+    """Return layers of which the last run out of memory on chunks of three frames."""
     model = tiny_layers(layers, first, last)
     run = model.forward
 
@@ -104,7 +104,7 @@ def forgetful_layers(layers: range, first: bool, last: bool) -> CausalWan:
 
 
 def three_ranks(layers: LayerRing) -> tuple[str, list[Tensor]]:
-    """Return what a chunk too large for one of them comes to, and what goes well after that."""
+    """Return the error of a chunk too large for one rank, and the chunks that run after it."""
     embeds, steps = torch.ones(1, 6, 32), Steps((700,), FLOW)
     run = Rollout(layers, embeds, CacheShape(3, 1), steps, lambda like, _: like)
     why = "nothing"
@@ -120,7 +120,9 @@ def three_ranks(layers: LayerRing) -> tuple[str, list[Tensor]]:
 @pytest.fixture(scope="module")
 def of_three(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Tensor]]:
     folder = tmp_path_factory.mktemp("three")
-    found: tuple[str, list[Tensor]] = ring(forgetful_layers, [0, 1, 2, 3], three_ranks, folder)
+    found: tuple[str, list[Tensor]] = ring(
+        layers_short_of_memory, [0, 1, 2, 3], three_ranks, folder
+    )
     return found
 
 
@@ -133,7 +135,7 @@ def test_three_ranks_give_what_one_gives(of_three: tuple[str, list[Tensor]]) -> 
         close(many, one)
 
 
-def test_a_rank_that_runs_out_of_memory_says_so_and_goes_on(
+def test_a_rank_that_runs_out_of_memory_reports_it_and_continues(
     of_three: tuple[str, list[Tensor]],
 ) -> None:
     assert of_three[0].startswith("CUDA out of memory")
@@ -147,6 +149,6 @@ def what_breaks(layers: LayerRing) -> str:
     return "nothing"
 
 
-def test_a_rank_that_dies_is_the_loss_of_an_engine(tmp_path: Path) -> None:
-    said = ring(tiny_layers, [0, 2, 3], what_breaks, tmp_path, dies=1)
-    assert said.startswith("a device of the pipeline is gone: ")
+def test_a_rank_that_dies_breaks_the_ring(tmp_path: Path) -> None:
+    error = ring(tiny_layers, [0, 2, 3], what_breaks, tmp_path, dies=1)
+    assert error.startswith("a device of the pipeline is gone: ")

@@ -1,4 +1,4 @@
-"""Layers change hands while a video runs, and no picture changes."""
+"""Layers migrate between ranks while a video runs, and the output stays the same."""
 
 import random
 from collections.abc import Callable
@@ -26,7 +26,7 @@ BLOCKS = 6
 SHAPE = CacheShape(5, 2, position_limit=8, realign=True)
 
 Visit = Callable[[int], None]
-"""Is called before every chunk."""
+"""Called before every chunk."""
 
 
 def six_layers(layers: range, first: bool, last: bool) -> CausalWan:
@@ -39,7 +39,7 @@ def drawn(*shape: int, seed: int) -> Tensor:
 
 
 def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
-    """Return the chunks of two videos: prompts change, steps and lengths change, one is cut off."""
+    """Return the chunks of two videos: prompts, steps and lengths change, and one is cut off."""
 
     def noise(like: Tensor, step: int) -> Tensor:
         return drawn(*like.shape, seed=step)
@@ -75,7 +75,7 @@ def finished(run: Rollout) -> list[Tensor]:
 
 
 def shuffled(layers: LayerRing) -> tuple[list[list[Tensor]], list[Partition]]:
-    """Run the storm, with the layers always on the move."""
+    """Run both videos while layers migrate all the time."""
     rng, ran_on = random.Random(1), [layers.partition]
 
     def visit(_: int) -> None:
@@ -90,7 +90,7 @@ def shuffled(layers: LayerRing) -> tuple[list[list[Tensor]], list[Partition]]:
     return made, ran_on
 
 
-def test_layers_on_the_move_change_no_picture(tmp_path: Path) -> None:
+def test_migrating_layers_change_no_output(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = storm(Layers(six_layers(range(BLOCKS), True, True)), lambda _: None)
     made, ran_on = ring(six_layers, [0, 2, 4, 6], shuffled, tmp_path)
@@ -103,7 +103,7 @@ def test_layers_on_the_move_change_no_picture(tmp_path: Path) -> None:
 
 
 def calm(layers: Layers) -> list[Tensor]:
-    """Return forty chunks of a video in which nothing else happens."""
+    """Return forty chunks of a video without changes."""
     run = Rollout(layers, drawn(1, 6, 32, seed=0), SHAPE, TWO, lambda like, _: like.sign())
     made = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
     run.copy_row()
@@ -125,7 +125,7 @@ def balanced_by_times(layers: LayerRing) -> dict[str, Any]:
     return found
 
 
-def test_a_slow_device_gives_layers_away_and_no_picture_changes(tmp_path: Path) -> None:
+def test_a_slow_device_gives_layers_away_and_no_output_changes(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = calm(Layers(six_layers(range(BLOCKS), True, True)))
     slow = {0: 0.01, 1: 0.021}

@@ -1,4 +1,4 @@
-"""Several devices from the command line: processes with a share of the layers each."""
+"""Several devices from the command line: processes with some of the layers each."""
 
 import subprocess
 import sys
@@ -43,12 +43,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 def test_two_devices_render_what_one_renders(alone: np.ndarray, tmp_path: Path) -> None:
     together = rendered(tmp_path / "2.npy", 2)
     assert alone.shape == together.shape == (25, 32, 64, 3)
-    # Rows that run in another company are rounded otherwise.
+    # Batches of other sizes are rounded differently.
     assert np.abs(alone - together).max() <= 1
     assert together[-1].std() > 1
 
 
-def test_a_device_that_dies_is_the_loss_of_the_engine() -> None:
+def test_a_device_that_dies_ends_the_engine() -> None:
     script = """
         import os, signal
         import numpy as np
@@ -74,7 +74,7 @@ def test_a_device_that_dies_is_the_loss_of_the_engine() -> None:
     assert ran(script, "") == "a device of the pipeline is gone\n"
 
 
-def test_what_torchrun_starts_renders_what_one_process_renders(
+def test_ranks_started_by_torchrun_render_what_one_process_renders(
     alone: np.ndarray, tmp_path: Path
 ) -> None:
     words = ["render", *TINY, "pattern", "--frames", "25", str(tmp_path / "2.npy")]
@@ -129,7 +129,7 @@ def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("devices", "why"), [("4", "4 devices cannot share 3 transformer blocks"), ("0", "devices:")]
 )
-def test_devices_that_cannot_be_had_are_refused_in_a_line(
+def test_too_many_devices_are_refused_in_one_line(
     devices: str, why: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = ["render", *TINY, "--devices", devices, "pattern", "--frames", "5"]
