@@ -65,7 +65,7 @@ def tiny_layers(layers: range, first: bool, last: bool) -> CausalWan:
 
 
 def tiny_stream(layers: Layers) -> list[Tensor]:
-    """Return ten chunks, the prompt recached on the way, and and all in flight drained there and at the end."""
+    """Return ten chunks; on the way the prompt is recached, with all in flight drained."""
 
     def drawn(*shape: int, seed: int) -> Tensor:
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
