@@ -37,7 +37,7 @@ class QueuedStream(LoadedStream, Protocol):
     """A stream with an input queue, from which it may drop frames to be in time."""
 
     @property
-    def tally(self) -> str:
+    def delivery_summary(self) -> str:
         """How many frames were late or dropped, in one line."""
 
     def put(self, frame: Frame) -> None:
@@ -113,7 +113,7 @@ def release_ranks() -> None:
     if torchrun_launch():
         from streamcam.video.parallel import launcher
 
-        launcher.dismiss()
+        launcher.release_torchrun_ranks()
 
 
 def _load_image(config: Config, report: Report) -> LoadedStream:
@@ -166,10 +166,10 @@ def _fetch_video(config: Config, report: Report) -> None:
 
 
 def _follow_video(config: Config, live: bool) -> None:
-    from streamcam.video.parallel.launcher import follow_launched
-    from streamcam.video.parallel.ranks import share_of
+    from streamcam.video.parallel.launcher import serve_torchrun_rank
+    from streamcam.video.parallel.ranks import rank_info
 
-    follow_launched(config, share_of(config), live=live)
+    serve_torchrun_rank(config, rank_info(config), live=live)
 
 
 PIPELINES = {

@@ -13,10 +13,11 @@ from streamcam.bench.harness import iter_frames
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
+from streamcam.video.delivery_stats import DeliveryStats
 from streamcam.video.device_memory import peak_memory
 from streamcam.video.live_stream import LiveVideoStream
-from streamcam.video.parallel.layer_ring import LayerRing, Standing
-from streamcam.video.scheduler import Tally
+from streamcam.video.parallel.layer_ring import LayerRing
+from streamcam.video.parallel.ring_rank import RankStatus
 from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
 
@@ -88,19 +89,19 @@ def measure(
     stages, chunk_ms = _stages(models, config, scene)
     live = LiveVideoStream(models, config)
     live.warm_up()
-    first, tally = _on_air(live, config, scene, seconds, camera_fps)
+    first, stats = _on_air(live, config, scene, seconds, camera_fps)
     return VideoResult(
         fps=fps,
         stages_ms=stages,
         chunk_ms=chunk_ms,
         first_picture_s=first,
-        on_air_fps=tally.delivered / seconds,
-        delivered=tally.delivered,
-        dropped=tally.dropped,
-        misses=tally.misses,
-        latency_ms=tuple(1e3 * (tally.latencies.percentile(p) or 0.0) for p in PERCENTS),
-        jitter_ms=tuple(1e3 * (tally.jitter.percentile(p) or 0.0) for p in PERCENTS),
-        runs_as=live.tally,
+        on_air_fps=stats.delivered / seconds,
+        delivered=stats.delivered,
+        dropped=stats.dropped,
+        misses=stats.misses,
+        latency_ms=tuple(1e3 * (stats.latencies.percentile(p) or 0.0) for p in PERCENTS),
+        jitter_ms=tuple(1e3 * (stats.jitter.percentile(p) or 0.0) for p in PERCENTS),
+        runs_as=live.delivery_summary,
         memory=peak_memory(models.device),
         ranks=ranks,
     )
@@ -113,27 +114,27 @@ def _throughput(
     stream, ring = VideoStream(models, config), models.layers
     frames = _warm_up(stream, config, scene)
     started_at, outputs = time.perf_counter(), 0
-    standings: list[list[Standing]] = []
+    statuses: list[list[RankStatus]] = []
     # Only whole chunks, so that none takes time and is not counted.
     while not outputs or time.perf_counter() - started_at < seconds:
         for _ in range(config.chunk):
             outputs += len(stream(next(frames), config.live))
         if isinstance(ring, LayerRing):
-            standings.append(ring.standings)
+            statuses.append(ring.statuses)
     fps = outputs / (time.perf_counter() - started_at)
-    return fps, [_rank_result(rank) for rank in zip(*standings, strict=True)]
+    return fps, [_rank_result(rank) for rank in zip(*statuses, strict=True)]
 
 
-def _rank_result(standings: Sequence[Standing]) -> RankResult:
+def _rank_result(statuses: Sequence[RankStatus]) -> RankResult:
     def ms(name: str) -> float:
-        return 1e3 * float(statistics.median(getattr(standing, name) for standing in standings))
+        return 1e3 * float(statistics.median(getattr(status, name) for status in statuses))
 
     return RankResult(
         ms("layers_s"),
         ms("fixed_s"),
         ms("waiting_s"),
-        standings[-1].layers,
-        standings[-1].memory,
+        statuses[-1].layers,
+        statuses[-1].memory,
     )
 
 
@@ -219,8 +220,8 @@ def _timed_layers(models: VideoModel, seconds: list[float]) -> Iterator[None]:
 
 def _on_air(
     stream: LiveVideoStream, config: Config, scene: Sequence[Image], seconds: float, rate: float
-) -> tuple[float, Tally]:
-    """Run at a camera's rate; return the seconds until the first output, and the tally."""
+) -> tuple[float, DeliveryStats]:
+    """Run at a camera's rate; return the seconds until the first output, and the figures."""
     started_at, index, first = time.monotonic(), 0, 0.0
 
     def frame() -> Frame:
@@ -238,7 +239,7 @@ def _on_air(
         index += 1
         if outputs and not first:
             first = time.monotonic() - started_at
-    return first, stream.tallied
+    return first, stream.delivery_stats
 
 
 def _synchronize(device: torch.device) -> None:

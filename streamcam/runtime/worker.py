@@ -116,7 +116,7 @@ def run_stream(
             outputs.counters[DROPPED] = frames.missed + stream.counts["dropped"]
         if queued and time.monotonic() - reported_at > SCHEDULE_INTERVAL_S:
             reported_at = time.monotonic()
-            connection.send(EngineMessage("schedule", queued.tally))
+            connection.send(EngineMessage("schedule", queued.delivery_summary))
 
 
 def _put(outputs: FrameRing, output: Frame, version: int) -> None:

@@ -1,1 +1,1 @@
-"""Video diffusion: a causal transformer that keeps a picture steady (arXiv 2511.07399)."""
+"""Video diffusion by a causal transformer with a rolling KV cache (arXiv 2511.07399)."""

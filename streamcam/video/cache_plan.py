@@ -1,9 +1,10 @@
-"""The rolling KV cache with sink tokens, planned in plain integers (arXiv 2511.07399).
+"""Rolling KV cache with sink tokens, planned in plain integers (arXiv 2511.07399).
 
-Slots hold the keys and values of one latent frame each. The first `sinks` frames of a stream keep
-theirs; the others go round the rest, each over the oldest one. A chunk is planned once, when it
-enters the stream, and its `Plan` goes with it through every layer, every rank and every denoising
-step, whose row has a cache of its own. Nothing is looked up on the device.
+Slots hold the keys and values of one latent frame each. The first frames of a stream, whose tokens
+are the sink tokens, keep their slots; later frames overwrite the oldest of the remaining slots. A
+chunk is planned once, when it enters the stream, and its `ChunkPlan` goes with it through every
+layer, every rank and every denoising step, whose row has a cache of its own. Nothing is looked up
+on the device.
 """
 
 from dataclasses import dataclass
@@ -22,20 +23,20 @@ class CacheShape:
     """
 
     slots: int = 6
-    """Frames held, the chunk's own among them (published as num_kv_cache)."""
-    sinks: int = 3
-    """Of these, frames that stay (published as num_sink_tokens)."""
+    """Latent frames held, those of the chunk included (published as num_kv_cache)."""
+    sink_tokens: int = 3
+    """Of these, first frames of the stream that stay (published as num_sink_tokens)."""
     position_limit: int = 50
-    """Position at which a chunk no longer begins, but goes back to that of the last slot."""
+    """Temporal position from which a chunk goes back to that of the last slot."""
     realign: bool = False
-    """Whether cached keys go back with it. Published streams leave them where they are, so that
-    after each return they seem to lie ahead."""
+    """Whether cached keys are rotated back with it. Published streams leave them where they are, so
+    that after each return they seem to lie ahead."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sinks < self.slots:
+        if not 0 <= self.sink_tokens < self.slots:
             raise ConfigError(
-                f"{self.sinks} sinks leave nothing to roll in a KV cache of {self.slots} frames:"
-                f" keep 0 to {self.slots - 1}"
+                f"{self.sink_tokens} sink tokens leave nothing to roll in a KV cache of"
+                f" {self.slots} frames: keep 0 to {self.slots - 1}"
             )
         if self.position_limit < self.slots:
             raise ConfigError(
@@ -45,74 +46,79 @@ class CacheShape:
 
     @property
     def window(self) -> int:
-        """Slots that roll: the longest chunk, and how many chunks of one frame a frame stays."""
-        return self.slots - self.sinks
+        """Slots that roll: the longest chunk, and how many one-frame chunks a frame stays."""
+        return self.slots - self.sink_tokens
 
     def slot(self, frame: int) -> int:
-        """Return where latent frame `frame`, counted from the start of the stream, is kept."""
-        return frame if frame < self.sinks else self.sinks + (frame - self.sinks) % self.window
+        """Return the slot of latent frame `frame`, counted from the start of the stream."""
+        return (
+            frame
+            if frame < self.sink_tokens
+            else self.sink_tokens + (frame - self.sink_tokens) % self.window
+        )
 
 
-class Place(NamedTuple):
-    """How far a stream has come; a new stream, or a restarted one, begins at ``Place()``."""
+class Cursor(NamedTuple):
+    """Progress of a stream; a new stream, or a restarted one, begins at ``Cursor()``."""
 
     frame: int = 0
     """Latent frames planned so far."""
     position: int = 0
-    """Where the next one stands in time, unless the limit is reached."""
+    """Temporal position of the next one, unless the limit is reached."""
 
 
-class Plan(NamedTuple):
-    """What a chunk of F latent frames does to the cache of each row it passes through.
+class ChunkPlan(NamedTuple):
+    """Plan of a chunk of F latent frames for the cache of each row it passes through.
 
-    In this order: turn the keys of slots ``sinks .. valid - 1`` by `shift` (where it is not 0, on
-    the chunk's first pass through the row); write the chunk; attend to slots ``0 .. valid - 1``;
-    refresh a sink (after the last pass). Another pass writes the same slots again.
+    In this order: shift the keys of slots ``sink_tokens .. valid - 1`` by `shift` positions (where
+    it is not 0, on the chunk's first pass through the row); write the chunk; attend to slots
+    ``0 .. valid - 1``; refresh a sink token (after the last pass). Another pass writes the same
+    slots again.
     """
 
     frame: int
-    """The first of its frames, counted from the start of the stream."""
+    """First of its latent frames, counted from the start of the stream."""
     position: int
     """Temporal index of that frame in the rotary embedding; the others follow."""
     slots: tuple[int, ...]
-    """``(F,)`` where its frames are written."""
+    """``(F,)`` slots that its frames are written to."""
     valid: int
-    """Slots that hold real data once it is written: what it attends to, itself included."""
+    """Slots that hold frames once it is written: those it attends to, its own included."""
     evicted: tuple[int, ...]
-    """The frames that it overwrites, at most F."""
+    """Frames that it overwrites, at most F."""
     shift: int
-    """Positions by which cached keys outside the sinks move; 0 but for a realigned return."""
-    sink_turns: tuple[int, ...]
-    """Empty, or for each sink the positions by which the chunk's keys turn if they are copied
-    there. A copy leaves the chunk in its own slot as well, so the window never loses a frame."""
+    """Positions by which cached keys other than sink tokens shift; 0 but for a realigned return."""
+    sink_shifts: tuple[int, ...]
+    """Empty, or for each sink token the positions by which the chunk's keys shift if they replace
+    it. The chunk stays in its own slot as well, so the window never loses a frame."""
 
 
-def plan(cache: CacheShape, place: Place, count: int) -> tuple[Plan, Place]:
-    """Plan the next chunk, of `count` latent frames, and return the place after it.
+def plan_chunk(cache: CacheShape, cursor: Cursor, count: int) -> tuple[ChunkPlan, Cursor]:
+    """Plan the next chunk, of `count` latent frames; return the plan and the cursor after it.
 
     Raises:
-        ConfigError: the chunk does not fit beside the sinks.
+        ConfigError: the chunk does not fit in the slots that roll.
     """
-    frame, end = place.frame, place.frame + count
-    if not 1 <= count <= cache.window + max(0, cache.sinks - frame):
+    frame, end = cursor.frame, cursor.frame + count
+    if not 1 <= count <= cache.window + max(0, cache.sink_tokens - frame):
         raise ConfigError(
             f"a chunk of {count} latent frames does not fit a KV cache of {cache.slots} with"
-            f" {cache.sinks} sinks: make the chunk shorter or the cache longer"
+            f" {cache.sink_tokens} sink tokens: make the chunk shorter or the cache longer"
         )
-    position = place.position if place.position < cache.position_limit else cache.slots - 1
-    refreshable = count == 1 and frame >= cache.sinks
-    planned = Plan(
+    position = cursor.position if cursor.position < cache.position_limit else cache.slots - 1
+    refreshable = count == 1 and frame >= cache.sink_tokens
+    planned = ChunkPlan(
         frame=frame,
         position=position,
         slots=tuple(cache.slot(i) for i in range(frame, end)),
         valid=min(end, cache.slots),
         evicted=tuple(i - cache.window for i in range(max(frame, cache.slots), end)),
-        shift=position - place.position if cache.realign else 0,
-        sink_turns=_sink_turns(cache, position) if refreshable else (),
+        shift=position - cursor.position if cache.realign else 0,
+        sink_shifts=_sink_shifts(cache, position) if refreshable else (),
     )
-    return planned, Place(end, position + count)
+    return planned, Cursor(end, position + count)
 
 
-def _sink_turns(cache: CacheShape, position: int) -> tuple[int, ...]:
-    """Return 0 for each sink, or what takes `position` back to the sink's own, its index."""
-    return tuple(sink - position if cache.realign else 0 for sink in range(cache.sinks))
+def _sink_shifts(cache: CacheShape, position: int) -> tuple[int, ...]:
+    """Return the shift from `position` to each sink token's, its index; 0 unless realigned."""
+    return tuple(sink - position if cache.realign else 0 for sink in range(cache.sink_tokens))

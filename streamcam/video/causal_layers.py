@@ -1,4 +1,4 @@
-"""The layers that this process has, with a cache of keys and values for each row of the batch."""
+"""Transformer layers of this process, with a KV cache for each row of the stream batch."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
-from streamcam.video.kv_cache import KVCache
+from streamcam.video.kv_cache import KVCache, LayerCache
 from streamcam.video.rotary import Rows
-from streamcam.video.wan import Cache, CausalWan
+from streamcam.video.wan import CausalWan
 
-Watch = Callable[[str], AbstractContextManager[None]]
+Timer = Callable[[str], AbstractContextManager[None]]
 
 
 class Call(NamedTuple):
@@ -22,30 +22,32 @@ class Call(NamedTuple):
     """
 
     row: int
-    """The first row."""
+    """First row."""
     timesteps: Rows
-    """Of every frame, or one for the row."""
+    """Of every frame, or one for the row: 0 to 1000."""
     positions: Rows
+    """Temporal position of every latent frame."""
     slots: Rows
+    """Slot of the cache that takes each frame."""
     valid: Sequence[int]
     """Slots that hold frames once these are written."""
     order: Sequence[int] = ()
-    """Of a single row: numbers of its frames' chunks, where none may see later ones."""
+    """Of a single row: chunk number of each frame, where no chunk may attend to later ones."""
     shifts: Sequence[int] = ()
-    """Positions by which the keys beyond the sinks move first."""
-    sink_turns: Rows = ()
-    """By how much keys turn that replace a sink; empty where none may."""
+    """Positions by which the keys other than sink tokens shift first."""
+    sink_shifts: Rows = ()
+    """Positions by which keys shift that replace a sink token; empty where none may."""
     sink_threshold: float = -1.0
     versions: Sequence[int] = ()
-    """Of the partition that each row's chunk runs on; empty for that which the row is on."""
+    """Version of the partition that each row's chunk runs on; empty for that of the row."""
 
     @property
     def rows(self) -> range:
-        """The rows that it runs."""
+        """Rows that it runs."""
         return range(self.row, self.row + len(self.slots))
 
-    def only(self, first: int, last: int) -> Self:
-        """Return the part for the rows from `first` up to `last`, counted from its own first."""
+    def select_rows(self, first: int, last: int) -> Self:
+        """Return the call for rows `first` up to `last` alone, counted from its first row."""
         cut = slice(first, last)
         return self._replace(
             row=self.row + first,
@@ -54,7 +56,7 @@ class Call(NamedTuple):
             slots=self.slots[cut],
             valid=self.valid[cut],
             shifts=self.shifts[cut],
-            sink_turns=self.sink_turns[cut],
+            sink_shifts=self.sink_shifts[cut],
             versions=self.versions[cut],
         )
 
@@ -62,71 +64,83 @@ class Call(NamedTuple):
 class Layers:
     """All layers of a model in this process.
 
-    `lag` is the number of calls from one until its result is due: 1, since it is there at once.
-    `version` is that of the partition of layers which new chunks run on; here there is but one.
-    `watch` is told what the device is busy with.
+    Attributes:
+        pipeline_depth: calls from one until its result is due, itself included; here 1.
+        version: of the partition of layers that new chunks run on; here there is only one.
+        timer: context manager, by name of the work, around what the device does.
     """
 
-    lag = 1
+    pipeline_depth = 1
     version = 0
 
     def __init__(self, model: CausalWan) -> None:
         self.model = model
         self.cache: KVCache
-        self.watch: Watch = lambda _: nullcontext()
+        self.timer: Timer = lambda _: nullcontext()
         self._shape: CacheShape | None = None
         self._rows = 0
 
-    def begin(self, rows: int, shape: CacheShape) -> None:
-        """Begin a video with empty caches; they are made anew only for another shape."""
+    def reset(self, rows: int, shape: CacheShape) -> None:
+        """Start a video with empty caches; they are allocated again only for another shape."""
         if (rows, shape) != (self._rows, self._shape):
             self.cache = self.model.new_cache(rows, shape.slots)
         self._rows, self._shape = rows, shape
 
-    def tell(self, embeds: Tensor) -> None:
-        """Take the prompt in, ``(1, L, text_dim)``."""
-        self._text = self.model.prompt(embeds)
+    def set_prompt(self, embeds: Tensor) -> None:
+        """Set the prompt, ``(1, L, text_dim)``."""
+        self._text = self.model.prompt_kv(embeds)
 
-    def spread(self, source: int, rows: int) -> None:
-        """Copy the cache of the row `source` to the first `rows`, the ones used from now on.
+    def copy_row(self, source: int, rows: int) -> None:
+        """Copy the cache of row `source` to the first `rows`, the rows in use from now on.
 
-        Until then only the first row is.
+        Until then only the first row is in use.
         """
-        self.cache.spread(source, rows)
+        self.cache.copy_row(source, rows)
 
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
-        """Begin a call; what is returned gives, or waits for, its result."""
+        """Begin a call; return a function that waits for its result."""
         result = self.run(call, x)
         return lambda: result
 
     def run(self, call: Call, x: Tensor) -> Tensor:
-        """Return what `CausalWan` makes of latents or tokens, and update the caches."""
-        cache = self.cache.only(call.row, call.rows.stop)
-        return self._run(call, x, self._text, cache, self.model.own)
+        """Run `CausalWan` on latents or tokens, and update the caches."""
+        cache = self.cache.select_rows(call.row, call.rows.stop)
+        return self._run(call, x, self._text, cache, self.model.layer_range)
 
-    def _run(self, call: Call, x: Tensor, text: Tensor, cache: Cache, layers: range) -> Tensor:
-        """Run some of the layers, with their part of the prompt and of the rows' caches."""
-        assert self._shape is not None, "begin comes first"
+    def _run(self, call: Call, x: Tensor, text: Tensor, cache: LayerCache, layers: range) -> Tensor:
+        """Run some of the layers, with their part of the prompt and of the rows' caches.
+
+        Args:
+            call: the rows.
+            x: latents or tokens, as `CausalWan` takes them.
+            text: keys and values of the prompt, ``(layers, 2, 1, L, heads, head_dim)``.
+            cache: of these layers and rows.
+            layers: numbers of the layers.
+        """
+        assert self._shape is not None, "call reset first"
         for row, shift, valid in zip(call.rows, call.shifts, call.valid, strict=False):
             if shift:
-                self.cache.turn(row, slice(self._shape.sinks, valid), shift)
-        places = (call.timesteps, call.positions, call.slots)
-        chunk = self.model.chunk(*places, self._shape.slots, self._mask(call))
-        made: Tensor = self.model(x, chunk, text, cache, layers)
-        for row, slots, turns in zip(call.rows, call.slots, call.sink_turns, strict=False):
-            if turns:
-                self.cache.refresh(row, slots[0], turns, call.sink_threshold)
-        return made
+                self.cache.shift_keys(row, slice(self._shape.sink_tokens, valid), shift)
+        numbers = (call.timesteps, call.positions, call.slots)
+        chunk = self.model.chunk_inputs(*numbers, self._shape.slots, self._mask(call))
+        output: Tensor = self.model(x, chunk, text, cache, layers)
+        for row, slots, shifts in zip(call.rows, call.slots, call.sink_shifts, strict=False):
+            if shifts:
+                self.cache.refresh_sink_tokens(row, slots[0], shifts, call.sink_threshold)
+        return output
 
     def _mask(self, call: Call) -> Tensor | None:
-        """Return what hides slots not yet written, or later chunks; None where nothing is."""
+        """Return the mask that hides empty slots, or later chunks; None where there are none.
+
+        ``(1, 1, f * tokens, slots * tokens)`` or ``(rows, 1, 1, slots * tokens)`` bool.
+        """
         assert self._shape is not None
         slots, tokens = self._shape.slots, self.cache.keys.shape[3]
         if call.order:
             chunks = torch.tensor(call.order)
-            seen = torch.zeros(len(chunks), slots, dtype=torch.bool)
-            seen[:, : len(chunks)] = chunks[:, None] >= chunks[None]
-            mask = seen.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)[None, None]
+            visible = torch.zeros(len(chunks), slots, dtype=torch.bool)
+            visible[:, : len(chunks)] = chunks[:, None] >= chunks[None]
+            mask = visible.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)[None, None]
         elif min(call.valid) < slots:
             filled = torch.arange(slots) < torch.tensor(call.valid)[:, None]
             mask = filled.repeat_interleave(tokens, 1)[:, None, None]

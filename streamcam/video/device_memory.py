@@ -1,4 +1,4 @@
-"""How much memory is in use, and what it is like when there is none left."""
+"""Peak memory of a device, and one error for running out of it."""
 
 import sys
 from collections.abc import Iterator
@@ -9,19 +9,18 @@ import torch
 from streamcam.errors import EngineError, one_line
 
 NO_MEMORY = "can't allocate memory"
-"""What torch says of the main memory, in an error of no kind of its own."""
-
+"""Torch's words for running out of main memory, which it reports as a plain RuntimeError."""
 
 REMEDY = "take a smaller width and height, fewer kv_frames or steps, or more devices"
 
 
 class OutOfMemory(EngineError):
-    """A device has too little memory for what it was to do."""
+    """A device ran out of memory."""
 
 
 @contextmanager
-def told_when_out(remedy: str = "") -> Iterator[None]:
-    """Raise OutOfMemory, with the remedy if any, where memory runs out on any device."""
+def out_of_memory_errors(remedy: str = "") -> Iterator[None]:
+    """Raise OutOfMemory, with the remedy if given, where memory runs out on any device."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -32,16 +31,16 @@ def told_when_out(remedy: str = "") -> Iterator[None]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most bytes that were in use: the GPU's, else this process's."""
+    """Return the peak memory in bytes: of the GPU, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource  # Windows has none.
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def free(device: torch.device) -> None:
-    """Give memory that is only kept in reserve back to the device."""
+def release_cached_memory(device: torch.device) -> None:
+    """Return memory that torch keeps in reserve to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""What a device is busy with, measured without waiting for it."""
+"""Time that a device spends on each kind of work, measured without waiting for it."""
 
 import time
 from collections import defaultdict, deque
@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 
-class Stopwatch:
-    """Adds up the seconds that each kind of work takes; on a GPU its own, not the processor's.
+class DeviceTimer:
+    """Adds up the seconds of each kind of work; on a GPU those of the GPU, not of the CPU.
 
     Args:
         device: that does the work.
-        clock: for work on the processor.
+        clock: for work on the CPU.
     """
 
     def __init__(
@@ -26,20 +26,20 @@ class Stopwatch:
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
-    def __call__(self, what: str) -> Iterator[None]:
-        """Add what is done within to `what`."""
+    def __call__(self, kind: str) -> Iterator[None]:
+        """Add the time of the body to `kind`."""
         began = self._mark()
         yield
-        self._open.append((what, began, self._mark()))
+        self._open.append((kind, began, self._mark()))
 
-    def taken(self) -> dict[str, float]:
-        """Return the seconds since this was last asked, by kind, of all that is over."""
+    def pop_seconds(self) -> dict[str, float]:
+        """Return the seconds of finished work by kind since the previous call, and start again."""
         while self._open and (not self._on_gpu or self._open[0][2].query()):
-            what, began, ended = self._open.popleft()
-            spent = began.elapsed_time(ended) / 1e3 if self._on_gpu else ended - began
-            self._seconds[what] += spent
-        taken, self._seconds = dict(self._seconds), defaultdict(float)
-        return taken
+            kind, began, ended = self._open.popleft()
+            seconds = began.elapsed_time(ended) / 1e3 if self._on_gpu else ended - began
+            self._seconds[kind] += seconds
+        seconds_by_kind, self._seconds = dict(self._seconds), defaultdict(float)
+        return seconds_by_kind
 
     def _mark(self) -> Any:
         if not self._on_gpu:

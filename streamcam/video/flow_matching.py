@@ -9,38 +9,49 @@ from torch import Tensor
 TRAIN_TIMESTEPS = 1000
 
 
-class Flow(NamedTuple):
-    """The table of noise levels that a model was trained on, noisiest first."""
+class FlowSchedule(NamedTuple):
+    """Noise levels that a model was trained on, noisiest first."""
 
     sigmas: Tensor
     """``(1000,)`` float32, from 1 down."""
 
     @classmethod
     def shifted(cls, shift: float) -> Self:
-        """Return the table with its levels drawn towards noise by `shift`; 1 leaves them even."""
+        """Return the schedule with its levels shifted towards noise; 1 leaves them even."""
         even = torch.linspace(1.0, 0.0, TRAIN_TIMESTEPS + 1, dtype=torch.float32)[:-1]
         return cls(shift * even / (1 + (shift - 1) * even))
 
     @property
     def timesteps(self) -> Tensor:
-        """``(1000,)`` float32: the levels in thousandths."""
+        """``(1000,)`` float32: the noise levels in thousandths."""
         return self.sigmas * TRAIN_TIMESTEPS
 
     def sigma(self, timestep: float) -> float:
-        """Return the level of the table's timestep nearest to `timestep`."""
+        """Return the noise level of the nearest timestep in the schedule."""
         return float(self.sigmas[(self.timesteps - timestep).abs().argmin()])
 
-    def warped(self, timesteps: Sequence[int]) -> list[float]:
-        """Return the table's timesteps at these places of an even schedule (Self-Forcing)."""
+    def warp_timesteps(self, timesteps: Sequence[int]) -> list[float]:
+        """Return the timesteps at these indices of an even schedule (Self-Forcing)."""
         ends = torch.cat([self.timesteps, torch.zeros(1)])
         return [float(ends[TRAIN_TIMESTEPS - timestep]) for timestep in timesteps]
 
 
-def noised(x_0: Tensor, eps: Tensor, sigma: Tensor | float) -> Tensor:
-    """Return x_t at the level `sigma`."""
+class Steps(NamedTuple):
+    """Denoising steps of a stream, noisiest first, with the schedule of their noise levels."""
+
+    timesteps: tuple[int, ...]
+    flow: FlowSchedule
+
+    def sigma(self, timestep: int) -> float:
+        """Return the noise level of a timestep."""
+        return self.flow.sigma(timestep)
+
+
+def add_noise(x_0: Tensor, eps: Tensor, sigma: Tensor | float) -> Tensor:
+    """Return x_t at the noise level `sigma`, 0 to 1."""
     return (1 - sigma) * x_0 + sigma * eps
 
 
-def predicted_x_0(x_t: Tensor, flow: Tensor, sigma: Tensor | float) -> Tensor:
-    """Return the estimate of x_0 that the predicted flow amounts to."""
+def predict_x_0(x_t: Tensor, flow: Tensor, sigma: Tensor | float) -> Tensor:
+    """Return the estimate of x_0 that follows from the predicted flow."""
     return x_t - sigma * flow

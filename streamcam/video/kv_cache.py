@@ -1,65 +1,79 @@
-"""The keys and values of past frames, and what happens to them beside being written."""
+"""KV cache of past latent frames: views, copies, shifted positions, refreshed sink tokens."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from streamcam.video.rotary import angles_of, rotated
+from streamcam.video.rotary import apply_rotary, phase_angles
+
+
+class LayerCache(Protocol):
+    """Keys and values, layer by layer."""
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
 
 
 class KVCache(NamedTuple):
-    """Keys (rotated) and values, ``(layers, rows, slots, tokens, heads, head_dim)`` each."""
+    """Rotated keys and values, ``(layers, rows, slots, tokens, heads, head_dim)`` each."""
 
     keys: Tensor
     values: Tensor
 
-    def only(self, first: int, last: int) -> Self:
+    def select_rows(self, first: int, last: int) -> Self:
         """Return the rows from `first` up to `last`, as views."""
         return type(self)(self.keys[:, first:last], self.values[:, first:last])
 
-    def layers(self, first: int, last: int) -> Self:
+    def select_layers(self, first: int, last: int) -> Self:
         """Return the layers from `first` up to `last`, as views."""
         return type(self)(self.keys[first:last], self.values[first:last])
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)``."""
+        """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
         return self.keys[index], self.values[index]
 
-    def spread(self, source: int, rows: int) -> None:
-        """Copy the row `source` to the first `rows`."""
+    def copy_row(self, source: int, rows: int) -> None:
+        """Copy row `source` to the first `rows`."""
         for tensor in self:
             for row in range(rows):
                 if row != source:
                     tensor[:, row] = tensor[:, source]
 
-    def turn(self, row: int, slots: slice, shift: int) -> None:
-        """Move the keys in these slots of a row by `shift` positions in time."""
+    def shift_keys(self, row: int, slots: slice, shift: int) -> None:
+        """Shift the keys in these slots of a row by `shift` temporal positions."""
         keys = self.keys[:, row, slots]
-        keys.copy_(turned(keys, shift))
+        keys.copy_(shifted_keys(keys, shift))
 
-    def refresh(self, row: int, slot: int, turns: Sequence[int], threshold: float) -> None:
-        """Copy the frame in `slot` over the sink least like it, in the layers where it is stale.
+    def refresh_sink_tokens(
+        self, row: int, slot: int, shifts: Sequence[int], threshold: float
+    ) -> None:
+        """Replace the sink token least like the frame in `slot` by it, in layers where it is stale.
 
-        A sink is stale where the mean of two cosines, of keys and of values averaged over their
-        tokens, is below `threshold`. Each layer decides for itself, as published, on the device;
-        the frame also stays in its own slot, so the window loses nothing. `turns` says for each
-        sink by how many positions the frame's keys move there.
+        A sink token is stale where the mean of two cosine similarities, of keys and of values
+        averaged over their tokens, is below `threshold`. Each layer decides for itself, as
+        published, on the device; the frame also stays in its own slot, so the window loses nothing.
+
+        Args:
+            row: of the cache.
+            slot: of the new frame.
+            shifts: for each sink token, the positions by which the frame's keys shift there.
+            threshold: from -1, for never, to 1.
         """
-        sinks = len(turns)
-        both = [tensor[:, row] for tensor in self]
-        cosines = [
-            cosine_similarity(_mean(kept[:, :sinks]), _mean(kept[:, slot : slot + 1]), dim=-1)
-            for kept in both
-        ]
-        least, stalest = ((cosines[0] + cosines[1]) / 2).min(1, keepdim=True)
-        stale = (torch.arange(sinks, device=stalest.device) == stalest) & (least < threshold)
-        key, value = (kept[:, slot : slot + 1] for kept in both)
-        keys = torch.cat([turned(key, shift) if shift else key for shift in turns], 1)
-        for kept, new in zip(both, (keys, value), strict=True):
-            kept[:, :sinks] = torch.where(stale[..., None, None, None], new, kept[:, :sinks])
+        count = len(shifts)
+        row_cache = [tensor[:, row] for tensor in self]  # (layers, slots, tokens, heads, head_dim)
+        similarities = [
+            cosine_similarity(_mean(tensor[:, :count]), _mean(tensor[:, slot : slot + 1]), dim=-1)
+            for tensor in row_cache
+        ]  # (layers, sink tokens) each
+        lowest, index = ((similarities[0] + similarities[1]) / 2).min(1, keepdim=True)
+        stale = (torch.arange(count, device=index.device) == index) & (lowest < threshold)
+        key, value = (tensor[:, slot : slot + 1] for tensor in row_cache)
+        keys = torch.cat([shifted_keys(key, shift) if shift else key for shift in shifts], 1)
+        for tensor, new in zip(row_cache, (keys, value), strict=True):
+            tensor[:, :count] = torch.where(stale[..., None, None, None], new, tensor[:, :count])
 
 
 def _mean(frames: Tensor) -> Tensor:
@@ -67,10 +81,10 @@ def _mean(frames: Tensor) -> Tensor:
     return frames.float().mean(2).flatten(2)
 
 
-def turned(keys: Tensor, shift: int) -> Tensor:
-    """Return rotated keys as if they stood `shift` latent frames later in time."""
-    dims = keys.shape[-1]
-    temporal = dims - 4 * (dims // 6)
-    angle = angles_of([[shift]], temporal)[0, 0].to(keys.device, torch.float32)
-    moved = rotated(keys[..., :temporal], angle.cos(), angle.sin())
-    return torch.cat([moved, keys[..., temporal:]], -1)
+def shifted_keys(keys: Tensor, shift: int) -> Tensor:
+    """Return rotated keys, ``(…, head_dim)``, as if they stood `shift` latent frames later."""
+    head_dim = keys.shape[-1]
+    temporal = head_dim - 4 * (head_dim // 6)
+    angle = phase_angles([[shift]], temporal)[0, 0].to(keys.device, torch.float32)
+    shifted = apply_rotary(keys[..., :temporal], angle.cos(), angle.sin())
+    return torch.cat([shifted, keys[..., temporal:]], -1)

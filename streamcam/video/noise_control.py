@@ -18,46 +18,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NoiseControl:
-    """How motion becomes noise; the defaults are those of the published code."""
+    """Parameters of the controller; the defaults are those of the published code."""
 
     noise_scale: float = 0.8
-    """Share of noise where nothing moves, 0 to 1 (s_max in the paper)."""
-    span: float = 0.1
-    """What full motion takes off it (s_max - s_min)."""
+    """Fraction of noise where nothing moves, 0 to 1 (s_max in the paper)."""
+    noise_range: float = 0.1
+    """Reduction of the noise scale at full motion (s_max - s_min)."""
     full_motion: float = 0.2
     """Difference between frames that counts as full motion (sigma in the paper)."""
-    keep: float = 0.1
-    """Share of the previous noise scale in the next one (1 - lambda), 0 to below 1."""
-    horizon: int = 0
-    """Differences looked back on, the newest included (k in the paper); at least the chunk's."""
-    lag: int = 100
-    """Thousandths of noise that the model is told too little; 0 tells it what was added."""
+    smoothing: float = 0.1
+    """Weight of the previous noise scale in the next one (1 - lambda), 0 to below 1."""
+    window: int = 0
+    """Number of latest differences that count (k in the paper); at least those of the chunk."""
+    timestep_lag: int = 100
+    """Thousandths by which the timestep is below the noise that is added; 0 for exact timesteps."""
 
 
 PIXEL = NoiseControl()
 """The published code: differences of pixels in [-1, 1], in one chunk."""
-LATENT = NoiseControl(full_motion=0.4, horizon=8)
-"""The paper: differences of latents of unit variance, over the last 8 (as full motion, what stands
-to their spread as the published 0.2 does to that of pixels)."""
+LATENT = NoiseControl(full_motion=0.4, window=8)
+"""The paper: differences of latents of unit variance, over the last 8. Full motion has the same
+ratio to their standard deviation as the published 0.2 has to that of pixels."""
 CONTROLS = {"pixel": PIXEL, "latent": LATENT}
 
 
 class NoiseLevel(NamedTuple):
-    """What a chunk's clean latents z are noised with: x = s·eps + (1 - s)·z."""
+    """Noise of a chunk: its clean latents z become x = s·eps + (1 - s)·z."""
 
     noise_scale: float
     """s, 0 to 1."""
     timestep: int
-    """What the model is told at the first step, 1 to 1000."""
+    """Timestep of the first denoising step, 1 to 1000."""
     recent: tuple[float, ...] = ()
-    """Past differences, where the horizon asks for them."""
+    """Past differences that the window still holds."""
 
 
 def pixel_differences(frames: Sequence[Image]) -> list[float]:
     """Return the root mean square difference of each frame to the one before.
 
     Args:
-        frames: F frames ``(H, W, 3)`` uint8, the last one of the previous chunk first.
+        frames: F frames ``(H, W, 3)`` uint8, beginning with the last of the previous chunk.
 
     Returns:
         F - 1 differences of the frames in [-1, 1], so 0 to 2.
@@ -69,7 +69,7 @@ def rms_differences(latents: "Tensor") -> "Tensor":
     """Return the root mean square difference of each latent frame to the one before.
 
     Args:
-        latents: ``(F, C, h, w)``, normalised, the last one of the previous chunk first.
+        latents: ``(F, C, h, w)``, normalised, beginning with the last of the previous chunk.
 
     Returns:
         ``(F - 1,)`` float32, on the device: reading it waits for the encoder.
@@ -77,8 +77,8 @@ def rms_differences(latents: "Tensor") -> "Tensor":
     return latents.float().diff(dim=0).square().mean(dim=(1, 2, 3)).sqrt()
 
 
-def at_rest(control: NoiseControl, timestep: int) -> NoiseLevel:
-    """Return the level of a stream's first chunk, which enters at the first step as configured."""
+def initial_level(control: NoiseControl, timestep: int) -> NoiseLevel:
+    """Return the noise level of a stream's first chunk, which enters at the first timestep."""
     return NoiseLevel(control.noise_scale, timestep)
 
 
@@ -89,20 +89,20 @@ def next_level(
     *,
     second_step: int = 0,
 ) -> NoiseLevel:
-    """Return the level of the next chunk.
+    """Return the noise level of the next chunk.
 
     Args:
-        control: the formula.
-        previous: the level of the chunk before.
-        differences: how far each frame of the chunk is from the one before it.
+        control: parameters.
+        previous: noise level of the previous chunk.
+        differences: of each frame of the chunk from the one before it.
         second_step: timestep of the second denoising step, 0 where there is none; the first
-            stays above it, whatever moves.
+            timestep stays above it, however fast things move.
     """
-    known = (*previous.recent, *differences)
-    recent = known[-max(control.horizon, len(differences)) :]
+    history = (*previous.recent, *differences)
+    recent = history[-max(control.window, len(differences)) :]
     motion = min(max(recent, default=0.0) / control.full_motion, 1.0)
-    target = max(control.noise_scale - control.span * motion, 0.0)
-    scale = (1 - control.keep) * target + control.keep * previous.noise_scale
-    timestep = int(1000 * scale) - control.lag
-    kept = recent[-control.horizon :] if control.horizon else ()
-    return NoiseLevel(scale, max(timestep, second_step + 1), kept)
+    target = max(control.noise_scale - control.noise_range * motion, 0.0)
+    scale = (1 - control.smoothing) * target + control.smoothing * previous.noise_scale
+    timestep = int(1000 * scale) - control.timestep_lag
+    remembered = recent[-control.window :] if control.window else ()
+    return NoiseLevel(scale, max(timestep, second_step + 1), remembered)

@@ -1,4 +1,4 @@
-"""Prompts on air: encoded once, blended, and what a new one does to the video's past."""
+"""Track prompt changes: encode and blend prompts, and decide how the cache follows."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +14,8 @@ CROSS_ATTENTION = "cross-attention"
 EncodeText = Callable[[str], Tensor]
 
 
-class Change(NamedTuple):
-    """What a chunk is to do because the prompt is another one."""
+class PromptChange(NamedTuple):
+    """New prompt, and how the cached past adapts to it."""
 
     embeds: Tensor
     """The new prompt, ``(1, L, text_dim)``."""
@@ -23,51 +23,51 @@ class Change(NamedTuple):
     """``recache``, ``cross-attention`` or ``restart``."""
 
 
-class Prompter:
-    """Keeps the prompt up to date, chunk by chunk.
+class PromptTracker:
+    """Follows the prompt from chunk to chunk, and waits for its encoding.
 
-    Where a prompt fades in it changes with every chunk: then the past is left alone until the
-    fade is over, and dealt with once.
+    A prompt that fades in changes with every chunk: then the cached past stays as it is until the
+    fade is over, and adapts once.
 
     Args:
         encode_text: to ``(1, L, text_dim)``, zero past the text.
-        kind: what a new prompt does to the past.
+        kind: how the cached past adapts: ``recache``, ``cross-attention`` or ``restart``.
     """
 
     def __init__(self, encode_text: EncodeText, kind: str) -> None:
         self._encode_text, self._kind = encode_text, kind
-        self._texts: LruCache[Tensor] = LruCache(TEXT_CACHE_SIZE)
+        self._embeds_by_text: LruCache[Tensor] = LruCache(TEXT_CACHE_SIZE)
 
-    def begin(self, parameters: Parameters) -> Tensor:
-        """Return the prompt that a video begins with, ``(1, L, text_dim)``."""
-        self._of = _asked(parameters)
-        self._fading = self._owed = False
-        self._embeds = self._blended(parameters)
+    def start(self, parameters: Parameters) -> Tensor:
+        """Return the first prompt of a video, ``(1, L, text_dim)``."""
+        self._key = _prompt_key(parameters)
+        self._fading = self._recache_due = False
+        self._embeds = self._blend(parameters)
         return self._embeds
 
-    def follow(self, parameters: Parameters) -> Change | None:
-        """Return what the next chunk has to do; None where the prompt is as it was."""
-        of = _asked(parameters)
-        if of == self._of:
-            owed, self._fading, self._owed = self._owed, False, False
-            return Change(self._embeds, self._kind) if owed else None
-        self._of, self._embeds = of, self._blended(parameters)
+    def update(self, parameters: Parameters) -> PromptChange | None:
+        """Return the change of prompt for the next chunk; None where there is none."""
+        key = _prompt_key(parameters)
+        if key == self._key:
+            recache_due, self._fading, self._recache_due = self._recache_due, False, False
+            return PromptChange(self._embeds, self._kind) if recache_due else None
+        self._key, self._embeds = key, self._blend(parameters)
         fading, self._fading = self._fading, True
-        self._owed = fading and self._kind != CROSS_ATTENTION
-        return Change(self._embeds, CROSS_ATTENTION if fading else self._kind)
+        self._recache_due = fading and self._kind != CROSS_ATTENTION
+        return PromptChange(self._embeds, CROSS_ATTENTION if fading else self._kind)
 
-    def _blended(self, parameters: Parameters) -> Tensor:
+    def _blend(self, parameters: Parameters) -> Tensor:
         weighted = [(text, weight) for text, weight in parameters.prompt if weight]
-        embeds = [self._embedded(text) for text, _ in weighted]
+        embeds = [self._embed(text) for text, _ in weighted]
         blend = BLENDS[parameters.prompt_interpolation]
         return blend(embeds, [weight for _, weight in weighted])
 
-    def _embedded(self, text: str) -> Tensor:
-        return self._texts(text, lambda: self._encode_text(text))
+    def _embed(self, text: str) -> Tensor:
+        return self._embeds_by_text(text, lambda: self._encode_text(text))
 
 
-class PatientPrompter(Prompter):
-    """A `Prompter` that nothing waits for: the old prompt rules until the new one is encoded.
+class BackgroundPromptTracker(PromptTracker):
+    """Keeps the old prompt until the new one is encoded in the background.
 
     Texts are encoded on another thread, those of the newest prompt alone.
     """
@@ -75,39 +75,39 @@ class PatientPrompter(Prompter):
     def __init__(self, encode_text: EncodeText, kind: str) -> None:
         super().__init__(encode_text, kind)
         self._thread = ThreadPoolExecutor(1, "prompts")
-        self._coming: Future[list[tuple[str, Tensor]]] | None = None
-        self._ruling: Parameters | None = None
+        self._encoding: Future[list[tuple[str, Tensor]]] | None = None
+        self._current: Parameters | None = None
 
-    def begin(self, parameters: Parameters) -> Tensor:
-        """Return the prompt that a video begins with; only the very first is waited for."""
-        self._ruling = parameters if self._ruling is None else self._encoded_until(parameters)
-        return super().begin(self._ruling)
+    def start(self, parameters: Parameters) -> Tensor:
+        """Return the first prompt of a video; only the very first one is waited for."""
+        self._current = parameters if self._current is None else self._latest_encoded(parameters)
+        return super().start(self._current)
 
-    def follow(self, parameters: Parameters) -> Change | None:
-        """Return what the next chunk has to do; None where the prompt is as it was."""
-        self._ruling = self._encoded_until(parameters)
-        return super().follow(self._ruling)
+    def update(self, parameters: Parameters) -> PromptChange | None:
+        """Return the change of prompt for the next chunk; None where there is none."""
+        self._current = self._latest_encoded(parameters)
+        return super().update(self._current)
 
-    def _encoded_until(self, parameters: Parameters) -> Parameters:
-        """Return `parameters` if all its texts are encoded, else those that ruled until now."""
-        assert self._ruling is not None
-        if self._coming and self._coming.done():
-            for text, embeds in self._coming.result():
-                self._texts(text, partial(_same, embeds))
-            self._coming = None
+    def _latest_encoded(self, parameters: Parameters) -> Parameters:
+        """Return `parameters` if all its texts are encoded, else those in use until now."""
+        assert self._current is not None
+        if self._encoding and self._encoding.done():
+            for text, embeds in self._encoding.result():
+                self._embeds_by_text(text, partial(_same, embeds))
+            self._encoding = None
         wanted = [text for text, weight in parameters.prompt if weight]
-        lacking = [text for text in wanted if text not in self._texts]
-        if not lacking:
+        missing = [text for text in wanted if text not in self._embeds_by_text]
+        if not missing:
             return parameters
-        if self._coming is None:
-            self._coming = self._thread.submit(self._encode, lacking)
-        return self._ruling
+        if self._encoding is None:
+            self._encoding = self._thread.submit(self._encode, missing)
+        return self._current
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[str, Tensor]]:
         return [(text, self._encode_text(text)) for text in texts]
 
 
-def _asked(parameters: Parameters) -> tuple[object, ...]:
+def _prompt_key(parameters: Parameters) -> tuple[object, ...]:
     return parameters.prompt, parameters.prompt_interpolation
 
 

@@ -1,7 +1,7 @@
-"""Video models with random weights in real shapes: for speed, where no hub can be reached.
+"""Video models with random weights in real shapes, to measure speed without a download.
 
-``random:wan-1.3b`` and ``random:wan-14b`` have the true shapes, ``random:tiny-wan`` is small
-enough for any processor. The pictures mean nothing.
+``random:wan-1.3b`` and ``random:wan-14b`` have the true shapes, ``random:tiny-wan`` is small enough
+for any CPU. Their output means nothing.
 """
 
 import zlib
@@ -34,7 +34,7 @@ TINY_VAE = {"base_dim": 8, "dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
 
 
 def layers_of(name: str) -> int:
-    """Return how many layers the transformer of that name has.
+    """Return the number of layers of the transformer of that name.
 
     Raises:
         ModelError: there is none of that name.
@@ -47,7 +47,7 @@ def layers_of(name: str) -> int:
 def random_transformer(
     name: str, dtype: torch.dtype, device: torch.device, *, layers: range | None = None
 ) -> Any:
-    """Return a transformer of that name, or those of its layers; each layer has its own seed.
+    """Return a transformer of that name, or some of its layers; each layer has its own seed.
 
     Raises:
         ModelError: there is none of that name.
@@ -61,9 +61,9 @@ def random_transformer(
         set_dtype(model, dtype)
         for layer in layers:
             torch.manual_seed(1 + layer)
-            whole = WanTransformer3DModel(**shape | {"num_layers": 1})
-            set_dtype(whole, dtype)
-            model.blocks.append(whole.blocks[0])
+            single = WanTransformer3DModel(**shape | {"num_layers": 1})
+            set_dtype(single, dtype)
+            model.blocks.append(single.blocks[0])
     model.register_to_config(num_layers=len(layers))
     return model.eval().requires_grad_(False)
 
@@ -75,7 +75,7 @@ def random_vae(name: str, dtype: torch.dtype, device: torch.device) -> Any:
     with _seeded(2, device):
         vae = AutoencoderKLWan(**TINY_VAE if name.startswith("tiny") else {})
         vae.eval().requires_grad_(False)
-        _spread(vae.decoder.conv_out, vae.decode(torch.randn(1, 16, 1, 8, 8)).sample)
+        _scale_contrast(vae.decoder.conv_out, vae.decode(torch.randn(1, 16, 1, 8, 8)).sample)
     set_dtype(vae, dtype)
     return vae
 
@@ -88,7 +88,7 @@ def random_taehv(dtype: torch.dtype, device: torch.device) -> TAEHV:
 
 
 def random_text(text: str, dims: int, device: torch.device) -> Tensor:
-    """Return ``(1, 512, dims)`` that stands for `text`: the same for the same, zero past it."""
+    """Return ``(1, 512, dims)`` noise seeded by `text`, zero past it."""
     generator = torch.Generator().manual_seed(zlib.crc32(text.encode()))
     embeds = torch.zeros(1, TEXT_TOKENS, dims)
     tokens = min(TEXT_TOKENS, len(text.split()) + 1)
@@ -98,15 +98,15 @@ def random_text(text: str, dims: int, device: torch.device) -> Tensor:
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Make what is drawn within on `device` follow from `seed`, and leave no trace outside."""
+    """Seed what the body draws on `device`, and restore the random state afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), device:
         torch.manual_seed(seed)
         yield
 
 
-def _spread(last: nn.Conv3d, pictures: Tensor) -> None:
-    """Scale the last layer so that pictures have some contrast."""
-    gain = 0.5 / pictures.std()
+def _scale_contrast(last: nn.Conv3d, images: Tensor) -> None:
+    """Scale the last layer so that images have some contrast."""
+    gain = 0.5 / images.std()
     last.weight *= gain
     assert last.bias is not None
     last.bias.zero_()

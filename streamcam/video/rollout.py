@@ -1,8 +1,8 @@
-"""A causal video, chunk by chunk: the stream batch over denoising steps, a cache for each step.
+"""Stream batch of a causal video over denoising steps, chunk by chunk, with a KV cache per step.
 
-Row r of the batch runs step r, each row with a chunk one further back. A chunk leaves its keys and
+Row r of the batch runs step r, on the chunk that entered r calls ago. A chunk leaves its keys and
 values, as noisy as it is at that step, in every row it passes (StreamDiffusionV2, section 4). Rows
-run only when they hold real data. Numbers are planned on the CPU; nothing waits for the device.
+run only when they hold real data. Cache slots are planned on the CPU; nothing waits for the device.
 """
 
 from collections import deque
@@ -15,71 +15,61 @@ import torch
 from torch import Tensor
 
 from streamcam.video import cache_plan
-from streamcam.video.cache_plan import CacheShape, Place, Plan
+from streamcam.video.cache_plan import CacheShape, ChunkPlan, Cursor
 from streamcam.video.causal_layers import Call, Layers
-from streamcam.video.flow_matching import Flow, noised, predicted_x_0
+from streamcam.video.flow_matching import Steps, add_noise, predict_x_0
 
-Draw = Callable[[Tensor, int], Tensor]
-"""Gives noise like a tensor, for the step of that number.
+DrawNoise = Callable[[Tensor, int], Tensor]
+"""Draws noise of a tensor's shape, for the step of that number.
 
-Each step has draws of its own, so that a chunk gets the same noise however many others are in
-flight with it.
+Each step has a generator of its own, so that a chunk gets the same noise however many chunks are
+in flight.
 """
 
 
-class Steps(NamedTuple):
-    """The denoising steps of a stream, noisiest first, and the table of their noise levels."""
-
-    timesteps: tuple[int, ...]
-    flow: Flow
-
-    def sigma(self, timestep: int) -> float:
-        """Return the noise level of a timestep."""
-        return self.flow.sigma(timestep)
-
-
 @dataclass(frozen=True, slots=True)
-class InFlight:
-    """A chunk before one of its steps."""
+class PendingChunk:
+    """Chunk before one of its steps."""
 
     x_t: Tensor
     """``(f, C, h, w)`` float32, noised for that step."""
     timestep: int
-    plan: Plan
+    plan: ChunkPlan
     version: int
-    """Of the partition of layers that it began on, and ends on."""
+    """Of the partition of layers that it runs on, the same for all its steps."""
 
 
-class Submitted(NamedTuple):
-    """Neighbouring rows of a call that is under way."""
+class SubmittedCall(NamedTuple):
+    """Neighbouring rows that were submitted as one call."""
 
     row: int
-    chunks: list[InFlight]
+    chunks: list[PendingChunk]
     x_t: Tensor
     flow: Callable[[], Tensor]
+    """Waits for the flow ``(rows, f, C, h, w)``."""
 
 
-class Written(NamedTuple):
-    """What stands in one slot of one row, beside the latents: enough to feed it once more."""
+class CachedFrame(NamedTuple):
+    """Record of one slot of one row: with the latents, enough to compute it again."""
 
     chunk: int
-    """The chunk's first frame, which tells earlier chunks from later ones."""
+    """First frame of its chunk, which orders the chunks."""
     timestep: int
     position: int
 
 
 class Rollout:
-    """One video from its first chunk on; to begin anew, make a new one.
+    """One video from its first chunk on; a restarted video is a new `Rollout`.
 
     Args:
-        layers: the transformer, here or spread over devices.
+        layers: the transformer, on one device or several.
         embeds: the prompt, ``(1, L, text_dim)``.
-        shape: how many frames the cache holds, and which.
+        shape: frames that the KV cache holds.
         steps: the denoising steps, one row of the batch each.
-        draw: noise like a tensor.
+        draw_noise: for the steps after the first.
         rows: of the caches, as many as steps may ever run as one batch. Default: as `steps` needs.
-        batched: whether chunks of different steps run together, from the second chunk on.
-        sink_threshold: similarity below which the newest frame replaces a sink; -1 for never.
+        batched: whether chunks at different steps run as one call, from the second chunk on.
+        sink_threshold: similarity below which the newest frame replaces a sink token; -1 for never.
     """
 
     def __init__(
@@ -88,35 +78,35 @@ class Rollout:
         embeds: Tensor,
         shape: CacheShape,
         steps: Steps,
-        draw: Draw,
+        draw_noise: DrawNoise,
         *,
         rows: int | None = None,
         batched: bool = True,
         sink_threshold: float = -1.0,
     ) -> None:
-        self._layers, self._shape, self._steps, self._draw = layers, shape, steps, draw
-        self._threshold = sink_threshold
-        self._place = Place()
+        self._layers, self._shape, self._steps, self._draw_noise = layers, shape, steps, draw_noise
+        self._sink_threshold = sink_threshold
+        self._cursor = Cursor()
         active = len(steps.timesteps) if batched else 1
         rows = rows or active
-        layers.begin(rows, shape)
-        layers.tell(embeds)
-        self._waiting: list[InFlight | None] = [None] * active
-        self._under_way: deque[list[Submitted]] = deque()
+        layers.reset(rows, shape)
+        layers.set_prompt(embeds)
+        self._pending: list[PendingChunk | None] = [None] * active
+        self._submitted: deque[list[SubmittedCall]] = deque()
         self._inputs = layers.model.new_latents(rows, shape.slots)
-        self._written: list[dict[int, Written]] = [{} for _ in range(rows)]
+        self._cached_frames: list[dict[int, CachedFrame]] = [{} for _ in range(rows)]
 
-    def at_once(self, x_t: Tensor, timestep: int) -> Tensor:
-        """Take a chunk through all its steps, one after the other, in the first row.
+    def denoise_sequentially(self, x_t: Tensor, timestep: int) -> Tensor:
+        """Denoise a chunk through all its steps, one after the other, in the first row.
 
         Args:
             x_t: ``(f, C, h, w)`` float32, noised.
-            timestep: of its first step; the others are the stream's.
+            timestep: of its first step; later steps are those of the stream.
 
         Returns:
             The denoised chunk, of that shape.
         """
-        chunk = self._entering(x_t, timestep)
+        chunk = self._plan_entry(x_t, timestep)
         later = self._steps.timesteps[1:]
         x_0 = self._x_0(self._submit(0, [chunk], last=not later))[0]
         for step, t in enumerate(later, 1):
@@ -124,103 +114,107 @@ class Rollout:
             x_0 = self._x_0(self._submit(0, [chunk], first=False, last=t == later[-1]))[0]
         return x_0
 
-    def spread(self, source: int = 0) -> None:
-        """Give every row in use the cache of the row `source`, as the chunks so far left it."""
-        rows = len(self._waiting)
-        self._layers.spread(source, rows)
+    def copy_row(self, source: int = 0) -> None:
+        """Copy the cache of row `source`, as the chunks so far left it, to every row in use."""
+        rows = len(self._pending)
+        self._layers.copy_row(source, rows)
         self._inputs[:rows] = self._inputs[source].clone()
-        self._written[:rows] = [dict(self._written[source]) for _ in range(rows)]
+        self._cached_frames[:rows] = [dict(self._cached_frames[source]) for _ in range(rows)]
 
-    def change(self, steps: Steps, *, batched: bool) -> None:
-        """Go on with other steps, or with the same ones run otherwise, once nothing is in flight.
+    def set_steps(self, steps: Steps, *, batched: bool) -> None:
+        """Change the denoising steps, or whether they run as a batch, once nothing is in flight.
 
-        The past stays: every row takes over what the last step left, the least noisy there is.
+        The past stays: every row gets the cache of the last step, the least noisy there is.
         """
         assert not self.in_flight, f"{self.in_flight} chunks are in flight"
-        last = len(self._waiting) - 1
+        last = len(self._pending) - 1
         self._steps = steps
-        self._waiting = [None] * (len(steps.timesteps) if batched else 1)
-        self.spread(last)
+        self._pending = [None] * (len(steps.timesteps) if batched else 1)
+        self.copy_row(last)
 
     def advance(self, x_t: Tensor | None = None, timestep: int = 0) -> Tensor | None:
-        """Let a chunk in, take all in flight one step further, and return the one that is done.
+        """Add a chunk, run one step of all that are in flight, and return the one that is done.
 
-        Over W devices a step takes W of these calls, since each is under way on another one.
+        Over W devices a step takes W of these calls, since each device runs another call.
 
         Args:
-            x_t: ``(f, C, h, w)`` float32, noised; None to let no new one in.
+            x_t: ``(f, C, h, w)`` float32, noised; None to add no chunk.
             timestep: of its first step.
         """
-        entering = None if x_t is None else self._entering(x_t, timestep)
-        rows: list[InFlight | None] = [entering, *self._waiting[1:]]
-        self._waiting = [None] * len(rows)
-        self._under_way.append([self._submit(row, chunks) for row, chunks in _runs(rows)])
-        if len(self._under_way) < self._layers.lag:
+        entering = None if x_t is None else self._plan_entry(x_t, timestep)
+        rows: list[PendingChunk | None] = [entering, *self._pending[1:]]
+        self._pending = [None] * len(rows)
+        self._submitted.append(
+            [self._submit(row, chunks) for row, chunks in _contiguous_rows(rows)]
+        )
+        if len(self._submitted) < self._layers.pipeline_depth:
             return None
         done = None
-        for submitted in self._under_way.popleft():
+        for submitted in self._submitted.popleft():
             for i, x_0 in enumerate(self._x_0(submitted)):
                 row = submitted.row + i
                 if row == len(rows) - 1:
                     done = x_0
                 else:
                     t, x_t = self._steps.timesteps[row + 1], self._renoised(x_0, row + 1)
-                    self._waiting[row + 1] = replace(submitted.chunks[i], x_t=x_t, timestep=t)
+                    self._pending[row + 1] = replace(submitted.chunks[i], x_t=x_t, timestep=t)
         return done
 
     @property
-    def begun(self) -> bool:
-        """Whether there is a chunk to go on from."""
-        return self._place.frame > 0
+    def started(self) -> bool:
+        """Whether a chunk has entered."""
+        return self._cursor.frame > 0
 
     @property
     def in_flight(self) -> int:
-        """Chunks that are not done."""
-        under_way = sum(len(part.chunks) for call in self._under_way for part in call)
-        return under_way + sum(chunk is not None for chunk in self._waiting)
+        """Number of chunks that are not done."""
+        submitted = sum(len(part.chunks) for call in self._submitted for part in call)
+        return submitted + sum(chunk is not None for chunk in self._pending)
 
-    def tell(self, embeds: Tensor) -> None:
-        """Change the prompt, and leave the past as it is."""
-        self._layers.tell(embeds)
+    def set_prompt(self, embeds: Tensor) -> None:
+        """Set the prompt, ``(1, L, text_dim)``, and leave the cache as it is."""
+        self._layers.set_prompt(embeds)
 
     def recache(self, embeds: Tensor) -> None:
-        """Change the prompt, and compute the keys and values in the caches anew with it.
+        """Set the prompt, and compute the keys and values in the caches again with it.
 
-        Each row is fed what it was fed before, all at once, later chunks hidden from earlier ones.
+        Each row gets its past inputs once more, in one call that hides later chunks from earlier
+        ones.
         """
-        self._layers.tell(embeds)
-        for row, written in enumerate(self._written[: len(self._waiting)]):
-            if written:
-                slots = sorted(written)
+        self._layers.set_prompt(embeds)
+        for row, cached_frames in enumerate(self._cached_frames[: len(self._pending)]):
+            if cached_frames:
+                slots = sorted(cached_frames)
                 call = Call(
                     row,
-                    timesteps=[[written[slot].timestep for slot in slots]],
-                    positions=[[written[slot].position for slot in slots]],
+                    timesteps=[[cached_frames[slot].timestep for slot in slots]],
+                    positions=[[cached_frames[slot].position for slot in slots]],
                     slots=[slots],
                     valid=[len(slots)],
-                    order=[written[slot].chunk for slot in slots],
+                    order=[cached_frames[slot].chunk for slot in slots],
                 )
                 self._layers.submit(call, self._inputs[row : row + 1, : len(slots)])()
 
-    def _entering(self, x_t: Tensor, timestep: int) -> InFlight:
-        planned, self._place = cache_plan.plan(self._shape, self._place, len(x_t))
-        return InFlight(x_t, timestep, planned, self._layers.version)
+    def _plan_entry(self, x_t: Tensor, timestep: int) -> PendingChunk:
+        planned, self._cursor = cache_plan.plan_chunk(self._shape, self._cursor, len(x_t))
+        return PendingChunk(x_t, timestep, planned, self._layers.version)
 
     def _renoised(self, x_0: Tensor, step: int) -> Tensor:
         sigma = self._steps.sigma(self._steps.timesteps[step])
-        return noised(x_0, self._draw(x_0, step), sigma)
+        return add_noise(x_0, self._draw_noise(x_0, step), sigma)
 
     def _submit(
-        self, row: int, chunks: list[InFlight], *, first: bool = True, last: bool = True
-    ) -> Submitted:
-        """Begin one step of `chunks`, in rows from `row` on.
+        self, row: int, chunks: list[PendingChunk], *, first: bool = True, last: bool = True
+    ) -> SubmittedCall:
+        """Submit one step of `chunks`, in rows from `row` on.
 
-        `first` and `last` tell whether it is their first and last pass through their row.
+        `first` and `last` say whether it is the first and last pass of the chunks through their
+        row.
         """
         for r, chunk in enumerate(chunks, row):
-            self._note(r, chunk, first=first)
+            self._record_inputs(r, chunk, first=first)
         plans = [chunk.plan for chunk in chunks]
-        refreshing = last and self._threshold > -1
+        refreshing = last and self._sink_threshold > -1
         call = Call(
             row,
             timesteps=[[chunk.timestep] for chunk in chunks],
@@ -228,34 +222,36 @@ class Rollout:
             slots=[plan.slots for plan in plans],
             valid=[plan.valid for plan in plans],
             shifts=[plan.shift for plan in plans] if first else (),
-            sink_turns=[plan.sink_turns for plan in plans] if refreshing else (),
-            sink_threshold=self._threshold,
+            sink_shifts=[plan.sink_shifts for plan in plans] if refreshing else (),
+            sink_threshold=self._sink_threshold,
             versions=[chunk.version for chunk in chunks],
         )
         x_t = torch.stack([chunk.x_t for chunk in chunks])
-        return Submitted(row, chunks, x_t, self._layers.submit(call, x_t))
+        return SubmittedCall(row, chunks, x_t, self._layers.submit(call, x_t))
 
-    def _x_0(self, submitted: Submitted) -> Tensor:
-        """Return the estimates of x_0 that a call comes to, ``(rows, f, C, h, w)``."""
+    def _x_0(self, submitted: SubmittedCall) -> Tensor:
+        """Wait for a call, and return its estimates of x_0, ``(rows, f, C, h, w)``."""
         x_t = submitted.x_t
         sigmas = [self._steps.sigma(chunk.timestep) for chunk in submitted.chunks]
         levels = torch.tensor(sigmas).reshape(-1, 1, 1, 1, 1).to(x_t.device, non_blocking=True)
-        return predicted_x_0(x_t, submitted.flow(), levels)
+        return predict_x_0(x_t, submitted.flow(), levels)
 
-    def _note(self, row: int, chunk: InFlight, *, first: bool) -> None:
-        """Keep in mind what a row is about to be fed, and that keys turn if positions go back."""
-        plan, written = chunk.plan, self._written[row]
+    def _record_inputs(self, row: int, chunk: PendingChunk, *, first: bool) -> None:
+        """Record the inputs of a row for `recache`, and the shift of its keys if there is one."""
+        plan, cached_frames = chunk.plan, self._cached_frames[row]
         if first and plan.shift:
-            for slot in written.keys() & set(range(self._shape.sinks, plan.valid)):
-                moved = written[slot].position + plan.shift
-                written[slot] = written[slot]._replace(position=moved)
+            for slot in cached_frames.keys() & set(range(self._shape.sink_tokens, plan.valid)):
+                position = cached_frames[slot].position + plan.shift
+                cached_frames[slot] = cached_frames[slot]._replace(position=position)
         for i, slot in enumerate(plan.slots):
             self._inputs[row, slot].copy_(chunk.x_t[i])
-            written[slot] = Written(plan.frame, chunk.timestep, plan.position + i)
+            cached_frames[slot] = CachedFrame(plan.frame, chunk.timestep, plan.position + i)
 
 
-def _runs(rows: Sequence[InFlight | None]) -> Iterator[tuple[int, list[InFlight]]]:
-    """Yield neighbouring rows with chunks of one length, and where they begin."""
+def _contiguous_rows(
+    rows: Sequence[PendingChunk | None],
+) -> Iterator[tuple[int, list[PendingChunk]]]:
+    """Yield the first row and the chunks of neighbouring rows with chunks of one length."""
     row = 0
     for length, group in groupby(rows, lambda chunk: 0 if chunk is None else len(chunk.x_t)):
         chunks = list(group)

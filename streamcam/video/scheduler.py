@@ -1,36 +1,36 @@
-"""SLO-aware scheduler (arXiv 2511.07399): meet a frame rate and a deadline with what was measured.
+"""SLO-aware scheduler (arXiv 2511.07399): keep a frame rate and a deadline by measured latencies.
 
-Of the ways to run that were measured, one that keeps the target rate and the deadline of every
-frame is chosen, with as many denoising steps as possible, then with the least latency. Input waits
-in a bounded queue. Frames are given up, and counted, for three reasons:
+Of the ways to run that were measured, it chooses one that keeps the target rate and the deadline of
+every frame, with as many denoising steps as possible, then with the least latency. Input waits in a
+bounded queue. Frames are dropped, and counted, for three reasons:
 
-- *full*: the queue was full, and the oldest made room;
-- *late*: its picture would have missed its deadline;
+- *full*: the queue was full, and the oldest frame made room;
+- *late*: its output would have missed its deadline;
 - *skipped*: the model does not keep up with the camera, so it takes frames evenly spread over
-  those that wait. One that keeps up takes them all.
+  those that wait. A model that keeps up takes them all.
 
 Times are seconds on any one clock; nothing here reads one.
 """
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 from statistics import fmean
 from typing import Generic, NamedTuple, TypeVar
 
 from streamcam.errors import ConfigError
-from streamcam.stats import Latencies
+from streamcam.video.delivery_stats import DeliveryStats
 
 T = TypeVar("T")
 
 FRAMES_PER_LATENT = 4
 RECENT_CALLS = 15
 STALLS = 2
-"""Of the recent calls, as many as may have stalled without another choice being made."""
+"""Of the recent calls, how many may stall without a change of choice."""
 RECENT_FRAMES = 128
-FEWEST_FRAMES = 16
-"""From so many frames on the camera's rate counts as known."""
+MIN_FRAMES = 16
+"""From this many frames on, the camera's rate counts as known."""
 
 
 class Choice(NamedTuple):
@@ -41,7 +41,7 @@ class Choice(NamedTuple):
     steps: int
     """Denoising steps, 1 to 4."""
     batched: bool
-    """Whether the steps of successive chunks run as one call, or those of a chunk in turn."""
+    """Whether steps of successive chunks run as one call; else those of a chunk run in sequence."""
 
     @property
     def frames(self) -> int:
@@ -50,55 +50,55 @@ class Choice(NamedTuple):
 
     @property
     def calls(self) -> int:
-        """Calls from taking a chunk to giving its pictures, both included."""
+        """Calls from taking a chunk to returning its output, both included."""
         return self.steps if self.batched else 1
 
 
-Table = Mapping[Choice, float]
-"""The seconds of one call, encoder and decoder included, as most calls keep to (say 95 of 100).
+LatencyTable = Mapping[Choice, float]
+"""Seconds that most calls (say 95 of 100) take at most, encoder and decoder included.
 
-What does not fit the memory is not in it.
+Choices that do not fit in memory are left out.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What the stream is held to (the service-level objective)."""
+    """Service-level objective of the stream."""
 
     target_fps: float = 16.0
-    """Pictures per second; a slower camera needs no more than it has frames."""
+    """Frames per second; of a slower camera, no more than it has."""
     deadline_s: float = 1.0
-    """From the capture of a frame until its picture is there."""
+    """Seconds from the capture of a frame to its output."""
     capacity: int = 24
     """Frames that may wait."""
-    reluctance: float = 0.1
-    """Share by which another choice must be better than the one in use."""
-    lag: int = 1
-    """Calls that a step takes in a stream batch: one for each device that it passes."""
+    hysteresis: float = 0.1
+    """Fraction by which another choice must be faster than the one in use."""
+    pipeline_depth: int = 1
+    """Calls that a step of a stream batch takes: one for each device."""
 
 
-def latency(choice: Choice, seconds: float, interval: float, lag: int = 1) -> float:
-    """Return the seconds that the oldest frame of a chunk waits for its picture, at the most.
+def latency(choice: Choice, seconds: float, interval: float, pipeline_depth: int = 1) -> float:
+    """Return the longest wait of a chunk's oldest frame for its output, in seconds.
 
     Args:
         choice: how the model runs.
-        seconds: what a call takes.
-        interval: between two frames of the camera.
-        lag: calls that a step takes in a stream batch.
+        seconds: of a call.
+        interval: seconds between two frames of the camera.
+        pipeline_depth: calls that a step of a stream batch takes.
     """
     wait = max(seconds, (choice.frames - 1) * interval)
-    return wait + service(choice, seconds, interval, lag)
+    return wait + service_time(choice, seconds, interval, pipeline_depth)
 
 
-def service(choice: Choice, seconds: float, interval: float, lag: int = 1) -> float:
-    """Return the seconds from the call that takes a chunk until its pictures are there."""
+def service_time(choice: Choice, seconds: float, interval: float, pipeline_depth: int = 1) -> float:
+    """Return the seconds from the call that takes a chunk until its output is there."""
     period = max(seconds, choice.frames * interval)
-    calls = choice.calls * lag if choice.batched else 1
+    calls = choice.calls * pipeline_depth if choice.batched else 1
     return (calls - 1) * period + seconds
 
 
 def choose(
-    table: Table,
+    table: LatencyTable,
     objective: Objective,
     interval: float,
     *,
@@ -111,89 +111,47 @@ def choose(
     none keeps the deadline, the least late.
 
     Args:
-        table: what calls take.
-        objective: rate and deadline, and how reluctantly `current` is left.
+        table: seconds of a call of each choice.
+        objective: rate, deadline and hysteresis.
         interval: seconds between two frames of the camera.
-        slowdown: what calls take now, over what the table says.
+        slowdown: ratio of current seconds to those of the table.
         current: the choice in use.
     """
     fps_needed = min(objective.target_fps, 1 / interval)
 
-    def worth(choice: Choice) -> tuple[float, ...]:
-        doubt = 1.0 if choice == current else 1 + objective.reluctance
-        seconds = table[choice] * slowdown * doubt
-        delay, fps = latency(choice, seconds, interval, objective.lag), choice.frames / seconds
+    def score(choice: Choice) -> tuple[float, ...]:
+        margin = 1.0 if choice == current else 1 + objective.hysteresis
+        seconds = table[choice] * slowdown * margin
+        delay, fps = (
+            latency(choice, seconds, interval, objective.pipeline_depth),
+            choice.frames / seconds,
+        )
         if delay > objective.deadline_s:
             return 0, -delay
         return (2, choice.steps, -delay) if fps >= fps_needed else (1, fps)
 
-    return max(table, key=worth)
+    return max(table, key=score)
 
 
 class Job(NamedTuple, Generic[T]):
-    """A chunk to run now."""
+    """Frames of a chunk to run now, and how."""
 
     frames: list[T]
     choice: Choice
 
 
-@dataclass(slots=True)
-class Tally:
-    """What became of the frames."""
-
-    full: int = 0
-    late: int = 0
-    skipped: int = 0
-    delivered: int = 0
-    misses: int = 0
-    """Pictures that came after their deadline."""
-    latencies: Latencies = field(default_factory=lambda: Latencies(deque(maxlen=1000)))
-    """Of the oldest frame of each chunk."""
-    jitter: Latencies = field(default_factory=lambda: Latencies(deque(maxlen=1000)))
-    """Differences between the latencies of successive chunks."""
-
-    @property
-    def dropped(self) -> int:
-        """Frames given up, for any reason."""
-        return self.full + self.late + self.skipped
-
-    def deliver(self, captured: Iterable[float], now: float, deadline_s: float) -> None:
-        """Count the pictures of a chunk, captured at these times, that are there at `now`."""
-        ages = [now - at for at in captured]
-        if not ages:
-            return
-        self.delivered += len(ages)
-        self.misses += sum(age > deadline_s for age in ages)
-        if recent := self.latencies.recent:
-            self.jitter.add(abs(max(ages) - recent[-1]))
-        self.latencies.add(max(ages))
-
-    def __str__(self) -> str:
-        """Return one line: misses, drops, and p50/p95/p99 of latency and jitter."""
-        share = self.misses / self.delivered if self.delivered else 0.0
-        return (
-            f"{self.misses} of {self.delivered} pictures late ({share:.1%}),"
-            f" {self.dropped} frames dropped, latency {_shown(self.latencies)},"
-            f" jitter {_shown(self.jitter)}"
-        )
-
-
-def _shown(times: Latencies) -> str:
-    found = [times.percentile(percent) for percent in (50, 95, 99)]
-    return "/".join("–" if t is None else f"{1e3 * t:.0f}" for t in found) + " ms"
-
-
 class Scheduler(Generic[T]):
-    """Queues frames and gives chunks out; the caller runs them and reports back.
+    """Queues frames and returns chunks to run; the caller runs them and reports back.
 
-    At most `Objective.capacity` frames wait. As long as frames come, chunks go out: between two of
-    them lateness costs at most one chunk's frames, beyond what the queue holds more than that.
+    At most `Objective.capacity` frames wait. As long as frames come, chunks run: between two chunks
+    at most one chunk's frames are dropped as late, apart from those that the queue holds beyond a
+    chunk.
 
     Raises:
         ConfigError: nothing was measured, or the queue cannot hold the longest chunk.
     """
 
-    def __init__(self, table: Table, objective: Objective) -> None:
+    def __init__(self, table: LatencyTable, objective: Objective) -> None:
         longest = 1 + max((choice.frames for choice in table), default=0)
         if not table:
             raise ConfigError("no latencies were measured: measure the model first")
@@ -202,27 +160,27 @@ class Scheduler(Generic[T]):
                 f"an input queue of {objective.capacity} frames cannot hold the longest chunk:"
                 f" allow at least {longest}, or shorter chunks"
             )
-        self.table, self.objective, self.tally = dict(table), objective, Tally()
+        self.table, self.objective, self.stats = dict(table), objective, DeliveryStats()
         self.choice = choose(self.table, objective, 1 / objective.target_fps)
         self._waiting: deque[tuple[float, T]] = deque()
         self._newest = inf
         self._intervals: deque[float] = deque(maxlen=RECENT_FRAMES)
         self._slowdowns: deque[float] = deque(maxlen=RECENT_CALLS)
-        self._spared = 0
+        self._starving_drops = 0
 
     def __len__(self) -> int:
-        """Return how many frames wait."""
+        """Return the number of frames that wait."""
         return len(self._waiting)
 
     @property
     def interval(self) -> float:
-        """Seconds between the camera's frames; as the target has it while too few have come."""
-        known = sum(self._intervals) if len(self._intervals) >= FEWEST_FRAMES else 0.0
-        return known / len(self._intervals) if known > 0 else 1 / self.objective.target_fps
+        """Seconds between the camera's frames; those of the target rate until enough have come."""
+        total = sum(self._intervals) if len(self._intervals) >= MIN_FRAMES else 0.0
+        return total / len(self._intervals) if total > 0 else 1 / self.objective.target_fps
 
     @property
     def slowdown(self) -> float:
-        """What calls take now on average, over what the table says, without the worst few.
+        """Mean ratio of recent seconds to those of the table, without the worst few calls.
 
         So single stalls count for nothing, but a device that stalls again and again is a slow one.
         """
@@ -230,20 +188,20 @@ class Scheduler(Generic[T]):
         return fmean(ordinary) if ordinary else 1.0
 
     def put(self, frame: T, captured_at: float) -> None:
-        """Add the newest frame; when the queue is full the oldest makes room."""
-        since, self._newest = captured_at - self._newest, captured_at
-        if 0 <= since <= self.objective.deadline_s:  # A pause says nothing of the rate.
-            self._intervals.append(since)
+        """Add the newest frame; a full queue drops its oldest."""
+        interval, self._newest = captured_at - self._newest, captured_at
+        if 0 <= interval <= self.objective.deadline_s:  # A pause is no measure of the rate.
+            self._intervals.append(interval)
         if len(self._waiting) == self.objective.capacity:
             self._waiting.popleft()
-            self.tally.full += 1
+            self.stats.full += 1
         self._waiting.append((captured_at, frame))
 
     def take(self, now: float, *, first: bool = False) -> Job[T] | None:
         """Return the chunk to run at `now`, or None while there are too few frames.
 
         The choice may differ from that of the last chunk. The `first` chunk of a stream takes one
-        frame more.
+        more frame.
         """
         interval, slowdown = self.interval, self.slowdown
         self.choice = choose(
@@ -251,36 +209,38 @@ class Scheduler(Generic[T]):
         )
         need = self.choice.frames + first
         seconds = self.table[self.choice] * slowdown
-        lag = self.objective.lag
-        if latency(self.choice, seconds, interval, lag) <= self.objective.deadline_s:
-            self._drop_late(now + service(self.choice, seconds, interval, lag), need)
+        pipeline_depth = self.objective.pipeline_depth
+        if latency(self.choice, seconds, interval, pipeline_depth) <= self.objective.deadline_s:
+            self._drop_late(
+                now + service_time(self.choice, seconds, interval, pipeline_depth), need
+            )
         if len(self._waiting) < need:
             return None
-        self._spared = 0
+        self._starving_drops = 0
         if self.choice.frames / seconds < 1 / interval:
-            self._spread(need)
+            self._skip_evenly(need)
         return Job([self._waiting.popleft()[1] for _ in range(need)], self.choice)
 
-    def ran(self, choice: Choice, seconds: float) -> None:
-        """Report what a call took; not that of a stream's first chunk, which runs differently."""
+    def record_call(self, choice: Choice, seconds: float) -> None:
+        """Record the seconds of a call; not of a stream's first chunk, which runs differently."""
         self._slowdowns.append(seconds / self.table[choice])
 
-    def delivered(self, captured: Iterable[float], now: float) -> None:
-        """Report that the pictures of a chunk, captured at these times, are there at `now`."""
-        self.tally.deliver(captured, now, self.objective.deadline_s)
+    def record_delivery(self, captured: Iterable[float], now: float) -> None:
+        """Record the frames of a chunk, captured at these times and delivered at `now`."""
+        self.stats.deliver(captured, now, self.objective.deadline_s)
 
     def _drop_late(self, ready_at: float, need: int) -> None:
-        """Give up frames whose pictures would be late, but never so many that no chunk runs."""
+        """Drop frames whose output would be late, but never so many that no chunk runs."""
         while self._waiting and ready_at - self._waiting[0][0] > self.objective.deadline_s:
             if len(self._waiting) <= need:
-                if self._spared == need:
+                if self._starving_drops == need:
                     return
-                self._spared += 1
+                self._starving_drops += 1
             self._waiting.popleft()
-            self.tally.late += 1
+            self.stats.late += 1
 
-    def _spread(self, need: int) -> None:
-        """Leave `need` frames, evenly spread over those that wait, the newest among them."""
+    def _skip_evenly(self, need: int) -> None:
+        """Keep `need` frames, evenly spread over those that wait, the newest among them."""
         waiting = list(self._waiting)
-        self.tally.skipped += len(waiting) - need
+        self.stats.skipped += len(waiting) - need
         self._waiting = deque(waiting[(i + 1) * len(waiting) // need - 1] for i in range(need))

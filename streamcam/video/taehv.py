@@ -1,8 +1,8 @@
 """TAEHV, the tiny autoencoder of video latents, as a stream (madebyollin/taehv, MIT).
 
-Plain convolutions of single frames, but for blocks that also see the frame before. That frame is
-kept from call to call, so a video cut into calls gives what it gives whole. Frames are a batch
-``(T, C, H, W)`` throughout.
+Plain convolutions of single frames, apart from blocks that also take the previous frame. That frame
+is kept from call to call, so a video split into calls gives the same result as in one call. Frames
+are a batch ``(T, C, H, W)`` throughout.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from streamcam.video.wan_vae import TEMPORAL, Normalisation
 
 LATENT_CHANNELS = 16
 LEADING = TEMPORAL - 1
-"""Pictures before the first one that the network makes, or takes, and a video does not have."""
+"""Frames before the first that the network makes, or takes, and a video does not have."""
 
 
-class Remember(nn.Module):
-    """A residual block that sees each frame together with the one before it."""
+class MemBlock(nn.Module):
+    """Residual block over each frame together with the previous one."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class Remember(nn.Module):
             _conv(2 * channels, out), nn.ReLU(), _conv(out, out), nn.ReLU(), _conv(out, out)
         )
 
-    def forward(self, x: Tensor, before: Tensor) -> Tensor:
-        """Return the frames after those that follow `before`, ``(1, C, H, W)``."""
-        past = torch.cat([before, x[:-1]])
+    def forward(self, x: Tensor, previous: Tensor) -> Tensor:
+        """Return ``(T, C, H, W)`` for frames whose first follows `previous`, ``(1, C, H, W)``."""
+        past = torch.cat([previous, x[:-1]])
         return F.relu(self.conv(torch.cat([x, past], 1)) + x)
 
 
-class Pool(nn.Module):
-    """Join every `stride` frames into one."""
+class TPool(nn.Module):
+    """Temporal pooling: join every `stride` frames into one."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -47,8 +47,8 @@ class Pool(nn.Module):
         return joined
 
 
-class Grow(nn.Module):
-    """Split every frame into `stride`."""
+class TGrow(nn.Module):
+    """Temporal growth: split every frame into `stride`."""
 
     def __init__(self, channels: int, stride: int) -> None:
         super().__init__()
@@ -67,25 +67,25 @@ class Clamp(nn.Module):
 
 
 class TAEHV(nn.Module):
-    """Both halves, their layers numbered as in the published files."""
+    """Encoder and decoder, their layers numbered as in the published files."""
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = [_conv(3, 64), nn.ReLU()]
         for stride in (2, 2, 1):
-            layers += [Pool(64, stride), _conv(64, 64, stride=2, bias=False)]
-            layers += [Remember(64, 64) for _ in range(3)]
+            layers += [TPool(64, stride), _conv(64, 64, stride=2, bias=False)]
+            layers += [MemBlock(64, 64) for _ in range(3)]
         self.encoder = nn.Sequential(*layers, _conv(64, LATENT_CHANNELS))
         layers = [Clamp(), _conv(LATENT_CHANNELS, 256), nn.ReLU()]
         for channels, out, stride in ((256, 128, 1), (128, 64, 2), (64, 64, 2)):
-            layers += [Remember(channels, channels) for _ in range(3)]
-            layers += [nn.Upsample(scale_factor=2), Grow(channels, stride)]
+            layers += [MemBlock(channels, channels) for _ in range(3)]
+            layers += [nn.Upsample(scale_factor=2), TGrow(channels, stride)]
             layers += [_conv(channels, out, bias=False)]
         self.decoder = nn.Sequential(*layers, nn.ReLU(), _conv(64, 3))
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
+        """Dtype of the weights."""
         return next(self.parameters()).dtype
 
 
@@ -93,7 +93,7 @@ def _conv(channels: int, out: int, *, stride: int = 1, bias: bool = True) -> nn.
     return nn.Conv2d(channels, out, 3, padding=1, stride=stride, bias=bias)
 
 
-def taehv(weights: Mapping[str, Tensor], dtype: torch.dtype) -> TAEHV:
+def load_taehv(weights: Mapping[str, Tensor], dtype: torch.dtype) -> TAEHV:
     """Return the network with its published weights.
 
     Raises:
@@ -103,79 +103,79 @@ def taehv(weights: Mapping[str, Tensor], dtype: torch.dtype) -> TAEHV:
     try:
         model.load_state_dict(dict(weights))
     except RuntimeError as error:
-        what = str(error).splitlines()[1].strip()
-        raise ModelError(f"these are not the weights of TAEHV for Wan 2.1: {what}") from None
+        reason = str(error).splitlines()[1].strip()
+        raise ModelError(f"these are not the weights of TAEHV for Wan 2.1: {reason}") from None
     return model.to(dtype).eval().requires_grad_(False)
 
 
-class Half:
-    """One half of the network from chunk to chunk."""
+class StreamingHalf:
+    """Encoder or decoder that keeps the last input of every `MemBlock` from call to call."""
 
     def __init__(self, layers: nn.Sequential) -> None:
         self._layers = layers
         self.reset()
 
     def reset(self) -> None:
-        """Begin another video."""
-        self._before: dict[int, Tensor] = {}
+        """Start another video."""
+        self._memory: dict[int, Tensor] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return what follows for the frames ``(T, C, H, W)`` that follow those before."""
+        """Return the output for the next frames ``(T, C, H, W)`` of the video."""
         for index, layer in enumerate(self._layers):
-            if isinstance(layer, Remember):
-                before = self._before.get(index, x.new_zeros(1, *x.shape[1:]))
-                self._before[index] = x[-1:].clone()
-                x = layer(x, before)
+            if isinstance(layer, MemBlock):
+                previous = self._memory.get(index, x.new_zeros(1, *x.shape[1:]))
+                self._memory[index] = x[-1:].clone()
+                x = layer(x, previous)
             else:
                 x = layer(x)
         return x
 
 
 class TinyEncoder:
-    """TAEHV in the place of the Wan encoder.
+    """TAEHV encoder, in place of the Wan encoder.
 
     Args:
         model: the network.
-        plain: what takes its normalised latents to plain ones, where the transformer takes those.
+        plain: converts its normalised latents to plain ones, where the transformer takes those.
     """
 
     def __init__(self, model: TAEHV, plain: Normalisation | None) -> None:
-        self._half = Half(model.encoder)
+        self._stream = StreamingHalf(model.encoder)
         self._dtype = model.dtype
         self._plain = plain
         self.reset()
 
     def reset(self) -> None:
-        """Begin another video."""
-        self._half.reset()
-        self._begun = False
+        """Start another video."""
+        self._stream.reset()
+        self._started = False
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Return ``(f, C, h, w)`` float32 of ``(T, 3, H, W)`` in [-1, 1]."""
-        if not self._begun:
-            # The network joins four pictures in the first latent frame too.
-            pictures = torch.cat([pictures[:1].expand(LEADING, -1, -1, -1), pictures])
-        self._begun = True
-        latents = self._half(((pictures + 1) / 2).to(self._dtype)).float()
-        return self._plain.back(latents) if self._plain else latents
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Encode ``(T, 3, H, W)`` in [-1, 1] to ``(f, C, h, w)`` float32."""
+        if not self._started:
+            # The network joins four frames in the first latent frame too.
+            frames = torch.cat([frames[:1].expand(LEADING, -1, -1, -1), frames])
+        self._started = True
+        latents = self._stream(((frames + 1) / 2).to(self._dtype)).float()
+        return self._plain.denormalise(latents) if self._plain else latents
 
 
 class TinyDecoder:
-    """TAEHV in the place of the Wan decoder; it takes normalised latents."""
+    """TAEHV decoder, in place of the Wan decoder; it takes normalised latents."""
 
     def __init__(self, model: TAEHV) -> None:
-        self._half = Half(model.decoder)
+        self._stream = StreamingHalf(model.decoder)
         self._dtype = model.dtype
         self.reset()
 
     def reset(self) -> None:
-        """Begin another video."""
-        self._half.reset()
-        self._begun = False
+        """Start another video."""
+        self._stream.reset()
+        self._started = False
 
     def __call__(self, latents: Tensor) -> Tensor:
-        """Return ``(T, 3, H, W)`` in [-1, 1] of ``(f, C, h, w)``."""
-        pictures = self._half(latents.to(self._dtype)).clamp(0, 1) * 2 - 1
-        trimmed = pictures if self._begun else pictures[LEADING:]
-        self._begun = True
+        """Decode ``(f, C, h, w)`` to ``(T, 3, H, W)`` in [-1, 1]."""
+        images = self._stream(latents.to(self._dtype)).clamp(0, 1) * 2 - 1
+        trimmed = images if self._started else images[LEADING:]
+        self._started = True
         return trimmed

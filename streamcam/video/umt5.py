@@ -1,4 +1,4 @@
-"""UMT5, the text encoder of Wan: on the device only while it encodes."""
+"""UMT5 text encoder of Wan, on the device only while it encodes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ DTYPE = torch.bfloat16
 
 
 class TextEncoder:
-    """Turns texts into what the transformer's cross-attention is told.
+    """Encodes texts for the transformer's cross-attention.
 
     Args:
         folder: in diffusers layout, with ``text_encoder`` and ``tokenizer``.
-        device: where it encodes; in between it rests on the CPU.
+        device: where it encodes; between calls its weights are on the CPU.
 
     Raises:
         ModelError: files are missing or damaged.
@@ -48,7 +48,7 @@ class TextEncoder:
     def __call__(self, text: str) -> Tensor:
         """Return ``(1, 512, text_dim)`` float32 on the device, zero past the text.
 
-        On a GPU beside whatever else it does, when called on another thread.
+        Called on another thread, it runs on a GPU at the same time as other work.
         """
         from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
@@ -59,19 +59,19 @@ class TextEncoder:
             truncation=True,
             return_tensors="pt",
         )
-        with self._visiting():
+        with self._on_device():
             tokens = tokens.to(self._device)
             states = self._model(tokens.input_ids, tokens.attention_mask).last_hidden_state
             embeds: Tensor = states.float() * tokens.attention_mask[..., None]
         return embeds
 
     @contextmanager
-    def _visiting(self) -> Iterator[None]:
-        """Have the weights on the device, in a stream of its own, and leave nothing there."""
+    def _on_device(self) -> Iterator[None]:
+        """Move the weights to the device for the body, in a CUDA stream of their own."""
         if self._device.type != "cuda":
             yield
             return
-        resting = [parameter.data for parameter in self._model.parameters()]
+        cpu_data = [parameter.data for parameter in self._model.parameters()]
         stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         try:
             with torch.cuda.stream(stream):
@@ -79,6 +79,6 @@ class TextEncoder:
                 yield
             stream.synchronize()
         finally:
-            for parameter, data in zip(self._model.parameters(), resting, strict=True):
+            for parameter, data in zip(self._model.parameters(), cpu_data, strict=True):
                 parameter.data = data
             torch.cuda.empty_cache()

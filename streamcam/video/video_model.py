@@ -1,24 +1,21 @@
-"""A video checkpoint as its stages: its variety ends here."""
+"""Load a video model as its stages: text encoder, encoder, transformer layers and decoder."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from streamcam.engines.placement import pick_device, pick_dtype
 from streamcam.errors import ConfigError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.video.causal_layers import Layers
-from streamcam.video.parallel.launcher import others
-from streamcam.video.parallel.partition import Partition
-from streamcam.video.parallel.ranks import Own, Share, device_of, share_of
+from streamcam.video.parallel.launcher import start_other_ranks
+from streamcam.video.parallel.layer_loading import LayerSelection, causal_layers, pick_placement
+from streamcam.video.parallel.ranks import rank_info
 from streamcam.video.taehv import TinyDecoder, TinyEncoder
-from streamcam.video.wan import CausalWan
-from streamcam.video.wan_checkpoint import Parts, load_parts, load_transformer
+from streamcam.video.wan_checkpoint import WanComponents, load_components
 from streamcam.video.wan_vae import (
-    SPATIAL,
     Decoder,
     Encoder,
     Normalisation,
@@ -26,12 +23,11 @@ from streamcam.video.wan_vae import (
     WanEncoder,
 )
 
-HOW = ("auto", "eager", "compiled")
-MOST_COMPILED = 64
+ENGINES = ("auto", "eager", "compiled")
 
 
 class VideoModel(NamedTuple):
-    """The stages of one checkpoint."""
+    """Stages of one video model."""
 
     layers: Layers
     encode: Encoder
@@ -39,12 +35,14 @@ class VideoModel(NamedTuple):
     encode_text: Callable[[str], Tensor]
     """To ``(1, L, text_dim)``, zero past the text."""
     normalise: Callable[[Tensor], Tensor]
-    """Takes the transformer's latents to unit variance."""
+    """Converts the transformer's latents to unit variance."""
     device: torch.device
 
 
 def load_video_model(config: Config, report: Report = print, *, live: bool = False) -> VideoModel:
-    """Load what `config` names and put it on its device, or its share where there are several.
+    """Load the model that `config` names onto its device, or this rank's part of it.
+
+    Where there are several devices, the other ranks are started first and load at the same time.
 
     Args:
         config: what to load.
@@ -54,115 +52,44 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
     Raises:
         ConfigError: the device is not there, or cannot be used as asked.
         ModelError: something is missing, damaged or does not fit.
-        EngineError: another device cannot do its share.
+        EngineError: another rank cannot load its layers.
     """
-    if config.acceleration not in HOW:
+    if config.acceleration not in ENGINES:
         raise ConfigError(
-            f"pipeline=video runs {' or '.join(HOW)}, not {config.acceleration}: leave it out"
+            f"pipeline=video runs {' or '.join(ENGINES)}, not {config.acceleration}: leave it out"
         )
-    share = share_of(config)
-    device, dtype = _place(config, share)
-    ranks = others(config, share, live=live) if share.ranks > 1 else None
-    cut = Cut(share)
-    parts = load_parts(config, dtype, device, report, cut)
-    own = _own(parts.transformer, config, share, device, cut.partition, live=live)
-    how = "compiled" if config.acceleration == "compiled" else "eager"
-    how += f", over {share.ranks} devices" if ranks else ""
-    report(f"on {device} as {str(dtype).removeprefix('torch.')}, {how}")
+    info = rank_info(config)
+    device, dtype = pick_placement(config, info)
+    other_ranks = start_other_ranks(config, info, live=live) if info.world_size > 1 else None
+    selection = LayerSelection(info)
+    components = load_components(config, dtype, device, report, selection)
+    loaded = causal_layers(
+        components.transformer, config, info, device, selection.partition, live=live
+    )
+    engine = "compiled" if config.acceleration == "compiled" else "eager"
+    engine += f", over {info.world_size} devices" if other_ranks else ""
+    report(f"on {device} as {str(dtype).removeprefix('torch.')}, {engine}")
     normalised = config.video.normalised_latents
     return VideoModel(
-        ranks.meet(own, config) if ranks else Layers(own.model),
-        _encoder(parts, config),
-        _decoder(parts, config),
-        parts.encode_text,
-        (lambda latents: latents) if normalised else Normalisation(parts.vae).to,
+        other_ranks.connect(loaded, config) if other_ranks else Layers(loaded.model),
+        _encoder(components, config),
+        _decoder(components, config),
+        components.encode_text,
+        (lambda latents: latents) if normalised else Normalisation(components.vae).normalise,
         device,
     )
 
 
-def load_own(config: Config, share: Share, *, live: bool) -> Own:
-    """Return what a rank after the first has, on its device.
-
-    Raises:
-        StreamcamError: as `load_video_model`.
-    """
-    device, dtype = _place(config, share)
-    cut = Cut(share)
-    transformer = load_transformer(config, dtype, device, cut)
-    return _own(transformer, config, share, device, cut.partition, live=live)
-
-
-class Cut:
-    """Given how many layers there are, says which are a rank's; `partition` tells all ranks'."""
-
-    def __init__(self, share: Share) -> None:
-        self._share = share
-        self.partition: Partition = ()
-
-    def __call__(self, count: int) -> range:
-        self.partition = self._share.partition(count)
-        return self.partition[self._share.rank]
-
-
-def _place(config: Config, share: Share) -> tuple[torch.device, torch.dtype]:
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    device = device_of(pick_device(config.device), share)
-    return device, _dtype(config.dtype, device)
-
-
-def _own(
-    transformer: Any,
-    config: Config,
-    share: Share,
-    device: torch.device,
-    partition: Partition,
-    *,
-    live: bool,
-) -> Own:
-    size = (config.height // SPATIAL, config.width // SPATIAL)
-    start = partition[share.rank].start
-    model = CausalWan(transformer, size, start=start, first=share.first, last=share.last)
-    model.to(device)
-    if config.acceleration == "compiled":
-        most = config.num_steps if config.use_denoising_batch else 1
-        _compile(model, range(1 if live else most, most + 1))
-    dtype = model.dtype
-
-    def load(layers: range) -> list[Any]:
-        return list(load_transformer(config, dtype, device, lambda _: layers).blocks)
-
-    return Own(model, partition, load)
-
-
-def _compile(model: CausalWan, rows: range) -> None:
-    # One for each number of rows and length of chunk; beyond its limit torch would go on as if
-    # nothing had been compiled.
-    dynamo = torch._dynamo.config
-    dynamo.recompile_limit = max(dynamo.recompile_limit, MOST_COMPILED)
-    model.speed_up(rows, lambda layer: torch.compile(layer, dynamic=False))
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "float8":
-        raise ConfigError("pipeline=video does not compute in float8: leave dtype out")
-    if name != "auto":
-        return pick_dtype(name, device)
-    # Wan was trained in bfloat16, and its activations go beyond what float16 holds; but processors
-    # are slow at convolutions over time in it.
-    return torch.float32 if device.type == "cpu" else torch.bfloat16
-
-
-def _encoder(parts: Parts, config: Config) -> Encoder:
+def _encoder(components: WanComponents, config: Config) -> Encoder:
     normalised = config.video.normalised_latents
     if config.video.video_encoder == "wan":
-        return WanEncoder(parts.vae, normalised=normalised)
-    assert parts.taehv is not None
-    return TinyEncoder(parts.taehv, None if normalised else Normalisation(parts.vae))
+        return WanEncoder(components.vae, normalised=normalised)
+    assert components.taehv is not None
+    return TinyEncoder(components.taehv, None if normalised else Normalisation(components.vae))
 
 
-def _decoder(parts: Parts, config: Config) -> Decoder:
+def _decoder(components: WanComponents, config: Config) -> Decoder:
     if config.video.video_decoder == "wan":
-        return WanDecoder(parts.vae)
-    assert parts.taehv is not None
-    return TinyDecoder(parts.taehv)
+        return WanDecoder(components.vae)
+    assert components.taehv is not None
+    return TinyDecoder(components.taehv)

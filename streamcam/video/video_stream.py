@@ -1,4 +1,4 @@
-"""Video diffusion as a Stream: frames gathered into chunks, all of its state made in `_begin`."""
+"""Video diffusion as a Stream: chunks of frames in, frames out; `_reset` assigns all its state."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, replace
@@ -14,27 +14,27 @@ from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS
 from streamcam.types import Frame, Image
 from streamcam.video import noise_control
-from streamcam.video.cache_plan import CacheShape, Place, plan
-from streamcam.video.device_memory import REMEDY, told_when_out
-from streamcam.video.flow_matching import Flow, noised
+from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
+from streamcam.video.device_memory import REMEDY, out_of_memory_errors
+from streamcam.video.flow_matching import FlowSchedule, Steps, add_noise
 from streamcam.video.noise_control import NoiseLevel
-from streamcam.video.prompt_change import Prompter
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.prompt_change import PromptTracker
+from streamcam.video.rollout import Rollout
 from streamcam.video.video_model import VideoModel
 
 RECACHE, RESTART, FIXED, LATENT = "recache", "restart", "fixed", "latent"
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """A frame on its way."""
+class PendingFrame:
+    """A frame whose output is not there yet."""
 
     index: int
     captured_at: float
 
 
-class Before(NamedTuple):
-    """What the chunk before leaves for the next one's noise."""
+class PreviousChunk(NamedTuple):
+    """Last frame and noise level of a chunk, for the noise of the next one."""
 
     image: Image
     latent: Tensor
@@ -43,17 +43,24 @@ class Before(NamedTuple):
 
 
 class VideoStream:
-    """StreamDiffusionV2 over `models`: chunks of f latent frames, n steps of n chunks at once.
+    """StreamDiffusionV2: chunks of f latent frames, n denoising steps of n chunks in one call.
 
-    Every frame that goes in comes out once, in order, as its own picture. The first chunk has
-    4 f + 1 frames and comes out with the call that fills it; each later one has 4 f and comes out
-    n - 1 chunks later. `counts` tells how many frames were ``processed``, and how many ``chunks``
-    there were.
+    Every input frame gives one output frame, in order. The first chunk has 4 f + 1 frames and comes
+    out with the call that fills it; each later one has 4 f and comes out n - 1 chunks later.
+    `counts` holds the numbers of frames ``processed`` and of ``chunks``.
+
+    Args:
+        models: the stages.
+        config: fixed settings.
+
+    Raises:
+        ConfigError: a chunk does not fit in the KV cache.
+        OutOfMemory: the device has too little memory.
     """
 
     accepts_any_size = False
     """Frames are fitted before they come."""
-    _prompts: type[Prompter] = Prompter
+    _tracker_type: type[PromptTracker] = PromptTracker
 
     def __init__(self, models: VideoModel, config: Config) -> None:
         video = config.video
@@ -61,31 +68,31 @@ class VideoStream:
         self.counts: Counter[str] = Counter()
         self._models = models
         self._config = config
-        self._flow = Flow.shifted(video.flow_shift)
+        self._flow = FlowSchedule.shifted(video.flow_shift)
         self._batched = config.use_denoising_batch
-        self._steps = self._first_steps(config.num_steps)
+        self._steps = self._steps_of(config.num_steps)
         self._shape = CacheShape(
             video.kv_frames, video.kv_sinks, video.kv_position_limit, video.kv_realign
         )
-        # What does not fit the cache is said now, not on air.
-        _, second = plan(self._shape, Place(), 1 + video.chunk_latents)
-        plan(self._shape, second, video.chunk_latents)
-        self._prompter = self._prompts(models.encode_text, video.prompt_change)
-        with told_when_out(REMEDY):
-            self._begin(config.live)
+        # Raises now, not on air, where a chunk does not fit in the cache.
+        _, second = plan_chunk(self._shape, Cursor(), 1 + video.chunk_latents)
+        plan_chunk(self._shape, second, video.chunk_latents)
+        self._prompt_tracker = self._tracker_type(models.encode_text, video.prompt_change)
+        with out_of_memory_errors(REMEDY):
+            self._reset(config.live)
 
     @torch.inference_mode()
-    def _begin(self, parameters: Parameters) -> None:
-        """Assign every bit of state there is."""
+    def _reset(self, parameters: Parameters) -> None:
+        """Assign all state."""
         self._parameters = parameters
-        self._sow(parameters.seed)
-        self._gathered: list[Image] = []
-        self._tickets: deque[Ticket] = deque()
+        self._reseed(parameters.seed)
+        self._images: list[Image] = []
+        self._pending_frames: deque[PendingFrame] = deque()
         self._in_flight: deque[Tensor] = deque()
-        self._before: Before | None = None
+        self._previous: PreviousChunk | None = None
         self._models.encode.reset()
         self._models.decode.reset()
-        self._rollout = self._new_rollout(self._prompter.begin(parameters))
+        self._rollout = self._new_rollout(self._prompt_tracker.start(parameters))
 
     def _new_rollout(self, embeds: Tensor) -> Rollout:
         return Rollout(
@@ -99,13 +106,13 @@ class VideoStream:
             sink_threshold=self._config.video.sink_threshold,
         )
 
-    def _first_steps(self, count: int) -> Steps:
+    def _steps_of(self, count: int) -> Steps:
         return Steps(self._config.video.timesteps(count), self._flow)
 
-    def _sow(self, seed: int) -> None:
+    def _reseed(self, seed: int) -> None:
         root = torch.Generator("cpu").manual_seed(seed)
         seeds = torch.randint(2**62, (MAX_VIDEO_STEPS,), generator=root).tolist()
-        self._generators = [torch.Generator("cpu").manual_seed(own) for own in seeds]
+        self._generators = [torch.Generator("cpu").manual_seed(child) for child in seeds]
 
     def _noise_like(self, latents: Tensor, step: int) -> Tensor:
         # Drawn on the CPU: a seed gives the same noise on every device.
@@ -113,149 +120,153 @@ class VideoStream:
         return noise.to(latents.device, non_blocking=True)
 
     def warm_up(self) -> None:
-        """Run as many chunks as ``warmup`` asks for through every step, and forget them."""
+        """Run ``warmup`` chunks through every step, and discard them."""
         black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
         chunks = self._config.warmup * (1 + self._config.num_steps)
         for _ in range(1 + self.chunk * chunks if chunks else 0):
             self(black, self._config.live)
         self.counts.clear()
-        self._begin(self._config.live)
+        self._reset(self._config.live)
 
     @torch.inference_mode()
     def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
-        """Take one frame in; return the frames whose pictures are now due.
+        """Take one frame; return the output frames that are done.
 
         Args:
-            frame: any size; it is fitted to the stream's.
-            parameters: the snapshot to run with; the last of a chunk rules the chunk.
+            frame: of any size; it is fitted to the stream's.
+            parameters: of this frame; those of a chunk's last frame apply to the chunk.
         """
-        let_go = self._follow(parameters)
-        self._gather(frame)
-        return let_go + (self._run() if not self._missing else [])
+        released = self._update_parameters(parameters)
+        self._add_frame(frame)
+        return released + (self._run_chunk() if not self._missing else [])
 
     @torch.inference_mode()
     def drain(self, parameters: Parameters) -> list[Frame]:
-        """Return the frames still in flight, as if the last frame had stood still."""
+        """Return the frames still in flight, as if the last frame had been repeated."""
         frames: list[Frame] = []
-        if self._gathered:
-            self._gathered += self._gathered[-1:] * self._missing
-            frames += self._run()
-        frames += self._finish()
-        self._begin(parameters)
+        if self._images:
+            self._images += self._images[-1:] * self._missing
+            frames += self._run_chunk()
+        frames += self._flush()
+        self._reset(parameters)
         return frames
 
-    def _gather(self, frame: Frame) -> None:
-        self._gathered.append(
+    def _add_frame(self, frame: Frame) -> None:
+        self._images.append(
             fitted(frame.image, self._config.width, self._config.height, self._config.fit)
         )
-        self._tickets.append(Ticket(frame.index, frame.captured_at))
+        self._pending_frames.append(PendingFrame(frame.index, frame.captured_at))
         self.counts["processed"] += 1
 
-    def _finish(self) -> list[Frame]:
-        """Take all chunks in flight through the steps they lack, and return their frames."""
+    def _flush(self) -> list[Frame]:
+        """Run the remaining steps of all chunks in flight, and return their frames."""
         frames: list[Frame] = []
         while self._rollout.in_flight:
-            frames += self._release(self._rollout.advance())
+            frames += self._decode_frames(self._rollout.advance())
         return frames
 
     def _change_steps(self, count: int, *, batched: bool) -> list[Frame]:
-        """Go on with other steps, without a cut; return the frames that were in flight."""
-        frames = self._finish()
-        self._steps, self._batched = self._first_steps(count), batched
-        self._rollout.change(self._steps, batched=batched)
+        """Change the denoising steps without a cut; return the frames that were in flight."""
+        frames = self._flush()
+        self._steps, self._batched = self._steps_of(count), batched
+        self._rollout.set_steps(self._steps, batched=batched)
         return frames
 
     @property
     def _missing(self) -> int:
-        """Frames that the chunk being gathered still lacks."""
-        return self.chunk + (self._before is None) - len(self._gathered)
+        """Number of frames that the current chunk still needs."""
+        return self.chunk + (self._previous is None) - len(self._images)
 
-    def _follow(self, parameters: Parameters) -> list[Frame]:
-        """Take the new snapshot; return the frames that a reset lets go."""
-        before = self._parameters
-        if parameters.reset != before.reset:
-            let_go: list[Frame] = self.drain(parameters)
-            return let_go
+    def _update_parameters(self, parameters: Parameters) -> list[Frame]:
+        """Apply the new parameters; return the frames that a reset releases."""
+        previous = self._parameters
+        if parameters.reset != previous.reset:
+            released: list[Frame] = self.drain(parameters)
+            return released
         self._parameters = parameters
-        if parameters.seed != before.seed:
-            self._sow(parameters.seed)
+        if parameters.seed != previous.seed:
+            self._reseed(parameters.seed)
         return []
 
-    def _run(self) -> list[Frame]:
-        """Take the chunk that was gathered one step on, with all that are in flight."""
+    def _run_chunk(self) -> list[Frame]:
+        """Run one step of the current chunk and of all in flight; return the finished frames."""
         self.counts["chunks"] += 1
-        images, self._gathered = self._gathered, []
-        with self._models.layers.watch("encode"):
+        images, self._images = self._images, []
+        with self._models.layers.timer("encode"):
             latents = self._models.encode(to_tensor(images, self._models.device))
-        level = self._level(images, latents)
-        self._before = Before(images[-1], latents[-1:], level)
-        frames = self._change_prompt(level)
-        return frames + self._release(self._denoise(latents, level))
+        level = self._noise_level(images, latents)
+        self._previous = PreviousChunk(images[-1], latents[-1:], level)
+        frames = self._update_prompt(level)
+        return frames + self._decode_frames(self._denoise(latents, level))
 
-    def _level(self, images: list[Image], latents: Tensor) -> NoiseLevel:
-        """Return how much noise a chunk gets."""
+    def _noise_level(self, images: list[Image], latents: Tensor) -> NoiseLevel:
+        """Return the noise level of a chunk, from the motion in it."""
         kind, strength = self._config.video.noise_control, self._parameters.strength
         control = noise_control.CONTROLS.get(kind, noise_control.PIXEL)
         if strength is not None:
             control = replace(control, noise_scale=strength)
-        before, timesteps = self._before, self._steps.timesteps
-        if before is None or kind == FIXED:
-            return noise_control.at_rest(control, timesteps[0])
+        previous, timesteps = self._previous, self._steps.timesteps
+        if previous is None or kind == FIXED:
+            return noise_control.initial_level(control, timesteps[0])
         if kind == LATENT:
-            both = self._models.normalise(torch.cat([before.latent, latents]))
+            both = self._models.normalise(torch.cat([previous.latent, latents]))
             differences = noise_control.rms_differences(both).tolist()
         else:
-            differences = noise_control.pixel_differences([before.image, *images])
+            differences = noise_control.pixel_differences([previous.image, *images])
         second = timesteps[1] if len(timesteps) > 1 else 0
-        return noise_control.next_level(control, before.level, differences, second_step=second)
+        return noise_control.next_level(control, previous.level, differences, second_step=second)
 
-    def _change_prompt(self, level: NoiseLevel) -> list[Frame]:
-        """Bring the prompt up to date; return the frames that a restart lets go.
+    def _update_prompt(self, level: NoiseLevel) -> list[Frame]:
+        """Apply a new prompt, if there is one; return the frames that a restart releases.
 
         A restart begins the new video with the chunks in flight, so none of them comes out late
-        or as the old prompt had it.
+        or with the old prompt.
         """
-        change = self._prompter.follow(self._parameters)
+        change = self._prompt_tracker.update(self._parameters)
         if change is None:
             return []
         if change.kind == RESTART:
             self._rollout = self._new_rollout(change.embeds)
-            waiting, self._in_flight = self._in_flight, deque()
-            return [f for latents in waiting for f in self._release(self._at_once(latents, level))]
+            in_flight, self._in_flight = self._in_flight, deque()
+            return [
+                f
+                for latents in in_flight
+                for f in self._decode_frames(self._denoise_sequentially(latents, level))
+            ]
         if change.kind == RECACHE:
             self._rollout.recache(change.embeds)
         else:
-            self._rollout.tell(change.embeds)
+            self._rollout.set_prompt(change.embeds)
         return []
 
     def _denoise(self, latents: Tensor, level: NoiseLevel) -> Tensor | None:
-        """Return the chunk of latents that is done with this call."""
-        if not (self._rollout.begun and self._batched):
-            return self._at_once(latents, level)
+        """Add a chunk; return the denoised chunk ``(f, C, h, w)`` that is done, if any."""
+        if not (self._rollout.started and self._batched):
+            return self._denoise_sequentially(latents, level)
         self._in_flight.append(latents)
-        return self._rollout.advance(self._noised(latents, level), level.timestep)
+        return self._rollout.advance(self._add_noise(latents, level), level.timestep)
 
-    def _at_once(self, latents: Tensor, level: NoiseLevel) -> Tensor:
-        x_0 = self._rollout.at_once(self._noised(latents, level), level.timestep)
+    def _denoise_sequentially(self, latents: Tensor, level: NoiseLevel) -> Tensor:
+        x_0 = self._rollout.denoise_sequentially(self._add_noise(latents, level), level.timestep)
         if self._batched:
-            self._rollout.spread()
+            self._rollout.copy_row()
         return x_0
 
-    def _noised(self, latents: Tensor, level: NoiseLevel) -> Tensor:
-        return noised(latents, self._noise_like(latents, 0), level.noise_scale)
+    def _add_noise(self, latents: Tensor, level: NoiseLevel) -> Tensor:
+        return add_noise(latents, self._noise_like(latents, 0), level.noise_scale)
 
-    def _release(self, x_0: Tensor | None) -> list[Frame]:
-        """Decode a chunk that is done and hand its pictures to the frames they belong to."""
+    def _decode_frames(self, x_0: Tensor | None) -> list[Frame]:
+        """Decode a denoised chunk; return its images with the index and time of their frames."""
         if x_0 is None:
             return []
         if len(self._in_flight) > self._rollout.in_flight:
             self._in_flight.popleft()
-        with self._models.layers.watch("decode"):
+        with self._models.layers.timer("decode"):
             decoded = self._models.decode(x_0)
-        pictures = to_images(decoded)
-        # What is left over only filled up the last chunk.
-        due = [self._tickets.popleft() for _ in pictures[: len(self._tickets)]]
+        images = to_images(decoded)
+        # Images beyond the pending frames are repeats that only filled up the last chunk.
+        frames = [self._pending_frames.popleft() for _ in images[: len(self._pending_frames)]]
         return [
-            Frame(picture, ticket.index, ticket.captured_at)
-            for picture, ticket in zip(pictures, due, strict=False)
+            Frame(image, frame.index, frame.captured_at)
+            for image, frame in zip(images, frames, strict=False)
         ]

@@ -1,102 +1,46 @@
-"""Causal Wan: diffusers' own transformer, run chunk by chunk over a cache of keys and values.
+"""Causal Wan: diffusers' own transformer, run chunk by chunk over a KV cache.
 
-A chunk of f latent frames attends to itself and to the frames whose keys and values are kept
-(StreamDiffusionV2, arXiv 2511.07399, section 4). There is no causal mask: what comes later is not
-there yet. Keys are kept rotated, so a frame keeps the position it was written with.
+A chunk of f latent frames attends to itself and to the frames in the cache (StreamDiffusionV2,
+arXiv 2511.07399, section 4). There is no causal mask: later frames are not there yet. Keys are
+cached rotated, so a frame keeps the position it was written with.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
-from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
-from streamcam.video.kv_cache import KVCache
-from streamcam.video.rotary import Rows, angles_of, rotated, sinusoid, spatial_rotation
+from streamcam.video.cached_attention import (
+    AttentionContext,
+    CachedCrossAttention,
+    CachedSelfAttention,
+)
+from streamcam.video.kv_cache import KVCache, LayerCache
+from streamcam.video.rotary import Rows, phase_angles, sinusoid, spatial_rotary
 
 
-class Cache(Protocol):
-    """Keys and values of some layers."""
-
-    def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return those of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
-
-
-class Chunk(NamedTuple):
-    """Where the frames of one call stand: for every row the same number f of frames."""
+class ChunkInputs(NamedTuple):
+    """Times, positions and cache slots of the frames of one call, f frames in every row."""
 
     time: Tensor
-    """``(rows, f, freq_dim)`` float32 sinusoids of the timesteps; 1 for f where all are alike."""
+    """``(rows, f, freq_dim)`` float32 sinusoids of the timesteps; f is 1 where all are equal."""
     cos: Tensor
-    """``(rows, f, t / 2)`` float32: the temporal part of the rotation."""
+    """``(rows, f, t / 2)`` float32: temporal part of the rotary embedding, of t dimensions."""
     sin: Tensor
     write: Tensor
-    """``(rows * f,)`` int64: the slots that take the frames, counted through all rows."""
+    """``(rows * f,)`` int64: slots that take the frames, counted through all rows."""
     mask: Tensor | None
-    """Bool, to broadcast over ``(rows, heads, f * tokens, slots * tokens)``: what may be seen."""
-
-
-class _Attention(NamedTuple):
-    """What self-attention is told, in the place where the stock model hands a rotation through."""
-
-    cos: Tensor
-    """``(rows, f * tokens, 1, head_dim / 2)``."""
-    sin: Tensor
-    write: Tensor
-    mask: Tensor | None
-    keys: Tensor
-    """``(rows, slots, tokens, heads, head_dim)``, as are the values."""
-    values: Tensor
-
-
-class CachedSelfAttention:
-    """Write the chunk's keys and values into their slots, then attend over all slots."""
-
-    def __call__(
-        self, attn: Any, hidden: Tensor, _text: None, _mask: None, seen: _Attention
-    ) -> Tensor:
-        query, key, value = _projected(attn, hidden, hidden)
-        query, key = rotated(query, seen.cos, seen.sin), rotated(key, seen.cos, seen.sin)
-        pairs = ((seen.keys, key), (seen.values, value))
-        for kept, new in pairs:
-            frames = new.reshape(-1, *kept.shape[2:])
-            kept.flatten(0, 1).index_copy_(0, seen.write, frames.to(kept.dtype))
-        out = dispatch_attention_fn(
-            query, seen.keys.flatten(1, 2), seen.values.flatten(1, 2), attn_mask=seen.mask
-        )
-        return _out(attn, out)
-
-
-class CachedCrossAttention:
-    """Attend to the prompt, whose keys and values were computed once, ``(2, 1, L, heads, d)``."""
-
-    def __call__(
-        self, attn: Any, hidden: Tensor, text: Tensor, _mask: None, _rotation: None
-    ) -> Tensor:
-        query = attn.norm_q(attn.to_q(hidden)).unflatten(2, (attn.heads, -1))
-        key, value = text.expand(-1, len(hidden), -1, -1, -1)
-        return _out(attn, dispatch_attention_fn(query, key, value))
-
-
-def _projected(attn: Any, hidden: Tensor, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    query, key = attn.norm_q(attn.to_q(hidden)), attn.norm_k(attn.to_k(states))
-    heads = (attn.heads, -1)
-    return query.unflatten(2, heads), key.unflatten(2, heads), attn.to_v(states).unflatten(2, heads)
-
-
-def _out(attn: Any, heads: Tensor) -> Tensor:
-    result: Tensor = attn.to_out[0](heads.flatten(2, 3))
-    return result
+    """Bool, broadcast over ``(rows, heads, f * tokens, slots * tokens)``; True where visible."""
 
 
 class CausalWan(nn.Module):
-    """The layers of a Wan transformer that this process has: all of them, or a run of them.
+    """All layers of a Wan transformer, or a contiguous range of them.
 
     Args:
         transformer: a `WanTransformer3DModel` that holds these layers.
         size: height and width of the latents.
-        start: the number of its first layer in the whole model.
+        start: number of its first layer in the whole model.
         first: whether the latents enter here; else tokens do.
         last: whether the flow leaves here; else tokens do.
     """
@@ -113,76 +57,82 @@ class CausalWan(nn.Module):
         super().__init__()
         self.transformer = transformer
         self.first, self.last = first, last
-        self._compiled: Callable[[Any], Any] | None = None
+        self._compile_fn: Callable[[Any], Any] | None = None
         self._compiled_rows: frozenset[int] = frozenset()
-        self._steady: dict[int, Any] = {}
+        self._compiled_blocks: dict[int, Any] = {}
         self._blocks: dict[int, Any] = {}
-        self.take(start, transformer.blocks)
+        self.add_layers(start, transformer.blocks)
         _, tall, wide = transformer.config.patch_size
         self.grid = (size[0] // tall, size[1] // wide)
         spatial = 2 * (transformer.config.attention_head_dim // 6)
         self._spatial_dims = spatial
         self._cos: Tensor
         self._sin: Tensor
-        cos, sin = spatial_rotation(self.grid, spatial)
+        cos, sin = spatial_rotary(self.grid, spatial)
         self.register_buffer("_cos", cos, persistent=False)
         self.register_buffer("_sin", sin, persistent=False)
 
-    def speed_up(self, rows: Iterable[int], compiled: Callable[[Any], Any]) -> None:
-        """Run the layers `compiled` in calls of so many rows over a full cache.
+    def compile_layers(self, rows: Iterable[int], compile_fn: Callable[[Any], Any]) -> None:
+        """Compile the layers for calls of these numbers of rows over a full cache.
 
-        Those are the calls that go on for ever; compiling the few before them would only put off
-        the first picture. All layers are alike, so one compilation serves them all.
+        Those are the calls that go on for ever; compiling the few before them would only delay
+        the first output. All layers have the same shapes, so one compilation serves them all.
+
+        Args:
+            rows: numbers of rows.
+            compile_fn: returns a compiled layer.
         """
-        self._compiled, self._compiled_rows = compiled, frozenset(rows)
-        self._steady = {number: compiled(block) for number, block in self._blocks.items()}
+        self._compile_fn, self._compiled_rows = compile_fn, frozenset(rows)
+        self._compiled_blocks = {
+            number: compile_fn(block) for number, block in self._blocks.items()
+        }
 
     @property
-    def own(self) -> range:
-        """The numbers of the layers that are here."""
+    def layer_range(self) -> range:
+        """Numbers of the layers in this process."""
         return range(min(self._blocks), max(self._blocks) + 1)
 
-    def take(self, start: int, blocks: Iterable[Any]) -> None:
-        """Take over layers, numbered from `start` on."""
+    def add_layers(self, start: int, blocks: Iterable[Any]) -> None:
+        """Add layers, numbered from `start`."""
         for number, block in enumerate(blocks, start):
             block.attn1.set_processor(CachedSelfAttention())
             block.attn2.set_processor(CachedCrossAttention())
             self._blocks[number] = block
-            if self._compiled:
-                self._steady[number] = self._compiled(block)
-        self._list()
+            if self._compile_fn:
+                self._compiled_blocks[number] = self._compile_fn(block)
+        self._update_transformer()
 
-    def keep(self, layers: range) -> None:
-        """Let go of all layers but these."""
+    def keep_layers(self, layers: range) -> None:
+        """Drop all layers but these."""
         for number in self._blocks.keys() - set(layers):
             del self._blocks[number]
-            self._steady.pop(number, None)
-        self._list()
+            self._compiled_blocks.pop(number, None)
+        self._update_transformer()
 
-    def lacks(self, layers: range) -> range:
-        """Return those of `layers` that are not here, from the first to the last of them."""
+    def missing_layers(self, layers: range) -> range:
+        """Return the smallest range that holds all of `layers` that are not here."""
         missing = sorted(set(layers) - self._blocks.keys())
         return range(missing[0], missing[-1] + 1) if missing else range(0)
 
-    def _list(self) -> None:
+    def _update_transformer(self) -> None:
         self.transformer.blocks = nn.ModuleList(self._blocks[n] for n in sorted(self._blocks))
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the layers' weights, and of the cache."""
+        """Dtype of the layers' weights, and of the cache."""
         block: Any = next(iter(self._blocks.values()))
-        found: torch.dtype = block.attn1.to_q.weight.dtype
-        return found
+        value: torch.dtype = block.attn1.to_q.weight.dtype
+        return value
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        found: torch.device = next(self.transformer.parameters()).device
-        return found
+        """Device of the weights."""
+        value: torch.device = next(self.transformer.parameters()).device
+        return value
 
     def new_cache(self, rows: int, slots: int, layers: range | None = None) -> KVCache:
-        """Return an empty cache of so many frames in each row, for `layers` (default: all here)."""
-        config, count = self.transformer.config, len(self.own if layers is None else layers)
+        """Return an empty cache of `slots` frames in each row, for `layers` (default: all here)."""
+        config, count = self.transformer.config, len(self.layer_range if layers is None else layers)
         tokens = self.grid[0] * self.grid[1]
         shape = (count, rows, slots, tokens, config.num_attention_heads, config.attention_head_dim)
         keys, values = (torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(2))
@@ -195,84 +145,98 @@ class CausalWan(nn.Module):
         size = (self.grid[0] * tall, self.grid[1] * wide)
         return torch.zeros(rows, frames, config.in_channels, *size, device=self.device)
 
-    def chunk(
+    def chunk_inputs(
         self,
         timesteps: Rows,
         positions: Rows,
         write: Rows,
         slots: int,
         mask: Tensor | None = None,
-    ) -> Chunk:
-        """Return the place of a call's frames, from plain numbers, one list a row.
+    ) -> ChunkInputs:
+        """Return the inputs of a call, on the device, from plain numbers, one list a row.
 
         Args:
             timesteps: of every frame, or one for the row.
             positions: of every frame, in latent frames; any whole number.
-            write: the slot that takes each frame.
-            slots: slots in a row of the cache.
-            mask: as `Chunk` has it.
+            write: slot that takes each frame.
+            slots: in a row of the cache.
+            mask: as in `ChunkInputs`.
         """
         config = self.transformer.config
-        place = [row * slots + slot for row, own in enumerate(write) for slot in own]
-        angles = angles_of(positions, config.attention_head_dim - 2 * self._spatial_dims)
-        time = sinusoid(timesteps, config.freq_dim)
-        parts = (time, angles.cos().float(), angles.sin().float(), torch.tensor(place))
-        time, cos, sin, index = (part.to(self.device, non_blocking=True) for part in parts)
-        return Chunk(time, cos, sin, index, mask)
+        index = [row * slots + slot for row, row_slots in enumerate(write) for slot in row_slots]
+        angles = phase_angles(positions, config.attention_head_dim - 2 * self._spatial_dims)
+        tensors = (
+            sinusoid(timesteps, config.freq_dim),
+            angles.cos().float(),
+            angles.sin().float(),
+            torch.tensor(index),
+        )
+        time, cos, sin, write_index = (x.to(self.device, non_blocking=True) for x in tensors)
+        return ChunkInputs(time, cos, sin, write_index, mask)
 
-    def prompt(self, embeds: Tensor, layers: range | None = None) -> Tensor:
+    def prompt_kv(self, embeds: Tensor, layers: range | None = None) -> Tensor:
         """Return the keys and values of a prompt in every layer.
 
         Args:
             embeds: ``(1, L, text_dim)``, zero past the text.
-            layers: which ones. Default: all that are here.
+            layers: numbers. Default: all that are here.
 
         Returns:
             ``(layers, 2, 1, L, heads, head_dim)``.
         """
         states = self.transformer.condition_embedder.text_embedder(embeds.to(self.dtype))
-        made = []
-        for number in self.own if layers is None else layers:
+        keys_values = []
+        for number in self.layer_range if layers is None else layers:
             attn = self._blocks[number].attn2
             key, value = attn.norm_k(attn.to_k(states)), attn.to_v(states)
-            made.append(torch.stack([x.unflatten(2, (attn.heads, -1)) for x in (key, value)]))
-        return torch.stack(made)
+            heads = [x.unflatten(2, (attn.heads, -1)) for x in (key, value)]
+            keys_values.append(torch.stack(heads))
+        return torch.stack(keys_values)
 
     def forward(
-        self, x: Tensor, chunk: Chunk, text: Tensor, cache: Cache, layers: range | None = None
+        self,
+        x: Tensor,
+        inputs: ChunkInputs,
+        text: Tensor,
+        cache: LayerCache,
+        layers: range | None = None,
     ) -> Tensor:
         """Return the flow of the chunk, and write its keys and values into `cache`.
 
         Args:
             x: latents ``(rows, f, C, h, w)`` float32; or tokens ``(rows, f * tokens, dim)``
                 where the first layers are elsewhere.
-            chunk: where the frames stand.
-            text: what `prompt` gave for these layers.
+            inputs: times, positions and slots of the frames.
+            text: keys and values of the prompt in these layers, from `prompt_kv`.
             cache: of these rows, and of these layers.
-            layers: the ones to run. Default: all that are here.
+            layers: numbers of those to run. Default: all that are here.
 
         Returns:
             The flow ``(rows, f, C, h, w)`` float32; or tokens where the last layers are elsewhere.
         """
-        frames = chunk.cos.shape[1]
-        tokens = self._patches(x) if self.first else x
-        temb, modulation = self._time(chunk.time, frames)
-        turn = self._rotation(chunk)
-        steady = chunk.mask is None and len(x) in self._compiled_rows
-        blocks = self._steady if steady else self._blocks
-        for index, number in enumerate(self.own if layers is None else layers):
-            seen = _Attention(*turn, chunk.write, chunk.mask, *cache.layer(index))
-            tokens = blocks[number](tokens, text[index], modulation, seen)
-        return self._flow(tokens, temb, frames) if self.last else tokens
+        frames = inputs.cos.shape[1]
+        tokens = self._embed_patches(x) if self.first else x
+        temb, modulation = self._embed_time(inputs.time, frames)
+        rotation = self._rotary(inputs)
+        steady = inputs.mask is None and len(x) in self._compiled_rows
+        blocks = self._compiled_blocks if steady else self._blocks
+        for index, number in enumerate(self.layer_range if layers is None else layers):
+            context = AttentionContext(*rotation, inputs.write, inputs.mask, *cache.layer(index))
+            tokens = blocks[number](tokens, text[index], modulation, context)
+        return self._unpatchify(tokens, temb, frames) if self.last else tokens
 
-    def _patches(self, latents: Tensor) -> Tensor:
+    def _embed_patches(self, latents: Tensor) -> Tensor:
         """Return tokens ``(rows, f * tokens, dim)``, by frame, then row, then column."""
         patches = self.transformer.patch_embedding(latents.transpose(1, 2).to(self.dtype))
         tokens: Tensor = patches.flatten(2).transpose(1, 2).contiguous()
         return tokens
 
-    def _time(self, time: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        """Return the embedded times, and what they do to each layer (for each token if need be)."""
+    def _embed_time(self, time: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+        """Return time embeddings ``(rows, 1 or f, dim)``, and the modulation of every layer.
+
+        The modulation is ``(rows, 6, dim)``, or ``(rows, f * tokens, 6, dim)`` where the frames
+        of a row have timesteps of their own.
+        """
         embedder = self.transformer.condition_embedder
         temb = embedder.time_embedder(time).to(self.dtype)
         modulation: Tensor = embedder.time_proj(embedder.act_fn(temb))
@@ -282,20 +246,21 @@ class CausalWan(nn.Module):
         tokens = self.grid[0] * self.grid[1] * frames // time.shape[1]
         return temb, modulation.repeat_interleave(tokens, 1)
 
-    def _rotation(self, chunk: Chunk) -> tuple[Tensor, Tensor]:
-        """Return cos and sin for every token: of its frame, then of its row and column."""
-        pairs = ((chunk.cos, self._cos), (chunk.sin, self._sin))
-        whole = []
+    def _rotary(self, inputs: ChunkInputs) -> tuple[Tensor, Tensor]:
+        """Return cos and sin ``(rows, f * tokens, 1, head_dim / 2)``: by frame, row and column."""
+        pairs = ((inputs.cos, self._cos), (inputs.sin, self._sin))
+        rotary = []
         for temporal, spatial in pairs:
             rows, frames, _ = temporal.shape
             parts = (
                 temporal[:, :, None].expand(-1, -1, len(spatial), -1),
                 spatial.expand(rows, frames, -1, -1),
             )
-            whole.append(torch.cat(parts, -1).flatten(1, 2).unsqueeze(2))
-        return whole[0], whole[1]
+            rotary.append(torch.cat(parts, -1).flatten(1, 2).unsqueeze(2))
+        return rotary[0], rotary[1]
 
-    def _flow(self, tokens: Tensor, temb: Tensor, frames: int) -> Tensor:
+    def _unpatchify(self, tokens: Tensor, temb: Tensor, frames: int) -> Tensor:
+        """Return the flow ``(rows, f, C, h, w)`` float32 of the last layer's tokens."""
         model, (high, wide) = self.transformer, self.grid
         shift, scale = (model.scale_shift_table + temb.unsqueeze(2)).unsqueeze(3).unbind(2)
         by_time = tokens.reshape(*temb.shape[:2], -1, tokens.shape[2])

@@ -1,4 +1,4 @@
-"""From what the user names to the parts of a video model."""
+"""Load the components of the video model that the configuration names."""
 
 import json
 from collections.abc import Callable
@@ -22,77 +22,83 @@ from streamcam.video.random_wan import (
     random_transformer,
     random_vae,
 )
-from streamcam.video.taehv import TAEHV, taehv
+from streamcam.video.taehv import TAEHV, load_taehv
 from streamcam.video.umt5 import TextEncoder
 from streamcam.video.wan_weights import (
     HEAD_DIM,
-    fill,
-    only_layers,
+    load_wan_transformer,
+    load_wan_vae,
+    load_weights,
+    select_layers,
     wan_config,
-    wan_transformer,
-    wan_vae,
 )
 
-Cut = Callable[[int], range]
-"""Given how many layers there are, those to load."""
+SelectLayers = Callable[[int], range]
+"""Returns the layers to load, given their number."""
 
 
-class Parts(NamedTuple):
-    """What a model is made of, on its device."""
+class WanComponents(NamedTuple):
+    """Components of a model, on its device."""
 
     transformer: Any
     """A `WanTransformer3DModel`."""
     vae: Any
     """An `AutoencoderKLWan`."""
     taehv: TAEHV | None
-    """Where it encodes or decodes."""
+    """None unless it encodes or decodes."""
     encode_text: Callable[[str], Tensor]
     """To ``(1, L, text_dim)``, zero past the text."""
 
 
-def load_parts(
-    config: Config, dtype: torch.dtype, device: torch.device, report: Report, cut: Cut = range
-) -> Parts:
-    """Return the parts of the model that `config` names, the transformer with the layers of `cut`.
+def load_components(
+    config: Config,
+    dtype: torch.dtype,
+    device: torch.device,
+    report: Report,
+    select: SelectLayers = range,
+) -> WanComponents:
+    """Load the components of the model that `config` names, the transformer with some layers.
 
     Raises:
         ModelError: something is missing, damaged or does not fit.
     """
     if config.model.startswith(RANDOM):
-        return _random(config, dtype, device, report, cut)
+        return _random_components(config, dtype, device, report, select)
     with hub.kept(offline=config.offline):
         whole = wan_files.is_diffusers(config.model, offline=config.offline)
-        folder = _base(config.model if whole else config.video.video_base, config, whole=whole)
-        transformer = load_transformer(config, dtype, device, cut)
-        report(f"model {config.model}: {_described(transformer)}")
-        return Parts(
+        folder = _base_folder(
+            config.model if whole else config.video.video_base, config, whole=whole
+        )
+        transformer = load_transformer(config, dtype, device, select)
+        report(f"model {config.model}: {_describe(transformer)}")
+        return WanComponents(
             transformer,
-            _autoencoder(folder, config, dtype).to(device),
-            _taehv(config, dtype).to(device) if _tiny(config) else None,
+            _load_vae(folder, config, dtype).to(device),
+            _load_taehv(config, dtype).to(device) if _uses_taehv(config) else None,
             TextEncoder(folder, device),
         )
 
 
 def load_transformer(
-    config: Config, dtype: torch.dtype, device: torch.device, cut: Cut = range
+    config: Config, dtype: torch.dtype, device: torch.device, select: SelectLayers = range
 ) -> Any:
-    """Return the transformer of the model that `config` names, with the layers of `cut` alone.
+    """Load the transformer of the model that `config` names, with the layers of `select` alone.
 
     Raises:
         ModelError: something is missing, damaged or does not fit.
     """
     if config.model.startswith(RANDOM):
         name = config.model.removeprefix(RANDOM)
-        return random_transformer(name, dtype, device, layers=cut(layers_of(name)))
+        return random_transformer(name, dtype, device, layers=select(layers_of(name)))
     with hub.kept(offline=config.offline):
         if wan_files.is_diffusers(config.model, offline=config.offline):
-            folder = _base(config.model, config, whole=True) / "transformer"
-            return _from_folder(folder, dtype, cut).to(device)
-        return _from_file(config.model, config, dtype, cut).to(device)
+            folder = _base_folder(config.model, config, whole=True) / "transformer"
+            return _load_folder(folder, dtype, select).to(device)
+        return _load_file(config.model, config, dtype, select).to(device)
 
 
 def fetch(config: Config, report: Report) -> None:
-    """Bring into the cache all files that `config` needs.
+    """Fetch all files that `config` needs into the cache.
 
     Raises:
         ModelError: the hub cannot be reached, or does not have them.
@@ -101,72 +107,74 @@ def fetch(config: Config, report: Report) -> None:
     if not config.model.startswith(RANDOM):
         with hub.kept(offline=offline):
             whole = wan_files.is_diffusers(config.model, offline=offline)
-            _base(config.model if whole else config.video.video_base, config, whole=whole)
-            others = [] if whole else [config.model]
+            _base_folder(config.model if whole else config.video.video_base, config, whole=whole)
+            files = [] if whole else [config.model]
             if config.vae and config.vae != "full" and not _is_folder(config.vae):
-                others.append(config.vae)
-            if _tiny(config):
-                others.append(config.video.taehv)
-            for name in others:
+                files.append(config.vae)
+            if _uses_taehv(config):
+                files.append(config.video.taehv)
+            for name in files:
                 wan_files.weights_file(name, offline=offline)
     report(f"{config.model} is ready")
 
 
 def _is_folder(vae: str) -> bool:
-    """Tell whether `vae` is a folder in diffusers layout."""
+    """Return whether `vae` is a folder in diffusers layout."""
     return (Path(vae).expanduser() / "config.json").exists()
 
 
-def _base(name: str, config: Config, *, whole: bool) -> Path:
+def _base_folder(name: str, config: Config, *, whole: bool) -> Path:
     unused = ("scheduler",) if whole else ("scheduler", "transformer")
     return hub.pipeline_folder(name, offline=config.offline, half=False, without=unused)
 
 
-def _from_folder(folder: Path, dtype: torch.dtype, cut: Cut) -> Any:
+def _load_folder(folder: Path, dtype: torch.dtype, select: SelectLayers) -> Any:
     from diffusers import WanTransformer3DModel
 
     with explained(f"the transformer in {folder}", folder, "fetch the model again"):
         config = WanTransformer3DModel.load_config(folder, local_files_only=True)
         with torch.device("meta"):
             model = WanTransformer3DModel.from_config(config)
-        weights = wan_files.Stored(folder)
+        weights = wan_files.FolderWeights(folder)
     if model.config.image_dim or model.config.in_channels != model.config.out_channels:
         raise ModelError(f"{folder} starts from an image; take a text-to-video model")
-    own = cut(len(model.blocks))
-    model.blocks = model.blocks[own.start : own.stop]
-    model.register_to_config(num_layers=len(own))
-    with wan_files.naming(folder):
-        fill(model, only_layers(weights, own), dtype)
+    layers = select(len(model.blocks))
+    model.blocks = model.blocks[layers.start : layers.stop]
+    model.register_to_config(num_layers=len(layers))
+    with wan_files.name_file_in_errors(folder):
+        load_weights(model, select_layers(weights, layers), dtype)
     return model
 
 
-def _from_file(name: str, config: Config, dtype: torch.dtype, cut: Cut) -> Any:
+def _load_file(name: str, config: Config, dtype: torch.dtype, select: SelectLayers) -> Any:
     path = wan_files.weights_file(name, offline=config.offline)
     if (path.parent / "config.json").exists() and path.name.startswith("diffusion_pytorch"):
-        return _from_folder(path.parent, dtype, cut)
-    weights = wan_files.read(path)
-    with wan_files.naming(path):
-        layers = cut(wan_config(weights)["num_layers"])
-        return wan_transformer(only_layers(weights, layers), dtype, head_dim=_head_dim(path.parent))
+        return _load_folder(path.parent, dtype, select)
+    weights = wan_files.read_weights(path)
+    with wan_files.name_file_in_errors(path):
+        layers = select(wan_config(weights)["num_layers"])
+        return load_wan_transformer(
+            select_layers(weights, layers), dtype, head_dim=_head_dim(path.parent)
+        )
 
 
 def _head_dim(folder: Path) -> int:
-    """Return the head dimension that a published ``config.json`` says, else that of all of them."""
+    """Return the head dimension in a published ``config.json``, else the usual one."""
     with suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return int(config["dim"]) // int(config["num_heads"])
     return HEAD_DIM
 
 
-def _autoencoder(folder: Path, config: Config, dtype: torch.dtype) -> Any:
+def _load_vae(folder: Path, config: Config, dtype: torch.dtype) -> Any:
     from diffusers import AutoencoderKLWan
 
     name = config.vae
     if name and name != "full" and not _is_folder(name):
         path = wan_files.weights_file(name, offline=config.offline)
-        weights = wan_files.read(path)
-        with wan_files.naming(path):
-            return wan_vae(weights, dtype)
+        weights = wan_files.read_weights(path)
+        with wan_files.name_file_in_errors(path):
+            return load_wan_vae(weights, dtype)
     where = Path(name).expanduser() if name and name != "full" else folder / "vae"
     with explained(f"the autoencoder in {where}", where, "fetch the model again"):
         vae = AutoencoderKLWan.from_pretrained(
@@ -176,34 +184,34 @@ def _autoencoder(folder: Path, config: Config, dtype: torch.dtype) -> Any:
     return vae.eval().requires_grad_(False)
 
 
-def _taehv(config: Config, dtype: torch.dtype) -> TAEHV:
+def _load_taehv(config: Config, dtype: torch.dtype) -> TAEHV:
     path = wan_files.weights_file(config.video.taehv, offline=config.offline)
-    weights = wan_files.read(path)
-    with wan_files.naming(path):
-        return taehv(weights, dtype)
+    weights = wan_files.read_weights(path)
+    with wan_files.name_file_in_errors(path):
+        return load_taehv(weights, dtype)
 
 
-def _described(transformer: Any) -> str:
+def _describe(transformer: Any) -> str:
     config = transformer.config
     billions = sum(p.numel() for p in transformer.parameters()) / 1e9
     width = config.num_attention_heads * config.attention_head_dim
     return f"Wan, {config.num_layers} layers of {width}, {billions:.1f} billion weights"
 
 
-def _random(
-    config: Config, dtype: torch.dtype, device: torch.device, report: Report, cut: Cut
-) -> Parts:
+def _random_components(
+    config: Config, dtype: torch.dtype, device: torch.device, report: Report, select: SelectLayers
+) -> WanComponents:
     name = config.model.removeprefix(RANDOM)
-    transformer = load_transformer(config, dtype, device, cut)
+    transformer = load_transformer(config, dtype, device, select)
     text_dim = transformer.config.text_dim
-    report(f"model {config.model}: random weights, the pictures mean nothing")
-    return Parts(
+    report(f"model {config.model}: random weights, its output means nothing")
+    return WanComponents(
         transformer,
         random_vae(name, dtype, device),
-        random_taehv(dtype, device) if _tiny(config) else None,
+        random_taehv(dtype, device) if _uses_taehv(config) else None,
         lambda text: random_text(text, text_dim, device),
     )
 
 
-def _tiny(config: Config) -> bool:
+def _uses_taehv(config: Config) -> bool:
     return "taehv" in (config.video.video_encoder, config.video.video_decoder)

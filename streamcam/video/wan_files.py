@@ -1,4 +1,4 @@
-"""Files of video models: found on disk, in the cache, or fetched from the hub; and read safely."""
+"""Find the files of video models on disk or on the hub, and read them safely."""
 
 import json
 import pickle
@@ -13,18 +13,18 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.weights import explained
-from streamcam.video.wan_weights import unwrapped
+from streamcam.video.wan_weights import unwrap
 
 INDEX = "model_index.json"
 SUFFIXES = (".safetensors", ".pt", ".pth")
 WHOLE = "diffusion_pytorch_model.safetensors"
-"""The weights of a part in diffusers layout, where they are one file."""
+"""Weights of a component in diffusers layout, where they are one file."""
 PUBLISHED = "model.pt"
-"""The file in a folder of StreamDiffusionV2's on the hub."""
+"""File in the folders of StreamDiffusionV2 on the hub."""
 
 
 def is_diffusers(name: str, *, offline: bool) -> bool:
-    """Tell whether `name` is a model in diffusers layout, here or on the hub."""
+    """Return whether `name` is a model in diffusers layout, on disk or on the hub."""
     path = Path(name).expanduser()
     if path.exists():
         return (path / INDEX).exists()
@@ -33,7 +33,7 @@ def is_diffusers(name: str, *, offline: bool) -> bool:
 
 
 def weights_file(name: str, *, offline: bool) -> Path:
-    """Return the file of weights that `name` says: a path, a folder with one, or on the hub.
+    """Return the weights file that `name` stands for: a path, a folder with one, or on the hub.
 
     On the hub: USER/REPO/FILE, or USER/REPO/FOLDER with a ``model.pt``.
 
@@ -44,10 +44,10 @@ def weights_file(name: str, *, offline: bool) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        found = sorted(f for f in path.iterdir() if f.suffix in SUFFIXES)
-        if len(found) != 1:
-            raise ModelError(f"{name} holds {len(found)} files of weights; name the one to load")
-        return found[0]
+        files = sorted(f for f in path.iterdir() if f.suffix in SUFFIXES)
+        if len(files) != 1:
+            raise ModelError(f"{name} holds {len(files)} files of weights; name the one to load")
+        return files[0]
     repo, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
     if not file or not hub.HUB_ID.fullmatch(repo):
         raise ModelError(
@@ -57,27 +57,27 @@ def weights_file(name: str, *, offline: bool) -> Path:
     return hub.repo_file(repo, file, offline=offline)
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Return the tensors in a file, out of what training code wraps around them.
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors in a file, out of the dicts and prefixes that training code adds.
 
-    Pickled files are read without running what else may be in them, and mapped, not copied.
+    Pickled files are read without running code in them, and are mapped, not copied.
 
     Raises:
         ModelError: it is damaged, or holds more than tensors.
     """
     with explained(str(path), path, "delete it and fetch it again"):
         if path.suffix != ".safetensors":
-            return unwrapped(_unpickled(path))
+            return unwrap(_unpickled(path))
         from safetensors.torch import load_file
 
-        return unwrapped(load_file(path))
+        return unwrap(load_file(path))
 
 
-class Stored(Mapping[str, Tensor]):
-    """The weights of a part in diffusers layout, each read when it is asked for.
+class FolderWeights(Mapping[str, Tensor]):
+    """Weights of a component in diffusers layout, each read on access.
 
     Raises:
-        OSError: there are none.
+        OSError: there are no weights.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,8 +85,8 @@ class Stored(Mapping[str, Tensor]):
 
         index = folder / f"{WHOLE}.index.json"
         if index.exists():
-            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            paths = [folder / name for name in sorted(set(named))]
+            file_names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            paths = [folder / name for name in sorted(set(file_names))]
         else:
             paths = [folder / WHOLE]
         self._files: dict[str, Any] = {}
@@ -95,8 +95,8 @@ class Stored(Mapping[str, Tensor]):
             self._files |= dict.fromkeys(file.keys(), file)
 
     def __getitem__(self, name: str) -> Tensor:
-        found: Tensor = self._files[name].get_tensor(name)
-        return found
+        tensor: Tensor = self._files[name].get_tensor(name)
+        return tensor
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -107,19 +107,19 @@ class Stored(Mapping[str, Tensor]):
 
 def _unpickled(path: Path) -> dict[str, Any]:
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError:
         raise ModelError(
             f"{path} holds more than weights, which could run code; get it as .safetensors"
         ) from None
-    if not isinstance(stored, dict):
+    if not isinstance(checkpoint, dict):
         raise ModelError(f"{path} holds no table of weights")
-    return stored
+    return checkpoint
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Say of which file it is that its weights do not fit."""
+def name_file_in_errors(path: Path) -> Iterator[None]:
+    """Put the name of a file in front of errors about its weights."""
     try:
         yield
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""Published weights as diffusers' own models: names converted, shapes read off the tensors."""
+"""Load published Wan weights into diffusers' models, whose shapes are read off the tensors."""
 
 import re
 from collections.abc import Mapping
@@ -10,19 +10,21 @@ from torch import Tensor, nn
 from streamcam.errors import ModelError
 
 HEAD_DIM = 128
-"""Of every published Wan transformer."""
+"""Head dimension of every published Wan transformer."""
 
 WRAPPERS = ("generator_ema", "generator", "state_dict", "model")
-"""Names under which training code files the weights away, the ones to prefer first."""
+"""Keys under which training code saves the weights, the preferred ones first."""
 PREFIXES = ("model.diffusion_model.", "model.")
 
 
-def unwrapped(stored: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights in `stored`, out of what training code wraps around them."""
-    inner = next((stored[name] for name in WRAPPERS if isinstance(stored.get(name), Mapping)), None)
+def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights in a checkpoint, out of the dicts and prefixes that training code adds."""
+    inner = next(
+        (checkpoint[name] for name in WRAPPERS if isinstance(checkpoint.get(name), Mapping)), None
+    )
     if inner is not None:
-        return unwrapped(inner)
-    weights = {name: value for name, value in stored.items() if isinstance(value, Tensor)}
+        return unwrap(inner)
+    weights = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
     for prefix in PREFIXES:
         if weights and all(name.startswith(prefix) for name in weights):
             return {name.removeprefix(prefix): value for name, value in weights.items()}
@@ -30,10 +32,10 @@ def unwrapped(stored: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def wan_config(weights: Mapping[str, Tensor], *, head_dim: int = HEAD_DIM) -> dict[str, Any]:
-    """Return the config of the transformer whose weights, by their published names, these are.
+    """Return the config of the transformer with these weights, by their published names.
 
     Raises:
-        ModelError: they are not those of a text-to-video Wan transformer.
+        ModelError: they are not of a text-to-video Wan transformer.
     """
     try:
         dim, channels, *patch = weights["patch_embedding.weight"].shape
@@ -45,7 +47,7 @@ def wan_config(weights: Mapping[str, Tensor], *, head_dim: int = HEAD_DIM) -> di
         raise ModelError(
             f"these are not the weights of a Wan transformer: {error.args[0]} is missing"
         ) from None
-    layers = {int(found[1]) for name in weights if (found := re.match(r"blocks\.(\d+)\.", name))}
+    layers = {int(match[1]) for name in weights if (match := re.match(r"blocks\.(\d+)\.", name))}
     if "img_emb.proj.0.weight" in weights or channels != out // (patch[0] * patch[1] * patch[2]):
         raise ModelError("this Wan transformer starts from an image; take a text-to-video one")
     return {
@@ -61,43 +63,43 @@ def wan_config(weights: Mapping[str, Tensor], *, head_dim: int = HEAD_DIM) -> di
     }
 
 
-def only_layers(weights: Mapping[str, Tensor], layers: range) -> dict[str, Tensor]:
-    """Return the weights of these layers, counted anew, and of all that is beside the layers.
+def select_layers(weights: Mapping[str, Tensor], layers: range) -> dict[str, Tensor]:
+    """Return the weights of these layers, numbered from 0, and all that belong to no layer.
 
-    Of a mapped file no others are ever read.
+    Of a mapped file no other weights are read.
     """
-    kept = {}
+    selected = {}
     for name in weights:
-        found = re.match(r"blocks\.(\d+)\.(.*)", name)
-        if not found:
-            kept[name] = weights[name]
-        elif int(found[1]) in layers:
-            kept[f"blocks.{layers.index(int(found[1]))}.{found[2]}"] = weights[name]
-    return kept
+        match = re.match(r"blocks\.(\d+)\.(.*)", name)
+        if not match:
+            selected[name] = weights[name]
+        elif int(match[1]) in layers:
+            selected[f"blocks.{layers.index(int(match[1]))}.{match[2]}"] = weights[name]
+    return selected
 
 
-def wan_transformer(
+def load_wan_transformer(
     weights: Mapping[str, Tensor], dtype: torch.dtype, *, head_dim: int = HEAD_DIM
 ) -> Any:
     """Return diffusers' transformer with these weights, by their published names.
 
     Raises:
-        ModelError: they are those of something else, or incomplete.
+        ModelError: they are of another model, or incomplete.
     """
     from diffusers import WanTransformer3DModel
     from diffusers.loaders.single_file_utils import convert_wan_transformer_to_diffusers
 
     with torch.device("meta"):
         model = WanTransformer3DModel(**wan_config(weights, head_dim=head_dim))
-    fill(model, convert_wan_transformer_to_diffusers(dict(weights)), dtype)
+    load_weights(model, convert_wan_transformer_to_diffusers(dict(weights)), dtype)
     return model
 
 
-def wan_vae(weights: Mapping[str, Tensor], dtype: torch.dtype) -> Any:
+def load_wan_vae(weights: Mapping[str, Tensor], dtype: torch.dtype) -> Any:
     """Return diffusers' autoencoder with these weights, by their published names.
 
     Raises:
-        ModelError: they are those of something else, or incomplete.
+        ModelError: they are of another model, or incomplete.
     """
     from diffusers import AutoencoderKLWan
     from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
@@ -110,42 +112,42 @@ def wan_vae(weights: Mapping[str, Tensor], dtype: torch.dtype) -> Any:
         ) from None
     with torch.device("meta"):
         model = AutoencoderKLWan(base_dim=base, z_dim=z_dim)
-    fill(model, convert_wan_vae_to_diffusers(dict(weights)), dtype)
+    load_weights(model, convert_wan_vae_to_diffusers(dict(weights)), dtype)
     return model
 
 
-def fill(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """Give `model`, made on the meta device, its weights; norms and modulation stay float32.
+def load_weights(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Load weights into `model`, made on the meta device; norms and modulation stay float32.
 
     Raises:
-        ModelError: some are missing, of another shape, or belong to something else.
+        ModelError: some are missing, of another shape, or of another model.
     """
     expected = dict(model.named_parameters())
     cast = {name: value.to(_dtype_of(model, name, dtype)) for name, value in weights.items()}
     missing = sorted(expected.keys() - cast.keys())
-    others = sorted(cast.keys() - model.state_dict().keys())
+    unexpected = sorted(cast.keys() - model.state_dict().keys())
     misfits = [n for n in expected if n in cast and cast[n].shape != expected[n].shape]
-    for what, names in (("lack", missing), ("also hold", others), ("misshape", misfits)):
+    for problem, names in (("lack", missing), ("also hold", unexpected), ("misshape", misfits)):
         if names:
-            raise ModelError(f"the weights {what} {names[0]} and {len(names) - 1} more")
+            raise ModelError(f"the weights {problem} {names[0]} and {len(names) - 1} more")
     model.load_state_dict(cast, strict=True, assign=True)
     _materialise(model)
     model.eval().requires_grad_(False)
 
 
 def set_dtype(model: Any, dtype: torch.dtype) -> None:
-    """Cast `model`, but for norms and modulation, which stay float32."""
+    """Cast `model`, except norms and modulation, which stay float32."""
     for name, parameter in model.named_parameters():
         parameter.data = parameter.data.to(_dtype_of(model, name, dtype))
 
 
 def _dtype_of(model: Any, name: str, dtype: torch.dtype) -> torch.dtype:
-    wide = model._keep_in_fp32_modules or ()
-    return torch.float32 if any(part in name for part in wide) else dtype
+    keep_float32 = model._keep_in_fp32_modules or ()
+    return torch.float32 if any(part in name for part in keep_float32) else dtype
 
 
 def _materialise(model: nn.Module) -> None:
-    """Make the buffers that no checkpoint holds, and that this pipeline never reads."""
+    """Replace the buffers that no checkpoint holds, and that this pipeline never reads."""
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             if buffer.is_meta:

@@ -1,42 +1,42 @@
-"""Noise levels of flow matching, against the published tables."""
+"""Noise levels of flow matching, against the published schedules."""
 
 import pytest
 import torch
 
-from streamcam.video.flow_matching import Flow, noised, predicted_x_0
-from tests.video.goldens import golden, needs_goldens
+from streamcam.video.flow_matching import FlowSchedule, add_noise, predict_x_0
+from tests.video.video_goldens import golden, needs_goldens
 
 
 @needs_goldens
 @pytest.mark.parametrize("shift", [5, 8])
-def test_tables_are_the_published_ones(shift: int) -> None:
+def test_noise_schedules_equal_the_published_ones(shift: int) -> None:
     tensors, _ = golden("extras")
-    flow = Flow.shifted(shift)
+    flow = FlowSchedule.shifted(shift)
     for name in ("sigmas", "timesteps"):
         expected = tensors[f"flow.shift{shift}.{name}"]
         torch.testing.assert_close(getattr(flow, name), expected, atol=1e-4, rtol=1e-6)
     steps = [1000, 750, 500, 250]
     expected = tensors[f"flow.shift{shift}.warped_1000_750_500_250"].tolist()
-    assert flow.warped(steps) == pytest.approx(expected, abs=1e-3)
+    assert flow.warp_timesteps(steps) == pytest.approx(expected, abs=1e-3)
 
 
 @needs_goldens
 def test_noise_is_added_as_published() -> None:
     tensors, _ = golden("extras")
     clean, eps = tensors["flow.add_noise.clean"], tensors["flow.add_noise.noise"]
-    flow = Flow.shifted(8)
+    flow = FlowSchedule.shifted(8)
     levels = [flow.sigma(t) for t in tensors["flow.add_noise.t"].tolist()]
-    x_t = noised(clean, eps, torch.tensor(levels)[:, None, None, None])
+    x_t = add_noise(clean, eps, torch.tensor(levels)[:, None, None, None])
     torch.testing.assert_close(x_t, tensors["flow.add_noise.out"], atol=1e-5, rtol=0)
 
 
-def test_a_timestep_has_the_level_of_the_nearest_in_the_table() -> None:
-    flow = Flow.shifted(8)
+def test_a_timestep_has_the_noise_level_of_the_nearest_one_in_the_schedule() -> None:
+    flow = FlowSchedule.shifted(8)
     assert flow.sigma(700) == pytest.approx(0.70023, abs=1e-5)
     assert flow.sigma(0) == pytest.approx(0.0079, abs=1e-4)
 
 
 def test_a_perfect_flow_gives_the_clean_latents_back() -> None:
     x_0, eps = torch.randn(2, 1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    x_t = noised(x_0, eps, 0.7)
-    torch.testing.assert_close(predicted_x_0(x_t, eps - x_0, 0.7), x_0, atol=1e-6, rtol=0)
+    x_t = add_noise(x_0, eps, 0.7)
+    torch.testing.assert_close(predict_x_0(x_t, eps - x_0, 0.7), x_0, atol=1e-6, rtol=0)

@@ -1,21 +1,21 @@
-"""What happens to cached frames beside being written: new prompts, sinks, positions going back."""
+"""KV cache: new prompts, refreshed sink tokens, positions that go back."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from streamcam.video.cache_plan import CacheShape, Place, plan
+from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import Flow
-from streamcam.video.kv_cache import KVCache, turned
-from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.rotary import angles_of, rotated
+from streamcam.video.flow_matching import FlowSchedule, Steps
+from streamcam.video.kv_cache import KVCache, shifted_keys
+from streamcam.video.rollout import Rollout
+from streamcam.video.rotary import apply_rotary, phase_angles
 from streamcam.video.wan import CausalWan
-from tests.video.goldens import close
-from tests.video.streams import loaded
+from tests.video.video_goldens import close
+from tests.video.video_streams import loaded
 
-SHAPE = CacheShape(slots=6, sinks=2)
-STEPS = Steps((700, 400), Flow.shifted(8))
+SHAPE = CacheShape(slots=6, sink_tokens=2)
+STEPS = Steps((700, 400), FlowSchedule.shifted(8))
 
 
 def transformer() -> CausalWan:
@@ -32,14 +32,14 @@ def text(seed: int) -> Tensor:
 
 
 def run(model: CausalWan, prompt: Tensor, chunks: int, *, threshold: float = -1.0) -> Rollout:
-    """Return a rollout of a first chunk of two frames and so many of one."""
+    """Return a rollout of a first chunk of two frames and `chunks - 1` of one."""
 
     def noise(like: Tensor, _step: int) -> Tensor:
         return torch.ones_like(like)
 
     rollout = Rollout(Layers(model), prompt, SHAPE, STEPS, noise, sink_threshold=threshold)
-    rollout.at_once(latents(2, 0), 700)
-    rollout.spread()
+    rollout.denoise_sequentially(latents(2, 0), 700)
+    rollout.copy_row()
     for k in range(1, chunks):
         rollout.advance(latents(1, k), 700)
     return rollout
@@ -57,12 +57,12 @@ def test_recaching_the_same_prompt_changes_nothing_while_all_frames_are_held() -
 
 
 @torch.inference_mode()
-def test_recaching_another_prompt_leaves_the_first_step_as_if_it_had_always_been_there() -> None:
+def test_recaching_another_prompt_gives_the_first_step_the_cache_of_that_prompt() -> None:
     model = transformer()
     old, new = text(1), text(2)
     rollout, always = run(model, old, chunks=4), run(model, new, chunks=4)
-    # Later steps are fed what the old prompt made; row 0 is fed the noised camera alone, but for
-    # the first chunk, whose last step every row keeps.
+    # Inputs of later steps come from the old prompt; those of row 0 are the noised camera alone,
+    # apart from the first chunk, whose last step every row keeps.
     assert not torch.allclose(
         rollout._layers.cache.values[1, 0], always._layers.cache.values[1, 0], atol=1e-4
     )
@@ -78,16 +78,16 @@ def test_recaching_another_prompt_leaves_the_first_step_as_if_it_had_always_been
 
 
 @pytest.mark.parametrize("shift", [-45, 3])
-def test_turned_keys_are_those_of_the_other_position(shift: int) -> None:
+def test_shifted_keys_are_those_of_the_other_position(shift: int) -> None:
     head_dim, temporal = 24, 8
     keys = torch.randn(3, 4, 2, head_dim)
 
     def at(position: int) -> Tensor:
-        angle = angles_of([[position]], temporal)[0, 0].float()
-        turn = rotated(keys[..., :temporal], angle.cos(), angle.sin())
+        angle = phase_angles([[position]], temporal)[0, 0].float()
+        turn = apply_rotary(keys[..., :temporal], angle.cos(), angle.sin())
         return torch.cat([turn, keys[..., temporal:]], -1)
 
-    close(turned(at(48), shift), at(48 + shift))
+    close(shifted_keys(at(48), shift), at(48 + shift))
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -96,13 +96,15 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 @pytest.mark.parametrize("threshold", [-1.0, 0.05, 1.0])
-def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: float) -> None:
+def test_a_stale_sink_token_is_replaced_by_the_new_frame_and_the_window_keeps_it(
+    threshold: float,
+) -> None:
     torch.manual_seed(0)
     cache = KVCache(torch.randn(5, 1, 6, 7, 2, 24), torch.randn(5, 1, 6, 7, 2, 24))
     before = KVCache(*(tensor.clone() for tensor in cache))
-    _, place = plan(SHAPE, Place(), 2)
-    chunk, _ = plan(SHAPE, place, 1)
-    cache.refresh(0, chunk.slots[0], chunk.sink_turns, threshold)
+    _, cursor = plan_chunk(SHAPE, Cursor(), 2)
+    chunk, _ = plan_chunk(SHAPE, cursor, 1)
+    cache.refresh_sink_tokens(0, chunk.slots[0], chunk.sink_shifts, threshold)
     new = chunk.slots[0]
     for layer in range(5):
         keys, values = before.keys[layer, 0], before.values[layer, 0]
@@ -118,7 +120,7 @@ def test_a_stale_sink_takes_the_new_frame_and_the_window_keeps_it(threshold: flo
 
 
 @torch.inference_mode()
-def test_chunks_of_several_frames_and_the_first_ones_leave_the_sinks_alone() -> None:
+def test_chunks_of_several_frames_and_the_first_chunk_leave_sink_tokens_unchanged() -> None:
     model = transformer()
     rollout = Rollout(
         Layers(model),
@@ -128,16 +130,16 @@ def test_chunks_of_several_frames_and_the_first_ones_leave_the_sinks_alone() -> 
         lambda like, _: torch.zeros_like(like),
         sink_threshold=1.0,
     )
-    rollout.at_once(latents(2, 0), 700)
-    sinks = rollout._layers.cache.keys[:, 0, :2].clone()
-    rollout.at_once(latents(2, 1), 700)
-    close(rollout._layers.cache.keys[:, 0, :2], sinks)
-    rollout.at_once(latents(1, 2), 700)
-    assert not torch.allclose(rollout._layers.cache.keys[:, 0, :2], sinks)
+    rollout.denoise_sequentially(latents(2, 0), 700)
+    sink_tokens = rollout._layers.cache.keys[:, 0, :2].clone()
+    rollout.denoise_sequentially(latents(2, 1), 700)
+    close(rollout._layers.cache.keys[:, 0, :2], sink_tokens)
+    rollout.denoise_sequentially(latents(1, 2), 700)
+    assert not torch.allclose(rollout._layers.cache.keys[:, 0, :2], sink_tokens)
 
 
 @torch.inference_mode()
-def test_chunks_of_another_length_pass_those_in_flight() -> None:
+def test_chunks_of_another_length_can_overtake_those_in_flight() -> None:
     model = transformer()
     rollout = run(model, text(1), chunks=2)
     done = [rollout.advance(latents(f, 9), 700) for f in (2, 1)]

@@ -1,4 +1,4 @@
-"""The video stream on air: frames wait, are given up and counted, and what runs may change."""
+"""Video stream on air: frames wait, are dropped and counted, and the choice may change."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -11,21 +11,21 @@ import torch
 from streamcam.types import Frame
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call, Layers
-from streamcam.video.device_memory import OutOfMemory, told_when_out
-from streamcam.video.flow_matching import Flow
+from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors
+from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.live_stream import LiveVideoStream
-from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.scheduler import Choice, Table
+from streamcam.video.rollout import Rollout
+from streamcam.video.scheduler import Choice, LatencyTable
 from streamcam.video.video_model import load_video_model
 from streamcam.video.video_stream import VideoStream
 from tests.support.streams import images, moving
-from tests.video.streams import Streamed, loaded
+from tests.video.video_streams import Streamed, loaded
 
 ONE, BOTH, IN_TURN = Choice(1, 1, True), Choice(1, 2, True), Choice(1, 2, False)
 
 
 def on_air(
-    table: Table | None, report: Callable[[str], None] = print, **settings: Any
+    table: LatencyTable | None, report: Callable[[str], None] = print, **settings: Any
 ) -> LiveVideoStream:
     patient: dict[str, Any] = {"steps": 2, "deadline": 60, "target_fps": 30}
     config = Streamed(**patient | settings).config
@@ -33,7 +33,7 @@ def on_air(
 
 
 def live(stream: VideoStream, frames: Iterable[Frame], **changes: Any) -> list[Frame]:
-    """Feed `frames` as a camera of 30 fps would have taken them until now."""
+    """Feed `frames` with the times of a camera of 30 fps whose last frame is of now."""
     parameters = stream._config.live.changed(changes)
     frames = list(frames)
     now = time.monotonic()
@@ -41,7 +41,7 @@ def live(stream: VideoStream, frames: Iterable[Frame], **changes: Any) -> list[F
     return [picture for frame in came for picture in stream(frame, parameters)]
 
 
-def test_a_model_that_keeps_up_makes_the_pictures_that_render_makes() -> None:
+def test_a_model_that_keeps_up_gives_the_output_of_render() -> None:
     frames = moving(21, size=32)
     made = live(on_air({BOTH: 0.05}), frames)
     rendered = [p for out in Streamed(steps=2)(frames)[:-1] for p in out]
@@ -53,23 +53,23 @@ def test_no_frame_is_lost_when_the_steps_change() -> None:
     stream, frames = on_air({ONE: 0.05, BOTH: 0.05}), moving(45, size=32)
     assert stream._scheduler is not None
     made = live(stream, frames[:21])
-    assert stream.tally.startswith("2 steps, batched")
+    assert stream.delivery_summary.startswith("2 steps, batched")
     # Two steps of a call that takes half a second no longer keep 30 fps; nor does one, but it is
     # the fewest there are.
     stream._scheduler.table[ONE] = 0.001
     for _ in range(15):
-        stream._scheduler.ran(BOTH, 0.5)
+        stream._scheduler.record_call(BOTH, 0.5)
     made += live(stream, frames[21:33])
-    assert stream.tally.startswith("1 step, 4 frames")
+    assert stream.delivery_summary.startswith("1 step, 4 frames")
     assert [f.index for f in made] == [*range(33)]
     for _ in range(15):
-        stream._scheduler.ran(ONE, 0.001)
+        stream._scheduler.record_call(ONE, 0.001)
     made += live(stream, frames[33:])
     assert [f.index for f in made] == [*range(41)]
     assert images(made)[-4:].std() > 1
 
 
-def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_shown() -> None:
+def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_kept() -> None:
     stream = on_air({ONE: 0.001}, steps=1, input_capacity=8)
     now, frames = time.monotonic(), moving(31, size=32)
     for frame in frames[:-1]:
@@ -77,10 +77,10 @@ def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_shown()
     made = stream(Frame(frames[-1].image, 30, now), stream._config.live)
     assert [f.index for f in made] == [23, 24, 25, 26, 27]
     assert stream.counts["dropped"] == 31 - 8
-    assert ", 23 frames dropped" in stream.tally
+    assert ", 23 frames dropped" in stream.delivery_summary
 
 
-def test_warming_up_measures_every_way_to_run_and_leaves_no_trace() -> None:
+def test_warming_up_measures_every_choice_and_leaves_no_trace() -> None:
     stream = on_air(None, max_chunk_latents=9, kv_frames=5)
     stream.warm_up()
     # Two latent frames fit beside the sinks, three do not.
@@ -89,7 +89,7 @@ def test_warming_up_measures_every_way_to_run_and_leaves_no_trace() -> None:
     assert set(stream._table) == ways
     assert all(0 < seconds < 10 for seconds in stream._table.values())
     assert not stream.counts
-    assert ", 0 frames dropped" in stream.tally
+    assert ", 0 frames dropped" in stream.delivery_summary
 
 
 def test_a_model_that_is_far_too_slow_is_not_measured_for_long() -> None:
@@ -100,7 +100,7 @@ def test_a_model_that_is_far_too_slow_is_not_measured_for_long() -> None:
 
 
 def out_of_memory(*, from_rows: int) -> Any:
-    """Return layers for which so many rows are too many."""
+    """Return `Layers.run` that runs out of memory from `from_rows` rows on."""
     run = Layers.run
 
     def limited(self: Layers, call: Call, x: torch.Tensor) -> torch.Tensor:
@@ -111,7 +111,9 @@ def out_of_memory(*, from_rows: int) -> Any:
     return limited
 
 
-def test_what_lacks_the_memory_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_choices_that_run_out_of_memory_are_left_out_and_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     said: list[str] = []
     stream = on_air(None, report=said.append)
     monkeypatch.setattr(Layers, "run", out_of_memory(from_rows=2))
@@ -124,21 +126,23 @@ def test_what_lacks_the_memory_is_left_out_and_said(monkeypatch: pytest.MonkeyPa
     assert [f.index for f in made] == [*range(9)]
 
 
-def test_a_model_that_has_no_memory_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_fit_in_memory_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stream = on_air(None)
     monkeypatch.setattr(Layers, "run", out_of_memory(from_rows=1))
     with pytest.raises(OutOfMemory, match=r"^CUDA out of memory.*: take a smaller width"):
         stream.warm_up()
 
 
-def test_running_out_of_the_main_memory_is_told_from_other_errors() -> None:
-    with pytest.raises(OutOfMemory, match="allocate memory"), told_when_out():
+def test_running_out_of_main_memory_is_distinguished_from_other_errors() -> None:
+    with pytest.raises(OutOfMemory, match="allocate memory"), out_of_memory_errors():
         torch.empty(2**52)
-    with pytest.raises(RuntimeError, match="shape"), told_when_out():
+    with pytest.raises(RuntimeError, match="shape"), out_of_memory_errors():
         torch.zeros(2).reshape(3)
 
 
-def test_on_air_every_number_of_rows_is_compiled_and_in_a_render_the_one_that_lasts() -> None:
+def test_on_air_every_number_of_rows_is_compiled_and_in_a_render_only_the_full_batch() -> None:
     config = Streamed(steps=3, acceleration="compiled").config
     rows = [load_video_model(config, lambda _: None, live=on).layers.model for on in (True, False)]
     assert [sorted(model._compiled_rows) for model in rows] == [[1, 2, 3], [3]]
@@ -154,9 +158,9 @@ def test_a_new_prompt_and_a_reset_lose_no_frame(kind: str) -> None:
 
 
 @torch.inference_mode()
-def test_steps_change_without_forgetting() -> None:
+def test_steps_change_without_losing_the_cache() -> None:
     layers, embeds = loaded("wan", "wan").layers, torch.ones(1, 4, 32)
-    both = Steps((700, 400), Flow.shifted(8))
+    both = Steps((700, 400), FlowSchedule.shifted(8))
 
     def chunk(k: int) -> torch.Tensor:
         return torch.randn(1, 16, 4, 8, generator=torch.Generator().manual_seed(k))
@@ -171,13 +175,13 @@ def test_steps_change_without_forgetting() -> None:
             rows=2,
             batched=batched,
         )
-        run.at_once(chunk(0), 700)
+        run.denoise_sequentially(chunk(0), 700)
         return run
 
     begun = video(batched=True)
-    begun.spread()
+    begun.copy_row()
     changed = video(batched=False)
-    changed.change(both, batched=True)
+    changed.set_steps(both, batched=True)
     for k in range(1, 8):
         made, expected = changed.advance(chunk(k), 700), begun.advance(chunk(k), 700)
         assert (made is None) == (expected is None) == (k < 2)

@@ -1,4 +1,4 @@
-"""The noise controller, against the published trajectories."""
+"""Noise controller, against the published trajectories."""
 
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ from streamcam.video.noise_control import (
     LATENT,
     PIXEL,
     NoiseLevel,
-    at_rest,
+    initial_level,
     next_level,
     pixel_differences,
     rms_differences,
 )
-from tests.video.goldens import golden, needs_goldens
+from tests.video.video_goldens import golden, needs_goldens
 
 CASES = ["static_0.8", "slow_0.8", "fast_0.8", "mixed_0.6", "mixed_0.8"]
 
@@ -27,7 +27,7 @@ def test_noise_follows_the_published_trajectory(case: str) -> None:
     expected = about[f"noise.{case}"]
     video = tensors[f"noise.{case}.video"][0].transpose(0, 1)
     control = replace(PIXEL, noise_scale=expected["init_noise_scale"])
-    level = at_rest(control, 700)
+    level = initial_level(control, 700)
     for end, noise_scale, step in expected["trajectory_end_idx__noise_scale__step"]:
         chunk = video[end - expected["chunk_size"] - 1 : end]
         level = next_level(control, level, rms_differences(chunk).tolist())
@@ -35,7 +35,7 @@ def test_noise_follows_the_published_trajectory(case: str) -> None:
         assert level.timestep == step
 
 
-def test_pixels_are_compared_as_if_they_were_in_minus_one_to_one() -> None:
+def test_pixel_differences_are_those_of_frames_scaled_to_minus_one_to_one() -> None:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (5, 24, 32, 3), dtype=np.uint8)
     scaled = torch.from_numpy(frames / 127.5 - 1)
@@ -44,16 +44,16 @@ def test_pixels_are_compared_as_if_they_were_in_minus_one_to_one() -> None:
     assert pixel_differences([black, white, white]) == [2, 0]
 
 
-def test_a_still_picture_keeps_its_noise_exactly() -> None:
-    level = at_rest(PIXEL, 700)
+def test_a_still_image_keeps_its_noise_exactly() -> None:
+    level = initial_level(PIXEL, 700)
     for _ in range(10_000):
         level = next_level(PIXEL, level, [0.0] * 4)
     assert level == NoiseLevel(0.8, 700)
 
 
-def test_the_first_step_stays_above_the_second_whatever_moves() -> None:
+def test_the_first_timestep_stays_above_the_second_however_fast_things_move() -> None:
     control = replace(PIXEL, noise_scale=0.5)
-    level = at_rest(control, 700)
+    level = initial_level(control, 700)
     for _ in range(20):
         level = next_level(control, level, [2.0], second_step=500)
         assert level.timestep == 501
@@ -61,19 +61,19 @@ def test_the_first_step_stays_above_the_second_whatever_moves() -> None:
 
 
 def test_noise_never_turns_negative() -> None:
-    level = at_rest(replace(PIXEL, noise_scale=0.05, keep=0.0), 700)
-    level = next_level(replace(PIXEL, noise_scale=0.05, keep=0.0), level, [2.0])
+    level = initial_level(replace(PIXEL, noise_scale=0.05, smoothing=0.0), 700)
+    level = next_level(replace(PIXEL, noise_scale=0.05, smoothing=0.0), level, [2.0])
     assert level == NoiseLevel(0.0, 1)
 
 
-def test_the_model_can_be_told_the_noise_that_was_added() -> None:
-    level = next_level(replace(PIXEL, lag=0), at_rest(PIXEL, 700), [0.0])
+def test_the_timestep_can_equal_the_noise_that_was_added() -> None:
+    level = next_level(replace(PIXEL, timestep_lag=0), initial_level(PIXEL, 700), [0.0])
     assert (level.noise_scale, level.timestep) == (0.8, 800)
 
 
-def test_latent_motion_is_remembered_over_its_horizon() -> None:
-    control = replace(LATENT, horizon=3, keep=0.0)
-    level = next_level(control, at_rest(control, 700), [5.0])
+def test_latent_motion_counts_for_the_length_of_the_window() -> None:
+    control = replace(LATENT, window=3, smoothing=0.0)
+    level = next_level(control, initial_level(control, 700), [5.0])
     scales = []
     for _ in range(4):
         scales.append(level.noise_scale)
@@ -81,8 +81,8 @@ def test_latent_motion_is_remembered_over_its_horizon() -> None:
     assert scales == pytest.approx([0.7, 0.7, 0.7, 0.8])
 
 
-def test_a_chunk_longer_than_the_horizon_counts_whole() -> None:
-    control = replace(LATENT, horizon=2, keep=0.0)
-    level = next_level(control, at_rest(control, 700), [5.0, 0.0, 0.0])
+def test_a_chunk_longer_than_the_window_counts_whole() -> None:
+    control = replace(LATENT, window=2, smoothing=0.0)
+    level = next_level(control, initial_level(control, 700), [5.0, 0.0, 0.0])
     assert level.noise_scale == pytest.approx(0.7)
     assert next_level(control, level, [0.0]).noise_scale == pytest.approx(0.8)

@@ -1,4 +1,4 @@
-"""The video stream in an engine process of its own, as a broadcast has it."""
+"""Video stream in an engine process, as in a broadcast."""
 
 import time
 
@@ -12,7 +12,7 @@ from streamcam.types import Frame
 START_S, RUN_S = 120.0, 30.0
 
 
-def test_an_engine_tells_how_its_video_fares_and_gives_its_pictures() -> None:
+def test_an_engine_process_reports_delivery_statistics_and_returns_output_frames() -> None:
     tiny = {"pipeline": "video", "model": "random:tiny-wan", "width": 64, "height": 32}
     config = build_config([tiny, {"device": "cpu", "steps": 1, "deadline": 30}])
     failures: list[StreamcamError] = []
@@ -33,8 +33,8 @@ def test_an_engine_tells_how_its_video_fares_and_gives_its_pictures() -> None:
             engine.offer(Frame(image, index, time.monotonic()), config.live)
             index += 1
             time.sleep(1 / 30)
-            came += [picture.index for picture in engine.outputs()]
+            came += [output.index for output in engine.outputs()]
     finally:
         engine.stop()
     assert came == sorted(set(came))
-    assert " pictures late" in engine.schedule
+    assert " frames late" in engine.schedule

@@ -1,4 +1,4 @@
-"""Prompts that change: at once in a render, and on air without holding up the picture."""
+"""Prompts that change: at once in a render, on air without delaying the output."""
 
 import threading
 import time
@@ -13,11 +13,11 @@ from torch import Tensor
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.video.live_stream import LiveVideoStream
-from streamcam.video.prompt_change import PatientPrompter, Prompter
+from streamcam.video.prompt_change import BackgroundPromptTracker, PromptTracker
 from streamcam.video.scheduler import Choice
 from tests.support.streams import images, moving
-from tests.video.streams import Streamed, loaded
 from tests.video.test_live_stream import live
+from tests.video.video_streams import Streamed, loaded
 
 PATIENCE_S = 30.0
 
@@ -27,7 +27,7 @@ def snapshot(*texts: str) -> Parameters:
 
 
 class Encoder:
-    """Encodes a text as its length; all but the first wait until they are let go."""
+    """Encodes a text as its length; all but the first wait until `may` is set."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -43,48 +43,48 @@ class Encoder:
 def test_a_render_waits_for_its_prompts() -> None:
     encoder = Encoder()
     encoder.may.set()
-    prompter = Prompter(encoder, "recache")
-    assert float(prompter.begin(snapshot("a"))[0, 0, 0]) == 1
-    change = prompter.follow(snapshot("a dog"))
+    tracker = PromptTracker(encoder, "recache")
+    assert float(tracker.start(snapshot("a"))[0, 0, 0]) == 1
+    change = tracker.update(snapshot("a dog"))
     assert change
     assert float(change.embeds[0, 0, 0]) == 5
 
 
-def test_on_air_the_old_prompt_rules_until_the_newest_is_encoded() -> None:
+def test_on_air_the_old_prompt_stays_until_the_newest_is_encoded() -> None:
     encoder = Encoder()
-    prompter = PatientPrompter(encoder, "recache")
-    assert float(prompter.begin(snapshot("a"))[0, 0, 0]) == 1
-    assert prompter.follow(snapshot("a dog")) is None
-    assert prompter.follow(snapshot("a bird")) is None
+    tracker = BackgroundPromptTracker(encoder, "recache")
+    assert float(tracker.start(snapshot("a"))[0, 0, 0]) == 1
+    assert tracker.update(snapshot("a dog")) is None
+    assert tracker.update(snapshot("a bird")) is None
     # A reset does not wait for it either.
-    assert float(prompter.begin(snapshot("a cat, a bird"))[0, 0, 0]) == 1
+    assert float(tracker.start(snapshot("a cat, a bird"))[0, 0, 0]) == 1
     encoder.may.set()
     end = time.monotonic() + PATIENCE_S
-    while (change := prompter.follow(snapshot("a bird", "a hen"))) is None:
+    while (change := tracker.update(snapshot("a bird", "a hen"))) is None:
         assert time.monotonic() < end
         time.sleep(0.001)
     assert change.kind == "recache"
     assert float(change.embeds[0, 0, 0]) == 5.5
-    # What nobody wants any more is encoded only if it had been begun.
+    # A prompt that is no longer wanted is encoded only if its encoding had started.
     assert encoder.asked == ["a", "a dog", "a bird", "a hen"]
 
 
-def test_an_encoder_that_fails_on_air_is_not_passed_over() -> None:
+def test_an_encoder_that_fails_on_air_raises() -> None:
     def fails(text: str) -> Tensor:
         if text == "a":
             return torch.zeros(1, 2, 3)
         raise RuntimeError("no memory")
 
-    prompter = PatientPrompter(fails, "recache")
-    prompter.begin(snapshot("a"))
-    prompter.follow(snapshot("b"))
-    assert prompter._coming is not None
-    wait([prompter._coming], PATIENCE_S)
+    tracker = BackgroundPromptTracker(fails, "recache")
+    tracker.start(snapshot("a"))
+    tracker.update(snapshot("b"))
+    assert tracker._encoding is not None
+    wait([tracker._encoding], PATIENCE_S)
     with pytest.raises(RuntimeError, match="no memory"):
-        prompter.follow(snapshot("b"))
+        tracker.update(snapshot("b"))
 
 
-def test_pictures_go_on_while_a_prompt_is_encoded() -> None:
+def test_output_continues_while_a_prompt_is_encoded() -> None:
     config = Streamed(steps=1, deadline=60, target_fps=30).config
     models, encoder = loaded("wan", "wan"), Encoder()
 
@@ -101,8 +101,8 @@ def test_pictures_go_on_while_a_prompt_is_encoded() -> None:
     assert [f.index for f in made] == [*range(21)]
     assert encoder.asked == ["a cat", "a dog"]
     encoder.may.set()
-    assert stream._prompter._coming is not None  # type: ignore[attr-defined]
-    stream._prompter._coming.result()  # type: ignore[attr-defined]
+    assert stream._prompt_tracker._encoding is not None  # type: ignore[attr-defined]
+    stream._prompt_tracker._encoding.result()  # type: ignore[attr-defined]
     made += live(stream, frames[21:], prompt="a dog")
     rendered = Streamed(steps=1)(frames, {21: {"prompt": "a dog"}})
     expected: list[Any] = [picture for out in rendered for picture in out]

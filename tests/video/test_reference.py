@@ -1,4 +1,4 @@
-"""Streams of all kinds against a transformer that has no cache and computes all the past anew."""
+"""Streams of all kinds against a transformer without a cache, which computes all the past again."""
 
 import random
 from typing import Any
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import Flow
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.flow_matching import FlowSchedule, Steps
+from streamcam.video.rollout import Rollout
 from streamcam.video.wan import CausalWan
-from tests.video.goldens import close
-from tests.video.reference import Fed, Reference, Window
+from tests.video.uncached_wan import Fed, Reference, Window
+from tests.video.video_goldens import close
 
-FLOW = Flow.shifted(5)
+FLOW = FlowSchedule.shifted(5)
 TIMESTEPS = (900, 640, 410, 130)
 SMALL = {"num_attention_heads": 2, "attention_head_dim": 24, "ffn_dim": 64, "num_layers": 2}
 
@@ -27,12 +27,12 @@ def transformer(**shape: Any) -> Any:
     model = WanTransformer3DModel(**SMALL | {"text_dim": 16, "freq_dim": 32} | shape)
     for name, weight in model.named_parameters():
         if "to_q" in name or "to_k" in name or "to_v" in name:
-            weight.data *= 2  # Else all that is seen weighs about the same.
+            weight.data *= 2  # Else all frames get about the same attention.
     return model.eval().requires_grad_(False)
 
 
 def renoise(x_0: Tensor, step: int) -> Tensor:
-    """Return noise that follows from what it is for."""
+    """Return noise that is a function of x_0 and step."""
     return (7 * x_0 + step).sin()
 
 
@@ -44,21 +44,23 @@ def chunks(lengths: list[int], size: tuple[int, int]) -> list[Tensor]:
 def streamed(
     model: Any, window: Window, steps: int, given: list[Tensor], embeds: Tensor, *, batched: bool
 ) -> list[Tensor]:
-    """Return the chunks that the pipeline makes."""
+    """Return the chunks that the pipeline gives."""
     causal = CausalWan(model, tuple(given[0].shape[2:]))  # type: ignore[arg-type]
     run = Rollout(
         Layers(causal),
         embeds,
-        CacheShape(window.frames, window.sinks, window.position_limit, window.realign),
+        CacheShape(window.frames, window.sink_tokens, window.position_limit, window.realign),
         Steps(TIMESTEPS[:steps], FLOW),
         renoise,
         batched=batched,
         sink_threshold=window.sink_threshold,
     )
-    made = [run.at_once(given[0], TIMESTEPS[0])]
+    made = [run.denoise_sequentially(given[0], TIMESTEPS[0])]
     if not batched:
-        return made + [run.at_once(x_t, TIMESTEPS[0] - 7 * k) for k, x_t in enumerate(given[1:])]
-    run.spread()
+        return made + [
+            run.denoise_sequentially(x_t, TIMESTEPS[0] - 7 * k) for k, x_t in enumerate(given[1:])
+        ]
+    run.copy_row()
     for k, x_t in enumerate(given[1:]):
         done = run.advance(x_t, TIMESTEPS[0] - 7 * k)
         made += [] if done is None else [done]
@@ -71,10 +73,10 @@ def streamed(
 def recomputed(
     model: Any, window: Window, steps: int, given: list[Tensor], embeds: Tensor, *, batched: bool
 ) -> list[Tensor]:
-    """Return the chunks that follow from the formulas."""
+    """Return the chunks that the transformer without a cache gives."""
     reference = Reference(model, window)
     rows: list[list[Fed]] = [[] for _ in range(steps)]
-    """What each step of a batch has in its past; without a batch, all are alike."""
+    """Past inputs of each step of a batch; without a batch, all steps have the same."""
     made = []
     for k, x_t in enumerate(given):
         x, first = x_t.double(), TIMESTEPS[0] - 7 * max(k - 1, 0)
@@ -95,7 +97,7 @@ def recomputed(
 def agree(
     window: Window, steps: int, lengths: list[int], size: tuple[int, int], **how: Any
 ) -> float:
-    """Fail unless both make the same; return how much pictures would differ without a past."""
+    """Fail unless both give the same; return the difference that the past makes."""
     batched, model = how.pop("batched", True), transformer(**how)
     given = chunks(lengths, size)
     embeds = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(2))
@@ -112,19 +114,29 @@ def agree(
 @pytest.mark.parametrize(
     ("window", "steps", "lengths", "size", "how"),
     [
-        pytest.param(Window(6, 3), 2, [2] + 9 * [1], (4, 6), {}, id="as published"),
+        pytest.param(Window(6, 3), 2, [2] + 9 * [1], (4, 6), {}, id="published"),
         pytest.param(Window(5, 2), 4, [2] + 9 * [1], (2, 2), {}, id="four steps"),
-        pytest.param(Window(6, 3), 3, [2] + 6 * [1], (4, 2), {"batched": False}, id="in turn"),
-        pytest.param(Window(9, 0), 2, [4, 3, 3, 3, 3], (2, 6), {}, id="t2v chunks, no sinks"),
+        pytest.param(Window(6, 3), 3, [2] + 6 * [1], (4, 2), {"batched": False}, id="sequential"),
+        pytest.param(Window(9, 0), 2, [4, 3, 3, 3, 3], (2, 6), {}, id="t2v chunks, no sink tokens"),
         pytest.param(Window(7, 3), 2, [3, 1, 4, 2, 1, 1, 3], (2, 4), {}, id="uneven chunks"),
         pytest.param(
-            Window(6, 3, sink_threshold=0.8), 2, [2] + 9 * [1], (4, 4), {}, id="sinks that follow"
+            Window(6, 3, sink_threshold=0.8),
+            2,
+            [2] + 9 * [1],
+            (4, 4),
+            {},
+            id="refreshed sink tokens",
         ),
         pytest.param(
-            Window(4, 2, 6, True, 0.8), 2, [2] + 11 * [1], (2, 4), {}, id="all at once, turned back"
+            Window(4, 2, 6, True, 0.8),
+            2,
+            [2] + 11 * [1],
+            (2, 4),
+            {},
+            id="refreshed sink tokens, realigned",
         ),
         pytest.param(Window(5, 1, 8), 2, [2] + 11 * [1], (2, 4), {}, id="positions go back"),
-        pytest.param(Window(2, 1), 2, [2] + 4 * [1], (6, 2), {}, id="hardly a past"),
+        pytest.param(Window(2, 1), 2, [2] + 4 * [1], (6, 2), {}, id="one cached frame"),
         pytest.param(
             Window(6, 3),
             2,
@@ -144,25 +156,25 @@ def agree(
         pytest.param(Window(5, 2), 1, [2] + 6 * [1], (10, 14), {}, id="odd sides"),
     ],
 )
-def test_a_stream_is_what_the_formulas_give(
+def test_streams_equal_a_transformer_without_a_cache(
     window: Window, steps: int, lengths: list[int], size: tuple[int, int], how: dict[str, Any]
 ) -> None:
     assert agree(window, steps, lengths, size, **how) > 1e-2
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_so_is_a_stream_of_any_settings(seed: int) -> None:
+def test_streams_of_random_settings_equal_a_transformer_without_a_cache(seed: int) -> None:
     rng = random.Random(seed)
     frames = rng.randint(2, 8)
-    sinks = rng.randint(0, frames - 1)
+    sink_tokens = rng.randint(0, frames - 1)
     window = Window(
         frames,
-        sinks,
+        sink_tokens,
         position_limit=frames + rng.choice([0, 2, 40]),
         realign=rng.random() < 0.5,
         sink_threshold=rng.choice([-1.0, 0.3, 0.7, 1.0]),
     )
-    longest = min(3, frames - sinks)
-    lengths = [1 + rng.randint(1, longest) if frames - sinks > 1 else 2]
+    longest = min(3, frames - sink_tokens)
+    lengths = [1 + rng.randint(1, longest) if frames - sink_tokens > 1 else 2]
     lengths = [min(lengths[0], frames), *(rng.randint(1, longest) for _ in range(9))]
     agree(window, rng.randint(1, 4), lengths, (2, 2 * rng.randint(1, 3)), batched=seed % 3 != 0)

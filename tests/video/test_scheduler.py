@@ -1,4 +1,4 @@
-"""The SLO scheduler on a simulated clock: choices, bounded queues, counted misses."""
+"""SLO scheduler on a simulated clock: choices, bounded queues, counted misses."""
 
 import random
 from collections import deque
@@ -32,7 +32,7 @@ class Device:
     flight: deque[list[int]] = field(default_factory=deque)
     longest: int = 0
 
-    def see(self, captured: Iterable[float]) -> "Device":
+    def run(self, captured: Iterable[float]) -> "Device":
         """Run until every frame, captured at these times, was put and no chunk is left to run."""
         times = list(captured)
         coming = deque(enumerate(times))
@@ -52,11 +52,11 @@ class Device:
         self.choices.append((self.now, choice))
         self.taken += frames
         self.now += seconds
-        self.scheduler.ran(choice, seconds)
+        self.scheduler.record_call(choice, seconds)
         self.flight.append(frames)
         while len(self.flight) >= choice.calls:
             done = self.flight.popleft()
-            self.scheduler.delivered([times[i] for i in done], self.now)
+            self.scheduler.record_delivery([times[i] for i in done], self.now)
 
     def steps_within(self, start: float, end: float) -> set[int]:
         return {choice.steps for at, choice in self.choices if start <= at < end}
@@ -84,14 +84,14 @@ def test_a_longer_chunk_is_chosen_when_only_that_keeps_the_rate() -> None:
     assert choose(TABLE, Objective(target_fps=80, deadline_s=0.6), 1 / 90) == LONG
 
 
-def test_a_stream_batch_gives_way_when_frames_come_too_slowly_for_it() -> None:
+def test_a_stream_batch_is_left_when_frames_come_too_slowly_for_it() -> None:
     table = {ONE: 0.06, TWO_BATCHED: 0.085}
     objective = Objective(target_fps=30, deadline_s=0.6)
     assert choose(table, objective, 1 / 30) == TWO_BATCHED
     assert choose(table, objective, 1 / 8) == ONE
 
 
-def test_a_slow_camera_asks_for_no_more_than_it_has_frames() -> None:
+def test_a_slow_camera_needs_no_more_than_its_own_rate() -> None:
     table = {ONE: 0.06, TWO: 0.3}
     objective = Objective(target_fps=30, deadline_s=1)
     assert choose(table, objective, 1 / 30) == ONE
@@ -111,87 +111,87 @@ def test_where_nothing_keeps_up_the_fastest_in_time_runs_and_else_the_least_late
     assert choose(TABLE, Objective(target_fps=200, deadline_s=0.01), 1 / 200) == ONE
 
 
-def test_what_is_in_use_is_left_only_for_what_is_better_by_a_margin() -> None:
+def test_the_choice_in_use_is_left_only_for_one_that_is_better_by_a_margin() -> None:
     table = {ONE: 0.06, TWO: 0.125}
     assert choose(table, OBJECTIVE, 1 / 30, current=TWO) == TWO
     assert choose(table, OBJECTIVE, 1 / 30, current=ONE) == ONE
 
 
 def test_a_model_that_keeps_up_takes_every_frame_in_time() -> None:
-    run = device().see(camera(30, 120))
-    tally = run.scheduler.tally
+    run = device().run(camera(30, 120))
+    stats = run.scheduler.stats
     assert run.taken == list(range(3600))
-    assert (tally.misses, tally.dropped, run.longest) == (0, 0, 4)
+    assert (stats.misses, stats.dropped, run.longest) == (0, 0, 4)
     assert {choice for _, choice in run.choices} == {TWO}
-    assert max(tally.latencies.recent) <= latency(TWO, TABLE[TWO], 1 / 30) + 1e-9
-    assert tally.jitter.percentile(99) == pytest.approx(0, abs=1e-9)
+    assert max(stats.latencies.recent) <= latency(TWO, TABLE[TWO], 1 / 30) + 1e-9
+    assert stats.jitter.percentile(99) == pytest.approx(0, abs=1e-9)
 
 
 def test_a_camera_slower_than_the_model_loses_nothing() -> None:
-    run = device().see(camera(10, 120))
-    tally = run.scheduler.tally
-    assert (run.taken, tally.misses, tally.dropped) == (list(range(1200)), 0, 0)
+    run = device().run(camera(10, 120))
+    stats = run.scheduler.stats
+    assert (run.taken, stats.misses, stats.dropped) == (list(range(1200)), 0, 0)
 
 
-def test_a_camera_faster_than_the_model_is_thinned_evenly_and_in_time() -> None:
+def test_frames_of_a_camera_faster_than_the_model_are_skipped_evenly_and_in_time() -> None:
     objective = Objective(target_fps=30, deadline_s=0.6, capacity=32)
-    run = Device(Scheduler({TWO: 0.11}, objective), as_measured).see(camera(120, 60))
-    tally = run.scheduler.tally
+    run = Device(Scheduler({TWO: 0.11}, objective), as_measured).run(camera(120, 60))
+    stats = run.scheduler.stats
     gaps = [b - a for a, b in pairwise(run.taken[40:-4])]
-    assert tally.misses == 0
+    assert stats.misses == 0
     assert run.longest <= 14
     assert set(gaps) <= {3, 4}
-    assert tally.delivered == pytest.approx(60 * 4 / 0.11, rel=0.01)
-    assert tally.delivered + tally.dropped + len(run.scheduler) == 60 * 120
+    assert stats.delivered == pytest.approx(60 * 4 / 0.11, rel=0.01)
+    assert stats.delivered + stats.dropped + len(run.scheduler) == 60 * 120
 
 
 def test_bursts_are_worked_off_without_loss_while_the_deadline_allows() -> None:
     clumps = [8 * (i // 8) / 30 for i in range(3600)]
-    run = device().see(clumps)
-    tally = run.scheduler.tally
+    run = device().run(clumps)
+    stats = run.scheduler.stats
     rate_known = 128
-    assert tally.misses == 0
+    assert stats.misses == 0
     assert run.taken[-(3600 - rate_known) :] == list(range(rate_known, 3600))
 
 
 def test_a_burst_beyond_the_queue_costs_the_oldest_frames_and_no_deadline() -> None:
     clump = [10.0] * 100
-    run = device().see([*camera(30, 10), *clump, *(10 + t for t in camera(30, 10)[1:])])
-    tally = run.scheduler.tally
+    run = device().run([*camera(30, 10), *clump, *(10 + t for t in camera(30, 10)[1:])])
+    stats = run.scheduler.stats
     assert run.longest == OBJECTIVE.capacity
-    assert tally.misses == 0
-    assert 100 - OBJECTIVE.capacity <= tally.dropped <= 100 + 8
+    assert stats.misses == 0
+    assert 100 - OBJECTIVE.capacity <= stats.dropped <= 100 + 8
     assert run.taken == sorted(run.taken)
 
 
 def test_a_device_that_slows_down_gets_fewer_steps_and_few_misses() -> None:
-    """It takes most of the last 15 calls to tell: 8 chunks at the most are late."""
+    """Most of the last 15 calls must be slow before it counts: at most 8 chunks are late."""
 
     def cost(choice: Choice, now: float) -> float:
         return TABLE[choice] * (2 if 20 <= now < 40 else 1)
 
-    run = device(cost).see(camera(30, 60))
-    tally = run.scheduler.tally
+    run = device(cost).run(camera(30, 60))
+    stats = run.scheduler.stats
     assert run.steps_within(0, 20) == {2}
     assert run.steps_within(22, 40) == {1}
     assert run.steps_within(42, 60) == {2}
-    assert tally.misses <= 8 * TWO.frames
+    assert stats.misses <= 8 * TWO.frames
     assert run.longest <= OBJECTIVE.capacity
 
 
-def test_a_device_that_slows_down_beyond_the_deadline_goes_on_and_says_so() -> None:
-    run = device(lambda choice, _: 20 * TABLE[choice]).see(camera(30, 60))
-    tally = run.scheduler.tally
-    assert tally.delivered == tally.misses > 40
+def test_a_device_that_slows_down_beyond_the_deadline_continues_and_counts_misses() -> None:
+    run = device(lambda choice, _: 20 * TABLE[choice]).run(camera(30, 60))
+    stats = run.scheduler.stats
+    assert stats.delivered == stats.misses > 40
     assert run.longest == OBJECTIVE.capacity
     assert run.choices[-1][1] == ONE
 
 
 def test_calls_of_uneven_length_change_no_choice() -> None:
     rng = random.Random(1)
-    run = device(lambda choice, _: TABLE[choice] * rng.lognormvariate(0, 0.2)).see(camera(30, 300))
+    run = device(lambda choice, _: TABLE[choice] * rng.lognormvariate(0, 0.2)).run(camera(30, 300))
     assert {choice for _, choice in run.choices} == {TWO}
-    assert run.scheduler.tally.misses == 0
+    assert run.scheduler.stats.misses == 0
 
 
 def test_a_single_stall_changes_no_choice_and_costs_its_own_frames() -> None:
@@ -202,41 +202,41 @@ def test_a_single_stall_changes_no_choice_and_costs_its_own_frames() -> None:
         first, stalled = now > 10 and not stalled, stalled or now > 10
         return 2.0 if first else TABLE[choice]
 
-    run = device(cost).see(camera(30, 30))
-    tally = run.scheduler.tally
+    run = device(cost).run(camera(30, 30))
+    stats = run.scheduler.stats
     assert {choice for _, choice in run.choices} == {TWO}
-    assert tally.misses == TWO.frames
-    assert tally.dropped == pytest.approx(2.0 * 30, abs=OBJECTIVE.capacity)
+    assert stats.misses == TWO.frames
+    assert stats.dropped == pytest.approx(2.0 * 30, abs=OBJECTIVE.capacity)
 
 
 def test_a_device_that_stalls_again_and_again_is_a_slow_one() -> None:
-    """Most calls take what they should, and yet half of the time is lost."""
+    """Most calls are as fast as measured, and yet half of the time is lost."""
     calls = count()
     run = device(lambda choice, _: TABLE[choice] * (6 if next(calls) % 3 == 0 else 1))
-    run.see(camera(30, 60))
+    run.run(camera(30, 60))
     assert run.steps_within(5, 60) == {1}
 
 
-def test_frames_from_before_each_pause_of_the_camera_are_given_up() -> None:
+def test_frames_from_before_each_pause_of_the_camera_are_dropped() -> None:
     before_a_pause = camera(30, 10)[:299]
     captured = [15 * k + t for k in range(6) for t in before_a_pause]
-    run = device().see(captured)
-    tally = run.scheduler.tally
-    assert (tally.misses, tally.late) == (0, 5 * (299 % TWO.frames))
+    run = device().run(captured)
+    stats = run.scheduler.stats
+    assert (stats.misses, stats.late) == (0, 5 * (299 % TWO.frames))
 
 
-def test_a_pause_says_nothing_of_the_rate_of_the_camera() -> None:
+def test_a_pause_does_not_count_towards_the_rate_of_the_camera() -> None:
     scheduler = Scheduler[int](TABLE, OBJECTIVE)
     for i, at in enumerate([*camera(10, 10), *(15 + t for t in camera(10, 1))]):
         scheduler.put(i, at)
     assert scheduler.interval == pytest.approx(1 / 10)
 
 
-def test_a_camera_too_slow_for_any_deadline_still_gets_its_pictures() -> None:
-    run = device().see(camera(0.5, 400))
-    tally = run.scheduler.tally
-    assert tally.delivered >= 100 - TWO.frames
-    assert tally.misses >= 0.75 * tally.delivered - TWO.frames
+def test_a_camera_too_slow_for_any_deadline_still_gets_output() -> None:
+    run = device().run(camera(0.5, 400))
+    stats = run.scheduler.stats
+    assert stats.delivered >= 100 - TWO.frames
+    assert stats.misses >= 0.75 * stats.delivered - TWO.frames
     assert run.longest <= OBJECTIVE.capacity
 
 
@@ -255,11 +255,11 @@ def test_nothing_is_late_where_some_choice_is_in_time_and_the_table_holds(seed: 
     best = choose(table, objective, 1 / fps)
     assert latency(best, table[best], 1 / fps) < objective.deadline_s
     run = Device(Scheduler(table, objective), lambda choice, _: table[choice])
-    run.see(camera(fps, 60))
+    run.run(camera(fps, 60))
     unknown_rate = 16
-    assert run.scheduler.tally.misses <= unknown_rate
+    assert run.scheduler.stats.misses <= unknown_rate
     assert run.longest <= objective.capacity
-    assert run.scheduler.tally.delivered > 30 * min(fps, best.frames / table[best])
+    assert run.scheduler.stats.delivered > 30 * min(fps, best.frames / table[best])
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -270,15 +270,15 @@ def test_every_frame_is_delivered_dropped_or_waiting_and_in_order(seed: int) -> 
         now += rng.choice([0, 1, 1, 2]) / fps + (rng.random() < 0.01) * rng.random() * 3
         captured.append(now)
 
-    run = device(lambda choice, _: TABLE[choice] * rng.lognormvariate(0, 0.5)).see(captured)
-    tally, waiting = run.scheduler.tally, len(run.scheduler)
+    run = device(lambda choice, _: TABLE[choice] * rng.lognormvariate(0, 0.5)).run(captured)
+    stats, waiting = run.scheduler.stats, len(run.scheduler)
     in_flight = sum(map(len, run.flight))
     assert run.longest <= OBJECTIVE.capacity
-    assert tally.delivered + in_flight + tally.dropped + waiting == 3000
+    assert stats.delivered + in_flight + stats.dropped + waiting == 3000
     assert run.taken == sorted(set(run.taken))
 
 
-def test_the_first_chunk_takes_one_frame_more() -> None:
+def test_the_first_chunk_takes_one_more_frame() -> None:
     scheduler = Scheduler[int](TABLE, OBJECTIVE)
     for i in range(4):
         scheduler.put(i, i / 30)
@@ -289,16 +289,15 @@ def test_the_first_chunk_takes_one_frame_more() -> None:
     assert job.frames == [0, 1, 2, 3, 4]
 
 
-def test_misses_and_jitter_are_told_in_one_line() -> None:
+def test_misses_and_jitter_are_reported_in_one_line() -> None:
     scheduler = Scheduler[int](TABLE, OBJECTIVE)
     for k, late in enumerate([0.7, 0.5, 0.5]):
-        scheduler.delivered([k + 0.0, k + 0.2], k + late)
-    assert str(scheduler.tally) == (
-        "1 of 6 pictures late (16.7%), 0 frames dropped,"
-        " latency 500/700/700 ms, jitter 0/200/200 ms"
+        scheduler.record_delivery([k + 0.0, k + 0.2], k + late)
+    assert str(scheduler.stats) == (
+        "1 of 6 frames late (16.7%), 0 frames dropped, latency 500/700/700 ms, jitter 0/200/200 ms"
     )
-    assert str(Scheduler[int](TABLE, OBJECTIVE).tally) == (
-        "0 of 0 pictures late (0.0%), 0 frames dropped, latency –/–/– ms, jitter –/–/– ms"
+    assert str(Scheduler[int](TABLE, OBJECTIVE).stats) == (
+        "0 of 0 frames late (0.0%), 0 frames dropped, latency –/–/– ms, jitter –/–/– ms"
     )
 
 

@@ -1,4 +1,4 @@
-"""The video pipeline as a Stream, from frame to picture, over a tiny model with random weights."""
+"""Video pipeline as a Stream, from input frame to output, over a tiny model with random weights."""
 
 from collections import Counter
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 
 from streamcam.errors import ConfigError
 from tests.support.streams import images, moving, still
-from tests.video.streams import Streamed, flat
+from tests.video.video_streams import Streamed, flat
 
 
 @pytest.mark.parametrize("count", [1, 6, 22])
@@ -48,7 +48,7 @@ def test_rows_run_only_when_they_hold_real_frames() -> None:
     assert streamed.rows == first_chunk + filling + full + draining
 
 
-def test_pictures_follow_from_frames_and_seed_alone() -> None:
+def test_output_depends_on_frames_and_seed_alone() -> None:
     streamed = Streamed(steps=2)
     frames = moving(13, size=32)
     first, again = images(flat(streamed(frames))), images(flat(streamed(frames)))
@@ -66,7 +66,7 @@ def test_warming_up_leaves_no_trace() -> None:
     assert np.array_equal(images(flat(cold(frames))), images(flat(warm(frames))))
 
 
-def test_a_reset_gives_all_frames_and_begins_anew() -> None:
+def test_a_reset_releases_all_frames_and_starts_again() -> None:
     streamed = Streamed(steps=2)
     frames = moving(20, size=32)
     out = streamed(frames, {10: {"reset": 1}})
@@ -77,7 +77,7 @@ def test_a_reset_gives_all_frames_and_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("kind", ["recache", "cross-attention", "restart"])
-def test_a_new_prompt_changes_the_pictures_from_its_chunk_on(kind: str) -> None:
+def test_a_new_prompt_changes_the_output_from_its_chunk_on(kind: str) -> None:
     frames = moving(29, size=32)
     streamed = Streamed(steps=2, prompt_change=kind)
     before, after = streamed(frames), streamed(frames, {17: {"prompt": "a dog"}})
@@ -90,7 +90,7 @@ def test_a_new_prompt_changes_the_pictures_from_its_chunk_on(kind: str) -> None:
     assert not any(same[17:])
 
 
-def test_a_restart_keeps_nobody_waiting() -> None:
+def test_a_restart_releases_the_chunks_in_flight_at_once() -> None:
     out = Streamed(steps=3, prompt_change="restart")(moving(33, size=32), {17: {"prompt": "a dog"}})
     came = {i: [f.index for f in frames] for i, frames in enumerate(out) if frames}
     # What was in flight begins the new video and is out with the chunk of the change.
@@ -99,7 +99,7 @@ def test_a_restart_keeps_nobody_waiting() -> None:
     assert [f.index for f in flat(out)] == [*range(33)]
 
 
-def test_a_prompt_that_fades_in_is_recached_once_it_stands() -> None:
+def test_a_prompt_that_fades_in_is_recached_once_the_fade_is_over() -> None:
     streamed = Streamed(steps=2, prompt_change="recache")
     calls: list[int] = []
     rollout = streamed.stream._rollout
@@ -121,7 +121,7 @@ def test_still_frames_get_the_noise_of_the_first_step_and_moving_ones_less() -> 
     assert not np.array_equal(pictures("latent", loud), pictures("fixed", loud))
 
 
-def test_strength_says_how_far_a_picture_is_from_its_frame() -> None:
+def test_strength_sets_how_far_the_output_is_from_its_frame() -> None:
     frames = still(9, size=32)
     streamed = Streamed(steps=1)
     usual, weak = (images(flat(streamed(frames, {0: {"strength": s}}))) for s in (0.8, 0.3))
@@ -129,7 +129,7 @@ def test_strength_says_how_far_a_picture_is_from_its_frame() -> None:
     assert not np.array_equal(usual, weak)
 
 
-def test_pictures_stay_sound_when_positions_go_back() -> None:
+def test_output_keeps_its_contrast_when_positions_go_back() -> None:
     settings = {"steps": 2, "kv_position_limit": 7, "kv_realign": True, "sink_threshold": 0.9}
     out = images(flat(Streamed(**settings)(moving(61, size=32))))
     assert out.shape[0] == 61
@@ -139,7 +139,7 @@ def test_pictures_stay_sound_when_positions_go_back() -> None:
 @pytest.mark.parametrize(
     "settings", [{"kv_sinks": 6}, {"chunk_latents": 4}, {"kv_position_limit": 3}]
 )
-def test_what_does_not_fit_the_cache_is_refused_before_anything_goes_on_air(
+def test_chunks_that_do_not_fit_the_cache_are_refused_before_the_stream_starts(
     settings: dict[str, Any],
 ) -> None:
     with pytest.raises(ConfigError):

@@ -1,4 +1,4 @@
-"""Video models from disk: whole folders, published files, and what is wrong with them."""
+"""Video models from disk: whole folders, published files, and damaged ones."""
 
 import json
 import shutil
@@ -16,20 +16,20 @@ from streamcam.video.random_wan import random_transformer
 from streamcam.video.taehv import TAEHV
 from streamcam.video.umt5 import TextEncoder
 from streamcam.video.video_model import load_video_model
-from streamcam.video.wan_checkpoint import Parts, fetch, load_parts, load_transformer
-from streamcam.video.wan_files import Stored, read, weights_file
+from streamcam.video.wan_checkpoint import WanComponents, fetch, load_components, load_transformer
+from streamcam.video.wan_files import FolderWeights, read_weights, weights_file
 from tests.support.layouts import truncate
-from tests.video.goldens import golden, needs_goldens, wan
-from tests.video.layouts import save_base, save_pipeline
+from tests.video.video_goldens import golden, needs_goldens, wan
+from tests.video.wan_layouts import save_base, save_pipeline
 
 CPU = torch.device("cpu")
-Load = Callable[..., tuple[Parts, list[str]]]
+Load = Callable[..., tuple[WanComponents, list[str]]]
 
 
-def load(model: Path | str, **settings: Any) -> tuple[Parts, list[str]]:
+def load(model: Path | str, **settings: Any) -> tuple[WanComponents, list[str]]:
     said: list[str] = []
     config = build_config([{"pipeline": "video", "model": str(model), "offline": True} | settings])
-    return load_parts(config, torch.float32, CPU, said.append), said
+    return load_components(config, torch.float32, CPU, said.append), said
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """Return the folder of a published transformer, its weights still to be written."""
+    """Return the folder of a published transformer, without its weights."""
     config = golden("dit_tiny_weights")[1]["config"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     return tmp_path
 
 
-def test_a_folder_in_diffusers_layout_is_all_there_is_to_it(tmp_path: Path) -> None:
-    parts, said = load(save_pipeline(tmp_path))
+def test_a_folder_in_diffusers_layout_loads_without_other_files(tmp_path: Path) -> None:
+    components, said = load(save_pipeline(tmp_path))
     assert said == [f"model {tmp_path}: Wan, 3 layers of 48, 0.0 billion weights"]
-    assert not any(p.requires_grad for p in parts.transformer.parameters())
-    cat, dog = parts.encode_text("a cat"), parts.encode_text("the  dog")
+    assert not any(p.requires_grad for p in components.transformer.parameters())
+    cat, dog = components.encode_text("a cat"), components.encode_text("the  dog")
     assert cat.shape == (1, 512, 32)
     assert [int((x != 0).any(-1).sum()) for x in (cat, dog)] == [3, 3]
     assert not torch.equal(cat, dog)
@@ -57,16 +57,14 @@ def test_a_folder_in_diffusers_layout_is_all_there_is_to_it(tmp_path: Path) -> N
 
 @needs_goldens
 @pytest.mark.parametrize("wrapped", ["generator_ema", "generator", "state_dict", ""])
-def test_published_files_are_found_in_whatever_wraps_them(
-    published: Path, base: Path, wrapped: str
-) -> None:
+def test_published_weights_load_with_any_wrapper(published: Path, base: Path, wrapped: str) -> None:
     weights, _ = golden("dit_tiny_weights")
     prefix = "model." if wrapped.startswith("generator") else ""
     named = {f"{prefix}{name}": value for name, value in weights.items()}
     torch.save({wrapped: named, "step": 7} if wrapped else named, published / "model.pt")
-    parts, _ = load(published, video_base=str(base))
+    components, _ = load(published, video_base=str(base))
     expected = wan().transformer.state_dict()
-    found = parts.transformer.state_dict()
+    found = components.transformer.state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
@@ -75,15 +73,15 @@ def test_autoencoders_may_be_published_files(published: Path, base: Path, tmp_pa
     save_file(golden("dit_tiny_weights")[0], published / "wan.safetensors")
     torch.save(golden("vae_tiny_weights")[0], tmp_path / "Wan2.1_VAE.pth")
     torch.save(TAEHV().state_dict(), tmp_path / "taew2_1.pth")
-    parts, _ = load(
+    components, _ = load(
         published / "wan.safetensors",
         video_base=str(base),
         vae=str(tmp_path / "Wan2.1_VAE.pth"),
         taehv=str(tmp_path / "taew2_1.pth"),
         video_decoder="taehv",
     )
-    assert parts.vae.config.base_dim == 6
-    assert isinstance(parts.taehv, TAEHV)
+    assert components.vae.config.base_dim == 6
+    assert isinstance(components.taehv, TAEHV)
 
 
 PUBLISHED = """
@@ -97,7 +95,7 @@ IN_A_BLOCK = """
 
 
 def published_weights(layers: int, dim: int = 256, ffn: int = 64) -> dict[str, torch.Tensor]:
-    """Return weights by the names and in the proportions of the published files."""
+    """Return weights with the names and in the proportions of the published files."""
     wide = {
         "patch_embedding": (dim, 16, 1, 2, 2),
         "text_embedding.0": (dim, 16),
@@ -127,7 +125,7 @@ def published_weights(layers: int, dim: int = 256, ffn: int = 64) -> dict[str, t
     ("folder", "layers", "dim"),
     [("wan_causal_dmd_v2v", 3, 256), ("wan_causal_dmd_v2v_14b", 4, 640)],
 )
-def test_the_published_folders_load_by_their_names_alone(
+def test_published_folders_load_by_name(
     folder: str, layers: int, dim: int, base: Path, tmp_path: Path
 ) -> None:
     weights = published_weights(layers, dim)
@@ -150,7 +148,7 @@ def test_the_published_folders_load_by_their_names_alone(
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_of_a_folder_only_the_layers_of_a_rank_are_read(
+def test_only_the_layers_of_a_rank_are_read_from_a_folder(
     shards: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_pipeline(tmp_path)
@@ -160,8 +158,10 @@ def test_of_a_folder_only_the_layers_of_a_rank_are_read(
         whole.save_pretrained(tmp_path / "transformer", max_shard_size="100KB")
         assert len(list((tmp_path / "transformer").glob("*.safetensors"))) >= shards
     read: list[str] = []
-    get = Stored.__getitem__
-    monkeypatch.setattr(Stored, "__getitem__", lambda s, name: (read.append(name), get(s, name))[1])
+    get = FolderWeights.__getitem__
+    monkeypatch.setattr(
+        FolderWeights, "__getitem__", lambda s, name: (read.append(name), get(s, name))[1]
+    )
     config = build_config([{"pipeline": "video", "model": str(tmp_path), "offline": True}])
     found = load_transformer(config, torch.float32, CPU, lambda count: range(count - 1, count))
     assert found.config.num_layers == len(found.blocks) == 1
@@ -170,7 +170,7 @@ def test_of_a_folder_only_the_layers_of_a_rank_are_read(
         assert torch.equal(found.blocks[0].state_dict()[name], value)
 
 
-def test_a_folder_that_lacks_a_weight_names_it(tmp_path: Path) -> None:
+def test_a_missing_weight_is_named(tmp_path: Path) -> None:
     save_pipeline(tmp_path)
     file = tmp_path / "transformer" / "diffusion_pytorch_model.safetensors"
     weights = load_file(file)
@@ -184,7 +184,7 @@ def test_a_folder_that_lacks_a_weight_names_it(tmp_path: Path) -> None:
 
 
 class Harm:
-    """What must not run when a file is read."""
+    """Runs code when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return Path.touch, (Path("harmed"),)
@@ -194,7 +194,7 @@ def test_code_in_a_pickled_file_is_not_run(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     torch.save({"generator": Harm()}, tmp_path / "model.pt")
     with pytest.raises(ModelError, match=r"more than weights, which could run code; get it as"):
-        read(tmp_path / "model.pt")
+        read_weights(tmp_path / "model.pt")
     assert not (tmp_path / "harmed").exists()
 
 
@@ -205,7 +205,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, suffix: str) -> None:
     torch.save(weights, path) if suffix == "pt" else save_file(weights, path)
     truncate(path)
     with pytest.raises(ModelError, match=rf"a\.{suffix}"):
-        read(path)
+        read_weights(path)
 
 
 @needs_goldens
@@ -232,24 +232,24 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize("name", ["nowhere", "USER/REPO", "/nowhere/model.pt"])
-def test_a_name_of_nothing_is_refused_with_what_a_name_may_be(name: str) -> None:
+def test_an_unknown_name_is_refused_with_the_forms_that_a_name_may_take(name: str) -> None:
     with pytest.raises(ModelError, match=r"USER/REPO/FILE"):
         weights_file(name, offline=True)
 
 
-def test_a_folder_of_several_files_needs_a_choice(tmp_path: Path) -> None:
+def test_a_folder_of_several_files_is_refused(tmp_path: Path) -> None:
     for name in ("a.pt", "b.pt"):
         (tmp_path / name).touch()
     with pytest.raises(ModelError, match="holds 2 files of weights; name the one to load"):
         weights_file(str(tmp_path), offline=True)
 
 
-def test_a_random_model_of_no_known_name_is_refused() -> None:
+def test_an_unknown_random_model_is_refused() -> None:
     with pytest.raises(ModelError, match=r'no random video model "tiny-van": did you mean'):
         load("random:tiny-van")
 
 
-def test_an_engine_that_video_cannot_have_is_refused() -> None:
+def test_an_engine_that_video_does_not_support_is_refused() -> None:
     config = build_config(
         [{"pipeline": "video", "model": "random:tiny-wan", "acceleration": "openvino"}]
     )
@@ -257,7 +257,7 @@ def test_an_engine_that_video_cannot_have_is_refused() -> None:
         load_video_model(config)
 
 
-def test_a_number_format_that_video_cannot_have_is_refused() -> None:
+def test_a_dtype_that_video_does_not_support_is_refused() -> None:
     config = build_config([{"pipeline": "video", "model": "random:tiny-wan", "dtype": "float8"}])
     with pytest.raises(ConfigError, match="does not compute in float8: leave dtype out"):
         load_video_model(config)
@@ -272,7 +272,7 @@ def test_a_text_encoder_that_lacks_weights_is_refused(base: Path, tmp_path: Path
         TextEncoder(tmp_path / "a", CPU)
 
 
-def test_what_is_to_be_fetched_is_looked_for_by_name(tmp_path: Path) -> None:
+def test_files_to_fetch_are_found_by_name(tmp_path: Path) -> None:
     said: list[str] = []
     save_pipeline(tmp_path / "wan")
     fetch(build_config([{"pipeline": "video", "model": str(tmp_path / "wan")}]), said.append)

@@ -1,4 +1,4 @@
-"""The autoencoders as streams, against the published ones, and against themselves uncut."""
+"""Autoencoders as streams, against the published ones and against a single call."""
 
 import zlib
 
@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.video.taehv import TAEHV, Half, TinyDecoder, TinyEncoder, taehv
+from streamcam.video.taehv import TAEHV, StreamingHalf, TinyDecoder, TinyEncoder, load_taehv
 from streamcam.video.wan_vae import Normalisation, WanDecoder, WanEncoder
-from streamcam.video.wan_weights import wan_vae
-from tests.video.goldens import close, golden, needs_goldens
+from streamcam.video.wan_weights import load_wan_vae
+from tests.video.video_goldens import close, golden, needs_goldens
 
 
 def vae() -> object:
-    return wan_vae(golden("vae_tiny_weights")[0], torch.float32)
+    return load_wan_vae(golden("vae_tiny_weights")[0], torch.float32)
 
 
 def recorded_taehv() -> TAEHV:
@@ -31,7 +31,7 @@ def recorded_taehv() -> TAEHV:
     for name, (shape, total, _) in recorded.items():
         assert list(weights[name].shape) == shape
         assert float(weights[name].sum()) == pytest.approx(total, abs=1e-3)
-    return taehv(weights, torch.float32)
+    return load_taehv(weights, torch.float32)
 
 
 @needs_goldens
@@ -47,7 +47,7 @@ def test_the_wan_encoder_streams_as_published() -> None:
 
 @needs_goldens
 @torch.inference_mode()
-def test_the_wan_decoder_streams_as_published_and_begins_anew() -> None:
+def test_the_wan_decoder_streams_as_published_and_starts_again_after_a_reset() -> None:
     tensors, case = golden("vae_stream")
     decode = WanDecoder(vae())
     latents = tensors["latents"][0]
@@ -59,10 +59,10 @@ def test_the_wan_decoder_streams_as_published_and_begins_anew() -> None:
 
 @needs_goldens
 @torch.inference_mode()
-def test_taehv_cut_into_calls_is_the_published_one_uncut() -> None:
+def test_taehv_split_into_calls_equals_the_published_one_in_one_call() -> None:
     tensors, _ = golden("taehv_stream")
     model = recorded_taehv()
-    decode, encode = Half(model.decoder), Half(model.encoder)
+    decode, encode = StreamingHalf(model.decoder), StreamingHalf(model.encoder)
     latents, video = tensors["latents"][0], tensors["video01"][0]
     cuts = ((0, 2), (2, 3), (3, 7))
     close(torch.cat([decode(latents[a:b]) for a, b in cuts]), tensors["dec_full_seq"][0])
@@ -70,7 +70,7 @@ def test_taehv_cut_into_calls_is_the_published_one_uncut() -> None:
 
 
 @torch.inference_mode()
-def test_taehv_keeps_the_rhythm_of_the_wan_autoencoder() -> None:
+def test_taehv_takes_and_gives_as_many_frames_per_call_as_the_wan_autoencoder() -> None:
     torch.manual_seed(0)
     model = TAEHV().eval()
     encode, decode = TinyEncoder(model, None), TinyDecoder(model)
@@ -88,11 +88,11 @@ def test_taehv_keeps_the_rhythm_of_the_wan_autoencoder() -> None:
 def test_taehv_gives_plain_latents_where_the_transformer_takes_them() -> None:
     model, scale = recorded_taehv(), Normalisation(vae())
     video = torch.rand(5, 3, 32, 32) * 2 - 1
-    close(scale.to(TinyEncoder(model, scale)(video)), TinyEncoder(model, None)(video))
+    close(scale.normalise(TinyEncoder(model, scale)(video)), TinyEncoder(model, None)(video))
 
 
-def test_weights_of_something_else_are_refused_in_one_line() -> None:
+def test_weights_of_another_model_are_refused_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"^these are not the weights of TAEHV.*encoder"):
-        taehv({"a": torch.zeros(1)}, torch.float32)
+        load_taehv({"a": torch.zeros(1)}, torch.float32)
     with pytest.raises(ModelError, match=r"^these are not the weights of the Wan autoencoder"):
-        wan_vae({"a": torch.zeros(1)}, torch.float32)
+        load_wan_vae({"a": torch.zeros(1)}, torch.float32)

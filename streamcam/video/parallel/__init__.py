@@ -1,1 +1,1 @@
-"""The transformer of a video model shared out over several GPUs (StreamDiffusionV2, section 4)."""
+"""Pipeline parallelism: a video transformer over several GPUs (StreamDiffusionV2, section 4)."""

@@ -1,134 +1,139 @@
-"""The processes of a pipeline: those that we start for further devices, and torchrun's.
+"""Launcher of the ranks after the first: as child processes, or where torchrun started them.
 
 A rank after the first is always a process that can be lost: it ends when its ring breaks, and is
-started anew with the engine.
+started again with the engine.
 """
 
 import atexit
 import json
 import logging
-import os
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import FileStore, PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
+from torch._C._distributed_c10d import FileStore
 
-from streamcam.child_process import end_with_parent, start_child
-from streamcam.errors import EngineError, StreamcamError
+from streamcam.child_process import start_child
+from streamcam.errors import EngineError
 from streamcam.settings.config import Config
+from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.layer_ring import LayerRing
-from streamcam.video.parallel.ranks import LOOK_S, MEET_S, Own, Share, attend, give_up, meet
+from streamcam.video.parallel.ranks import RankInfo
+from streamcam.video.parallel.rendezvous import connect_ring
+from streamcam.video.parallel.torchrun import begin_round, end_rounds, torchrun_store
 
 log = logging.getLogger(__name__)
 
-MAIN = "streamcam.video.parallel.launcher:serve"
-LEAVE_S = 5.0
-AGAIN_S = 1.0
-"""Between two lives of a rank."""
-Orders = dict[str, Any]
-ROUND, OVER = "streamcam/round", "streamcam/over"
-"""Keys in torchrun's store: how often a first rank has begun, and that it is not to again."""
+MAIN = "streamcam.video.parallel.rank_process:main"
+EXIT_TIMEOUT_S = 5.0
+RESTART_DELAY_S = 1.0
+"""Before a rank that died is started again."""
 
 
-class Others(Protocol):
+class OtherRanks(Protocol):
     """The ranks after the first."""
 
-    def meet(self, own: Own, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them.
+
+        Args:
+            loaded: layers of the first rank, this one.
+            config: the same on all ranks.
 
         Raises:
             EngineError: one of them cannot, and why.
         """
 
 
-def others(config: Config, share: Share, *, live: bool) -> Others:
-    """Return the other ranks, which from now on load their layers."""
-    return Followers(config, share, live=live) if share.started_here else Launched(share)
+def start_other_ranks(config: Config, info: RankInfo, *, live: bool) -> OtherRanks:
+    """Start the ranks after the first, which load their layers while this rank loads its own.
+
+    Args:
+        config: the same on all ranks.
+        info: the first rank.
+        live: whether the number of steps may change.
+    """
+    return TorchrunRanks(info) if info.by_torchrun else LocalRanks(config, info, live=live)
 
 
-class Followers:
-    """Processes for the ranks after the first, which end when this one does, however it ends."""
+class LocalRanks:
+    """Ranks that are child processes on this machine; they end when this process ends."""
 
-    def __init__(self, config: Config, share: Share, *, live: bool) -> None:
-        self._share = share
+    def __init__(self, config: Config, info: RankInfo, *, live: bool) -> None:
+        self._info = info
         self._folder = tempfile.TemporaryDirectory(prefix="streamcam-ranks-")
-        meeting = str(Path(self._folder.name) / "meeting")
-        self._store = FileStore(meeting, share.ranks)
+        store_path = str(Path(self._folder.name) / "store")
+        self._store = FileStore(store_path, info.world_size)
         self._processes = [
-            _started(config, Share(rank, share.ranks, rank), meeting=meeting, live=live)
-            for rank in range(1, share.ranks)
+            _start_rank(
+                config, RankInfo(rank, info.world_size, rank), store_path=store_path, live=live
+            )
+            for rank in range(1, info.world_size)
         ]
 
-    def meet(self, own: Own, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
-        ring = meet(
-            own,
-            config,
-            self._share,
-            self._store,
-            lambda rank: self._processes[rank - 1].poll() is not None,
-        )
-        atexit.register(self._leave, ring)
+        ring = connect_ring(loaded, config, self._info, self._store, self._is_dead)
+        atexit.register(self._shut_down, ring)
         return ring
 
-    def _leave(self, ring: LayerRing) -> None:
-        """Let the others end, by themselves or by force."""
-        with suppress(EngineError):  # Where it is broken, there is nobody to tell.
+    def _is_dead(self, rank: int) -> bool:
+        return self._processes[rank - 1].poll() is not None
+
+    def _shut_down(self, ring: LayerRing) -> None:
+        """End the ranks, by force if need be."""
+        with suppress(EngineError):  # Where the ring is broken, nobody hears it.
             ring.stop()
         for process in self._processes:
             try:
-                process.wait(LEAVE_S)
+                process.wait(EXIT_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
         dist.destroy_process_group()
         self._folder.cleanup()
 
 
-class Launched:
-    """The ranks that torchrun started beside this one; they wait for others until `dismiss`.
+class TorchrunRanks:
+    """Ranks that torchrun started; they wait for first ranks until `release_torchrun_ranks`.
 
-    An engine on air that ends is followed by another, to which they come again.
+    An engine on air that ends is followed by another, whose ring they join again.
     """
 
-    def __init__(self, share: Share) -> None:
-        self._share = share
-        self._store = _torchrun_store()
-        self._round = PrefixStore(str(self._store.add(ROUND, 1)), self._store)
+    def __init__(self, info: RankInfo) -> None:
+        self._info = info
+        self._store = torchrun_store()
+        self._round_store = begin_round(self._store)
 
-    def meet(self, own: Own, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
-        ring = meet(own, config, self._share, self._round, lambda _: False)
+        ring = connect_ring(loaded, config, self._info, self._round_store, lambda _: False)
         atexit.register(dist.destroy_process_group)
         return ring
 
 
-def dismiss() -> None:
-    """Tell the ranks that torchrun started that no first rank will come any more."""
+def release_torchrun_ranks() -> None:
+    """Let the ranks that torchrun started end, since no first rank will begin again."""
     with suppress(EngineError, RuntimeError):  # The store may have gone with the engine.
-        _torchrun_store().set(OVER, "")
+        end_rounds(torchrun_store())
 
 
-def follow_launched(config: Config, share: Share, *, live: bool) -> None:
-    """Be a rank after the first for as long as there is a first one, as torchrun started this.
+def serve_torchrun_rank(config: Config, info: RankInfo, *, live: bool) -> None:
+    """Serve as a rank after the first, as torchrun started this process, until there is no first.
 
     Args:
         config: as the first rank has it.
-        share: of this rank.
-        live: whether a first rank that is lost comes again, as an engine on air does.
+        info: this rank.
+        live: whether a first rank that is lost is started again, as an engine on air is.
 
     Raises:
-        EngineError: it was lost, and does not.
+        EngineError: the first rank was lost, and is not started again.
     """
     while True:
-        process = _started(config, share, meeting="", live=live)
+        process = _start_rank(config, info, store_path="", live=live)
         try:
             status = process.wait()
         finally:
@@ -136,73 +141,22 @@ def follow_launched(config: Config, share: Share, *, live: bool) -> None:
         if status == 0:
             return
         if not live:
-            raise EngineError(f"rank {share.rank} of the pipeline has ended with status {status}")
-        log.warning("rank %d of the pipeline has ended; starting it again", share.rank)
-        time.sleep(AGAIN_S)
+            raise EngineError(f"rank {info.rank} of the pipeline has ended with status {status}")
+        log.warning("rank %d of the pipeline has ended; starting it again", info.rank)
+        time.sleep(RESTART_DELAY_S)
 
 
-def _started(config: Config, share: Share, **how: Any) -> "subprocess.Popen[str]":
-    """Start a process that serves as a rank; it ends when this one is gone."""
-    orders = {"share": share, "config": config.model_dump(mode="json")} | how
-    # Ctrl-C is for the first rank, which ends the others.
+def _start_rank(
+    config: Config, info: RankInfo, *, store_path: str, live: bool
+) -> "subprocess.Popen[str]":
+    """Start the process of a rank; it ends when this process ends."""
+    request = {
+        "rank": info,
+        "config": config.model_dump(mode="json"),
+        "store_path": store_path,
+        "live": live,
+    }
+    # Ctrl-C is for the first rank, which ends the rest.
     return start_child(
-        MAIN, json.dumps(orders), stdout=subprocess.DEVNULL, stderr=None, new_session=True
+        MAIN, json.dumps(request), stdout=subprocess.DEVNULL, stderr=None, new_session=True
     )
-
-
-def serve() -> None:
-    """Be one of the ranks after the first, as a line of standard input says; never returns."""
-    orders = json.loads(sys.stdin.readline())
-    end_with_parent(sys.stdin.read, status=1)
-    share = Share(*orders["share"])
-    config = Config.model_validate(orders["config"])
-    serve_as = _serve_started if orders["meeting"] else _serve_launched
-    try:
-        serve_as(config, share, orders)
-    except StreamcamError as error:
-        os._exit(error.exit_code)  # The first rank has heard, and says it.
-    os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
-
-
-def _serve_started(config: Config, share: Share, orders: Orders) -> None:
-    store = FileStore(orders["meeting"], share.ranks)
-    attend(config, share, store, live=orders["live"])
-
-
-def _serve_launched(config: Config, share: Share, orders: Orders) -> None:
-    store = _torchrun_store()
-    try:
-        if meeting := _next_round(store, share.rank):
-            attend(config, share, meeting, live=orders["live"])
-    except StreamcamError as error:
-        if not store.check([OVER]):
-            print(f"streamcam: rank {share.rank}: {error}", file=sys.stderr, flush=True)
-            raise
-
-
-def _torchrun_store() -> Store:
-    """Return the store that torchrun tells all its processes of.
-
-    Raises:
-        EngineError: it does not answer.
-    """
-    try:
-        met: Any = rendezvous("env://", timeout=timedelta(seconds=MEET_S))
-        store: Store = next(met)[0]
-    except (RuntimeError, ValueError) as error:
-        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-        raise EngineError(f"the ranks cannot meet at {where}: {error}") from error
-    return store
-
-
-def _next_round(store: Store, rank: int) -> Store | None:
-    """Wait for a first rank that this one has not followed yet; None where there will be none."""
-    while not store.check([OVER]):
-        if (newest := store.add(ROUND, 0)) > 0:
-            meeting = PrefixStore(str(newest), store)
-            if (claims := meeting.add(f"claims/{rank}", 1)) == 1:
-                return meeting
-            if claims == 2:
-                give_up(meeting, rank)  # Whoever claimed it before is no more.
-        time.sleep(LOOK_S)
-    return None

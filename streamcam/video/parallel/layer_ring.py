@@ -1,147 +1,114 @@
-"""A ring of devices, each with some of the layers: the first one leads, the others follow.
+"""Pipeline parallelism over a ring of devices, each with some of the transformer's layers.
 
-A call goes from rank to rank and its flow comes back to the first, which alone denoises; while it
-is under way the next calls follow behind it (StreamDiffusionV2, section 4). A hop is one message of
-fixed size, and plans travel with it, so no rank looks anything up; so do the times that each rank
-took, by which the first one decides who runs which layers (`partition`, `hand_over`). A rank that
-dies breaks the ring, and with it the whole engine, which is started anew.
+A call goes from rank to rank and its flow comes back to the first rank, which alone denoises;
+meanwhile the next calls follow behind it (StreamDiffusionV2, section 4). A hop is one message of
+fixed size, and cache plans travel with it, so no rank looks anything up; so do the times that each
+rank took, by which the first rank decides the layers of each (`partition`, `migration`). A rank
+that dies breaks the ring, and with it the whole engine, which is started again.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call
-from streamcam.video.device_memory import OutOfMemory, peak_memory, told_when_out
-from streamcam.video.parallel.migration import Load, Shared
+from streamcam.video.device_memory import OutOfMemory
+from streamcam.video.parallel.migration import LoadLayers
 from streamcam.video.parallel.partition import BlockScheduler, Partition, RankTime
-from streamcam.video.parallel.transport import Link, Note
+from streamcam.video.parallel.ring_rank import RankLayers, RankStatus, partition_to_json
+from streamcam.video.parallel.transport import Header, RingTransport
 from streamcam.video.wan import CausalWan
 
 
-class Standing(NamedTuple):
-    """How a rank fares, as of its last call."""
+class LayerRing(RankLayers):
+    """All layers of a model: the first ones in this process, the rest on the ranks after it.
 
-    fixed_s: float
-    """Busy with what is not layers: the encoder and the decoder."""
-    layers_s: float
-    """Busy with its layers."""
-    period_s: float
-    """Since the call before; what it was not busy, it waited."""
-    layers: int
-    memory: int
-    """Bytes at most, of the GPU, else of the process."""
-    prepared: int
-    """The newest version of the partition whose layers are all there."""
-
-    @property
-    def waiting_s(self) -> float:
-        """Return the seconds that it had nothing to do."""
-        return max(0.0, self.period_s - self.fixed_s - self.layers_s)
-
-
-class Rank(Shared):
-    """The layers of one rank, and how it fares."""
-
-    def __init__(self, model: CausalWan, link: Link, load: Load) -> None:
-        super().__init__(model, link, load)
-        self._link = link
-        self._called_at = time.perf_counter()
-
-    def standing(self) -> Standing:
-        """Return how it fares; ask once for each call."""
-        self.look()
-        taken, now = self.stopwatch.taken(), time.perf_counter()
-        period, self._called_at = now - self._called_at, now
-        own = taken.pop("layers", 0.0)
-        memory = peak_memory(self.model.device)
-        layers = len(self._runs[0])
-        return Standing(sum(taken.values()), own, period, layers, memory, self.prepared)
-
-
-class LayerRing(Rank):
-    """The first layers here, the others on the ranks that follow; `lag` is how many ranks.
+    `pipeline_depth` is the number of ranks.
 
     Args:
-        model: the layers here.
-        link: both ends of the ring.
-        load: the weights of other layers.
-        scheduler: decides who runs which layers, from the partition that all begin with.
+        model: the layers of this rank.
+        transport: to the next rank, and from the last.
+        load: loads the weights of more layers.
+        scheduler: decides the layers of each rank; it holds the partition that all begin with.
     """
 
-    def __init__(self, model: CausalWan, link: Link, load: Load, scheduler: BlockScheduler) -> None:
-        super().__init__(model, link, load)
-        self.lag = link.ranks
-        self.standings: list[Standing] = []
-        """Of all ranks, as of the last call that came back."""
+    def __init__(
+        self,
+        model: CausalWan,
+        transport: RingTransport,
+        load: LoadLayers,
+        scheduler: BlockScheduler,
+    ) -> None:
+        super().__init__(model, transport, load)
+        self.pipeline_depth = transport.ranks
+        self.statuses: list[RankStatus] = []
+        """Status of every rank, as of the last call that came back."""
         self._scheduler = scheduler
         self._partitions = {0: scheduler.partition}
         self._newest = 0
-        self._at: list[int] = []
-        self._due: deque[tuple[list[Tensor | Exception], Hashable]] = deque()
+        self._row_versions: list[int] = []
+        self._pending: deque[tuple[list[Tensor | Exception], Hashable]] = deque()
 
     @property
     def partition(self) -> Partition:
-        """Who runs which layers, for chunks that enter now."""
+        """Layers of each rank, for chunks that enter now."""
         return self._partitions[self.version]
 
     @property
     def settled(self) -> bool:
         """Whether all rows in use are on the newest partition."""
-        return {self._newest, *self._at[: self._used]} == {self.version}
+        return {self._newest, *self._row_versions[: self._active_rows]} == {self.version}
 
-    def begin(self, rows: int, shape: CacheShape) -> None:
-        """Begin a video with empty caches, on all ranks."""
-        fields = [shape.slots, shape.sinks, shape.position_limit, shape.realign]
-        self._link.send({"do": "begin", "rows": rows, "cache": fields, "on": _cuts(self.partition)})
-        self.begin_on(rows, shape, self.partition)
-        self._at = [self.version] * rows
+    def reset(self, rows: int, shape: CacheShape) -> None:
+        """Start a video with empty caches, on all ranks."""
+        cache = [shape.slots, shape.sink_tokens, shape.position_limit, shape.realign]
+        self._send("reset", rows=rows, cache=cache, partition=partition_to_json(self.partition))
+        self.reset_on(rows, shape, self.partition)
+        self._row_versions = [self.version] * rows
 
-    def tell(self, embeds: Tensor) -> None:
-        """Take the prompt in, on all ranks."""
-        super().tell(embeds)
-        self._link.send({"do": "tell"}, embeds)
+    def set_prompt(self, embeds: Tensor) -> None:
+        """Set the prompt, ``(1, L, text_dim)``, on all ranks."""
+        super().set_prompt(embeds)
+        self._send("set_prompt", embeds)
 
-    def spread(self, source: int, rows: int) -> None:
-        """Copy the cache of the row `source` to the first `rows`, on all ranks."""
-        super().spread(source, rows)
-        self._link.send({"do": "spread", "source": source, "rows": rows})
-        self._at = [self._at[source]] * len(self._at)
+    def copy_row(self, source: int, rows: int) -> None:
+        """Copy the cache of row `source` to the first `rows`, on all ranks."""
+        super().copy_row(source, rows)
+        self._send("copy_row", source=source, rows=rows)
+        self._row_versions = [self._row_versions[source]] * len(self._row_versions)
 
     def stop(self) -> None:
-        """Let the ranks that follow end."""
-        self._link.send({"do": "stop"})
+        """End the other ranks."""
+        self._send("stop")
 
     def repartition(self, partition: Partition) -> None:
-        """Have chunks run on another partition, as soon as all ranks have loaded its layers.
+        """Run chunks on another partition, as soon as all ranks have loaded its layers.
 
-        Rows take it over one by one; not before they all are `settled` on the last one.
+        Rows migrate to it one by one. To be called only once they are `settled` on the last one.
         """
-        assert self.settled, "the last partition is still on its way"
+        assert self.settled, "the last partition has not reached all rows"
         self._newest += 1
         self._partitions[self._newest] = partition
-        self._link.send({"do": "prepare", "version": self._newest, "on": _cuts(partition)})
+        self._send("prepare", version=self._newest, partition=partition_to_json(partition))
         self.prepare(self._newest, partition)
 
     def submit(self, call: Call, x: Tensor) -> Callable[[], Tensor]:
-        """Run the first layers and pass the call on; what is returned waits for its flow.
+        """Run the first layers and pass the call on; return a function that waits for its flow.
 
         Raises:
             EngineError: a rank is gone.
-            OutOfMemory: one has too little memory for it.
+            OutOfMemory: a rank has too little memory for it; raised by the function.
         """
         for row, version in zip(call.rows, call.versions, strict=False):
-            if version != self._at[row]:
-                self._hand_over(row, version)
-        note: Note = {"do": "run", "call": call._asdict(), "ranks": []}
-        self._link.send(note, self.run(call, x))
+            if version != self._row_versions[row]:
+                self._migrate(row, version)
+        header: Header = {"command": "run", "call": call._asdict(), "statuses": []}
+        self._transport.send(header, self.run(call, x))
         result: list[Tensor | Exception] = []
-        self._due.append((result, self._kind(call)))
+        self._pending.append((result, self._call_kind(call)))
 
         def flow() -> Tensor:
             while not result:
@@ -152,113 +119,57 @@ class LayerRing(Rank):
 
         return flow
 
-    def _hand_over(self, row: int, version: int) -> None:
-        old, new = self._partitions[self._at[row]], self._partitions[version]
-        # The others are told first: what they send is needed before they see the call.
-        self._link.send({"do": "hand over", "row": row, "from": _cuts(old), "to": _cuts(new)})
-        self.hand_over(row, old, new)
-        self._at[row] = version
-        oldest = min(self._at[: self._used])
-        self._partitions = {v: own for v, own in self._partitions.items() if v >= oldest}
+    def _migrate(self, row: int, version: int) -> None:
+        old, new = self._partitions[self._row_versions[row]], self._partitions[version]
+        # Sent before this rank migrates: the caches that other ranks send are needed before the
+        # call reaches them.
+        self._send("migrate", row=row, old=partition_to_json(old), new=partition_to_json(new))
+        self.migrate(row, old, new)
+        self._row_versions[row] = version
+        oldest = min(self._row_versions[: self._active_rows])
+        self._partitions = {v: part for v, part in self._partitions.items() if v >= oldest}
+
+    def _send(self, command: str, payload: Tensor | None = None, **fields: Any) -> None:
+        self._transport.send({"command": command} | fields, payload)
 
     def _collect(self) -> None:
-        """Take the flow that is due next, and see how the ranks fare."""
-        note, tensor = self._link.take()
-        result, kind = self._due.popleft()
+        """Receive the flow that is due next and the status of every rank."""
+        header, tensor = self._transport.receive()
+        result, kind = self._pending.popleft()
         if tensor is None:
-            result.append(OutOfMemory(note["failed"]))
+            result.append(OutOfMemory(header["failed"]))
             return
         result.append(tensor)
-        self.standings = [self.standing(), *(Standing(*found) for found in note["ranks"])]
+        self.statuses = [self.status(), *(RankStatus(*fields) for fields in header["statuses"])]
         if self._newest > self.version:
-            if all(standing.prepared == self._newest for standing in self.standings):
+            if all(status.prepared == self._newest for status in self.statuses):
                 self.version = self._newest
         elif kind is not None and self.settled:
-            self._judge(kind)
+            self._rebalance(kind)
 
-    def _judge(self, kind: Hashable) -> None:
-        times = [RankTime(s.fixed_s + s.layers_s, s.layers_s) for s in self.standings]
+    def _rebalance(self, kind: Hashable) -> None:
+        times = [RankTime(s.fixed_s + s.layers_s, s.layers_s) for s in self.statuses]
         if better := self._scheduler.observe(times, self.partition, kind):
             self.repartition(better)
 
-    def _kind(self, call: Call) -> Hashable:
-        """Return what the times of a call depend on; None for one that tells nothing."""
-        if call.order or len(call.rows) < self._used or not self.settled:
+    def _call_kind(self, call: Call) -> Hashable:
+        """Return what the times of a call depend on; None where they are of no use."""
+        if call.order or len(call.rows) < self._active_rows or not self.settled:
             return None
         return self.version, len(call.rows), len(call.slots[0])
 
 
-def _cuts(partition: Partition) -> list[list[int]]:
-    return [[own.start, own.stop] for own in partition]
-
-
-def _partition(cuts: list[list[int]]) -> Partition:
-    return tuple(range(*own) for own in cuts)
-
-
-@torch.inference_mode()
-def follow(model: CausalWan, link: Link, load: Load) -> None:
-    """Run this rank's layers for the calls that come by, until the first rank says stop.
-
-    Raises:
-        EngineError: a rank is gone.
-    """
-    rank = Rank(model, link, load)
-    to_first = link.rank == link.ranks - 1
-    while True:
-        note, tensor = link.take()
-        if note["do"] == "run":
-            link.send(note, None if tensor is None else _answer(rank, note, tensor))
-            continue
-        if not to_first:
-            link.send(note, tensor)  # First, since the others may have something to send here.
-        if note["do"] == "stop":
-            return
-        TOLD[note["do"]](rank, note, tensor)
-
-
-def _answer(rank: Rank, note: Note, tokens: Tensor) -> Tensor | None:
-    """Return what the layers of a rank make of a call, and say in `note` how it fares."""
-    try:
-        with told_when_out():
-            made = rank.run(Call(**note["call"]), tokens)
-    except OutOfMemory as error:
-        note["failed"] = str(error)
-        return None
-    note["ranks"].append(rank.standing())
-    return made
-
-
-def _tell(rank: Rank, _: Note, embeds: Tensor | None) -> None:
-    assert embeds is not None
-    rank.tell(embeds)
-
-
-TOLD: dict[str, Callable[[Rank, Note, Tensor | None], None]] = {
-    "begin": lambda rank, note, _: rank.begin_on(
-        note["rows"], CacheShape(*note["cache"]), _partition(note["on"])
-    ),
-    "tell": _tell,
-    "spread": lambda rank, note, _: rank.spread(note["source"], note["rows"]),
-    "prepare": lambda rank, note, _: rank.prepare(note["version"], _partition(note["on"])),
-    "hand over": lambda rank, note, _: rank.hand_over(
-        note["row"], _partition(note["from"]), _partition(note["to"])
-    ),
-}
-"""What a rank that follows does on being told, beside running calls."""
-
-
-def payload_bytes(model: CausalWan, rows: int, frames: int, text_dim: int) -> int:
-    """Return the bytes of the largest tensor that goes round.
+def max_payload_bytes(model: CausalWan, rows: int, frames: int, text_dim: int) -> int:
+    """Return the size of the largest tensor that is sent round the ring, in bytes.
 
     Args:
-        model: these layers.
+        model: layers of any rank.
         rows: of the batch.
         frames: latent frames in a chunk; the first one has one more.
         text_dim: of the prompt's 512 tokens, which are float32.
     """
     config = model.transformer.config
     dim = config.num_attention_heads * config.attention_head_dim
-    most = max(rows * frames, frames + 1)
-    tokens: int = most * model.grid[0] * model.grid[1] * dim * model.dtype.itemsize
+    max_frames = max(rows * frames, frames + 1)
+    tokens: int = max_frames * model.grid[0] * model.grid[1] * dim * model.dtype.itemsize
     return max(tokens, 512 * text_dim * 4)

@@ -1,9 +1,9 @@
-"""Layers that change hands between ranks while a video runs (StreamDiffusionV2, section 4).
+"""Migration of layers between ranks while a video runs (StreamDiffusionV2, section 4).
 
-A chunk runs all its steps on the partition that it began with, so a new one reaches the rows one
-after the other. Before it reaches a row, that row's caches of the layers that move are sent from
-their old rank to their new one, which waits for each only when it comes to run it; the weights have
-been loaded long before. Meanwhile both ranks hold them.
+A chunk runs all its steps on the partition that it began with, so a new partition reaches the rows
+one after the other. Before it reaches a row, that row's caches of the layers that migrate are sent
+from their old rank to their new one, which waits for each cache only when it comes to run the
+layer; the weights have been loaded long before. Meanwhile both ranks hold the layers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,184 +16,194 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call, Layers
-from streamcam.video.device_timer import Stopwatch
+from streamcam.video.device_timer import DeviceTimer
 from streamcam.video.kv_cache import KVCache
 from streamcam.video.parallel.partition import Partition, moves
 from streamcam.video.wan import CausalWan
 
-Load = Callable[[range], Sequence[Any]]
+LoadLayers = Callable[[range], Sequence[Any]]
 """Loads layers by their numbers, on the device."""
 
 
-class Courier(Protocol):
-    """Takes tensors from rank to rank, aside from the calls."""
+class CacheTransport(Protocol):
+    """Sends tensors between any two ranks, independently of the calls."""
 
     rank: int
 
-    def post(self, tensor: Tensor, target: int) -> Callable[[], None]:
-        """Begin to send; what is returned waits until that is done."""
+    def isend(self, tensor: Tensor, target: int) -> Callable[[], None]:
+        """Begin to send `tensor`; return a function that waits until it is sent."""
 
-    def expect(self, tensor: Tensor, source: int) -> Callable[[], None]:
-        """Begin to receive into `tensor`; what is returned waits until it is there."""
+    def irecv(self, tensor: Tensor, source: int) -> Callable[[], None]:
+        """Begin to receive into `tensor`; return a function that waits for it."""
 
 
-class Arrival(NamedTuple):
-    """Caches on their way here."""
+class IncomingCache(NamedTuple):
+    """Caches of one row that are being received."""
 
     row: int
     layers: range
-    parcel: Tensor
+    payload: Tensor
     """Keys and values, ``(2, layers, slots, tokens, heads, head_dim)``."""
     wait: Callable[[], None]
 
 
-class Shared(Layers):
-    """The layers of one rank: in each row those of the partition that the row is on.
+class MigratingLayers(Layers):
+    """Layers of one rank: in each row, those of the partition that the row runs on.
 
     Args:
         model: the layers that it begins with.
-        courier: between the ranks.
-        load: the weights of others.
+        transport: for caches, between the ranks.
+        load: loads the weights of more layers.
     """
 
-    def __init__(self, model: CausalWan, courier: Courier, load: Load) -> None:
+    def __init__(self, model: CausalWan, transport: CacheTransport, load: LoadLayers) -> None:
         super().__init__(model)
-        self.watch = self.stopwatch = Stopwatch(model.device)
+        self.timer = self.device_timer = DeviceTimer(model.device)
         self.prepared = 0
-        """The newest version whose layers are all here."""
-        self._courier, self._load = courier, load
-        self._held = self._coming = model.own
-        self._runs: list[range] = []
-        self._used = 1
-        self._arrivals: list[Arrival] = []
-        self._sent: list[Callable[[], None]] = []
+        """Newest version of the partition whose layers are all loaded here."""
+        self._cache_transport, self._load = transport, load
+        self._cached_layers = self._next_layers = model.layer_range
+        self._row_layers: list[range] = []
+        self._active_rows = 1
+        self._incoming: list[IncomingCache] = []
+        self._outgoing: list[Callable[[], None]] = []
         self._loader = ThreadPoolExecutor(1, "layers")
         self._loading: tuple[int, range, Future[Sequence[Any]]] | None = None
 
     def prepare(self, version: int, partition: Partition) -> None:
-        """Begin to load what a partition needs here beside what there is."""
-        for wait in self._sent:  # Long since done: the last partition is in force everywhere.
+        """Begin to load the layers that a partition adds here, in the background."""
+        for wait in self._outgoing:  # Long since done: the last partition is in force everywhere.
             wait()
-        self._sent.clear()
-        lacking = self.model.lacks(_hull(self._held, partition[self._courier.rank]))
-        self._coming = partition[self._courier.rank]
+        self._outgoing.clear()
+        self._next_layers = partition[self._cache_transport.rank]
+        missing = self.model.missing_layers(_span(self._cached_layers, self._next_layers))
         # A thread is outside of inference mode: what is made in it would be compiled once more.
-        job = self._loader.submit(lambda: self._load(lacking) if lacking else ())
-        self._loading = (version, lacking, job)
+        job = self._loader.submit(lambda: self._load(missing) if missing else ())
+        self._loading = (version, missing, job)
 
-    def look(self) -> None:
-        """Take over the layers that were being loaded, if they are there."""
+    def adopt_loaded(self) -> None:
+        """Add the layers loaded in the background to the model, if they are ready."""
         if self._loading and self._loading[2].done():
-            (self.prepared, lacking, loaded), self._loading = self._loading, None
-            self.model.take(lacking.start, loaded.result())
+            (self.prepared, missing, loaded), self._loading = self._loading, None
+            self.model.add_layers(missing.start, loaded.result())
 
-    def begin_on(self, rows: int, shape: CacheShape, partition: Partition) -> None:
-        """Begin a video with empty caches, all rows on `partition`."""
-        self._arrive()
-        own = partition[self._courier.rank]
-        self.model.keep(_hull(own, self._coming))
-        if (rows, shape, own) != (self._rows, self._shape, self._held):
+    def reset_on(self, rows: int, shape: CacheShape, partition: Partition) -> None:
+        """Start a video with empty caches, all rows on `partition`."""
+        self._receive()
+        own = partition[self._cache_transport.rank]
+        self.model.keep_layers(_span(own, self._next_layers))
+        if (rows, shape, own) != (self._rows, self._shape, self._cached_layers):
             self.cache = self.model.new_cache(rows, shape.slots, own)
-        self._rows, self._shape, self._held = rows, shape, own
-        self._runs, self._used = [own] * rows, 1
+        self._rows, self._shape, self._cached_layers = rows, shape, own
+        self._row_layers, self._active_rows = [own] * rows, 1
 
-    def tell(self, embeds: Tensor) -> None:
-        """Take the prompt in, ``(1, L, text_dim)``."""
+    def set_prompt(self, embeds: Tensor) -> None:
+        """Set the prompt, ``(1, L, text_dim)``."""
         self._embeds = embeds
-        self._text = self.model.prompt(embeds, self._held)
+        self._text = self.model.prompt_kv(embeds, self._cached_layers)
 
-    def spread(self, source: int, rows: int) -> None:
-        """Copy the cache of the row `source` to the first `rows`, the ones used from now on."""
-        self._arrive()
-        super().spread(source, rows)
-        self._runs, self._used = [self._runs[source]] * self._rows, rows
-        self._settle()
+    def copy_row(self, source: int, rows: int) -> None:
+        """Copy the cache of row `source` to the first `rows`, the rows in use from now on."""
+        self._receive()
+        super().copy_row(source, rows)
+        self._row_layers, self._active_rows = [self._row_layers[source]] * self._rows, rows
+        self._drop_moved()
 
-    def hand_over(self, row: int, old: Partition, new: Partition) -> None:
-        """Take a row from one partition to another, with the caches that move."""
-        rank = self._courier.rank
-        self._hold(_hull(self._held, new[rank]))
+    def migrate(self, row: int, old: Partition, new: Partition) -> None:
+        """Migrate a row from one partition to another, with the caches of the layers that move."""
+        rank = self._cache_transport.rank
+        self._resize_cache(_span(self._cached_layers, new[rank]))
         for move in moves(old, new):
             if rank == move.source:
-                parcel = torch.stack([kept[:, row] for kept in self._kept(move.layers)])
-                self._sent.append(self._courier.post(parcel, move.target))
+                payload = torch.stack([tensor[:, row] for tensor in self._cache_of(move.layers)])
+                self._outgoing.append(self._cache_transport.isend(payload, move.target))
             elif rank == move.target:
+                # (2, layers, slots, tokens, heads, head_dim)
                 shape = (2, len(move.layers), *self.cache.keys.shape[2:])
-                parcel = self.cache.keys.new_empty(shape)
-                wait = self._courier.expect(parcel, move.source)
-                self._arrivals.append(Arrival(row, move.layers, parcel, wait))
-        self._runs[row] = new[rank]
+                payload = self.cache.keys.new_empty(shape)
+                wait = self._cache_transport.irecv(payload, move.source)
+                self._incoming.append(IncomingCache(row, move.layers, payload, wait))
+        self._row_layers[row] = new[rank]
 
     def run(self, call: Call, x: Tensor) -> Tensor:
-        """Return what the layers here make of latents or tokens, and update the caches."""
+        """Run the layers of this rank on latents or tokens, and update the caches."""
         if any(call.shifts):
-            self._arrive()  # Keys are turned in all layers at once.
-        with self.watch("layers"):
-            made = [self._run_alike(part, x[a:b]) for a, b, part in self._alike(call)]
-        self._settle()
-        return made[0] if len(made) == 1 else torch.cat(made)
+            self._receive()  # Keys are rotated in all layers at once.
+        with self.timer("layers"):
+            outputs = [self._run_group(part, x[a:b]) for a, b, part in self._groups(call)]
+        self._drop_moved()
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
-    def _alike(self, call: Call) -> Iterator[tuple[int, int, Call]]:
-        """Yield the parts of a call whose rows run the same layers, and where they are in it."""
+    def _groups(self, call: Call) -> Iterator[tuple[int, int, Call]]:
+        """Yield the parts of a call whose rows run the same layers, and their range of rows."""
         first = 0
-        for _, group in groupby(self._runs[call.row : call.rows.stop]):
+        for _, group in groupby(self._row_layers[call.row : call.rows.stop]):
             last = first + len(list(group))
-            yield first, last, call.only(first, last)
+            yield first, last, call.select_rows(first, last)
             first = last
 
-    def _run_alike(self, call: Call, x: Tensor) -> Tensor:
-        layers = self._runs[call.row]
-        start, stop = layers.start - self._held.start, layers.stop - self._held.start
-        cache = self._kept(layers).only(call.row, call.rows.stop)
-        awaited = _Awaited(cache, layers, call.rows, self._arrive) if self._arrivals else cache
-        return self._run(call, x, self._text[start:stop], awaited, layers)
+    def _run_group(self, call: Call, x: Tensor) -> Tensor:
+        layers = self._row_layers[call.row]
+        start = layers.start - self._cached_layers.start
+        stop = layers.stop - self._cached_layers.start
+        cache = self._cache_of(layers).select_rows(call.row, call.rows.stop)
+        pending = (
+            _PendingCache(cache, layers, call.rows, self._receive) if self._incoming else cache
+        )
+        return self._run(call, x, self._text[start:stop], pending, layers)
 
-    def _kept(self, layers: range) -> KVCache:
-        return self.cache.layers(layers.start - self._held.start, layers.stop - self._held.start)
+    def _cache_of(self, layers: range) -> KVCache:
+        return self.cache.select_layers(
+            layers.start - self._cached_layers.start, layers.stop - self._cached_layers.start
+        )
 
-    def _arrive(self, rows: range | None = None, layer: int | None = None) -> None:
-        """Put caches in their place that have been on their way here, waiting if need be."""
-        for arrival in list(self._arrivals):
-            if (rows is None or arrival.row in rows) and (layer is None or layer in arrival.layers):
-                arrival.wait()
-                for kept, new in zip(self._kept(arrival.layers), arrival.parcel, strict=True):
-                    kept[:, arrival.row] = new
-                self._arrivals.remove(arrival)
+    def _receive(self, rows: range | None = None, layer: int | None = None) -> None:
+        """Wait for incoming caches, of these rows and this layer if given, and store them."""
+        for incoming in list(self._incoming):
+            if (rows is None or incoming.row in rows) and (
+                layer is None or layer in incoming.layers
+            ):
+                incoming.wait()
+                cache = self._cache_of(incoming.layers)
+                for tensor, received in zip(cache, incoming.payload, strict=True):
+                    tensor[:, incoming.row] = received
+                self._incoming.remove(incoming)
 
-    def _hold(self, layers: range) -> None:
-        """Have caches for these layers, and keep what is in them."""
-        if layers == self._held:
+    def _resize_cache(self, layers: range) -> None:
+        """Allocate caches for these layers, and copy the content of those that were there."""
+        if layers == self._cached_layers:
             return
         assert self._shape is not None
-        old, before, self._held = self._held, self.cache, layers
+        old_layers, old_cache, self._cached_layers = self._cached_layers, self.cache, layers
         self.cache = self.model.new_cache(self._rows, self._shape.slots, layers)
-        both = range(max(old.start, layers.start), min(old.stop, layers.stop))
-        former = before.layers(both.start - old.start, both.stop - old.start)
-        for kept, known in zip(self._kept(both), former, strict=True):
-            kept.copy_(known)
-        self._text = self.model.prompt(self._embeds, layers)
+        both = range(max(old_layers.start, layers.start), min(old_layers.stop, layers.stop))
+        old = old_cache.select_layers(both.start - old_layers.start, both.stop - old_layers.start)
+        for new_tensor, old_tensor in zip(self._cache_of(both), old, strict=True):
+            new_tensor.copy_(old_tensor)
+        self._text = self.model.prompt_kv(self._embeds, layers)
 
-    def _settle(self) -> None:
-        """Let go of the layers that have moved, once no row in use runs them here."""
-        own = self._runs[0]
-        if own != self._held and not self._arrivals and set(self._runs[: self._used]) == {own}:
-            self._hold(own)
-            self.model.keep(_hull(own, self._coming))
+    def _drop_moved(self) -> None:
+        """Free the layers that have moved away, once no row in use runs them here."""
+        own = self._row_layers[0]
+        in_use = set(self._row_layers[: self._active_rows])
+        if own != self._cached_layers and not self._incoming and in_use == {own}:
+            self._resize_cache(own)
+            self.model.keep_layers(_span(own, self._next_layers))
 
 
-class _Awaited(NamedTuple):
-    """Caches of which some are still on their way."""
+class _PendingCache(NamedTuple):
+    """Caches of which some are still being received."""
 
     cache: KVCache
     layers: range
     rows: range
-    arrive: Callable[[range, int], None]
+    receive: Callable[[range, int], None]
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return keys and values of one layer, once they are there."""
-        self.arrive(self.rows, self.layers[index])
+        """Return keys and values of one layer, once they have been received."""
+        self.receive(self.rows, self.layers[index])
         return self.cache.layer(index)
 
 
-def _hull(a: range, b: range) -> range:
+def _span(a: range, b: range) -> range:
     return range(min(a.start, b.start), max(a.stop, b.stop))

@@ -1,9 +1,9 @@
-"""Block scheduler: which rank of a pipeline runs which transformer blocks (arXiv 2511.07399).
+"""Block scheduler: balance transformer blocks over the ranks of a pipeline (arXiv 2511.07399).
 
 A partition cuts the blocks into one range for each rank. Every rank runs its range for the rows of
 all denoising steps at once; the ranks form a ring of W, so that at iteration k row r holds the
 chunk k - r·W. A chunk ends on the partition it began with: it runs in row 0 first, and a new
-partition reaches row r only r·W iterations later, with the caches of that row (`hand_over`).
+partition reaches row r only r·W iterations later, with the caches of that row (`migration`).
 
 Plain functions on measured seconds; `BlockScheduler` keeps the state.
 """
@@ -18,20 +18,20 @@ from typing import NamedTuple
 from streamcam.errors import ConfigError
 
 Partition = tuple[range, ...]
-"""For each rank the blocks it runs, in order; together all of them."""
+"""Blocks of each rank, in order; together all of them."""
 
 
 class RankTime(NamedTuple):
-    """What one iteration took on one rank."""
+    """Measured seconds of one iteration on one rank."""
 
     total_s: float
-    """All of it, on the first rank with the encoder and on the last with the decoder."""
+    """With the encoder on the first rank, and the decoder on the last."""
     blocks_s: float
-    """The transformer blocks alone."""
+    """Transformer blocks alone."""
 
 
 class RankCost(NamedTuple):
-    """What an iteration costs on one rank, whatever its share of the blocks."""
+    """Cost model of one rank: its seconds for any number of blocks."""
 
     fixed_s: float
     per_block_s: float
@@ -42,7 +42,7 @@ class RankCost(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Blocks that change hands, and the rank that takes over."""
+    """Blocks that migrate from one rank to another."""
 
     layers: range
     source: int
@@ -50,7 +50,7 @@ class Move(NamedTuple):
 
 
 def even(blocks: int, ranks: int) -> Partition:
-    """Return the partition that a pipeline starts with: shares alike, the first ones longer.
+    """Return the partition that a pipeline starts with: equal shares, the first ones longer.
 
     Raises:
         ConfigError: there are more ranks than blocks.
@@ -64,24 +64,25 @@ def even(blocks: int, ranks: int) -> Partition:
 
 
 def published(blocks: int, times: Sequence[RankTime], current: Partition) -> Partition:
-    """Return the partition that the published code goes to, as if blocks cost the same anywhere.
+    """Return the partition of the published code, which takes blocks to cost the same anywhere.
 
-    Each rank's share changes by what it is off the mean time, in blocks of mean cost; what
-    rounding adds is taken from the longest shares in turn, and the other way round.
+    Each rank's share changes by its distance from the mean time, in blocks of mean cost; what
+    rounding adds is taken from the longest shares in turn, and what it lacks is added to the
+    shortest.
     """
     per_block = sum(time.blocks_s for time in times) / blocks
     mean = sum(time.total_s for time in times) / len(times)
-    least = 1 if blocks >= len(times) else 0
+    fewest = 1 if blocks >= len(times) else 0
     shares = [
-        max(least, round(len(own) + (mean - time.total_s) / per_block))
-        for own, time in zip(current, times, strict=True)
+        max(fewest, round(len(blocks_now) + (mean - time.total_s) / per_block))
+        for blocks_now, time in zip(current, times, strict=True)
     ]
     by_length = sorted(range(len(shares)), key=lambda rank: (shares[rank], rank))
     while (missing := blocks - sum(shares)) > 0:
         for rank in by_length[:missing]:
             shares[rank] += 1
     while (surplus := sum(shares) - blocks) > 0:
-        longest = [rank for rank in reversed(by_length) if shares[rank] > least]
+        longest = [rank for rank in reversed(by_length) if shares[rank] > fewest]
         for rank in longest[:surplus]:
             shares[rank] -= 1
     return _cut(shares)
@@ -90,8 +91,8 @@ def published(blocks: int, times: Sequence[RankTime], current: Partition) -> Par
 def balanced(blocks: int, costs: Sequence[RankCost]) -> Partition:
     """Return the partition whose slowest rank is the fastest, for ranks that differ in speed.
 
-    Every rank has one block at least. Each further one goes where it ends soonest, which is the
-    optimum, since a rank's time only grows with its share.
+    Every rank has at least one block. Each further one goes to the rank that then ends soonest,
+    which is the optimum, since a rank's time only grows with its share.
     """
     shares = [1] * len(costs)
     for _ in range(blocks - len(costs)):
@@ -101,33 +102,33 @@ def balanced(blocks: int, costs: Sequence[RankCost]) -> Partition:
 
 
 def slowest(costs: Sequence[RankCost], partition: Partition) -> float:
-    """Return the seconds between two iterations: those of the rank that takes longest."""
+    """Return the seconds between two iterations: those of the slowest rank."""
     return max(cost.seconds(len(own)) for cost, own in zip(costs, partition, strict=True))
 
 
 def moves(old: Partition, new: Partition) -> tuple[Move, ...]:
-    """Return the blocks that change hands between two partitions."""
+    """Return the blocks that migrate between two partitions."""
     return tuple(
-        Move(both, source, target)
-        for source, former in enumerate(old)
-        for target, own in enumerate(new)
+        Move(common, source, target)
+        for source, before in enumerate(old)
+        for target, after in enumerate(new)
         if source != target
-        and (both := range(max(former.start, own.start), min(former.stop, own.stop)))
+        and (common := range(max(before.start, after.start), min(before.stop, after.stop)))
     )
 
 
 @dataclass(slots=True)
 class BlockScheduler:
-    """Proposes a partition once measured times say that it is worth its moves.
+    """Proposes a partition once measured times show that it is worth its moves.
 
-    It looks at medians, so single stalls count for nothing, and judges only full windows measured
-    on one partition and one kind of call; a gain below `least_gain` is left alone.
+    It compares medians, so single stalls count for nothing, over full windows that were measured on
+    one partition and one kind of call; a gain below `min_gain` is left alone.
     """
 
     partition: Partition
     window: int = 32
-    """Iterations that a judgement looks back on."""
-    least_gain: float = 0.05
+    """Iterations that a proposal is based on."""
+    min_gain: float = 0.05
     """Share of the slowest rank's time that a move must save."""
     _measured: deque[Sequence[RankTime]] = field(default_factory=deque)
     _kind: Hashable = None
@@ -135,12 +136,12 @@ class BlockScheduler:
     def observe(
         self, times: Sequence[RankTime], partition: Partition, kind: Hashable = None
     ) -> Partition | None:
-        """Take the times of an iteration in; return another partition to go to, or None.
+        """Record the times of an iteration; return a better partition, or None.
 
         Args:
             times: for each rank.
-            partition: what the iteration ran on; times of an earlier one are passed over.
-            kind: what else times depend on; those of another kind begin a new window.
+            partition: of the iteration; times of an earlier partition are ignored.
+            kind: what else times depend on; another kind starts a new window.
         """
         if partition != self.partition:
             return None
@@ -153,7 +154,7 @@ class BlockScheduler:
         costs = [self._cost(rank) for rank in range(len(partition))]
         self._measured.clear()
         better = balanced(partition[-1].stop, costs)
-        if slowest(costs, better) > (1 - self.least_gain) * slowest(costs, partition):
+        if slowest(costs, better) > (1 - self.min_gain) * slowest(costs, partition):
             return None
         self.partition = better
         return better

@@ -1,52 +1,33 @@
-"""The ranks of a pipeline: which of how many this is, and how they meet once they have loaded.
+"""Rank of this process among those that share a model, and the device that belongs to it."""
 
-They meet in a store that all of them reach: each says there that it is ready, or why not.
-"""
-
-import time
-from collections.abc import Callable
-from datetime import timedelta
 from typing import NamedTuple
 
 import torch
-import torch.distributed as dist
-from torch._C._distributed_c10d import Store
 
-from streamcam.errors import ConfigError, EngineError, StreamcamError, one_line
+from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 from streamcam.settings.environment import torchrun_launch
-from streamcam.video.parallel.layer_ring import LayerRing, follow, payload_bytes
-from streamcam.video.parallel.migration import Load
-from streamcam.video.parallel.partition import BlockScheduler, Partition, even
-from streamcam.video.parallel.transport import Link
-from streamcam.video.wan import CausalWan
-
-LOAD_S = 1800.0
-"""For a rank to load its layers."""
-MEET_S = 30.0
-"""For all ranks to meet, once they have."""
-LOOK_S = 0.02
-READY = "ready"
+from streamcam.video.parallel.partition import Partition, even
 
 
-class Share(NamedTuple):
-    """Which of how many ranks this is."""
+class RankInfo(NamedTuple):
+    """Rank of this process, and how many there are, in torch's terms."""
 
     rank: int = 0
-    ranks: int = 1
-    local: int = 0
-    """Which of those on this machine."""
+    world_size: int = 1
+    local_rank: int = 0
+    """Rank among the processes on this machine."""
 
-    started_here: bool = True
-    """Whether the first rank starts the others; else torchrun has."""
+    by_torchrun: bool = False
+    """Whether torchrun starts all ranks; else the first rank starts the rest."""
 
-    def partition(self, count: int) -> Partition:
-        """Return which of `count` layers each rank begins with.
+    def partition(self, layers: int) -> Partition:
+        """Return the partition of that many layers that all ranks begin with.
 
         Raises:
             ConfigError: there are more ranks than layers.
         """
-        return even(count, self.ranks)
+        return even(layers, self.world_size)
 
     @property
     def first(self) -> bool:
@@ -54,139 +35,42 @@ class Share(NamedTuple):
 
     @property
     def last(self) -> bool:
-        return self.rank == self.ranks - 1
+        return self.rank == self.world_size - 1
 
 
-def share_of(config: Config) -> Share:
-    """Return the part of the process that runs the stream, or that torchrun started.
+def rank_info(config: Config) -> RankInfo:
+    """Return the rank of a process that runs the stream, or that torchrun started.
 
     Raises:
-        ConfigError: torchrun started another number of processes than `devices` says.
+        ConfigError: torchrun started another number of processes than ``devices`` says.
     """
     devices = config.video.devices
     if (launch := torchrun_launch()) is None:
-        return Share(0, devices)
+        return RankInfo(0, devices)
     if devices not in (1, launch.ranks):
         raise ConfigError(
             f"torchrun has started {launch.ranks} processes, but devices={devices}: leave it out"
         )
-    return Share(*launch, started_here=False)
+    return RankInfo(*launch, by_torchrun=True)
 
 
-def device_of(device: torch.device, share: Share) -> torch.device:
-    """Return the device of a rank: the next one of its kind for each; processors are shared.
-
-    Raises:
-        ConfigError: there are too few.
-    """
-    if device.type == "cpu" or share.ranks == 1:
-        return device
-    found = torch.cuda.device_count() if device.type == "cuda" else 1
-    index = (device.index or 0) + share.local
-    if index >= found:
-        raise ConfigError(
-            f"rank {share.rank} of {share.ranks} needs {device.type}:{index}, but there are {found}"
-            " here: share the layers among fewer devices"
-        )
-    return torch.device(device.type, index)
-
-
-class Own(NamedTuple):
-    """What a rank has of the model."""
-
-    model: CausalWan
-    partition: Partition
-    """Which layers each rank has at first."""
-    load: Load
-
-
-def meet(
-    own: Own, config: Config, share: Share, store: Store, lost: Callable[[int], bool]
-) -> LayerRing:
-    """Wait until all ranks have loaded their layers, and return the ring of them.
+def rank_device(device: torch.device, info: RankInfo) -> torch.device:
+    """Return the device of a rank: the next GPU for each rank; all ranks share one CPU.
 
     Args:
-        own: what the first rank, this one, has.
-        config: as all of them have it.
-        share: of this rank.
-        store: where they meet.
-        lost: tells whether a rank is known to have died.
+        device: of the first rank on this machine.
+        info: the rank.
 
     Raises:
-        EngineError: one of them cannot, and why.
+        ConfigError: there are too few devices.
     """
-    for rank in range(1, share.ranks):
-        if (said := _said(store, rank, lost)) != READY:
-            raise EngineError(f"device {rank} of the pipeline failed: {said}")
-    link = _joined(own.model, config, share, store)
-    return LayerRing(own.model, link, own.load, BlockScheduler(own.partition))
-
-
-def _said(store: Store, rank: int, lost: Callable[[int], bool]) -> str:
-    end = time.monotonic() + LOAD_S
-    while not store.check([_key(rank)]):
-        if lost(rank) and not store.check([_key(rank)]):
-            return "it has died"
-        if time.monotonic() > end:
-            return f"it has not loaded its layers in {LOAD_S:.0f} s"
-        time.sleep(LOOK_S)
-    said: str = store.get(_key(rank)).decode()
-    return said
-
-
-def attend(config: Config, share: Share, store: Store, *, live: bool) -> None:
-    """Be a rank after the first: load its layers, then follow until the first says stop.
-
-    Raises:
-        StreamcamError: they cannot be loaded, or the ring has broken.
-    """
-    from streamcam.video.video_model import load_own
-
-    try:
-        own = load_own(config, share, live=live)
-    except StreamcamError as error:
-        store.set(_key(share.rank), str(error))
-        raise
-    store.set(_key(share.rank), READY)
-    follow(own.model, _joined(own.model, config, share, store), own.load)
-
-
-def give_up(store: Store, rank: int) -> None:
-    """Say that a rank will not come."""
-    store.set(_key(rank), "it has died")
-
-
-def _key(rank: int) -> str:
-    return f"rank/{rank}"
-
-
-def _joined(model: CausalWan, config: Config, share: Share, store: Store) -> Link:
-    """Meet the other ranks, and return this one's ends of the ring.
-
-    Raises:
-        EngineError: one of them has gone since it was ready.
-    """
-    on_gpu = model.device.type == "cuda"
-    if on_gpu:
-        torch.cuda.set_device(model.device)
-    video = config.video
-    # A new prompt sends all that a row of the cache holds in one call.
-    frames = max(video.kv_frames, video.chunk_latents, video.max_chunk_latents)
-    text_dim = model.transformer.config.text_dim
-    payload = payload_bytes(model, config.num_steps, frames, text_dim)
-    try:
-        dist.init_process_group(
-            "nccl" if on_gpu else "gloo",
-            store=store,
-            rank=share.rank,
-            world_size=share.ranks,
-            timeout=timedelta(seconds=MEET_S),
+    if device.type == "cpu" or info.world_size == 1:
+        return device
+    available = torch.cuda.device_count() if device.type == "cuda" else 1
+    index = (device.index or 0) + info.local_rank
+    if index >= available:
+        raise ConfigError(
+            f"rank {info.rank} of {info.world_size} needs {device.type}:{index}, but there are"
+            f" {available} here: share the layers among fewer devices"
         )
-        if on_gpu:
-            dist.barrier(device_ids=[model.device.index])
-        return Link(model.device, payload)
-    except RuntimeError as error:
-        raise EngineError(
-            f"the {share.ranks} devices of the pipeline have not met in {MEET_S:.0f} s:"
-            f" {one_line(error)}"
-        ) from error
+    return torch.device(device.type, index)

@@ -1,4 +1,7 @@
-"""What joins the ranks of a pipeline: one message a hop, into memory that was offered before."""
+"""Transport between the ranks of a ring: one message of fixed size per hop, received in advance.
+
+Receives are posted before messages are sent, into memory allocated once.
+"""
 
 import json
 import re
@@ -14,120 +17,121 @@ from torch import Tensor
 
 from streamcam.errors import EngineError, one_line
 
-NOTE_BYTES = 16 * 1024
-"""Of a message, for what is said of the tensor in it: JSON, padded with spaces."""
+HEADER_BYTES = 16 * 1024
+"""Of a message, for what describes its tensor: JSON, padded with spaces."""
 DEPTH = 4
 """Messages that may wait between two ranks."""
-FOREVER = timedelta(days=365)
-"""A camera may be away for hours; whether a rank is alive is for its connection to tell."""
+NO_TIMEOUT = timedelta(days=365)
+"""A camera may be away for hours; that a rank has died shows in its connection."""
 
-Note = dict[str, Any]
+Header = dict[str, Any]
 
 
-class Link:
-    """Both ends that a rank has of the ring: what comes from the one before, and to the next.
+class RingTransport:
+    """Receives messages from the previous rank of the ring and sends them to the next.
 
-    Made by all ranks at once, after `init_process_group`.
+    Made by all ranks at the same time, after `init_process_group`.
 
     Args:
         device: where the messages lie.
-        payload: bytes of the largest tensor that travels.
+        payload_bytes: size of the largest tensor that travels.
     """
 
-    def __init__(self, device: torch.device, payload: int) -> None:
+    def __init__(self, device: torch.device, payload_bytes: int) -> None:
         self.rank, self.ranks = dist.get_rank(), dist.get_world_size()
-        self._before, self._next = (self.rank - 1) % self.ranks, (self.rank + 1) % self.ranks
+        self._previous, self._next = (self.rank - 1) % self.ranks, (self.rank + 1) % self.ranks
         # With NCCL, all that one group sends between two ranks waits in one line, in both
-        # directions: an offer of memory would hold up what is sent the other way.
+        # directions: a posted receive would hold up what is sent the other way.
         hops = [_group({rank, (rank + 1) % self.ranks}) for rank in range(self.ranks)]
-        self._from_before, self._to_next = hops[self._before], hops[self.rank]
-        self._aside = _group(set(range(self.ranks)))
-        self._in, self._out = (
+        self._from_previous, self._to_next = hops[self._previous], hops[self.rank]
+        self._migrations = _group(set(range(self.ranks)))
+        self._in_buffers, self._out_buffers = (
             deque(
-                torch.empty(NOTE_BYTES + payload, dtype=torch.uint8, device=device)
+                torch.empty(HEADER_BYTES + payload_bytes, dtype=torch.uint8, device=device)
                 for _ in range(DEPTH)
             )
             for _ in range(2)
         )
-        self._coming = deque(self._offer(buffer) for buffer in self._in)
-        self._going: deque[Any] = deque()
+        self._receiving = deque(self._post_receive(buffer) for buffer in self._in_buffers)
+        self._sending: deque[Any] = deque()
 
-    def _offer(self, buffer: Tensor) -> Any:
-        return dist.irecv(buffer, self._before, group=self._from_before)
+    def _post_receive(self, buffer: Tensor) -> Any:
+        return dist.irecv(buffer, self._previous, group=self._from_previous)
 
-    def send(self, note: Note, tensor: Tensor | None = None) -> None:
-        """Send a note, and a tensor with it, to the next rank.
+    def send(self, header: Header, payload: Tensor | None = None) -> None:
+        """Send a header, with or without a tensor, to the next rank.
 
         Raises:
             EngineError: that rank is gone.
         """
-        if tensor is not None:
-            note |= {"shape": list(tensor.shape), "dtype": str(tensor.dtype).split(".")[1]}
-        text = json.dumps(note).encode().ljust(NOTE_BYTES)
-        assert len(text) == NOTE_BYTES, f"a note of {len(text)} bytes"
-        with _breaking():
-            if len(self._going) == DEPTH:
-                self._going.popleft().wait(FOREVER)
-            buffer = self._out[0]
-            self._out.rotate(-1)
-            buffer[:NOTE_BYTES] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-            if tensor is not None:
-                flat = tensor.contiguous().view(-1).view(torch.uint8)
-                buffer[NOTE_BYTES : NOTE_BYTES + len(flat)] = flat
-            self._going.append(dist.isend(buffer, self._next, group=self._to_next))
+        if payload is not None:
+            dtype = str(payload.dtype).split(".")[1]
+            header |= {"shape": list(payload.shape), "dtype": dtype}
+        text = json.dumps(header).encode().ljust(HEADER_BYTES)
+        assert len(text) == HEADER_BYTES, f"a header of {len(text)} bytes"
+        with _ring_errors():
+            if len(self._sending) == DEPTH:
+                self._sending.popleft().wait(NO_TIMEOUT)
+            buffer = self._out_buffers[0]
+            self._out_buffers.rotate(-1)
+            buffer[:HEADER_BYTES] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+            if payload is not None:
+                flat = payload.contiguous().view(-1).view(torch.uint8)
+                buffer[HEADER_BYTES : HEADER_BYTES + len(flat)] = flat
+            self._sending.append(dist.isend(buffer, self._next, group=self._to_next))
 
-    def take(self) -> tuple[Note, Tensor | None]:
-        """Wait for the next message, and offer its memory for another.
+    def receive(self) -> tuple[Header, Tensor | None]:
+        """Wait for the next message; return its header and tensor, and reuse its memory.
 
         Raises:
-            EngineError: the rank before is gone.
+            EngineError: the previous rank is gone.
         """
-        with _breaking():
-            self._coming.popleft().wait(FOREVER)
-            buffer = self._in[0]
-            self._in.rotate(-1)
-            note: Note = json.loads(bytes(buffer[:NOTE_BYTES].cpu().numpy()))
-            tensor = None
-            if "shape" in note:
-                dtype = getattr(torch, note.pop("dtype"))
-                shape = torch.Size(note.pop("shape"))
-                size = shape.numel() * dtype.itemsize
-                tensor = buffer[NOTE_BYTES : NOTE_BYTES + size].clone().view(dtype).view(shape)
-            self._coming.append(self._offer(buffer))
-            return note, tensor
+        with _ring_errors():
+            self._receiving.popleft().wait(NO_TIMEOUT)
+            buffer = self._in_buffers[0]
+            self._in_buffers.rotate(-1)
+            header: Header = json.loads(bytes(buffer[:HEADER_BYTES].cpu().numpy()))
+            payload = None
+            if "shape" in header:
+                dtype = getattr(torch, header.pop("dtype"))
+                shape = torch.Size(header.pop("shape"))
+                end = HEADER_BYTES + shape.numel() * dtype.itemsize
+                payload = buffer[HEADER_BYTES:end].clone().view(dtype).view(shape)
+            self._receiving.append(self._post_receive(buffer))
+            return header, payload
 
-    def post(self, tensor: Tensor, target: int) -> Callable[[], None]:
-        """Begin to send a tensor aside from the ring; what is returned waits until it is sent."""
-        with _breaking():
-            return _waiting(dist.isend(tensor, target, group=self._aside), tensor)
+    def isend(self, tensor: Tensor, target: int) -> Callable[[], None]:
+        """Begin to send a tensor outside the ring; return a function that waits for the end."""
+        with _ring_errors():
+            return _waiter(dist.isend(tensor, target, group=self._migrations), tensor)
 
-    def expect(self, tensor: Tensor, source: int) -> Callable[[], None]:
-        """Begin to receive into `tensor` aside from the ring; what is returned waits for it."""
-        with _breaking():
-            return _waiting(dist.irecv(tensor, source, group=self._aside), tensor)
+    def irecv(self, tensor: Tensor, source: int) -> Callable[[], None]:
+        """Begin to receive into `tensor` outside the ring; return a function that waits for it."""
+        with _ring_errors():
+            return _waiter(dist.irecv(tensor, source, group=self._migrations), tensor)
 
 
 def _group(ranks: set[int]) -> Any:
     nccl = dist.get_backend() == "nccl"
-    # NCCL counts the time that offered memory lies idle; gloo is told with every wait.
-    return dist.new_group(sorted(ranks), timeout=FOREVER if nccl else None)
+    # NCCL counts the time that a posted receive lies idle; gloo takes a timeout with every wait.
+    return dist.new_group(sorted(ranks), timeout=NO_TIMEOUT if nccl else None)
 
 
-def _waiting(work: Any, tensor: Tensor) -> Callable[[], None]:
+def _waiter(work: Any, tensor: Tensor) -> Callable[[], None]:
     def wait() -> None:
-        with _breaking():
-            work.wait(FOREVER)
-        tensor.numel()  # Kept until here.
+        with _ring_errors():
+            work.wait(NO_TIMEOUT)
+        tensor.numel()  # Holds a reference to the tensor until here.
 
     return wait
 
 
 @contextmanager
-def _breaking() -> Iterator[None]:
-    """Say in one line that the ring is broken."""
+def _ring_errors() -> Iterator[None]:
+    """Raise EngineError, in one line, where the ring is broken."""
     try:
         yield
     except RuntimeError as error:
-        # Without the place in torch's sources, and what it advises its own users to do.
+        # Without the place in torch's sources, and the advice to torch's own users.
         why = re.sub(r"^\[\S+:\d+\] ", "", one_line(error)).partition(". ")[0]
         raise EngineError(f"a device of the pipeline is gone: {why}") from error

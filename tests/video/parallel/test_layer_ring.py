@@ -1,4 +1,4 @@
-"""Layers spread over ranks: the published ring, and the same latents on any number of ranks."""
+"""Layers spread over ranks give the published latents, and the same on any number of ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,23 @@ from streamcam.errors import EngineError
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
 from streamcam.video.device_memory import OutOfMemory
-from streamcam.video.flow_matching import Flow
+from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.random_wan import random_transformer
-from streamcam.video.rollout import Rollout, Steps
-from streamcam.video.wan import CausalWan, Chunk
-from streamcam.video.wan_weights import only_layers, wan_transformer
-from tests.video.goldens import SIZE, close, golden, needs_goldens
-from tests.video.ranks import ring
+from streamcam.video.rollout import Rollout
+from streamcam.video.wan import CausalWan, ChunkInputs
+from streamcam.video.wan_weights import load_wan_transformer, select_layers
+from tests.video.rank_helpers import ring
 from tests.video.test_rollout import Recorded
+from tests.video.video_goldens import SIZE, close, golden, needs_goldens
 
 CPU = torch.device("cpu")
-FLOW = Flow.shifted(8)
+FLOW = FlowSchedule.shifted(8)
 
 
 def recorded_layers(layers: range, first: bool, last: bool) -> CausalWan:
     weights, _ = golden("dit_tiny_weights")
-    local = wan_transformer(only_layers(weights, layers), torch.float32, head_dim=32)
+    local = load_wan_transformer(select_layers(weights, layers), torch.float32, head_dim=32)
     assert len(local.blocks) == len(layers)
     return CausalWan(local, SIZE, start=layers.start, first=first, last=last)
 
@@ -38,8 +38,8 @@ def recorded_stream(layers: LayerRing) -> list[Tensor | None]:
     steps, shape = Steps(tuple(case["steps"]), FLOW), CacheShape(case["num_kv_cache"], case["sink"])
     run = Rollout(layers, tensors["prompt_embeds"][None], shape, steps, draw)
     draw.coming = [tensors["c00.renoise.0"]]
-    made: list[Tensor | None] = [run.at_once(tensors["c00.noisy"][0], 700)]
-    run.spread()
+    made: list[Tensor | None] = [run.denoise_sequentially(tensors["c00.noisy"][0], 700)]
+    run.copy_row()
     for k in range(1, 10):
         # Calls come back a rank's time later: at k, what the ring did at k - 1.
         if k > 1:
@@ -65,7 +65,7 @@ def tiny_layers(layers: range, first: bool, last: bool) -> CausalWan:
 
 
 def tiny_stream(layers: Layers) -> list[Tensor]:
-    """Return ten chunks, the prompt recached on the way, and with all drained before and after."""
+    """Return ten chunks; on the way the prompt is recached, with all in flight drained."""
 
     def drawn(*shape: int, seed: int) -> Tensor:
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -76,8 +76,8 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
     shape, steps = CacheShape(5, 2, position_limit=8, realign=True), Steps((700, 400, 200), FLOW)
     embeds = [drawn(1, 6, 32, seed=seed) for seed in range(2)]
     run = Rollout(layers, embeds[0], shape, steps, ones, sink_threshold=0.5)
-    made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
-    run.spread()
+    made = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
+    run.copy_row()
     for k in range(1, 11):
         done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
         made += [] if done is None else [done]
@@ -89,12 +89,12 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
     return made
 
 
-def forgetful_layers(layers: range, first: bool, last: bool) -> CausalWan:
-    """Return layers of which the last ones have no memory for three frames at once."""
+def layers_short_of_memory(layers: range, first: bool, last: bool) -> CausalWan:
+    """Return layers of which the last run out of memory on chunks of three frames."""
     model = tiny_layers(layers, first, last)
     run = model.forward
 
-    def limited(x: Tensor, chunk: Chunk, *others: Any) -> Tensor:
+    def limited(x: Tensor, chunk: ChunkInputs, *others: Any) -> Tensor:
         if last and chunk.cos.shape[1] == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
         return run(x, chunk, *others)
@@ -104,12 +104,12 @@ def forgetful_layers(layers: range, first: bool, last: bool) -> CausalWan:
 
 
 def three_ranks(layers: LayerRing) -> tuple[str, list[Tensor]]:
-    """Return what a chunk too large for one of them comes to, and what goes well after that."""
+    """Return the error of a chunk too large for one rank, and the chunks that run after it."""
     embeds, steps = torch.ones(1, 6, 32), Steps((700,), FLOW)
     run = Rollout(layers, embeds, CacheShape(3, 1), steps, lambda like, _: like)
     why = "nothing"
     try:
-        run.at_once(torch.ones(3, 16, 4, 6), 700)
+        run.denoise_sequentially(torch.ones(3, 16, 4, 6), 700)
     except OutOfMemory as error:
         why = str(error)
     made = tiny_stream(layers)
@@ -120,7 +120,9 @@ def three_ranks(layers: LayerRing) -> tuple[str, list[Tensor]]:
 @pytest.fixture(scope="module")
 def of_three(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Tensor]]:
     folder = tmp_path_factory.mktemp("three")
-    found: tuple[str, list[Tensor]] = ring(forgetful_layers, [0, 1, 2, 3], three_ranks, folder)
+    found: tuple[str, list[Tensor]] = ring(
+        layers_short_of_memory, [0, 1, 2, 3], three_ranks, folder
+    )
     return found
 
 
@@ -133,7 +135,7 @@ def test_three_ranks_give_what_one_gives(of_three: tuple[str, list[Tensor]]) -> 
         close(many, one)
 
 
-def test_a_rank_that_runs_out_of_memory_says_so_and_goes_on(
+def test_a_rank_that_runs_out_of_memory_reports_it_and_continues(
     of_three: tuple[str, list[Tensor]],
 ) -> None:
     assert of_three[0].startswith("CUDA out of memory")
@@ -147,6 +149,6 @@ def what_breaks(layers: LayerRing) -> str:
     return "nothing"
 
 
-def test_a_rank_that_dies_is_the_loss_of_an_engine(tmp_path: Path) -> None:
-    said = ring(tiny_layers, [0, 2, 3], what_breaks, tmp_path, dies=1)
-    assert said.startswith("a device of the pipeline is gone: ")
+def test_a_rank_that_dies_breaks_the_ring(tmp_path: Path) -> None:
+    error = ring(tiny_layers, [0, 2, 3], what_breaks, tmp_path, dies=1)
+    assert error.startswith("a device of the pipeline is gone: ")

@@ -1,4 +1,4 @@
-"""Layers change hands while a video runs, and no picture changes."""
+"""Layers migrate between ranks while a video runs, and the output stays the same."""
 
 import random
 from collections.abc import Callable
@@ -11,22 +11,22 @@ from torch import Tensor
 
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.flow_matching import Flow
+from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.partition import Partition, even
 from streamcam.video.random_wan import random_transformer
-from streamcam.video.rollout import Rollout, Steps
+from streamcam.video.rollout import Rollout
 from streamcam.video.wan import CausalWan
-from tests.video.goldens import close
-from tests.video.ranks import ring
+from tests.video.rank_helpers import ring
+from tests.video.video_goldens import close
 
-FLOW = Flow.shifted(8)
+FLOW = FlowSchedule.shifted(8)
 THREE, TWO = Steps((700, 400, 200), FLOW), Steps((700, 400), FLOW)
 BLOCKS = 6
 SHAPE = CacheShape(5, 2, position_limit=8, realign=True)
 
 Visit = Callable[[int], None]
-"""Is called before every chunk."""
+"""Called before every chunk."""
 
 
 def six_layers(layers: range, first: bool, last: bool) -> CausalWan:
@@ -39,7 +39,7 @@ def drawn(*shape: int, seed: int) -> Tensor:
 
 
 def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
-    """Return the chunks of two videos: prompts change, steps and lengths change, one is cut off."""
+    """Return the chunks of two videos: prompts, steps and lengths change, and one is cut off."""
 
     def noise(like: Tensor, step: int) -> Tensor:
         return drawn(*like.shape, seed=step)
@@ -50,8 +50,8 @@ def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
         if k in (0, 30):
             embeds = drawn(1, 6, 32, seed=k)
             run = Rollout(layers, embeds, SHAPE, THREE, noise, rows=3, sink_threshold=0.5)
-            videos.append([run.at_once(drawn(2, 16, 4, 6, seed=k), 700)])
-            run.spread()
+            videos.append([run.denoise_sequentially(drawn(2, 16, 4, 6, seed=k), 700)])
+            run.copy_row()
             continue
         if k in (14, 20, 36, 44):
             # What is in flight has come less far over several devices.
@@ -59,7 +59,7 @@ def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
         if k in (14, 44):
             run.recache(drawn(1, 6, 32, seed=k))
         elif k in (20, 36):
-            run.change(TWO if k == 20 else THREE, batched=True)
+            run.set_steps(TWO if k == 20 else THREE, batched=True)
         done = run.advance(drawn(1 + (k % 7 == 3), 16, 4, 6, seed=k), 700)
         videos[-1] += [] if done is None else [done]
     videos[-1] += finished(run)
@@ -75,7 +75,7 @@ def finished(run: Rollout) -> list[Tensor]:
 
 
 def shuffled(layers: LayerRing) -> tuple[list[list[Tensor]], list[Partition]]:
-    """Run the storm, with the layers always on the move."""
+    """Run both videos while layers migrate all the time."""
     rng, ran_on = random.Random(1), [layers.partition]
 
     def visit(_: int) -> None:
@@ -90,7 +90,7 @@ def shuffled(layers: LayerRing) -> tuple[list[list[Tensor]], list[Partition]]:
     return made, ran_on
 
 
-def test_layers_on_the_move_change_no_picture(tmp_path: Path) -> None:
+def test_migrating_layers_change_no_output(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = storm(Layers(six_layers(range(BLOCKS), True, True)), lambda _: None)
     made, ran_on = ring(six_layers, [0, 2, 4, 6], shuffled, tmp_path)
@@ -103,10 +103,10 @@ def test_layers_on_the_move_change_no_picture(tmp_path: Path) -> None:
 
 
 def calm(layers: Layers) -> list[Tensor]:
-    """Return forty chunks of a video in which nothing else happens."""
+    """Return forty chunks of a video without changes."""
     run = Rollout(layers, drawn(1, 6, 32, seed=0), SHAPE, TWO, lambda like, _: like.sign())
-    made = [run.at_once(drawn(2, 16, 4, 6, seed=0), 700)]
-    run.spread()
+    made = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
+    run.copy_row()
     for k in range(1, 40):
         done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
         made += [] if done is None else [done]
@@ -118,14 +118,14 @@ def balanced_by_times(layers: LayerRing) -> dict[str, Any]:
         "made": calm(layers),
         "version": layers.version,
         "partition": layers.partition,
-        "here": [layers.model.own, layers._held],
-        "standings": layers.standings,
+        "here": [layers.model.layer_range, layers._cached_layers],
+        "statuses": layers.statuses,
     }
     layers.stop()
     return found
 
 
-def test_a_slow_device_gives_layers_away_and_no_picture_changes(tmp_path: Path) -> None:
+def test_a_slow_device_gives_layers_away_and_no_output_changes(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = calm(Layers(six_layers(range(BLOCKS), True, True)))
     slow = {0: 0.01, 1: 0.021}
@@ -133,7 +133,7 @@ def test_a_slow_device_gives_layers_away_and_no_picture_changes(tmp_path: Path) 
     assert found["version"] == 1
     assert found["partition"] == (range(4), range(4, 6)) != even(BLOCKS, 2)
     assert found["here"] == [range(4), range(4)]
-    first, second = found["standings"]
+    first, second = found["statuses"]
     assert (first.layers, second.layers) == (4, 2)
     assert (first.layers_s, second.layers_s) == (pytest.approx(0.04), pytest.approx(0.042))
     assert first.memory > 1e6

@@ -1,4 +1,4 @@
-"""The block scheduler: shares that balance, hysteresis, and chunks that end where they began."""
+"""Block scheduler: balanced shares, hysteresis, and the blocks that move."""
 
 import random
 from itertools import product
@@ -18,7 +18,7 @@ from streamcam.video.parallel.partition import (
     published,
     slowest,
 )
-from tests.video.goldens import golden, needs_goldens
+from tests.video.video_goldens import golden, needs_goldens
 
 
 def bounds(partition: Partition) -> list[list[int]]:
@@ -26,7 +26,7 @@ def bounds(partition: Partition) -> list[list[int]]:
 
 
 def measured(costs: list[RankCost], partition: Partition, stretch: float = 1.0) -> list[RankTime]:
-    """Return what an iteration takes on each rank."""
+    """Return the times of an iteration on each rank."""
     blocks = [cost.per_block_s * len(own) for cost, own in zip(costs, partition, strict=True)]
     return [
         RankTime(stretch * (cost.fixed_s + seconds), stretch * seconds)
@@ -49,7 +49,7 @@ def test_published_shares_fill_up_the_shortest_first() -> None:
     assert [len(own) for own in published(10, times, even(6, 3))] == [4, 3, 3]
 
 
-def test_first_shares_are_alike() -> None:
+def test_the_first_shares_are_equal() -> None:
     assert bounds(even(30, 4)) == [[0, 8], [8, 16], [16, 23], [23, 30]]
     with pytest.raises(ConfigError, match="5 devices cannot share 4 transformer blocks"):
         even(4, 5)
@@ -100,14 +100,14 @@ def test_a_device_that_slows_down_gives_blocks_away_and_gets_them_back() -> None
         assert [len(own) for own in scheduler.partition] == shares
 
 
-def test_times_of_an_earlier_partition_are_passed_over() -> None:
+def test_times_of_an_earlier_partition_are_ignored() -> None:
     scheduler = BlockScheduler(even(30, 3), window=1)
     first = scheduler.partition
     assert scheduler.observe(measured(COSTS, first), first) == scheduler.partition != first
     assert scheduler.observe(measured(COSTS, first), first) is None
 
 
-def test_only_blocks_that_change_hands_move() -> None:
+def test_only_blocks_with_another_rank_move() -> None:
     assert moves(even(6, 3), even(6, 3)) == ()
     old, new = (range(2), range(2, 4), range(4, 6)), (range(1), range(1, 4), range(4, 6))
     assert moves(old, new) == (Move(range(1, 2), 0, 1),)
@@ -118,7 +118,7 @@ def test_only_blocks_that_change_hands_move() -> None:
     )
 
 
-def test_calls_of_another_kind_begin_a_new_window() -> None:
+def test_calls_of_another_kind_start_a_new_window() -> None:
     scheduler = BlockScheduler(even(30, 3), window=4)
     first = scheduler.partition
     times = measured(COSTS, first)

@@ -1,4 +1,4 @@
-"""Several devices from the command line: processes with a share of the layers each."""
+"""Several devices from the command line: processes with some of the layers each."""
 
 import subprocess
 import sys
@@ -12,11 +12,12 @@ from streamcam.cli import _run, streamcam
 from streamcam.errors import ConfigError, EngineError
 from streamcam.pipelines import run_as_rank
 from streamcam.settings.config import build_config
-from streamcam.video.parallel import ranks
-from streamcam.video.parallel.ranks import Own, Share, share_of
+from streamcam.video.parallel import rendezvous
+from streamcam.video.parallel.layer_loading import LoadedLayers
+from streamcam.video.parallel.ranks import RankInfo, rank_info
 from tests.support.media import ran
-from tests.video.streams import TINY as STREAMED
-from tests.video.streams import loaded
+from tests.video.video_streams import TINY as STREAMED
+from tests.video.video_streams import loaded
 
 TINY = ["--pipeline", "video", "--model", "random:tiny-wan", "--device", "cpu"]
 TINY += ["--width", "64", "--height", "32", "--set", "steps=3"]
@@ -42,12 +43,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 def test_two_devices_render_what_one_renders(alone: np.ndarray, tmp_path: Path) -> None:
     together = rendered(tmp_path / "2.npy", 2)
     assert alone.shape == together.shape == (25, 32, 64, 3)
-    # Rows that run in another company are rounded otherwise.
+    # Batches of other sizes are rounded differently.
     assert np.abs(alone - together).max() <= 1
     assert together[-1].std() > 1
 
 
-def test_a_device_that_dies_is_the_loss_of_the_engine() -> None:
+def test_a_device_that_dies_ends_the_engine() -> None:
     script = """
         import os, signal
         import numpy as np
@@ -73,7 +74,7 @@ def test_a_device_that_dies_is_the_loss_of_the_engine() -> None:
     assert ran(script, "") == "a device of the pipeline is gone\n"
 
 
-def test_what_torchrun_starts_renders_what_one_process_renders(
+def test_ranks_started_by_torchrun_render_what_one_process_renders(
     alone: np.ndarray, tmp_path: Path
 ) -> None:
     words = ["render", *TINY, "pattern", "--frames", "25", str(tmp_path / "2.npy")]
@@ -86,9 +87,9 @@ def test_what_torchrun_starts_renders_what_one_process_renders(
     assert np.abs(alone - np.load(tmp_path / "2.npy").astype(int)).max() <= 1
 
 
-def own_layers() -> Own:
+def own_layers() -> LoadedLayers:
     models = loaded("wan", "wan")
-    return Own(models.layers.model, (range(2), range(2, 3)), lambda _: [])
+    return LoadedLayers(models.layers.model, (range(2), range(2, 3)), lambda _: [])
 
 
 @pytest.mark.parametrize(
@@ -102,31 +103,33 @@ def own_layers() -> Own:
 def test_a_device_that_does_not_come_is_not_waited_for(
     said: str, gone: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranks, "MEET_S", 1)
-    store = FileStore(str(tmp_path / "meeting"), 2)
+    monkeypatch.setattr(rendezvous, "RENDEZVOUS_TIMEOUT_S", 1)
+    store = FileStore(str(tmp_path / "store"), 2)
     if said:
         store.set("rank/1", said)
     with pytest.raises(EngineError, match=why):
-        ranks.meet(own_layers(), build_config([STREAMED]), Share(0, 2), store, lambda _: gone)
+        rendezvous.connect_ring(
+            own_layers(), build_config([STREAMED]), RankInfo(0, 2), store, lambda _: gone
+        )
 
 
 def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "MASTER_ADDR": "a"}.items():
         monkeypatch.setenv(name, str(value))
     config = build_config([STREAMED])
-    assert share_of(config) == Share(1, 2, 1, started_here=False)
+    assert rank_info(config) == RankInfo(1, 2, 1, by_torchrun=True)
     with pytest.raises(ConfigError, match="torchrun has started 2 processes, but devices=3"):
-        share_of(build_config([STREAMED, {"devices": 3}]))
+        rank_info(build_config([STREAMED, {"devices": 3}]))
     with pytest.raises(ConfigError, match="without torchrun"):
         run_as_rank(build_config([{}]))
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert share_of(config) == Share()
+    assert rank_info(config) == RankInfo()
 
 
 @pytest.mark.parametrize(
     ("devices", "why"), [("4", "4 devices cannot share 3 transformer blocks"), ("0", "devices:")]
 )
-def test_devices_that_cannot_be_had_are_refused_in_a_line(
+def test_too_many_devices_are_refused_in_one_line(
     devices: str, why: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = ["render", *TINY, "--devices", devices, "pattern", "--frames", "5"]

@@ -1,4 +1,4 @@
-"""The reference data of the video pipeline, and the small model that it was recorded with."""
+"""Reference data of the video pipeline, and the small model that it was recorded with."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from streamcam.video.wan import CausalWan
-from streamcam.video.wan_weights import wan_transformer
+from streamcam.video.wan_weights import load_wan_transformer
 from tests.conftest import SHARED
 
 GOLDENS = Path(os.environ.get("STREAMCAM_VIDEO_GOLDENS", SHARED / "goldens" / "v2"))
 SIZE = (8, 12)
-"""Height and width of its latents."""
+"""Height and width of the latents."""
 
 needs_goldens = pytest.mark.skipif(
     not GOLDENS.exists(), reason="the reference data is not beside this checkout"
@@ -26,21 +26,21 @@ needs_goldens = pytest.mark.skipif(
 
 @cache
 def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors of a file of the reference data, and its description."""
+    """Return the tensors and the description in a file of the reference data."""
     with safe_open(GOLDENS / f"{name}.safetensors", "pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return tensors, json.loads(file.metadata()["json"])
 
 
 def close(found: Tensor, expected: Tensor) -> None:
-    """Fail unless both are alike to 1e-4."""
+    """Fail unless both are equal to 1e-4."""
     torch.testing.assert_close(found.float(), expected.float(), atol=1e-4, rtol=0)
 
 
 @cache
 def wan() -> CausalWan:
-    """Return the small transformer of the reference data."""
+    """Return the small transformer that the reference data was recorded with."""
     weights, described = golden("dit_tiny_weights")
     config = described["config"]
     head_dim = config["dim"] // config["num_heads"]
-    return CausalWan(wan_transformer(weights, torch.float32, head_dim=head_dim), SIZE)
+    return CausalWan(load_wan_transformer(weights, torch.float32, head_dim=head_dim), SIZE)

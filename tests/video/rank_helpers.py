@@ -12,11 +12,12 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from streamcam.video.device_timer import Stopwatch
+from streamcam.video.device_timer import DeviceTimer
 from streamcam.video.parallel import migration
-from streamcam.video.parallel.layer_ring import LayerRing, follow, payload_bytes
+from streamcam.video.parallel.layer_ring import LayerRing, max_payload_bytes
 from streamcam.video.parallel.partition import BlockScheduler
-from streamcam.video.parallel.transport import Link
+from streamcam.video.parallel.ring_rank import serve_calls
+from streamcam.video.parallel.transport import RingTransport
 from streamcam.video.wan import CausalWan
 
 Build = Callable[[range, bool, bool], CausalWan]
@@ -40,8 +41,8 @@ def ring(
         cuts: where the ranks' layers begin, and the end.
         lead: runs on the first rank.
         folder: for the ranks to meet in.
-        dies: a rank that ends with its first message.
-        slow: by rank, the seconds that its clock says each of its layers takes. Default: the truth.
+        dies: a rank that ends on its first message.
+        slow: by rank, seconds that its clock counts for each of its layers. Default: measured.
     """
     mp.spawn(_rank, (build, cuts, lead, str(folder), dies, slow or {}), nprocs=len(cuts) - 1)
     return torch.load(folder / "made.pt", weights_only=False)
@@ -70,21 +71,23 @@ def _rank(
     model = built(range(cuts[rank], cuts[rank + 1]))
     if rank in slow:
         _handicap(slow[rank])
-    link = Link(torch.device("cpu"), payload_bytes(model, rows=3, frames=8, text_dim=32))
+    transport = RingTransport(
+        torch.device("cpu"), max_payload_bytes(model, rows=3, frames=8, text_dim=32)
+    )
     if rank == 0:
         partition = tuple(range(a, b) for a, b in pairwise(cuts))
         with torch.inference_mode():
-            made = lead(LayerRing(model, link, load, BlockScheduler(partition, window=4)))
+            made = lead(LayerRing(model, transport, load, BlockScheduler(partition, window=4)))
         torch.save(made, Path(folder) / "made.pt")
     elif rank == dies:
-        link.take()
+        transport.receive()
     else:
-        follow(model, link, load)
+        serve_calls(model, transport, load)
     os._exit(0)  # Offers of memory that nothing came into would hold up a usual end.
 
 
 def _handicap(seconds: float) -> None:
-    """Have the rank's clock say that each layer takes so long."""
+    """Add `seconds` per layer to the clock of this rank."""
     run = CausalWan.forward
 
     def noted(self: CausalWan, x: Any, chunk: Any, text: Any, cache: Any, layers: range) -> Any:
@@ -93,4 +96,4 @@ def _handicap(seconds: float) -> None:
 
     clock = [0.0]
     CausalWan.forward = noted  # type: ignore[method-assign, assignment]
-    migration.Stopwatch = partial(Stopwatch, clock=lambda: clock[0])  # type: ignore[misc, assignment]
+    migration.DeviceTimer = partial(DeviceTimer, clock=lambda: clock[0])  # type: ignore[misc, assignment]

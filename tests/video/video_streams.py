@@ -1,4 +1,4 @@
-"""Run frames through a real video stream over a tiny model, with the transformer's calls noted."""
+"""Run frames through a real video stream over a tiny model, and record the transformer's calls."""
 
 from functools import cache
 from typing import Any
@@ -25,13 +25,13 @@ TINY = {
 
 @cache
 def loaded(encoder: str, decoder: str) -> VideoModel:
-    """Return the tiny model with these autoencoders; its streams take turns."""
+    """Return the tiny model with these autoencoders; shared by all streams of the tests."""
     settings = {"video_encoder": encoder, "video_decoder": decoder}
     return load_video_model(build_config([TINY, settings]), report=lambda _: None)
 
 
 class Streamed:
-    """A video stream; `rows` holds the rows of each call of the transformer."""
+    """A video stream; `rows` holds the number of rows of each call of the transformer."""
 
     def __init__(self, **settings: Any) -> None:
         self.config = build_config([TINY, settings])
@@ -46,7 +46,7 @@ class Streamed:
     def __call__(
         self, frames: list[Frame], changes: dict[int, dict[str, Any]] | None = None
     ) -> list[list[Frame]]:
-        """Return what comes out with each frame, and at the end what is drained."""
+        """Return the output frames of each call, and at the end those of `drain`."""
         parameters: Parameters = self.config.live
         out = []
         for i, frame in enumerate(frames):
@@ -56,7 +56,7 @@ class Streamed:
 
 
 def flat(out: list[list[Frame]]) -> list[Frame]:
-    """Return the frames that came out, one after the other."""
+    """Return the output frames in one list."""
     return [frame for frames in out for frame in frames]
 
 

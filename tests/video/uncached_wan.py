@@ -1,7 +1,7 @@
-"""A causal Wan without a cache: the whole past is computed anew for every chunk, in float64.
+"""Causal Wan without a cache: computes the whole past again for every chunk, in float64.
 
 Written from the papers' formulas alone: no plan, no slots, no cache, and none of the modules that
-the pipeline runs. What a chunk sees is a list of sinks and a list of the latest frames.
+the pipeline runs. A chunk attends to a list of sink frames and a list of the latest frames.
 """
 
 from collections import deque
@@ -17,17 +17,17 @@ EPS = 1e-6
 
 
 class Window(NamedTuple):
-    """What a chunk may see, and where it stands."""
+    """Frames that a chunk attends to, and their positions."""
 
     frames: int
-    sinks: int
+    sink_tokens: int
     position_limit: int = 1000
     realign: bool = False
     sink_threshold: float = -1.0
 
 
 class Fed(NamedTuple):
-    """A chunk as a row was fed with it for the last time."""
+    """Input of a chunk in the last of its passes through a row."""
 
     x_t: Tensor
     """``(f, C, h, w)``."""
@@ -36,7 +36,7 @@ class Fed(NamedTuple):
 
 @dataclass
 class Seen:
-    """A frame in one layer."""
+    """Keys and values of a frame in one layer."""
 
     key: Tensor
     """``(tokens, heads, head_dim)``, not rotated."""
@@ -45,14 +45,14 @@ class Seen:
 
 
 class Reference:
-    """The transformer with the weights of `model`, one of diffusers' own."""
+    """Transformer with the weights of `model`, a `WanTransformer3DModel`."""
 
     def __init__(self, model: nn.Module, window: Window) -> None:
         self._w = {name: value.double() for name, value in model.state_dict().items()}
         self._config, self._window = model.config, window
 
     def flow(self, past: Sequence[Fed], embeds: Tensor) -> Tensor:
-        """Return the flow ``(f, C, h, w)`` of the last of these chunks, the first one first."""
+        """Return the flow ``(f, C, h, w)`` of the last of these chunks, given oldest first."""
         text = self._mlp(
             embeds[0].double(), "condition_embedder.text_embedder.linear_", "gelu_tanh"
         )
@@ -93,10 +93,10 @@ class Reference:
         return made
 
     def _attend_all(self, at: str, chunks: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
-        """Return what each chunk makes of itself and of those that it sees."""
+        """Return the self-attention output of each chunk."""
         window, size = self._window, grid[0] * grid[1]
-        sinks: list[Seen] = []
-        latest: deque[Seen] = deque(maxlen=window.frames - window.sinks)
+        sink_tokens: list[Seen] = []
+        latest: deque[Seen] = deque(maxlen=window.frames - window.sink_tokens)
         frame = position = 0
         made = []
         for x in chunks:
@@ -116,8 +116,8 @@ class Reference:
                 for i in range(count)
             ]
             for one in new:
-                (sinks if len(sinks) < window.sinks else latest).append(one)
-            seen = [*sinks, *latest]
+                (sink_tokens if len(sink_tokens) < window.sink_tokens else latest).append(one)
+            seen = [*sink_tokens, *latest]
             turned = torch.cat(
                 [
                     _turned(query[i * size : (i + 1) * size], position + i, grid)
@@ -127,12 +127,12 @@ class Reference:
             keys = torch.cat([_turned(s.key, s.position, grid) for s in seen])
             out = _attention(turned, keys, torch.cat([s.value for s in seen]))
             made.append(self._linear(out, f"{at}to_out.0"))
-            if count == 1 and frame >= window.sinks > 0 and window.sink_threshold > -1:
-                self._refresh(sinks, new[0], grid)
+            if count == 1 and frame >= window.sink_tokens > 0 and window.sink_threshold > -1:
+                self._refresh(sink_tokens, new[0], grid)
             frame, position = frame + count, position + count
         return made
 
-    def _refresh(self, sinks: list[Seen], new: Seen, grid: tuple[int, int]) -> None:
+    def _refresh(self, sink_tokens: list[Seen], new: Seen, grid: tuple[int, int]) -> None:
         def mean(one: Seen) -> tuple[Tensor, Tensor]:
             return (
                 _turned(one.key, one.position, grid).mean(0).flatten(),
@@ -145,12 +145,12 @@ class Reference:
                 for a, b in zip(mean(s), mean(new), strict=True)
             )
             / 2
-            for s in sinks
+            for s in sink_tokens
         ]
         least = alike.index(min(alike))
         if alike[least] < self._window.sink_threshold:
             position = least if self._window.realign else new.position
-            sinks[least] = replace(new, position=position)
+            sink_tokens[least] = replace(new, position=position)
 
     def _to_text(self, at: str, x: Tensor, text: Tensor) -> Tensor:
         query = self._heads(self._rms(self._linear(x, f"{at}to_q"), f"{at}norm_q"))
