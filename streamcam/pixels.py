@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcam.geometry import fit_axes
 from streamcam.types import Bytes, Image
 
 Vector = NDArray[np.float32]
@@ -25,20 +26,13 @@ def fitted(image: Image, width: int, height: int, fit: str) -> Image:
     h, w = image.shape[:2]
     if (w, h) == (width, height):
         return image
-    if fit == "fill":
-        scale = max(width / w, height / h)
-        part_w = min(w, max(1, round(width / scale)))
-        part_h = min(h, max(1, round(height / scale)))
-        left, top = (w - part_w) // 2, (h - part_h) // 2
-        return _resized(image[top : top + part_h, left : left + part_w], width, height)
-    if fit == "fit":
-        scale = min(width / w, height / h)
-        inner_w, inner_h = max(1, round(w * scale)), max(1, round(h * scale))
-        left, top = (width - inner_w) // 2, (height - inner_h) // 2
-        padded = np.zeros((height, width, 3), np.uint8)
-        padded[top : top + inner_h, left : left + inner_w] = _resized(image, inner_w, inner_h)
-        return padded
-    return _resized(image, width, height)
+    x, y = fit_axes((w, h), (width, height), fit)
+    resized = _resized(image[y.crop_pixels, x.crop_pixels], x.length, y.length)
+    if (x.length, y.length) == (width, height):
+        return resized
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[y.covered, x.covered] = resized
+    return canvas
 
 
 def _resized(image: Image, width: int, height: int) -> Image:

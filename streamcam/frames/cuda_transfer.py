@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from streamcam.frames.copy_streams import CALLS_AT_ONCE, CopyStreams
-from streamcam.frames.resize import Resampler, Size, spans
+from streamcam.frames.resize import Resampler
 from streamcam.frames.transfer import DownloadedImage, Wait
 from streamcam.frames.yuv import Packer
+from streamcam.geometry import Size, fit_axes
 from streamcam.pixels import Vector, as_vector, size_in_bytes
 from streamcam.settings.config import Config
 from streamcam.types import Bytes, Image
@@ -125,8 +126,8 @@ class _Entrance:
         self.arrays = self.staged.numpy()
         self.raw = torch.empty(shape, dtype=torch.uint8, device=device)
         x, y = (
-            (span.begin + (np.arange(n) + 0.5) * (span.end - span.begin) / n).astype(np.intp)
-            for span, side in zip(spans(source, target, fit), target, strict=True)
+            (axis.begin + (np.arange(n) + 0.5) * (axis.end - axis.begin) / n).astype(np.intp)
+            for axis, side in zip(fit_axes(source, target, fit), target, strict=True)
             for n in [-(-side // SAMPLED)]
         )
         self.grid = np.ix_(y, x)

@@ -1,6 +1,6 @@
 """Pictures to tensors and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import cv2
@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from PIL import ImageOps
 from torch import Tensor
 
+from streamcam.geometry import fit_axes
 from streamcam.types import Image
 
 MIDDLE = 127.5
@@ -18,11 +18,6 @@ MIDDLE = 127.5
 VALUES = np.arange(256, dtype=np.float32) / np.float32(MIDDLE) - 1
 """In [-1, 1], of all levels."""
 LANCZOS = Pillow.Resampling.LANCZOS
-FITS: dict[str, Callable[[Pillow.Image, tuple[int, int], Pillow.Resampling], Pillow.Image]] = {
-    "fill": ImageOps.fit,
-    "fit": ImageOps.pad,
-    "stretch": Pillow.Image.resize,
-}
 
 
 def fitted(image: Image, width: int, height: int, fit: str) -> Image:
@@ -33,7 +28,15 @@ def fitted(image: Image, width: int, height: int, fit: str) -> Image:
     """
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(FITS[fit](Pillow.fromarray(image), (width, height), LANCZOS))
+    h, w = image.shape[:2]
+    x, y = fit_axes((w, h), (width, height), fit)
+    box = (x.begin, y.begin, x.end, y.end)
+    resized = np.asarray(Pillow.fromarray(image).resize((x.length, y.length), LANCZOS, box))
+    if (x.length, y.length) == (width, height):
+        return resized
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[y.covered, x.covered] = resized
+    return canvas
 
 
 def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:

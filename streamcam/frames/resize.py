@@ -4,55 +4,27 @@ Crop, bars and Lanczos are all in the matrices, so a device needs no code for ei
 gives is what Pillow gives.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
-Size = tuple[int, int]
-"""(width, height)."""
+from streamcam.geometry import AxisFit, Size, fit_axes
 
 NOTABLY = 0.95
 
 
-class Span(NamedTuple):
-    """Which part of one axis goes where: ``begin`` to ``end`` fill `length` pixels from `first`."""
-
-    begin: float
-    end: float
-    first: int
-    length: int
-
-
-def spans(source: Size, target: Size, fit: str) -> tuple[Span, Span]:
-    """Return what goes where across and down; `fit` as in `image_tensors.fitted`."""
-    across, down = target[0] / source[0], target[1] / source[1]
-    if fit == "fill":
-        scale = max(across, down)
-        kept = [(s, t / scale) for s, t in zip(source, target, strict=True)]
-        x, y = (Span((s - part) / 2, (s + part) / 2, 0, 0) for s, part in kept)
-        return x._replace(length=target[0]), y._replace(length=target[1])
-    inner = target
-    if fit == "fit":
-        scale = min(across, down)
-        inner = (max(1, round(source[0] * scale)), max(1, round(source[1] * scale)))
-    first = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
-    return Span(0, source[0], first[0], inner[0]), Span(0, source[1], first[1], inner[1])
-
-
-def weights(source: int, target: int, span: Span) -> NDArray[np.float32]:
+def weights(source: int, target: int, axis: AxisFit) -> NDArray[np.float32]:
     """Return the ``(target, source)`` float32 matrix that resizes one axis by Lanczos.
 
     Pillow's own: resizing is linear, so what it makes of the identity is what it does.
     """
     matrix = np.zeros((target, source), np.float32)
     identity = Pillow.fromarray(np.eye(source, dtype=np.float32))
-    matrix[span.first : span.first + span.length] = np.asarray(
+    matrix[axis.covered] = np.asarray(
         identity.resize(
-            (source, span.length), Pillow.Resampling.LANCZOS, box=(0, span.begin, source, span.end)
+            (source, axis.length), Pillow.Resampling.LANCZOS, box=(0, axis.begin, source, axis.end)
         )
     )
     return matrix
@@ -80,7 +52,7 @@ class Resampler:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        x, y = spans(source, target, fit)
+        x, y = fit_axes(source, target, fit)
         across = torch.from_numpy(weights(source[0], target[0], x).T.copy())
         down = torch.from_numpy(weights(source[1], target[1], y))
         self._across = across.to(device, dtype).expand(planes, -1, -1)

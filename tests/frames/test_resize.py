@@ -62,3 +62,9 @@ def smooth(width: int, height: int) -> Image:
 def test_one_pixel_can_be_fitted() -> None:
     for fit in FITS:
         assert (resampled(np.full((1, 1, 3), 9, np.uint8), 16, 16, fit) == 9).all()
+
+
+def test_a_crop_that_rounding_puts_beyond_the_frame_is_resized_all_the_same() -> None:
+    """512 / (512 / 107) is more than 107 by the last bit."""
+    frame = smooth(107, 480)
+    assert furthest(resampled(frame, 512, 512, "fill"), fitted(frame, 512, 512, "fill")) <= 1
