@@ -106,7 +106,7 @@ class Comparison:
         usual = pick_dtype(config.dtype, self._device)
         if usual == FLOAT8:
             # It has a line of its own, beside the format that its other stages are in.
-            usual = place(config).weights
+            usual = place(config).weights_dtype
         self._usual = name_of(usual)
         self._said: list[str] = []
         self._report = report

@@ -71,7 +71,7 @@ class Bench:
         self._scene = scene
         self._rounds = rounds
         placement = place(config)
-        pipe = load_pipeline(config, placement.weights, quiet)
+        pipe = load_pipeline(config, placement.weights_dtype, quiet)
         # The same weights twice: with the prompt's keys and values cached, and without.
         plain = copy.copy(pipe)
         plain.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})

@@ -48,7 +48,7 @@ def pull(
         if config.pipeline == "video":
             fetch_video(config, click.echo)
         else:
-            fetch(config, place(config).weights, click.echo)
+            fetch(config, place(config).weights_dtype, click.echo)
 
 
 @models.command()

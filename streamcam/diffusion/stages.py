@@ -80,7 +80,7 @@ class Decode(nn.Module):
 class Denoise(nn.Module):
     """Latents to the noise in them, whatever the U-Net predicts."""
 
-    bears_float8 = True
+    supports_float8 = True
     """Nearly all of a frame's work; errors of the autoencoder would be seen as they are."""
 
     def __init__(self, unet: Any, prediction: str, alphas_cumprod: Tensor) -> None:

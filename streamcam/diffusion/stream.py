@@ -22,7 +22,7 @@ from streamcam.diffusion.stream_batch import (
     stream_batch,
 )
 from streamcam.frames import frame_transfer
-from streamcam.frames.transfer import DownloadedImage, FrameTransfer, Wait
+from streamcam.frames.transfer import DownloadedImage, FrameTransfer, WaitForDownload
 from streamcam.pixels import Vector
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -49,7 +49,7 @@ class Landing(NamedTuple):
     """Frames whose pictures are on their way back from the device."""
 
     frames: list[Frame]
-    wait: Wait
+    wait: WaitForDownload
 
 
 class DiffusionStream:

@@ -21,6 +21,8 @@ def frame_transfer(
 
         return CpuTransfer(config, device)
     from streamcam.frames.copy_streams import CudaCopyStreams
-    from streamcam.frames.cuda_transfer import CudaTransfer, delivery
+    from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 
-    return CudaTransfer(config, device, CudaCopyStreams(device), delivery(config, on_air=on_air))
+    return CudaTransfer(
+        config, device, CudaCopyStreams(device), output_format(config, on_air=on_air)
+    )

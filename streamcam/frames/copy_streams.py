@@ -16,13 +16,13 @@ class CopyStreams(Protocol):
     pins: bool
     """Whether copies run beside the processor too, from memory that stays where it is."""
 
-    def before(self, copy: Callable[[], object]) -> None:
+    def upload(self, copy: Callable[[], object]) -> None:
         """Start `copy` to the device; all that is asked of the device next waits for it."""
 
-    def after(self, copy: Callable[[], object]) -> Callable[[], None]:
+    def download(self, copy: Callable[[], object]) -> Callable[[], None]:
         """Start `copy` from the device after all that was asked of it; return what waits for it."""
 
-    def anew(self) -> None:
+    def wait_for_model(self) -> None:
         """Let copies to the device wait for what was asked of it, as new memory needs."""
 
     def synchronize(self) -> None:
@@ -41,13 +41,13 @@ class CudaCopyStreams:
         # Blocking: a processor that spins while it waits takes from the one that viewers see.
         self._done = cycle([_event(blocking=True) for _ in range(CALLS_AT_ONCE)])
 
-    def before(self, copy: Callable[[], object]) -> None:
+    def upload(self, copy: Callable[[], object]) -> None:
         with torch.cuda.stream(self._up):
             copy()
         self._up_to_date.record(self._up)
         self._model.wait_event(self._up_to_date)
 
-    def after(self, copy: Callable[[], object]) -> Callable[[], None]:
+    def download(self, copy: Callable[[], object]) -> Callable[[], None]:
         done = next(self._done)
         self._ready.record(self._model)
         self._down.wait_event(self._ready)
@@ -56,7 +56,7 @@ class CudaCopyStreams:
         done.record(self._down)
         return done.synchronize
 
-    def anew(self) -> None:
+    def wait_for_model(self) -> None:
         self._up.wait_stream(self._model)
 
     def synchronize(self) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from streamcam.frames.image_tensors import fitted, to_images, to_tensor
-from streamcam.frames.transfer import DownloadedImage, Wait
+from streamcam.frames.transfer import DownloadedImage, WaitForDownload
 from streamcam.pixels import Vector, as_vector
 from streamcam.settings.config import Config
 from streamcam.types import Image
@@ -40,7 +40,7 @@ class CpuTransfer:
     def send(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device)
 
-    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], Wait]:
+    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
         return [DownloadedImage(image) for image in to_images(pictures)], _nothing
 
     def synchronize(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from streamcam.frames.copy_streams import CALLS_AT_ONCE, CopyStreams
 from streamcam.frames.resize import Resampler
-from streamcam.frames.transfer import DownloadedImage, Wait
+from streamcam.frames.transfer import DownloadedImage, WaitForDownload
 from streamcam.frames.yuv import Packer
 from streamcam.geometry import Size, fit_axes
 from streamcam.pixels import Vector, as_vector, size_in_bytes
@@ -20,7 +20,7 @@ SAMPLED = 4
 """One pixel in so many, across and down, tells how alike frames are: it is a mean over pixels."""
 
 
-class Delivery(NamedTuple):
+class OutputFormat(NamedTuple):
     """What pictures are when they come back."""
 
     size: Size
@@ -30,13 +30,13 @@ class Delivery(NamedTuple):
     """The one to give beside RGB, of those in `streamcam.frames.yuv`."""
 
 
-def delivery(config: Config, *, on_air: bool) -> Delivery:
+def output_format(config: Config, *, on_air: bool) -> OutputFormat:
     """Return what pictures of `config` are: on the canvas and ready to go out, if `on_air`."""
     if not on_air:
-        return Delivery((config.width, config.height), config.fit, None)
+        return OutputFormat((config.width, config.height), config.fit, None)
     broadcast = config.broadcast
     other = None if broadcast.pixel_format == "rgb" else broadcast.pixel_format
-    return Delivery(broadcast.canvas, broadcast.canvas_fit, other)
+    return OutputFormat(broadcast.canvas, broadcast.canvas_fit, other)
 
 
 class CudaTransfer:
@@ -50,15 +50,19 @@ class CudaTransfer:
     on_device = True
 
     def __init__(
-        self, config: Config, device: torch.device, copy_streams: CopyStreams, delivery: Delivery
+        self,
+        config: Config,
+        device: torch.device,
+        copy_streams: CopyStreams,
+        output_format: OutputFormat,
     ) -> None:
         self._device, self._copy_streams = device, copy_streams
         self._size, self._fit = (config.width, config.height), config.fit
         self._frames = config.frame_buffer_size
         self._count, self._turn = 0, 0
         self._batch = torch.empty(self._frames, 3, config.height, config.width, device=device)
-        self._entrance: _Entrance | None = None
-        self._exit = _Exit(self._frames, self._size, delivery, device)
+        self._entrance: _UploadBuffers | None = None
+        self._exit = _DownloadBuffers(self._frames, self._size, output_format, device)
 
     def prepare(self, image: Image) -> Image:
         return image
@@ -71,7 +75,7 @@ class CudaTransfer:
         entrance, place = self._entrance_for(image), (self._turn, self._count)
         np.copyto(entrance.arrays[place], image)
         staged, raw = entrance.staged[place], entrance.raw[place]
-        self._copy_streams.before(partial(raw.copy_, staged, non_blocking=True))
+        self._copy_streams.upload(partial(raw.copy_, staged, non_blocking=True))
         entrance.enter(raw, self._batch[self._count])
         self._count += 1
 
@@ -88,21 +92,21 @@ class CudaTransfer:
         held = tensor.pin_memory() if self._copy_streams.pins else tensor
         return held.to(self._device, non_blocking=True)
 
-    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], Wait]:
+    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
         ready = self._exit.leave(pictures)
         # Pinned memory comes from torch's own pool, and goes back to it with the pictures.
         host = torch.empty(ready.shape, dtype=torch.uint8, pin_memory=self._copy_streams.pins)
-        wait = self._copy_streams.after(partial(host.copy_, ready, non_blocking=True))
+        wait = self._copy_streams.download(partial(host.copy_, ready, non_blocking=True))
         return [self._exit.picture(row) for row in host.numpy()], wait
 
     def synchronize(self) -> None:
         self._copy_streams.synchronize()
 
-    def _entrance_for(self, image: Image) -> "_Entrance":
+    def _entrance_for(self, image: Image) -> "_UploadBuffers":
         """Return where frames of this one's size come in; there is one for one size at a time."""
         height, width, _ = image.shape
         if self._entrance is None or self._entrance.source != (width, height):
-            self._entrance = _Entrance(
+            self._entrance = _UploadBuffers(
                 (width, height),
                 self._size,
                 self._fit,
@@ -110,11 +114,11 @@ class CudaTransfer:
                 device=self._device,
                 pins=self._copy_streams.pins,
             )
-            self._copy_streams.anew()
+            self._copy_streams.wait_for_model()
         return self._entrance
 
 
-class _Entrance:
+class _UploadBuffers:
     """Where frames of one size come in."""
 
     def __init__(
@@ -134,7 +138,7 @@ class _Entrance:
         """The pixels that the similarity filter looks at."""
         self._fitting = None
         if source != target:
-            self._fitting = _Fitting(source, target, fit, planes=3, device=device)
+            self._fitting = _DeviceResizer(source, target, fit, planes=3, device=device)
 
     def enter(self, raw: Tensor, out: Tensor) -> None:
         """Write a frame ``(h, w, 3)`` uint8 to `out` ``(3, H, W)`` in [-1, 1]."""
@@ -143,24 +147,26 @@ class _Entrance:
         out.div_(127.5).sub_(1)
 
 
-class _Exit:
+class _DownloadBuffers:
     """Where pictures go out: one row of bytes each, RGB first."""
 
-    def __init__(self, frames: int, size: Size, delivery: Delivery, device: torch.device) -> None:
-        width, height = delivery.size
+    def __init__(
+        self, frames: int, size: Size, output_format: OutputFormat, device: torch.device
+    ) -> None:
+        width, height = output_format.size
         self._shape = (height, width, 3)
         self._rgb = height * width * 3
         self._given = torch.empty(frames, 3, size[1], size[0], device=device)
         self._levels, self._fitting = self._given, None
-        if size != delivery.size:
-            self._fitting = _Fitting(
-                size, delivery.size, delivery.fit, planes=3 * frames, device=device
+        if size != output_format.size:
+            self._fitting = _DeviceResizer(
+                size, output_format.size, output_format.fit, planes=3 * frames, device=device
             )
             self._levels = torch.empty(frames, 3, height, width, device=device)
         self._packer, extra = None, 0
-        if delivery.pixel_format is not None:
-            self._packer = Packer(delivery.pixel_format, (frames, height, width), device)
-            extra = size_in_bytes(delivery.pixel_format, delivery.size)
+        if output_format.pixel_format is not None:
+            self._packer = Packer(output_format.pixel_format, (frames, height, width), device)
+            extra = size_in_bytes(output_format.pixel_format, output_format.size)
         self._ready = torch.empty(
             CALLS_AT_ONCE, frames, self._rgb + extra, dtype=torch.uint8, device=device
         )
@@ -185,7 +191,7 @@ class _Exit:
         return DownloadedImage(row[: self._rgb].reshape(self._shape), packed)
 
 
-class _Fitting:
+class _DeviceResizer:
     """A resampler with the memory for what goes in and what comes out."""
 
     def __init__(

@@ -8,7 +8,7 @@ from torch import Tensor
 from streamcam.pixels import Vector
 from streamcam.types import Bytes, Image
 
-Wait = Callable[[], None]
+WaitForDownload = Callable[[], None]
 
 
 class DownloadedImage(NamedTuple):
@@ -47,7 +47,7 @@ class FrameTransfer(Protocol):
     def send(self, tensor: Tensor) -> Tensor:
         """Return a tensor of the processor's on the device, without waiting for it."""
 
-    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], Wait]:
+    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
         """Have ``(f, 3, H, W)``, nominally in [-1, 1], brought back.
 
         Returns:

@@ -10,7 +10,7 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, RANDOM, family_of
 from streamcam.models.random_models import random_tiny_vae, tiny_vae_width
-from streamcam.models.weights import check_complete, explained
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors
 from streamcam.settings.config import Config
 
 FULL = "full"
@@ -49,7 +49,7 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
     import diffusers
 
     file = folder / "config.json"
-    with explained(f"the autoencoder {folder}", folder, "fetch it again"):
+    with explain_load_errors(f"the autoencoder {folder}", folder, "fetch it again"):
         config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         kind = config.get("_class_name")
         if kind not in KINDS:
@@ -60,5 +60,5 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
         vae = getattr(diffusers, kind).from_pretrained(
             str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
         )
-    check_complete(vae, None, f"the autoencoder {folder}")
+    check_no_missing_weights(vae, None, f"the autoencoder {folder}")
     return vae

@@ -14,7 +14,7 @@ from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report,
 from streamcam.models.lora import fuse_all
 from streamcam.models.random_models import random_pipeline
 from streamcam.models.single_file import from_file
-from streamcam.models.weights import check_complete, explained, tensor_names
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors, tensor_names
 from streamcam.settings.config import Config
 
 PIPELINES = (
@@ -91,7 +91,7 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
     unused = [part for part in UNUSED if part in parts]
     folder = hub.pipeline_folder(name, offline=config.offline, half=half, without=unused)
     _check_files(folder, [part for part in FILES if (parts.get(part) or [None])[0]])
-    with explained(name, folder, "fetch the model again"):
+    with explain_load_errors(name, folder, "fetch the model again"):
         pipe = DiffusionPipeline.from_pretrained(
             str(folder),
             dtype=dtype,
@@ -105,13 +105,13 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
             # The text encoders' library makes up what a file lacks; the other leaves it empty.
             made_up = part in TEXT_ENCODERS
             stored = tensor_names(folder / part) if made_up else None
-            check_complete(module, stored, f"{part} of {name}")
+            check_no_missing_weights(module, stored, f"{part} of {name}")
     return pipe
 
 
 def _parts(index: Path, name: str) -> dict[str, Any]:
     """Return the parts that a pipeline names, if it is of a kind that can run."""
-    with explained(name, index, "fetch the model again"):
+    with explain_load_errors(name, index, "fetch the model again"):
         parts: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
         kind = parts.get("_class_name")
     if kind not in PIPELINES:

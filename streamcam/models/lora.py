@@ -11,7 +11,7 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, RANDOM, Report, family_of, is_few_step
-from streamcam.models.weights import explained, tensor_names
+from streamcam.models.weights import explain_load_errors, tensor_names
 from streamcam.settings.config import Config
 
 TEXT_READER = re.compile(r"attn2[._](processor\.)?to_k.*(lora[._]down|lora_A)(\.\w+)?\.weight$")
@@ -42,7 +42,9 @@ def fuse(pipe: Any, file: Path, scale: float) -> None:
         ModelError: it is damaged, or made for another base model.
     """
     _check_base(pipe, file)
-    with explained(f"LoRA {file} into this {_name(pipe)} model", file, "choose one made for it"):
+    with explain_load_errors(
+        f"LoRA {file} into this {_name(pipe)} model", file, "choose one made for it"
+    ):
         if (weights := _scaled(load_file(file))) is not None:
             pipe.load_lora_weights(weights)
         else:  # From the file, whose header may hold the scales.

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, Report
-from streamcam.models.weights import check_complete, explained, tensor_names
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors, tensor_names
 from streamcam.settings.config import Config
 
 INPUT = "model.diffusion_model.input_blocks.0.0.weight"
@@ -37,13 +37,13 @@ def from_file(path: Path, config: Config, dtype: torch.dtype, report: Report) ->
     )
     kind = getattr(diffusers, PIPELINES[family])
     remedy = "name config files that fit with --set single_file_config=FOLDER"
-    with explained(f"{path} as {described_by} describes it", path, remedy):
+    with explain_load_errors(f"{path} as {described_by} describes it", path, remedy):
         pipe = kind.from_single_file(
             str(path), config=str(folder), dtype=dtype, local_files_only=True, safety_checker=None
         )
     for part, module in pipe.components.items():
         if isinstance(module, torch.nn.Module):
-            check_complete(module, None, f"{part} of {path}")
+            check_no_missing_weights(module, None, f"{part} of {path}")
     return pipe
 
 

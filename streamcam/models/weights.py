@@ -25,7 +25,7 @@ REFUSALS = (
 
 
 @contextmanager
-def explained(what: str, path: Path, remedy: str) -> Iterator[None]:
+def explain_load_errors(what: str, path: Path, remedy: str) -> Iterator[None]:
     """Turn what goes wrong in loading `what` from `path` into one line with its remedy.
 
     Raises:
@@ -56,7 +56,7 @@ def tensor_names(path: Path) -> set[str]:
     return names
 
 
-def check_complete(module: torch.nn.Module, stored: set[str] | None, what: str) -> None:
+def check_no_missing_weights(module: torch.nn.Module, stored: set[str] | None, what: str) -> None:
     """Raise ModelError where weights of `module` were left empty, or are not `stored`."""
     # Libraries differ in whether names begin with this, from version to version.
     found = stored and {name.removeprefix("text_model.") for name in stored}

@@ -12,7 +12,7 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM, Report
-from streamcam.models.weights import check_complete, explained
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors
 from streamcam.settings.config import Config
 from streamcam.video import wan_files
 from streamcam.video.random_wan import (
@@ -125,7 +125,7 @@ def _base(name: str, config: Config, *, whole: bool) -> Path:
 def _from_folder(folder: Path, dtype: torch.dtype, cut: Cut) -> Any:
     from diffusers import WanTransformer3DModel
 
-    with explained(f"the transformer in {folder}", folder, "fetch the model again"):
+    with explain_load_errors(f"the transformer in {folder}", folder, "fetch the model again"):
         config = WanTransformer3DModel.load_config(folder, local_files_only=True)
         with torch.device("meta"):
             model = WanTransformer3DModel.from_config(config)
@@ -168,11 +168,11 @@ def _autoencoder(folder: Path, config: Config, dtype: torch.dtype) -> Any:
         with wan_files.naming(path):
             return wan_vae(weights, dtype)
     where = Path(name).expanduser() if name and name != "full" else folder / "vae"
-    with explained(f"the autoencoder in {where}", where, "fetch the model again"):
+    with explain_load_errors(f"the autoencoder in {where}", where, "fetch the model again"):
         vae = AutoencoderKLWan.from_pretrained(
             where, dtype=dtype, use_safetensors=True, local_files_only=True
         )
-    check_complete(vae, None, f"the autoencoder in {where}")
+    check_no_missing_weights(vae, None, f"the autoencoder in {where}")
     return vae.eval().requires_grad_(False)
 
 

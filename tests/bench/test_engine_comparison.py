@@ -61,7 +61,7 @@ def test_the_peer_runs_in_its_own_format_too_and_both_ratios_show(tmp_path: Path
 def test_what_was_refused_has_no_line_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(accuracy.FLOORS, torch.bfloat16, 150.0)
+    monkeypatch.setitem(accuracy.MIN_PSNR, torch.bfloat16, 150.0)
     others = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
     comparison = Comparison(build_config([TINY, others]), SCENE, rounds=1)
     comparison.keep_to("eager")
@@ -88,7 +88,7 @@ def test_streams_of_two_settings_are_compared_on_one_engine() -> None:
 
 def test_float8_where_it_cannot_run_is_told_before_anything_is_measured() -> None:
     config = build_config([TINY, {"dtype": "float8", "acceleration": "auto"}])
-    with pytest.raises(EngineError, match="tensorrt runs on NVIDIA's cards, not on cpu"):
+    with pytest.raises(EngineError, match="tensorrt runs on NVIDIA GPUs, not on cpu"):
         Comparison(config, SCENE, rounds=1)
 
 

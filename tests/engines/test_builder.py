@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from streamcam.engines import accuracy
-from streamcam.engines.builder import Accelerated, EngineBuilder
-from streamcam.engines.eager import Eager
-from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.builder import AcceleratedStage, EngineBuilder
+from streamcam.engines.eager import EagerEngine
+from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.store import Store
 from streamcam.errors import EngineError
 from tests.engines.conftest import Small, Told, call, small
@@ -22,7 +22,7 @@ class Copying:
     """An engine that is a copy of the stage, and counts what is asked of it."""
 
     name = "copying"
-    dtype = weights = torch.float32
+    dtype = weights_dtype = torch.float32
 
     def __init__(self, *, error: float = 0.0, breaks: bool = False) -> None:
         self.error = error
@@ -30,13 +30,13 @@ class Copying:
         self.built = 0
         self.runs = 0
 
-    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+    def supports(self, flat: FlatStage) -> bool:  # noqa: ARG002
         return True
 
-    def about(self) -> Mapping[str, str]:
+    def fingerprint(self) -> Mapping[str, str]:
         return {}
 
-    def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:
+    def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
         self.built += 1
         if self.breaks:
             raise RuntimeError("no such layer")
@@ -45,11 +45,11 @@ class Copying:
         (folder / "weights").write_bytes(pickle.dumps(content))
         self._structure = flat._structure
 
-    def load(self, folder: Path) -> Run:
+    def load(self, folder: Path) -> FlatForward:
         state, present = pickle.loads((folder / "weights").read_bytes())
         copy = small(seed=99)
         copy.load_state_dict(state)
-        flat = Flat(copy, self._structure, present)
+        flat = FlatStage(copy, self._structure, present)
 
         def run(*tensors: Tensor) -> Tensor:
             self.runs += 1
@@ -74,10 +74,10 @@ class Building:
         yield "built"
 
 
-def until_swapped(accelerated: Accelerated) -> None:
+def until_swapped(accelerated: AcceleratedStage) -> None:
     """Wait until no run of the stage is the stage as it is written."""
     for _ in range(1000):
-        if not any(isinstance(run, Flat) for run in accelerated._runs.values()):
+        if not any(isinstance(run, FlatStage) for run in accelerated._runs.values()):
             return
         threading.Event().wait(0.01)
     raise AssertionError("no engine came")
@@ -156,7 +156,7 @@ def test_a_build_that_fails_is_told_and_the_stage_goes_on(tmp_path: Path, stage:
     torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     assert said[1:] == [
         "the copying engine of small cannot be built: no such layer",
-        "there is no copying engine of small; going on without it",
+        "there is no copying engine of small; continuing without it",
     ]
 
 
@@ -196,7 +196,7 @@ def test_each_set_of_shapes_has_an_engine_of_its_own(tmp_path: Path, stage: Smal
     assert engine.built == 2
 
 
-HALF = Eager(torch.device("cpu"), torch.bfloat16)
+HALF = EagerEngine(torch.device("cpu"), torch.bfloat16)
 
 
 def halved(stage: Small) -> tuple[Small, tuple[Tensor, Tensor, Told]]:
@@ -218,19 +218,19 @@ def test_a_stage_in_half_precision_is_judged_once_and_goes_on_where_it_comes_nea
     assert torch.equal(start(), stage(*given))
     assert "the bfloat16 of small is ready" in said[-1]
     assert "dB against float32" in said[-1]
-    monkeypatch.setattr(Flat, "exact", None)
+    monkeypatch.setattr(FlatStage, "in_float32", None)
     # The second start takes the verdict that is kept.
     assert torch.equal(start(), stage(*given))
     [entry] = Store(tmp_path).entries()
-    assert entry.manifest["psnr"] > accuracy.FLOORS[torch.bfloat16]
+    assert entry.manifest["psnr"] > accuracy.MIN_PSNR[torch.bfloat16]
 
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_stage_too_far_off_in_half_precision_goes_on_in_float32(
     tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch, waits: bool
 ) -> None:
-    monkeypatch.setitem(accuracy.FLOORS, torch.bfloat16, 90.0)
-    exact = stage(*call())
+    monkeypatch.setitem(accuracy.MIN_PSNR, torch.bfloat16, 90.0)
+    in_float32 = stage(*call())
     stage, given = halved(stage)
     said: list[str] = []
 
@@ -245,21 +245,21 @@ def test_a_stage_too_far_off_in_half_precision_goes_on_in_float32(
     until_swapped(accelerated)
     made = accelerated(*given)
     assert made.dtype == torch.float32
-    assert accuracy.psnr(made, exact) > accuracy.psnr(stage(*given), exact)
+    assert accuracy.psnr(made, in_float32) > accuracy.psnr(stage(*given), in_float32)
     assert torch.equal(first, made if waits else stage(*given))
     refused = next(line for line in said if "is refused" in line)
     assert "the bfloat16 of small is refused" in refused
     assert "dB against float32, where bfloat16 must reach 90" in refused
-    assert said[-1] == "small goes on in float32, which is slower"
+    assert said[-1] == "small runs in float32 instead, which is slower"
 
 
 def test_half_precision_is_judged_too_where_its_engine_is_refused(
     tmp_path: Path, stage: Small
 ) -> None:
     class Half(Copying):
-        dtype = weights = torch.bfloat16
+        dtype = weights_dtype = torch.bfloat16
 
-        def load(self, folder: Path) -> Run:  # noqa: ARG002
+        def load(self, folder: Path) -> FlatForward:  # noqa: ARG002
             return lambda *tensors: torch.zeros_like(tensors[0])
 
     stage, given = halved(stage)
@@ -288,4 +288,4 @@ def test_on_air_another_process_judges_half_precision(tmp_path: Path, stage: Sma
             break
         threading.Event().wait(0.01)
     # That process failed: it is said, and hides nothing.
-    assert said == ["the bfloat16 of small could not be checked; going on in it"]
+    assert said == ["the bfloat16 of small could not be checked; it is used all the same"]

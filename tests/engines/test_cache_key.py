@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from streamcam.engines import cache_key as module
-from streamcam.engines.cache_key import cache_key, key_of, weights_of
-from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
+from streamcam.engines.flat_stage import FlatStage, flatten_args
 from tests.engines.conftest import call, small
 
 
@@ -20,10 +20,10 @@ class Fake:
         self.dtype = dtype
         self.version = version
 
-    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+    def supports(self, flat: FlatStage) -> bool:  # noqa: ARG002
         return True
 
-    def about(self) -> Mapping[str, str]:
+    def fingerprint(self) -> Mapping[str, str]:
         return {"version": self.version, "device": "a processor"}
 
 
@@ -37,8 +37,8 @@ def key(
     stage = small(seed, scale)
     with torch.no_grad():
         edit(stage)
-    tensors, _, _ = leaves_of(others.pop("given", call()))
-    return key_of(cache_key(stage, weights_of(stage), tensors, Fake(**others)))
+    tensors, _, _ = flatten_args(others.pop("given", call()))
+    return hash_key(cache_key(stage, hash_weights(stage), tensors, Fake(**others)))
 
 
 def test_the_same_stage_has_the_same_key_at_every_start() -> None:

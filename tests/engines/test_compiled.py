@@ -11,8 +11,8 @@ import torch
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.builder import EngineBuilder
-from streamcam.engines.compiled import Compiled
-from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.compiled import CompiledEngine
+from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.selection import COMPILERS
 from streamcam.engines.store import Store
 from streamcam.settings.config import build_config
@@ -23,18 +23,18 @@ from tests.support.streams import TINY, Streamed, images, moving
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="compiling needs a C++ compiler"
 )
-ENGINE = Compiled(torch.device("cpu"), torch.float32)
+ENGINE = CompiledEngine(torch.device("cpu"), torch.float32)
 
 
 def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Small) -> None:
-    tensors, signature, structure = leaves_of(call())
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
     with torch.no_grad():
         ENGINE.build(flat, [tensor.contiguous() for tensor in tensors], tmp_path)
     torch._dynamo.utils.counters.clear()
     run, kept = ENGINE.load(tmp_path), []
     for seed in range(3):
-        tensors, *_ = leaves_of(call(seed=seed))
+        tensors, *_ = flatten_args(call(seed=seed))
         kept.append((run(*tensors), flat(*tensors)))
     for ours, expected in kept:
         assert psnr(ours, expected) > 100
@@ -44,8 +44,8 @@ def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Sm
 def test_what_is_built_with_one_thread_runs_with_as_many_as_there_are(
     tmp_path: Path, stage: Small
 ) -> None:
-    tensors, signature, structure = leaves_of(call())
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

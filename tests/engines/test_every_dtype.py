@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.engines.accuracy import FLOORS, check
-from streamcam.engines.compiled import Compiled
+from streamcam.engines.accuracy import MIN_PSNR, check_accuracy
+from streamcam.engines.compiled import CompiledEngine
 from streamcam.engines.dtypes import FLOAT8, name_of
-from streamcam.engines.eager import Eager
+from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
-from streamcam.engines.flat_stage import Flat
+from streamcam.engines.flat_stage import FlatStage
 from streamcam.engines.openvino import CPU as PROCESSOR
-from streamcam.engines.openvino import OpenVino
-from streamcam.engines.tensorrt import TensorRt
+from streamcam.engines.openvino import OpenVinoEngine
+from streamcam.engines.tensorrt import TensorRtEngine
 from tests.diffusion.test_goldens import GOLDENS
 from tests.engines.test_tensorrt import CPU, NANO, STAGES, calls_of, tensorrt
 from tests.support.streams import EAGER
@@ -30,11 +30,11 @@ __all__ = ["tensorrt"]
 
 FULL, HALF, BRAIN = torch.float32, torch.float16, torch.bfloat16
 MAKE: dict[str, Callable[[torch.dtype], Engine]] = {
-    "eager": lambda dtype: Eager(CPU, dtype),
-    "openvino": lambda dtype: OpenVino(PROCESSOR, dtype),
-    "compiled": lambda dtype: Compiled(CPU, dtype),
+    "eager": lambda dtype: EagerEngine(CPU, dtype),
+    "openvino": lambda dtype: OpenVinoEngine(PROCESSOR, dtype),
+    "compiled": lambda dtype: CompiledEngine(CPU, dtype),
     # Of which onnxruntime takes the place: what is judged is what TensorRT is told to compute.
-    "tensorrt": lambda dtype: TensorRt(CPU, dtype),
+    "tensorrt": lambda dtype: TensorRtEngine(CPU, dtype),
 }
 ALL = ("nano", "tiny-sd", "tiny-sdxl")
 CASES = [
@@ -52,7 +52,7 @@ CASES = [
 
 
 @cache
-def calls(model: str, dtype: str) -> dict[str, tuple[Flat, list[Tensor]]]:
+def calls(model: str, dtype: str) -> dict[str, tuple[FlatStage, list[Tensor]]]:
     """Return every stage of a model with its weights in a format, and what it is called with."""
     settings: dict[str, Any] = NANO
     if model != "nano":
@@ -78,14 +78,14 @@ def test_all_stages_come_near_enough_to_float32(
     if name == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is an extra")
     engine = MAKE[name](dtype)
-    found = calls(model, name_of(engine.weights))
+    found = calls(model, name_of(engine.weights_dtype))
     judged = {}
     for stage in STAGES:
         flat, inputs = found[stage]
-        if engine.takes(flat):
+        if engine.supports(flat):
             with torch.no_grad():
                 engine.build(flat, inputs, tmp_path)
                 run = engine.load(tmp_path) or flat
-                judged[stage] = check(run, flat, inputs, engine.dtype)
+                judged[stage] = check_accuracy(run, flat, inputs, engine.dtype)
     assert list(judged) == (["denoise"] if dtype == FLOAT8 else list(STAGES))
-    assert min(judged.values()) >= FLOORS[dtype]
+    assert min(judged.values()) >= MIN_PSNR[dtype]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from streamcam.engines import tensorrt as module
 from streamcam.engines.dtypes import FLOAT8, name_of
-from streamcam.engines.tensorrt import PLAN, TensorRt
+from streamcam.engines.tensorrt import PLAN, TensorRtEngine
 from streamcam.errors import EngineError
 from tests.engines.test_tensorrt import CPU, NANO, SDXL, STAGES, calls_of, flat_of
 
@@ -44,7 +44,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch, card: str) -> None:
     monkeypatch.setattr(tensorrt_rtx, "Builder", Builder)
     # Nothing that is built here runs on a card.
     monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
-    module._listener.cache_clear()
+    module._logger.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_it_compiles_every_stage(
     dtype: torch.dtype,
 ) -> None:
     compiler(monkeypatch, RTX_40)
-    engine = TensorRt(CPU, dtype)
-    calls = calls_of(settings | {"dtype": name_of(engine.weights)})
+    engine = TensorRtEngine(CPU, dtype)
+    calls = calls_of(settings | {"dtype": name_of(engine.weights_dtype)})
     for name in names:
         flat, inputs = calls[name]
-        if engine.takes(flat):
+        if engine.supports(flat):
             engine.build(flat, inputs, tmp_path)
             assert (tmp_path / PLAN).stat().st_size > 10_000
 
@@ -73,9 +73,9 @@ def test_float8_is_what_it_compiles_and_cards_without_it_are_told_so(
 ) -> None:
     flat, inputs = calls_of(NANO | {"dtype": "float16"})["denoise"]
     compiler(monkeypatch, RTX_30)
-    TensorRt(CPU, torch.float16).build(flat, inputs, tmp_path)
+    TensorRtEngine(CPU, torch.float16).build(flat, inputs, tmp_path)
     with pytest.raises(EngineError, match=r"cannot build the stage: .*fp8_e4m3"):
-        TensorRt(CPU, FLOAT8).build(flat, inputs, tmp_path)
+        TensorRtEngine(CPU, FLOAT8).build(flat, inputs, tmp_path)
 
 
 class Unread(nn.Module):
@@ -91,7 +91,7 @@ def test_what_it_does_not_read_is_said_in_its_own_words(
     compiler(monkeypatch, RTX_40)
     flat, inputs = flat_of(Unread(), (torch.ones(1, 2, 4, 4),))
     with pytest.raises(EngineError, match="cannot read the stage: Det: "):
-        TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+        TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
 
 
 def test_a_plan_that_is_none_is_said_in_its_own_words(
@@ -100,4 +100,4 @@ def test_a_plan_that_is_none_is_said_in_its_own_words(
     compiler(monkeypatch, RTX_40)
     (tmp_path / PLAN).write_bytes(b"not a plan")
     with pytest.raises(EngineError, match=r"cannot load its plan: \S+"):
-        TensorRt(CPU, torch.float32).load(tmp_path)
+        TensorRtEngine(CPU, torch.float32).load(tmp_path)

@@ -14,7 +14,7 @@ from streamcam.diffusion.image_model import ENGINE_BUILD_MAIN, ImageModel, load_
 from streamcam.engines import selection
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.build_process import build_in_child
-from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.placement import place
 from streamcam.engines.selection import FASTEST
 from streamcam.engines.store import Store
@@ -26,13 +26,13 @@ from tests.support.streams import TINY, Streamed, images, moving
 
 pytest.importorskip("openvino", reason="OpenVINO is an extra")
 
-from streamcam.engines.openvino import CPU, GPU, OpenVino
+from streamcam.engines.openvino import CPU, GPU, OpenVinoEngine
 
 
-def made(stage: Small, folder: Path, dtype: torch.dtype) -> tuple[OpenVino, Flat]:
-    tensors, signature, structure = leaves_of(call())
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
-    engine = OpenVino(CPU, dtype)
+def made(stage: Small, folder: Path, dtype: torch.dtype) -> tuple[OpenVinoEngine, FlatStage]:
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
+    engine = OpenVinoEngine(CPU, dtype)
     engine.build(flat, [tensor.contiguous() for tensor in tensors], folder)
     return engine, flat
 
@@ -41,7 +41,7 @@ def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Sm
     engine, flat = made(stage, tmp_path, torch.float32)
     run, kept = engine.load(tmp_path), []
     for seed in range(3):
-        tensors, *_ = leaves_of(call(seed=seed))
+        tensors, *_ = flatten_args(call(seed=seed))
         kept.append((run(*tensors), flat(*tensors)))
     # Compared at the end: a result must outlive the calls after it.
     for ours, expected in kept:
@@ -54,15 +54,15 @@ def test_the_number_format_it_was_built_in_is_the_one_it_runs_in(
     if not torch.cpu.get_capabilities().get("avx512_bf16"):
         pytest.skip("this processor does not compute in bfloat16")
     engine, flat = made(stage, tmp_path, torch.bfloat16)
-    tensors, *_ = leaves_of(call())
+    tensors, *_ = flatten_args(call())
     assert 30 < psnr(engine.load(tmp_path)(*tensors), flat(*tensors)) < 80
 
 
 def test_what_it_cannot_run_on_is_said_with_what_it_can() -> None:
     with pytest.raises(EngineError, match=r"no GPU here; found: CPU"):
-        OpenVino(GPU, torch.float32)
+        OpenVinoEngine(GPU, torch.float32)
     with pytest.raises(EngineError, match=r"float16 on this CPU; choose --dtype float32"):
-        OpenVino(CPU, torch.float16)
+        OpenVinoEngine(CPU, torch.float16)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
     monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
     others = {"acceleration": "auto", "engine_dir": str(engines), "device": "cpu", "threads": 1}
     config = build_config([TINY, SETTINGS, others])
-    before = place(config).choice.why
+    before = place(config).choice.reason
     assert before.startswith("openvino, the fastest here as a rule, since compiled needs")
     lines: list[str] = []
     measure_engines(config, lines.append)

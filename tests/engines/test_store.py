@@ -13,7 +13,7 @@ KEY = "0123"
 
 
 def made(store: Store, content: bytes = b"weights", key: str = KEY) -> None:
-    with store.making(key, {"psnr": 50.0}) as folder:
+    with store.create(key, {"psnr": 50.0}) as folder:
         (folder / "engine.blob").write_bytes(content)
 
 
@@ -62,7 +62,7 @@ def test_a_build_that_fails_leaves_nothing_and_the_old_engine_in_place(tmp_path:
     made(store)
 
     def fail() -> None:
-        with store.making(KEY, {}) as folder:
+        with store.create(KEY, {}) as folder:
             (folder / "engine.blob").write_bytes(b"half")
             raise ZeroDivisionError
 

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines import tensorrt as module
-from streamcam.engines.accuracy import FLOORS, probes, psnr
+from streamcam.engines.accuracy import MIN_PSNR, probe_inputs, psnr
 from streamcam.engines.builder import EngineBuilder
-from streamcam.engines.flat_stage import Flat, Run, leaves_of
+from streamcam.engines.flat_stage import FlatForward, FlatStage, flatten_args
 from streamcam.engines.store import Store
-from streamcam.engines.tensorrt import TensorRt, export
+from streamcam.engines.tensorrt import TensorRtEngine, export
 from streamcam.errors import EngineError
 from streamcam.settings.config import build_config
 from tests.engines import fake_tensorrt
@@ -41,18 +41,18 @@ STREAM = 7
 STAGES = ("encode", "denoise", "decode")
 
 
-def flat_of(stage: nn.Module, args: tuple[Any, ...]) -> tuple[Flat, list[Tensor]]:
-    tensors, signature, structure = leaves_of(args)
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+def flat_of(stage: nn.Module, args: tuple[Any, ...]) -> tuple[FlatStage, list[Tensor]]:
+    tensors, signature, structure = flatten_args(args)
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
     with torch.inference_mode(False):
         return flat, [t.clone(memory_format=torch.contiguous_format) for t in tensors]
 
 
-def calls_of(settings: dict[str, Any]) -> dict[str, tuple[Flat, list[Tensor]]]:
+def calls_of(settings: dict[str, Any]) -> dict[str, tuple[FlatStage, list[Tensor]]]:
     """Return every stage of a stream, with what it is called with."""
     config = build_config([settings, {"warmup": 1}])
     models = load_image_model(config, lambda _: None)
-    found: dict[str, tuple[Flat, list[Tensor]]] = {}
+    found: dict[str, tuple[FlatStage, list[Tensor]]] = {}
 
     def recorded(name: str) -> Any:
         stage: Any = getattr(models, name)
@@ -90,16 +90,16 @@ def test_what_is_exported_makes_what_the_stage_makes(
         assert [tensor.name for tensor in taken] == [f"input_{i}" for i in range(len(inputs))]
         # Fixed: TensorRT then chooses its kernels for these very shapes.
         assert [tuple(tensor.shape) for tensor in taken] == [tuple(t.shape) for t in inputs]
-        given = probes(inputs)
+        given = probe_inputs(inputs)
         [made] = session.run(None, {f"input_{i}": t.numpy() for i, t in enumerate(given)})
-        near = 100 if flat.is_exact else FLOORS[torch.float16]
-        assert psnr(torch.from_numpy(made), flat.exact()(*given)) > near, name
+        near = 100 if flat.is_float32 else MIN_PSNR[torch.float16]
+        assert psnr(torch.from_numpy(made), flat.in_float32()(*given)) > near, name
 
 
 class Ungraphed:
     """Calls what a graph would record; like that, on tensors that lie row by row."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: FlatForward) -> None:
         self.run = run
 
     def __call__(self, *tensors: Tensor) -> Tensor:
@@ -111,20 +111,20 @@ def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return the fake in the real one's place, on a processor that acts a card."""
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
     monkeypatch.setattr(fake_tensorrt, "registered", [])
-    module._listener.cache_clear()
-    monkeypatch.setattr(module, "Graph", Ungraphed)
+    module._logger.cache_clear()
+    monkeypatch.setattr(module, "CudaGraph", Ungraphed)
     monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
     stream = SimpleNamespace(cuda_stream=STREAM)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
     yield fake_tensorrt
-    module._listener.cache_clear()
+    module._logger.cache_clear()
 
 
 def test_it_gives_what_the_stage_gives_call_after_call(
     tensorrt: Any, tmp_path: Path, stage: Small
 ) -> None:
     flat, inputs = flat_of(stage, call())
-    engine = TensorRt(CPU, torch.float32)
+    engine = TensorRtEngine(CPU, torch.float32)
     (tmp_path / "engine").mkdir()
     engine.build(flat, inputs, tmp_path / "engine")
     # What it was made from is gone.
@@ -142,7 +142,7 @@ def test_it_gives_what_the_stage_gives_call_after_call(
 
 def test_float32_is_not_cut_short_to_tf32(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
     flat, inputs = flat_of(stage, call())
-    TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+    TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
     assert not tensorrt.Builder.tf32
 
 
@@ -152,11 +152,11 @@ def test_a_stage_in_float16_is_built_and_run_in_it(
     x, timesteps, told = call()
     given = (x.half(), timesteps, told._replace(states=told.states.half()))
     flat, inputs = flat_of(stage.half(), given)
-    engine = TensorRt(CPU, torch.float16)
+    engine = TensorRtEngine(CPU, torch.float16)
     engine.build(flat, inputs, tmp_path)
     made = engine.load(tmp_path)(*inputs)
     assert made.dtype == flat(*inputs).dtype
-    assert psnr(made, flat.exact()(*(t.float() for t in inputs))) > 45
+    assert psnr(made, flat.in_float32()(*(t.float() for t in inputs))) > 45
     # Strongly typed: what the file says is what TensorRT computes in.
     plan = onnx.load_model_from_string((tmp_path / "engine.plan").read_bytes())
     weight = next(t for t in plan.graph.initializer if t.name.endswith("convolution.weight"))
@@ -167,7 +167,7 @@ def test_it_is_kept_and_named_as_any_engine_with_its_version(
     tensorrt: Any, tmp_path: Path, stage: Small
 ) -> None:
     said: list[str] = []
-    engine = TensorRt(CPU, torch.float32)
+    engine = TensorRtEngine(CPU, torch.float32)
     stages = EngineBuilder([engine], Store(tmp_path), said.append, builder=None, waits=True)
     torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     [entry] = Store(tmp_path).entries()
@@ -192,7 +192,7 @@ class Odd(nn.Module):
 
 def test_what_goes_wrong_later_is_said_too(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
     flat, inputs = flat_of(stage, call())
-    engine = TensorRt(CPU, torch.float32)
+    engine = TensorRtEngine(CPU, torch.float32)
     engine.build(flat, inputs, tmp_path)
     run = engine.load(tmp_path)
     unbuilt = flat_of(Odd("unbuilt"), (torch.ones(1, 2, 4, 4),))
@@ -213,19 +213,19 @@ def test_what_tensorrt_will_not_take_is_said_in_its_own_words(
 ) -> None:
     flat, inputs = flat_of(Odd(kind), (torch.ones(1, 2, 4, 4),))
     with pytest.raises(EngineError, match=words):
-        TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+        TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
 
 
 def test_a_plan_that_does_not_run_is_said_and_gives_no_picture(
     tensorrt: Any, tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flat, inputs = flat_of(stage, call())
-    engine = TensorRt(CPU, torch.float32)
+    engine = TensorRtEngine(CPU, torch.float32)
     engine.build(flat, inputs, tmp_path)
     run = engine.load(tmp_path)
     lost = SimpleNamespace(cuda_stream=-1)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: lost)
-    with pytest.raises(EngineError, match="cannot run its plan: it does not say why"):
+    with pytest.raises(EngineError, match="cannot run its plan: it gives no reason"):
         run(*inputs)
 
 
@@ -234,7 +234,7 @@ def test_a_plan_of_another_version_is_refused_in_its_own_words(
 ) -> None:
     (tmp_path / "engine.plan").write_bytes(b"not a plan")
     with pytest.raises(EngineError, match="cannot load its plan: Serialization assertion"):
-        TensorRt(CPU, torch.float32).load(tmp_path)
+        TensorRtEngine(CPU, torch.float32).load(tmp_path)
 
 
 @pytest.mark.skipif(not REAL, reason="TensorRT is an extra, for NVIDIA's cards")

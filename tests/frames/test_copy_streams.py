@@ -58,7 +58,7 @@ def test_a_copy_to_the_card_runs_beside_the_model_which_then_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    CudaCopyStreams(CARD).before(lambda: streams.log.append("copy"))
+    CudaCopyStreams(CARD).upload(lambda: streams.log.append("copy"))
     assert streams.log == ["on up", "copy", "back", "model waits for up"]
 
 
@@ -66,7 +66,7 @@ def test_a_copy_from_the_card_waits_for_the_model_and_the_processor_for_the_copy
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    wait = CudaCopyStreams(CARD).after(lambda: streams.log.append("copy"))
+    wait = CudaCopyStreams(CARD).download(lambda: streams.log.append("copy"))
     asked = ["down waits for model", "on down", "copy", "back"]
     assert streams.log == asked
     wait()
@@ -76,7 +76,7 @@ def test_a_copy_from_the_card_waits_for_the_model_and_the_processor_for_the_copy
 def test_calls_on_their_way_have_events_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     Streams(monkeypatch)
     copy_streams = CudaCopyStreams(CARD)
-    waits: list[Any] = [copy_streams.after(lambda: None) for _ in range(CALLS_AT_ONCE)]
+    waits: list[Any] = [copy_streams.download(lambda: None) for _ in range(CALLS_AT_ONCE)]
     assert len({id(wait.__self__) for wait in waits}) == CALLS_AT_ONCE
 
 
@@ -84,14 +84,14 @@ def test_new_memory_is_written_only_when_the_model_is_done_with_what_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    CudaCopyStreams(CARD).anew()
+    CudaCopyStreams(CARD).wait_for_model()
     assert streams.log == ["up waits for model"]
 
 
 def test_in_turn_a_copy_is_made_when_it_is_asked_for() -> None:
     made: list[str] = []
     copy_streams = InTurn()
-    copy_streams.before(lambda: made.append("up"))
-    wait = copy_streams.after(lambda: made.append("down"))
+    copy_streams.upload(lambda: made.append("up"))
+    wait = copy_streams.download(lambda: made.append("down"))
     assert made == ["up", "down"]
     wait()

@@ -17,7 +17,7 @@ from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.frames import frame_transfer
 from streamcam.frames.cpu_transfer import CpuTransfer
-from streamcam.frames.cuda_transfer import CudaTransfer, delivery
+from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 from streamcam.frames.image_tensors import fitted
 from streamcam.frames.transfer import FrameTransfer
 from streamcam.pixels import FORMATS
@@ -36,7 +36,7 @@ class Late(InTurn):
     def __init__(self) -> None:
         self.waits = self.settled = 0
 
-    def after(self, copy: Callable[[], object]) -> Callable[[], None]:
+    def download(self, copy: Callable[[], object]) -> Callable[[], None]:
         def wait() -> None:
             self.waits += 1
             copy()
@@ -52,7 +52,7 @@ def config_of(**settings: Any) -> Config:
 
 
 def device_path(config: Config, *, on_air: bool = False) -> CudaTransfer:
-    return CudaTransfer(config, CPU, Late(), delivery(config, on_air=on_air))
+    return CudaTransfer(config, CPU, Late(), output_format(config, on_air=on_air))
 
 
 def noise(count: int, height: int = SIZE, width: int = SIZE) -> list[Image]:
@@ -195,8 +195,8 @@ def test_what_the_filter_sees_of_a_frame_tells_as_much_as_the_whole() -> None:
 class Mute(Late):
     """Of a device that is asked for nothing: it would have to answer."""
 
-    def after(self, copy: Callable[[], object]) -> Callable[[], None]:  # noqa: ARG002
-        return super().after(lambda: None)
+    def download(self, copy: Callable[[], object]) -> Callable[[], None]:  # noqa: ARG002
+        return super().download(lambda: None)
 
 
 def on_a_device_that_never_answers(config: Config) -> tuple[DiffusionStream, Mute]:
@@ -207,7 +207,7 @@ def on_a_device_that_never_answers(config: Config) -> tuple[DiffusionStream, Mut
         alphas_cumprod=torch.linspace(0.999, 0.005, 1000).to(meta),
         device=meta,
     )
-    path = CudaTransfer(config, meta, copy_streams, delivery(config, on_air=True))
+    path = CudaTransfer(config, meta, copy_streams, output_format(config, on_air=True))
     return DiffusionStream(models, config, path), copy_streams
 
 
