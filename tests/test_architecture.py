@@ -28,6 +28,7 @@ FLOORS = [
         "errors",
         "geometry",
         "pixels",
+        "plugins",
         "settings",
         "stats",
         "types",

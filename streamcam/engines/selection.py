@@ -11,6 +11,8 @@ from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.engine import Engine
 from streamcam.engines.timings import Timings
 from streamcam.errors import EngineError
+from streamcam.plugins import load_plugin, plugin_names
+from streamcam.settings.config import ENGINE_PLUGINS
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """The CPU instructions that compute in bfloat16, as torch calls them; the last is ARM's."""
@@ -52,6 +54,7 @@ def choose_engines(
 
     Raises:
         EngineError: the engine asked for cannot run here.
+        StreamcamError: the package that brings the engine asked for cannot be loaded.
     """
     if dtype == FLOAT8:
         return _choose_for_float8(acceleration, device)
@@ -59,7 +62,13 @@ def choose_engines(
         return _choose_fastest(device, dtype, measured or {})
     if acceleration == "eager":
         return EngineChoice((), "eager")
-    return EngineChoice((ENGINES[acceleration](device, dtype),), f"{acceleration}, as asked")
+    is_plugin = acceleration in plugin_names(ENGINE_PLUGINS)
+    if acceleration in ENGINES:
+        shadows = "; an installed package has an engine of that name too, which is not used"
+        engine = ENGINES[acceleration](device, dtype)
+        return EngineChoice((engine,), f"{acceleration}, as asked{shadows if is_plugin else ''}")
+    engine = load_plugin(ENGINE_PLUGINS, acceleration)(device, dtype)
+    return EngineChoice((engine,), f"{acceleration}, as asked, from an installed package")
 
 
 def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings) -> EngineChoice:
@@ -150,5 +159,6 @@ ENGINES: dict[str, Callable[[torch.device, torch.dtype], Engine]] = {
 }
 """A function per engine that makes it for a device and a dtype.
 
-It raises an EngineError with the reason where the engine cannot run there.
+It raises an EngineError with the reason where the engine cannot run there. Installed packages add
+such functions as entry points of the group `ENGINE_PLUGINS`; they are used only when asked for.
 """

@@ -47,7 +47,13 @@ def canonical(table: type[Settings]) -> dict[str, str]:
 
 
 def choices(field: FieldInfo) -> tuple[str, ...]:
-    """Return the words an enumerated field accepts, or nothing."""
+    """Return the words an enumerated field accepts, or nothing.
+
+    A field whose words are not a Literal, since plugins add some, lists its own as ``choices``.
+    """
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and isinstance(listed := extra.get("choices"), list):
+        return tuple(map(str, listed))
     return tuple(a for a in get_args(field.annotation) if isinstance(a, str))
 
 
