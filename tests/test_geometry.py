@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from streamcam import pixels
-from streamcam.frames.image_tensors import fitted
+from streamcam.frames.image_tensors import fitted_lanczos
 from streamcam.frames.resize import Resampler
 from streamcam.geometry import AxisFit, fit_axes, uniform_scale
 
@@ -71,7 +71,7 @@ def test_bars_are_the_same_whichever_resizer_makes_them(
         source, target, "fit", planes=3, device=torch.device("cpu"), dtype=torch.float32
     )
     by_matrices = resampler(planes, torch.empty(3, target[1], target[0]))[0].numpy()
-    by_pillow = fitted(white, *target, "fit")[..., 0]
+    by_pillow = fitted_lanczos(white, *target, "fit")[..., 0]
     by_opencv = pixels.fitted(white, *target, "fit")[..., 0]
     assert np.array_equal(by_matrices > 0, by_pillow > 0)
     assert np.array_equal(by_opencv > 0, by_pillow > 0)

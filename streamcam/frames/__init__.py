@@ -1,4 +1,4 @@
-"""Frames on their way to the device and back: tensors, sizes, pixel formats and copies."""
+"""Frames as tensors: transfer to and from the device, sizes and pixel formats."""
 
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 def frame_transfer(
     config: "Config", device: "torch.device", *, on_air: bool = False
 ) -> "FrameTransfer":
-    """Return the path for `device`.
+    """Return the transfer of frames to and from `device`.
 
-    `on_air` a device gives pictures as the broadcast wants them, else at the model's size.
+    `on_air` a GPU returns images on the canvas and in the pixel format of the broadcast, otherwise
+    at the model's size.
     """
     if device.type != "cuda":
         from streamcam.frames.cpu_transfer import CpuTransfer

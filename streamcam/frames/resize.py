@@ -1,7 +1,6 @@
-"""Resizing as mathematics: a picture between two matrices, which any device multiplies fast.
+"""Resize on the device as two matrix products, with the results of Pillow's Lanczos.
 
-Crop, bars and Lanczos are all in the matrices, so a device needs no code for either, and what it
-gives is what Pillow gives.
+Crop, bars and filter are all in the matrices, so no device needs code for any of them.
 """
 
 import numpy as np
@@ -12,13 +11,14 @@ from torch import Tensor
 
 from streamcam.geometry import AxisFit, Size, fit_axes
 
-NOTABLY = 0.95
+MARGIN = 0.95
+"""One order of the two passes is preferred only where it costs less than this share."""
 
 
 def weights(source: int, target: int, axis: AxisFit) -> NDArray[np.float32]:
     """Return the ``(target, source)`` float32 matrix that resizes one axis by Lanczos.
 
-    Pillow's own: resizing is linear, so what it makes of the identity is what it does.
+    It is Pillow's own: resizing is linear, so the resized identity matrix is the operation itself.
     """
     matrix = np.zeros((target, source), np.float32)
     identity = Pillow.fromarray(np.eye(source, dtype=np.float32))
@@ -31,13 +31,13 @@ def weights(source: int, target: int, axis: AxisFit) -> NDArray[np.float32]:
 
 
 class Resampler:
-    """Fits planes of one size to another, into memory that is there already.
+    """Resizes planes from one size to another, into preallocated memory.
 
     Args:
-        source: (width, height) of what comes.
-        target: (width, height) of what goes.
+        source: (width, height) of the input.
+        target: (width, height) of the output.
         fit: "fill", "fit" or "stretch".
-        planes: how many are fitted at once.
+        planes: how many are resized at once.
         device: where the planes are.
         dtype: of the planes; float16 is off by less than a quarter of a level.
     """
@@ -57,21 +57,20 @@ class Resampler:
         down = torch.from_numpy(weights(source[1], target[1], y))
         self._across = across.to(device, dtype).expand(planes, -1, -1)
         self._down = down.to(device, dtype).expand(planes, -1, -1)
-        narrow, low = (source[1], target[0]), (target[1], source[0])
-        # The order matters where noise overshoots: this is what Pillow was seen to do.
-        less = source[0] * y.length < NOTABLY * source[1] * x.length
-        self._across_first = not (y.length < source[1] and less)
-        between = narrow if self._across_first else low
-        self._between = torch.empty(planes, *between, device=device, dtype=dtype)
+        # The order matters where noise overshoots: this is the order that Pillow was seen to use.
+        down_is_cheaper = source[0] * y.length < MARGIN * source[1] * x.length
+        self._across_first = not (y.length < source[1] and down_is_cheaper)
+        shape = (source[1], target[0]) if self._across_first else (target[1], source[0])
+        self._intermediate = torch.empty(planes, *shape, device=device, dtype=dtype)
 
     def __call__(self, planes: Tensor, out: Tensor) -> Tensor:
-        """Return `out` ``(planes, H, W)``, written anew from `planes` ``(planes, h, w)``.
+        """Write `planes` ``(planes, h, w)`` resized into `out` ``(planes, H, W)``, and return it.
 
-        Both are levels, 0 to 255; bars are zero. What makes it smaller goes first, and what
-        overshoots is clipped each time, as in Pillow.
+        Both are levels, 0 to 255; bars are zero. The pass that shrinks more is first, and
+        overshoot is clipped after each, as in Pillow.
         """
         if self._across_first:
-            torch.bmm(planes, self._across, out=self._between).clamp_(0, 255)
-            return torch.bmm(self._down, self._between, out=out).clamp_(0, 255)
-        torch.bmm(self._down, planes, out=self._between).clamp_(0, 255)
-        return torch.bmm(self._between, self._across, out=out).clamp_(0, 255)
+            torch.bmm(planes, self._across, out=self._intermediate).clamp_(0, 255)
+            return torch.bmm(self._down, self._intermediate, out=out).clamp_(0, 255)
+        torch.bmm(self._down, planes, out=self._intermediate).clamp_(0, 255)
+        return torch.bmm(self._intermediate, self._across, out=out).clamp_(0, 255)

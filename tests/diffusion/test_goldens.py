@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from streamcam.diffusion import similarity
-from streamcam.frames.image_tensors import fitted, to_images, to_tensor
+from streamcam.frames.image_tensors import fitted_lanczos, to_images, to_tensor
 from streamcam.types import Frame
 from tests.conftest import SHARED
 from tests.diffusion.goldens import (
@@ -179,7 +179,7 @@ def test_pictures_go_in_and_out_as_published() -> None:
     for name in ("pil_same", "pil_resize", "pil_list"):
         given = golden[f"pre.{name}.in"]
         images = given if given.ndim == 4 else given[None]
-        fit = [fitted(image.numpy(), 32, 32, "stretch") for image in images]
+        fit = [fitted_lanczos(image.numpy(), 32, 32, "stretch") for image in images]
         close(to_tensor(fit, torch.device("cpu")), golden[f"pre.{name}.out"], 2e-6)
     ours = torch.stack([torch.from_numpy(i) for i in to_images(golden["post.in"])])
     assert torch.equal(ours, golden["post.pil_u8"])
