@@ -45,9 +45,9 @@ def with_chosen_model(config: Config) -> tuple[Config, str]:
 def _model(config: Config) -> Choice:
     if config.pipeline == "video":
         return Choice(PREFERRED_VIDEO, f"{PREFERRED_VIDEO}, as published")
-    from streamcam.models.hub import cached
+    from streamcam.models.hub import cached_models
 
-    if any(repo.id == PREFERRED for repo in cached()):
+    if any(repo.id == PREFERRED for repo in cached_models()):
         return Choice(PREFERRED, f"{PREFERRED}, since it is in the cache")
     if config.mode == "txt2img":
         return Choice(PREFERRED, f"{PREFERRED}, since {NANO} paints what it sees alone")

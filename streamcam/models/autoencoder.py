@@ -1,4 +1,4 @@
-"""The autoencoder that pictures go through: a tiny one, unless another is named."""
+"""Load the autoencoder of a model: a tiny one, unless another is named."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from streamcam.models.weights import check_no_missing_weights, explain_load_erro
 from streamcam.settings.config import Config
 
 FULL = "full"
-"""Asks for the model's own."""
+"""Value of `vae` that keeps the model's own autoencoder."""
 KINDS = ("AutoencoderTiny", "AutoencoderKL")
 
 
@@ -22,7 +22,7 @@ def autoencoder(pipe: Any, config: Config, dtype: torch.dtype) -> Any:
     """Return the autoencoder that `config` names for `pipe`, which may be its own.
 
     Raises:
-        ModelError: it is missing or damaged, or makes other latents than the model takes.
+        ModelError: it is missing or damaged, or its latents do not fit the model.
     """
     own_is_tiny = type(pipe.vae).__name__ == "AutoencoderTiny"
     own = config.vae is None and (own_is_tiny or not config.use_tiny_vae)
@@ -39,7 +39,7 @@ def autoencoder(pipe: Any, config: Config, dtype: torch.dtype) -> Any:
     vae = _load(folder, dtype)
     if vae.config.latent_channels != pipe.unet.config.in_channels:
         raise ModelError(
-            f"the autoencoder {name} makes latents of {vae.config.latent_channels} channels, the"
+            f"the autoencoder {name} has latents of {vae.config.latent_channels} channels, the"
             f" model takes {pipe.unet.config.in_channels}; leave --vae away for one that fits"
         )
     return vae

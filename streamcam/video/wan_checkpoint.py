@@ -60,7 +60,7 @@ def load_parts(
     """
     if config.model.startswith(RANDOM):
         return _random(config, dtype, device, report, cut)
-    with hub.kept(offline=config.offline):
+    with hub.offline_mode(offline=config.offline):
         whole = wan_files.is_diffusers(config.model, offline=config.offline)
         folder = _base(config.model if whole else config.video.video_base, config, whole=whole)
         transformer = load_transformer(config, dtype, device, cut)
@@ -84,7 +84,7 @@ def load_transformer(
     if config.model.startswith(RANDOM):
         name = config.model.removeprefix(RANDOM)
         return random_transformer(name, dtype, device, layers=cut(layers_of(name)))
-    with hub.kept(offline=config.offline):
+    with hub.offline_mode(offline=config.offline):
         if wan_files.is_diffusers(config.model, offline=config.offline):
             folder = _base(config.model, config, whole=True) / "transformer"
             return _from_folder(folder, dtype, cut).to(device)
@@ -99,7 +99,7 @@ def fetch(config: Config, report: Report) -> None:
     """
     offline = config.offline
     if not config.model.startswith(RANDOM):
-        with hub.kept(offline=offline):
+        with hub.offline_mode(offline=offline):
             whole = wan_files.is_diffusers(config.model, offline=offline)
             _base(config.model if whole else config.video.video_base, config, whole=whole)
             others = [] if whole else [config.model]

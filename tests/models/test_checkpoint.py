@@ -431,7 +431,7 @@ def test_what_is_no_autoencoder_is_refused(model_folder: Folder) -> None:
 def test_an_autoencoder_of_other_latents_is_refused(model_folder: Folder, tmp_path: Path) -> None:
     random_tiny_vae(16, width=8).save_pretrained(tmp_path)
     line = refusal(model_folder("sd-turbo"), vae=str(tmp_path))
-    assert "makes latents of 16 channels, the model takes 4" in line
+    assert "has latents of 16 channels, the model takes 4" in line
 
 
 def test_the_command_line_says_it_in_one_line(
