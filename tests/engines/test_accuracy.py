@@ -1,4 +1,4 @@
-"""What is too far from float32 is refused, with the figure."""
+"""Accuracy against float32: the PSNR, and the minimum of each dtype."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def test_psnr_is_that_of_its_definition() -> None:
 
 
 @pytest.mark.parametrize("dtype", MIN_PSNR)
-def test_each_format_has_a_floor_that_noise_falls_through(stage: Small, dtype: torch.dtype) -> None:
+def test_each_dtype_has_a_minimum_that_noise_falls_below(stage: Small, dtype: torch.dtype) -> None:
     tensors, signature, structure = flatten_args(call())
     flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
 
@@ -34,7 +34,7 @@ def test_each_format_has_a_floor_that_noise_falls_through(stage: Small, dtype: t
         noisy(floor * 2)
 
 
-def test_a_stage_in_half_precision_is_measured_against_its_own_weights_in_full(
+def test_a_stage_in_half_precision_is_compared_with_the_same_weights_in_float32(
     stage: Small,
 ) -> None:
     tensors, signature, structure = flatten_args(call())

@@ -41,9 +41,7 @@ def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Sm
     assert not torch._dynamo.utils.counters
 
 
-def test_what_is_built_with_one_thread_runs_with_as_many_as_there_are(
-    tmp_path: Path, stage: Small
-) -> None:
+def test_an_engine_built_with_one_thread_runs_with_all(tmp_path: Path, stage: Small) -> None:
     tensors, signature, structure = flatten_args(call())
     flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
     threads = torch.get_num_threads()
@@ -60,15 +58,15 @@ def test_what_is_built_with_one_thread_runs_with_as_many_as_there_are(
     assert any(b"#pragma omp parallel\n" in source for source in code)
 
 
-def test_a_storm_of_live_changes_gives_the_same_pictures_and_compiles_nothing(
+def test_many_live_changes_give_the_same_images_and_compile_nothing(
     tmp_path: Path,
 ) -> None:
     models = load_image_model(build_config([TINY, SETTINGS]), lambda _: None)
     frames, changes = moving(24, size=32), storm()
     eager = images(Streamed(models, **SETTINGS)(frames, changes))
 
-    def start(said: list[str]) -> Streamed:
-        stages = EngineBuilder([ENGINE], Store(tmp_path), said.append, builder=None, waits=True)
+    def start(lines: list[str]) -> Streamed:
+        stages = EngineBuilder([ENGINE], Store(tmp_path), lines.append, builder=None, waits=True)
         # The U-Net alone: it is what every live value goes through.
         assert isinstance(models.denoise, torch.nn.Module)
         return Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)

@@ -1,4 +1,4 @@
-"""Every engine in every number format, on nano and on the reference data's models: near enough.
+"""Every engine in every dtype is accurate enough, on nano and on the reference data's models.
 
 On a user's machine the same is checked when an engine is built; here it is seen that the floors
 are ones that every engine reaches with whole models, all stages of them.
@@ -33,7 +33,7 @@ MAKE: dict[str, Callable[[torch.dtype], Engine]] = {
     "eager": lambda dtype: EagerEngine(CPU, dtype),
     "openvino": lambda dtype: OpenVinoEngine(PROCESSOR, dtype),
     "compiled": lambda dtype: CompiledEngine(CPU, dtype),
-    # Of which onnxruntime takes the place: what is judged is what TensorRT is told to compute.
+    # Of which onnxruntime takes the place: what is checked is what TensorRT is given to compute.
     "tensorrt": lambda dtype: TensorRtEngine(CPU, dtype),
 }
 ALL = ("nano", "tiny-sd", "tiny-sdxl")
@@ -53,7 +53,7 @@ CASES = [
 
 @cache
 def calls(model: str, dtype: str) -> dict[str, tuple[FlatStage, list[Tensor]]]:
-    """Return every stage of a model with its weights in a format, and what it is called with."""
+    """Return every stage of a model with its weights in `dtype`, and its inputs."""
     settings: dict[str, Any] = NANO
     if model != "nano":
         folder = GOLDENS / "models"
@@ -70,22 +70,22 @@ def calls(model: str, dtype: str) -> dict[str, tuple[FlatStage, list[Tensor]]]:
         for model in models
     ],
 )
-def test_all_stages_come_near_enough_to_float32(
+def test_all_stages_are_accurate_enough(
     tensorrt: Any, tmp_path: Path, name: str, dtype: torch.dtype, model: str
 ) -> None:
     if model != "nano" and not (GOLDENS / "models" / model).is_dir():
-        pytest.skip("the reference data is not beside this checkout")
+        pytest.skip("the reference data is not next to this checkout")
     if name == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is an extra")
     engine = MAKE[name](dtype)
     found = calls(model, name_of(engine.weights_dtype))
-    judged = {}
+    reached = {}
     for stage in STAGES:
         flat, inputs = found[stage]
         if engine.supports(flat):
             with torch.no_grad():
                 engine.build(flat, inputs, tmp_path)
                 run = engine.load(tmp_path) or flat
-                judged[stage] = check_accuracy(run, flat, inputs, engine.dtype)
-    assert list(judged) == (["denoise"] if dtype == FLOAT8 else list(STAGES))
-    assert min(judged.values()) >= MIN_PSNR[dtype]
+                reached[stage] = check_accuracy(run, flat, inputs, engine.dtype)
+    assert list(reached) == (["denoise"] if dtype == FLOAT8 else list(STAGES))
+    assert min(reached.values()) >= MIN_PSNR[dtype]

@@ -1,4 +1,4 @@
-"""float8: which layers are rounded to it, by what scale, and that TensorRT is told the same."""
+"""float8: which layers are rounded to it, by what scale, and that TensorRT gets the same."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ __all__ = ["tensorrt"]
 
 
 class Wide(nn.Module):
-    """A stage of layers that bear float8, and of all kinds that do not."""
+    """A stage of layers that support float8, and of all kinds that do not."""
 
     supports_float8 = True
 
@@ -39,7 +39,7 @@ class Wide(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         x = torch.relu(self.grouped(self.wide(self.first(x))))
-        # Along the rows of a picture 64 pixels wide.
+        # Along the rows of an image 64 pixels wide.
         x = x + self.product(x)
         result: Tensor = self.last(self.odd(x) + self.time(time)[..., None, None])
         return result
@@ -56,7 +56,7 @@ def call(seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(2, 4, 8, 64, generator=generator), torch.randn(2, 32, generator=generator)
 
 
-def test_a_number_is_rounded_to_what_float8_holds_and_never_beyond() -> None:
+def test_a_number_is_rounded_to_a_float8_value_and_saturates() -> None:
     one = torch.ones(())
     given = torch.tensor([0.0, 1.0, 1.06, 1.07, 17.0, -17.1, 448.0, 1e6, float("-inf")])
     expected = [0.0, 1.0, 1.0, 1.125, 16.0, -18.0, 448.0, 448.0, -448.0]
@@ -67,7 +67,7 @@ def test_a_number_is_rounded_to_what_float8_holds_and_never_beyond() -> None:
     ]
 
 
-def test_large_convolutions_and_products_are_rounded_and_nothing_else(wide: Wide) -> None:
+def test_only_large_convolutions_and_linear_layers_are_rounded(wide: Wide) -> None:
     flat, inputs = flat_of(wide, call())
     made = to_float8(flat, inputs)
     found = {name for name, module in made.stage.named_modules() if isinstance(module, Float8Layer)}
@@ -75,7 +75,7 @@ def test_large_convolutions_and_products_are_rounded_and_nothing_else(wide: Wide
     assert not any(isinstance(module, Float8Layer) for module in wide.modules())
 
 
-def test_scales_are_powers_of_two_with_room_for_all_that_was_met(wide: Wide) -> None:
+def test_scales_are_powers_of_two_with_room_for_all_values_measured(wide: Wide) -> None:
     flat, inputs = flat_of(wide, call())
     made = to_float8(flat, inputs)
     met = max(float(wide.first(probe_inputs(inputs, seed)[0]).abs().max()) for seed in range(1, 5))
@@ -88,7 +88,9 @@ def test_scales_are_powers_of_two_with_room_for_all_that_was_met(wide: Wide) -> 
         assert LARGEST / 2 < largest / scale <= LARGEST
 
 
-def test_it_comes_as_near_as_three_bits_do_and_leaves_the_stage_as_it_is(wide: Wide) -> None:
+def test_it_is_as_accurate_as_three_bits_are_and_leaves_the_stage_unchanged(
+    wide: Wide,
+) -> None:
     flat, inputs = flat_of(wide, call())
     before = flat(*inputs)
     made = to_float8(flat, inputs)
@@ -97,7 +99,7 @@ def test_it_comes_as_near_as_three_bits_do_and_leaves_the_stage_as_it_is(wide: W
     assert MIN_PSNR[FLOAT8] < psnr(made(*given), flat(*given)) < 65
 
 
-def test_a_layer_that_is_given_nothing_but_zeros_stays_whole(wide: Wide) -> None:
+def test_a_layer_whose_input_is_all_zeros_stays_finite(wide: Wide) -> None:
     nn.init.zeros_(wide.first.weight)
     nn.init.zeros_(wide.wide.weight)
     assert wide.first.bias is not None
@@ -106,7 +108,7 @@ def test_a_layer_that_is_given_nothing_but_zeros_stays_whole(wide: Wide) -> None
     assert torch.isfinite(to_float8(flat, inputs)(*inputs)).all()
 
 
-def test_what_is_exported_makes_what_torch_makes_in_float8(tmp_path: Path) -> None:
+def test_the_export_gives_what_torch_gives_in_float8(tmp_path: Path) -> None:
     flat, inputs = calls_of(NANO)["denoise"]
     made = to_float8(flat, inputs)
     export(made, inputs, tmp_path / "stage.onnx")
@@ -121,7 +123,7 @@ def test_what_is_exported_makes_what_torch_makes_in_float8(tmp_path: Path) -> No
     assert psnr(torch.from_numpy(theirs), in_float32) > MIN_PSNR[FLOAT8]
 
 
-def test_every_rounded_layer_is_between_pairs_that_tensorrt_knows(
+def test_every_rounded_layer_has_the_pairs_of_nodes_that_tensorrt_reads(
     wide: Wide, tmp_path: Path
 ) -> None:
     flat, inputs = flat_of(wide, call())
@@ -158,7 +160,7 @@ class Plain(Wide):
     ],
     ids=["near enough", "too far", "another stage"],
 )
-def test_a_stage_goes_on_in_float16_where_float8_is_not_for_it(
+def test_a_stage_without_float8_runs_in_float16(
     tensorrt: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -170,28 +172,28 @@ def test_a_stage_goes_on_in_float16_where_float8_is_not_for_it(
         monkeypatch.setitem(MIN_PSNR, FLOAT8, 90.0)
     torch.manual_seed(0)
     stage = kind().eval().requires_grad_(False).half()
-    said: list[str] = []
+    lines: list[str] = []
     engines = [TensorRtEngine(CPU, FLOAT8), TensorRtEngine(CPU, torch.float16)]
-    stages = EngineBuilder(engines, Store(tmp_path), said.append, builder=None, waits=True)
+    stages = EngineBuilder(engines, Store(tmp_path), lines.append, builder=None, waits=True)
     x, time = call()
     made = stages(stage)(x.half(), time.half())
-    kept = {entry.manifest["identity"]["dtype"]: entry for entry in Store(tmp_path).entries()}
-    assert list(kept) == names[::-1] or list(kept) == names
+    entries = {entry.manifest["identity"]["dtype"]: entry for entry in Store(tmp_path).entries()}
+    assert list(entries) == names[::-1] or list(entries) == names
     runs = names[-1]
     in_float32 = flat_of(stage, (x.half(), time.half()))[0].in_float32()(x, time)
     assert (psnr(made, in_float32) < 65) is (runs == "float8")
     word = "tensorrt float8" if runs == "float8" else "tensorrt"
-    assert f"the {word} engine of {kind.__name__.lower()} is ready" in said[-1]
+    assert f"the {word} engine of {kind.__name__.lower()} is ready" in lines[-1]
     if not near:
-        assert any("float8 must reach 90; continuing without it" in line for line in said)
+        assert any("float8 must reach 90; continuing without it" in line for line in lines)
 
 
-def test_number_formats_have_the_names_of_the_settings() -> None:
+def test_dtypes_have_the_names_of_the_settings() -> None:
     for name in ("float8", "float16", "bfloat16", "float32"):
         assert name_of(dtype_of(name)) == name
 
 
-def test_a_stage_of_a_stream_says_so_where_it_bears_float8() -> None:
+def test_only_the_unet_of_a_stream_supports_float8() -> None:
     calls = calls_of(NANO)
     engine = TensorRtEngine(CPU, FLOAT8)
     assert {name: engine.supports(flat) for name, (flat, _) in calls.items()} == {

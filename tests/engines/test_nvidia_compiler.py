@@ -1,7 +1,7 @@
-"""NVIDIA's own parser and compiler on what is exported: they need no card, running it does.
+"""NVIDIA's own parser and compiler on what is exported: they need no GPU, running it does.
 
 TensorRT for RTX is TensorRT's compiler as a library of its own, with the same Python API, which
-builds for cards that are not there. ``make test-tensorrt`` installs it; it is not free software.
+builds for GPUs that are not there. ``make test-tensorrt`` installs it; it is not free software.
 """
 
 import sys
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.skipif(
 RTX_40, RTX_30 = "SM89", "SM86"
 
 
-def compiler(monkeypatch: pytest.MonkeyPatch, card: str) -> None:
-    """Put it in TensorRT's place, building for `card`."""
+def compiler(monkeypatch: pytest.MonkeyPatch, gpu: str) -> None:
+    """Replace TensorRT by it, building for `gpu`."""
     import tensorrt_rtx
 
     real: Any = tensorrt_rtx.Builder
@@ -37,12 +37,12 @@ def compiler(monkeypatch: pytest.MonkeyPatch, card: str) -> None:
         def create_builder_config(self) -> Any:
             config = real.create_builder_config(self)
             config.num_compute_capabilities = 1
-            config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, card), 0)
+            config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, gpu), 0)
             return config
 
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_rtx)
     monkeypatch.setattr(tensorrt_rtx, "Builder", Builder)
-    # Nothing that is built here runs on a card.
+    # Nothing that is built here runs on a GPU.
     monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
     module._logger.cache_clear()
 
@@ -68,7 +68,7 @@ def test_it_compiles_every_stage(
             assert (tmp_path / PLAN).stat().st_size > 10_000
 
 
-def test_float8_is_what_it_compiles_and_cards_without_it_are_told_so(
+def test_float8_is_compiled_and_refused_for_gpus_without_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     flat, inputs = calls_of(NANO | {"dtype": "float16"})["denoise"]
@@ -85,7 +85,7 @@ class Unread(nn.Module):
         return torch.linalg.det(x)
 
 
-def test_what_it_does_not_read_is_said_in_its_own_words(
+def test_a_parser_error_is_reported_with_its_own_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     compiler(monkeypatch, RTX_40)
@@ -94,7 +94,7 @@ def test_what_it_does_not_read_is_said_in_its_own_words(
         TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
 
 
-def test_a_plan_that_is_none_is_said_in_its_own_words(
+def test_an_invalid_plan_is_reported_with_its_own_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     compiler(monkeypatch, RTX_40)

@@ -1,4 +1,4 @@
-"""What runs the stages is said with the reason, and what cannot run with the remedy."""
+"""The choice of engines has a reason, and an engine that cannot run an error with the remedy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +37,9 @@ def test_auto_takes_openvino_where_it_is_installed() -> None:
     assert chosen.reason == "openvino, the fastest here as a rule"
 
 
-def test_auto_goes_by_what_was_measured_and_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_the_fastest_measured_engine_and_reports_the_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(selection.shutil, "which", lambda name: name)
     speeds = {"openvino": 27.7, "compiled": 24.2}
     chosen = choose_engines("auto", CPU, torch.float32, speeds)
@@ -47,7 +49,7 @@ def test_auto_goes_by_what_was_measured_and_tells_it(monkeypatch: pytest.MonkeyP
     )
 
 
-def test_what_was_measured_is_kept_for_these_settings_and_no_others(tmp_path: Path) -> None:
+def test_measured_times_are_stored_for_these_settings_only(tmp_path: Path) -> None:
     config = build_config(
         [TINY, {"acceleration": "auto", "engine_dir": str(tmp_path), "device": "cpu"}]
     )
@@ -61,27 +63,27 @@ def test_what_was_measured_is_kept_for_these_settings_and_no_others(tmp_path: Pa
     assert timings_key(build_config([TINY, prompt]), CPU, torch.float32) == at
 
 
-def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_gives_the_reason_for_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         choose_engines("auto", MPS, torch.float16).reason
         == "eager, since there are no engines for mps"
     )
     without(monkeypatch, openvino=True, compiler=True)
-    slow, card = (
+    cpu, gpu = (
         choose_engines("auto", CPU, torch.float32),
         choose_engines("auto", CUDA, torch.float16),
     )
-    assert (slow.engines, card.engines) == ((), ())
-    assert 'run pip install "streamcam[openvino]"' in slow.reason
-    assert "needs a C++ compiler" in slow.reason
-    assert "needs a C++ compiler" in card.reason
+    assert (cpu.engines, gpu.engines) == ((), ())
+    assert 'run pip install "streamcam[openvino]"' in cpu.reason
+    assert "needs a C++ compiler" in cpu.reason
+    assert "needs a C++ compiler" in gpu.reason
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(selection, "find_spec", lambda name: name in names or None)
 
 
-def test_auto_on_a_card_takes_tensorrt_where_it_is_installed_else_compiled(
+def test_auto_on_a_gpu_takes_tensorrt_where_it_is_installed_else_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(selection.shutil, "which", lambda name: name)
@@ -98,7 +100,7 @@ def test_auto_on_a_card_takes_tensorrt_where_it_is_installed_else_compiled(
     )
 
 
-def test_what_was_asked_for_and_cannot_run_is_an_error_with_the_remedy(
+def test_an_engine_that_cannot_run_is_an_error_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(EngineError, match="not on mps; choose --acceleration eager"):
@@ -114,7 +116,7 @@ def test_what_was_asked_for_and_cannot_run_is_an_error_with_the_remedy(
         choose_engines("compiled", CPU, torch.float32)
 
 
-def test_float8_is_for_tensorrt_and_the_rest_goes_on_in_float16(
+def test_float8_runs_on_tensorrt_and_the_rest_in_float16(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
@@ -129,7 +131,7 @@ def test_float8_is_for_tensorrt_and_the_rest_goes_on_in_float16(
         assert chosen.reason == "tensorrt, which alone computes in it; the rest as float16"
 
 
-def test_float8_where_it_is_not_is_an_error_with_the_remedy(
+def test_float8_that_cannot_run_is_an_error_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(EngineError, match=r"eager does not compute in float8; .* tensorrt"):
@@ -143,7 +145,7 @@ def test_float8_where_it_is_not_is_an_error_with_the_remedy(
         choose_engines("tensorrt", CUDA, FLOAT8)
 
 
-def test_eager_keeps_its_weights_in_the_format_it_computes_in() -> None:
+def test_eager_has_its_weights_in_the_dtype_it_computes_in() -> None:
     placement = place(
         build_config([{"acceleration": "eager", "dtype": "bfloat16", "device": "cpu"}])
     )
@@ -162,7 +164,7 @@ def test_eager_keeps_its_weights_in_the_format_it_computes_in() -> None:
         ({}, True, False),
     ],
 )
-def test_bfloat16_is_for_processors_that_have_it_and_a_torch_that_uses_it(
+def test_bfloat16_needs_a_cpu_that_has_it_and_a_torch_that_uses_it(
     monkeypatch: pytest.MonkeyPatch, able: Mapping[str, object], library: bool, native: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType(able))

@@ -1,4 +1,4 @@
-"""An engine that is swapped in on air: all of it happens beside the frames, which miss nothing."""
+"""An engine is activated on air in another thread, and no frame waits or is lost."""
 
 import copy
 import threading
@@ -18,8 +18,8 @@ from tests.engines.storms import SETTINGS
 from tests.support.streams import TINY, Streamed, images, moving
 
 
-class Watched:
-    """An engine that is a copy of the stage; it notes which threads load and run it."""
+class RecordingEngine:
+    """An engine that is a copy of the stage; it records the threads that load and run it."""
 
     name = "watched"
     dtype = weights_dtype = torch.float32
@@ -58,15 +58,15 @@ class Watched:
         return run
 
 
-def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_comes(tmp_path: Path) -> None:
+def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_is_activated(tmp_path: Path) -> None:
     models = load_image_model(build_config([TINY, SETTINGS]), lambda _: None)
     assert isinstance(models.denoise, nn.Module)
     frames = moving(18, size=32)
     expected = Streamed(models, **SETTINGS)(frames)
-    engine, store = Watched(), Store(tmp_path)
+    engine, store = RecordingEngine(), Store(tmp_path)
 
     def builder() -> Iterator[str]:
-        """Act the other process, which waits for nobody."""
+        """Play the child process, which waits for nothing."""
         engine.may_load.set()
         stages = EngineBuilder([engine], store, lambda _: None, builder=None, waits=True)
         Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)(frames[:2])

@@ -1,4 +1,4 @@
-"""What a name stands for: a path, a model on the hub, or a mistake."""
+"""Names of models: a path, a model on the hub, or a mistake."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_a_name_with_one_slash_is_a_hub_id(elsewhere: Path, name: str) -> None:
     assert hub.local_path(name) is None
 
 
-def test_what_exists_is_a_path_even_if_it_looks_like_a_hub_id(elsewhere: Path) -> None:
+def test_an_existing_path_wins_over_a_hub_id(elsewhere: Path) -> None:
     folder = elsewhere / "models" / "dream"
     folder.mkdir(parents=True)
     assert hub.local_path("models/dream") == Path("models/dream")
@@ -37,7 +37,7 @@ def test_a_path_may_begin_at_home(elsewhere: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "name", ["dream", "./models/dream", "/models/dream", "a/b/c", "models/dream.safetensors", ""]
 )
-def test_what_is_neither_a_path_nor_a_hub_id_is_refused(elsewhere: Path, name: str) -> None:
+def test_a_name_that_is_neither_a_path_nor_a_hub_id_is_refused(elsewhere: Path, name: str) -> None:
     with pytest.raises(ModelError, match=r"no file or folder here, nor a hub id \(USER/NAME\)"):
         hub.local_path(name)
 
@@ -74,7 +74,7 @@ def test_a_lora_that_is_not_cached_is_refused_offline(elsewhere: Path, name: str
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_the_libraries_are_kept_from_the_hub_only_meanwhile(
+def test_the_libraries_are_offline_only_within_the_context(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", before)
