@@ -136,7 +136,7 @@ def _fetch_image(config: Config, report: Report) -> None:
     from streamcam.engines.placement import place
     from streamcam.models.checkpoint import fetch
 
-    fetch(config, place(config).weights, report)
+    fetch(config, place(config).weights_dtype, report)
 
 
 def _build_image_engines(config: Config, report: Report) -> None:

@@ -26,6 +26,7 @@ FLOORS = [
         "child_process",
         "embedded",
         "errors",
+        "geometry",
         "pixels",
         "plugins",
         "settings",

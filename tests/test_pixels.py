@@ -1,4 +1,4 @@
-"""Pictures to pictures: sizes, turns, mixes, pixel formats."""
+"""Image operations on the CPU: sizes, rotations, mixes, pixel formats."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 from streamcam.pixels import FORMATS, fitted, mixed, oriented
 from streamcam.types import Image
 
-BACK = {
+TO_RGB = {
     "yuyv": cv2.COLOR_YUV2RGB_YUY2,
     "uyvy": cv2.COLOR_YUV2RGB_UYVY,
     "nv12": cv2.COLOR_YUV2RGB_NV12,
@@ -16,14 +16,14 @@ BACK = {
 
 
 def quarters(width: int = 160, height: int = 90) -> Image:
-    """Return a picture that is red, green, green and blue from left to right."""
+    """Return an image that is red, green, green and blue from left to right."""
     image = np.zeros((height, width, 3), np.uint8)
     a, b = width // 4, 3 * width // 4
     image[:, :a, 0] = image[:, a:b, 1] = image[:, b:, 2] = 255
     return image
 
 
-def test_a_picture_of_the_right_size_is_not_touched() -> None:
+def test_an_image_of_the_right_size_is_not_copied() -> None:
     image = quarters()
     assert fitted(image, 160, 90, "fill") is image
 
@@ -38,7 +38,7 @@ def test_fill_crops_about_the_centre(side: int) -> None:
 
 
 @pytest.mark.parametrize("side", [32, 64, 200])
-def test_fit_keeps_all_of_it_between_bars(side: int) -> None:
+def test_fit_keeps_the_whole_image_between_bars(side: int) -> None:
     out = fitted(quarters(), side, side, "fit")
     assert out.shape == (side, side, 3)
     assert out[1].max() == out[-2].max() == 0
@@ -46,13 +46,13 @@ def test_fit_keeps_all_of_it_between_bars(side: int) -> None:
     assert out[side // 2, -3, 2] > 250
 
 
-def test_stretch_uses_all_of_it_without_bars() -> None:
+def test_stretch_keeps_the_whole_image_without_bars() -> None:
     out = fitted(quarters(), 64, 64, "stretch")
     assert out[2, 4].tolist() == [255, 0, 0]
     assert out[-2, -4].tolist() == [0, 0, 255]
 
 
-def test_one_pixel_can_be_fitted() -> None:
+def test_one_pixel_can_be_resized() -> None:
     for fit in ("fill", "fit", "stretch"):
         assert fitted(np.full((1, 1, 3), 9, np.uint8), 16, 8, fit).shape == (8, 16, 3)
 
@@ -68,7 +68,7 @@ def test_one_pixel_can_be_fitted() -> None:
         ("270", False, [0, 0, 255]),
     ],
 )
-def test_turns_are_clockwise_and_mirrors_come_last(
+def test_rotation_is_clockwise_and_mirroring_comes_last(
     rotate: str, mirror: bool, corner: list[int]
 ) -> None:
     out = oriented(quarters(), rotate, mirror=mirror)
@@ -81,13 +81,13 @@ def test_a_mix_is_the_share_of_one_over_the_other() -> None:
     assert mixed(white, black, 0.25)[0, 0].tolist() == [64, 64, 64]
 
 
-@pytest.mark.parametrize("name", sorted(BACK))
+@pytest.mark.parametrize("name", sorted(TO_RGB))
 @pytest.mark.parametrize("size", [(16, 16), (64, 36), (10, 6), (1280, 720)])
 def test_pixel_formats_read_back_as_the_same_colours(name: str, size: tuple[int, int]) -> None:
     width, height = size
     image = np.zeros((height, width, 3), np.uint8)
     image[:] = 30, 60, 90
     image[:, width // 2 // 2 * 2 :] = 220, 120, 40
-    out = cv2.cvtColor(FORMATS[name](image), BACK[name])
+    out = cv2.cvtColor(FORMATS[name](image), TO_RGB[name])
     assert np.abs(out[:, :2].astype(int) - image[:, :2]).max() <= 3
     assert np.abs(out[:, -2:].astype(int) - image[:, -2:]).max() <= 3

@@ -93,7 +93,7 @@ class Comparison:
         dtype = pick_dtype(config.dtype, self._device)
         if dtype == FLOAT8:
             # It has a line of its own, next to the dtype that its other stages are in.
-            dtype = place(config).weights
+            dtype = place(config).weights_dtype
         self._dtype = name_of(dtype)
         self._reports: list[str] = []
         self._engines = [(name, self._dtype) for name in ENGINES]

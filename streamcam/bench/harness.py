@@ -77,7 +77,7 @@ def machine(config: Config) -> dict[str, str | int]:
         "torch": torch.__version__,
         "model": config.model,
         "size": f"{config.width}x{config.height}",
-        "acceleration": choice.why.split(",")[0],
+        "acceleration": choice.name,
     }
 
 

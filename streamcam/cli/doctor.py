@@ -51,14 +51,14 @@ def doctor(
 def _checks(settings: BroadcastSettings) -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from streamcam.models.hub import cached
+    from streamcam.models.hub import cached_models
     from streamcam.sources.camera_list import cameras as found
 
     yield from cameras(found(), v4l2.holders)
     yield from virtual_cameras(v4l2.devices(), settings.sink, v4l2.holders)
     versions = {package.name.lower(): package.version for package in distributions()}
     yield machine_checks.accelerator(accelerators(), processor(), versions.get("torch"))
-    yield machine_checks.models([(repo.id, repo.bytes) for repo in cached()])
+    yield machine_checks.models([(repo.id, repo.bytes) for repo in cached_models()])
     yield machine_checks.disk(Path(HF_HUB_CACHE), machine_checks.ROOM_FOR_MODELS, "models")
     yield machine_checks.disk(Path.cwd(), machine_checks.ROOM_FOR_FILES, "recordings")
     if settings.osc:

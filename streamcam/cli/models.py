@@ -17,9 +17,9 @@ def models() -> None:
 @models.command(name="list")
 def list_() -> None:
     """Show the models, autoencoders and LoRAs in the cache."""
-    from streamcam.models.hub import cached
+    from streamcam.models.hub import cached_models
 
-    found = cached()
+    found = cached_models()
     for repo in found:
         click.echo(f"{repo.bytes / 1e9:7.2f} GB  {repo.id}")
     if not found:
@@ -49,9 +49,9 @@ def pull(
 @click.argument("name", metavar="ID")
 def path(name: str) -> None:
     """Print the folder that a model in the cache lies in."""
-    from streamcam.models.hub import cached
+    from streamcam.models.hub import cached_models
 
-    for repo in cached():
+    for repo in cached_models():
         if repo.id == name:
             click.echo(repo.path)
             return

@@ -16,7 +16,7 @@ from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder
-from streamcam.engines.eager import Eager
+from streamcam.engines.eager import EagerEngine
 from streamcam.engines.placement import place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError
@@ -70,7 +70,7 @@ def load_image_model(
     placement = place(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    pipe = load_pipeline(config, placement.weights, report)
+    pipe = load_pipeline(config, placement.weights_dtype, report)
     report(str(placement))
     return from_pipeline(pipe, config, placement.device, report, builds_here=builds_here)
 
@@ -127,8 +127,8 @@ def _accelerator(
     """
     placement = place(config)
     engines = list(placement.choice.engines)
-    if placement.weights != torch.float32:
-        engines.append(Eager(placement.device, placement.weights))
+    if placement.weights_dtype != torch.float32:
+        engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
         return lambda stage: stage
     builder = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)

@@ -81,7 +81,7 @@ class Decode(nn.Module):
 class Denoise(nn.Module):
     """Predict the noise eps in latents x_t, whatever the U-Net itself predicts."""
 
-    bears_float8 = True
+    supports_float8 = True
     """Nearly all of a frame's work; errors of the autoencoder would be seen as they are."""
 
     def __init__(self, unet: Any, prediction: str, alphas_cumprod: Tensor) -> None:

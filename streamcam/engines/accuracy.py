@@ -1,4 +1,4 @@
-"""How near a stage comes to itself in float32, on an engine or in less; too far is refused."""
+"""Accuracy of a stage on an engine or in a lower dtype, as PSNR against itself in float32."""
 
 from collections.abc import Sequence
 
@@ -7,60 +7,60 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamcam.engines.dtypes import FLOAT8, name_of
-from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.errors import EngineError
 
-FLOORS = {torch.float32: 80.0, torch.float16: 45.0, torch.bfloat16: 35.0, FLOAT8: 30.0}
-"""The least PSNR, in dB, that an engine must reach, by the number format it computes in."""
+MIN_PSNR = {torch.float32: 80.0, torch.float16: 45.0, torch.bfloat16: 35.0, FLOAT8: 30.0}
+"""The least PSNR in dB that an engine must reach, by the dtype that it computes in."""
+PATCH_SIZE = 8
+"""Side in pixels of the patches in a probe."""
 
 
-class TooFarOff(EngineError):
-    """An engine is below the floor."""
+class AccuracyError(EngineError):
+    """An engine is less accurate than its dtype must be."""
 
 
-COARSE = 8
-"""Side in pixels of the patches of a probe."""
-
-
-def psnr(ours: Tensor, reference: Tensor) -> float:
+def psnr(output: Tensor, reference: Tensor) -> float:
     """Return the peak signal-to-noise ratio in dB; the peak is the range of the reference.
 
-    It is -inf where `ours` is not finite throughout, and at most 200.
+    It is -inf where `output` is not finite throughout, and at most 200.
     """
-    ours, reference = ours.cpu().double(), reference.cpu().double()
-    if not torch.isfinite(ours).all():
+    output, reference = output.cpu().double(), reference.cpu().double()
+    if not torch.isfinite(output).all():
         return float("-inf")
     peak = (reference.max() - reference.min()).clamp(min=1e-12)
-    error = ((ours - reference) / peak).square().mean().clamp(min=1e-20)
+    error = ((output - reference) / peak).square().mean().clamp(min=1e-20)
     return float(-10 * error.log10())
 
 
-def probes(inputs: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
-    """Return inputs to judge an engine by: the first is patches under noise, the others stay.
+def probe_inputs(inputs: Sequence[Tensor], seed: int = 0) -> list[Tensor]:
+    """Return inputs to measure accuracy with: the first is patches under noise, the rest stay.
 
-    A stage's first input is its picture or its latents, ``(rows, C, H, W)``; in a warm-up it is
-    black, which would say little.
+    A stage's first input is its image or its latents, ``(rows, C, H, W)``; in a warm-up it is
+    black, which would measure little.
     """
-    picture, *others = inputs
+    image, *rest = inputs
     generator = torch.Generator("cpu").manual_seed(seed)
-    rows, channels, height, width = picture.shape
-    small = (rows, channels, -(-height // COARSE), -(-width // COARSE))
+    rows, channels, height, width = image.shape
+    small = (rows, channels, -(-height // PATCH_SIZE), -(-width // PATCH_SIZE))
     patches = F.interpolate(torch.randn(small, generator=generator), size=(height, width))
-    noise = torch.randn(picture.shape, generator=generator)
-    return [(0.5 * patches + 0.5 * noise).to(picture.device, picture.dtype), *others]
+    noise = torch.randn(image.shape, generator=generator)
+    return [(0.5 * patches + 0.5 * noise).to(image.device, image.dtype), *rest]
 
 
-def check(run: Run, flat: Flat, inputs: Sequence[Tensor], dtype: torch.dtype) -> float:
-    """Return the PSNR of `run` against `flat` in float32.
+def check_accuracy(
+    run: FlatForward, flat: FlatStage, inputs: Sequence[Tensor], dtype: torch.dtype
+) -> float:
+    """Return the PSNR in dB of `run` against `flat` in float32.
 
     Raises:
-        TooFarOff: it is below the floor of `dtype`.
+        AccuracyError: it is below the minimum of `dtype`.
     """
-    given = probes(inputs)
-    reached = psnr(run(*given), flat.exact()(*given))
-    if reached < FLOORS[dtype]:
-        raise TooFarOff(
+    probe = probe_inputs(inputs)
+    reached = psnr(run(*probe), flat.in_float32()(*probe))
+    if reached < MIN_PSNR[dtype]:
+        raise AccuracyError(
             f"{reached:.1f} dB against float32, where {name_of(dtype)} must reach"
-            f" {FLOORS[dtype]:.0f}"
+            f" {MIN_PSNR[dtype]:.0f}"
         )
     return reached

@@ -1,4 +1,4 @@
-"""Build engines in another process, while the output goes on."""
+"""Build engines in a child process, while the stream runs."""
 
 import subprocess
 from collections.abc import Iterator
@@ -9,21 +9,22 @@ from streamcam.settings.config import Config
 
 
 def build_in_child(main: str, config: Config) -> Iterator[str]:
-    """Build the engines of `config` in another process, at low priority; yield its progress.
+    """Build the engines of `config` in a child process at low priority; yield its output lines.
 
     Args:
-        main: ``package.module:function`` that builds them, told `config` as a line of JSON.
-        config: the settings of the stream that needs them.
+        main: ``package.module:function`` that builds them; it reads `config` from its standard
+            input, as a line of JSON.
+        config: the settings of the stream that needs the engines.
 
     Raises:
-        EngineError: that process failed, with its exit status.
+        EngineError: the child failed, with its exit status.
     """
     process = start_child(
         main, config.model_dump_json(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert process.stdout is not None
     with process:
-        # Its input stays open until here: the other process ends when this one is gone.
+        # Its input stays open until here: the child ends when this process is gone.
         for line in process.stdout:
             yield line.rstrip()
     if process.returncode:

@@ -1,6 +1,6 @@
-"""Where engines come from: kept ones are fetched, missing ones built by another process.
+"""Engines for the stages of one stream: loaded from the store, or built by a child process.
 
-Building takes long and may end the process that does it, as native libraries can.
+Building takes long, and may end the process that does it, as native libraries can.
 """
 
 import threading
@@ -11,72 +11,73 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.engines.accuracy import TooFarOff, check
-from streamcam.engines.cache_key import cache_key, key_of, weights_of
+from streamcam.engines.accuracy import AccuracyError, check_accuracy
+from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
 from streamcam.engines.dtypes import FLOAT8, name_of
-from streamcam.engines.eager import Eager
+from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
-from streamcam.engines.flat_stage import Flat, Run, Signature, Stage, leaves_of
+from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import EngineError, one_line
 
 Report = Callable[[str], None]
 Builder = Callable[[], Iterable[str]]
-"""Builds every engine of the stream in another process; gives the lines that one says."""
+"""Builds every engine of the stream in a child process; yields the lines that it prints."""
 
 
 class BuildRequest(NamedTuple):
-    """A stage that waits for an engine, for calls of one set of shapes."""
+    """A stage that needs an engine, for calls of one set of shapes."""
 
-    flat: Flat
+    flat: FlatStage
     inputs: list[Tensor]
-    weights: str
-    deliver: Callable[[Run], None]
+    weights_hash: str
+    activate: Callable[[FlatForward], None]
+    """Makes the stage run on what it is given, from the next call on."""
 
     @property
-    def stage(self) -> str:
+    def stage_name(self) -> str:
         return type(self.flat.stage).__name__.lower()
 
     def cache_key(self, engine: Engine) -> dict[str, Any]:
-        return cache_key(self.flat.stage, self.weights, self.inputs, engine)
+        return cache_key(self.flat.stage, self.weights_hash, self.inputs, engine)
 
 
-class Accelerated:
-    """A stage that runs on an engine where one is ready, and as it is written until then.
+class AcceleratedStage:
+    """A stage that runs on an engine once one is ready, and as it is written until then.
 
-    An engine is for one set of shapes: the first call with new ones sees to theirs. Tensors that
-    a call was given must not be written to afterwards, as an engine may go by them again.
+    An engine is for one set of shapes: the first call with new shapes requests one for them.
+    The tensors of a call must not be written to afterwards, as an engine may read them again.
     """
 
-    def __init__(self, stage: nn.Module, workshop: "EngineBuilder") -> None:
+    def __init__(self, stage: nn.Module, builder: "EngineBuilder") -> None:
         self.stage = stage
-        self._workshop = workshop
-        self._runs: dict[Signature, Run] = {}
-        self._weights: str | None = None
+        self._builder = builder
+        self._runs: dict[Signature, FlatForward] = {}
+        self._weights_hash: str | None = None
 
     def __call__(self, *args: Any) -> Tensor:
         """Run the stage."""
-        tensors, signature, structure = leaves_of(args)
+        tensors, signature, structure = flatten_args(args)
         if signature not in self._runs:
-            flat = Flat(self.stage, structure, [given is not None for given in signature])
+            flat = FlatStage(self.stage, structure, [leaf is not None for leaf in signature])
             self._runs[signature] = flat
-            self._equip(flat, tensors, signature)
+            self._request_engine(flat, tensors, signature)
         return self._runs[signature](*tensors)
 
-    def _equip(self, flat: Flat, tensors: list[Tensor], signature: Signature) -> None:
-        self._weights = self._weights or weights_of(self.stage)
+    def _request_engine(self, flat: FlatStage, tensors: list[Tensor], signature: Signature) -> None:
+        self._weights_hash = self._weights_hash or hash_weights(self.stage)
 
-        def deliver(run: Run) -> None:
+        def activate(run: FlatForward) -> None:
             # One assignment: a call runs on the old one or on the new one.
             self._runs[signature] = run
 
-        self._workshop.equip(flat, tensors, self._weights, deliver)
+        self._builder.request(flat, tensors, self._weights_hash, activate)
 
 
 class EngineBuilder:
-    """Equips the stages of one stream: with an engine, else as they are written, else in float32.
+    """Gives the stages of a stream their engines; without one they run as written, or in float32.
 
-    A stage whose weights are in less than float32 computes so only where it comes near enough.
+    A stage whose weights are in less than float32 runs as written only where it is accurate enough.
     """
 
     def __init__(
@@ -88,10 +89,15 @@ class EngineBuilder:
         builder: Builder | None,
         waits: bool,
     ) -> None:
-        """Take engines in the order of preference, and what builds them, None to build them here.
+        """Set up the engines to try.
 
-        Where it `waits`, a stage's first call does so until its engine is there, else the stage
-        runs as it is written meanwhile.
+        Args:
+            engines: in the order of preference.
+            store: holds the engines that were built before.
+            report: takes lines for the user.
+            builder: builds the engines in a child process; None to build them in this one.
+            waits: whether a stage's first call waits until its engine is there; otherwise the
+                stage runs as it is written meanwhile.
         """
         self._engines = engines
         self._store = store
@@ -99,106 +105,110 @@ class EngineBuilder:
         self._builds_here = builder is None
         self._builder = builder
         self._waits = waits
-        self._orders: Queue[BuildRequest] = Queue()
+        self._requests: Queue[BuildRequest] = Queue()
         self._thread: threading.Thread | None = None
 
     def __call__(self, stage: nn.Module) -> Stage:
         """Return `stage`, accelerated."""
-        return Accelerated(stage, self)
+        return AcceleratedStage(stage, self)
 
-    def equip(
-        self, flat: Flat, tensors: list[Tensor], weights: str, deliver: Callable[[Run], None]
+    def request(
+        self,
+        flat: FlatStage,
+        tensors: list[Tensor],
+        weights_hash: str,
+        activate: Callable[[FlatForward], None],
     ) -> None:
-        """Deliver an engine of `flat` for calls with `tensors`: at once, later, or never."""
+        """Call `activate` with an engine of `flat` for these tensors: at once, later, or never."""
         with torch.inference_mode(False):
             # Those of a warm-up are inference tensors, which nothing can be built with.
             inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in tensors]
-        order = BuildRequest(flat, inputs, weights, deliver)
-        if not self._serve(order, builds=self._builds_here or self._waits):
-            self._queue(order)
+        request = BuildRequest(flat, inputs, weights_hash, activate)
+        if not self._resolve(request, may_build=self._builds_here or self._waits):
+            self._build_in_background(request)
 
-    def _serve(self, order: BuildRequest, *, builds: bool) -> bool:
-        """Deliver the first of the engines that can be used; return whether all is decided.
+    def _resolve(self, request: BuildRequest, *, may_build: bool) -> bool:
+        """Activate the first engine that can be used, or none; return whether that is decided.
 
-        It is not where one is missing and this call is not the one that `builds`.
+        It is not while an engine is missing and this call may not build it.
         """
         for engine in self._engines:
-            if not engine.takes(order.flat):
+            if not engine.supports(request.flat):
                 continue
-            key = key_of(order.cache_key(engine))
-            kept = self._store.find(key)
-            if kept is None:
-                if not builds:
+            key = hash_key(request.cache_key(engine))
+            entry = self._store.find(key)
+            if entry is None:
+                if not may_build:
                     return False
-                self._make(order, engine, key)
-                kept = self._store.find(key)
-            if self._fulfil(order, engine, kept):
+                self._build(request, engine, key)
+                entry = self._store.find(key)
+            if self._activate(request, engine, entry):
                 return True
-        if not order.flat.is_exact:
-            order.deliver(order.flat.exact())
-            self._report(f"{order.stage} goes on in float32, which is slower")
+        if not request.flat.is_float32:
+            request.activate(request.flat.in_float32())
+            self._report(f"{request.stage_name} runs in float32 instead, which is slower")
         return True
 
-    def _make(self, order: BuildRequest, engine: Engine, key: str) -> None:
-        # Nothing of a stage as it is written can end this process; only on air it would be felt.
-        if self._builds_here or (self._waits and isinstance(engine, Eager)):
-            self._build(order, engine, key)
+    def _build(self, request: BuildRequest, engine: Engine, key: str) -> None:
+        # A stage as it is written cannot end this process; but on air its check would be felt.
+        if self._builds_here or (self._waits and isinstance(engine, EagerEngine)):
+            self._build_here(request, engine, key)
         else:
-            self._have_built()
+            self._build_in_child()
 
-    def _build(self, order: BuildRequest, engine: Engine, key: str) -> None:
-        name = _name(order, engine)
-        if not isinstance(engine, Eager):
+    def _build_here(self, request: BuildRequest, engine: Engine, key: str) -> None:
+        name = _name(request, engine)
+        if not isinstance(engine, EagerEngine):
             self._report(f"building the {name}, once for this model, size and machine")
-        about: dict[str, Any] = {"identity": order.cache_key(engine)}
+        manifest: dict[str, Any] = {"identity": request.cache_key(engine)}
         try:
             with (
                 torch.inference_mode(False),
                 torch.no_grad(),
-                self._store.making(key, about) as folder,
+                self._store.create(key, manifest) as folder,
             ):
-                engine.build(order.flat, order.inputs, folder)
-                run = engine.load(folder) or order.flat
-                about["psnr"] = check(run, order.flat, order.inputs, engine.dtype)
-        except TooFarOff as refusal:
-            # Remembered, so that the next start does not try again.
-            with self._store.making(key, about | {"refused": str(refusal)}):
+                engine.build(request.flat, request.inputs, folder)
+                run = engine.load(folder) or request.flat
+                manifest["psnr"] = check_accuracy(run, request.flat, request.inputs, engine.dtype)
+        except AccuracyError as error:
+            # Stored, so that the next start does not try again.
+            with self._store.create(key, manifest | {"refused": str(error)}):
                 pass
         except Exception as error:  # Whatever it is, the stage runs without.
             self._report(f"the {name} cannot be built: {one_line(error)}")
 
-    def _fulfil(self, order: BuildRequest, engine: Engine, kept: Entry | None) -> bool:
-        """Deliver what is `kept` of an engine; return whether that could be done."""
-        name = _name(order, engine)
-        if kept is None:
-            checked = not isinstance(engine, Eager)
+    def _activate(self, request: BuildRequest, engine: Engine, entry: Entry | None) -> bool:
+        """Load the stored engine `entry` and activate it; return whether that could be done."""
+        name = _name(request, engine)
+        if entry is None:
+            unchecked = isinstance(engine, EagerEngine)
             self._report(
-                f"there is no {name}; going on without it"
-                if checked
-                else f"the {name} could not be checked; going on in it"
+                f"the {name} could not be checked; it is used all the same"
+                if unchecked
+                else f"there is no {name}; continuing without it"
             )
-            return not checked
-        if refused := kept.manifest.get("refused"):
-            self._report(f"the {name} is refused: {refused}; going on without it")
+            return unchecked
+        if refused := entry.manifest.get("refused"):
+            self._report(f"the {name} is refused: {refused}; continuing without it")
             return False
         try:
-            run = engine.load(kept.folder) or order.flat
-            if run is not order.flat:
+            run = engine.load(entry.folder) or request.flat
+            if run is not request.flat:
                 with torch.inference_mode():
-                    run(*order.inputs)  # The first call of an engine is slow.
+                    run(*request.inputs)  # The first call of an engine is slow.
         except Exception as error:
             self._report(
-                f"the {name} cannot be used: {one_line(error)}; going on without it; build it"
-                f' anew after "streamcam engines remove {kept.key}"'
+                f"the {name} cannot be used: {one_line(error)}; continuing without it; to build it"
+                f' again, run "streamcam engines remove {entry.key}"'
             )
             return False
-        order.deliver(run)
-        how = "is ready" if self._builds_here else "runs"
-        self._report(f"the {name} {how}, {kept.manifest['psnr']:.0f} dB against float32")
+        request.activate(run)
+        state = "is ready" if self._builds_here else "runs"
+        self._report(f"the {name} {state}, {entry.manifest['psnr']:.0f} dB against float32")
         return True
 
-    def _have_built(self) -> None:
-        # Once: what a stream calls for is built in one go, or cannot be.
+    def _build_in_child(self) -> None:
+        # Only once: one child builds all that a stream calls for, or cannot.
         builder, self._builder = self._builder, None
         if builder is None:
             return
@@ -208,22 +218,22 @@ class EngineBuilder:
         except EngineError as error:
             self._report(str(error))
 
-    # ---- the thread that waits for engines while the picture goes on
+    # ---- the thread that waits for engines while the stream runs
 
-    def _queue(self, order: BuildRequest) -> None:
-        self._orders.put(order)
+    def _build_in_background(self, request: BuildRequest) -> None:
+        self._requests.put(request)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._attend, name="engines", daemon=True)
+            self._thread = threading.Thread(target=self._build_loop, name="engines", daemon=True)
             self._thread.start()
 
-    def _attend(self) -> None:
+    def _build_loop(self) -> None:
         while True:
-            self._serve(self._orders.get(), builds=True)
+            self._resolve(self._requests.get(), may_build=True)
 
 
-def _name(order: BuildRequest, engine: Engine) -> str:
-    if isinstance(engine, Eager):
-        return f"{name_of(engine.dtype)} of {order.stage}"
-    # The one format in which an engine stands before another of its kind.
+def _name(request: BuildRequest, engine: Engine) -> str:
+    if isinstance(engine, EagerEngine):
+        return f"{name_of(engine.dtype)} of {request.stage_name}"
+    # The one dtype in which an engine is tried before another of its kind.
     kind = f"{engine.name} float8" if engine.dtype == FLOAT8 else engine.name
-    return f"{kind} engine of {order.stage}"
+    return f"{kind} engine of {request.stage_name}"

@@ -1,4 +1,4 @@
-"""What sets one engine apart from another: everything that its files depend on."""
+"""Cache keys: everything that an engine's files depend on, and its hash."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from streamcam.version import __version__
 KEY_LENGTH = 24
 
 
-def weights_of(stage: nn.Module) -> str:
-    """Return the SHA-256 of all parameters and buffers of a stage, LoRAs in them included."""
+def hash_weights(stage: nn.Module) -> str:
+    """Return the SHA-256 of all parameters and buffers of a stage, fused LoRAs included."""
     digest = hashlib.sha256()
     for name, tensor in [*stage.named_parameters(), *stage.named_buffers()]:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -27,8 +27,8 @@ def weights_of(stage: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def structure_of(stage: nn.Module) -> str:
-    """Return the SHA-256 of what a stage does with its weights: layers, settings, attention."""
+def hash_structure(stage: nn.Module) -> str:
+    """Return the SHA-256 of the stage without its weights: layers, settings, attention."""
     lines = [repr(stage), *_settings(stage)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -38,7 +38,7 @@ def _settings(stage: nn.Module) -> Iterator[str]:
     for name, module in stage.named_modules():
         config: Any = getattr(module, "config", None)
         if isinstance(config, Mapping):
-            # Names with an underscore tell where a model came from, not what it is.
+            # Names with an underscore record where a model came from, not what it computes.
             own = {k: v for k, v in config.items() if not str(k).startswith("_")}
             yield f"{name}: {json.dumps(own, sort_keys=True, default=str)}"
         processor = getattr(module, "processor", None)
@@ -48,21 +48,22 @@ def _settings(stage: nn.Module) -> Iterator[str]:
 
 
 def cache_key(
-    stage: nn.Module, weights: str, inputs: Sequence[Tensor], engine: Engine
+    stage: nn.Module, weights_hash: str, inputs: Sequence[Tensor], engine: Engine
 ) -> dict[str, Any]:
     """Return, readable, all that an engine of `stage` for `inputs` depends on.
 
-    `weights` is what `weights_of` gave: it takes a while, and is the same for all inputs.
+    `weights_hash` is the result of `hash_weights`: it takes a while, and is the same for all
+    inputs.
     """
     return {
         "engine": engine.name,
         "stage": type(stage).__name__,
         "inputs": [f"{name_of(t.dtype)} {tuple(t.shape)}" for t in inputs],
         "dtype": name_of(engine.dtype),
-        "weights": weights,
-        "structure": structure_of(stage),
+        "weights": weights_hash,
+        "structure": hash_structure(stage),
         "machine": {"system": platform.system(), "architecture": platform.machine()}
-        | dict(engine.about()),
+        | dict(engine.fingerprint()),
         "versions": {
             "streamcam": __version__,
             "torch": str(torch.__version__),
@@ -71,7 +72,7 @@ def cache_key(
     }
 
 
-def key_of(cache_key: dict[str, Any]) -> str:
-    """Return the name that an engine with this identity is kept under."""
+def hash_key(cache_key: dict[str, Any]) -> str:
+    """Return the name of the folder of the engine with this cache key."""
     text = json.dumps(cache_key, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]

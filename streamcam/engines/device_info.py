@@ -1,22 +1,23 @@
-"""What an engine's files depend on of a device, as torch tells it."""
+"""The facts of a torch device that an engine's files depend on."""
 
 from collections.abc import Mapping
 
 import torch
 
 
-def about(device: torch.device) -> Mapping[str, str]:
-    """Return the facts of `device` that make another engine."""
+def device_fingerprint(device: torch.device) -> Mapping[str, str]:
+    """Return the facts of `device` that make another engine necessary when they change."""
     if device.type == "cuda":
-        card = torch.cuda.get_device_properties(device)
+        gpu = torch.cuda.get_device_properties(device)
         return {
-            "device": f"{card.name}, compute capability {card.major}.{card.minor}",
+            "device": f"{gpu.name}, compute capability {gpu.major}.{gpu.minor}",
             "cuda": str(torch.version.cuda),
         }
     if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
+        capabilities = torch.cpu.get_capabilities()
+        names = sorted(name for name, has in capabilities.items() if has is True)
         return {
-            "device": f"{able.get('cpu_name')}, {torch.backends.cpu.get_cpu_capability()}",
-            "capabilities": " ".join(sorted(name for name, has in able.items() if has is True)),
+            "device": f"{capabilities.get('cpu_name')}, {torch.backends.cpu.get_cpu_capability()}",
+            "capabilities": " ".join(names),
         }
     return {"device": device.type}

@@ -1,4 +1,4 @@
-"""The stage as it is written: nothing to build, but less than float32 must earn its place."""
+"""Run stages as they are written, once their dtype has proved accurate enough."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,27 +6,30 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from streamcam.engines.device_info import about
-from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.device_info import device_fingerprint
+from streamcam.engines.flat_stage import FlatForward, FlatStage
 
 
-class Eager:
-    """Runs stages as they are written; its files are none, its manifest is how near they come."""
+class EagerEngine:
+    """An engine without files: its manifest holds the accuracy of a stage in its own dtype.
+
+    There is nothing to build, but less than float32 must come near enough to float32.
+    """
 
     name = "eager"
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
-        self.dtype = self.weights = dtype
+        self.dtype = self.weights_dtype = dtype
 
-    def takes(self, flat: Flat) -> bool:
-        return not flat.is_exact
+    def supports(self, flat: FlatStage) -> bool:
+        return not flat.is_float32
 
-    def about(self) -> Mapping[str, str]:
-        return about(self.device)
+    def fingerprint(self) -> Mapping[str, str]:
+        return device_fingerprint(self.device)
 
-    def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:
+    def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
         pass
 
-    def load(self, folder: Path) -> Run | None:  # noqa: ARG002
+    def load(self, folder: Path) -> FlatForward | None:  # noqa: ARG002
         return None

@@ -1,4 +1,4 @@
-"""What an engine is: it builds a stage into files, and runs a stage from them."""
+"""Engine: the protocol of a compiler that builds a stage into files, and runs it from them."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,35 +7,35 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.flat_stage import FlatForward, FlatStage
 
 
 class Engine(Protocol):
-    """Turns stages into files made for one machine, and those into something to call."""
+    """Builds stages into files made for one machine, and loads them as callables."""
 
     name: str
     dtype: torch.dtype
-    """The number format that it computes in."""
-    weights: torch.dtype
-    """The number format that it takes a stage in."""
+    """The dtype that it computes in."""
+    weights_dtype: torch.dtype
+    """The dtype that the weights of a stage must have when they are handed to it."""
 
-    def takes(self, flat: Flat) -> bool:
-        """Return whether `flat` is a stage for it."""
+    def supports(self, flat: FlatStage) -> bool:
+        """Return whether the engine is meant for this stage."""
 
-    def about(self) -> Mapping[str, str]:
-        """Return what of the machine and the libraries an engine's files depend on."""
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return the facts of the machine and the libraries that the engine's files depend on."""
 
-    def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:
+    def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
         """Write the files of `flat` for the shapes and dtypes of `inputs` into `folder`.
 
         Raises:
             Exception: whatever the library raises over what it cannot build.
         """
 
-    def load(self, folder: Path) -> Run | None:
-        """Return what runs the files in `folder`, None where that is the stage itself.
+    def load(self, folder: Path) -> FlatForward | None:
+        """Return a callable that runs the files in `folder`, None to run the stage itself.
 
-        What it returns keeps no hold on the tensors it gives.
+        The callable keeps no reference to the tensors that it returns.
 
         Raises:
             Exception: whatever the library raises over files that it cannot use.

@@ -1,4 +1,4 @@
-"""OpenVINO: the fastest way on a processor, and the one way on Intel's graphics."""
+"""OpenVINO: the fastest engine on most CPUs, and the only one on Intel GPUs."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from streamcam.engines.dtypes import name_of
-from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.errors import EngineError
 
 if TYPE_CHECKING:
@@ -21,37 +21,37 @@ CPU, GPU = "CPU", "GPU"
 BLOB = "engine.blob"
 PRECISIONS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 CAPABILITIES = {torch.float32: "FP32", torch.float16: "FP16", torch.bfloat16: "BF16"}
-"""What a device says of each number format."""
+"""OpenVINO's names of the dtypes that a device computes in."""
 
 
-class OpenVino:
-    """Runs stages, kept in float32, in the number format that the device is told to compute in."""
+class OpenVinoEngine:
+    """Runs stages, whose weights are in float32, in the dtype that the device is set to."""
 
     name = "openvino"
-    weights = torch.float32
+    weights_dtype = torch.float32
 
     def __init__(self, device: str, dtype: torch.dtype) -> None:
-        """Take OpenVINO's own name of the `device`.
+        """Check that `device`, by OpenVINO's own name, computes in `dtype`.
 
         Raises:
             EngineError: there is no such device, or it does not compute in `dtype`.
         """
         self.device = device
         self.dtype = dtype
-        here = _core().available_devices
-        if not any(name.split(".")[0] == device for name in here):
-            raise EngineError(f"OpenVINO finds no {device} here; found: {', '.join(here)}")
-        able = dtypes(device)
-        if dtype not in able:
+        devices = _core().available_devices
+        if not any(name.split(".")[0] == device for name in devices):
+            raise EngineError(f"OpenVINO finds no {device}; found: {', '.join(devices)}")
+        supported = dtypes(device)
+        if dtype not in supported:
             raise EngineError(
                 f"OpenVINO does not compute in {name_of(dtype)} on this {device}; choose --dtype"
-                f" {' or '.join(map(name_of, able))}"
+                f" {' or '.join(map(name_of, supported))}"
             )
 
-    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+    def supports(self, flat: FlatStage) -> bool:  # noqa: ARG002
         return True
 
-    def about(self) -> Mapping[str, str]:
+    def fingerprint(self) -> Mapping[str, str]:
         import openvino
 
         return {
@@ -62,23 +62,23 @@ class OpenVino:
             ),
         }
 
-    def build(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:
+    def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
         import openvino
 
         with warnings.catch_warnings():
-            # What tracing says is for the authors of the model.
+            # The warnings of tracing are meant for the authors of the model.
             warnings.simplefilter("ignore")
             model = openvino.convert_model(flat, example_input=tuple(inputs))
         model.reshape({i: list(tensor.shape) for i, tensor in enumerate(inputs)})
         compiled = _core().compile_model(model, self.device, self._settings())
         (folder / BLOB).write_bytes(compiled.export_model().getvalue())
 
-    def load(self, folder: Path) -> Run:
+    def load(self, folder: Path) -> FlatForward:
         blob = BytesIO((folder / BLOB).read_bytes())
-        return _Request(_core().import_model(blob, self.device, self._settings()))
+        return _InferRequest(_core().import_model(blob, self.device, self._settings()))
 
     def _settings(self) -> dict[str, Any]:
-        # Files do not keep these: loaded without a precision, the device takes its own.
+        # Files do not store these: loaded without a precision, the device takes its own.
         settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": PRECISIONS[self.dtype],
@@ -87,35 +87,35 @@ class OpenVino:
             # Its fused attention ends the whole process in float32 (seen with 2026.4).
             settings["SNIPPETS_MODE"] = "DISABLE"
         if self.device == CPU:
-            # Pinned threads would stand in the way of the process that viewers depend on.
+            # Pinned threads would slow the process that viewers depend on.
             settings["ENABLE_CPU_PINNING"] = False
             settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
         return settings
 
 
-class _Request:
-    """One inference at a time, on the memory that the tensors lie in."""
+class _InferRequest:
+    """Runs one inference at a time, on the memory of the tensors themselves."""
 
     def __init__(self, compiled: "openvino.CompiledModel") -> None:
         self._request = compiled.create_infer_request()
-        self._seen: list[Tensor | None] = [None] * len(compiled.inputs)
-        self._plain: list[Tensor] = [torch.empty(0)] * len(compiled.inputs)
+        self._previous: list[Tensor | None] = [None] * len(compiled.inputs)
+        self._contiguous: list[Tensor] = [torch.empty(0)] * len(compiled.inputs)
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         for i, tensor in enumerate(tensors):
-            # A prompt for all rows is one row expanded: laid out once, not once a frame.
-            if tensor is not self._seen[i]:
-                self._seen[i], self._plain[i] = tensor, tensor.contiguous()
-        arrays = [tensor.numpy() for tensor in self._plain]
+            # A prompt for all rows is one row expanded: made contiguous once, not once a frame.
+            if tensor is not self._previous[i]:
+                self._previous[i], self._contiguous[i] = tensor, tensor.contiguous()
+        arrays = [tensor.numpy() for tensor in self._contiguous]
         results = self._request.infer(arrays, share_inputs=True, share_outputs=True)
-        # The next call writes over the engine's own memory.
+        # The next call overwrites the engine's own memory.
         return torch.from_numpy(results[0]).clone()
 
 
 def dtypes(device: str) -> list[torch.dtype]:
-    """Return the number formats that OpenVINO computes in on a `device` of this machine."""
-    able = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-    return [dtype for dtype, word in CAPABILITIES.items() if word in able]
+    """Return the dtypes that OpenVINO computes in on a `device` of this machine."""
+    capabilities = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return [dtype for dtype, name in CAPABILITIES.items() if name in capabilities]
 
 
 @cache

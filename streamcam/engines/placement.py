@@ -1,17 +1,17 @@
-"""Which device the models run on, in which number format, and on which engine."""
+"""Placement of the models: the device, the dtype and the engine that they run on."""
 
 from typing import Any, NamedTuple
 
 import torch
 
 from streamcam.engines.dtypes import dtype_of, name_of
-from streamcam.engines.selection import Choice, choose, computes_in_bfloat16
+from streamcam.engines.selection import EngineChoice, choose_engines, computes_in_bfloat16
 from streamcam.engines.store import Store
-from streamcam.engines.timings import load_timings, timings_key_of
+from streamcam.engines.timings import load_timings, timings_cache_key
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 
-STRUCTURE = (
+TIMED_SETTINGS = (
     "model",
     "mode",
     "vae",
@@ -25,64 +25,64 @@ STRUCTURE = (
     "cross_frame_attention",
     "cache_prompt_kv",
 )
-"""The settings that a frame's time depends on, beside the number of steps."""
+"""The settings that the time of a frame depends on, apart from the number of steps."""
 
 
 class Placement(NamedTuple):
-    """Where and how the models run."""
+    """The device, dtype and engines that models run on."""
 
     device: torch.device
     dtype: torch.dtype
-    """The number format that they compute in."""
-    choice: Choice
+    """The dtype that they compute in."""
+    choice: EngineChoice
 
     @property
-    def weights(self) -> torch.dtype:
-        """Return the number format that the stages are kept in."""
+    def weights_dtype(self) -> torch.dtype:
+        """The dtype of the weights of the stages."""
         engines = self.choice.engines
-        return engines[0].weights if engines else self.dtype
+        return engines[0].weights_dtype if engines else self.dtype
 
     def __str__(self) -> str:
-        return f"on {self.device} as {name_of(self.dtype)}, {self.choice.why}"
+        return f"on {self.device} as {name_of(self.dtype)}, {self.choice.reason}"
 
 
 def place(config: Config) -> Placement:
-    """Return where and how the models of `config` run.
+    """Return the placement of the models of `config`.
 
     Raises:
         ConfigError: there is no such device here.
         EngineError: the acceleration asked for cannot run here.
     """
-    # OpenVINO drives Intel's graphics by itself, from tensors in memory.
-    by_openvino = (config.acceleration, config.device) == ("openvino", "xpu")
-    device = torch.device("cpu") if by_openvino else pick_device(config.device)
+    # OpenVINO runs on Intel GPUs by itself, from tensors in main memory.
+    intel_gpu = (config.acceleration, config.device) == ("openvino", "xpu")
+    device = torch.device("cpu") if intel_gpu else pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
-    runs_on = torch.device("xpu") if by_openvino else device
+    runs_on = torch.device("xpu") if intel_gpu else device
     measured = None
     if config.acceleration == "auto":
         measured = load_timings(Store(config.engine_dir), timings_key(config, device, dtype))
-    return Placement(device, dtype, choose(config.acceleration, runs_on, dtype, measured))
+    return Placement(device, dtype, choose_engines(config.acceleration, runs_on, dtype, measured))
 
 
 def timings_key(config: Config, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Return what the speeds of engines under `config` are kept under: its structure."""
-    structure = {name: getattr(config, name) for name in STRUCTURE}
-    return timings_key_of(structure | {"num_steps": config.num_steps}, device, dtype)
+    """Return the cache key of the measured times of the engines under `config`."""
+    settings = {name: getattr(config, name) for name in TIMED_SETTINGS}
+    return timings_cache_key(settings | {"num_steps": config.num_steps}, device, dtype)
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` takes the first accelerator there is.
+    """Return the device of that name; ``auto`` takes the first GPU there is.
 
     Raises:
         ConfigError: there is no such device here.
     """
-    found = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "xpu": torch.xpu.is_available(),
         "cpu": True,
     }
-    here = [kind for kind, available in found.items() if available]
+    here = [kind for kind, is_available in available.items() if is_available]
     if name == "auto":
         return torch.device(here[0])
     device = torch.device(name)
@@ -98,7 +98,7 @@ def _count(kind: str) -> int:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype of that name.
 
-    ``auto`` is float16 on an accelerator, bfloat16 on a processor that computes in it, else
+    ``auto`` is float16 on a GPU, bfloat16 on a CPU that computes in it, else
     float32.
     """
     if name == "auto" and device.type == "cpu":

@@ -1,4 +1,4 @@
-"""Which engine runs the stages: what was asked for, or the fastest that is here."""
+"""Choice of the engines that run the stages: the one asked for, or the fastest available."""
 
 import shutil
 from collections.abc import Callable
@@ -11,88 +11,102 @@ from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.engine import Engine
 from streamcam.engines.timings import Timings
 from streamcam.errors import EngineError
+from streamcam.plugins import load_plugin, plugin_names
+from streamcam.settings.config import ENGINE_PLUGINS
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
-"""The instructions that compute in bfloat16, as torch calls them; the last is ARM's."""
+"""The CPU instructions that compute in bfloat16, as torch calls them; the last is ARM's."""
 
-HAS_FLOAT8 = (8, 9)
-"""The least compute capability of NVIDIA's cards that compute in float8."""
+MIN_FLOAT8_CAPABILITY = (8, 9)
+"""The least compute capability of an NVIDIA GPU that computes in float8."""
 
 COMPILERS = ("g++", "clang++", "cl")
 
 
-class Choice(NamedTuple):
-    """How the stages run, and why so."""
+class EngineChoice(NamedTuple):
+    """The engines that run the stages, and the reason for them."""
 
     engines: tuple[Engine, ...]
-    """In the order of preference; none runs them as they are written."""
-    why: str
-    """A line for the user, from the engine's name on."""
+    """In the order of preference; without one, stages run as they are written."""
+    reason: str
+    """A line for the user, which begins with the engine's name."""
+
+    @property
+    def name(self) -> str:
+        """Name of the preferred engine."""
+        return self.engines[0].name if self.engines else "eager"
 
 
 def computes_in_bfloat16() -> bool:
-    """Return whether this processor has bfloat16 of its own, and torch makes use of it."""
-    able = torch.cpu.get_capabilities()
-    native = any(able.get(name, False) for name in NATIVE_BFLOAT16)
+    """Return whether this CPU has instructions for bfloat16 that torch makes use of."""
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(name, False) for name in NATIVE_BFLOAT16)
     # Without this library torch's bfloat16 is hundreds of times slower than its float32.
     return native and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
-def choose(
+def choose_engines(
     acceleration: str, device: torch.device, dtype: torch.dtype, measured: Timings | None = None
-) -> Choice:
-    """Return the choice for stages on `device`, computing in `dtype`.
+) -> EngineChoice:
+    """Return the engines for stages on `device` that compute in `dtype`.
 
-    ``auto`` goes by the speeds that were `measured`, else by which is the fastest as a rule.
+    ``auto`` takes the fastest of those that were `measured`, else the one that usually is.
 
     Raises:
-        EngineError: what was asked for cannot run here.
+        EngineError: the engine asked for cannot run here.
+        StreamcamError: the package that brings the engine asked for cannot be loaded.
     """
     if dtype == FLOAT8:
-        return _in_float8(acceleration, device)
+        return _choose_for_float8(acceleration, device)
     if acceleration == "auto":
-        return _auto(device, dtype, measured or {})
+        return _choose_fastest(device, dtype, measured or {})
     if acceleration == "eager":
-        return Choice((), "eager")
-    return Choice((ENGINES[acceleration](device, dtype),), f"{acceleration}, as asked")
+        return EngineChoice((), "eager")
+    is_plugin = acceleration in plugin_names(ENGINE_PLUGINS)
+    if acceleration in ENGINES:
+        shadows = "; an installed package has an engine of that name too, which is not used"
+        engine = ENGINES[acceleration](device, dtype)
+        return EngineChoice((engine,), f"{acceleration}, as asked{shadows if is_plugin else ''}")
+    engine = load_plugin(ENGINE_PLUGINS, acceleration)(device, dtype)
+    return EngineChoice((engine,), f"{acceleration}, as asked, from an installed package")
 
 
-def _auto(device: torch.device, dtype: torch.dtype, measured: Timings) -> Choice:
+def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings) -> EngineChoice:
     if device.type not in FASTEST:
-        return Choice((), f"eager, since there are no engines for {device.type}")
-    missing: list[str] = []
-    # As a rule where nothing was measured: a sort keeps the order of equals.
+        return EngineChoice((), f"eager, since there are no engines for {device.type}")
+    unavailable: list[str] = []
+    # Engines that were not measured keep their usual order, as the sort is stable.
     for name in sorted(FASTEST[device.type], key=lambda name: measured.get(name, float("inf"))):
         try:
             engine = ENGINES[name](device, dtype)
         except EngineError as error:
-            missing.append(str(error))
+            unavailable.append(str(error))
         else:
-            since = f", since {'; '.join(missing)}" if missing else ""
-            told = f": {_told(measured)}, measured" if name in measured else " as a rule"
-            return Choice((engine,), f"{name}, the fastest here{told}{since}")
-    return Choice((), f"eager, since {'; '.join(missing)}")
+            since = f", since {'; '.join(unavailable)}" if unavailable else ""
+            basis = f": {_listed(measured)}, measured" if name in measured else " as a rule"
+            return EngineChoice((engine,), f"{name}, the fastest here{basis}{since}")
+    return EngineChoice((), f"eager, since {'; '.join(unavailable)}")
 
 
-def _in_float8(acceleration: str, device: torch.device) -> Choice:
+def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:
     if acceleration not in ("auto", "tensorrt"):
         raise EngineError(
             f"{acceleration} does not compute in float8; choose --acceleration tensorrt, or"
             " --dtype auto"
         )
     engines = tuple(_tensorrt(device, dtype) for dtype in (FLOAT8, torch.float16))
-    if (able := torch.cuda.get_device_capability(device)) < HAS_FLOAT8:
+    if (capability := torch.cuda.get_device_capability(device)) < MIN_FLOAT8_CAPABILITY:
         raise EngineError(
             f"{torch.cuda.get_device_name(device)} does not compute in float8 (compute capability"
-            f" {'.'.join(map(str, able))}, where {'.'.join(map(str, HAS_FLOAT8))} does); choose"
-            " --dtype float16"
+            f" {'.'.join(map(str, capability))}, where"
+            f" {'.'.join(map(str, MIN_FLOAT8_CAPABILITY))} does); choose --dtype float16"
         )
-    return Choice(engines, "tensorrt, which alone computes in it; the rest as float16")
+    return EngineChoice(engines, "tensorrt, which alone computes in it; the rest as float16")
 
 
-def _told(measured: Timings) -> str:
-    in_order = sorted(measured.items(), key=lambda each: each[1])
-    return ", ".join(f"{name} {ms:.1f} ms" for name, ms in in_order)
+def _listed(measured: Timings) -> str:
+    by_time = sorted(measured.items(), key=lambda item: item[1])
+    return ", ".join(f"{name} {ms:.1f} ms" for name, ms in by_time)
 
 
 def _openvino(device: torch.device, dtype: torch.dtype) -> Engine:
@@ -100,30 +114,30 @@ def _openvino(device: torch.device, dtype: torch.dtype) -> Engine:
         raise EngineError('openvino is not installed; run pip install "streamcam[openvino]"')
     if device.type not in ("cpu", "xpu"):
         raise EngineError(
-            f"openvino runs on processors and on Intel's graphics, not on {device.type};"
+            f"openvino runs on CPUs and on Intel GPUs, not on {device.type};"
             " choose --device cpu or --device xpu"
         )
     from streamcam.engines import openvino
 
-    return openvino.OpenVino(openvino.GPU if device.type == "xpu" else openvino.CPU, dtype)
+    return openvino.OpenVinoEngine(openvino.GPU if device.type == "xpu" else openvino.CPU, dtype)
 
 
 def _tensorrt(device: torch.device, dtype: torch.dtype) -> Engine:
     if device.type != "cuda":
         raise EngineError(
-            f"tensorrt runs on NVIDIA's cards, not on {device.type}; choose --device cuda"
+            f"tensorrt runs on NVIDIA GPUs, not on {device.type}; choose --device cuda"
         )
     if missing := [name for name in ("tensorrt", "onnx", "onnxscript") if not find_spec(name)]:
         raise EngineError(f'{missing[0]} is not installed; run pip install "streamcam[tensorrt]"')
-    from streamcam.engines.tensorrt import TensorRt
+    from streamcam.engines.tensorrt import TensorRtEngine
 
-    return TensorRt(device, dtype)
+    return TensorRtEngine(device, dtype)
 
 
 def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
     if device.type not in ("cpu", "cuda"):
         raise EngineError(
-            f"compiled runs on processors and on NVIDIA's cards, not on {device.type};"
+            f"compiled runs on CPUs and on NVIDIA GPUs, not on {device.type};"
             " choose --acceleration eager"
         )
     if not any(map(shutil.which, COMPILERS)):
@@ -131,16 +145,20 @@ def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
             f"compiled needs a C++ compiler ({' or '.join(COMPILERS)}); install one, or choose"
             " --acceleration eager"
         )
-    from streamcam.engines.compiled import Compiled
+    from streamcam.engines.compiled import CompiledEngine
 
-    return Compiled(device, dtype)
+    return CompiledEngine(device, dtype)
 
 
 FASTEST = {"cpu": ("openvino", "compiled"), "cuda": ("tensorrt", "compiled")}
-"""The engines to take on each kind of device, the first that can run there."""
+"""The engines to try on each type of device, usually the fastest first."""
 ENGINES: dict[str, Callable[[torch.device, torch.dtype], Engine]] = {
     "openvino": _openvino,
     "tensorrt": _tensorrt,
     "compiled": _compiled,
 }
-"""What makes each engine for a device and a number format, or says why it cannot run there."""
+"""A function per engine that makes it for a device and a dtype.
+
+It raises an EngineError with the reason where the engine cannot run there. Installed packages add
+such functions as entry points of the group `ENGINE_PLUGINS`; they are used only when asked for.
+"""

@@ -1,4 +1,4 @@
-"""Engines on disk: each a folder under its key, whole or not there, with a manifest beside."""
+"""Engines on disk: each a complete folder named by the hash of its cache key, with a manifest."""
 
 import hashlib
 import json
@@ -18,6 +18,7 @@ from streamcam.errors import EngineError
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".making-"
+"""Begins the names of folders that are still being written."""
 ABANDONED_S = 24 * 3600
 
 
@@ -28,34 +29,36 @@ class Entry:
     key: str
     folder: Path
     manifest: Mapping[str, Any]
-    """What it was made from and for, and how it did: see `Store.making`; empty if damaged."""
+    """Its cache key, accuracy and files, see `Store.create`; empty if damaged."""
 
     @property
     def bytes(self) -> int:
-        """Return what it takes on disk."""
+        """Its size on disk."""
         return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
 
 
 class Store:
-    """Keeps engines in `folder`; any number of processes may share it."""
+    """A folder of engines; any number of processes may share it."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        """Take `folder`, or one in the user's cache."""
+        """Use `folder`, by default one in the user's cache."""
         default = user_cache_path("streamcam") / "engines"
         self.folder = default if folder is None else Path(folder)
 
     def find(self, key: str) -> Entry | None:
-        """Return the engine of that key, None where it is missing, half or damaged."""
+        """Return the engine of that key, None where it is missing, incomplete or damaged."""
         folder = self.folder / key
         manifest = _manifest(folder)
-        whole = manifest and all(_is(folder / n, how) for n, how in manifest["files"].items())
-        return Entry(key, folder, manifest) if whole else None
+        complete = manifest and all(
+            _matches(folder / name, digest) for name, digest in manifest["files"].items()
+        )
+        return Entry(key, folder, manifest) if complete else None
 
     def entries(self) -> list[Entry]:
         """Return all engines, newest first; damaged ones, without a manifest, last."""
         folders = [f for f in _folders(self.folder) if not f.name.startswith(UNFINISHED)]
-        found = [Entry(folder.name, folder, _manifest(folder)) for folder in folders]
-        return sorted(found, key=lambda entry: entry.manifest.get("made", ""), reverse=True)
+        entries = [Entry(folder.name, folder, _manifest(folder)) for folder in folders]
+        return sorted(entries, key=lambda entry: entry.manifest.get("made", ""), reverse=True)
 
     def remove(self, entry: Entry) -> None:
         """Remove an engine.
@@ -69,11 +72,11 @@ class Store:
             raise EngineError(f"cannot remove {entry.folder}: {error.strerror}") from None
 
     @contextmanager
-    def making(self, key: str, about: dict[str, Any]) -> Iterator[Path]:
-        """Give a folder to write an engine's files into; without an error it becomes the engine.
+    def create(self, key: str, manifest: dict[str, Any]) -> Iterator[Path]:
+        """Yield a folder to write an engine's files into; without an error it becomes the engine.
 
-        `about` goes into the manifest as it is when the files are complete. An engine already
-        under the key is replaced.
+        `manifest` is stored as it is when the context ends, with the list of files and their
+        digests. An engine already under the key is replaced.
 
         Raises:
             EngineError: the folder cannot be written to.
@@ -81,34 +84,34 @@ class Store:
         began = time.monotonic()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
+            self._remove_abandoned()
             unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
         except OSError as error:
             raise EngineError(
-                f"cannot keep engines in {self.folder}: {error.strerror}; choose another folder"
+                f"cannot store engines in {self.folder}: {error.strerror}; choose another folder"
                 " with --set engine_dir=…"
             ) from None
         try:
             yield unfinished
-            files = {file.name: _fingerprint(file) for file in sorted(unfinished.iterdir())}
+            files = {file.name: _digest(file) for file in sorted(unfinished.iterdir())}
             now = datetime.now(UTC).isoformat(timespec="seconds")
             seconds = round(time.monotonic() - began, 1)
-            manifest = about | {"made": now, "seconds": seconds, "files": files}
-            (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            self._put(unfinished, key)
+            content = manifest | {"made": now, "seconds": seconds, "files": files}
+            (unfinished / MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
+            self._publish(unfinished, key)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
 
-    def _put(self, made: Path, key: str) -> None:
+    def _publish(self, finished: Path, key: str) -> None:
         if (self.folder / key).exists():
-            # A folder that holds something cannot be renamed over: the old one steps aside.
-            aside = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
-            (self.folder / key).rename(aside / key)
-            shutil.rmtree(aside, ignore_errors=True)
-        made.rename(self.folder / key)
+            # A folder that is not empty cannot be renamed over: the old one is moved away first.
+            trash = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
+            (self.folder / key).rename(trash / key)
+            shutil.rmtree(trash, ignore_errors=True)
+        finished.rename(self.folder / key)
 
-    def _sweep(self) -> None:
-        """Remove what builds that were killed have left."""
+    def _remove_abandoned(self) -> None:
+        """Remove the unfinished folders of builds that were killed."""
         for folder in _folders(self.folder):
             abandoned = folder.stat().st_mtime < time.time() - ABANDONED_S
             if folder.name.startswith(UNFINISHED) and abandoned:
@@ -120,7 +123,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """Return the manifest in `folder`, empty where it is missing or no manifest."""
+    """Return the manifest in `folder`, empty where it is missing or damaged."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -129,14 +132,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest if isinstance(files, dict) else {}
 
 
-def _is(file: Path, fingerprint: object) -> bool:
+def _matches(file: Path, digest: object) -> bool:
     try:
-        return _fingerprint(file) == fingerprint
+        return _digest(file) == digest
     except OSError:
         return False
 
 
-def _fingerprint(file: Path) -> dict[str, Any]:
+def _digest(file: Path) -> dict[str, Any]:
     with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {"bytes": file.stat().st_size, "sha256": digest}
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    return {"bytes": file.stat().st_size, "sha256": sha256}

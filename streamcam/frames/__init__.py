@@ -1,4 +1,4 @@
-"""Frames on their way to the device and back: tensors, sizes, pixel formats and copies."""
+"""Frames as tensors: transfer to and from the device, sizes and pixel formats."""
 
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 def frame_transfer(
     config: "Config", device: "torch.device", *, on_air: bool = False
 ) -> "FrameTransfer":
-    """Return the path for `device`.
+    """Return the transfer of frames to and from `device`.
 
-    `on_air` a device gives pictures as the broadcast wants them, else at the model's size.
+    `on_air` a GPU returns images on the canvas and in the pixel format of the broadcast, otherwise
+    at the model's size.
     """
     if device.type != "cuda":
         from streamcam.frames.cpu_transfer import CpuTransfer
 
         return CpuTransfer(config, device)
     from streamcam.frames.copy_streams import CudaCopyStreams
-    from streamcam.frames.cuda_transfer import CudaTransfer, delivery
+    from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 
-    return CudaTransfer(config, device, CudaCopyStreams(device), delivery(config, on_air=on_air))
+    return CudaTransfer(
+        config, device, CudaCopyStreams(device), output_format(config, on_air=on_air)
+    )

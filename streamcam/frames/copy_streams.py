@@ -1,4 +1,4 @@
-"""What runs beside what on the device, and the one place that waits for it."""
+"""CUDA streams for copies that overlap with the model, and the one place that waits for them."""
 
 from collections.abc import Callable
 from itertools import cycle
@@ -7,57 +7,57 @@ from typing import Protocol
 import torch
 
 CALLS_AT_ONCE = 2
-"""Calls of the model that may be on their way: one that runs, and one asked for behind it."""
+"""Calls of the model in flight at most: one that runs, and one queued behind it."""
 
 
 class CopyStreams(Protocol):
-    """Copies to the device, the model, copies from the device: each in order, beside the others."""
+    """Uploads, the model and downloads: each in order, overlapping with the other two."""
 
     pins: bool
-    """Whether copies run beside the processor too, from memory that stays where it is."""
+    """Whether copies overlap with the CPU too, from pinned memory."""
 
-    def before(self, copy: Callable[[], object]) -> None:
-        """Start `copy` to the device; all that is asked of the device next waits for it."""
+    def upload(self, copy: Callable[[], object]) -> None:
+        """Start `copy` to the device; all work queued on the device later waits for it."""
 
-    def after(self, copy: Callable[[], object]) -> Callable[[], None]:
-        """Start `copy` from the device after all that was asked of it; return what waits for it."""
+    def download(self, copy: Callable[[], object]) -> Callable[[], None]:
+        """Start `copy` from the device after all work queued so far; return a wait for it."""
 
-    def anew(self) -> None:
-        """Let copies to the device wait for what was asked of it, as new memory needs."""
+    def wait_for_model(self) -> None:
+        """Make later uploads wait for the work queued so far, as newly allocated memory needs."""
 
     def synchronize(self) -> None:
-        """Wait until the device has done all that was asked of it."""
+        """Wait until the device has done all the work queued on it."""
 
 
 class CudaCopyStreams:
-    """A CUDA stream for each direction, beside the one that the model runs on."""
+    """A CUDA stream for each direction, next to the one that the model runs on."""
 
     pins = True
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._up, self._down = _stream(device), _stream(device)
-        self._up_to_date, self._ready = _event(), _event()
-        # Blocking: a processor that spins while it waits takes from the one that viewers see.
-        self._done = cycle([_event(blocking=True) for _ in range(CALLS_AT_ONCE)])
+        self._upload_stream, self._download_stream = _stream(device), _stream(device)
+        self._uploaded, self._model_done = _event(), _event()
+        # Blocking: a CPU that spins while it waits slows the process that viewers depend on.
+        self._downloaded = cycle([_event(blocking=True) for _ in range(CALLS_AT_ONCE)])
 
-    def before(self, copy: Callable[[], object]) -> None:
-        with torch.cuda.stream(self._up):
+    def upload(self, copy: Callable[[], object]) -> None:
+        with torch.cuda.stream(self._upload_stream):
             copy()
-        self._up_to_date.record(self._up)
-        self._model.wait_event(self._up_to_date)
+        self._uploaded.record(self._upload_stream)
+        self._model.wait_event(self._uploaded)
 
-    def after(self, copy: Callable[[], object]) -> Callable[[], None]:
-        done = next(self._done)
-        self._ready.record(self._model)
-        self._down.wait_event(self._ready)
-        with torch.cuda.stream(self._down):
+    def download(self, copy: Callable[[], object]) -> Callable[[], None]:
+        done = next(self._downloaded)
+        self._model_done.record(self._model)
+        self._download_stream.wait_event(self._model_done)
+        with torch.cuda.stream(self._download_stream):
             copy()
-        done.record(self._down)
+        done.record(self._download_stream)
         return done.synchronize
 
-    def anew(self) -> None:
-        self._up.wait_stream(self._model)
+    def wait_for_model(self) -> None:
+        self._upload_stream.wait_stream(self._model)
 
     def synchronize(self) -> None:
         self._model.synchronize()

@@ -1,17 +1,17 @@
-"""Transfer for a model on the processor: frames are fitted before they become tensors."""
+"""Transfer for a model on the CPU: frames are resized before they become tensors."""
 
 import torch
 from torch import Tensor
 
-from streamcam.frames.image_tensors import fitted, to_images, to_tensor
-from streamcam.frames.transfer import DownloadedImage, Wait
+from streamcam.frames.image_tensors import fitted_lanczos, to_images, to_tensor
+from streamcam.frames.transfer import DownloadedImage, WaitForDownload
 from streamcam.pixels import Vector, as_vector
 from streamcam.settings.config import Config
 from streamcam.types import Image
 
 
 class CpuTransfer:
-    """Frames fitted by the processor, which is the device or feeds one that is best asked so."""
+    """Resizes frames on the CPU, which is the device, or feeds one that gains nothing by it."""
 
     on_device = False
 
@@ -21,7 +21,7 @@ class CpuTransfer:
         self._images: list[Image] = []
 
     def prepare(self, image: Image) -> Image:
-        return fitted(image, self._config.width, self._config.height, self._config.fit)
+        return fitted_lanczos(image, self._config.width, self._config.height, self._config.fit)
 
     def similarity_vector(self, image: Image) -> Vector:
         return as_vector(image)
@@ -40,12 +40,12 @@ class CpuTransfer:
     def send(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device)
 
-    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], Wait]:
-        return [DownloadedImage(image) for image in to_images(pictures)], _nothing
+    def download(self, outputs: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
+        return [DownloadedImage(image) for image in to_images(outputs)], _do_nothing
 
     def synchronize(self) -> None:
         return
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     return

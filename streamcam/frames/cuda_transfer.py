@@ -1,4 +1,4 @@
-"""The frame path of a device of its own: bytes across the bus, and all else beyond it."""
+"""Transfer for a GPU: only bytes cross the bus, and the GPU resizes, normalises and converts."""
 
 from functools import partial
 from typing import NamedTuple
@@ -8,70 +8,75 @@ import torch
 from torch import Tensor
 
 from streamcam.frames.copy_streams import CALLS_AT_ONCE, CopyStreams
-from streamcam.frames.resize import Resampler, Size, spans
-from streamcam.frames.transfer import DownloadedImage, Wait
+from streamcam.frames.resize import Resampler
+from streamcam.frames.transfer import DownloadedImage, WaitForDownload
 from streamcam.frames.yuv import Packer
+from streamcam.geometry import Size, fit_axes
 from streamcam.pixels import Vector, as_vector, size_in_bytes
 from streamcam.settings.config import Config
 from streamcam.types import Bytes, Image
 
-SAMPLED = 4
-"""One pixel in so many, across and down, tells how alike frames are: it is a mean over pixels."""
+SIMILARITY_STRIDE = 4
+"""The similarity filter compares one pixel in so many, across and down: it takes a mean of all."""
 
 
-class Delivery(NamedTuple):
-    """What pictures are when they come back."""
+class OutputFormat(NamedTuple):
+    """Size and pixel format in which outputs are downloaded."""
 
     size: Size
     fit: str
-    """How a picture of another aspect ratio meets `size`."""
+    """How an output of another aspect ratio is placed in `size`."""
     pixel_format: str | None
-    """The one to give beside RGB, of those in `streamcam.frames.yuv`."""
+    """The format to download next to RGB, of those in `streamcam.frames.yuv`."""
 
 
-def delivery(config: Config, *, on_air: bool) -> Delivery:
-    """Return what pictures of `config` are: on the canvas and ready to go out, if `on_air`."""
+def output_format(config: Config, *, on_air: bool) -> OutputFormat:
+    """Return the format of the canvas of a broadcast if `on_air`, else the model's own size."""
     if not on_air:
-        return Delivery((config.width, config.height), config.fit, None)
+        return OutputFormat((config.width, config.height), config.fit, None)
     broadcast = config.broadcast
-    other = None if broadcast.pixel_format == "rgb" else broadcast.pixel_format
-    return Delivery(broadcast.canvas, broadcast.canvas_fit, other)
+    pixel_format = None if broadcast.pixel_format == "rgb" else broadcast.pixel_format
+    return OutputFormat(broadcast.canvas, broadcast.canvas_fit, pixel_format)
 
 
 class CudaTransfer:
-    """Fits, normalises and converts on the device, in memory that is there from the start.
+    """Resizes, normalises and converts on the device, in memory that is allocated once.
 
-    There is memory on the way for each of `CALLS_AT_ONCE`, so that no copy waits for another: of
-    so many calls the first one must have been waited for, by its images or by `synchronize`,
-    before the frames of the next are uploaded. Downloaded images own their memory while held.
+    There are buffers for each of `CALLS_AT_ONCE`, so that no copy waits for another: of so many
+    calls the first one must have been waited for, by its images or by `synchronize`, before the
+    frames of the next are uploaded. Downloaded images own their memory while they are referenced.
     """
 
     on_device = True
 
     def __init__(
-        self, config: Config, device: torch.device, copy_streams: CopyStreams, delivery: Delivery
+        self,
+        config: Config,
+        device: torch.device,
+        copy_streams: CopyStreams,
+        output_format: OutputFormat,
     ) -> None:
         self._device, self._copy_streams = device, copy_streams
         self._size, self._fit = (config.width, config.height), config.fit
         self._frames = config.frame_buffer_size
         self._count, self._turn = 0, 0
         self._batch = torch.empty(self._frames, 3, config.height, config.width, device=device)
-        self._entrance: _Entrance | None = None
-        self._exit = _Exit(self._frames, self._size, delivery, device)
+        self._uploads: _UploadBuffers | None = None
+        self._downloads = _DownloadBuffers(self._frames, self._size, output_format, device)
 
     def prepare(self, image: Image) -> Image:
         return image
 
     def similarity_vector(self, image: Image) -> Vector:
-        sampled: Image = image[self._entrance_for(image).grid]
+        sampled: Image = image[self._buffers_for(image).sampled_pixels]
         return as_vector(sampled)
 
     def upload(self, image: Image) -> None:
-        entrance, place = self._entrance_for(image), (self._turn, self._count)
-        np.copyto(entrance.arrays[place], image)
-        staged, raw = entrance.staged[place], entrance.raw[place]
-        self._copy_streams.before(partial(raw.copy_, staged, non_blocking=True))
-        entrance.enter(raw, self._batch[self._count])
+        buffers, slot = self._buffers_for(image), (self._turn, self._count)
+        np.copyto(buffers.host_arrays[slot], image)
+        host, raw = buffers.host[slot], buffers.raw[slot]
+        self._copy_streams.upload(partial(raw.copy_, host, non_blocking=True))
+        buffers.normalise(raw, self._batch[self._count])
         self._count += 1
 
     def batch(self) -> Tensor:
@@ -84,24 +89,24 @@ class CudaTransfer:
         self._count = 0
 
     def send(self, tensor: Tensor) -> Tensor:
-        held = tensor.pin_memory() if self._copy_streams.pins else tensor
-        return held.to(self._device, non_blocking=True)
+        host = tensor.pin_memory() if self._copy_streams.pins else tensor
+        return host.to(self._device, non_blocking=True)
 
-    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], Wait]:
-        ready = self._exit.leave(pictures)
-        # Pinned memory comes from torch's own pool, and goes back to it with the pictures.
-        host = torch.empty(ready.shape, dtype=torch.uint8, pin_memory=self._copy_streams.pins)
-        wait = self._copy_streams.after(partial(host.copy_, ready, non_blocking=True))
-        return [self._exit.picture(row) for row in host.numpy()], wait
+    def download(self, outputs: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
+        packed = self._downloads.convert(outputs)
+        # Pinned memory comes from torch's own pool, and returns to it with the images.
+        host = torch.empty(packed.shape, dtype=torch.uint8, pin_memory=self._copy_streams.pins)
+        wait = self._copy_streams.download(partial(host.copy_, packed, non_blocking=True))
+        return [self._downloads.image(row) for row in host.numpy()], wait
 
     def synchronize(self) -> None:
         self._copy_streams.synchronize()
 
-    def _entrance_for(self, image: Image) -> "_Entrance":
-        """Return where frames of this one's size come in; there is one for one size at a time."""
+    def _buffers_for(self, image: Image) -> "_UploadBuffers":
+        """Return the buffers for frames of this size; they exist for one size at a time."""
         height, width, _ = image.shape
-        if self._entrance is None or self._entrance.source != (width, height):
-            self._entrance = _Entrance(
+        if self._uploads is None or self._uploads.source != (width, height):
+            self._uploads = _UploadBuffers(
                 (width, height),
                 self._size,
                 self._fit,
@@ -109,93 +114,95 @@ class CudaTransfer:
                 device=self._device,
                 pins=self._copy_streams.pins,
             )
-            self._copy_streams.anew()
-        return self._entrance
+            self._copy_streams.wait_for_model()
+        return self._uploads
 
 
-class _Entrance:
-    """Where frames of one size come in."""
+class _UploadBuffers:
+    """Memory in which frames of one size are uploaded and resized."""
 
     def __init__(
         self, source: Size, target: Size, fit: str, *, frames: int, device: torch.device, pins: bool
     ) -> None:
         self.source = source
         shape = (CALLS_AT_ONCE, frames, source[1], source[0], 3)
-        self.staged = torch.empty(shape, dtype=torch.uint8, pin_memory=pins)
-        self.arrays = self.staged.numpy()
+        self.host = torch.empty(shape, dtype=torch.uint8, pin_memory=pins)
+        self.host_arrays = self.host.numpy()
         self.raw = torch.empty(shape, dtype=torch.uint8, device=device)
         x, y = (
-            (span.begin + (np.arange(n) + 0.5) * (span.end - span.begin) / n).astype(np.intp)
-            for span, side in zip(spans(source, target, fit), target, strict=True)
-            for n in [-(-side // SAMPLED)]
+            (axis.begin + (np.arange(n) + 0.5) * (axis.end - axis.begin) / n).astype(np.intp)
+            for axis, side in zip(fit_axes(source, target, fit), target, strict=True)
+            for n in [-(-side // SIMILARITY_STRIDE)]
         )
-        self.grid = np.ix_(y, x)
-        """The pixels that the similarity filter looks at."""
-        self._fitting = None
+        self.sampled_pixels = np.ix_(y, x)
+        """Indices of the pixels that the similarity filter compares."""
+        self._resizer = None
         if source != target:
-            self._fitting = _Fitting(source, target, fit, planes=3, device=device)
+            self._resizer = _DeviceResizer(source, target, fit, planes=3, device=device)
 
-    def enter(self, raw: Tensor, out: Tensor) -> None:
-        """Write a frame ``(h, w, 3)`` uint8 to `out` ``(3, H, W)`` in [-1, 1]."""
+    def normalise(self, raw: Tensor, out: Tensor) -> None:
+        """Write a frame ``(h, w, 3)`` uint8, resized, to `out` ``(3, H, W)`` in [-1, 1]."""
         planes = raw.permute(2, 0, 1)
-        out.copy_(planes if self._fitting is None else self._fitting(planes))
+        out.copy_(planes if self._resizer is None else self._resizer(planes))
         out.div_(127.5).sub_(1)
 
 
-class _Exit:
-    """Where pictures go out: one row of bytes each, RGB first."""
+class _DownloadBuffers:
+    """Memory in which outputs are resized and converted: a row of bytes each, RGB first."""
 
-    def __init__(self, frames: int, size: Size, delivery: Delivery, device: torch.device) -> None:
-        width, height = delivery.size
+    def __init__(
+        self, frames: int, size: Size, output_format: OutputFormat, device: torch.device
+    ) -> None:
+        width, height = output_format.size
         self._shape = (height, width, 3)
-        self._rgb = height * width * 3
-        self._given = torch.empty(frames, 3, size[1], size[0], device=device)
-        self._levels, self._fitting = self._given, None
-        if size != delivery.size:
-            self._fitting = _Fitting(
-                size, delivery.size, delivery.fit, planes=3 * frames, device=device
+        self._rgb_bytes = height * width * 3
+        self._outputs = torch.empty(frames, 3, size[1], size[0], device=device)
+        self._levels, self._resizer = self._outputs, None
+        if size != output_format.size:
+            self._resizer = _DeviceResizer(
+                size, output_format.size, output_format.fit, planes=3 * frames, device=device
             )
             self._levels = torch.empty(frames, 3, height, width, device=device)
-        self._packer, extra = None, 0
-        if delivery.pixel_format is not None:
-            self._packer = Packer(delivery.pixel_format, (frames, height, width), device)
-            extra = size_in_bytes(delivery.pixel_format, delivery.size)
-        self._ready = torch.empty(
-            CALLS_AT_ONCE, frames, self._rgb + extra, dtype=torch.uint8, device=device
+        self._packer, packed_bytes = None, 0
+        if output_format.pixel_format is not None:
+            self._packer = Packer(output_format.pixel_format, (frames, height, width), device)
+            packed_bytes = size_in_bytes(output_format.pixel_format, output_format.size)
+        self._packed = torch.empty(
+            CALLS_AT_ONCE, frames, self._rgb_bytes + packed_bytes, dtype=torch.uint8, device=device
         )
         self._turn = 0
 
-    def leave(self, pictures: Tensor) -> Tensor:
-        """Return ``(f, bytes)`` of `pictures` ``(f, 3, h, w)``, on the device."""
-        given, levels = self._given.copy_(pictures).add_(1).mul_(127.5), self._levels
-        if self._fitting is not None:
-            levels.copy_(self._fitting(given.clamp_(0, 255).flatten(0, 1)).view_as(levels))
+    def convert(self, outputs: Tensor) -> Tensor:
+        """Return the bytes ``(f, bytes)`` of `outputs` ``(f, 3, h, w)``, on the device."""
+        scaled, levels = self._outputs.copy_(outputs).add_(1).mul_(127.5), self._levels
+        if self._resizer is not None:
+            levels.copy_(self._resizer(scaled.clamp_(0, 255).flatten(0, 1)).view_as(levels))
         levels.round_().clamp_(0, 255)
         self._turn = (self._turn + 1) % CALLS_AT_ONCE
-        ready = self._ready[self._turn]
-        ready[:, : self._rgb].view(-1, *self._shape).copy_(levels.permute(0, 2, 3, 1))
+        packed = self._packed[self._turn]
+        packed[:, : self._rgb_bytes].view(-1, *self._shape).copy_(levels.permute(0, 2, 3, 1))
         if self._packer is not None:
-            self._packer(levels, ready[:, self._rgb :])
-        return ready
+            self._packer(levels, packed[:, self._rgb_bytes :])
+        return packed
 
-    def picture(self, row: Bytes) -> DownloadedImage:
-        """Return the picture whose bytes `row` are."""
-        packed = None if self._packer is None else row[self._rgb :]
-        return DownloadedImage(row[: self._rgb].reshape(self._shape), packed)
+    def image(self, row: Bytes) -> DownloadedImage:
+        """Return the image in the bytes of `row`."""
+        packed = None if self._packer is None else row[self._rgb_bytes :]
+        return DownloadedImage(row[: self._rgb_bytes].reshape(self._shape), packed)
 
 
-class _Fitting:
-    """A resampler with the memory for what goes in and what comes out."""
+class _DeviceResizer:
+    """A resampler with the memory for its input and its output."""
 
     def __init__(
         self, source: Size, target: Size, fit: str, *, planes: int, device: torch.device
     ) -> None:
-        # Half precision is off by less than a quarter of a level, and much faster on a card.
+        # Half precision is off by less than a quarter of a level, and much faster on a GPU.
         dtype = torch.float16 if device.type == "cuda" else torch.float32
         self._resampler = Resampler(source, target, fit, planes=planes, device=device, dtype=dtype)
-        self._given = torch.empty(planes, source[1], source[0], dtype=dtype, device=device)
-        self._fitted = torch.empty(planes, target[1], target[0], dtype=dtype, device=device)
+        self._input = torch.empty(planes, source[1], source[0], dtype=dtype, device=device)
+        self._output = torch.empty(planes, target[1], target[0], dtype=dtype, device=device)
 
     def __call__(self, levels: Tensor) -> Tensor:
-        """Return ``(planes, H, W)`` of `levels` ``(planes, h, w)``, 0 to 255, of any type."""
-        return self._resampler(self._given.copy_(levels), self._fitted)
+        """Return ``(planes, H, W)`` of `levels` ``(planes, h, w)``, 0 to 255, of any dtype."""
+        return self._resampler(self._input.copy_(levels), self._output)

@@ -1,10 +1,7 @@
-"""Resizing as mathematics: a picture between two matrices, which any device multiplies fast.
+"""Resize on the device as two matrix products, with the results of Pillow's Lanczos.
 
-Crop, bars and Lanczos are all in the matrices, so a device needs no code for either, and what it
-gives is what Pillow gives.
+Crop, bars and filter are all in the matrices, so no device needs code for any of them.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,60 +9,35 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
-Size = tuple[int, int]
-"""(width, height)."""
+from streamcam.geometry import AxisFit, Size, fit_axes
 
-NOTABLY = 0.95
-
-
-class Span(NamedTuple):
-    """Which part of one axis goes where: ``begin`` to ``end`` fill `length` pixels from `first`."""
-
-    begin: float
-    end: float
-    first: int
-    length: int
+MARGIN = 0.95
+"""One order of the two passes is preferred only where it costs less than this share."""
 
 
-def spans(source: Size, target: Size, fit: str) -> tuple[Span, Span]:
-    """Return what goes where across and down; `fit` as in `image_tensors.fitted`."""
-    across, down = target[0] / source[0], target[1] / source[1]
-    if fit == "fill":
-        scale = max(across, down)
-        kept = [(s, t / scale) for s, t in zip(source, target, strict=True)]
-        x, y = (Span((s - part) / 2, (s + part) / 2, 0, 0) for s, part in kept)
-        return x._replace(length=target[0]), y._replace(length=target[1])
-    inner = target
-    if fit == "fit":
-        scale = min(across, down)
-        inner = (max(1, round(source[0] * scale)), max(1, round(source[1] * scale)))
-    first = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
-    return Span(0, source[0], first[0], inner[0]), Span(0, source[1], first[1], inner[1])
-
-
-def weights(source: int, target: int, span: Span) -> NDArray[np.float32]:
+def weights(source: int, target: int, axis: AxisFit) -> NDArray[np.float32]:
     """Return the ``(target, source)`` float32 matrix that resizes one axis by Lanczos.
 
-    Pillow's own: resizing is linear, so what it makes of the identity is what it does.
+    It is Pillow's own: resizing is linear, so the resized identity matrix is the operation itself.
     """
     matrix = np.zeros((target, source), np.float32)
     identity = Pillow.fromarray(np.eye(source, dtype=np.float32))
-    matrix[span.first : span.first + span.length] = np.asarray(
+    matrix[axis.covered] = np.asarray(
         identity.resize(
-            (source, span.length), Pillow.Resampling.LANCZOS, box=(0, span.begin, source, span.end)
+            (source, axis.length), Pillow.Resampling.LANCZOS, box=(0, axis.begin, source, axis.end)
         )
     )
     return matrix
 
 
 class Resampler:
-    """Fits planes of one size to another, into memory that is there already.
+    """Resizes planes from one size to another, into preallocated memory.
 
     Args:
-        source: (width, height) of what comes.
-        target: (width, height) of what goes.
+        source: (width, height) of the input.
+        target: (width, height) of the output.
         fit: "fill", "fit" or "stretch".
-        planes: how many are fitted at once.
+        planes: how many are resized at once.
         device: where the planes are.
         dtype: of the planes; float16 is off by less than a quarter of a level.
     """
@@ -80,26 +52,25 @@ class Resampler:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        x, y = spans(source, target, fit)
+        x, y = fit_axes(source, target, fit)
         across = torch.from_numpy(weights(source[0], target[0], x).T.copy())
         down = torch.from_numpy(weights(source[1], target[1], y))
         self._across = across.to(device, dtype).expand(planes, -1, -1)
         self._down = down.to(device, dtype).expand(planes, -1, -1)
-        narrow, low = (source[1], target[0]), (target[1], source[0])
-        # The order matters where noise overshoots: this is what Pillow was seen to do.
-        less = source[0] * y.length < NOTABLY * source[1] * x.length
-        self._across_first = not (y.length < source[1] and less)
-        between = narrow if self._across_first else low
-        self._between = torch.empty(planes, *between, device=device, dtype=dtype)
+        # The order matters where noise overshoots: this is the order that Pillow was seen to use.
+        down_is_cheaper = source[0] * y.length < MARGIN * source[1] * x.length
+        self._across_first = not (y.length < source[1] and down_is_cheaper)
+        shape = (source[1], target[0]) if self._across_first else (target[1], source[0])
+        self._intermediate = torch.empty(planes, *shape, device=device, dtype=dtype)
 
     def __call__(self, planes: Tensor, out: Tensor) -> Tensor:
-        """Return `out` ``(planes, H, W)``, written anew from `planes` ``(planes, h, w)``.
+        """Write `planes` ``(planes, h, w)`` resized into `out` ``(planes, H, W)``, and return it.
 
-        Both are levels, 0 to 255; bars are zero. What makes it smaller goes first, and what
-        overshoots is clipped each time, as in Pillow.
+        Both are levels, 0 to 255; bars are zero. The pass that shrinks more is first, and
+        overshoot is clipped after each, as in Pillow.
         """
         if self._across_first:
-            torch.bmm(planes, self._across, out=self._between).clamp_(0, 255)
-            return torch.bmm(self._down, self._between, out=out).clamp_(0, 255)
-        torch.bmm(self._down, planes, out=self._between).clamp_(0, 255)
-        return torch.bmm(self._between, self._across, out=out).clamp_(0, 255)
+            torch.bmm(planes, self._across, out=self._intermediate).clamp_(0, 255)
+            return torch.bmm(self._down, self._intermediate, out=out).clamp_(0, 255)
+        torch.bmm(self._down, planes, out=self._intermediate).clamp_(0, 255)
+        return torch.bmm(self._intermediate, self._across, out=out).clamp_(0, 255)

@@ -1,4 +1,4 @@
-"""Upload of frames to the model's device and download of its images: the contract."""
+"""The protocol of frame transfer: upload frames to the model's device, download its outputs."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -8,51 +8,52 @@ from torch import Tensor
 from streamcam.pixels import Vector
 from streamcam.types import Bytes, Image
 
-Wait = Callable[[], None]
+WaitForDownload = Callable[[], None]
+"""Blocks until the downloaded images are complete."""
 
 
 class DownloadedImage(NamedTuple):
-    """What comes back from the device."""
+    """An output of the model in CPU memory."""
 
     image: Image
     packed: Bytes | None = None
-    """The same in the pixel format that goes out."""
+    """The same image in the pixel format of the broadcast, where the device converts."""
 
 
 class FrameTransfer(Protocol):
-    """Takes the f frames of a call to the device, and brings its f pictures back."""
+    """Uploads the f frames of a call to the device, and downloads its f outputs."""
 
     on_device: bool
-    """Whether the device fits and converts: frames then come whole, and copies run beside it."""
+    """Whether the device resizes and converts: frames are then uploaded at full size."""
 
     def prepare(self, image: Image) -> Image:
-        """Return a frame as it is looked at and put."""
+        """Return a frame as `similarity_vector` and `upload` take it."""
 
     def similarity_vector(self, image: Image) -> Vector:
-        """Return a prepared frame as the similarity filter sees it, without asking the device."""
+        """Return a prepared frame as the similarity filter compares it; it never leaves the CPU."""
 
     def upload(self, image: Image) -> None:
-        """Take a prepared frame as the next one of the call being gathered."""
+        """Add a prepared frame to the batch of the next call."""
 
     def batch(self) -> Tensor:
-        """Return what was gathered, ``(f, 3, H, W)`` float32 in [-1, 1].
+        """Return the batch, ``(f, 3, H, W)`` float32 in [-1, 1].
 
-        Where frames are missing the last one stands still. The tensor may be written anew, in the
-        device's order of things, once the next frame is put.
+        Where frames are missing the last one is repeated. The tensor may be overwritten, in the
+        device's order of work, once the next frame is uploaded.
         """
 
     def clear(self) -> None:
-        """Forget what was gathered."""
+        """Drop the frames of the next batch."""
 
     def send(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of the processor's on the device, without waiting for it."""
+        """Copy a CPU tensor to the device without waiting for it."""
 
-    def download(self, pictures: Tensor) -> tuple[list[DownloadedImage], Wait]:
-        """Have ``(f, 3, H, W)``, nominally in [-1, 1], brought back.
+    def download(self, outputs: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
+        """Start to download outputs ``(f, 3, H, W)``, nominally in [-1, 1].
 
         Returns:
-            The pictures, and what must be called before they are looked at.
+            The images, and a function to call before they are read.
         """
 
     def synchronize(self) -> None:
-        """Wait for the device after a call of which nothing is fetched."""
+        """Wait for the device after a call of which nothing is downloaded."""

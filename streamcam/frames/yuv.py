@@ -1,7 +1,7 @@
-"""RGB to the pixel formats of virtual cameras on the device, level for level as elsewhere.
+"""Convert RGB to the YUV pixel formats of virtual cameras on the device.
 
-`streamcam.pixels` is the same by OpenCV: BT.601 in limited range, the colour of every second pixel
-of every second row.
+The levels are those that `streamcam.pixels` gives by OpenCV: BT.601 in limited range, with the
+chroma of every second pixel of every second row.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-LEVELS = torch.tensor(
+RGB_TO_YUV = torch.tensor(
     [
         [269484, 528482, 102760],
         [-155188, -305135, 460324],
@@ -17,13 +17,13 @@ LEVELS = torch.tensor(
     ]
 )
 """Y, U and V of R, G and B, in units of 2^-20 (OpenCV's, of ITU-R BT.601-7, section 2.5)."""
-BLACK = (16.0, 128.0, 128.0)
+YUV_OF_BLACK = (16.0, 128.0, 128.0)
 
 Planes = tuple[Tensor, Tensor, Tensor]
 Layout = Callable[[Tensor, int, int], Planes]
-"""Views of packed bytes ``(f, bytes)`` for pictures of a height and a width.
+"""Views of packed bytes ``(f, bytes)`` for images of a height and a width.
 
-Y is ``(f, H, W)``; U and V are ``(f, H / 2, r, W / 2)``, each row of colours being there r times.
+Y is ``(f, H, W)``; U and V are ``(f, H / 2, r, W / 2)``, each row of chroma being stored r times.
 """
 
 
@@ -53,11 +53,11 @@ LAYOUTS: dict[str, Layout] = {"i420": _i420, "nv12": _nv12, "yuyv": _yuyv, "uyvy
 
 
 class Packer:
-    """Writes pictures of one size in one of `LAYOUTS`, into memory that is there already.
+    """Converts images of one size to one of `LAYOUTS`, into preallocated memory.
 
     Args:
         pixel_format: one of `LAYOUTS`.
-        shape: ``(f, H, W)`` of the pictures; sides must be even.
+        shape: ``(f, H, W)`` of the images; sides must be even.
         device: where they are.
     """
 
@@ -66,13 +66,13 @@ class Packer:
     ) -> None:
         frames, self._height, self._width = shape
         self._layout = LAYOUTS[pixel_format]
-        self._matrix = (LEVELS / 2**20).to(device).expand(frames, -1, -1)
-        # Half a level more, since the fraction is cut off.
-        self._offset = (torch.tensor(BLACK) + 0.5).reshape(1, 3, 1).to(device)
+        self._matrix = (RGB_TO_YUV / 2**20).to(device).expand(frames, -1, -1)
+        # Half a level is added, since conversion to bytes truncates.
+        self._offset = (torch.tensor(YUV_OF_BLACK) + 0.5).reshape(1, 3, 1).to(device)
         self._yuv = torch.empty(frames, 3, self._height * self._width, device=device)
 
     def __call__(self, levels: Tensor, out: Tensor) -> None:
-        """Write `levels` ``(f, 3, H, W)``, whole float32 0 to 255, to `out`, bytes ``(f, …)``."""
+        """Write `levels` ``(f, 3, H, W)``, whole float32 0 to 255, into `out`, bytes ``(f, …)``."""
         torch.baddbmm(self._offset, self._matrix, levels.flatten(2), out=self._yuv)
         all_y, all_u, all_v = self._yuv.view(-1, 3, self._height, self._width).unbind(1)
         y, u, v = self._layout(out, self._height, self._width)

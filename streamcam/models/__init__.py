@@ -1,1 +1,1 @@
-"""Checkpoints found, fetched, read and checked: diffusers pipelines, LoRAs and autoencoders."""
+"""Find, download, load and check models: diffusers pipelines, LoRAs and autoencoders."""

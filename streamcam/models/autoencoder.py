@@ -1,4 +1,4 @@
-"""The autoencoder that pictures go through: a tiny one, unless another is named."""
+"""Load the autoencoder of a model: a tiny one, unless another is named."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, RANDOM, family_of
 from streamcam.models.random_models import random_tiny_vae, tiny_vae_width
-from streamcam.models.weights import check_complete, explained
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors
 from streamcam.settings.config import Config
 
 FULL = "full"
-"""Asks for the model's own."""
+"""Value of `vae` that keeps the model's own autoencoder."""
 KINDS = ("AutoencoderTiny", "AutoencoderKL")
 
 
@@ -22,7 +22,7 @@ def autoencoder(pipe: Any, config: Config, dtype: torch.dtype) -> Any:
     """Return the autoencoder that `config` names for `pipe`, which may be its own.
 
     Raises:
-        ModelError: it is missing or damaged, or makes other latents than the model takes.
+        ModelError: it is missing or damaged, or its latents do not fit the model.
     """
     own_is_tiny = type(pipe.vae).__name__ == "AutoencoderTiny"
     own = config.vae is None and (own_is_tiny or not config.use_tiny_vae)
@@ -39,7 +39,7 @@ def autoencoder(pipe: Any, config: Config, dtype: torch.dtype) -> Any:
     vae = _load(folder, dtype)
     if vae.config.latent_channels != pipe.unet.config.in_channels:
         raise ModelError(
-            f"the autoencoder {name} makes latents of {vae.config.latent_channels} channels, the"
+            f"the autoencoder {name} has latents of {vae.config.latent_channels} channels, the"
             f" model takes {pipe.unet.config.in_channels}; leave --vae away for one that fits"
         )
     return vae
@@ -49,7 +49,7 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
     import diffusers
 
     file = folder / "config.json"
-    with explained(f"the autoencoder {folder}", folder, "fetch it again"):
+    with explain_load_errors(f"the autoencoder {folder}", folder, "fetch it again"):
         config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         kind = config.get("_class_name")
         if kind not in KINDS:
@@ -60,5 +60,5 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
         vae = getattr(diffusers, kind).from_pretrained(
             str(folder), dtype=dtype, use_safetensors=True, local_files_only=True
         )
-    check_complete(vae, None, f"the autoencoder {folder}")
+    check_no_missing_weights(vae, None, f"the autoencoder {folder}")
     return vae

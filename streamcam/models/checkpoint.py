@@ -1,4 +1,4 @@
-"""From what the user names to a diffusers pipeline, its variety told from its own config."""
+"""Load the diffusers pipeline that the user names, with its autoencoder and LoRAs."""
 
 import json
 from collections.abc import Iterable
@@ -13,8 +13,8 @@ from streamcam.models.autoencoder import autoencoder
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
 from streamcam.models.lora import fuse_all
 from streamcam.models.random_models import random_pipeline
-from streamcam.models.single_file import from_file
-from streamcam.models.weights import check_complete, explained, tensor_names
+from streamcam.models.single_file import load_single_file
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors, tensor_names
 from streamcam.settings.config import Config
 
 PIPELINES = (
@@ -25,12 +25,12 @@ PIPELINES = (
     "LatentConsistencyModelPipeline",
     "LatentConsistencyModelImg2ImgPipeline",
 )
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 MODEL_FILES = (("config.json", "*.safetensors"),)
 TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
-FILES: dict[str, tuple[tuple[str, ...], ...]] = {
+REQUIRED_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
     "unet": MODEL_FILES,
     "vae": MODEL_FILES,
     "text_encoder": MODEL_FILES,
@@ -39,7 +39,7 @@ FILES: dict[str, tuple[tuple[str, ...], ...]] = {
     "tokenizer": TOKENIZER_FILES,
     "tokenizer_2": TOKENIZER_FILES,
 }
-"""What every part must have, one set or another: where a file is missing, libraries invent it."""
+"""Alternative sets of files that each part must have: libraries make up the missing ones."""
 
 
 def load_pipeline(config: Config, dtype: torch.dtype, report: Report) -> Any:
@@ -48,24 +48,26 @@ def load_pipeline(config: Config, dtype: torch.dtype, report: Report) -> Any:
     Raises:
         ModelError: something is missing, damaged or does not fit.
     """
-    _quiet()
-    with hub.kept(offline=config.offline):
-        pipe = _base(config, dtype, report)
-        _check_runs(pipe, config.model)
-        report(f"model {config.model}: {_kind(pipe)}, {pipe.scheduler.config.prediction_type}")
+    _silence_libraries()
+    with hub.offline_mode(offline=config.offline):
+        pipe = _load_base(config, dtype, report)
+        _check_is_streamable(pipe, config.model)
+        report(
+            f"model {config.model}: {_family_name(pipe)}, {pipe.scheduler.config.prediction_type}"
+        )
         pipe.vae = autoencoder(pipe, config, dtype)
         fuse_all(pipe, config, report)
     return pipe
 
 
-def _kind(pipe: Any) -> str:
+def _family_name(pipe: Any) -> str:
     channels = pipe.unet.config.in_channels
-    known = channels == FAMILY_CHANNELS
-    return FAMILIES[family_of(pipe)].name if known else f"latents of {channels} channels"
+    is_known = channels == FAMILY_CHANNELS
+    return FAMILIES[family_of(pipe)].name if is_known else f"latents of {channels} channels"
 
 
 def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
-    """Bring into the cache all that `config` needs, by loading it once.
+    """Download into the cache all that `config` needs, by loading it once.
 
     Raises:
         ModelError: the hub cannot be reached, or does not have it.
@@ -74,12 +76,12 @@ def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
     report(f"{config.model} is ready")
 
 
-def _base(config: Config, dtype: torch.dtype, report: Report) -> Any:
+def _load_base(config: Config, dtype: torch.dtype, report: Report) -> Any:
     if config.model.startswith(RANDOM):
         return random_pipeline(config.model.removeprefix(RANDOM)).to(dtype)
-    path = hub.local(config.model)
+    path = hub.local_path(config.model)
     if path is not None and path.is_file():
-        return from_file(path, config, dtype, report)
+        return load_single_file(path, config, dtype, report)
     return _from_folder(config, dtype)
 
 
@@ -88,10 +90,10 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
 
     name, half = config.model, dtype != torch.float32
     parts = _parts(hub.model_index(name, offline=config.offline), name)
-    unused = [part for part in UNUSED if part in parts]
+    unused = [part for part in UNUSED_PARTS if part in parts]
     folder = hub.pipeline_folder(name, offline=config.offline, half=half, without=unused)
-    _check_files(folder, [part for part in FILES if (parts.get(part) or [None])[0]])
-    with explained(name, folder, "fetch the model again"):
+    _check_files(folder, [part for part in REQUIRED_FILES if (parts.get(part) or [None])[0]])
+    with explain_load_errors(name, folder, "fetch the model again"):
         pipe = DiffusionPipeline.from_pretrained(
             str(folder),
             dtype=dtype,
@@ -102,29 +104,30 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
         )
     for part, module in pipe.components.items():
         if isinstance(module, torch.nn.Module):
-            # The text encoders' library makes up what a file lacks; the other leaves it empty.
-            made_up = part in TEXT_ENCODERS
-            stored = tensor_names(folder / part) if made_up else None
-            check_complete(module, stored, f"{part} of {name}")
+            # transformers makes up weights that a file lacks; diffusers leaves them empty.
+            stored = tensor_names(folder / part) if part in TEXT_ENCODERS else None
+            check_no_missing_weights(module, stored, f"{part} of {name}")
     return pipe
 
 
 def _parts(index: Path, name: str) -> dict[str, Any]:
-    """Return the parts that a pipeline names, if it is of a kind that can run."""
-    with explained(name, index, "fetch the model again"):
+    """Return the parts in the index of a pipeline, if it is of a class that can run."""
+    with explain_load_errors(name, index, "fetch the model again"):
         parts: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
-        kind = parts.get("_class_name")
-    if kind not in PIPELINES:
+        class_name = parts.get("_class_name")
+    if class_name not in PIPELINES:
         raise ModelError(
-            f"{name} is a {kind}; streamcam runs SD 1.x, SD 2.x, SDXL and their Turbos"
+            f"{name} is a {class_name}; streamcam runs SD 1.x, SD 2.x, SDXL and their Turbos"
         )
     return parts
 
 
 def _check_files(folder: Path, parts: Iterable[str]) -> None:
     for part in parts:
-        sets = [[f for f in files if not any((folder / part).glob(f))] for files in FILES[part]]
-        missing = min(sets, key=len)
+        missing_of_sets = [
+            [f for f in files if not any((folder / part).glob(f))] for files in REQUIRED_FILES[part]
+        ]
+        missing = min(missing_of_sets, key=len)
         if missing and any((folder / part).glob("*.bin")):
             raise ModelError(
                 f"{folder / part} has pickled weights alone, which can run code;"
@@ -142,12 +145,12 @@ def _variant(unet: Path, *, half: bool) -> str | None:
     return "fp16" if halved and (half or not plain) else None
 
 
-def _check_runs(pipe: Any, name: str) -> None:
-    """Raise ModelError for the kinds of a known pipeline that are not for a stream."""
-    channels = (pipe.unet.config.in_channels, pipe.vae.config.latent_channels)
-    if channels[0] != channels[1]:
+def _check_is_streamable(pipe: Any, name: str) -> None:
+    """Raise ModelError for variants of a known pipeline that cannot run as a stream."""
+    takes, encoded = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
+    if takes != encoded:
         raise ModelError(
-            f"{name} takes {channels[0]} channels where its autoencoder makes {channels[1]}:"
+            f"{name} takes {takes} channels where its autoencoder makes {encoded}:"
             " inpainting and depth models cannot run as a stream; choose the plain model"
         )
     if pipe.config.get("requires_aesthetics_score"):
@@ -159,8 +162,8 @@ def _check_runs(pipe: Any, name: str) -> None:
         )
 
 
-def _quiet() -> None:
-    """Silence the bars and warnings of loading; those of downloading stay."""
+def _silence_libraries() -> None:
+    """Silence the progress bars and warnings of loading; those of downloading stay."""
     import transformers
     from diffusers.utils import logging
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars

@@ -1,17 +1,17 @@
-"""Which family a model belongs to, told from its own config, and what is made for that family."""
+"""Families of models, recognised by their configs, and what is published for each."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 Report = Callable[[str], None]
-"""Takes a line on what was chosen, and why."""
+"""Takes a line for the user on what was chosen, and why."""
 
 RANDOM = "random:"
-"""Begins the names of models with random weights."""
+"""Prefix of the names of models with random weights."""
 
 
 class Family(NamedTuple):
-    """What all models of one architecture share."""
+    """A family of models of one architecture."""
 
     name: str
     tiny_vae: str
@@ -20,8 +20,8 @@ class Family(NamedTuple):
     """Hub id of the LoRA that makes it few-step, if there is one."""
     config: str
     """Hub id whose config files describe its single-file checkpoints."""
-    mark: str
-    """A tensor that only single-file checkpoints of this family have."""
+    marker_tensor: str
+    """Name of a tensor that only single-file checkpoints of this family have."""
 
 
 FAMILIES = {
@@ -50,11 +50,11 @@ FAMILIES = {
 
 
 FAMILY_CHANNELS = 4
-"""Of the latents of every known family; a model with others stands for itself."""
+"""Channels of the latents of every known family; a model with others belongs to none."""
 
 
 def family_of(pipe: Any) -> str:
-    """Return ``sd-1``, ``sd-2`` or ``sdxl``, told from the U-Net's config."""
+    """Return ``sd-1``, ``sd-2`` or ``sdxl``, by the U-Net's config."""
     unet = pipe.unet.config
     if unet.addition_embed_type == "text_time":
         return "sdxl"
@@ -62,7 +62,7 @@ def family_of(pipe: Any) -> str:
 
 
 def is_few_step(pipe: Any) -> bool:
-    """Tell from its config whether the model was distilled to a few steps.
+    """Return whether the model was distilled to a few steps, by its config.
 
     Turbo models end their schedule on the noisiest step (trailing), latent consistency
     models come with their own scheduler or with a guidance embedding. Models rescaled to

@@ -1,4 +1,4 @@
-"""Model files: found on disk, in the cache, or fetched from the hub with progress and resume."""
+"""Find model files on disk or in the cache, or download them from the Hugging Face hub."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,13 @@ from streamcam.errors import ModelError, one_line
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 PULL = "streamcam models pull"
-SAME = f'"{PULL}" and the same settings'
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-class Cached(NamedTuple):
-    """One repository in the cache."""
+class CachedModel(NamedTuple):
+    """A repository in the cache."""
 
     id: str
     bytes: int
@@ -26,10 +26,10 @@ class Cached(NamedTuple):
 
 
 @contextmanager
-def kept(*, offline: bool) -> Iterator[None]:
-    """Keep the libraries from the hub while `offline`.
+def offline_mode(*, offline: bool) -> Iterator[None]:
+    """Keep the libraries off the hub within this context, if `offline`.
 
-    Told to use local files alone, they still ask it for other things.
+    With ``local_files_only`` they still ask it for other things.
     """
     from huggingface_hub import constants
 
@@ -41,8 +41,8 @@ def kept(*, offline: bool) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def cached() -> list[Cached]:
-    """Return what the cache holds, by name."""
+def cached_models() -> list[CachedModel]:
+    """Return the models in the cache, by name."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -50,12 +50,14 @@ def cached() -> list[Cached]:
         repos = scan_cache_dir().repos
     except CacheNotFound:
         return []
-    found = [
-        Cached(repo.repo_id, repo.size_on_disk, Path(max(repo.revisions, key=_age).snapshot_path))
+    models = [
+        CachedModel(
+            repo.repo_id, repo.size_on_disk, Path(max(repo.revisions, key=_age).snapshot_path)
+        )
         for repo in repos
         if repo.repo_type == "model" and repo.revisions
     ]
-    return sorted(found)
+    return sorted(models)
 
 
 def _age(revision: Any) -> float:
@@ -63,14 +65,14 @@ def _age(revision: Any) -> float:
 
 
 def model_index(model: str, *, offline: bool) -> Path:
-    """Return the file that names the parts of `model`, fetching it if need be.
+    """Return the file that lists the parts of `model`, downloaded if necessary.
 
     Raises:
         ModelError: it is nowhere, or is not in diffusers layout.
     """
-    # Asked for as a folder, a hub out of reach is given up at once.
+    # As a snapshot: an unreachable hub is then given up at once.
     index = (
-        local(model) or _snapshot(model, [INDEX], offline=offline, pull=f'"{PULL} {model}"')
+        local_path(model) or _snapshot(model, [INDEX], offline=offline, pull=f'"{PULL} {model}"')
     ) / INDEX
     if not index.exists():
         raise ModelError(
@@ -81,7 +83,7 @@ def model_index(model: str, *, offline: bool) -> Path:
 
 
 def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[str]) -> Path:
-    """Return the folder of `model` in diffusers layout, fetching it if need be.
+    """Return the folder of `model` in diffusers layout, downloaded if necessary.
 
     Args:
         model: a folder, or a hub id.
@@ -92,7 +94,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
     Raises:
         ModelError: it is nowhere, or the download failed.
     """
-    if (path := local(model)) is not None:
+    if (path := local_path(model)) is not None:
         return path
     from diffusers import DiffusionPipeline
 
@@ -107,30 +109,30 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
             )
         )
 
-    preferred, other = ("fp16", None) if half else (None, "fp16")
-    with _asking(model, offline=offline, pull=f'"{PULL} {model}"'):
+    preferred, alternative = ("fp16", None) if half else (None, "fp16")
+    with _explain_hub_errors(model, offline=offline, pull=f'"{PULL} {model}"'):
         try:
             return download(preferred, offline)
         except Exception as error:
-            # Fetch the other files only where the hub lacks the preferred ones; but where it
-            # cannot be reached, what was fetched for another device will do.
+            # Download the alternative files only where the hub lacks the preferred ones; but
+            # where it cannot be reached, files downloaded for another device will do.
             lacking = isinstance(error, ValueError) or _has_no_safetensors(error)
             try:
-                return download(other, offline or not lacking)
+                return download(alternative, offline or not lacking)
             except Exception as second:
                 raise (second if lacking else error) from None
 
 
 def part_folder(name: str, *, offline: bool) -> Path:
     """Return the folder of a single model, such as an autoencoder: its config and weights."""
-    if (path := local(name)) is not None:
+    if (path := local_path(name)) is not None:
         return path
     return _snapshot(name, ["config.json", "*.safetensors"], offline=offline)
 
 
 def config_folder(name: str, *, offline: bool) -> Path:
     """Return a folder in diffusers layout with every config file and no weights."""
-    if (path := local(name)) is not None:
+    if (path := local_path(name)) is not None:
         return path
     return _snapshot(name, ["*.json", "*/*.json", "*/*.txt"], offline=offline)
 
@@ -140,34 +142,34 @@ def lora_file(name: str, *, offline: bool) -> Path:
     repo, file = name, LORA_FILE
     if name.endswith(".safetensors") and name.count("/") == 2 and not Path(name).exists():
         repo, _, file = name.rpartition("/")
-    if (path := local(repo)) is None:
+    if (path := local_path(repo)) is None:
         return _single(repo, file, offline=offline)
     if path.is_file():
         return path
-    found = [path / file] if (path / file).exists() else sorted(path.glob("*.safetensors"))
-    if len(found) != 1:
+    files = [path / file] if (path / file).exists() else sorted(path.glob("*.safetensors"))
+    if len(files) != 1:
         raise ModelError(
-            f"{name} holds {len(found)} .safetensors files; name the one that is the LoRA"
+            f"{name} holds {len(files)} .safetensors files; name the one that is the LoRA"
         )
-    return found[0]
+    return files[0]
 
 
-def local(name: str) -> Path | None:
-    """Return the path that `name` is, in the package or on disk, or None where it is a hub id.
+def local_path(name: str) -> Path | None:
+    """Return the path of `name` in the package or on disk, or None where it is a hub id.
 
     Raises:
         ModelError: it is neither, or it is a pickled file.
     """
-    if Path(name).suffix.lower() in PICKLES:
+    if Path(name).suffix.lower() in PICKLE_SUFFIXES:
         raise ModelError(f"{name} is pickled, which can run code; convert it to .safetensors")
     if (folder := embedded(name)) is not None:
         return folder
     try:
         path = Path(name).expanduser()
-        here = bool(name) and path.exists()
+        exists = bool(name) and path.exists()
     except (OSError, RuntimeError) as error:
         raise ModelError(f'cannot read "{name[:80]}": {one_line(error)[:80]}') from None
-    if here:
+    if exists:
         return path
     if HUB_ID.fullmatch(name) and path.suffix != ".safetensors":
         return None
@@ -178,7 +180,7 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    with _asking(repo, offline=offline, pull=SAME):
+    with _explain_hub_errors(repo, offline=offline, pull=PULL_SAME_SETTINGS):
         try:
             return Path(hf_hub_download(repo, file, local_files_only=offline))
         except RemoteEntryNotFoundError:
@@ -188,7 +190,7 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
 
 
 def repo_file(repo: str, file: str, *, offline: bool) -> Path:
-    """Return one file of a repository, fetching it if need be.
+    """Return one file of a repository, downloaded if necessary.
 
     Raises:
         ModelError: it is not there, or the hub cannot be reached.
@@ -196,25 +198,27 @@ def repo_file(repo: str, file: str, *, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    with _asking(repo, offline=offline, pull=SAME):
+    with _explain_hub_errors(repo, offline=offline, pull=PULL_SAME_SETTINGS):
         try:
             return Path(hf_hub_download(repo, file, local_files_only=offline))
         except RemoteEntryNotFoundError:
             raise ModelError(f"{repo} on the hub has no {file}; look there for its name") from None
 
 
-def _snapshot(repo: str, patterns: list[str], *, offline: bool, pull: str = SAME) -> Path:
+def _snapshot(
+    repo: str, patterns: list[str], *, offline: bool, pull: str = PULL_SAME_SETTINGS
+) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]
-        """Stays away where there are no weights, whose download takes its time."""
+        """A progress bar that is hidden where there are no weights, which alone take long."""
 
-        def __init__(self, *others: Any, **settings: Any) -> None:
-            weightless = not any(pattern.endswith(".safetensors") for pattern in patterns)
-            super().__init__(*others, **settings | ({"disable": True} if weightless else {}))
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            has_weights = any(pattern.endswith(".safetensors") for pattern in patterns)
+            super().__init__(*args, **kwargs | ({} if has_weights else {"disable": True}))
 
-    with _asking(repo, offline=offline, pull=pull):
+    with _explain_hub_errors(repo, offline=offline, pull=pull):
         return Path(
             snapshot_download(
                 repo, allow_patterns=patterns, local_files_only=offline, tqdm_class=Bar
@@ -223,23 +227,23 @@ def _snapshot(repo: str, patterns: list[str], *, offline: bool, pull: str = SAME
 
 
 @contextmanager
-def _asking(name: str, *, offline: bool, pull: str) -> Iterator[None]:
-    """Say in one line why the cache and the hub do not give `name`."""
+def _explain_hub_errors(name: str, *, offline: bool, pull: str) -> Iterator[None]:
+    """Turn errors of the cache and the hub into one line with the reason and the remedy."""
     try:
         yield
     except ModelError:
         raise
-    except Exception as error:  # The library's kinds are many, and change with its version.
+    except Exception as error:  # The library has many kinds, which change with its version.
         if offline:
             why = "not in the cache, and offline"
             remedy = f"fetch it once with {pull}"
         else:
-            why, remedy = _refusal(error)
+            why, remedy = _explain(error)
         raise ModelError(f"no model {name}: no folder here, {why}; {remedy}") from error
 
 
-def _refusal(error: Exception) -> tuple[str, str]:
-    """Return why the hub did not give something, and what to do about it."""
+def _explain(error: Exception) -> tuple[str, str]:
+    """Return why a download failed, and what to do about it."""
     from huggingface_hub import errors
 
     if _has_no_safetensors(error):
@@ -250,7 +254,7 @@ def _refusal(error: Exception) -> tuple[str, str]:
     for kind, why, remedy in (
         (
             errors.GatedRepoError,
-            "and the hub gives it to some accounts alone",
+            "and on the hub only some accounts may download it",
             'accept its terms on its page, then log in with "hf auth login"',
         ),
         (

@@ -1,7 +1,7 @@
-"""Models with random weights in real shapes: for speed, where no hub can be reached.
+"""Models with random weights in real shapes, to measure speed without a download.
 
 ``random:sd-turbo`` has the true shapes of SD-Turbo; ``random:small-sd-turbo`` has 9 million
-parameters, ``random:tiny-sd-turbo`` next to none. The pictures mean nothing.
+parameters, ``random:tiny-sd-turbo`` next to none. Their images mean nothing.
 """
 
 from typing import Any
@@ -90,31 +90,31 @@ def random_tiny_vae(latent_channels: int = 4, *, width: int = 64, seed: int = 1)
             encoder_block_out_channels=channels,
             decoder_block_out_channels=channels,
         )
-    _spread(vae)
+    _calibrate(vae)
     return vae
 
 
 @torch.no_grad()
-def _spread(vae: Any) -> None:
-    """Scale both halves so that a test picture becomes a picture with some contrast."""
+def _calibrate(vae: Any) -> None:
+    """Scale encoder and decoder so that a test image keeps some contrast."""
     ramp = torch.linspace(-1, 1, 64)
-    picture = torch.stack([ramp.expand(64, 64), ramp.expand(64, 64).T, -ramp.expand(64, 64)])[None]
-    latents = _standardise(vae.encoder, picture, std=1.0, gain=1)
-    # The decoder doubles its pictures, to reach from -1 to 1.
+    image = torch.stack([ramp.expand(64, 64), ramp.expand(64, 64).T, -ramp.expand(64, 64)])[None]
+    latents = _standardise(vae.encoder, image, std=1.0, gain=1)
+    # The decoder doubles its result, to reach from -1 to 1.
     _standardise(vae.decoder, latents, std=0.5, gain=2)
 
 
-def _standardise(half: Any, given: Tensor, *, std: float, gain: int) -> Tensor:
-    """Give every channel of what `half` makes mean 0 and this deviation; return it."""
-    last, made = half.layers[-1], half(given)
-    last.weight *= (std / made.std((0, 2, 3))).reshape(-1, 1, 1, 1)
-    last.bias -= half(given).mean((0, 2, 3)) / gain
-    result: Tensor = half(given)
+def _standardise(half: Any, x: Tensor, *, std: float, gain: int) -> Tensor:
+    """Give every channel of ``half(x)`` mean 0 and this standard deviation; return ``half(x)``."""
+    last, before = half.layers[-1], half(x)
+    last.weight *= (std / before.std((0, 2, 3))).reshape(-1, 1, 1, 1)
+    last.bias -= half(x).mean((0, 2, 3)) / gain
+    result: Tensor = half(x)
     return result
 
 
 def tiny_vae_width(name: str) -> int:
-    """Return how wide the tiny autoencoder of the random model `name` is; TAESD's own is 64."""
+    """Return the width of the tiny autoencoder of the random model `name`; TAESD has 64."""
     return VAE_WIDTHS.get(name.partition("-")[0], 64)
 
 
@@ -205,10 +205,10 @@ def _vae(channels: tuple[int, ...] | None) -> dict[str, Any]:
 
 
 def _vocabulary() -> dict[str, int]:
-    # CLIP's byte-level alphabet without merges: every text is spelt out letter by letter.
+    # CLIP's byte-level alphabet without merges: every text is tokenised letter by letter.
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [b for b in range(256) if b not in printable]
-    letters = [chr(b) for b in printable] + [chr(256 + i) for i in range(len(others))]
+    unprintable = 256 - len(printable)
+    letters = [chr(b) for b in printable] + [chr(256 + i) for i in range(unprintable)]
     words = [*letters, *(f"{letter}</w>" for letter in letters)]
     return {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
 

@@ -1,4 +1,4 @@
-"""Checkpoints in one file, in the layout that the models were first published in."""
+"""Load checkpoints in a single file, in the layout of the original repositories."""
 
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from safetensors import safe_open
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, Report
-from streamcam.models.weights import check_complete, explained, tensor_names
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors, tensor_names
 from streamcam.settings.config import Config
 
-INPUT = "model.diffusion_model.input_blocks.0.0.weight"
+FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 PIPELINES = {
     "sd-1": "StableDiffusionPipeline",
     "sd-2": "StableDiffusionPipeline",
@@ -20,8 +20,8 @@ PIPELINES = {
 }
 
 
-def from_file(path: Path, config: Config, dtype: torch.dtype, report: Report) -> Any:
-    """Return the pipeline in the file at `path`; say what its config files were taken from.
+def load_single_file(path: Path, config: Config, dtype: torch.dtype, report: Report) -> Any:
+    """Return the pipeline in the file at `path`; report where its config files come from.
 
     Raises:
         ModelError: it is no checkpoint of a known family, is damaged, or lacks its config.
@@ -29,34 +29,34 @@ def from_file(path: Path, config: Config, dtype: torch.dtype, report: Report) ->
     import diffusers
 
     family = _family(path)
-    described_by = config.single_file_config or FAMILIES[family].config
-    folder = _described(path, described_by, offline=config.offline)
+    config_source = config.single_file_config or FAMILIES[family].config
+    folder = _config_folder(path, config_source, offline=config.offline)
     report(
-        f"{path.name} has no config of its own: read as {described_by} describes it"
+        f"{path.name} has no config of its own: read as {config_source} describes it"
         + ("" if config.single_file_config else " (--set single_file_config=… for another)")
     )
-    kind = getattr(diffusers, PIPELINES[family])
+    pipeline_class = getattr(diffusers, PIPELINES[family])
     remedy = "name config files that fit with --set single_file_config=FOLDER"
-    with explained(f"{path} as {described_by} describes it", path, remedy):
-        pipe = kind.from_single_file(
+    with explain_load_errors(f"{path} as {config_source} describes it", path, remedy):
+        pipe = pipeline_class.from_single_file(
             str(path), config=str(folder), dtype=dtype, local_files_only=True, safety_checker=None
         )
     for part, module in pipe.components.items():
         if isinstance(module, torch.nn.Module):
-            check_complete(module, None, f"{part} of {path}")
+            check_no_missing_weights(module, None, f"{part} of {path}")
     return pipe
 
 
 def _family(path: Path) -> str:
     names = tensor_names(path)
-    family = next((name for name, f in FAMILIES.items() if f.mark in names), None)
-    if family is None or INPUT not in names:
+    family = next((name for name, f in FAMILIES.items() if f.marker_tensor in names), None)
+    if family is None or FIRST_LAYER not in names:
         raise ModelError(
             f"{path} is no whole SD 1.x, SD 2.x or SDXL checkpoint; a LoRA goes with --lora,"
             " an autoencoder with --vae"
         )
     with safe_open(path, "pt") as weights:
-        channels = weights.get_slice(INPUT).get_shape()[1]
+        channels = weights.get_slice(FIRST_LAYER).get_shape()[1]
     if channels != 4:
         raise ModelError(
             f"{path} takes {channels} channels, not 4: inpainting and depth models cannot run as"
@@ -65,9 +65,9 @@ def _family(path: Path) -> str:
     return family
 
 
-def _described(path: Path, described_by: str, *, offline: bool) -> Path:
+def _config_folder(path: Path, config_source: str, *, offline: bool) -> Path:
     try:
-        folder = hub.config_folder(described_by, offline=offline)
+        folder = hub.config_folder(config_source, offline=offline)
     except ModelError as error:
         raise ModelError(
             f"{path.name} needs the config files of its family ({error});"
@@ -75,7 +75,7 @@ def _described(path: Path, described_by: str, *, offline: bool) -> Path:
         ) from None
     if not (folder / "model_index.json").exists():
         raise ModelError(
-            f"{described_by} cannot describe {path.name}: it has no model_index.json;"
+            f"{config_source} cannot describe {path.name}: it has no model_index.json;"
             " name a folder in diffusers layout with --set single_file_config=FOLDER"
         )
     return folder

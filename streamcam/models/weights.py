@@ -1,4 +1,4 @@
-"""Files of weights: what is wrong with them, in one line, when they do not load."""
+"""Check files of weights, and explain in one line why they do not load."""
 
 import json
 import warnings
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from streamcam.errors import ModelError, one_line
 
-REFUSALS = (
+LOAD_ERRORS = (
     OSError,
     ValueError,
     RuntimeError,
@@ -21,24 +21,24 @@ REFUSALS = (
     ImportError,
     SafetensorError,
 )
-"""What the loading libraries raise over files that are missing, damaged or of another kind."""
+"""Errors of the loading libraries over files that are missing, damaged or of another kind."""
 
 
 @contextmanager
-def explained(what: str, path: Path, remedy: str) -> Iterator[None]:
-    """Turn what goes wrong in loading `what` from `path` into one line with its remedy.
+def explain_load_errors(what: str, path: Path, remedy: str) -> Iterator[None]:
+    """Turn errors in loading `what` from `path` into one line with the remedy.
 
     Raises:
-        ModelError: the damaged file where there is one, else what the library says.
+        ModelError: it names the damaged file if there is one, else gives the library's message.
     """
     try:
         with warnings.catch_warnings():
-            # What these say is for the authors of the model.
+            # These warnings are meant for the authors of the model.
             warnings.simplefilter("ignore", FutureWarning)
             yield
-    except REFUSALS as error:
+    except LOAD_ERRORS as error:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            _examine(file)
+            _check_file(file)
         raise ModelError(f"cannot load {what}: {one_line(error)}; {remedy}") from error
 
 
@@ -50,20 +50,20 @@ def tensor_names(path: Path) -> set[str]:
     """
     names: set[str] = set()
     for file in sorted(path.glob("*.safetensors")) if path.is_dir() else [path]:
-        _examine(file)
+        _check_file(file)
         with safe_open(file, "pt") as weights:
             names.update(weights.keys())
     return names
 
 
-def check_complete(module: torch.nn.Module, stored: set[str] | None, what: str) -> None:
-    """Raise ModelError where weights of `module` were left empty, or are not `stored`."""
-    # Libraries differ in whether names begin with this, from version to version.
-    found = stored and {name.removeprefix("text_model.") for name in stored}
+def check_no_missing_weights(module: torch.nn.Module, stored: set[str] | None, what: str) -> None:
+    """Raise ModelError where weights of `module` were left empty, or are not in `stored`."""
+    # Whether names begin with this prefix changes with the library's version.
+    names = stored and {name.removeprefix("text_model.") for name in stored}
     missing = [
         name
         for name, weight in module.named_parameters()
-        if weight.is_meta or (found is not None and name.removeprefix("text_model.") not in found)
+        if weight.is_meta or (names is not None and name.removeprefix("text_model.") not in names)
     ]
     if missing:
         raise ModelError(
@@ -72,7 +72,7 @@ def check_complete(module: torch.nn.Module, stored: set[str] | None, what: str) 
         )
 
 
-def _examine(file: Path) -> None:
+def _check_file(file: Path) -> None:
     """Raise ModelError if a file of weights or of settings is damaged."""
     try:
         if file.suffix == ".safetensors":

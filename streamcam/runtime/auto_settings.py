@@ -46,9 +46,9 @@ def settle_model(config: Config) -> tuple[Config, str]:
 def _model(config: Config) -> Choice:
     if published := pipeline_of(config).default_model:
         return Choice(published, f"{published}, as published")
-    from streamcam.models.hub import cached
+    from streamcam.models.hub import cached_models
 
-    if any(repo.id == PREFERRED_MODEL for repo in cached()):
+    if any(repo.id == PREFERRED_MODEL for repo in cached_models()):
         return Choice(PREFERRED_MODEL, f"{PREFERRED_MODEL}, since it is in the cache")
     if config.mode == "txt2img":
         why = f"since {NANO} only repaints what it sees"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from streamcam.geometry import uniform_scale
 from streamcam.pixels import fitted, mixed
 from streamcam.runtime.slate import slate
 from streamcam.settings.config import Config
@@ -127,6 +128,5 @@ def _size_on_canvas(
     width: int, height: int, canvas: tuple[int, int], canvas_fit: str
 ) -> tuple[int, int]:
     """Return the size that an output of ``width x height`` has on the canvas."""
-    across, down = canvas[0] / width, canvas[1] / height
-    scale = max(across, down) if canvas_fit == "fill" else min(across, down)
+    scale = uniform_scale((width, height), canvas, canvas_fit)
     return round(width * scale), round(height * scale)

@@ -49,6 +49,8 @@ class Traits:
     """Of its numbers, as shown after them: ``s``, ``degrees``."""
     group: str = ""
     """Heading that it is listed under."""
+    choices: tuple[str, ...] = ()
+    """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 
 
 def traits(field: FieldInfo) -> Traits:
@@ -67,7 +69,9 @@ def accepted_names(table: type[Settings]) -> dict[str, str]:
 
 
 def literal_values(field: FieldInfo) -> tuple[str, ...]:
-    """Return the words that a field of a `Literal` type accepts, none for any other field."""
+    """Return the words that a field accepts: of its `Literal` type or its `choices` trait."""
+    if listed := traits(field).choices:
+        return listed
     return tuple(a for a in get_args(field.annotation) if isinstance(a, str))
 
 

@@ -3,9 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from streamcam.errors import ConfigError, ParameterError, suggest
+from streamcam.plugins import plugin_names
 from streamcam.settings.base import Settings, Traits, accepted_names, from_json, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
@@ -16,6 +24,10 @@ from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
 AUTO = "auto"
+ACCELERATIONS = (AUTO, "eager", "compiled", "openvino", "tensorrt")
+"""The values of `acceleration` without any plugin."""
+ENGINE_PLUGINS = "streamcam.engines"
+"""Group of the entry points through which installed packages add engines."""
 
 
 def _parse_loras(value: Any) -> Any:
@@ -32,6 +44,18 @@ def _parse_lora(item: str) -> tuple[str, float]:
         return (path, float(scale)) if colon else (item, 1.0)
     except ValueError:
         return item, 1.0
+
+
+def _acceleration(value: str) -> str:
+    # Installed packages are searched only for names that are not built in.
+    if value in ACCELERATIONS:
+        return value
+    known = [*ACCELERATIONS, *plugin_names(ENGINE_PLUGINS)]
+    if value in known:
+        return value
+    hint = suggest(value, known)
+    nearest = f" ({hint})" if hint.startswith("did you mean") else ""
+    raise ValueError(f"must be one of {', '.join(known)}{nearest}")
 
 
 def _multiple_of_8(value: int) -> int:
@@ -143,9 +167,9 @@ class Config(Settings):
         " it, else float32. float8: the U-Net on tensorrt, everything else in float16.",
     )
     acceleration: Annotated[
-        Literal["auto", "eager", "compiled", "openvino", "tensorrt"], Traits(flag=True)
+        str, AfterValidator(_acceleration), Traits(flag=True, choices=ACCELERATIONS)
     ] = Field(
-        default="auto",
+        default=AUTO,
         description="How the models run: as they are written, or on engines made for this machine."
         " auto: the fastest that is here.",
     )

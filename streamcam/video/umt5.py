@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.models.weights import check_complete, explained, tensor_names
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors, tensor_names
 
 MAX_TOKENS = 512
 PARTS = ("tokenizer", "text_encoder")
@@ -31,7 +31,7 @@ class TextEncoder:
         from transformers import AutoTokenizer, UMT5EncoderModel
 
         weights = folder / "text_encoder"
-        with explained(f"the text encoder in {folder}", weights, "fetch the model again"):
+        with explain_load_errors(f"the text encoder in {folder}", weights, "fetch the model again"):
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
                 folder / "tokenizer", local_files_only=True
             )
@@ -40,7 +40,7 @@ class TextEncoder:
             )
         stored = tensor_names(weights)
         tied = {"encoder.embed_tokens.weight"} if "shared.weight" in stored else set()
-        check_complete(self._model, stored | tied, f"the text encoder in {folder}")
+        check_no_missing_weights(self._model, stored | tied, f"the text encoder in {folder}")
         self._model.eval().requires_grad_(False)
         self._device = device
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.frames.image_tensors import fitted, to_images, to_tensor
+from streamcam.frames.image_tensors import fitted_lanczos, to_images, to_tensor
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS
@@ -153,7 +153,7 @@ class VideoStream:
 
     def _add_frame(self, frame: Frame) -> None:
         self._images.append(
-            fitted(frame.image, self._config.width, self._config.height, self._config.fit)
+            fitted_lanczos(frame.image, self._config.width, self._config.height, self._config.fit)
         )
         self._pending_frames.append(PendingFrame(frame.index, frame.captured_at))
         self.counts["processed"] += 1

@@ -12,7 +12,7 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM, Report
-from streamcam.models.weights import check_complete, explained
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors
 from streamcam.settings.config import Config
 from streamcam.video import wan_files
 from streamcam.video.random_wan import (
@@ -64,7 +64,7 @@ def load_components(
     """
     if config.model.startswith(RANDOM):
         return _random_components(config, dtype, device, report, select)
-    with hub.kept(offline=config.offline):
+    with hub.offline_mode(offline=config.offline):
         whole = wan_files.is_diffusers(config.model, offline=config.offline)
         folder = _base_folder(
             config.model if whole else config.video.video_base, config, whole=whole
@@ -90,7 +90,7 @@ def load_transformer(
     if config.model.startswith(RANDOM):
         name = config.model.removeprefix(RANDOM)
         return random_transformer(name, dtype, device, layers=select(layers_of(name)))
-    with hub.kept(offline=config.offline):
+    with hub.offline_mode(offline=config.offline):
         if wan_files.is_diffusers(config.model, offline=config.offline):
             folder = _base_folder(config.model, config, whole=True) / "transformer"
             return _load_folder(folder, dtype, select).to(device)
@@ -105,7 +105,7 @@ def fetch(config: Config, report: Report) -> None:
     """
     offline = config.offline
     if not config.model.startswith(RANDOM):
-        with hub.kept(offline=offline):
+        with hub.offline_mode(offline=offline):
             whole = wan_files.is_diffusers(config.model, offline=offline)
             _base_folder(config.model if whole else config.video.video_base, config, whole=whole)
             files = [] if whole else [config.model]
@@ -131,7 +131,7 @@ def _base_folder(name: str, config: Config, *, whole: bool) -> Path:
 def _load_folder(folder: Path, dtype: torch.dtype, select: SelectLayers) -> Any:
     from diffusers import WanTransformer3DModel
 
-    with explained(f"the transformer in {folder}", folder, "fetch the model again"):
+    with explain_load_errors(f"the transformer in {folder}", folder, "fetch the model again"):
         config = WanTransformer3DModel.load_config(folder, local_files_only=True)
         with torch.device("meta"):
             model = WanTransformer3DModel.from_config(config)
@@ -176,11 +176,11 @@ def _load_vae(folder: Path, config: Config, dtype: torch.dtype) -> Any:
         with wan_files.name_file_in_errors(path):
             return load_wan_vae(weights, dtype)
     where = Path(name).expanduser() if name and name != "full" else folder / "vae"
-    with explained(f"the autoencoder in {where}", where, "fetch the model again"):
+    with explain_load_errors(f"the autoencoder in {where}", where, "fetch the model again"):
         vae = AutoencoderKLWan.from_pretrained(
             where, dtype=dtype, use_safetensors=True, local_files_only=True
         )
-    check_complete(vae, None, f"the autoencoder in {where}")
+    check_no_missing_weights(vae, None, f"the autoencoder in {where}")
     return vae.eval().requires_grad_(False)
 
 

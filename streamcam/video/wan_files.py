@@ -12,7 +12,7 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.weights import explained
+from streamcam.models.weights import explain_load_errors
 from streamcam.video.wan_weights import unwrap
 
 INDEX = "model_index.json"
@@ -65,7 +65,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: it is damaged, or holds more than tensors.
     """
-    with explained(str(path), path, "delete it and fetch it again"):
+    with explain_load_errors(str(path), path, "delete it and fetch it again"):
         if path.suffix != ".safetensors":
             return unwrap(_unpickled(path))
         from safetensors.torch import load_file

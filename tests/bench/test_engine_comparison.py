@@ -59,7 +59,7 @@ def test_the_baseline_runs_in_float32_and_in_the_engines_dtype(tmp_path: Path) -
 
 
 def test_a_refused_dtype_has_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(accuracy.FLOORS, torch.bfloat16, 150.0)
+    monkeypatch.setitem(accuracy.MIN_PSNR, torch.bfloat16, 150.0)
     settings = {"width": 32, "height": 32, "dtype": "bfloat16", "engine_dir": str(tmp_path)}
     comparison = Comparison(build_config([TINY, settings]), SCENE, rounds=1)
     comparison.restrict_to("eager")
@@ -86,7 +86,7 @@ def test_two_settings_are_compared_on_one_engine() -> None:
 
 def test_float8_that_cannot_run_is_an_error_before_anything_is_measured() -> None:
     config = build_config([TINY, {"dtype": "float8", "acceleration": "auto"}])
-    with pytest.raises(EngineError, match="tensorrt runs on NVIDIA's cards, not on cpu"):
+    with pytest.raises(EngineError, match="tensorrt runs on NVIDIA GPUs, not on cpu"):
         Comparison(config, SCENE, rounds=1)
 
 

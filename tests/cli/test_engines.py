@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> Store:
     """Return a store with two engines, of which one was refused."""
     store = Store(tmp_path)
     for key, verdict in (("aa11", {"psnr": 47.1}), ("bb22", {"refused": "21.0 dB, too few"})):
-        with store.making(key, {"identity": IDENTITY} | verdict) as folder:
+        with store.create(key, {"identity": IDENTITY} | verdict) as folder:
             (folder / "engine.blob").write_bytes(b"0" * 2_000_000)
     return store
 
@@ -79,5 +79,5 @@ def test_float8_is_built_as_asked_and_where_it_cannot_be_that_is_said(
     arguments = ["engines", "build", *model, "--set", f"engine_dir={store.folder}"]
     assert _run(lambda **how: streamcam.main(arguments, **how)) == 1
     told = capsys.readouterr()
-    assert "tensorrt runs on NVIDIA's cards, not on cpu; choose --device cuda" in told.err
+    assert "tensorrt runs on NVIDIA GPUs, not on cpu; choose --device cuda" in told.err
     assert len(store.entries()) == 2

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from streamcam.diffusion import similarity
-from streamcam.frames.image_tensors import fitted, to_images, to_tensor
+from streamcam.frames.image_tensors import fitted_lanczos, to_images, to_tensor
 from streamcam.types import Frame
 from tests.conftest import SHARED
 from tests.diffusion.goldens import (
@@ -182,7 +182,7 @@ def test_images_are_converted_as_published() -> None:
     for name in ("pil_same", "pil_resize", "pil_list"):
         inputs = golden[f"pre.{name}.in"]
         images = inputs if inputs.ndim == 4 else inputs[None]
-        fit = [fitted(image.numpy(), 32, 32, "stretch") for image in images]
+        fit = [fitted_lanczos(image.numpy(), 32, 32, "stretch") for image in images]
         close(to_tensor(fit, torch.device("cpu")), golden[f"pre.{name}.out"], 2e-6)
     ours = torch.stack([torch.from_numpy(i) for i in to_images(golden["post.in"])])
     assert torch.equal(ours, golden["post.pil_u8"])

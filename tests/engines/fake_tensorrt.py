@@ -1,4 +1,4 @@
-"""TensorRT acted by onnxruntime on the processor: the real module's names, arguments and results.
+"""A fake of TensorRT on onnxruntime: the names, arguments and results of the real module.
 
 They were taken from what its Python bindings 10.3 and 11.4 say of themselves, and are compared
 with the real module by `test_tensorrt` wherever that is installed. A plan is the ONNX itself;
@@ -50,7 +50,7 @@ class ILogger:
     WARNING = Severity.WARNING
 
     def __init__(self) -> None:
-        self.told_first = True
+        self.initialised = True
 
     def log(self, severity: Severity, msg: str) -> None:
         raise NotImplementedError
@@ -60,10 +60,10 @@ registered: list[ILogger] = []
 """The first logger of the process, which the real one goes on with whatever it is given later."""
 
 
-def _heard_by(logger: Any) -> ILogger:
+def _registered(logger: Any) -> ILogger:
     # The real one ends the process where a derived class has not called this class's own.
     assert isinstance(logger, ILogger)
-    assert logger.told_first
+    assert logger.initialised
     registered.append(logger)
     return registered[0]
 
@@ -86,7 +86,7 @@ class Builder:
     """Whether the last plan was built with it."""
 
     def __init__(self, logger: ILogger) -> None:
-        self._logger = _heard_by(logger)
+        self._logger = _registered(logger)
 
     def create_network(self, flags: int = 0) -> INetworkDefinition:
         assert flags == 1 << NetworkDefinitionCreationFlag.STRONGLY_TYPED
@@ -120,7 +120,7 @@ class ParserError:
 
 class OnnxParser:
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
-        _heard_by(logger)
+        _registered(logger)
         self._network = network
         self._errors: list[ParserError] = []
 
@@ -160,7 +160,7 @@ class IExecutionContext:
         return True
 
     def _at(self, tensor: Any) -> np.ndarray:
-        """Return the memory that a tensor was told to be in."""
+        """Return the memory at the address that was set for a tensor."""
         dtype = NUMPY[tensor.type]
         size = int(np.prod(tensor.shape)) * dtype.itemsize
         memory = (ctypes.c_char * size).from_address(self._addresses[tensor.name])
@@ -216,7 +216,7 @@ class ICudaEngine:
 
 class Runtime:
     def __init__(self, logger: ILogger) -> None:
-        self._logger = _heard_by(logger)
+        self._logger = _registered(logger)
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         try:

@@ -1,4 +1,4 @@
-"""Everything that an operator may change on air and that reaches a stage, many times over."""
+"""Many live changes, of every parameter that reaches a stage."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def storm(first: int = 2, count: int = 20) -> dict[int, dict[str, Any]]:
-    """Return the changes by frame: in each another seed, and something else in turn."""
+    """Return the changes by frame: each has another seed, and one more parameter in turn."""
     changes: list[dict[str, Any]] = [
         {"prompt": "a red dog"},
         {"negative_prompt": "cats", "guidance_scale": 0.5},

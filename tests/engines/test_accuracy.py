@@ -1,10 +1,10 @@
-"""What is too far from float32 is refused, with the figure."""
+"""Accuracy against float32: the PSNR, and the minimum of each dtype."""
 
 import pytest
 import torch
 
-from streamcam.engines.accuracy import FLOORS, TooFarOff, check, psnr
-from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.accuracy import MIN_PSNR, AccuracyError, check_accuracy, psnr
+from streamcam.engines.flat_stage import FlatStage, flatten_args
 from tests.engines.conftest import Small, call
 
 
@@ -15,31 +15,31 @@ def test_psnr_is_that_of_its_definition() -> None:
     assert psnr(reference / 0, reference) == float("-inf")
 
 
-@pytest.mark.parametrize("dtype", FLOORS)
-def test_each_format_has_a_floor_that_noise_falls_through(stage: Small, dtype: torch.dtype) -> None:
-    tensors, signature, structure = leaves_of(call())
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+@pytest.mark.parametrize("dtype", MIN_PSNR)
+def test_each_dtype_has_a_minimum_that_noise_falls_below(stage: Small, dtype: torch.dtype) -> None:
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
 
     def noisy(share: float) -> float:
         def run(*given: torch.Tensor) -> torch.Tensor:
-            exact = flat(*given)
-            span = exact.max() - exact.min()
-            return exact + share * span * torch.randn(exact.shape)
+            in_float32 = flat(*given)
+            span = in_float32.max() - in_float32.min()
+            return in_float32 + share * span * torch.randn(in_float32.shape)
 
-        return check(run, flat, tensors, dtype)
+        return check_accuracy(run, flat, tensors, dtype)
 
-    floor = 10 ** (-FLOORS[dtype] / 20)
-    assert noisy(floor / 2) > FLOORS[dtype]
-    with pytest.raises(TooFarOff, match=r"\d dB against float32.*must reach"):
+    floor = 10 ** (-MIN_PSNR[dtype] / 20)
+    assert noisy(floor / 2) > MIN_PSNR[dtype]
+    with pytest.raises(AccuracyError, match=r"\d dB against float32.*must reach"):
         noisy(floor * 2)
 
 
-def test_a_stage_in_half_precision_is_measured_against_its_own_weights_in_full(
+def test_a_stage_in_half_precision_is_compared_with_the_same_weights_in_float32(
     stage: Small,
 ) -> None:
-    tensors, signature, structure = leaves_of(call())
-    flat = Flat(stage.bfloat16(), structure, [leaf is not None for leaf in signature])
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage.bfloat16(), structure, [leaf is not None for leaf in signature])
     halves = [t.bfloat16() if t.is_floating_point() else t for t in tensors]
-    reached = check(flat, flat, halves, torch.bfloat16)
-    assert FLOORS[torch.bfloat16] < reached < FLOORS[torch.float32]
+    reached = check_accuracy(flat, flat, halves, torch.bfloat16)
+    assert MIN_PSNR[torch.bfloat16] < reached < MIN_PSNR[torch.float32]
     assert all(weight.dtype == torch.bfloat16 for weight in stage.parameters())

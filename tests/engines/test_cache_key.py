@@ -1,4 +1,4 @@
-"""The key of an engine: everything that matters changes it, nothing else does."""
+"""The cache key of an engine changes with all that its files depend on, and nothing else."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from streamcam.engines import cache_key as module
-from streamcam.engines.cache_key import cache_key, key_of, weights_of
-from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
+from streamcam.engines.flat_stage import FlatStage, flatten_args
 from tests.engines.conftest import call, small
 
 
-class Fake:
+class FakeEngine:
     name = "fake"
     weights = torch.float32
 
@@ -20,10 +20,10 @@ class Fake:
         self.dtype = dtype
         self.version = version
 
-    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+    def supports(self, flat: FlatStage) -> bool:  # noqa: ARG002
         return True
 
-    def about(self) -> Mapping[str, str]:
+    def fingerprint(self) -> Mapping[str, str]:
         return {"version": self.version, "device": "a processor"}
 
 
@@ -32,13 +32,13 @@ def key(
     seed: int = 0,
     scale: float = 1.0,
     edit: Callable[[Any], None] = lambda _: None,
-    **others: Any,
+    **engine_args: Any,
 ) -> str:
     stage = small(seed, scale)
     with torch.no_grad():
         edit(stage)
-    tensors, _, _ = leaves_of(others.pop("given", call()))
-    return key_of(cache_key(stage, weights_of(stage), tensors, Fake(**others)))
+    tensors, _, _ = flatten_args(engine_args.pop("given", call()))
+    return hash_key(cache_key(stage, hash_weights(stage), tensors, FakeEngine(**engine_args)))
 
 
 def test_the_same_stage_has_the_same_key_at_every_start() -> None:
@@ -56,7 +56,7 @@ def attended(groups: int) -> Callable[[Any], None]:
     return edit
 
 
-def test_all_that_matters_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_that_files_depend_on_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     def lora(stage: Any) -> None:
         stage.convolution.weight[0, 0, 0, 0] += 1e-6
 
@@ -78,7 +78,7 @@ def test_all_that_matters_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(set(keys)) == len(keys)
 
 
-def test_where_a_model_came_from_does_not_matter() -> None:
+def test_the_path_of_a_model_does_not_change_the_key() -> None:
     def named(path: str) -> Callable[[Any], None]:
         def edit(stage: Any) -> None:
             stage.convolution.config = {"_name_or_path": path, "act_fn": "silu"}

@@ -11,8 +11,8 @@ import torch
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.builder import EngineBuilder
-from streamcam.engines.compiled import Compiled
-from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.compiled import CompiledEngine
+from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.selection import COMPILERS
 from streamcam.engines.store import Store
 from streamcam.settings.config import build_config
@@ -23,29 +23,27 @@ from tests.support.streams import TINY, Streamed, images, moving
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="compiling needs a C++ compiler"
 )
-ENGINE = Compiled(torch.device("cpu"), torch.float32)
+ENGINE = CompiledEngine(torch.device("cpu"), torch.float32)
 
 
 def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Small) -> None:
-    tensors, signature, structure = leaves_of(call())
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
     with torch.no_grad():
         ENGINE.build(flat, [tensor.contiguous() for tensor in tensors], tmp_path)
     torch._dynamo.utils.counters.clear()
     run, kept = ENGINE.load(tmp_path), []
     for seed in range(3):
-        tensors, *_ = leaves_of(call(seed=seed))
+        tensors, *_ = flatten_args(call(seed=seed))
         kept.append((run(*tensors), flat(*tensors)))
     for ours, expected in kept:
         assert psnr(ours, expected) > 100
     assert not torch._dynamo.utils.counters
 
 
-def test_what_is_built_with_one_thread_runs_with_as_many_as_there_are(
-    tmp_path: Path, stage: Small
-) -> None:
-    tensors, signature, structure = leaves_of(call())
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+def test_an_engine_built_with_one_thread_runs_with_all(tmp_path: Path, stage: Small) -> None:
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -60,15 +58,15 @@ def test_what_is_built_with_one_thread_runs_with_as_many_as_there_are(
     assert any(b"#pragma omp parallel\n" in source for source in code)
 
 
-def test_a_storm_of_live_changes_gives_the_same_pictures_and_compiles_nothing(
+def test_many_live_changes_give_the_same_images_and_compile_nothing(
     tmp_path: Path,
 ) -> None:
     models = load_image_model(build_config([TINY, SETTINGS]), lambda _: None)
     frames, changes = moving(24, size=32), storm()
     eager = images(Streamed(models, **SETTINGS)(frames, changes))
 
-    def start(said: list[str]) -> Streamed:
-        stages = EngineBuilder([ENGINE], Store(tmp_path), said.append, builder=None, waits=True)
+    def start(lines: list[str]) -> Streamed:
+        stages = EngineBuilder([ENGINE], Store(tmp_path), lines.append, builder=None, waits=True)
         # The U-Net alone: it is what every live value goes through.
         assert isinstance(models.denoise, torch.nn.Module)
         return Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)

@@ -1,4 +1,4 @@
-"""Every engine in every number format, on nano and on the reference data's models: near enough.
+"""Every engine in every dtype is accurate enough, on nano and on the reference data's models.
 
 On a user's machine the same is checked when an engine is built; here it is seen that the floors
 are ones that every engine reaches with whole models, all stages of them.
@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.engines.accuracy import FLOORS, check
-from streamcam.engines.compiled import Compiled
+from streamcam.engines.accuracy import MIN_PSNR, check_accuracy
+from streamcam.engines.compiled import CompiledEngine
 from streamcam.engines.dtypes import FLOAT8, name_of
-from streamcam.engines.eager import Eager
+from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
-from streamcam.engines.flat_stage import Flat
+from streamcam.engines.flat_stage import FlatStage
 from streamcam.engines.openvino import CPU as PROCESSOR
-from streamcam.engines.openvino import OpenVino, dtypes
-from streamcam.engines.tensorrt import TensorRt
+from streamcam.engines.openvino import OpenVinoEngine, dtypes
+from streamcam.engines.tensorrt import TensorRtEngine
 from tests.diffusion.test_goldens import GOLDENS
 from tests.engines.test_tensorrt import CPU, NANO, STAGES, calls_of, tensorrt
 from tests.support.streams import EAGER
@@ -30,11 +30,11 @@ __all__ = ["tensorrt"]
 
 FULL, HALF, BRAIN = torch.float32, torch.float16, torch.bfloat16
 MAKE: dict[str, Callable[[torch.dtype], Engine]] = {
-    "eager": lambda dtype: Eager(CPU, dtype),
-    "openvino": lambda dtype: OpenVino(PROCESSOR, dtype),
-    "compiled": lambda dtype: Compiled(CPU, dtype),
-    # Of which onnxruntime takes the place: what is judged is what TensorRT is told to compute.
-    "tensorrt": lambda dtype: TensorRt(CPU, dtype),
+    "eager": lambda dtype: EagerEngine(CPU, dtype),
+    "openvino": lambda dtype: OpenVinoEngine(PROCESSOR, dtype),
+    "compiled": lambda dtype: CompiledEngine(CPU, dtype),
+    # Of which onnxruntime takes the place: what is checked is what TensorRT is given to compute.
+    "tensorrt": lambda dtype: TensorRtEngine(CPU, dtype),
 }
 ALL = ("nano", "tiny-sd", "tiny-sdxl")
 CASES = [
@@ -52,8 +52,8 @@ CASES = [
 
 
 @cache
-def calls(model: str, dtype: str) -> dict[str, tuple[Flat, list[Tensor]]]:
-    """Return every stage of a model with its weights in a format, and what it is called with."""
+def calls(model: str, dtype: str) -> dict[str, tuple[FlatStage, list[Tensor]]]:
+    """Return every stage of a model with its weights in `dtype`, and its inputs."""
     settings: dict[str, Any] = NANO
     if model != "nano":
         folder = GOLDENS / "models"
@@ -70,25 +70,25 @@ def calls(model: str, dtype: str) -> dict[str, tuple[Flat, list[Tensor]]]:
         for model in models
     ],
 )
-def test_all_stages_come_near_enough_to_float32(
+def test_all_stages_are_accurate_enough(
     tensorrt: Any, tmp_path: Path, name: str, dtype: torch.dtype, model: str
 ) -> None:
     if model != "nano" and not (GOLDENS / "models" / model).is_dir():
-        pytest.skip("the reference data is not beside this checkout")
+        pytest.skip("the reference data is not next to this checkout")
     if name == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is an extra")
         if dtype not in dtypes(PROCESSOR):
             # It refuses then, for which there is a test of its own.
             pytest.skip(f"OpenVINO does not compute in {name_of(dtype)} on this processor")
     engine = MAKE[name](dtype)
-    found = calls(model, name_of(engine.weights))
-    judged = {}
+    found = calls(model, name_of(engine.weights_dtype))
+    reached = {}
     for stage in STAGES:
         flat, inputs = found[stage]
-        if engine.takes(flat):
+        if engine.supports(flat):
             with torch.no_grad():
                 engine.build(flat, inputs, tmp_path)
                 run = engine.load(tmp_path) or flat
-                judged[stage] = check(run, flat, inputs, engine.dtype)
-    assert list(judged) == (["denoise"] if dtype == FLOAT8 else list(STAGES))
-    assert min(judged.values()) >= FLOORS[dtype]
+                reached[stage] = check_accuracy(run, flat, inputs, engine.dtype)
+    assert list(reached) == (["denoise"] if dtype == FLOAT8 else list(STAGES))
+    assert min(reached.values()) >= MIN_PSNR[dtype]

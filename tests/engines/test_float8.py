@@ -1,4 +1,4 @@
-"""float8: which layers are rounded to it, by what scale, and that TensorRT is told the same."""
+"""float8: which layers are rounded to it, by what scale, and that TensorRT gets the same."""
 
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamcam.engines.accuracy import FLOORS, probes, psnr
+from streamcam.engines.accuracy import MIN_PSNR, probe_inputs, psnr
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
-from streamcam.engines.flat_stage import Flat
-from streamcam.engines.float8 import LARGEST, Rounded, in_float8, rounded
+from streamcam.engines.flat_stage import FlatStage
+from streamcam.engines.float8 import LARGEST, Float8Layer, round_to_float8, to_float8
 from streamcam.engines.store import Store
-from streamcam.engines.tensorrt import TensorRt, export
+from streamcam.engines.tensorrt import TensorRtEngine, export
 from tests.engines.test_tensorrt import CPU, NANO, calls_of, flat_of, tensorrt
 
 __all__ = ["tensorrt"]
 
 
 class Wide(nn.Module):
-    """A stage of layers that bear float8, and of all kinds that do not."""
+    """A stage of layers that support float8, and of all kinds that do not."""
 
-    bears_float8 = True
+    supports_float8 = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Wide(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         x = torch.relu(self.grouped(self.wide(self.first(x))))
-        # Along the rows of a picture 64 pixels wide.
+        # Along the rows of an image 64 pixels wide.
         x = x + self.product(x)
         result: Tensor = self.last(self.odd(x) + self.time(time)[..., None, None])
         return result
@@ -56,27 +56,29 @@ def call(seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(2, 4, 8, 64, generator=generator), torch.randn(2, 32, generator=generator)
 
 
-def test_a_number_is_rounded_to_what_float8_holds_and_never_beyond() -> None:
+def test_a_number_is_rounded_to_a_float8_value_and_saturates() -> None:
     one = torch.ones(())
     given = torch.tensor([0.0, 1.0, 1.06, 1.07, 17.0, -17.1, 448.0, 1e6, float("-inf")])
     expected = [0.0, 1.0, 1.0, 1.125, 16.0, -18.0, 448.0, 448.0, -448.0]
-    assert rounded(given, one).tolist() == expected
+    assert round_to_float8(given, one).tolist() == expected
     # A power of two moves the range and nothing else.
-    assert rounded(given / 1024, one / 1024).tolist() == [value / 1024 for value in expected]
+    assert round_to_float8(given / 1024, one / 1024).tolist() == [
+        value / 1024 for value in expected
+    ]
 
 
-def test_large_convolutions_and_products_are_rounded_and_nothing_else(wide: Wide) -> None:
+def test_only_large_convolutions_and_linear_layers_are_rounded(wide: Wide) -> None:
     flat, inputs = flat_of(wide, call())
-    made = in_float8(flat, inputs)
-    found = {name for name, module in made.stage.named_modules() if isinstance(module, Rounded)}
+    made = to_float8(flat, inputs)
+    found = {name for name, module in made.stage.named_modules() if isinstance(module, Float8Layer)}
     assert found == {"wide", "product"}
-    assert not any(isinstance(module, Rounded) for module in wide.modules())
+    assert not any(isinstance(module, Float8Layer) for module in wide.modules())
 
 
-def test_scales_are_powers_of_two_with_room_for_all_that_was_met(wide: Wide) -> None:
+def test_scales_are_powers_of_two_with_room_for_all_values_measured(wide: Wide) -> None:
     flat, inputs = flat_of(wide, call())
-    made = in_float8(flat, inputs)
-    met = max(float(wide.first(probes(inputs, seed)[0]).abs().max()) for seed in range(1, 5))
+    made = to_float8(flat, inputs)
+    met = max(float(wide.first(probe_inputs(inputs, seed)[0]).abs().max()) for seed in range(1, 5))
     layer: Any = made.stage
     for scale, largest in (
         (float(layer.wide.scale), met),
@@ -86,44 +88,46 @@ def test_scales_are_powers_of_two_with_room_for_all_that_was_met(wide: Wide) -> 
         assert LARGEST / 2 < largest / scale <= LARGEST
 
 
-def test_it_comes_as_near_as_three_bits_do_and_leaves_the_stage_as_it_is(wide: Wide) -> None:
+def test_it_is_as_accurate_as_three_bits_are_and_leaves_the_stage_unchanged(
+    wide: Wide,
+) -> None:
     flat, inputs = flat_of(wide, call())
     before = flat(*inputs)
-    made = in_float8(flat, inputs)
+    made = to_float8(flat, inputs)
     assert torch.equal(flat(*inputs), before)
-    given = probes(inputs)
-    assert FLOORS[FLOAT8] < psnr(made(*given), flat(*given)) < 65
+    given = probe_inputs(inputs)
+    assert MIN_PSNR[FLOAT8] < psnr(made(*given), flat(*given)) < 65
 
 
-def test_a_layer_that_is_given_nothing_but_zeros_stays_whole(wide: Wide) -> None:
+def test_a_layer_whose_input_is_all_zeros_stays_finite(wide: Wide) -> None:
     nn.init.zeros_(wide.first.weight)
     nn.init.zeros_(wide.wide.weight)
     assert wide.first.bias is not None
     nn.init.zeros_(wide.first.bias)
     flat, inputs = flat_of(wide.half(), tuple(t.half() for t in call()))
-    assert torch.isfinite(in_float8(flat, inputs)(*inputs)).all()
+    assert torch.isfinite(to_float8(flat, inputs)(*inputs)).all()
 
 
-def test_what_is_exported_makes_what_torch_makes_in_float8(tmp_path: Path) -> None:
+def test_the_export_gives_what_torch_gives_in_float8(tmp_path: Path) -> None:
     flat, inputs = calls_of(NANO)["denoise"]
-    made = in_float8(flat, inputs)
+    made = to_float8(flat, inputs)
     export(made, inputs, tmp_path / "stage.onnx")
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(str(tmp_path / "stage.onnx"), options)
-    given = probes(inputs)
+    given = probe_inputs(inputs)
     [theirs] = session.run(None, {f"input_{i}": t.numpy() for i, t in enumerate(given)})
-    ours, exact = made(*given), flat(*given)
+    ours, in_float32 = made(*given), flat(*given)
     # A sum in another order can fall to the other side of a step of float8.
-    assert psnr(torch.from_numpy(theirs), ours) > psnr(ours, exact) + 6
-    assert psnr(torch.from_numpy(theirs), exact) > FLOORS[FLOAT8]
+    assert psnr(torch.from_numpy(theirs), ours) > psnr(ours, in_float32) + 6
+    assert psnr(torch.from_numpy(theirs), in_float32) > MIN_PSNR[FLOAT8]
 
 
-def test_every_rounded_layer_is_between_pairs_that_tensorrt_knows(
+def test_every_rounded_layer_has_the_pairs_of_nodes_that_tensorrt_reads(
     wide: Wide, tmp_path: Path
 ) -> None:
     flat, inputs = flat_of(wide, call())
-    export(in_float8(flat, inputs), inputs, tmp_path / "stage.onnx")
+    export(to_float8(flat, inputs), inputs, tmp_path / "stage.onnx")
     graph = onnx.load(tmp_path / "stage.onnx").graph
     by = {name: node for node in graph.node for name in node.output}
     coded = {
@@ -144,7 +148,7 @@ def test_every_rounded_layer_is_between_pairs_that_tensorrt_knows(
 
 
 class Plain(Wide):
-    bears_float8 = False
+    supports_float8 = False
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ class Plain(Wide):
     ],
     ids=["near enough", "too far", "another stage"],
 )
-def test_a_stage_goes_on_in_float16_where_float8_is_not_for_it(
+def test_a_stage_without_float8_runs_in_float16(
     tensorrt: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -165,36 +169,36 @@ def test_a_stage_goes_on_in_float16_where_float8_is_not_for_it(
     names: list[str],
 ) -> None:
     if not near:
-        monkeypatch.setitem(FLOORS, FLOAT8, 90.0)
+        monkeypatch.setitem(MIN_PSNR, FLOAT8, 90.0)
     torch.manual_seed(0)
     stage = kind().eval().requires_grad_(False).half()
-    said: list[str] = []
-    engines = [TensorRt(CPU, FLOAT8), TensorRt(CPU, torch.float16)]
-    stages = EngineBuilder(engines, Store(tmp_path), said.append, builder=None, waits=True)
+    lines: list[str] = []
+    engines = [TensorRtEngine(CPU, FLOAT8), TensorRtEngine(CPU, torch.float16)]
+    stages = EngineBuilder(engines, Store(tmp_path), lines.append, builder=None, waits=True)
     x, time = call()
     made = stages(stage)(x.half(), time.half())
-    kept = {entry.manifest["identity"]["dtype"]: entry for entry in Store(tmp_path).entries()}
-    assert list(kept) == names[::-1] or list(kept) == names
+    entries = {entry.manifest["identity"]["dtype"]: entry for entry in Store(tmp_path).entries()}
+    assert list(entries) == names[::-1] or list(entries) == names
     runs = names[-1]
-    exact = flat_of(stage, (x.half(), time.half()))[0].exact()(x, time)
-    assert (psnr(made, exact) < 65) is (runs == "float8")
+    in_float32 = flat_of(stage, (x.half(), time.half()))[0].in_float32()(x, time)
+    assert (psnr(made, in_float32) < 65) is (runs == "float8")
     word = "tensorrt float8" if runs == "float8" else "tensorrt"
-    assert f"the {word} engine of {kind.__name__.lower()} is ready" in said[-1]
+    assert f"the {word} engine of {kind.__name__.lower()} is ready" in lines[-1]
     if not near:
-        assert any("float8 must reach 90; going on without it" in line for line in said)
+        assert any("float8 must reach 90; continuing without it" in line for line in lines)
 
 
-def test_number_formats_have_the_names_of_the_settings() -> None:
+def test_dtypes_have_the_names_of_the_settings() -> None:
     for name in ("float8", "float16", "bfloat16", "float32"):
         assert name_of(dtype_of(name)) == name
 
 
-def test_a_stage_of_a_stream_says_so_where_it_bears_float8() -> None:
+def test_only_the_unet_of_a_stream_supports_float8() -> None:
     calls = calls_of(NANO)
-    engine = TensorRt(CPU, FLOAT8)
-    assert {name: engine.takes(flat) for name, (flat, _) in calls.items()} == {
+    engine = TensorRtEngine(CPU, FLOAT8)
+    assert {name: engine.supports(flat) for name, (flat, _) in calls.items()} == {
         "encode": False,
         "denoise": True,
         "decode": False,
     }
-    assert isinstance(calls["denoise"][0], Flat)
+    assert isinstance(calls["denoise"][0], FlatStage)

@@ -1,7 +1,7 @@
-"""NVIDIA's own parser and compiler on what is exported: they need no card, running it does.
+"""NVIDIA's own parser and compiler on what is exported: they need no GPU, running it does.
 
 TensorRT for RTX is TensorRT's compiler as a library of its own, with the same Python API, which
-builds for cards that are not there. ``make test-tensorrt`` installs it; it is not free software.
+builds for GPUs that are not there. ``make test-tensorrt`` installs it; it is not free software.
 """
 
 import sys
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from streamcam.engines import tensorrt as module
 from streamcam.engines.dtypes import FLOAT8, name_of
-from streamcam.engines.tensorrt import PLAN, TensorRt
+from streamcam.engines.tensorrt import PLAN, TensorRtEngine
 from streamcam.errors import EngineError
 from tests.engines.test_tensorrt import CPU, NANO, SDXL, STAGES, calls_of, flat_of
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.skipif(
 RTX_40, RTX_30 = "SM89", "SM86"
 
 
-def compiler(monkeypatch: pytest.MonkeyPatch, card: str) -> None:
-    """Put it in TensorRT's place, building for `card`."""
+def compiler(monkeypatch: pytest.MonkeyPatch, gpu: str) -> None:
+    """Replace TensorRT by it, building for `gpu`."""
     import tensorrt_rtx
 
     real: Any = tensorrt_rtx.Builder
@@ -37,14 +37,14 @@ def compiler(monkeypatch: pytest.MonkeyPatch, card: str) -> None:
         def create_builder_config(self) -> Any:
             config = real.create_builder_config(self)
             config.num_compute_capabilities = 1
-            config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, card), 0)
+            config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, gpu), 0)
             return config
 
     monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_rtx)
     monkeypatch.setattr(tensorrt_rtx, "Builder", Builder)
-    # Nothing that is built here runs on a card.
+    # Nothing that is built here runs on a GPU.
     monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
-    module._listener.cache_clear()
+    module._logger.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -59,23 +59,23 @@ def test_it_compiles_every_stage(
     dtype: torch.dtype,
 ) -> None:
     compiler(monkeypatch, RTX_40)
-    engine = TensorRt(CPU, dtype)
-    calls = calls_of(settings | {"dtype": name_of(engine.weights)})
+    engine = TensorRtEngine(CPU, dtype)
+    calls = calls_of(settings | {"dtype": name_of(engine.weights_dtype)})
     for name in names:
         flat, inputs = calls[name]
-        if engine.takes(flat):
+        if engine.supports(flat):
             engine.build(flat, inputs, tmp_path)
             assert (tmp_path / PLAN).stat().st_size > 10_000
 
 
-def test_float8_is_what_it_compiles_and_cards_without_it_are_told_so(
+def test_float8_is_compiled_and_refused_for_gpus_without_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     flat, inputs = calls_of(NANO | {"dtype": "float16"})["denoise"]
     compiler(monkeypatch, RTX_30)
-    TensorRt(CPU, torch.float16).build(flat, inputs, tmp_path)
+    TensorRtEngine(CPU, torch.float16).build(flat, inputs, tmp_path)
     with pytest.raises(EngineError, match=r"cannot build the stage: .*fp8_e4m3"):
-        TensorRt(CPU, FLOAT8).build(flat, inputs, tmp_path)
+        TensorRtEngine(CPU, FLOAT8).build(flat, inputs, tmp_path)
 
 
 class Unread(nn.Module):
@@ -85,19 +85,19 @@ class Unread(nn.Module):
         return torch.linalg.det(x)
 
 
-def test_what_it_does_not_read_is_said_in_its_own_words(
+def test_a_parser_error_is_reported_with_its_own_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     compiler(monkeypatch, RTX_40)
     flat, inputs = flat_of(Unread(), (torch.ones(1, 2, 4, 4),))
     with pytest.raises(EngineError, match="cannot read the stage: Det: "):
-        TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+        TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
 
 
-def test_a_plan_that_is_none_is_said_in_its_own_words(
+def test_an_invalid_plan_is_reported_with_its_own_message(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     compiler(monkeypatch, RTX_40)
     (tmp_path / PLAN).write_bytes(b"not a plan")
     with pytest.raises(EngineError, match=r"cannot load its plan: \S+"):
-        TensorRt(CPU, torch.float32).load(tmp_path)
+        TensorRtEngine(CPU, torch.float32).load(tmp_path)

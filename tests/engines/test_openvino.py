@@ -1,4 +1,4 @@
-"""OpenVINO runs the stages as they are written, in the shapes and formats that it is told."""
+"""OpenVINO gives what the stages give, in the shapes and dtypes that were set."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ from streamcam.engines import selection
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.dtypes import name_of
-from streamcam.engines.flat_stage import Flat, leaves_of
+from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.placement import place
 from streamcam.engines.selection import FASTEST
 from streamcam.engines.store import Store
@@ -27,114 +27,112 @@ from tests.support.streams import TINY, Streamed, images, moving
 
 pytest.importorskip("openvino", reason="OpenVINO is an extra")
 
-from streamcam.engines.openvino import CAPABILITIES, CPU, GPU, OpenVino, dtypes
+from streamcam.engines.openvino import CAPABILITIES, CPU, GPU, OpenVinoEngine, dtypes
 
 
-def made(stage: Small, folder: Path, dtype: torch.dtype) -> tuple[OpenVino, Flat]:
-    tensors, signature, structure = leaves_of(call())
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
-    engine = OpenVino(CPU, dtype)
+def made(stage: Small, folder: Path, dtype: torch.dtype) -> tuple[OpenVinoEngine, FlatStage]:
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
+    engine = OpenVinoEngine(CPU, dtype)
     engine.build(flat, [tensor.contiguous() for tensor in tensors], folder)
     return engine, flat
 
 
 def test_it_gives_what_the_stage_gives_call_after_call(tmp_path: Path, stage: Small) -> None:
     engine, flat = made(stage, tmp_path, torch.float32)
-    run, kept = engine.load(tmp_path), []
+    run, engine_dir = engine.load(tmp_path), []
     for seed in range(3):
-        tensors, *_ = leaves_of(call(seed=seed))
-        kept.append((run(*tensors), flat(*tensors)))
+        tensors, *_ = flatten_args(call(seed=seed))
+        engine_dir.append((run(*tensors), flat(*tensors)))
     # Compared at the end: a result must outlive the calls after it.
-    for ours, expected in kept:
+    for ours, expected in engine_dir:
         assert psnr(ours, expected) > 100
 
 
-def test_the_number_format_it_was_built_in_is_the_one_it_runs_in(
-    tmp_path: Path, stage: Small
-) -> None:
-    # OpenVINO's own account: torch's is of the processor, whatever ONEDNN_MAX_CPU_ISA says.
+def test_an_engine_runs_in_the_dtype_it_was_built_in(tmp_path: Path, stage: Small) -> None:
+    # OpenVINO's own account: torch's is of the CPU, whatever ONEDNN_MAX_CPU_ISA says.
     if torch.bfloat16 not in dtypes(CPU):
-        pytest.skip("OpenVINO does not compute in bfloat16 on this processor")
+        pytest.skip("OpenVINO does not compute in bfloat16 on this CPU")
     engine, flat = made(stage, tmp_path, torch.bfloat16)
-    tensors, *_ = leaves_of(call())
+    tensors, *_ = flatten_args(call())
     assert 30 < psnr(engine.load(tmp_path)(*tensors), flat(*tensors)) < 80
 
 
-def test_what_it_cannot_run_on_is_said_with_what_it_can() -> None:
+def test_an_unsupported_device_or_dtype_is_refused_with_the_supported_ones() -> None:
     with pytest.raises(EngineError, match=r"no GPU here; found: CPU"):
-        OpenVino(GPU, torch.float32)
+        OpenVinoEngine(GPU, torch.float32)
 
 
 @pytest.mark.parametrize("dtype", CAPABILITIES, ids=name_of)
-def test_a_number_format_that_the_processor_lacks_is_refused_with_those_it_has(
+def test_a_dtype_that_the_cpu_lacks_is_refused_with_those_it_has(
     dtype: torch.dtype,
 ) -> None:
     able = dtypes(CPU)
     assert torch.float32 in able
     if dtype in able:
-        assert OpenVino(CPU, dtype).dtype == dtype
+        assert OpenVinoEngine(CPU, dtype).dtype == dtype
     else:
         with pytest.raises(EngineError) as refused:
-            OpenVino(CPU, dtype)
+            OpenVinoEngine(CPU, dtype)
         assert f"does not compute in {name_of(dtype)} on this CPU" in str(refused.value)
         assert f"choose --dtype {' or '.join(map(name_of, able))}" in str(refused.value)
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def engine_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("engines")
 
 
 @pytest.fixture(scope="module")
-def accelerated(kept: Path) -> tuple[ImageModel, list[str]]:
-    said: list[str] = []
-    others = {"acceleration": "openvino", "engine_dir": str(kept)}
-    config = build_config([TINY, SETTINGS, others])
-    return load_image_model(config, said.append, builds_here=True), said
+def accelerated(engine_dir: Path) -> tuple[ImageModel, list[str]]:
+    lines: list[str] = []
+    settings = {"acceleration": "openvino", "engine_dir": str(engine_dir)}
+    config = build_config([TINY, SETTINGS, settings])
+    return load_image_model(config, lines.append, builds_here=True), lines
 
 
-def test_a_storm_of_live_changes_gives_the_same_pictures_and_builds_nothing(
-    accelerated: tuple[ImageModel, list[str]], kept: Path
+def test_many_live_changes_give_the_same_images_and_build_nothing(
+    accelerated: tuple[ImageModel, list[str]], engine_dir: Path
 ) -> None:
-    models, said = accelerated
+    models, lines = accelerated
     frames, changes = moving(24, size=32), storm()
     eager = images(Streamed(**SETTINGS)(frames, changes))
     stream = Streamed(models, **SETTINGS)
     stream(frames[:2])
-    built, lines = len(Store(kept).entries()), list(said)
+    built, lines_before = len(Store(engine_dir).entries()), list(lines)
     assert built == 3
     ours = images(stream(frames, changes))
     assert np.abs(ours.astype(int) - eager).max() <= 1
-    assert len(Store(kept).entries()) == built
-    assert said == lines
+    assert len(Store(engine_dir).entries()) == built
+    assert lines == lines_before
 
 
-def test_another_process_builds_what_this_one_then_finds(tmp_path: Path) -> None:
-    others = {"acceleration": "openvino", "engine_dir": str(tmp_path), "engine_wait": False}
-    config = build_config([TINY, SETTINGS, others])
+def test_a_child_process_builds_the_engines_that_this_one_then_loads(tmp_path: Path) -> None:
+    settings = {"acceleration": "openvino", "engine_dir": str(tmp_path), "engine_wait": False}
+    config = build_config([TINY, SETTINGS, settings])
     lines = list(build_in_child(ENGINE_BUILD_MAIN, config))
     assert sum("is ready, " in line for line in lines) == 3, lines
-    said: list[str] = []
-    stream = Streamed(load_image_model(config, said.append), **SETTINGS)
+    lines: list[str] = []
+    stream = Streamed(load_image_model(config, lines.append), **SETTINGS)
     stream(moving(2, size=32))
-    assert not any("building" in line for line in said)
-    assert sum("runs, " in line for line in said) == 3
+    assert not any("building" in line for line in lines)
+    assert sum("runs, " in line for line in lines) == 3
 
 
-def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
+def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_chosen(
     accelerated: tuple[ImageModel, list[str]],
-    kept: Path,
+    engine_dir: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Streamed(accelerated[0], **SETTINGS)(moving(2, size=32))
-    engines = shutil.copytree(kept, tmp_path / "engines")
+    engines = shutil.copytree(engine_dir, tmp_path / "engines")
     monkeypatch.setitem(FASTEST, "cpu", ("compiled", "openvino"))
     monkeypatch.setattr(selection.shutil, "which", lambda _: None)
     monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
-    others = {"acceleration": "auto", "engine_dir": str(engines), "device": "cpu", "threads": 1}
-    config = build_config([TINY, SETTINGS, others])
-    before = place(config).choice.why
+    settings = {"acceleration": "auto", "engine_dir": str(engines), "device": "cpu", "threads": 1}
+    config = build_config([TINY, SETTINGS, settings])
+    before = place(config).choice.reason
     assert before.startswith("openvino, the fastest here as a rule, since compiled needs")
     lines: list[str] = []
     measure_engines(config, lines.append)
@@ -143,7 +141,7 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_taken(
     assert len(Store(engines).entries()) == 3 + 1
 
 
-def test_another_process_that_cannot_load_the_model_says_why(tmp_path: Path) -> None:
+def test_a_child_process_that_cannot_load_the_model_gives_the_reason(tmp_path: Path) -> None:
     config = build_config([{"model": str(tmp_path / "nothing"), "offline": True}])
     lines: list[str] = []
     with pytest.raises(EngineError, match="building engines ended with status 1"):

@@ -1,4 +1,4 @@
-"""What runs the stages is said with the reason, and what cannot run with the remedy."""
+"""The choice of engines has a reason, and an engine that cannot run an error with the remedy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from streamcam.bench.harness import changed
 from streamcam.engines import selection
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.placement import place, timings_key
-from streamcam.engines.selection import choose, computes_in_bfloat16
+from streamcam.engines.selection import choose_engines, computes_in_bfloat16
 from streamcam.engines.store import Store
 from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError
@@ -32,112 +32,124 @@ def without(
 
 def test_auto_takes_openvino_where_it_is_installed() -> None:
     pytest.importorskip("openvino", reason="OpenVINO is an extra")
-    chosen = choose("auto", CPU, torch.float32)
+    chosen = choose_engines("auto", CPU, torch.float32)
     assert [engine.name for engine in chosen.engines] == ["openvino"]
-    assert chosen.why == "openvino, the fastest here as a rule"
+    assert chosen.reason == "openvino, the fastest here as a rule"
 
 
-def test_auto_goes_by_what_was_measured_and_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_the_fastest_measured_engine_and_reports_the_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(selection.shutil, "which", lambda name: name)
     speeds = {"openvino": 27.7, "compiled": 24.2}
-    chosen = choose("auto", CPU, torch.float32, speeds)
+    chosen = choose_engines("auto", CPU, torch.float32, speeds)
     assert [engine.name for engine in chosen.engines] == ["compiled"]
-    assert chosen.why == "compiled, the fastest here: compiled 24.2 ms, openvino 27.7 ms, measured"
+    assert (
+        chosen.reason == "compiled, the fastest here: compiled 24.2 ms, openvino 27.7 ms, measured"
+    )
 
 
-def test_what_was_measured_is_kept_for_these_settings_and_no_others(tmp_path: Path) -> None:
+def test_measured_times_are_stored_for_these_settings_only(tmp_path: Path) -> None:
     config = build_config(
         [TINY, {"acceleration": "auto", "engine_dir": str(tmp_path), "device": "cpu"}]
     )
     at = timings_key(config, CPU, torch.float32)
     save_timings(Store(tmp_path), at, {"compiled": 1.25, "openvino": 2.0})
-    monitored = place(config).choice.why
+    monitored = place(config).choice.reason
     assert ("compiled 1.2 ms" in monitored) or ("needs a C++ compiler" in monitored)
     other = changed(config, width=128)
-    assert "measured" not in place(other).choice.why
+    assert "measured" not in place(other).choice.reason
     prompt = {"prompt": "another", "seed": 9}
     assert timings_key(build_config([TINY, prompt]), CPU, torch.float32) == at
 
 
-def test_auto_says_why_it_is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose("auto", MPS, torch.float16).why == "eager, since there are no engines for mps"
+def test_auto_gives_the_reason_for_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        choose_engines("auto", MPS, torch.float16).reason
+        == "eager, since there are no engines for mps"
+    )
     without(monkeypatch, openvino=True, compiler=True)
-    slow, card = choose("auto", CPU, torch.float32), choose("auto", CUDA, torch.float16)
-    assert (slow.engines, card.engines) == ((), ())
-    assert 'run pip install "streamcam[openvino]"' in slow.why
-    assert "needs a C++ compiler" in slow.why
-    assert "needs a C++ compiler" in card.why
+    cpu, gpu = (
+        choose_engines("auto", CPU, torch.float32),
+        choose_engines("auto", CUDA, torch.float16),
+    )
+    assert (cpu.engines, gpu.engines) == ((), ())
+    assert 'run pip install "streamcam[openvino]"' in cpu.reason
+    assert "needs a C++ compiler" in cpu.reason
+    assert "needs a C++ compiler" in gpu.reason
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(selection, "find_spec", lambda name: name in names or None)
 
 
-def test_auto_on_a_card_takes_tensorrt_where_it_is_installed_else_compiled(
+def test_auto_on_a_gpu_takes_tensorrt_where_it_is_installed_else_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(selection.shutil, "which", lambda name: name)
     installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
-    assert choose("auto", CUDA, torch.float16).why == "tensorrt, the fastest here as a rule"
+    assert (
+        choose_engines("auto", CUDA, torch.float16).reason == "tensorrt, the fastest here as a rule"
+    )
     installed(monkeypatch, "onnx")
-    without = choose("auto", CUDA, torch.float16)
+    without = choose_engines("auto", CUDA, torch.float16)
     assert [engine.name for engine in without.engines] == ["compiled"]
-    assert without.why == (
+    assert without.reason == (
         "compiled, the fastest here as a rule, since tensorrt is not installed; run pip install"
         ' "streamcam[tensorrt]"'
     )
 
 
-def test_what_was_asked_for_and_cannot_run_is_an_error_with_the_remedy(
+def test_an_engine_that_cannot_run_is_an_error_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(EngineError, match="not on mps; choose --acceleration eager"):
-        choose("compiled", MPS, torch.float16)
+        choose_engines("compiled", MPS, torch.float16)
     without(monkeypatch, openvino=True, compiler=True)
     with pytest.raises(EngineError, match="openvino is not installed; run pip install"):
-        choose("openvino", CPU, torch.float32)
+        choose_engines("openvino", CPU, torch.float32)
     with pytest.raises(EngineError, match=r"tensorrt is not installed; .*streamcam\[tensorrt\]"):
-        choose("tensorrt", CUDA, torch.float16)
-    with pytest.raises(EngineError, match="NVIDIA's cards, not on cpu; choose --device cuda"):
-        choose("tensorrt", CPU, torch.float32)
+        choose_engines("tensorrt", CUDA, torch.float16)
+    with pytest.raises(EngineError, match="NVIDIA GPUs, not on cpu; choose --device cuda"):
+        choose_engines("tensorrt", CPU, torch.float32)
     with pytest.raises(EngineError, match=r"needs a C\+\+ compiler .* --acceleration eager"):
-        choose("compiled", CPU, torch.float32)
+        choose_engines("compiled", CPU, torch.float32)
 
 
-def test_float8_is_for_tensorrt_and_the_rest_goes_on_in_float16(
+def test_float8_runs_on_tensorrt_and_the_rest_in_float16(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     for acceleration in ("auto", "tensorrt"):
-        chosen = choose(acceleration, CUDA, FLOAT8)
+        chosen = choose_engines(acceleration, CUDA, FLOAT8)
         assert [(engine.name, engine.dtype) for engine in chosen.engines] == [
             ("tensorrt", FLOAT8),
             ("tensorrt", torch.float16),
         ]
-        assert {engine.weights for engine in chosen.engines} == {torch.float16}
-        assert chosen.why == "tensorrt, which alone computes in it; the rest as float16"
+        assert {engine.weights_dtype for engine in chosen.engines} == {torch.float16}
+        assert chosen.reason == "tensorrt, which alone computes in it; the rest as float16"
 
 
-def test_float8_where_it_is_not_is_an_error_with_the_remedy(
+def test_float8_that_cannot_run_is_an_error_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(EngineError, match=r"eager does not compute in float8; .* tensorrt"):
-        choose("eager", CUDA, FLOAT8)
+        choose_engines("eager", CUDA, FLOAT8)
     with pytest.raises(EngineError, match="not on cpu; choose --device cuda"):
-        choose("auto", CPU, FLOAT8)
+        choose_engines("auto", CPU, FLOAT8)
     installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "RTX 3090")
     with pytest.raises(EngineError, match=r"RTX 3090 does not .* 8\.6, where 8\.9 .* float16"):
-        choose("tensorrt", CUDA, FLOAT8)
+        choose_engines("tensorrt", CUDA, FLOAT8)
 
 
-def test_eager_keeps_its_weights_in_the_format_it_computes_in() -> None:
+def test_eager_has_its_weights_in_the_dtype_it_computes_in() -> None:
     placement = place(
         build_config([{"acceleration": "eager", "dtype": "bfloat16", "device": "cpu"}])
     )
-    assert placement.weights == torch.bfloat16
+    assert placement.weights_dtype == torch.bfloat16
     assert str(placement) == "on cpu as bfloat16, eager"
 
 
@@ -152,7 +164,7 @@ def test_eager_keeps_its_weights_in_the_format_it_computes_in() -> None:
         ({}, True, False),
     ],
 )
-def test_bfloat16_is_for_processors_that_have_it_and_a_torch_that_uses_it(
+def test_bfloat16_needs_a_cpu_that_has_it_and_a_torch_that_uses_it(
     monkeypatch: pytest.MonkeyPatch, able: Mapping[str, object], library: bool, native: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType(able))

@@ -1,4 +1,4 @@
-"""An engine that is swapped in on air: all of it happens beside the frames, which miss nothing."""
+"""An engine is activated on air in another thread, and no frame waits or is lost."""
 
 import copy
 import threading
@@ -10,41 +10,41 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.diffusion.image_model import load_image_model
-from streamcam.engines.builder import Accelerated, EngineBuilder
-from streamcam.engines.flat_stage import Flat, Run
+from streamcam.engines.builder import AcceleratedStage, EngineBuilder
+from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.store import Store
 from streamcam.settings.config import build_config
 from tests.engines.storms import SETTINGS
 from tests.support.streams import TINY, Streamed, images, moving
 
 
-class Watched:
-    """An engine that is a copy of the stage; it notes which threads load and run it."""
+class RecordingEngine:
+    """An engine that is a copy of the stage; it records the threads that load and run it."""
 
     name = "watched"
-    dtype = weights = torch.float32
+    dtype = weights_dtype = torch.float32
 
     def __init__(self) -> None:
-        self.copies: list[Flat] = []
+        self.copies: list[FlatStage] = []
         self.builders: list[str] = []
         self.loaders: list[str] = []
         self.runners: list[str] = []
         self.is_loading = threading.Event()
         self.may_load = threading.Event()
 
-    def takes(self, flat: Flat) -> bool:  # noqa: ARG002
+    def supports(self, flat: FlatStage) -> bool:  # noqa: ARG002
         return True
 
-    def about(self) -> Mapping[str, str]:
+    def fingerprint(self) -> Mapping[str, str]:
         return {}
 
-    def build_config(self, flat: Flat, inputs: Sequence[Tensor], folder: Path) -> None:  # noqa: ARG002
+    def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:  # noqa: ARG002
         self.builders.append(threading.current_thread().name)
         (folder / "copy").write_text(str(len(self.copies)))
         own = copy.deepcopy(flat.stage)
-        self.copies.append(Flat(own, flat._structure, flat._present))
+        self.copies.append(FlatStage(own, flat._structure, flat._present))
 
-    def load(self, folder: Path) -> Run:
+    def load(self, folder: Path) -> FlatForward:
         self.loaders.append(threading.current_thread().name)
         self.is_loading.set()
         assert self.may_load.wait(60)
@@ -58,15 +58,15 @@ class Watched:
         return run
 
 
-def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_comes(tmp_path: Path) -> None:
+def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_is_activated(tmp_path: Path) -> None:
     models = load_image_model(build_config([TINY, SETTINGS]), lambda _: None)
     assert isinstance(models.denoise, nn.Module)
     frames = moving(18, size=32)
     expected = Streamed(models, **SETTINGS)(frames)
-    engine, store = Watched(), Store(tmp_path)
+    engine, store = RecordingEngine(), Store(tmp_path)
 
     def builder() -> Iterator[str]:
-        """Act the other process, which waits for nobody."""
+        """Play the child process, which waits for nothing."""
         engine.may_load.set()
         stages = EngineBuilder([engine], store, lambda _: None, builder=None, waits=True)
         Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)(frames[:2])
@@ -78,7 +78,7 @@ def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_comes(tmp_path: P
 
     stages = EngineBuilder([engine], store, lambda _: None, builder=builder, waits=False)
     denoise = stages(models.denoise)
-    assert isinstance(denoise, Accelerated)
+    assert isinstance(denoise, AcceleratedStage)
     on_air = Streamed(models._replace(denoise=denoise), **SETTINGS)
     parameters = on_air.config.live
     made = on_air.stream(frames[0], parameters)
@@ -89,7 +89,7 @@ def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_comes(tmp_path: P
     assert engine.runners == []
     engine.may_load.set()
     for _ in range(2000):
-        if not any(isinstance(run, Flat) for run in denoise._runs.values()):
+        if not any(isinstance(run, FlatStage) for run in denoise._runs.values()):
             break
         threading.Event().wait(0.01)
     warmed = len(engine.runners)

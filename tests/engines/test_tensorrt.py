@@ -1,4 +1,4 @@
-"""TensorRT as far as no card is needed: what is exported, and every call of its Python API.
+"""TensorRT as far as no GPU is needed: the export, and every call of its Python API.
 
 The stages go out as ONNX, which onnxruntime runs; the rest runs against a fake that holds to the
 signatures of the real module.
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines import tensorrt as module
-from streamcam.engines.accuracy import FLOORS, probes, psnr
+from streamcam.engines.accuracy import MIN_PSNR, probe_inputs, psnr
 from streamcam.engines.builder import EngineBuilder
-from streamcam.engines.flat_stage import Flat, Run, leaves_of
+from streamcam.engines.flat_stage import FlatForward, FlatStage, flatten_args
 from streamcam.engines.store import Store
-from streamcam.engines.tensorrt import TensorRt, export
+from streamcam.engines.tensorrt import TensorRtEngine, export
 from streamcam.errors import EngineError
 from streamcam.settings.config import build_config
 from tests.engines import fake_tensorrt
@@ -35,24 +35,24 @@ from tests.engines.conftest import Small, call
 from tests.support.streams import EAGER, TINY
 
 REAL = [name for name in ("tensorrt", "tensorrt_rtx") if importlib.util.find_spec(name)]
-"""The second one has the same Python API, and needs no card to be looked at."""
+"""The second one has the same Python API, and can be inspected without a GPU."""
 CPU = torch.device("cpu")
 STREAM = 7
 STAGES = ("encode", "denoise", "decode")
 
 
-def flat_of(stage: nn.Module, args: tuple[Any, ...]) -> tuple[Flat, list[Tensor]]:
-    tensors, signature, structure = leaves_of(args)
-    flat = Flat(stage, structure, [leaf is not None for leaf in signature])
+def flat_of(stage: nn.Module, args: tuple[Any, ...]) -> tuple[FlatStage, list[Tensor]]:
+    tensors, signature, structure = flatten_args(args)
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
     with torch.inference_mode(False):
         return flat, [t.clone(memory_format=torch.contiguous_format) for t in tensors]
 
 
-def calls_of(settings: dict[str, Any]) -> dict[str, tuple[Flat, list[Tensor]]]:
-    """Return every stage of a stream, with what it is called with."""
+def calls_of(settings: dict[str, Any]) -> dict[str, tuple[FlatStage, list[Tensor]]]:
+    """Return every stage of a stream, with its inputs."""
     config = build_config([settings, {"warmup": 1}])
     models = load_image_model(config, lambda _: None)
-    found: dict[str, tuple[Flat, list[Tensor]]] = {}
+    found: dict[str, tuple[FlatStage, list[Tensor]]] = {}
 
     def recorded(name: str) -> Any:
         stage: Any = getattr(models, name)
@@ -78,7 +78,7 @@ SDXL = TINY | {"model": "random:tiny-sdxl-turbo", "t_index_list": [20, 30], "cfg
     [(NANO, STAGES), (SDXL, ["denoise"]), (SDXL | {"dtype": "float16"}, ["denoise"])],
     ids=["nano", "sdxl", "sdxl in float16"],
 )
-def test_what_is_exported_makes_what_the_stage_makes(
+def test_the_export_gives_what_the_stage_gives(
     tmp_path: Path, settings: dict[str, Any], names: Sequence[str]
 ) -> None:
     calls = calls_of(settings)
@@ -90,16 +90,16 @@ def test_what_is_exported_makes_what_the_stage_makes(
         assert [tensor.name for tensor in taken] == [f"input_{i}" for i in range(len(inputs))]
         # Fixed: TensorRT then chooses its kernels for these very shapes.
         assert [tuple(tensor.shape) for tensor in taken] == [tuple(t.shape) for t in inputs]
-        given = probes(inputs)
+        given = probe_inputs(inputs)
         [made] = session.run(None, {f"input_{i}": t.numpy() for i, t in enumerate(given)})
-        near = 100 if flat.is_exact else FLOORS[torch.float16]
-        assert psnr(torch.from_numpy(made), flat.exact()(*given)) > near, name
+        near = 100 if flat.is_float32 else MIN_PSNR[torch.float16]
+        assert psnr(torch.from_numpy(made), flat.in_float32()(*given)) > near, name
 
 
-class Ungraphed:
-    """Calls what a graph would record; like that, on tensors that lie row by row."""
+class WithoutGraph:
+    """Calls what a CUDA graph would record, on contiguous tensors as well."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: FlatForward) -> None:
         self.run = run
 
     def __call__(self, *tensors: Tensor) -> Tensor:
@@ -108,77 +108,77 @@ class Ungraphed:
 
 @pytest.fixture
 def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return the fake in the real one's place, on a processor that acts a card."""
+    """Return the fake in the real module's place, on a CPU that plays a GPU."""
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
     monkeypatch.setattr(fake_tensorrt, "registered", [])
-    module._listener.cache_clear()
-    monkeypatch.setattr(module, "Graph", Ungraphed)
+    module._logger.cache_clear()
+    monkeypatch.setattr(module, "CudaGraph", WithoutGraph)
     monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
     stream = SimpleNamespace(cuda_stream=STREAM)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
     yield fake_tensorrt
-    module._listener.cache_clear()
+    module._logger.cache_clear()
 
 
 def test_it_gives_what_the_stage_gives_call_after_call(
     tensorrt: Any, tmp_path: Path, stage: Small
 ) -> None:
     flat, inputs = flat_of(stage, call())
-    engine = TensorRt(CPU, torch.float32)
+    engine = TensorRtEngine(CPU, torch.float32)
     (tmp_path / "engine").mkdir()
     engine.build(flat, inputs, tmp_path / "engine")
     # What it was made from is gone.
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["engine.plan"]
-    run, kept = engine.load(tmp_path / "engine"), []
+    run, results = engine.load(tmp_path / "engine"), []
     for seed in range(3):
         flat_again, tensors = flat_of(stage, call(seed=seed))
-        kept.append((run(*tensors), flat_again(*tensors)))
+        results.append((run(*tensors), flat_again(*tensors)))
     # Compared at the end: a result must outlive the calls after it.
-    for ours, expected in kept:
+    for ours, expected in results:
         assert psnr(ours, expected) > 100
-    assert isinstance(run, Ungraphed)
+    assert isinstance(run, WithoutGraph)
     assert run.run._context.streams == [STREAM] * 3  # type: ignore[attr-defined]
 
 
-def test_float32_is_not_cut_short_to_tf32(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
+def test_float32_is_not_computed_in_tf32(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
     flat, inputs = flat_of(stage, call())
-    TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+    TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
     assert not tensorrt.Builder.tf32
 
 
 def test_a_stage_in_float16_is_built_and_run_in_it(
     tensorrt: Any, tmp_path: Path, stage: Small
 ) -> None:
-    x, timesteps, told = call()
-    given = (x.half(), timesteps, told._replace(states=told.states.half()))
+    x, timesteps, conditioning = call()
+    given = (x.half(), timesteps, conditioning._replace(states=conditioning.states.half()))
     flat, inputs = flat_of(stage.half(), given)
-    engine = TensorRt(CPU, torch.float16)
+    engine = TensorRtEngine(CPU, torch.float16)
     engine.build(flat, inputs, tmp_path)
     made = engine.load(tmp_path)(*inputs)
     assert made.dtype == flat(*inputs).dtype
-    assert psnr(made, flat.exact()(*(t.float() for t in inputs))) > 45
+    assert psnr(made, flat.in_float32()(*(t.float() for t in inputs))) > 45
     # Strongly typed: what the file says is what TensorRT computes in.
     plan = onnx.load_model_from_string((tmp_path / "engine.plan").read_bytes())
     weight = next(t for t in plan.graph.initializer if t.name.endswith("convolution.weight"))
     assert weight.data_type == onnx.TensorProto.FLOAT16
 
 
-def test_it_is_kept_and_named_as_any_engine_with_its_version(
+def test_it_is_stored_like_any_engine_with_its_version(
     tensorrt: Any, tmp_path: Path, stage: Small
 ) -> None:
-    said: list[str] = []
-    engine = TensorRt(CPU, torch.float32)
-    stages = EngineBuilder([engine], Store(tmp_path), said.append, builder=None, waits=True)
+    lines: list[str] = []
+    engine = TensorRtEngine(CPU, torch.float32)
+    stages = EngineBuilder([engine], Store(tmp_path), lines.append, builder=None, waits=True)
     torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     [entry] = Store(tmp_path).entries()
     assert entry.manifest["identity"]["engine"] == "tensorrt"
     assert entry.manifest["identity"]["machine"]["tensorrt"] == tensorrt.__version__
     assert "device" in entry.manifest["identity"]["machine"]
-    assert "the tensorrt engine of small is ready" in said[-1]
+    assert "the tensorrt engine of small is ready" in lines[-1]
 
 
-class Odd(nn.Module):
-    """A stage with something in it that the fake does not read, or does not build."""
+class UnsupportedStage(nn.Module):
+    """A stage with an operation that the fake does not parse, or does not build."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -190,12 +190,12 @@ class Odd(nn.Module):
         return torch.linalg.det(x)
 
 
-def test_what_goes_wrong_later_is_said_too(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
+def test_later_errors_are_reported_too(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
     flat, inputs = flat_of(stage, call())
-    engine = TensorRt(CPU, torch.float32)
+    engine = TensorRtEngine(CPU, torch.float32)
     engine.build(flat, inputs, tmp_path)
     run = engine.load(tmp_path)
-    unbuilt = flat_of(Odd("unbuilt"), (torch.ones(1, 2, 4, 4),))
+    unbuilt = flat_of(UnsupportedStage("unbuilt"), (torch.ones(1, 2, 4, 4),))
     with pytest.raises(EngineError, match="no kernel for Det"):
         engine.build(*unbuilt, tmp_path)
     (tmp_path / "engine.plan").write_bytes(b"not a plan")
@@ -208,37 +208,37 @@ def test_what_goes_wrong_later_is_said_too(tensorrt: Any, tmp_path: Path, stage:
     ("kind", "words"),
     [("unread", "cannot read the stage: NonZero: false"), ("unbuilt", "no kernel for")],
 )
-def test_what_tensorrt_will_not_take_is_said_in_its_own_words(
+def test_a_stage_that_tensorrt_refuses_is_reported_with_its_own_message(
     tensorrt: Any, tmp_path: Path, kind: str, words: str
 ) -> None:
-    flat, inputs = flat_of(Odd(kind), (torch.ones(1, 2, 4, 4),))
+    flat, inputs = flat_of(UnsupportedStage(kind), (torch.ones(1, 2, 4, 4),))
     with pytest.raises(EngineError, match=words):
-        TensorRt(CPU, torch.float32).build(flat, inputs, tmp_path)
+        TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
 
 
-def test_a_plan_that_does_not_run_is_said_and_gives_no_picture(
+def test_a_plan_that_does_not_run_is_an_error(
     tensorrt: Any, tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flat, inputs = flat_of(stage, call())
-    engine = TensorRt(CPU, torch.float32)
+    engine = TensorRtEngine(CPU, torch.float32)
     engine.build(flat, inputs, tmp_path)
     run = engine.load(tmp_path)
     lost = SimpleNamespace(cuda_stream=-1)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: lost)
-    with pytest.raises(EngineError, match="cannot run its plan: it does not say why"):
+    with pytest.raises(EngineError, match="cannot run its plan: it gives no reason"):
         run(*inputs)
 
 
-def test_a_plan_of_another_version_is_refused_in_its_own_words(
+def test_a_plan_of_another_version_is_refused_with_its_own_message(
     tensorrt: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "engine.plan").write_bytes(b"not a plan")
     with pytest.raises(EngineError, match="cannot load its plan: Serialization assertion"):
-        TensorRt(CPU, torch.float32).load(tmp_path)
+        TensorRtEngine(CPU, torch.float32).load(tmp_path)
 
 
-@pytest.mark.skipif(not REAL, reason="TensorRT is an extra, for NVIDIA's cards")
-def test_the_fake_has_no_name_or_argument_that_the_real_one_has_not() -> None:
+@pytest.mark.skipif(not REAL, reason="TensorRT is an extra, for NVIDIA GPUs")
+def test_the_fake_has_only_names_and_arguments_of_the_real_module() -> None:
     tensorrt = importlib.import_module(REAL[0])
     for name, fake in inspect.getmembers(fake_tensorrt, inspect.isclass):
         if fake.__module__ != fake_tensorrt.__name__ or name == "Severity":
@@ -249,9 +249,9 @@ def test_the_fake_has_no_name_or_argument_that_the_real_one_has_not() -> None:
         for key in public:
             if inspect.isfunction(vars(fake)[key]):
                 arguments = list(inspect.signature(vars(fake)[key]).parameters)[1:]
-                told = getattr(real, key).__doc__
-                assert all(f"{argument}: " in told for argument in arguments), (name, key, told)
+                doc = getattr(real, key).__doc__
+                assert all(f"{argument}: " in doc for argument in arguments), (name, key, doc)
 
 
 OWN = ("model", "tf32", "streams")
-"""What the fake has for the tests alone."""
+"""Names that the fake has for the tests alone."""

@@ -1,4 +1,4 @@
-"""What CUDA streams are told, in which order: by streams that note it."""
+"""The order of work on CUDA streams, recorded by fakes of them."""
 
 from contextlib import contextmanager
 from typing import Any
@@ -9,11 +9,11 @@ import torch
 from streamcam.frames.copy_streams import CALLS_AT_ONCE, CudaCopyStreams
 from tests.support.synchronous_copies import SynchronousCopyStreams
 
-CARD = torch.device("cuda")
+GPU = torch.device("cuda")
 
 
 class Streams:
-    """CUDA's streams and events, as far as `CudaCopyStreams` knows them."""
+    """A fake of CUDA's streams and events, as far as `CudaCopyStreams` uses them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.log: list[str] = []
@@ -38,8 +38,8 @@ class Stream:
     def wait_event(self, event: "Event") -> None:
         self._streams.log.append(f"{self.name} waits for {event.of}")
 
-    def wait_stream(self, other: "Stream") -> None:
-        self._streams.log.append(f"{self.name} waits for {other.name}")
+    def wait_stream(self, stream: "Stream") -> None:
+        self._streams.log.append(f"{self.name} waits for {stream.name}")
 
 
 class Event:
@@ -50,48 +50,48 @@ class Event:
         self.of = stream.name
 
     def synchronize(self) -> None:
-        assert self.blocking, "a processor that spins takes from the one that viewers see"
-        self._streams.log.append(f"processor waits for {self.of}")
+        assert self.blocking, "a CPU that spins slows the process that viewers depend on"
+        self._streams.log.append(f"CPU waits for {self.of}")
 
 
-def test_a_copy_to_the_card_runs_beside_the_model_which_then_waits_for_it(
+def test_an_upload_has_its_own_stream_and_the_model_waits_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    CudaCopyStreams(CARD).before(lambda: streams.log.append("copy"))
+    CudaCopyStreams(GPU).upload(lambda: streams.log.append("copy"))
     assert streams.log == ["on up", "copy", "back", "model waits for up"]
 
 
-def test_a_copy_from_the_card_waits_for_the_model_and_the_processor_for_the_copy(
+def test_a_download_waits_for_the_model_and_the_cpu_for_the_download(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    wait = CudaCopyStreams(CARD).after(lambda: streams.log.append("copy"))
-    asked = ["down waits for model", "on down", "copy", "back"]
-    assert streams.log == asked
+    wait = CudaCopyStreams(GPU).download(lambda: streams.log.append("copy"))
+    queued = ["down waits for model", "on down", "copy", "back"]
+    assert streams.log == queued
     wait()
-    assert streams.log == [*asked, "processor waits for down"]
+    assert streams.log == [*queued, "CPU waits for down"]
 
 
-def test_calls_on_their_way_have_events_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_in_flight_have_events_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     Streams(monkeypatch)
-    copy_streams = CudaCopyStreams(CARD)
-    waits: list[Any] = [copy_streams.after(lambda: None) for _ in range(CALLS_AT_ONCE)]
+    copy_streams = CudaCopyStreams(GPU)
+    waits: list[Any] = [copy_streams.download(lambda: None) for _ in range(CALLS_AT_ONCE)]
     assert len({id(wait.__self__) for wait in waits}) == CALLS_AT_ONCE
 
 
-def test_new_memory_is_written_only_when_the_model_is_done_with_what_it_was(
+def test_new_memory_is_written_only_when_the_model_is_done_with_its_last_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     streams = Streams(monkeypatch)
-    CudaCopyStreams(CARD).anew()
+    CudaCopyStreams(GPU).wait_for_model()
     assert streams.log == ["up waits for model"]
 
 
-def test_in_turn_a_copy_is_made_when_it_is_asked_for() -> None:
-    made: list[str] = []
+def test_without_streams_a_copy_is_made_at_once() -> None:
+    copies: list[str] = []
     copy_streams = SynchronousCopyStreams()
-    copy_streams.before(lambda: made.append("up"))
-    wait = copy_streams.after(lambda: made.append("down"))
-    assert made == ["up", "down"]
+    copy_streams.upload(lambda: copies.append("up"))
+    wait = copy_streams.download(lambda: copies.append("down"))
+    assert copies == ["up", "down"]
     wait()

@@ -35,14 +35,14 @@ FAMILIES = {
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
-def loaded(model: Path, said: list[str] | None = None, **settings: Any) -> Any:
+def loaded(model: Path, lines: list[str] | None = None, **settings: Any) -> Any:
     """Return the pipeline that is loaded for `model`, by default with its own autoencoder."""
     config = build_config([{"model": str(model), "vae": "full", "use_lcm_lora": False}, settings])
-    return load_pipeline(config, torch.float32, (said if said is not None else []).append)
+    return load_pipeline(config, torch.float32, (lines if lines is not None else []).append)
 
 
-def pictures(model: Path, **settings: Any) -> np.ndarray:
-    """Return what a stream makes of a few frames."""
+def outputs(model: Path, **settings: Any) -> np.ndarray:
+    """Return the outputs of a stream for a few frames."""
     defaults = {"model": str(model), "vae": "full", "use_lcm_lora": False}
     return images(Streamed(**defaults | settings)(moving(3)))
 
@@ -70,17 +70,17 @@ def copy(model_folder: Folder, tmp_path: Path) -> Folder:
 def test_every_family_loads_and_streams(model_folder: Folder, name: str) -> None:
     pipe = loaded(model_folder(name))
     assert (family_of(pipe), is_few_step(pipe)) == FAMILIES[name]
-    full = pictures(model_folder(name))
-    tiny = pictures(model_folder(name), vae=str(model_folder("taesd")))
+    full = outputs(model_folder(name))
+    tiny = outputs(model_folder(name), vae=str(model_folder("taesd")))
     assert full.shape == tiny.shape == (3, 64, 64, 3)
     assert not np.array_equal(full, tiny)
     assert not np.array_equal(full[0], full[1])
 
 
-def test_the_family_and_the_prediction_are_said(model_folder: Folder) -> None:
-    said: list[str] = []
-    loaded(model_folder("sd-2.1"), said)
-    assert said == [f"model {model_folder('sd-2.1')}: SD 2.x, v_prediction"]
+def test_the_family_and_the_prediction_are_reported(model_folder: Folder) -> None:
+    lines: list[str] = []
+    loaded(model_folder("sd-2.1"), lines)
+    assert lines == [f"model {model_folder('sd-2.1')}: SD 2.x, v_prediction"]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_family_and_the_prediction_are_said(model_folder: Folder) -> None:
         ),
     ],
 )
-def test_few_steps_are_told_from_the_schedule(
+def test_few_step_models_are_recognised_by_their_schedule(
     copy: Folder, file: str, changes: dict[str, Any], few: bool
 ) -> None:
     folder = copy("sd-2.1")
@@ -119,7 +119,7 @@ def test_a_guidance_embedding_means_few_steps(copy: Folder) -> None:
     assert is_few_step(loaded(folder))
 
 
-def test_noise_is_what_a_v_model_means_by_its_velocity(model_folder: Folder) -> None:
+def test_the_noise_of_a_v_prediction_model_follows_from_its_velocity(model_folder: Folder) -> None:
     pipe = loaded(model_folder("sd-2.1"))
     config = build_config([TINY, {"cache_prompt_kv": False}])
     models = from_pipeline(pipe, config, torch.device("cpu"))
@@ -135,15 +135,15 @@ def test_noise_is_what_a_v_model_means_by_its_velocity(model_folder: Folder) -> 
 
 
 class Predicting(torch.nn.Module):
-    """A U-Net of noise, made to predict the velocity or the picture instead."""
+    """A U-Net that predicts noise, converted to predict the velocity or the sample."""
 
     def __init__(self, unet: Any, prediction: str, alphas_cumprod: torch.Tensor) -> None:
         super().__init__()
         self.unet, self.prediction, self.alphas_cumprod = unet, prediction, alphas_cumprod
         self.dtype, self.device, self.config = unet.dtype, unet.device, unet.config
 
-    def forward(self, x_t: torch.Tensor, timesteps: torch.Tensor, **others: Any) -> Any:
-        eps = self.unet(x_t, timesteps, **others)[0]
+    def forward(self, x_t: torch.Tensor, timesteps: torch.Tensor, **kwargs: Any) -> Any:
+        eps = self.unet(x_t, timesteps, **kwargs)[0]
         alpha = self.alphas_cumprod[timesteps].sqrt().view(-1, 1, 1, 1)
         beta = (1 - self.alphas_cumprod[timesteps]).sqrt().view(-1, 1, 1, 1)
         x_0 = (x_t - beta * eps) / alpha
@@ -163,23 +163,25 @@ def test_what_a_model_predicts_does_not_change_the_stream(prediction: str) -> No
 
 
 @pytest.mark.parametrize("name", ["sd-1.5", "sd-2.1", "sdxl"])
-def test_a_single_file_makes_the_pictures_of_its_folder(
+def test_a_single_file_gives_the_images_of_its_folder(
     model_folder: Folder, tmp_path: Path, name: str
 ) -> None:
     folder = model_folder(name)
     file = save_single_file(folder, tmp_path / f"{name}.safetensors")
-    from_file = pictures(file, single_file_config=str(folder))
-    np.testing.assert_array_equal(from_file, pictures(folder))
+    from_file = outputs(file, single_file_config=str(folder))
+    np.testing.assert_array_equal(from_file, outputs(folder))
 
 
-def test_a_single_file_says_what_described_it(model_folder: Folder, tmp_path: Path) -> None:
-    folder, said = model_folder("sd-1.5"), []
+def test_a_single_file_reports_the_source_of_its_config(
+    model_folder: Folder, tmp_path: Path
+) -> None:
+    folder, lines = model_folder("sd-1.5"), []
     file = save_single_file(folder, tmp_path / "dream.safetensors")
-    loaded(file, said, single_file_config=str(folder))
-    assert said[0] == f"dream.safetensors has no config of its own: read as {folder} describes it"
+    loaded(file, lines, single_file_config=str(folder))
+    assert lines[0] == f"dream.safetensors has no config of its own: read as {folder} describes it"
 
 
-def test_a_single_file_without_config_says_where_to_get_it(
+def test_a_single_file_without_config_is_refused_with_the_remedy(
     model_folder: Folder, tmp_path: Path
 ) -> None:
     file = save_single_file(model_folder("sd-1.5"), tmp_path / "dream.safetensors")
@@ -341,7 +343,7 @@ def sharded(folder: Path) -> list[Path]:
 def test_weights_in_several_files_load(copy: Folder, model_folder: Folder) -> None:
     folder = copy("sd-turbo")
     sharded(folder)
-    np.testing.assert_array_equal(pictures(folder), pictures(model_folder("sd-turbo")))
+    np.testing.assert_array_equal(outputs(folder), outputs(model_folder("sd-turbo")))
 
 
 def test_a_missing_shard_is_named(copy: Folder) -> None:
@@ -402,7 +404,7 @@ def test_a_folder_in_another_layout_is_refused(tmp_path: Path) -> None:
     assert line.startswith(f"{tmp_path} is not in diffusers layout: it has no model_index.json")
 
 
-def test_a_name_that_is_nothing_is_refused() -> None:
+def test_an_unknown_name_is_refused() -> None:
     line = refusal(Path("no such thing"))
     assert line == 'no model "no such thing": no file or folder here, nor a hub id (USER/NAME)'
 
@@ -423,7 +425,7 @@ def test_a_truncated_autoencoder_is_named(copy: Folder, model_folder: Folder) ->
     assert f"{vae}/diffusion_pytorch_model" in refusal(model_folder("sd-turbo"), vae=str(vae))
 
 
-def test_what_is_no_autoencoder_is_refused(model_folder: Folder) -> None:
+def test_a_model_that_is_no_autoencoder_is_refused(model_folder: Folder) -> None:
     line = refusal(model_folder("sd-turbo"), vae=str(model_folder("sd-turbo") / "unet"))
     assert "no autoencoder in diffusers layout" in line
 
@@ -431,10 +433,10 @@ def test_what_is_no_autoencoder_is_refused(model_folder: Folder) -> None:
 def test_an_autoencoder_of_other_latents_is_refused(model_folder: Folder, tmp_path: Path) -> None:
     random_tiny_vae(16, width=8).save_pretrained(tmp_path)
     line = refusal(model_folder("sd-turbo"), vae=str(tmp_path))
-    assert "makes latents of 16 channels, the model takes 4" in line
+    assert "has latents of 16 channels, the model takes 4" in line
 
 
-def test_the_command_line_says_it_in_one_line(
+def test_the_command_line_prints_the_error_in_one_line(
     copy: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = copy("sd-turbo")
@@ -450,16 +452,16 @@ def test_the_command_line_says_it_in_one_line(
 
 
 @torch.inference_mode()
-def test_a_latent_consistency_model_is_told_the_guidance_it_was_distilled_at() -> None:
+def test_a_latent_consistency_model_gets_the_guidance_it_was_distilled_at() -> None:
     """Left out, such a model runs as if its guidance embedding did not exist."""
     pipe = random_pipeline("tiny-sd-1.5")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         pipe.unet = type(pipe.unet).from_config(pipe.unet.config, time_cond_proj_dim=16)
     raw, x_t, timesteps = pipe.unet, torch.randn(2, 4, 8, 8), torch.tensor([999, 19])
-    told = pipe.get_guidance_scale_embedding(torch.tensor([7.5]), embedding_dim=16)
+    embedding = pipe.get_guidance_scale_embedding(torch.tensor([7.5]), embedding_dim=16)
     embeds = torch.randn(2, 77, raw.config.cross_attention_dim)
-    expected = raw(x_t, timesteps, embeds, timestep_cond=told.expand(2, -1)).sample
+    expected = raw(x_t, timesteps, embeds, timestep_cond=embedding.expand(2, -1)).sample
     untold = raw(x_t, timesteps, embeds).sample
     models = from_pipeline(
         pipe, build_config([EAGER, {"cache_prompt_kv": False}]), torch.device("cpu")

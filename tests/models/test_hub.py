@@ -1,4 +1,4 @@
-"""What a name stands for: a path, a model on the hub, or a mistake."""
+"""Names of models: a path, a model on the hub, or a mistake."""
 
 from pathlib import Path
 
@@ -18,40 +18,40 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", ["stabilityai/sd-turbo", "user.name/Model_1.5-v2", "models/dream"])
 def test_a_name_with_one_slash_is_a_hub_id(elsewhere: Path, name: str) -> None:
-    assert hub.local(name) is None
+    assert hub.local_path(name) is None
 
 
-def test_what_exists_is_a_path_even_if_it_looks_like_a_hub_id(elsewhere: Path) -> None:
+def test_an_existing_path_wins_over_a_hub_id(elsewhere: Path) -> None:
     folder = elsewhere / "models" / "dream"
     folder.mkdir(parents=True)
-    assert hub.local("models/dream") == Path("models/dream")
-    assert hub.local(str(folder)) == folder
+    assert hub.local_path("models/dream") == Path("models/dream")
+    assert hub.local_path(str(folder)) == folder
 
 
 def test_a_path_may_begin_at_home(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(elsewhere))
     (elsewhere / "dream").mkdir()
-    assert hub.local("~/dream") == elsewhere / "dream"
+    assert hub.local_path("~/dream") == elsewhere / "dream"
 
 
 @pytest.mark.parametrize(
     "name", ["dream", "./models/dream", "/models/dream", "a/b/c", "models/dream.safetensors", ""]
 )
-def test_what_is_neither_a_path_nor_a_hub_id_is_refused(elsewhere: Path, name: str) -> None:
+def test_a_name_that_is_neither_a_path_nor_a_hub_id_is_refused(elsewhere: Path, name: str) -> None:
     with pytest.raises(ModelError, match=r"no file or folder here, nor a hub id \(USER/NAME\)"):
-        hub.local(name)
+        hub.local_path(name)
 
 
 @pytest.mark.parametrize("name", ["~nobody-here/dream", "x" * 5000])
 def test_a_path_that_cannot_be_read_is_refused(elsewhere: Path, name: str) -> None:
     with pytest.raises(ModelError, match="cannot read"):
-        hub.local(name)
+        hub.local_path(name)
 
 
 @pytest.mark.parametrize("name", ["dream.ckpt", "user/dream.PT", "dream.pth", "dream.bin"])
 def test_pickles_are_refused_whether_they_exist_or_not(elsewhere: Path, name: str) -> None:
     with pytest.raises(ModelError, match="pickled, which can run code"):
-        hub.local(name)
+        hub.local_path(name)
 
 
 def test_a_lora_is_a_file_or_the_usual_one_of_its_folder(elsewhere: Path) -> None:
@@ -74,12 +74,12 @@ def test_a_lora_that_is_not_cached_is_refused_offline(elsewhere: Path, name: str
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_the_libraries_are_kept_from_the_hub_only_meanwhile(
+def test_the_libraries_are_offline_only_within_the_context(
     monkeypatch: pytest.MonkeyPatch, before: bool
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", before)
-    with hub.kept(offline=True):
+    with hub.offline_mode(offline=True):
         assert constants.HF_HUB_OFFLINE is True
     assert constants.HF_HUB_OFFLINE is before
-    with hub.kept(offline=False):
+    with hub.offline_mode(offline=False):
         assert constants.HF_HUB_OFFLINE is before

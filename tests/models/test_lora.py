@@ -28,10 +28,10 @@ Folder = Callable[[str], Path]
 Weights = dict[str, torch.Tensor]
 
 
-def loaded(model: Path, said: list[str] | None = None, **settings: Any) -> Any:
+def loaded(model: Path, lines: list[str] | None = None, **settings: Any) -> Any:
     """Return the pipeline that is loaded for `model` with `settings`."""
     config = build_config([{"model": str(model), "vae": "full", "use_lcm_lora": False}, settings])
-    return load_pipeline(config, torch.float32, (said if said is not None else []).append)
+    return load_pipeline(config, torch.float32, (lines if lines is not None else []).append)
 
 
 def weights(pipe: Any) -> Weights:
@@ -75,7 +75,7 @@ def test_a_peft_lora_adds_its_product_times_the_scale(
         torch.testing.assert_close(fused[name], plain[name] + 0.7 * b @ a)
 
 
-def test_a_peft_lora_may_tell_its_alpha_in_its_header(
+def test_a_peft_lora_may_have_its_alpha_in_its_metadata(
     model_folder: Folder, plain: Weights, pairs: dict[str, Pair], tmp_path: Path
 ) -> None:
     file = save_peft(tmp_path / "style.safetensors", pairs, alpha=8.0)
@@ -270,19 +270,19 @@ def test_the_lcm_lora_is_fused_where_the_model_is_not_few_step(
     name = f"unet.{UNET_QUERY}.weight"
     a, b = pair(plain[name].shape)
     file = save_kohya(tmp_path / "lcm.safetensors", {UNET_QUERY: (a, b)}, alpha=RANK)
-    said: list[str] = []
+    lines: list[str] = []
     after = weights(
-        loaded(model_folder(model), said, use_lcm_lora=use_lcm_lora, lcm_lora_id=str(file))
+        loaded(model_folder(model), lines, use_lcm_lora=use_lcm_lora, lcm_lora_id=str(file))
     )
     expected = plain[name] + b @ a if fused else plain[name]
     torch.testing.assert_close(after[name], expected)
-    assert any(line.startswith(f"LCM-LoRA {file}") for line in said) is fused
+    assert any(line.startswith(f"LCM-LoRA {file}") for line in lines) is fused
 
 
-def test_a_family_without_an_lcm_lora_says_so(model_folder: Folder) -> None:
-    said: list[str] = []
-    loaded(model_folder("sd-2.1"), said, use_lcm_lora=None)
-    assert "no LCM-LoRA is known for SD 2.x" in said[-1]
+def test_a_family_without_an_lcm_lora_is_reported(model_folder: Folder) -> None:
+    lines: list[str] = []
+    loaded(model_folder("sd-2.1"), lines, use_lcm_lora=None)
+    assert "no LCM-LoRA is known for SD 2.x" in lines[-1]
 
 
 def test_an_lcm_lora_out_of_reach_can_be_done_without(model_folder: Folder) -> None:

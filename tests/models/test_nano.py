@@ -1,4 +1,4 @@
-"""The model that comes in the package: what someone at their first run relies on."""
+"""Quality of nano, the model that comes with the package."""
 
 import itertools
 from collections.abc import Sequence
@@ -37,14 +37,14 @@ def scenes() -> list[Image]:
     return [scene(0, index, SIZE, held_out=True) for index in range(SCENES)]
 
 
-def settings(**others: Any) -> dict[str, Any]:
-    return {"model": NANO, "offline": True, "dtype": "float32", "acceleration": "eager"} | others
+def settings(**overrides: Any) -> dict[str, Any]:
+    return {"model": NANO, "offline": True, "dtype": "float32", "acceleration": "eager"} | overrides
 
 
-def painted(models: ImageModel, pictures: Sequence[Image], **others: Any) -> list[Image]:
-    config = build_config([settings(use_denoising_batch=False, **others)])
+def painted(models: ImageModel, images: Sequence[Image], **overrides: Any) -> list[Image]:
+    config = build_config([settings(use_denoising_batch=False, **overrides)])
     stream = DiffusionStream(models, config)
-    frames = [Frame(picture, i, 0.0) for i, picture in enumerate(pictures)]
+    frames = [Frame(image, i, 0.0) for i, image in enumerate(images)]
     return [out.image for frame in frames for out in stream(frame, config.live)]
 
 
@@ -69,17 +69,17 @@ def test_an_empty_prompt_gives_back_the_camera(models: ImageModel, scenes: list[
     assert nearness(painted(models, scenes, prompt=""), scenes) > 24
 
 
-def test_an_unknown_prompt_gives_the_plain_picture(models: ImageModel, scenes: list[Image]) -> None:
+def test_an_unknown_prompt_gives_the_plain_image(models: ImageModel, scenes: list[Image]) -> None:
     assert nearness(painted(models, scenes, prompt=UNKNOWN), scenes) > 22
 
 
 @pytest.mark.parametrize("look", [look for look in looks.LOOKS if look != looks.PLAIN])
-def test_every_look_comes_nearer_to_what_it_names(
+def test_every_look_comes_nearer_to_its_target(
     models: ImageModel, scenes: list[Image], look: str
 ) -> None:
     count = min(looks.LOOKS[look].colours)
     colours = ("blue", "yellow")[:count]
-    targets = [looks.render(picture, look, colours) for picture in scenes]
+    targets = [looks.render(image, look, colours) for image in scenes]
     made = painted(models, scenes, prompt=" ".join((*colours, look)))
     assert nearness(made, targets) > nearness(scenes, targets)
 
@@ -94,7 +94,7 @@ def test_every_look_comes_nearer_to_what_it_names(
 def test_a_preset_s_look_is_one_that_it_knows(
     models: ImageModel, scenes: list[Image], preset: str, colours: tuple[str, ...]
 ) -> None:
-    targets = [looks.render(picture, preset, colours) for picture in scenes]
+    targets = [looks.render(image, preset, colours) for image in scenes]
     made = painted(models, scenes, **(load_preset(preset) | {"model": NANO}))
     assert nearness(made, targets) > nearness(scenes, targets) + 2
 
@@ -102,7 +102,7 @@ def test_a_preset_s_look_is_one_that_it_knows(
 @pytest.mark.parametrize("look", LINES)
 def test_lines_are_where_they_belong(models: ImageModel, scenes: list[Image], look: str) -> None:
     made = painted(models, scenes, prompt=look)
-    pairs = zip(made, (looks.render(picture, look) for picture in scenes), strict=True)
+    pairs = zip(made, (looks.render(image, look) for image in scenes), strict=True)
     assert np.mean([edge_correlation(*pair) for pair in pairs]) >= 0.6
 
 
@@ -111,7 +111,7 @@ def test_lines_are_where_they_belong(models: ImageModel, scenes: list[Image], lo
 def test_several_late_steps_look_no_worse_than_one(
     models: ImageModel, scenes: list[Image], look: str, late: tuple[int, ...]
 ) -> None:
-    targets = [looks.render(picture, look) for picture in scenes]
+    targets = [looks.render(image, look) for image in scenes]
     one = nearness(painted(models, scenes, prompt=look), targets)
     several = nearness(painted(models, scenes, prompt=look, t_index_list=late), targets)
     # Above 26 dB a difference is not seen.
@@ -169,12 +169,12 @@ def test_a_blend_moves_smoothly_from_one_look_to_the_other(
 def test_all_guidance_and_several_steps_look_right(
     models: ImageModel, scenes: list[Image], cfg_type: str, t_index_list: tuple[int, ...]
 ) -> None:
-    targets = [looks.render(picture, "sepia") for picture in scenes]
+    targets = [looks.render(image, "sepia") for image in scenes]
     made = painted(models, scenes, prompt="sepia", cfg_type=cfg_type, t_index_list=t_index_list)
     assert nearness(made, targets) > nearness(scenes, targets) + 2
 
 
-def test_a_still_noisy_picture_stays_still(models: ImageModel, scenes: list[Image]) -> None:
+def test_a_still_noisy_image_stays_still(models: ImageModel, scenes: list[Image]) -> None:
     draws = np.random.default_rng(0)
     noisy = [
         np.clip(scenes[0] + draws.normal(0, 4, scenes[0].shape), 0, 255).astype(np.uint8)
@@ -184,11 +184,11 @@ def test_a_still_noisy_picture_stays_still(models: ImageModel, scenes: list[Imag
     assert distance(made[1:], made[:-1]) <= 1.2 * distance(noisy[1:], noisy[:-1])
 
 
-def test_half_the_precision_is_seen_by_nobody(
+def test_half_precision_makes_no_visible_difference(
     models: ImageModel, scenes: list[Image], tmp_path: Path
 ) -> None:
-    others = {"dtype": "bfloat16", "engine_dir": str(tmp_path)}
-    half = load_image_model(build_config([settings(**others)]), report=lambda _: None)
+    overrides = {"dtype": "bfloat16", "engine_dir": str(tmp_path)}
+    half = load_image_model(build_config([settings(**overrides)]), report=lambda _: None)
     for prompt in ("pencil sketch", "neon", ""):
         assert (
             nearness(painted(half, scenes, prompt=prompt), painted(models, scenes, prompt=prompt))
@@ -200,8 +200,6 @@ def test_half_the_precision_is_seen_by_nobody(
 def test_it_takes_other_sizes(width: int, height: int) -> None:
     config = build_config([settings(width=width, height=height, prompt="sepia")])
     stream = DiffusionStream(load_image_model(config, report=lambda _: None), config)
-    picture = cv2.resize(scene(0, 0, SIZE, held_out=True), (width, height))
-    (out,) = stream(Frame(picture, 0, 0.0), config.live)
-    assert psnr(out.image, looks.render(picture, "sepia")) > psnr(
-        picture, looks.render(picture, "sepia")
-    )
+    image = cv2.resize(scene(0, 0, SIZE, held_out=True), (width, height))
+    (out,) = stream(Frame(image, 0, 0.0), config.live)
+    assert psnr(out.image, looks.render(image, "sepia")) > psnr(image, looks.render(image, "sepia"))

@@ -8,17 +8,17 @@ class SynchronousCopyStreams:
 
     pins = False
 
-    def before(self, copy: Callable[[], object]) -> None:
+    def upload(self, copy: Callable[[], object]) -> None:
         copy()
 
-    def after(self, copy: Callable[[], object]) -> Callable[[], None]:
+    def download(self, copy: Callable[[], object]) -> Callable[[], None]:
         copy()
         return _nothing
 
-    def anew(self) -> None:
+    def wait_for_model(self) -> None:
         return
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         return
 
 

@@ -1,0 +1,76 @@
+"""Fill, fit and stretch: the crop of a source and the rectangle that it covers on a target.
+
+Every resizer of the package asks here, so that an image stands on the same pixels whichever of
+them made it.
+"""
+
+from typing import NamedTuple
+
+Size = tuple[int, int]
+"""(width, height)."""
+
+
+class AxisFit(NamedTuple):
+    """One axis of a fit: a crop about the middle of the source, and the pixels that it covers."""
+
+    source: int
+    """Pixels of the source along this axis."""
+    crop: float
+    """Pixels of the source that are kept, not rounded."""
+    first: int
+    """First pixel on the target that is covered."""
+    length: int
+    """Pixels on the target that are covered; the others are a bar."""
+
+    @property
+    def begin(self) -> float:
+        """Edge of the crop in the source, in pixels from 0."""
+        return (self.source - self.crop) / 2
+
+    @property
+    def end(self) -> float:
+        """Other edge of the crop in the source."""
+        return (self.source + self.crop) / 2
+
+    @property
+    def crop_pixels(self) -> slice:
+        """The crop in whole pixels, at least one, for resizers that cannot cut pixels."""
+        count = min(self.source, max(1, round(self.crop)))
+        first = (self.source - count) // 2
+        return slice(first, first + count)
+
+    @property
+    def covered(self) -> slice:
+        """The pixels of the target that are covered."""
+        return slice(self.first, self.first + self.length)
+
+
+def fit_axes(source: Size, target: Size, mode: str) -> tuple[AxisFit, AxisFit]:
+    """Return how `source` is placed on `target`, across and down.
+
+    Args:
+        source: (width, height) of the image.
+        target: (width, height) to cover.
+        mode: ``fill`` crops about the centre, ``fit`` leaves bars at the edges, ``stretch``
+            distorts.
+    """
+    scale = uniform_scale(source, target, mode)
+    if mode == "fill":
+        # Rounding can put a crop beyond the source by the last bit, which resizers refuse.
+        x, y = (AxisFit(s, min(s, t / scale), 0, t) for s, t in zip(source, target, strict=True))
+    elif mode == "fit":
+        x, y = (_centred(s, t, scale) for s, t in zip(source, target, strict=True))
+    else:
+        x, y = (AxisFit(s, s, 0, t) for s, t in zip(source, target, strict=True))
+    return x, y
+
+
+def uniform_scale(source: Size, target: Size, mode: str) -> float:
+    """Return the factor that makes `source` cover `target` (``fill``), else fit into it."""
+    across, down = target[0] / source[0], target[1] / source[1]
+    return max(across, down) if mode == "fill" else min(across, down)
+
+
+def _centred(source: int, target: int, scale: float) -> AxisFit:
+    length = max(1, round(source * scale))
+    return AxisFit(source, source, (target - length) // 2, length)
