@@ -1,10 +1,14 @@
 # Every target works on a fresh machine: it makes the virtual environment first.
 PYTHON ?= python3
 VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
 BIN := $(VENV)/bin
+endif
 READY := $(VENV)/.ready
 
-.PHONY: test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs clean
+.PHONY: test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs site dist clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -53,8 +57,22 @@ test-clients: $(READY)
 screenshots: $(READY)
 	$(BIN)/python -m docs.screenshots $(URL)
 
+# The pages that are made from the code: settings, OSC, the command line.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+
+# The documentation as a site, in build/site; a link that leads nowhere is an error.
+site: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
+
+# The sdist and the wheel, checked, installed into a fresh environment and put on air from there.
+dist: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[dist]'
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	STREAMCAM_WHEEL="$$(echo dist/*.whl)" $(BIN)/python -m pytest tests/packaging/test_wheel.py
 
 clean:
 	rm -rf $(VENV) build dist out
