@@ -17,7 +17,7 @@ from streamcam.sources.url_schemes import SCHEMES
 from streamcam.types import LiveSource, Source
 
 PLUGINS = "streamcam.sources"
-CAMERA, DEMO, PATTERN, FILE = "camera", "demo", "pattern", "file"
+FILE = "file"
 
 SourceOpener = Callable[[str, BroadcastSettings], LiveSource]
 """Takes what follows ``KIND:`` in the spec, and the settings of the broadcast."""
@@ -45,6 +45,8 @@ def _parse(spec: str) -> tuple[str, str]:
     prefix, _, which = spec.partition(":")
     is_url = which.startswith("//")
     kind = prefix.lower() if is_url else prefix
+    if is_url and kind == FILE:
+        raise ConfigError('no source is read over "file://"; a file is given by its path')
     if kind in SOURCES or kind in plugin_names(PLUGINS):
         return kind, which
     if is_url:
@@ -52,7 +54,8 @@ def _parse(spec: str) -> tuple[str, str]:
         raise ConfigError(f'no source is read over "{kind}://": {known}')
     path = Path(spec).expanduser()
     if not path.exists() and path.parent == Path() and not path.suffix:
-        known = suggest(prefix, [CAMERA, DEMO, PATTERN, *plugin_names(PLUGINS)])
+        kinds = [kind for kind in SOURCES if kind not in SCHEMES]
+        known = suggest(prefix, [*kinds, *plugin_names(PLUGINS)])
         raise ConfigError(f'no source or file "{spec}": {known}')
     return FILE, spec
 
@@ -69,14 +72,14 @@ def _camera(which: str, settings: BroadcastSettings) -> LiveSource:
 def _demo(which: str, settings: BroadcastSettings) -> LiveSource:
     from streamcam.sources.demo import Demo
 
-    _refuse_argument(DEMO, which)
+    _refuse_argument("demo", which)
     return Demo(*settings.canvas, settings.rate)
 
 
 def _pattern(which: str, settings: BroadcastSettings) -> LiveSource:
     from streamcam.sources.pattern import MovingPattern
 
-    _refuse_argument(PATTERN, which)
+    _refuse_argument("pattern", which)
     return MovingPattern(*settings.canvas, settings.rate)
 
 
@@ -96,8 +99,6 @@ def _url(scheme: str, which: str, settings: BroadcastSettings) -> LiveSource:  #
 def _file(which: str, settings: BroadcastSettings) -> LiveSource:
     from streamcam.sources.playback import LivePlayback, RepeatedImage
 
-    if which.startswith("//"):
-        raise ConfigError('no source is read over "file://"; a file is given by its path')
     if not which:
         raise ConfigError('the source "file" needs a path, such as file:clip.mp4')
     path = Path(which).expanduser()
@@ -108,9 +109,9 @@ def _file(which: str, settings: BroadcastSettings) -> LiveSource:
 
 
 SOURCES: dict[str, SourceOpener] = {
-    CAMERA: _camera,
-    DEMO: _demo,
-    PATTERN: _pattern,
+    "camera": _camera,
+    "demo": _demo,
+    "pattern": _pattern,
     FILE: _file,
     **{scheme: partial(_url, scheme) for scheme in SCHEMES},
 }

@@ -42,7 +42,7 @@ def test_each_kind_opens_its_own_source(spec: str, kind: type) -> None:
     [
         ("webcam", r'no source or file "webcam": did you mean "camera"\?'),
         ("patern", r'no source or file "patern": did you mean "pattern"\?'),
-        ("xyz:1", r'no source or file "xyz:1": known: camera, demo, pattern'),
+        ("xyz:1", r'no source or file "xyz:1": known: camera, demo, file, pattern'),
         ("demo:1", r'"demo" takes nothing after it, got "1"'),
         ("pattern:1", r'"pattern" takes nothing after it, got "1"'),
         ("file", r'"file" needs a path, such as file:clip.mp4'),
@@ -69,7 +69,7 @@ def test_any_other_name_is_a_path(spec: str) -> None:
         open_source(spec, SETTINGS)
 
 
-@pytest.mark.parametrize("prefix", ["", "file:"])
+@pytest.mark.parametrize("prefix", ["", "file:", "/"])
 def test_a_file_is_played(tmp_path: Path, prefix: str) -> None:
     path = encode(tmp_path / "a.mp4", [frame.image for frame in noise(5)])
     source = open_source(f"{prefix}{path}", SETTINGS)
