@@ -1,7 +1,7 @@
-"""Run a recorded case of the reference data through streamcam's own stream.
+"""Run a recorded case of the reference data through `DiffusionStream`.
 
-What the reference drew from generators of its own is injected; everything else, from the
-frame to the picture, is streamcam's.
+Noise that the reference drew from generators of its own is injected; everything else, from the
+input frame to the output, is streamcam's.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ Tensors = dict[str, Tensor]
 
 
 def config_of(case: dict[str, Any], models: Path) -> Config:
-    """Return the Config that says what a recorded case says."""
+    """Return the Config of a recorded case."""
     vae = "full" if case["vae"] == "pipe" else str(models / case["vae"])
     names = ("cfg_type", "t_index_list", "num_inference_steps", "guidance_scale", "delta")
     names += ("do_add_noise", "use_denoising_batch", "frame_buffer_size", "width", "height")
@@ -55,7 +55,7 @@ def _models(model: str, vae: str, width: int, height: int) -> ImageModel:
 
 
 class Run:
-    """One case, call by call; afterwards its attributes hold what the reference recorded."""
+    """One case, call by call; its attributes collect what the reference recorded too."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -66,10 +66,10 @@ class Run:
         self.stream = DiffusionStream(self.models._replace(decode=self._decode), config)
 
     def _decode(self, x_0: Tensor) -> Tensor:
-        picture = self.models.decode(x_0)
+        images = self.models.decode(x_0)
         self.x0_latent.append(x_0.clone())
-        self.output.append(picture.clone())
-        return picture
+        self.output.append(images.clone())
+        return images
 
     @property
     def init_noise(self) -> Tensor:
@@ -77,28 +77,28 @@ class Run:
         return self.stream.sampler.noise.stock[:, 0]
 
     def state(self) -> Tensors:
-        """Return the state after the last call, as the reference lays it out."""
+        """Return the state after the last call, in the layout of the reference."""
         sampler = self.stream.sampler
         assert sampler.in_flight is not None
         steps, noise, state = sampler.steps, sampler.noise, sampler.in_flight
         ratio = steps.alpha[1:] / steps.beta[1:]
-        held = steps.alpha[1:] * state.x_0 + steps.beta[1:] * noise.added[1:]
+        x_t = steps.alpha[1:] * state.x_0 + steps.beta[1:] * noise.added[1:]
         stock = noise.stock[1:] + ratio * state.residual
-        return {"x_t_latent_buffer": held.flatten(0, 1), "stock_noise": stock.flatten(0, 1)}
+        return {"x_t_latent_buffer": x_t.flatten(0, 1), "stock_noise": stock.flatten(0, 1)}
 
 
 def stream_batch_case(
     config: Config, frames: Tensor, x_noise: Tensor | None, prompts: dict[int, str]
 ) -> tuple[Run, list[Tensors]]:
-    """Run a case through the Stream itself; return also the state after every call."""
+    """Run a case through the stream; return also the state after every call."""
     run = Run(config)
     states = []
     parameters = config.live
-    entering = sampler_module.stream_batch
+    original = sampler_module.stream_batch
 
-    def recorded(x_t: Tensor, *others: Any) -> Any:
+    def recorded(x_t: Tensor, *args: Any) -> Any:
         run.x_t_in.append(x_t.clone())
-        return entering(x_t, *others)
+        return original(x_t, *args)
 
     sampler_module.stream_batch = recorded
     try:
@@ -111,7 +111,7 @@ def stream_batch_case(
                 run.stream(Frame(image.numpy(), call * len(group) + slot, 0.0), parameters)
             states.append(run.state() if config.num_steps > 1 else {})
     finally:
-        sampler_module.stream_batch = entering
+        sampler_module.stream_batch = original
     return run, states
 
 
@@ -121,10 +121,10 @@ def published_sequential_case(
 ) -> Run:
     """Run a case as the published code does without a denoising batch.
 
-    Every step stands alone there: fresh noise between steps, residual noise that is never
-    carried on (zero for ``self``, the negative prediction for ``initialize``, each step anew),
+    Its steps are independent: fresh noise between steps, residual noise that is never carried
+    to the next step (zero for ``self``, the negative prediction for ``initialize`` at every step),
     and, `asis`, the previous call's latents in place of the first step's noise. streamcam's
-    own sequential path carries the residual noise instead, and so gives what Stream Batch gives.
+    own sequential path carries the residual noise instead, and so equals Stream Batch.
     """
     run = Run(config)
     sampler, n = run.stream.sampler, config.num_steps
@@ -148,16 +148,16 @@ def published_sequential_case(
         run.x_t_in.append(x_t.clone())
         x_0 = x_t.unsqueeze(0)
         for i in range(n):
-            one = replace(
+            step = replace(
                 plan,
                 steps=plan.steps.only(i),
                 noise=Noise(plan.noise.added[:1], plan.noise.stock[:1]),
             )
             if i:
-                x_t = (one.steps.alpha * x_0)[0]
+                x_t = (step.steps.alpha * x_0)[0]
                 if step_noise is not None:
-                    x_t = x_t + one.steps.beta[0] * step_noise[call, i - 1]
+                    x_t = x_t + step.steps.beta[0] * step_noise[call, i - 1]
             rows = x_t.unsqueeze(0)
-            x_0, _, _ = guided_step(rows, torch.zeros_like(rows), one, sampler.predict_noise)
+            x_0, _, _ = guided_step(rows, torch.zeros_like(rows), step, sampler.predict_noise)
         run._decode(x_0[0])
     return run

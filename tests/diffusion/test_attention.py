@@ -1,4 +1,4 @@
-"""Attention: cached prompts equal plain ones, joined frames equal a direct computation."""
+"""Attention: a cached prompt equals an uncached one, cross-frame attention a direct computation."""
 
 import copy
 from typing import Any
@@ -18,10 +18,10 @@ FAMILIES = ("sd-1.5", "sd-2.1", "sd-turbo", "sdxl")
 
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.inference_mode()
-def test_cached_keys_and_values_equal_the_plain_path(family: str) -> None:
+def test_cached_keys_and_values_give_what_the_unet_computes_itself(family: str) -> None:
     plain = random_pipeline(f"tiny-{family}").unet.eval()
     cached = copy.deepcopy(plain)
-    expand = PromptCache(cached)
+    add_prompt_kv = PromptCache(cached)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 4, 8, 8, generator=generator)
     embeds = torch.randn(3, 77, plain.config.cross_attention_dim, generator=generator)
@@ -34,12 +34,12 @@ def test_cached_keys_and_values_equal_the_plain_path(family: str) -> None:
         return unet(x, timesteps, states, added_cond_kwargs=added, return_dict=False)[0]
 
     torch.testing.assert_close(
-        run(cached, expand(embeds)), run(plain, embeds), atol=1e-5, rtol=1e-5
+        run(cached, add_prompt_kv(embeds)), run(plain, embeds), atol=1e-5, rtol=1e-5
     )
 
 
 @pytest.mark.parametrize("mode", ["self", "initialize", "full"])
-def test_streams_with_and_without_the_cache_give_the_same_pictures(mode: str) -> None:
+def test_streams_with_and_without_the_cache_give_the_same_images(mode: str) -> None:
     changes = {2: {"prompt": "a red dog"}, 3: {"negative_prompt": "cats"}}
     cached, plain = (
         Streamed(cache_prompt_kv=state, cfg_type=mode)(moving(6), changes)
@@ -48,7 +48,7 @@ def test_streams_with_and_without_the_cache_give_the_same_pictures(mode: str) ->
     assert abs(images(cached).astype(int) - images(plain)).max() <= 1
 
 
-def test_a_model_that_adds_its_text_to_the_time_embedding_gets_the_text_alone() -> None:
+def test_a_unet_that_adds_text_to_the_time_embedding_gets_the_embeddings_only() -> None:
     import diffusers
 
     with torch.random.fork_rng():
@@ -65,17 +65,19 @@ def test_a_model_that_adds_its_text_to_the_time_embedding_gets_the_text_alone() 
             norm_num_groups=8,
         ).eval()
     cached = copy.deepcopy(plain)
-    expand = PromptCache(cached)
+    add_prompt_kv = PromptCache(cached)
     x, embeds = torch.randn(2, 4, 8, 8), torch.randn(2, 77, 32)
     with torch.inference_mode():
         expected = plain(x, 500, embeds, return_dict=False)[0]
-        ours = cached(x, 500, expand(embeds), return_dict=False)[0]
+        ours = cached(x, 500, add_prompt_kv(embeds), return_dict=False)[0]
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("groups", [[4], [1, 4], [4, 4], [2, 6]])
 @torch.inference_mode()
-def test_joined_frames_equal_attention_with_concatenated_keys_and_values(groups: list[int]) -> None:
+def test_cross_frame_attention_equals_attention_with_concatenated_keys_and_values(
+    groups: list[int],
+) -> None:
     attn = random_pipeline("tiny-sd-turbo").unet.down_blocks[0].attentions[0]
     attn = attn.transformer_blocks[0].attn1
     states = torch.randn(sum(groups), 10, attn.query_dim)
@@ -111,15 +113,15 @@ def test_cross_frame_attention_changes_nothing_for_a_single_row() -> None:
     assert (images(joined(moving(3))) == images(Streamed(t_index_list="40")(moving(3)))).all()
 
 
-def test_cross_frame_attention_sees_neighbours_only_among_real_frames() -> None:
-    """The first picture of a still scene is like the later ones: nothing empty was attended to."""
+def test_cross_frame_attention_only_attends_to_real_frames() -> None:
+    """The first image of a still scene is like the later ones: no empty row was attended to."""
     still = [moving(1)[0]] * 8
     frames = [type(f)(f.image, i, i / 30) for i, f in enumerate(still)]
     out = images(Streamed(cross_frame_attention=True, t_index_list="20,40")(frames))
     assert abs(out.astype(int) - out[-1]).mean() < 0.5
 
 
-def test_u_net_of_a_pipeline_is_switched_over_once() -> None:
+def test_every_attention_processor_of_a_pipeline_is_replaced() -> None:
     pipe = random_pipeline("tiny-sd-turbo")
     config = build_config([TINY, {"cross_frame_attention": True}])
     from_pipeline(pipe, config, torch.device("cpu"))

@@ -1,9 +1,9 @@
-"""Prompts: encoded once, blended by weight, linearly or along the sphere."""
+"""Prompts: encoded once, blended by weight, linearly or spherically."""
 
 import pytest
 import torch
 
-from streamcam.diffusion.conditioning import Memo, linear, slerp, slerp_between
+from streamcam.diffusion.conditioning import LruCache, linear, slerp, slerp_between
 from tests.support.streams import Streamed, images, moving
 
 A, B = torch.randn(2, 1, 7, 16, generator=torch.Generator().manual_seed(0))
@@ -16,12 +16,12 @@ def test_a_text_is_encoded_once() -> None:
     assert stream.calls["encode_text"] == 3  # a cat, blurry, a dog
 
 
-def test_weights_are_shares() -> None:
+def test_only_the_ratio_of_weights_counts() -> None:
     torch.testing.assert_close(linear([A, B], [1, 3]), 0.25 * A + 0.75 * B)
     torch.testing.assert_close(linear([A, B], [0.2, 0.6]), linear([A, B], [1, 3]))
 
 
-def test_slerp_turns_evenly_and_meets_both_ends() -> None:
+def test_slerp_turns_at_an_even_rate_from_one_end_to_the_other() -> None:
     torch.testing.assert_close(slerp_between(A, B, 0), A)
     torch.testing.assert_close(slerp_between(A, B, 1), B)
     a, b = A / A.norm(dim=-1, keepdim=True), B / B.norm(dim=-1, keepdim=True)
@@ -46,34 +46,34 @@ def test_slerp_of_several_ignores_the_scale_of_the_weights() -> None:
 @pytest.mark.parametrize("interpolation", ["linear", "slerp"])
 @pytest.mark.parametrize("model", ["random:tiny-sd-turbo", "random:tiny-sdxl"])
 def test_blends_move_from_one_prompt_to_the_other(interpolation: str, model: str) -> None:
-    def picture(prompt: object) -> torch.Tensor:
+    def image(prompt: object) -> torch.Tensor:
         stream = Streamed(
             None, model=model, prompt=prompt, prompt_interpolation=interpolation, t_index_list="10"
         )
         stream(moving(1))
         return stream.latents[0]
 
-    cat, dog = picture("a cat"), picture("a red dog in the snow")
-    ends = picture([["a cat", 1], ["a red dog in the snow", 0]])
+    cat, dog = image("a cat"), image("a red dog in the snow")
+    ends = image([["a cat", 1], ["a red dog in the snow", 0]])
     assert torch.equal(ends, cat)
-    middle = picture([["a cat", 1], ["a red dog in the snow", 1]])
+    middle = image([["a cat", 1], ["a red dog in the snow", 1]])
     assert 0 < (middle - cat).norm() < 1.5 * (dog - cat).norm()
     assert 0 < (middle - dog).norm() < 1.5 * (dog - cat).norm()
 
 
-def test_a_negative_prompt_costs_nothing_where_the_mode_has_none() -> None:
+def test_a_negative_prompt_is_not_encoded_in_a_mode_without_one() -> None:
     plain, negative = Streamed(), Streamed(negative_prompt="blurry")
     first, second = plain(moving(3)), negative(moving(3))
     assert negative.calls["encode_text"] == plain.calls["encode_text"] == 1
     assert (images(first) == images(second)).all()
 
 
-def test_memo_keeps_what_was_used_last() -> None:
-    memo: Memo[int] = Memo(2)
+def test_the_cache_drops_the_least_recently_used_result() -> None:
+    cache: LruCache[int] = LruCache(2)
     made = []
 
     def make(key: str) -> int:
-        return memo(key, lambda: made.append(key) or len(made))
+        return cache(key, lambda: made.append(key) or len(made))
 
     for key in ("a", "b", "a", "c", "a", "b"):
         make(key)

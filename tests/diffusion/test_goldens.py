@@ -1,6 +1,6 @@
-"""The published algorithm, number by number, on the reference data.
+"""The published algorithm, compared number by number with reference data.
 
-Two published defects are not reproduced, and the sound behaviour is tested in their place in
+Two published defects are not reproduced; the correct behaviour is tested instead in
 ``test_stream_batch``: ``self`` with one step never resets its residual noise, and without a
 denoising batch no residual noise is carried. To run other reference data of the same layout,
 name its folder in ``STREAMCAM_GOLDENS``.
@@ -33,7 +33,7 @@ MATRIX = GOLDENS / "matrix" / "matrix.json"
 ENTRIES = json.loads(MATRIX.read_text())["entries"] if MATRIX.exists() else []
 BASE = json.loads(MATRIX.read_text())["base_config"] if MATRIX.exists() else {}
 
-pytestmark = pytest.mark.skipif(not CASES, reason="the reference data is not beside this checkout")
+pytestmark = pytest.mark.skipif(not CASES, reason="the reference data is not next to this checkout")
 
 
 def known_defect(config: dict[str, Any]) -> str | None:
@@ -44,8 +44,8 @@ def known_defect(config: dict[str, Any]) -> str | None:
     return None
 
 
-def is_sound(entry: dict[str, Any]) -> bool:
-    """Tell whether an entry of the matrix is one to compare with."""
+def is_comparable(entry: dict[str, Any]) -> bool:
+    """Return whether an entry of the matrix is to be compared with."""
     recorded = entry["status"] == "ok" and entry["strict"]
     return recorded and not known_defect(BASE | entry["config"])
 
@@ -57,7 +57,7 @@ def close(ours: torch.Tensor, golden: torch.Tensor, tolerance: float) -> None:
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
-def test_case_is_reproduced(path: Path) -> None:
+def test_recorded_case_is_reproduced(path: Path) -> None:
     recorded = json.loads(path.read_text())
     case, golden = recorded["config"], load_file(path.with_suffix(".safetensors"))
     config = config_of(case, GOLDENS / "models")
@@ -78,7 +78,7 @@ def test_case_is_reproduced(path: Path) -> None:
         close(text.pooled_prompt_embeds, golden["pooled_embeds"], 1e-4)
     close(torch.stack(run.x_t_in), golden["x_t_in"][calls], tolerance["x_t_in"])
     if known_defect(case):
-        return  # What goes in is as published, what comes out is the sound picture.
+        return  # The input is as published, the output is the correct one.
     close(torch.stack(run.x0_latent), golden["x0_latent"][calls][warmup:], tolerance["x0_latent"])
     close(torch.stack(run.output), golden["output"][calls][warmup:], tolerance["output"])
     for k, state in enumerate(states[warmup:], start=warmup):
@@ -92,7 +92,7 @@ RESET = [p for p in CASES if p.stem.startswith("seq_none") and p.stem.endswith("
 
 @pytest.mark.parametrize("path", RESET, ids=lambda p: p.stem)
 @torch.inference_mode()
-def test_sequential_steps_give_the_published_latents_for_the_published_noise(path: Path) -> None:
+def test_sequential_steps_give_the_published_latents_with_the_published_noise(path: Path) -> None:
     recorded = json.loads(path.read_text())
     case, golden = recorded["config"], load_file(path.with_suffix(".safetensors"))
     run = Run(config_of(case, GOLDENS / "models"))
@@ -127,7 +127,7 @@ def matrix() -> Any:
     return load_file(MATRIX.with_suffix(".safetensors"))
 
 
-@pytest.mark.parametrize("entry", [e for e in ENTRIES if is_sound(e)], ids=lambda e: e["key"])
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if is_comparable(e)], ids=lambda e: e["key"])
 def test_matrix_entry_is_reproduced(entry: dict[str, Any], matrix: Any) -> None:
     case = BASE | entry["config"]
     config = config_of(case, GOLDENS / "models")
@@ -155,7 +155,9 @@ def test_similarity_filter_gives_the_published_probabilities() -> None:
     for threshold, cos, draw, probability, processed in zip(*table, *expected, strict=True):
         ours = similarity.skip_probability(cos, threshold)
         assert ours == pytest.approx(probability, abs=1e-9)
-        if ours > 0:  # Published, a draw of exactly 0 skips even what is wholly different.
+        if (
+            ours > 0
+        ):  # In the published code a draw of exactly 0 skips even an entirely different frame.
             assert similarity.skips(ours, draw, 0, 10) != bool(processed)
 
 
@@ -175,11 +177,11 @@ def test_similarity_sequences_give_the_published_probabilities() -> None:
             assert probability == pytest.approx(float(golden[f"{key}.skip_prob"][t]), abs=1e-4)
 
 
-def test_pictures_go_in_and_out_as_published() -> None:
+def test_images_are_converted_as_published() -> None:
     golden = load_file(GOLDENS / "prepost" / "prepost.safetensors")
     for name in ("pil_same", "pil_resize", "pil_list"):
-        given = golden[f"pre.{name}.in"]
-        images = given if given.ndim == 4 else given[None]
+        inputs = golden[f"pre.{name}.in"]
+        images = inputs if inputs.ndim == 4 else inputs[None]
         fit = [fitted(image.numpy(), 32, 32, "stretch") for image in images]
         close(to_tensor(fit, torch.device("cpu")), golden[f"pre.{name}.out"], 2e-6)
     ours = torch.stack([torch.from_numpy(i) for i in to_images(golden["post.in"])])

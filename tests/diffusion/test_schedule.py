@@ -1,4 +1,4 @@
-"""The schedule: the timesteps that latent consistency models were distilled on."""
+"""LCM schedule: its timesteps are those of diffusers, its coefficients the known ones."""
 
 import pytest
 import torch
@@ -26,14 +26,14 @@ def test_longer_schedules_than_the_original_descend_from_pure_noise(steps: int) 
     assert 0 <= timesteps[-1] <= timesteps[0] <= 999
 
 
-def test_coefficients_are_the_known_ones() -> None:
+def test_coefficients_are_those_of_stable_diffusion() -> None:
     steps = steps_at((0, 32, 45), 50, ALPHAS_CUMPROD)
     assert steps.timesteps.tolist() == [999, 359, 99]
     assert steps.alpha.flatten().tolist() == pytest.approx([0.068, 0.701, 0.946], abs=1e-3)
     assert steps.beta.flatten().tolist() == pytest.approx([0.998, 0.713, 0.323], abs=1e-3)
 
 
-def test_boundary_gives_the_latent_itself_at_timestep_zero() -> None:
+def test_the_boundary_condition_returns_the_latents_at_timestep_zero() -> None:
     steps = steps_at((999,), 1000, ALPHAS_CUMPROD)
     assert steps.timesteps.tolist() == [0]
     assert steps.c_skip.item() == 1
@@ -48,7 +48,7 @@ def test_zero_terminal_snr_stays_finite() -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_strength_runs_from_the_last_steps_to_pure_noise(steps: int) -> None:
+def test_strength_goes_from_the_last_steps_to_pure_noise(steps: int) -> None:
     assert indices_of(0, steps, 50) == tuple(range(50 - steps, 50))
     assert indices_of(1, steps, 50)[0] == 0
     first = [indices_of(strength / 20, steps, 50)[0] for strength in range(21)]

@@ -1,4 +1,4 @@
-"""The similarity filter: what it may leave out, and what it must never do to the picture."""
+"""Similarity filter: the frames it skips, and the output that it must not spoil."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ FILTER = {"enable_similar_image_filter": True}
 
 
 def stage(brightness: int, figure_at: int | None, *, size: int = 64) -> Image:
-    """Return an evenly lit stage, with a figure over 15% of it."""
+    """Return an evenly lit stage, with a brighter figure over 15% of it."""
     image = np.full((size, size, 3), brightness, np.uint8)
     if figure_at is not None:
         width = round(0.15 * size)
@@ -35,7 +35,7 @@ def test_motion_counts_the_same_on_a_dark_stage_as_on_a_bright_one(brightness: i
     assert centred(here, here) == pytest.approx(1)
 
 
-def test_plain_cosine_is_fooled_by_the_dark_as_the_paper_has_it() -> None:
+def test_the_cosine_of_the_paper_sees_no_motion_on_a_dark_stage() -> None:
     here, there = as_vector(stage(4, 4)), as_vector(stage(4, 40))
     assert cosine(here, there) > 0.9
 
@@ -58,7 +58,7 @@ def test_empty_frames_are_alike() -> None:
     st.integers(0, 20),
     st.integers(0, 20),
 )
-def test_decision_is_a_probability_with_a_limit(
+def test_skips_follow_the_probability_up_to_the_maximum(
     similarity: float, threshold: float, draw: float, skipped: int, limit: int
 ) -> None:
     probability = skip_probability(similarity, threshold)
@@ -72,14 +72,16 @@ def test_decision_is_a_probability_with_a_limit(
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 @pytest.mark.parametrize("limit", [0, 1, 3, 10])
-def test_a_still_scene_skips_exactly_the_maximum_between_two_frames(n: int, limit: int) -> None:
+def test_on_a_still_scene_exactly_the_maximum_is_skipped_between_two_frames(
+    n: int, limit: int
+) -> None:
     stream = Streamed(**FILTER, similar_image_filter_max_skip_frame=limit, t_index_list=STEPS[n])
     live, pattern = stream.config.live, ""
     for frame in still(60):
         before = stream.calls["denoise"]
         stream.stream(frame, live)
         pattern += "1" if stream.calls["denoise"] > before else "0"
-    # Until the first picture is out, there is nothing to show in place of a frame.
+    # Until the first output is out, there is nothing to show for a skipped frame.
     assert pattern == ("1" * n + ("0" * limit + "1") * 60)[:60]
 
 
@@ -108,20 +110,20 @@ def test_f_frames_per_call_skip_too() -> None:
 
 
 @pytest.mark.parametrize("n", STEPS)
-def test_after_a_cut_to_a_still_scene_the_new_scene_comes_at_once(n: int) -> None:
-    """Published, the old scene stayed on air: what was in flight stalled behind skipped frames."""
+def test_after_a_cut_to_a_still_scene_the_new_scene_is_shown_at_once(n: int) -> None:
+    """In the published code the old scene stayed: frames in flight stalled behind skipped ones."""
     stream = Streamed(**FILTER, t_index_list=STEPS[n])
     live = stream.config.live
     frames = still(30) + still(30, seed=1, first=30)
     shown: dict[int, list[int]] = {}
     for frame in frames:
-        shown[frame.index] = [picture.index for picture in stream.stream(frame, live)]
+        shown[frame.index] = [output.index for output in stream.stream(frame, live)]
     calls_until_shown = next(k for k in range(30, 60) if 30 in shown[k]) - 30
     assert calls_until_shown == n - 1
 
 
 @pytest.mark.parametrize("n", STEPS)
-def test_each_picture_is_that_of_its_own_scene(n: int) -> None:
+def test_each_output_shows_its_own_scene(n: int) -> None:
     frames = still(15) + still(15, seed=1, first=15) + moving(4, seed=3) + still(9, seed=2)
     frames = [Frame(frame.image, i, i / 30) for i, frame in enumerate(frames)]
     steps = {"t_index_list": STEPS[n]}
@@ -130,7 +132,7 @@ def test_each_picture_is_that_of_its_own_scene(n: int) -> None:
     assert np.abs(images(filtered).astype(int) - images(plain)).max() <= 1
 
 
-def test_no_frame_shows_a_picture_that_was_never_made() -> None:
+def test_no_frame_is_shown_before_the_first_output() -> None:
     stream = Streamed(**FILTER, t_index_list=STEPS[4])
     live = stream.config.live
     for index, frame in enumerate(still(4)):
@@ -150,7 +152,7 @@ def test_a_live_change_shows_on_a_still_scene_without_waiting(n: int, change: di
     assert stream.calls["denoise"] == before + n
 
 
-def test_decisions_follow_the_seed_and_the_threshold() -> None:
+def test_skips_depend_on_the_seed_and_the_threshold() -> None:
     rng = np.random.default_rng(0)
     scene = moving(1)[0].image.astype(int)
     grainy = [np.clip(scene + rng.normal(0, 8, scene.shape), 0, 255) for _ in range(60)]
@@ -170,16 +172,16 @@ def test_decisions_follow_the_seed_and_the_threshold() -> None:
     assert not any(skipped(similar_image_filter_threshold=1.0))
 
 
-def test_pictures_made_from_noise_alone_are_never_left_out() -> None:
+def test_images_made_from_noise_alone_are_never_skipped() -> None:
     stream = Streamed(**FILTER, mode="txt2img", t_index_list="0")
     out = images(stream(still(6)))
     assert stream.stream.counts["skipped"] == 0
     assert not np.array_equal(out[0], out[1])
 
 
-def test_the_metric_can_be_the_papers() -> None:
+def test_the_metric_can_be_the_cosine_of_the_paper() -> None:
     frames = [Frame(stage(4, 4 + 2 * i), i, i / 30) for i in range(20)]
-    centred_, cosine_ = (
+    with_centred, with_cosine = (
         Streamed(
             **FILTER,
             similar_image_filter_metric=metric,
@@ -188,6 +190,6 @@ def test_the_metric_can_be_the_papers() -> None:
         )
         for metric in ("centred", "cosine")
     )
-    for stream in (centred_, cosine_):
+    for stream in (with_centred, with_cosine):
         stream(frames)
-    assert centred_.stream.counts["skipped"] < cosine_.stream.counts["skipped"]
+    assert with_centred.stream.counts["skipped"] < with_cosine.stream.counts["skipped"]

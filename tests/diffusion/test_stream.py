@@ -1,4 +1,4 @@
-"""The Stream as its users see it, over small stand-in models: any input, any change, in order."""
+"""Image stream over small fake models: any input and any change, outputs in order."""
 
 import tracemalloc
 from typing import Any
@@ -19,20 +19,20 @@ from tests.support.streams import Streamed
 SIZE = 16
 
 
-def stand_in(**others: Any) -> ImageModel:
-    """Return models that are cheap and make every picture depend on frame, prompt and step."""
+def stand_in(**stages: Any) -> ImageModel:
+    """Return fast fake models whose images depend on frame, prompt and step."""
 
     def encode(images: torch.Tensor, _noise: torch.Tensor | None) -> torch.Tensor:
         return F.avg_pool2d(images, 8).mean(1, keepdim=True).expand(-1, 4, -1, -1)
 
-    def denoise(rows: torch.Tensor, timesteps: torch.Tensor, condition: Any) -> torch.Tensor:
-        told = condition.encoder_hidden_states.mean((1, 2)) + timesteps / 1000
-        return 0.5 * rows + told.reshape(-1, 1, 1, 1)
+    def denoise(x_t: torch.Tensor, timesteps: torch.Tensor, condition: Any) -> torch.Tensor:
+        shift = condition.encoder_hidden_states.mean((1, 2)) + timesteps / 1000
+        return 0.5 * x_t + shift.reshape(-1, 1, 1, 1)
 
     def decode(latents: torch.Tensor) -> torch.Tensor:
         return latents[:, :3].repeat_interleave(8, 2).repeat_interleave(8, 3)
 
-    stages: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "encode_text": lambda text: Text(torch.full((1, 2, 4), len(text) / 10.0), None),
         "encode": encode,
         "denoise": denoise,
@@ -44,7 +44,7 @@ def stand_in(**others: Any) -> ImageModel:
         "time_ids": None,
         "device": torch.device("cpu"),
     }
-    return ImageModel(**(stages | others))
+    return ImageModel(**(defaults | stages))
 
 
 def stream_of(**values: Any) -> DiffusionStream:
@@ -77,26 +77,26 @@ CHANGES = st.one_of(
     f=st.integers(1, 3),
     cfg_type=st.sampled_from(["none", "full", "self", "initialize"]),
     batched=st.booleans(),
-    show=st.lists(st.tuples(st.sampled_from([0, 90, 91, 200]), CHANGES), max_size=24),
+    inputs=st.lists(st.tuples(st.sampled_from([0, 90, 91, 200]), CHANGES), max_size=24),
 )
 def test_every_frame_comes_out_once_and_in_order_whatever_changes(
-    steps: int, f: int, cfg_type: str, batched: bool, show: list[tuple[int, dict[str, Any]]]
+    steps: int, f: int, cfg_type: str, batched: bool, inputs: list[tuple[int, dict[str, Any]]]
 ) -> None:
     stream = stream_of(
         steps=steps, frame_buffer_size=f, cfg_type=cfg_type, use_denoising_batch=batched
     )
     parameters = build_config([{"steps": steps}]).live
     out: list[Frame] = []
-    for index, (level, changes) in enumerate(show):
+    for index, (level, changes) in enumerate(inputs):
         parameters = parameters.changed(changes)
         out += stream(grey(level, index), parameters)
         assert len(out) <= index + 1
     out += stream.drain(parameters)
-    assert [frame.index for frame in out] == list(range(len(show)))
+    assert [frame.index for frame in out] == list(range(len(inputs)))
     assert all(frame.image.shape == (SIZE, SIZE, 3) for frame in out)
 
 
-def test_memory_does_not_grow_with_the_show() -> None:
+def test_memory_does_not_grow_with_the_number_of_frames() -> None:
     stream = stream_of(
         steps=3,
         enable_similar_image_filter=True,
@@ -119,29 +119,29 @@ def test_memory_does_not_grow_with_the_show() -> None:
     assert late - early < 100_000
 
 
-def test_warming_up_makes_its_calls_and_leaves_no_trace() -> None:
+def test_warm_up_makes_its_calls_and_does_not_change_later_outputs() -> None:
     settings = {"steps": 2, "frame_buffer_size": 2, "enable_similar_image_filter": True}
-    made: list[int] = []
+    rows: list[int] = []
 
     def denoise(x_t: torch.Tensor, *inputs: Any) -> torch.Tensor:
-        made.append(len(x_t))
+        rows.append(len(x_t))
         return stand_in().denoise(x_t, *inputs)
 
     cold = stream_of(**settings)
     warm = DiffusionStream(stand_in(denoise=denoise), cold.config.model_copy(update={"warmup": 3}))
     warm.warm_up()
-    assert made == [4, 4, 4]
+    assert rows == [4, 4, 4]
     assert not warm.counts
     frames, live = [grey(10 * i, i) for i in range(6)], cold.config.live
-    ours, expected = (
-        [frame for given in frames for frame in stream(given, live)] + stream.drain(live)
+    outputs, expected = (
+        [output for frame in frames for output in stream(frame, live)] + stream.drain(live)
         for stream in (warm, cold)
     )
-    assert [frame.index for frame in ours] == list(range(6))
-    assert all((a.image == b.image).all() for a, b in zip(ours, expected, strict=True))
+    assert [frame.index for frame in outputs] == list(range(6))
+    assert all((a.image == b.image).all() for a, b in zip(outputs, expected, strict=True))
 
 
-def test_warming_up_comes_to_every_stage() -> None:
+def test_warm_up_runs_every_stage() -> None:
     streamed = Streamed(steps=3, warmup=1)
     streamed.stream.warm_up()
     assert all(streamed.calls[stage] for stage in ("encode_text", "encode", "denoise", "decode"))

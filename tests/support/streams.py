@@ -1,4 +1,4 @@
-"""Run frames through a real stream, with every stage's calls recorded."""
+"""Run frames through an image stream, and record the calls of every stage."""
 
 from collections import Counter
 from typing import Any
@@ -12,25 +12,29 @@ from streamcam.settings.config import build_config
 from streamcam.types import Frame
 
 EAGER = {"dtype": "float32", "acceleration": "eager"}
-"""The stages as they are written, whatever this machine has."""
+"""The stages in float32 without engines, whatever this machine has."""
 TINY = {"model": "random:tiny-sd-turbo", "width": 64, "height": 64, "prompt": "a cat"} | EAGER
 
 
 def moving(count: int, *, size: int = 64, seed: int = 0) -> list[Frame]:
-    """Return frames of noise, no two alike."""
+    """Return frames of noise, each different."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     return [Frame(image, i, i / 30) for i, image in enumerate(images)]
 
 
 def still(count: int, *, size: int = 64, seed: int = 0, first: int = 0) -> list[Frame]:
-    """Return the same picture again and again."""
+    """Return `count` frames of the same image."""
     image = moving(1, size=size, seed=seed)[0].image
     return [Frame(image, i, i / 30) for i in range(first, first + count)]
 
 
 class Streamed:
-    """A stream over recorded stages."""
+    """An image stream that records the calls of its stages.
+
+    `calls` counts them by stage, `rows` has the batch size of every call of the U-Net, and
+    `latents` every x_0 that was decoded, ``(C, h, w)``.
+    """
 
     def __init__(self, models: ImageModel | None = None, **settings: Any) -> None:
         self.config = build_config([TINY, settings])
@@ -42,13 +46,13 @@ class Streamed:
 
     def _recorded(self, models: ImageModel) -> ImageModel:
         def stage(name: str, function: Any) -> Any:
-            def call(first: torch.Tensor, *others: Any) -> Any:
+            def call(first: Any, *rest: Any) -> Any:
                 self.calls[name] += 1
                 if name == "denoise":
                     self.rows.append(len(first))
                 if name == "decode":
                     self.latents.extend(first.clone())
-                return function(first, *others)
+                return function(first, *rest)
 
             return call
 
@@ -58,7 +62,10 @@ class Streamed:
     def __call__(
         self, frames: list[Frame], changes: dict[int, dict[str, Any]] | None = None
     ) -> Any:
-        """Return every frame that comes out, the drained ones included."""
+        """Return every output frame, the drained ones included.
+
+        `changes` has changes of parameters by the index of their first frame.
+        """
         out: list[Frame] = []
         parameters = self.config.live
         for frame in frames:
@@ -68,5 +75,5 @@ class Streamed:
 
 
 def images(frames: list[Frame]) -> np.ndarray:
-    """Return the pictures of `frames` as one array."""
+    """Return the images of `frames` as one array."""
     return np.stack([frame.image for frame in frames])
