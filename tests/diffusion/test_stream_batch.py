@@ -40,11 +40,11 @@ def models() -> ImageModel:
 def test_batched_equals_sequential(models: ImageModel, mode: str, n: int) -> None:
     frames = moving(7)
     batched = Streamed(models, **settings(mode, n))
-    one_after_the_other = Streamed(models, **settings(mode, n, use_denoising_batch=False))
-    assert_same(batched(frames), one_after_the_other(frames))
+    sequential = Streamed(models, **settings(mode, n, use_denoising_batch=False))
+    assert_same(batched(frames), sequential(frames))
     torch.testing.assert_close(
         torch.stack(batched.latents[:7]),
-        torch.stack(one_after_the_other.latents),
+        torch.stack(sequential.latents),
         atol=1e-4,
         rtol=1e-4,
     )
