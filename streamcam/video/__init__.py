@@ -1,1 +1,1 @@
-"""Video diffusion: a causal transformer whose KV cache keeps the output steady (arXiv 2511.07399)."""
+"""Video diffusion: a causal transformer whose KV cache keeps frames steady (arXiv 2511.07399)."""
