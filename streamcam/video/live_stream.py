@@ -79,7 +79,7 @@ class LiveVideoStream(VideoStream):
 
     @property
     def delivery_summary(self) -> str:
-        """How the model runs, and its delivery statistics, in one line."""
+        """Choice in use and delivery statistics, in one line."""
         return (
             "" if self._scheduler is None else f"{_describe(self._choice)}: {self._scheduler.stats}"
         )

@@ -77,8 +77,8 @@ def _rank(
     if rank == 0:
         partition = tuple(range(a, b) for a, b in pairwise(cuts))
         with torch.inference_mode():
-            made = lead(LayerRing(model, transport, load, BlockScheduler(partition, window=4)))
-        torch.save(made, Path(folder) / "made.pt")
+            outputs = lead(LayerRing(model, transport, load, BlockScheduler(partition, window=4)))
+        torch.save(outputs, Path(folder) / "made.pt")
     elif rank == dies:
         transport.receive()
     else:
@@ -90,10 +90,10 @@ def _handicap(seconds: float) -> None:
     """Add `seconds` per layer to the clock of this rank."""
     run = CausalWan.forward
 
-    def noted(self: CausalWan, x: Any, chunk: Any, text: Any, cache: Any, layers: range) -> Any:
+    def recorded(self: CausalWan, x: Any, chunk: Any, text: Any, cache: Any, layers: range) -> Any:
         clock[0] += seconds * len(layers)
         return run(self, x, chunk, text, cache, layers)
 
     clock = [0.0]
-    CausalWan.forward = noted  # type: ignore[method-assign, assignment]
+    CausalWan.forward = recorded  # type: ignore[method-assign, assignment]
     migration.DeviceTimer = partial(DeviceTimer, clock=lambda: clock[0])  # type: ignore[misc, assignment]

@@ -90,10 +90,10 @@ def test_ten_thousand_chunks_attend_to_what_a_window_of_lists_holds(cache: Cache
         count = rng.choice([1, 1, rng.randint(1, longest)])
         before = set(window.latest)
         planned, cursor = plan_chunk(cache, cursor, count)
-        found, expected = row.write(planned), window.write(count)
-        assert sorted(found) == sorted(expected)
+        actual, expected = row.write(planned), window.write(count)
+        assert sorted(actual) == sorted(expected)
         assert {f for f, _ in before} - {f for f, _ in window.latest} == set(planned.evicted)
-        newest = found[planned.slots[-1]]
+        newest = actual[planned.slots[-1]]
         assert newest == (cursor.frame - 1, cursor.position - 1)
         assert 0 <= cursor.position - 1 < cache.position_limit + cache.window
         if planned.sink_shifts and rng.random() < 0.3:

@@ -37,36 +37,36 @@ def live(stream: VideoStream, frames: Iterable[Frame], **changes: Any) -> list[F
     parameters = stream._config.live.changed(changes)
     frames = list(frames)
     now = time.monotonic()
-    came = [Frame(f.image, f.index, now - (len(frames) - i) / 30) for i, f in enumerate(frames)]
-    return [picture for frame in came for picture in stream(frame, parameters)]
+    received = [Frame(f.image, f.index, now - (len(frames) - i) / 30) for i, f in enumerate(frames)]
+    return [output for frame in received for output in stream(frame, parameters)]
 
 
 def test_a_model_that_keeps_up_gives_the_output_of_render() -> None:
     frames = moving(21, size=32)
-    made = live(on_air({BOTH: 0.05}), frames)
+    outputs = live(on_air({BOTH: 0.05}), frames)
     rendered = [p for out in Streamed(steps=2)(frames)[:-1] for p in out]
-    assert [f.index for f in made] == [*range(17)]
-    assert np.array_equal(images(made), images(rendered))
+    assert [f.index for f in outputs] == [*range(17)]
+    assert np.array_equal(images(outputs), images(rendered))
 
 
 def test_no_frame_is_lost_when_the_steps_change() -> None:
     stream, frames = on_air({ONE: 0.05, BOTH: 0.05}), moving(45, size=32)
     assert stream._scheduler is not None
-    made = live(stream, frames[:21])
+    outputs = live(stream, frames[:21])
     assert stream.delivery_summary.startswith("2 steps, batched")
     # Two steps of a call that takes half a second no longer keep 30 fps; nor does one, but it is
     # the fewest there are.
     stream._scheduler.table[ONE] = 0.001
     for _ in range(15):
         stream._scheduler.record_call(BOTH, 0.5)
-    made += live(stream, frames[21:33])
+    outputs += live(stream, frames[21:33])
     assert stream.delivery_summary.startswith("1 step, 4 frames")
-    assert [f.index for f in made] == [*range(33)]
+    assert [f.index for f in outputs] == [*range(33)]
     for _ in range(15):
         stream._scheduler.record_call(ONE, 0.001)
-    made += live(stream, frames[33:])
-    assert [f.index for f in made] == [*range(41)]
-    assert images(made)[-4:].std() > 1
+    outputs += live(stream, frames[33:])
+    assert [f.index for f in outputs] == [*range(41)]
+    assert images(outputs)[-4:].std() > 1
 
 
 def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_kept() -> None:
@@ -74,8 +74,8 @@ def test_frames_that_do_not_fit_the_queue_are_counted_and_the_newest_are_kept() 
     now, frames = time.monotonic(), moving(31, size=32)
     for frame in frames[:-1]:
         stream.put(Frame(frame.image, frame.index, now))
-    made = stream(Frame(frames[-1].image, 30, now), stream._config.live)
-    assert [f.index for f in made] == [23, 24, 25, 26, 27]
+    outputs = stream(Frame(frames[-1].image, 30, now), stream._config.live)
+    assert [f.index for f in outputs] == [23, 24, 25, 26, 27]
     assert stream.counts["dropped"] == 31 - 8
     assert ", 23 frames dropped" in stream.delivery_summary
 
@@ -114,16 +114,18 @@ def out_of_memory(*, from_rows: int) -> Any:
 def test_choices_that_run_out_of_memory_are_left_out_and_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said: list[str] = []
-    stream = on_air(None, report=said.append)
+    reported: list[str] = []
+    stream = on_air(None, report=reported.append)
     monkeypatch.setattr(Layers, "run", out_of_memory(from_rows=2))
     stream.warm_up()
     assert stream._table is not None
     assert set(stream._table) == {ONE, IN_TURN}
-    assert len(said) == 1
-    assert said[0].startswith("no memory for 2 steps, batched, 4 frames, which is left out: CUDA")
-    made = live(stream, moving(9, size=32))
-    assert [f.index for f in made] == [*range(9)]
+    assert len(reported) == 1
+    assert reported[0].startswith(
+        "no memory for 2 steps, batched, 4 frames, which is left out: CUDA"
+    )
+    outputs = live(stream, moving(9, size=32))
+    assert [f.index for f in outputs] == [*range(9)]
 
 
 def test_a_model_that_does_not_fit_in_memory_names_the_remedy(
@@ -151,10 +153,10 @@ def test_on_air_every_number_of_rows_is_compiled_and_in_a_render_only_the_full_b
 @pytest.mark.parametrize("kind", ["recache", "restart"])
 def test_a_new_prompt_and_a_reset_lose_no_frame(kind: str) -> None:
     stream, frames = on_air({BOTH: 0.05}, prompt_change=kind), moving(42, size=32)
-    made = live(stream, frames[:13])
-    made += live(stream, frames[13:25], prompt="a dog")
-    made += live(stream, frames[25:], prompt="a dog", reset=1)
-    assert [f.index for f in made] == [*range(38)]
+    outputs = live(stream, frames[:13])
+    outputs += live(stream, frames[13:25], prompt="a dog")
+    outputs += live(stream, frames[25:], prompt="a dog", reset=1)
+    assert [f.index for f in outputs] == [*range(38)]
 
 
 @torch.inference_mode()
@@ -183,7 +185,7 @@ def test_steps_change_without_losing_the_cache() -> None:
     changed = video(batched=False)
     changed.set_steps(both, batched=True)
     for k in range(1, 8):
-        made, expected = changed.advance(chunk(k), 700), begun.advance(chunk(k), 700)
-        assert (made is None) == (expected is None) == (k < 2)
-        if made is not None and expected is not None:
-            torch.testing.assert_close(made, expected)
+        outputs, expected = changed.advance(chunk(k), 700), begun.advance(chunk(k), 700)
+        assert (outputs is None) == (expected is None) == (k < 2)
+        if outputs is not None and expected is not None:
+            torch.testing.assert_close(outputs, expected)

@@ -96,14 +96,14 @@ def test_output_continues_while_a_prompt_is_encoded() -> None:
         models._replace(encode_text=encode_text), config, {Choice(1, 1, True): 0.001}
     )
     frames = moving(41, size=32)
-    made = live(stream, frames[:5])
-    made += live(stream, frames[5:21], prompt="a dog")
-    assert [f.index for f in made] == [*range(21)]
+    outputs = live(stream, frames[:5])
+    outputs += live(stream, frames[5:21], prompt="a dog")
+    assert [f.index for f in outputs] == [*range(21)]
     assert encoder.asked == ["a cat", "a dog"]
     encoder.may.set()
     assert stream._prompt_tracker._encoding is not None  # type: ignore[attr-defined]
     stream._prompt_tracker._encoding.result()  # type: ignore[attr-defined]
-    made += live(stream, frames[21:], prompt="a dog")
+    outputs += live(stream, frames[21:], prompt="a dog")
     rendered = Streamed(steps=1)(frames, {21: {"prompt": "a dog"}})
-    expected: list[Any] = [picture for out in rendered for picture in out]
-    assert np.array_equal(images(made), images(expected))
+    expected: list[Any] = [output for out in rendered for output in out]
+    assert np.array_equal(images(outputs), images(expected))

@@ -12,7 +12,7 @@ from streamcam.video.causal_layers import Layers
 from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.rollout import Rollout
 from streamcam.video.wan import CausalWan
-from tests.video.uncached_wan import Fed, Reference, Window
+from tests.video.uncached_wan import ChunkInput, Reference, Window
 from tests.video.video_goldens import close
 
 FLOW = FlowSchedule.shifted(5)
@@ -42,10 +42,10 @@ def chunks(lengths: list[int], size: tuple[int, int]) -> list[Tensor]:
 
 
 def streamed(
-    model: Any, window: Window, steps: int, given: list[Tensor], embeds: Tensor, *, batched: bool
+    model: Any, window: Window, steps: int, inputs: list[Tensor], embeds: Tensor, *, batched: bool
 ) -> list[Tensor]:
     """Return the chunks that the pipeline gives."""
-    causal = CausalWan(model, tuple(given[0].shape[2:]))  # type: ignore[arg-type]
+    causal = CausalWan(model, tuple(inputs[0].shape[2:]))  # type: ignore[arg-type]
     run = Rollout(
         Layers(causal),
         embeds,
@@ -55,64 +55,64 @@ def streamed(
         batched=batched,
         sink_threshold=window.sink_threshold,
     )
-    made = [run.denoise_sequentially(given[0], TIMESTEPS[0])]
+    outputs = [run.denoise_sequentially(inputs[0], TIMESTEPS[0])]
     if not batched:
-        return made + [
-            run.denoise_sequentially(x_t, TIMESTEPS[0] - 7 * k) for k, x_t in enumerate(given[1:])
+        return outputs + [
+            run.denoise_sequentially(x_t, TIMESTEPS[0] - 7 * k) for k, x_t in enumerate(inputs[1:])
         ]
     run.copy_row()
-    for k, x_t in enumerate(given[1:]):
+    for k, x_t in enumerate(inputs[1:]):
         done = run.advance(x_t, TIMESTEPS[0] - 7 * k)
-        made += [] if done is None else [done]
+        outputs += [] if done is None else [done]
     while run.in_flight:
         done = run.advance()
-        made += [] if done is None else [done]
-    return made
+        outputs += [] if done is None else [done]
+    return outputs
 
 
 def recomputed(
-    model: Any, window: Window, steps: int, given: list[Tensor], embeds: Tensor, *, batched: bool
+    model: Any, window: Window, steps: int, inputs: list[Tensor], embeds: Tensor, *, batched: bool
 ) -> list[Tensor]:
     """Return the chunks that the transformer without a cache gives."""
     reference = Reference(model, window)
-    rows: list[list[Fed]] = [[] for _ in range(steps)]
+    rows: list[list[ChunkInput]] = [[] for _ in range(steps)]
     """Past inputs of each step of a batch; without a batch, all steps have the same."""
-    made = []
-    for k, x_t in enumerate(given):
+    outputs = []
+    for k, x_t in enumerate(inputs):
         x, first = x_t.double(), TIMESTEPS[0] - 7 * max(k - 1, 0)
-        fed = []
+        chunk_inputs = []
         for step, t in enumerate((first, *TIMESTEPS[1:steps])):
-            fed.append(Fed(x, t))
-            flow = reference.flow([*rows[step], fed[-1]], embeds)
+            chunk_inputs.append(ChunkInput(x, t))
+            flow = reference.flow([*rows[step], chunk_inputs[-1]], embeds)
             x_0 = x - FLOW.sigma(t) * flow
             if step < steps - 1:
                 sigma = FLOW.sigma(TIMESTEPS[step + 1])
                 x = (1 - sigma) * x_0 + sigma * renoise(x_0, step + 1)
         for step, row in enumerate(rows):
-            row.append(fed[step] if batched and k else fed[-1])
-        made.append(x_0)
-    return made
+            row.append(chunk_inputs[step] if batched and k else chunk_inputs[-1])
+        outputs.append(x_0)
+    return outputs
 
 
-def agree(
-    window: Window, steps: int, lengths: list[int], size: tuple[int, int], **how: Any
+def assert_equal(
+    window: Window, steps: int, lengths: list[int], size: tuple[int, int], **settings: Any
 ) -> float:
     """Fail unless both give the same; return the difference that the past makes."""
-    batched, model = how.pop("batched", True), transformer(**how)
-    given = chunks(lengths, size)
+    batched, model = settings.pop("batched", True), transformer(**settings)
+    inputs = chunks(lengths, size)
     embeds = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        made = streamed(model, window, steps, given, embeds, batched=batched)
-        expected = recomputed(model, window, steps, given, embeds, batched=batched)
-        assert len(made) == len(expected)
-        for ours, theirs in zip(made, expected, strict=True):
+        outputs = streamed(model, window, steps, inputs, embeds, batched=batched)
+        expected = recomputed(model, window, steps, inputs, embeds, batched=batched)
+        assert len(outputs) == len(expected)
+        for ours, theirs in zip(outputs, expected, strict=True):
             close(ours, theirs)
-        forgetful = recomputed(model, window, steps, given[-1:], embeds, batched=batched)
-    return float((forgetful[-1] - expected[-1]).abs().max())
+        without_past = recomputed(model, window, steps, inputs[-1:], embeds, batched=batched)
+    return float((without_past[-1] - expected[-1]).abs().max())
 
 
 @pytest.mark.parametrize(
-    ("window", "steps", "lengths", "size", "how"),
+    ("window", "steps", "lengths", "size", "settings"),
     [
         pytest.param(Window(6, 3), 2, [2] + 9 * [1], (4, 6), {}, id="published"),
         pytest.param(Window(5, 2), 4, [2] + 9 * [1], (2, 2), {}, id="four steps"),
@@ -157,9 +157,9 @@ def agree(
     ],
 )
 def test_streams_equal_a_transformer_without_a_cache(
-    window: Window, steps: int, lengths: list[int], size: tuple[int, int], how: dict[str, Any]
+    window: Window, steps: int, lengths: list[int], size: tuple[int, int], settings: dict[str, Any]
 ) -> None:
-    assert agree(window, steps, lengths, size, **how) > 1e-2
+    assert assert_equal(window, steps, lengths, size, **settings) > 1e-2
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -177,4 +177,6 @@ def test_streams_of_random_settings_equal_a_transformer_without_a_cache(seed: in
     longest = min(3, frames - sink_tokens)
     lengths = [1 + rng.randint(1, longest) if frames - sink_tokens > 1 else 2]
     lengths = [min(lengths[0], frames), *(rng.randint(1, longest) for _ in range(9))]
-    agree(window, rng.randint(1, 4), lengths, (2, 2 * rng.randint(1, 3)), batched=seed % 3 != 0)
+    assert_equal(
+        window, rng.randint(1, 4), lengths, (2, 2 * rng.randint(1, 3)), batched=seed % 3 != 0
+    )

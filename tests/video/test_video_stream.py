@@ -31,8 +31,8 @@ def test_every_frame_comes_out_once_and_in_order(settings: dict[str, Any], count
 
 def test_the_first_chunk_comes_out_at_once_and_later_ones_steps_minus_one_chunks_later() -> None:
     out = Streamed(steps=3)(moving(25, size=32))
-    came = {i: [f.index for f in frames] for i, frames in enumerate(out) if frames}
-    assert came == {
+    received = {i: [f.index for f in frames] for i, frames in enumerate(out) if frames}
+    assert received == {
         4: [0, 1, 2, 3, 4],
         16: [5, 6, 7, 8],
         20: [9, 10, 11, 12],
@@ -92,10 +92,10 @@ def test_a_new_prompt_changes_the_output_from_its_chunk_on(kind: str) -> None:
 
 def test_a_restart_releases_the_chunks_in_flight_at_once() -> None:
     out = Streamed(steps=3, prompt_change="restart")(moving(33, size=32), {17: {"prompt": "a dog"}})
-    came = {i: [f.index for f in frames] for i, frames in enumerate(out) if frames}
+    received = {i: [f.index for f in frames] for i, frames in enumerate(out) if frames}
     # What was in flight begins the new video and is out with the chunk of the change.
-    assert came[20] == [*range(9, 17)]
-    assert came[28] == [*range(17, 21)]
+    assert received[20] == [*range(9, 17)]
+    assert received[28] == [*range(17, 21)]
     assert [f.index for f in flat(out)] == [*range(33)]
 
 

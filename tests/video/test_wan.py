@@ -43,10 +43,10 @@ def test_compiled_layers_run_only_in_full_batches_over_a_full_cache() -> None:
     text, cache = model.prompt_kv(torch.randn(1, 8, 32)), model.new_cache(2, 3)
     ran: list[int] = []
 
-    def noted(layer: Any) -> Any:
-        return lambda x, *others: (ran.append(len(x)), layer(x, *others))[1]
+    def recorded(layer: Any) -> Any:
+        return lambda x, *more_blocks: (ran.append(len(x)), layer(x, *more_blocks))[1]
 
-    model.compile_layers([2], noted)
+    model.compile_layers([2], recorded)
     x, mask = torch.randn(2, 1, 16, 4, 6), torch.ones(1, 1, 1, 3 * 6, dtype=torch.bool)
     for rows, hidden, expected in ((2, mask, 0), (1, None, 0), (2, None, 3)):
         place = [[0]] * rows
@@ -59,21 +59,24 @@ def test_layers_that_are_added_are_not_compiled_again() -> None:
     def layers(numbers: range) -> Any:
         return random_transformer("tiny-wan", torch.float32, torch.device("cpu"), layers=numbers)
 
-    model, others = CausalWan(layers(range(2)), (4, 6)), layers(range(2, 4)).blocks
+    model, more_blocks = CausalWan(layers(range(2)), (4, 6)), layers(range(2, 4)).blocks
     model.compile_layers(
         range(1, 3), lambda block: torch.compile(block, dynamic=False, backend="eager")
     )
 
     @torch.inference_mode()
-    def run(rows: int, own: range) -> int:
-        text, cache = model.prompt_kv(torch.randn(1, 8, 32), own), model.new_cache(rows, 3, own)
+    def run(rows: int, layer_numbers: range) -> int:
+        text, cache = (
+            model.prompt_kv(torch.randn(1, 8, 32), layer_numbers),
+            model.new_cache(rows, 3, layer_numbers),
+        )
         chunk = model.chunk_inputs([[500]] * rows, [[0]] * rows, [[0]] * rows, 3)
-        model(torch.randn(rows, 1, 16, 4, 6), chunk, text, cache, own)
+        model(torch.randn(rows, 1, 16, 4, 6), chunk, text, cache, layer_numbers)
         return int(counters["stats"]["unique_graphs"])
 
     before = counters["stats"]["unique_graphs"]
     assert [run(rows, range(2)) - before for rows in (1, 2, 1)] == [1, 2, 2]
-    model.add_layers(2, others)
+    model.add_layers(2, more_blocks)
     assert run(2, range(4)) - before == 2
     model.keep_layers(range(1, 4))
     assert model.layer_range == range(1, 4)

@@ -27,9 +27,9 @@ Load = Callable[..., tuple[WanComponents, list[str]]]
 
 
 def load(model: Path | str, **settings: Any) -> tuple[WanComponents, list[str]]:
-    said: list[str] = []
+    reported: list[str] = []
     config = build_config([{"pipeline": "video", "model": str(model), "offline": True} | settings])
-    return load_components(config, torch.float32, CPU, said.append), said
+    return load_components(config, torch.float32, CPU, reported.append), reported
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def published(tmp_path: Path) -> Path:
 
 
 def test_a_folder_in_diffusers_layout_loads_without_other_files(tmp_path: Path) -> None:
-    components, said = load(save_pipeline(tmp_path))
-    assert said == [f"model {tmp_path}: Wan, 3 layers of 48, 0.0 billion weights"]
+    components, reported = load(save_pipeline(tmp_path))
+    assert reported == [f"model {tmp_path}: Wan, 3 layers of 48, 0.0 billion weights"]
     assert not any(p.requires_grad for p in components.transformer.parameters())
     cat, dog = components.encode_text("a cat"), components.encode_text("the  dog")
     assert cat.shape == (1, 512, 32)
@@ -64,8 +64,8 @@ def test_published_weights_load_with_any_wrapper(published: Path, base: Path, wr
     torch.save({wrapped: named, "step": 7} if wrapped else named, published / "model.pt")
     components, _ = load(published, video_base=str(base))
     expected = wan().transformer.state_dict()
-    found = components.transformer.state_dict()
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    actual = components.transformer.state_dict()
+    assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
 
 @needs_goldens
@@ -135,16 +135,16 @@ def test_published_folders_load_by_name(
         tmp_path / folder / "model.pt",
     )
     save_file(weights, tmp_path / "krea-realtime-video-14b.safetensors")
-    pickled, said = load(tmp_path / folder, video_base=str(base))
+    pickled, reported = load(tmp_path / folder, video_base=str(base))
     plain, _ = load(tmp_path / "krea-realtime-video-14b.safetensors", video_base=str(base))
-    assert f"Wan, {layers} layers of {dim}" in said[0]
+    assert f"Wan, {layers} layers of {dim}" in reported[0]
     assert pickled.transformer.config.num_attention_heads == dim // 128
     assert torch.equal(
         pickled.transformer.blocks[layers - 1].ffn.net[2].weight,
         weights[f"blocks.{layers - 1}.ffn.2.weight"],
     )
-    found = plain.transformer.state_dict()
-    assert all(torch.equal(found[n], w) for n, w in pickled.transformer.state_dict().items())
+    actual = plain.transformer.state_dict()
+    assert all(torch.equal(actual[n], w) for n, w in pickled.transformer.state_dict().items())
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -163,11 +163,11 @@ def test_only_the_layers_of_a_rank_are_read_from_a_folder(
         FolderWeights, "__getitem__", lambda s, name: (read.append(name), get(s, name))[1]
     )
     config = build_config([{"pipeline": "video", "model": str(tmp_path), "offline": True}])
-    found = load_transformer(config, torch.float32, CPU, lambda count: range(count - 1, count))
-    assert found.config.num_layers == len(found.blocks) == 1
+    actual = load_transformer(config, torch.float32, CPU, lambda count: range(count - 1, count))
+    assert actual.config.num_layers == len(actual.blocks) == 1
     assert not any(name.startswith(("blocks.0.", "blocks.1.")) for name in read)
     for name, value in whole.blocks[2].state_dict().items():
-        assert torch.equal(found.blocks[0].state_dict()[name], value)
+        assert torch.equal(actual.blocks[0].state_dict()[name], value)
 
 
 def test_a_missing_weight_is_named(tmp_path: Path) -> None:
@@ -273,10 +273,10 @@ def test_a_text_encoder_that_lacks_weights_is_refused(base: Path, tmp_path: Path
 
 
 def test_files_to_fetch_are_found_by_name(tmp_path: Path) -> None:
-    said: list[str] = []
+    reported: list[str] = []
     save_pipeline(tmp_path / "wan")
-    fetch(build_config([{"pipeline": "video", "model": str(tmp_path / "wan")}]), said.append)
-    assert said == [f"{tmp_path / 'wan'} is ready"]
+    fetch(build_config([{"pipeline": "video", "model": str(tmp_path / "wan")}]), reported.append)
+    assert reported == [f"{tmp_path / 'wan'} is ready"]
     lacking = {"pipeline": "video", "model": str(tmp_path / "wan"), "video_decoder": "taehv"}
     with pytest.raises(ModelError, match="elsewhere"):
-        fetch(build_config([lacking, {"taehv": "elsewhere.pth"}]), said.append)
+        fetch(build_config([lacking, {"taehv": "elsewhere.pth"}]), reported.append)

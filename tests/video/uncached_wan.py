@@ -26,7 +26,7 @@ class Window(NamedTuple):
     sink_threshold: float = -1.0
 
 
-class Fed(NamedTuple):
+class ChunkInput(NamedTuple):
     """Input of a chunk in the last of its passes through a row."""
 
     x_t: Tensor
@@ -35,7 +35,7 @@ class Fed(NamedTuple):
 
 
 @dataclass
-class Seen:
+class FrameKV:
     """Keys and values of a frame in one layer."""
 
     key: Tensor
@@ -51,14 +51,14 @@ class Reference:
         self._w = {name: value.double() for name, value in model.state_dict().items()}
         self._config, self._window = model.config, window
 
-    def flow(self, past: Sequence[Fed], embeds: Tensor) -> Tensor:
+    def flow(self, past: Sequence[ChunkInput], embeds: Tensor) -> Tensor:
         """Return the flow ``(f, C, h, w)`` of the last of these chunks, given oldest first."""
         text = self._mlp(
             embeds[0].double(), "condition_embedder.text_embedder.linear_", "gelu_tanh"
         )
         high, wide = (side // 2 for side in past[0].x_t.shape[2:])
-        tokens = [self._patches(fed.x_t.double()) for fed in past]
-        times = [self._time(fed.timestep) for fed in past]
+        tokens = [self._patches(chunk_input.x_t.double()) for chunk_input in past]
+        times = [self._time(chunk_input.timestep) for chunk_input in past]
         for layer in range(self._config.num_layers):
             tokens = self._block(f"blocks.{layer}.", tokens, times, text, (high, wide))
         shift, scale = (self._w["scale_shift_table"][0] + times[-1]).unbind(0)
@@ -81,24 +81,26 @@ class Reference:
         ]
         normed = [self._norm(x) * (1 + m[1]) + m[0] for x, m in zip(tokens, steps, strict=True)]
         attended = self._attend_all(f"{at}attn1.", normed, grid)
-        made = []
-        for x, m, seen in zip(tokens, steps, attended, strict=True):
-            hidden = x + seen * m[2]
+        outputs = []
+        for x, m, self_attended in zip(tokens, steps, attended, strict=True):
+            hidden = x + self_attended * m[2]
             affine = (self._w[f"{at}norm2.weight"], self._w[f"{at}norm2.bias"])
-            told = self._to_text(f"{at}attn2.", F.layer_norm(hidden, (dim,), *affine, EPS), text)
-            hidden = hidden + told
+            from_text = self._to_text(
+                f"{at}attn2.", F.layer_norm(hidden, (dim,), *affine, EPS), text
+            )
+            hidden = hidden + from_text
             wide = self._linear(self._norm(hidden) * (1 + m[4]) + m[3], f"{at}ffn.net.0.proj")
             out = self._linear(F.gelu(wide, approximate="tanh"), f"{at}ffn.net.2")
-            made.append(hidden + out * m[5])
-        return made
+            outputs.append(hidden + out * m[5])
+        return outputs
 
     def _attend_all(self, at: str, chunks: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
         """Return the self-attention output of each chunk."""
         window, size = self._window, grid[0] * grid[1]
-        sink_tokens: list[Seen] = []
-        latest: deque[Seen] = deque(maxlen=window.frames - window.sink_tokens)
+        sink_tokens: list[FrameKV] = []
+        latest: deque[FrameKV] = deque(maxlen=window.frames - window.sink_tokens)
         frame = position = 0
-        made = []
+        outputs = []
         for x in chunks:
             count = len(x) // size
             if position >= window.position_limit:
@@ -112,28 +114,30 @@ class Reference:
             key = self._heads(self._rms(self._linear(x, f"{at}to_k"), f"{at}norm_k"))
             value = self._heads(self._linear(x, f"{at}to_v"))
             new = [
-                Seen(key[i * size : (i + 1) * size], value[i * size : (i + 1) * size], position + i)
+                FrameKV(
+                    key[i * size : (i + 1) * size], value[i * size : (i + 1) * size], position + i
+                )
                 for i in range(count)
             ]
             for one in new:
                 (sink_tokens if len(sink_tokens) < window.sink_tokens else latest).append(one)
-            seen = [*sink_tokens, *latest]
+            visible = [*sink_tokens, *latest]
             turned = torch.cat(
                 [
                     _turned(query[i * size : (i + 1) * size], position + i, grid)
                     for i in range(count)
                 ]
             )
-            keys = torch.cat([_turned(s.key, s.position, grid) for s in seen])
-            out = _attention(turned, keys, torch.cat([s.value for s in seen]))
-            made.append(self._linear(out, f"{at}to_out.0"))
+            keys = torch.cat([_turned(s.key, s.position, grid) for s in visible])
+            out = _attention(turned, keys, torch.cat([s.value for s in visible]))
+            outputs.append(self._linear(out, f"{at}to_out.0"))
             if count == 1 and frame >= window.sink_tokens > 0 and window.sink_threshold > -1:
                 self._refresh(sink_tokens, new[0], grid)
             frame, position = frame + count, position + count
-        return made
+        return outputs
 
-    def _refresh(self, sink_tokens: list[Seen], new: Seen, grid: tuple[int, int]) -> None:
-        def mean(one: Seen) -> tuple[Tensor, Tensor]:
+    def _refresh(self, sink_tokens: list[FrameKV], new: FrameKV, grid: tuple[int, int]) -> None:
+        def mean(one: FrameKV) -> tuple[Tensor, Tensor]:
             return (
                 _turned(one.key, one.position, grid).mean(0).flatten(),
                 one.value.mean(0).flatten(),

@@ -20,7 +20,7 @@ SIZE = (8, 12)
 """Height and width of the latents."""
 
 needs_goldens = pytest.mark.skipif(
-    not GOLDENS.exists(), reason="the reference data is not beside this checkout"
+    not GOLDENS.exists(), reason="the reference data is not next to this checkout"
 )
 
 
@@ -32,9 +32,9 @@ def golden(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, json.loads(file.metadata()["json"])
 
 
-def close(found: Tensor, expected: Tensor) -> None:
+def close(actual: Tensor, expected: Tensor) -> None:
     """Fail unless both are equal to 1e-4."""
-    torch.testing.assert_close(found.float(), expected.float(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(actual.float(), expected.float(), atol=1e-4, rtol=0)
 
 
 @cache

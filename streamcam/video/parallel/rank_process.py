@@ -1,4 +1,4 @@
-"""Process of a rank after the first: load its layers, then serve calls until they stop."""
+"""Process of a rank after the first: load its layers, then serve calls until the first stops."""
 
 import json
 import os

@@ -38,25 +38,25 @@ def recorded_stream(layers: LayerRing) -> list[Tensor | None]:
     steps, shape = Steps(tuple(case["steps"]), FLOW), CacheShape(case["num_kv_cache"], case["sink"])
     run = Rollout(layers, tensors["prompt_embeds"][None], shape, steps, draw)
     draw.coming = [tensors["c00.renoise.0"]]
-    made: list[Tensor | None] = [run.denoise_sequentially(tensors["c00.noisy"][0], 700)]
+    outputs: list[Tensor | None] = [run.denoise_sequentially(tensors["c00.noisy"][0], 700)]
     run.copy_row()
     for k in range(1, 10):
         # Calls come back a rank's time later: at k, what the ring did at k - 1.
         if k > 1:
             draw.coming = [tensors[f"c{k - 1:02}.renoise.0"]]
-        made.append(run.advance(tensors[f"c{k:02}.noisy"][0], int(600 + (37 * k) % 101)))
+        outputs.append(run.advance(tensors[f"c{k:02}.noisy"][0], int(600 + (37 * k) % 101)))
     layers.stop()
-    return made
+    return outputs
 
 
 @needs_goldens
 def test_a_ring_of_two_gives_the_published_latents(tmp_path: Path) -> None:
     tensors, case = golden("pipeline_split_w2_s2")
     cuts = [0, *(end for _, end in case["bounds"])]
-    made = ring(recorded_layers, cuts, recorded_stream, tmp_path)
-    close(made[0], tensors["c00.out"][0])
+    outputs = ring(recorded_layers, cuts, recorded_stream, tmp_path)
+    close(outputs[0], tensors["c00.out"][0])
     for k in range(4, 10):
-        close(made[k], tensors[f"c{k - 1:02}.out"][-1])
+        close(outputs[k], tensors[f"c{k - 1:02}.out"][-1])
 
 
 def tiny_layers(layers: range, first: bool, last: bool) -> CausalWan:
@@ -76,17 +76,17 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
     shape, steps = CacheShape(5, 2, position_limit=8, realign=True), Steps((700, 400, 200), FLOW)
     embeds = [drawn(1, 6, 32, seed=seed) for seed in range(2)]
     run = Rollout(layers, embeds[0], shape, steps, ones, sink_threshold=0.5)
-    made = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
+    outputs = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
     run.copy_row()
     for k in range(1, 11):
         done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
-        made += [] if done is None else [done]
+        outputs += [] if done is None else [done]
         while k in (5, 10) and run.in_flight:
             done = run.advance()
-            made += [] if done is None else [done]
+            outputs += [] if done is None else [done]
         if k == 5:
             run.recache(embeds[1])
-    return made
+    return outputs
 
 
 def layers_short_of_memory(layers: range, first: bool, last: bool) -> CausalWan:
@@ -94,10 +94,10 @@ def layers_short_of_memory(layers: range, first: bool, last: bool) -> CausalWan:
     model = tiny_layers(layers, first, last)
     run = model.forward
 
-    def limited(x: Tensor, chunk: ChunkInputs, *others: Any) -> Tensor:
+    def limited(x: Tensor, chunk: ChunkInputs, *inputs: Any) -> Tensor:
         if last and chunk.cos.shape[1] == 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
-        return run(x, chunk, *others)
+        return run(x, chunk, *inputs)
 
     model.forward = limited  # type: ignore[method-assign]
     return model
@@ -112,18 +112,18 @@ def three_ranks(layers: LayerRing) -> tuple[str, list[Tensor]]:
         run.denoise_sequentially(torch.ones(3, 16, 4, 6), 700)
     except OutOfMemory as error:
         why = str(error)
-    made = tiny_stream(layers)
+    outputs = tiny_stream(layers)
     layers.stop()
-    return why, made
+    return why, outputs
 
 
 @pytest.fixture(scope="module")
 def of_three(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Tensor]]:
     folder = tmp_path_factory.mktemp("three")
-    found: tuple[str, list[Tensor]] = ring(
+    result: tuple[str, list[Tensor]] = ring(
         layers_short_of_memory, [0, 1, 2, 3], three_ranks, folder
     )
-    return found
+    return result
 
 
 def test_three_ranks_give_what_one_gives(of_three: tuple[str, list[Tensor]]) -> None:

@@ -38,7 +38,7 @@ def drawn(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
+def changing_videos(layers: Layers, visit: Visit) -> list[list[Tensor]]:
     """Return the chunks of two videos: prompts, steps and lengths change, and one is cut off."""
 
     def noise(like: Tensor, step: int) -> Tensor:
@@ -67,14 +67,14 @@ def storm(layers: Layers, visit: Visit) -> list[list[Tensor]]:
 
 
 def finished(run: Rollout) -> list[Tensor]:
-    made = []
+    outputs = []
     while run.in_flight:
         done = run.advance()
-        made += [] if done is None else [done]
-    return made
+        outputs += [] if done is None else [done]
+    return outputs
 
 
-def shuffled(layers: LayerRing) -> tuple[list[list[Tensor]], list[Partition]]:
+def migrating_videos(layers: LayerRing) -> tuple[list[list[Tensor]], list[Partition]]:
     """Run both videos while layers migrate all the time."""
     rng, ran_on = random.Random(1), [layers.partition]
 
@@ -85,58 +85,58 @@ def shuffled(layers: LayerRing) -> tuple[list[list[Tensor]], list[Partition]]:
             a, b = sorted(rng.sample(range(1, BLOCKS), 2))
             layers.repartition((range(a), range(a, b), range(b, BLOCKS)))
 
-    made = storm(layers, visit)
+    outputs = changing_videos(layers, visit)
     layers.stop()
-    return made, ran_on
+    return outputs, ran_on
 
 
 def test_migrating_layers_change_no_output(tmp_path: Path) -> None:
     with torch.inference_mode():
-        expected = storm(Layers(six_layers(range(BLOCKS), True, True)), lambda _: None)
-    made, ran_on = ring(six_layers, [0, 2, 4, 6], shuffled, tmp_path)
+        expected = changing_videos(Layers(six_layers(range(BLOCKS), True, True)), lambda _: None)
+    outputs, ran_on = ring(six_layers, [0, 2, 4, 6], migrating_videos, tmp_path)
     assert len(ran_on) > 4
     # What was in flight when the first video was cut off is lost.
     assert [len(video) for video in expected] == [29, 30]
-    assert [len(video) for video in made] == [25, 30]
-    for ours, one in zip(made, expected, strict=True):
+    assert [len(video) for video in outputs] == [25, 30]
+    for ours, one in zip(outputs, expected, strict=True):
         close(torch.cat(ours), torch.cat(one[: len(ours)]))
 
 
-def calm(layers: Layers) -> list[Tensor]:
+def steady_video(layers: Layers) -> list[Tensor]:
     """Return forty chunks of a video without changes."""
     run = Rollout(layers, drawn(1, 6, 32, seed=0), SHAPE, TWO, lambda like, _: like.sign())
-    made = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
+    outputs = [run.denoise_sequentially(drawn(2, 16, 4, 6, seed=0), 700)]
     run.copy_row()
     for k in range(1, 40):
         done = run.advance(drawn(1, 16, 4, 6, seed=k), 700)
-        made += [] if done is None else [done]
-    return made
+        outputs += [] if done is None else [done]
+    return outputs
 
 
 def balanced_by_times(layers: LayerRing) -> dict[str, Any]:
-    found = {
-        "made": calm(layers),
+    result = {
+        "outputs": steady_video(layers),
         "version": layers.version,
         "partition": layers.partition,
         "here": [layers.model.layer_range, layers._cached_layers],
         "statuses": layers.statuses,
     }
     layers.stop()
-    return found
+    return result
 
 
 def test_a_slow_device_gives_layers_away_and_no_output_changes(tmp_path: Path) -> None:
     with torch.inference_mode():
-        expected = calm(Layers(six_layers(range(BLOCKS), True, True)))
+        expected = steady_video(Layers(six_layers(range(BLOCKS), True, True)))
     slow = {0: 0.01, 1: 0.021}
-    found = ring(six_layers, [0, 3, 6], balanced_by_times, tmp_path, slow=slow)
-    assert found["version"] == 1
-    assert found["partition"] == (range(4), range(4, 6)) != even(BLOCKS, 2)
-    assert found["here"] == [range(4), range(4)]
-    first, second = found["statuses"]
+    result = ring(six_layers, [0, 3, 6], balanced_by_times, tmp_path, slow=slow)
+    assert result["version"] == 1
+    assert result["partition"] == (range(4), range(4, 6)) != even(BLOCKS, 2)
+    assert result["here"] == [range(4), range(4)]
+    first, second = result["statuses"]
     assert (first.layers, second.layers) == (4, 2)
     assert (first.layers_s, second.layers_s) == (pytest.approx(0.04), pytest.approx(0.042))
     assert first.memory > 1e6
-    assert len(found["made"]) == len(expected) - 2
-    for ours, one in zip(found["made"], expected, strict=False):
+    assert len(result["outputs"]) == len(expected) - 2
+    for ours, one in zip(result["outputs"], expected, strict=False):
         close(ours, one)

@@ -59,10 +59,10 @@ def test_no_other_cut_has_a_faster_slowest_rank() -> None:
     rng = random.Random(0)
     for _ in range(200):
         costs = [RankCost(rng.uniform(0, 5), rng.uniform(0.5, 3)) for _ in range(3)]
-        found = slowest(costs, balanced(9, costs))
+        actual = slowest(costs, balanced(9, costs))
         shares = [s for s in product(range(1, 8), repeat=3) if sum(s) == 9]
         best = min(max(c.seconds(n) for c, n in zip(costs, s, strict=True)) for s in shares)
-        assert found == best
+        assert actual == best
 
 
 def test_a_slower_rank_gets_fewer_blocks() -> None:

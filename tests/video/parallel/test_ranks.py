@@ -93,7 +93,7 @@ def own_layers() -> LoadedLayers:
 
 
 @pytest.mark.parametrize(
-    ("said", "gone", "why"),
+    ("status", "dead", "message"),
     [
         ("ready", False, r"^the 2 devices of the pipeline have not met in 1 s: \w"),
         ("no such model", False, "^device 1 of the pipeline failed: no such model$"),
@@ -101,15 +101,15 @@ def own_layers() -> LoadedLayers:
     ],
 )
 def test_a_device_that_does_not_come_is_not_waited_for(
-    said: str, gone: bool, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    status: str, dead: bool, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rendezvous, "RENDEZVOUS_TIMEOUT_S", 1)
     store = FileStore(str(tmp_path / "store"), 2)
-    if said:
-        store.set("rank/1", said)
-    with pytest.raises(EngineError, match=why):
+    if status:
+        store.set("rank/1", status)
+    with pytest.raises(EngineError, match=message):
         rendezvous.connect_ring(
-            own_layers(), build_config([STREAMED]), RankInfo(0, 2), store, lambda _: gone
+            own_layers(), build_config([STREAMED]), RankInfo(0, 2), store, lambda _: dead
         )
 
 
@@ -127,12 +127,13 @@ def test_torchrun_and_devices_may_not_differ(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("devices", "why"), [("4", "4 devices cannot share 3 transformer blocks"), ("0", "devices:")]
+    ("devices", "message"),
+    [("4", "4 devices cannot share 3 transformer blocks"), ("0", "devices:")],
 )
 def test_too_many_devices_are_refused_in_one_line(
-    devices: str, why: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    devices: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     words = ["render", *TINY, "--devices", devices, "pattern", "--frames", "5"]
     code = _run(lambda **how: streamcam.main([*words, str(tmp_path / "a.npy")], **how))
     assert code == 2
-    assert why in capsys.readouterr().err
+    assert message in capsys.readouterr().err

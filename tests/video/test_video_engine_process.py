@@ -24,17 +24,17 @@ def test_an_engine_process_reports_delivery_statistics_and_returns_output_frames
             assert time.monotonic() < end
             assert not failures
             time.sleep(0.05)
-        came: list[int] = []
+        received: list[int] = []
         end = time.monotonic() + RUN_S
         index = 0
-        while not (engine.schedule.startswith("1 step, 4 frames") and len(came) >= 13):
-            assert time.monotonic() < end, (engine.schedule, came)
+        while not (engine.schedule.startswith("1 step, 4 frames") and len(received) >= 13):
+            assert time.monotonic() < end, (engine.schedule, received)
             image = np.full((32, 64, 3), index % 256, np.uint8)
             engine.offer(Frame(image, index, time.monotonic()), config.live)
             index += 1
             time.sleep(1 / 30)
-            came += [output.index for output in engine.outputs()]
+            received += [output.index for output in engine.outputs()]
     finally:
         engine.stop()
-    assert came == sorted(set(came))
+    assert received == sorted(set(received))
     assert " frames late" in engine.schedule
