@@ -9,8 +9,11 @@ import pytest
 import torch
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Two threads that wait for each other on busy cores make tiny models fifty times slower.
+# Two threads that wait for each other on busy cores make tiny models fifty times slower, here
+# and in the processes that tests start.
 torch.set_num_threads(1)
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and theirs too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
