@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def place_of(nodeid: str) -> int:
     """Return where a test's file stands in `SLOW`; files that are not in it come after it."""
-    file = nodeid.split("::")[0].removeprefix("tests/")
+    file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
     return SLOW.index(file) if file in SLOW else len(SLOW)
 
 
