@@ -1,7 +1,7 @@
 """float8: which layers are rounded to it, by what scale, and that TensorRT is told the same."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -104,13 +104,29 @@ def test_a_layer_that_is_given_nothing_but_zeros_stays_whole(wide: Wide) -> None
     assert torch.isfinite(in_float8(flat, inputs)(*inputs)).all()
 
 
-def test_what_is_exported_makes_what_torch_makes_in_float8(tmp_path: Path) -> None:
-    flat, inputs = calls_of(NANO)["denoise"]
+class Exported(NamedTuple):
+    flat: Flat
+    inputs: list[Tensor]
+    rounded: Flat
+    file: Path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Return a stage of every kind of layer, in float8 and as ONNX; nano is in test_every_dtype."""
+    torch.manual_seed(0)
+    flat, inputs = flat_of(Wide().eval().requires_grad_(False), call())
     made = in_float8(flat, inputs)
-    export(made, inputs, tmp_path / "stage.onnx")
+    file = tmp_path_factory.mktemp("float8") / "stage.onnx"
+    export(made, inputs, file)
+    return Exported(flat, inputs, made, file)
+
+
+def test_what_is_exported_makes_what_torch_makes_in_float8(exported: Exported) -> None:
+    flat, inputs, made, file = exported
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session = onnxruntime.InferenceSession(str(tmp_path / "stage.onnx"), options)
+    session = onnxruntime.InferenceSession(str(file), options)
     given = probes(inputs)
     [theirs] = session.run(None, {f"input_{i}": t.numpy() for i, t in enumerate(given)})
     ours, exact = made(*given), flat(*given)
@@ -119,12 +135,8 @@ def test_what_is_exported_makes_what_torch_makes_in_float8(tmp_path: Path) -> No
     assert psnr(torch.from_numpy(theirs), exact) > FLOORS[FLOAT8]
 
 
-def test_every_rounded_layer_is_between_pairs_that_tensorrt_knows(
-    wide: Wide, tmp_path: Path
-) -> None:
-    flat, inputs = flat_of(wide, call())
-    export(in_float8(flat, inputs), inputs, tmp_path / "stage.onnx")
-    graph = onnx.load(tmp_path / "stage.onnx").graph
+def test_every_rounded_layer_is_between_pairs_that_tensorrt_knows(exported: Exported) -> None:
+    graph = onnx.load(exported.file).graph
     by = {name: node for node in graph.node for name in node.output}
     coded = {
         node.op_type: [by[name].op_type if name in by else "" for name in node.input[:2]]
