@@ -8,20 +8,30 @@ BIN := $(VENV)/bin
 endif
 READY := $(VENV)/.ready
 
-.PHONY: test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs site dist clean
+.PHONY: check test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs site dist clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,openvino]'
 	touch $@
 
+# What CI runs; each in turn, so that the tests have the processor for themselves.
+check:
+	$(MAKE) test
+	$(MAKE) test-tensorrt
+	$(MAKE) lint
+	$(MAKE) types
+	$(MAKE) run ARGS="--duration 10"
+	$(MAKE) test-devices
+
+# ARGS go to pytest, such as ARGS="-n0 tests/sinks" for one process and some tests.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 $(ARGS)
 
 # What goes to TensorRT, compiled by NVIDIA's own compiler: no free software, but no card needed.
 test-tensorrt: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[check-tensorrt]'
-	$(BIN)/python -m pytest tests/accelerate/test_nvidia_compiler.py tests/accelerate/test_tensorrt.py
+	$(BIN)/python -m pytest tests/engines/test_nvidia_compiler.py tests/engines/test_tensorrt.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

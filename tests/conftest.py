@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["tests.support.parallel"]
+
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Two threads that wait for each other on busy cores make tiny models fifty times slower.
+# Two threads that wait for each other on busy cores make tiny models fifty times slower, here
+# and in the processes that tests start.
 torch.set_num_threads(1)
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
+# Inductor's own settings: the code that calls the compiled kernels is built without optimisation
+# and without line numbers; the kernels are built as ever.
+os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
+os.environ["AOT_INDUCTOR_ENABLE_LINE_TABLES"] = "0"
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and theirs too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,7 +1,7 @@
 """float8: which layers are rounded to it, by what scale, and that TensorRT gets the same."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -108,13 +108,29 @@ def test_a_layer_whose_input_is_all_zeros_stays_finite(wide: Wide) -> None:
     assert torch.isfinite(to_float8(flat, inputs)(*inputs)).all()
 
 
-def test_the_export_gives_what_torch_gives_in_float8(tmp_path: Path) -> None:
-    flat, inputs = calls_of(NANO)["denoise"]
+class Exported(NamedTuple):
+    flat: FlatStage
+    inputs: list[Tensor]
+    rounded: FlatStage
+    file: Path
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Return a stage of every kind of layer, in float8 and as ONNX; nano is in test_every_dtype."""
+    torch.manual_seed(0)
+    flat, inputs = flat_of(Wide().eval().requires_grad_(False), call())
     made = to_float8(flat, inputs)
-    export(made, inputs, tmp_path / "stage.onnx")
+    file = tmp_path_factory.mktemp("float8") / "stage.onnx"
+    export(made, inputs, file)
+    return Exported(flat, inputs, made, file)
+
+
+def test_the_export_gives_what_torch_gives_in_float8(exported: Exported) -> None:
+    flat, inputs, made, file = exported
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session = onnxruntime.InferenceSession(str(tmp_path / "stage.onnx"), options)
+    session = onnxruntime.InferenceSession(str(file), options)
     given = probe_inputs(inputs)
     [theirs] = session.run(None, {f"input_{i}": t.numpy() for i, t in enumerate(given)})
     ours, in_float32 = made(*given), flat(*given)
@@ -123,12 +139,8 @@ def test_the_export_gives_what_torch_gives_in_float8(tmp_path: Path) -> None:
     assert psnr(torch.from_numpy(theirs), in_float32) > MIN_PSNR[FLOAT8]
 
 
-def test_every_rounded_layer_has_the_pairs_of_nodes_that_tensorrt_reads(
-    wide: Wide, tmp_path: Path
-) -> None:
-    flat, inputs = flat_of(wide, call())
-    export(to_float8(flat, inputs), inputs, tmp_path / "stage.onnx")
-    graph = onnx.load(tmp_path / "stage.onnx").graph
+def test_every_rounded_layer_has_the_pairs_of_nodes_that_tensorrt_reads(exported: Exported) -> None:
+    graph = onnx.load(exported.file).graph
     by = {name: node for node in graph.node for name in node.output}
     coded = {
         node.op_type: [by[name].op_type if name in by else "" for name in node.input[:2]]

@@ -23,6 +23,8 @@ from streamcam.video.wan import CausalWan
 Build = Callable[[range, bool, bool], CausalWan]
 Lead = Callable[[LayerRing], Any]
 LIMIT = timedelta(seconds=200)
+# Ranks are forked from a process that has imported everything once, not begun anew each.
+mp.set_forkserver_preload([__name__, "diffusers", "pytest"])
 
 
 def ring(
@@ -44,7 +46,8 @@ def ring(
         dies: a rank that ends on its first message.
         slow: by rank, seconds that its clock counts for each of its layers. Default: measured.
     """
-    mp.spawn(_rank, (build, cuts, lead, str(folder), dies, slow or {}), nprocs=len(cuts) - 1)
+    arguments = (build, cuts, lead, str(folder), dies, slow or {})
+    mp.start_processes(_rank, arguments, nprocs=len(cuts) - 1, start_method="forkserver")
     return torch.load(folder / "made.pt", weights_only=False)
 
 

@@ -29,19 +29,21 @@ RENDER = """
 """
 
 
-def rendered(path: Path, devices: int) -> np.ndarray:
-    words = ["render", *TINY, "--devices", str(devices), "pattern", "--frames", "25", str(path)]
-    assert ran(RENDER.format(words=words), "").splitlines()[-1] == "0"
-    return np.load(path).astype(int)
+def render_words(path: Path, devices: int) -> list[str]:
+    return ["render", *TINY, "--devices", str(devices), "pattern", "--frames", "25", str(path)]
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    return rendered(tmp_path_factory.mktemp("alone") / "1.npy", 1)
+    path = tmp_path_factory.mktemp("alone") / "1.npy"
+    assert _run(lambda **how: streamcam.main(render_words(path, 1), **how)) == 0
+    return np.load(path).astype(int)
 
 
 def test_two_devices_render_what_one_renders(alone: np.ndarray, tmp_path: Path) -> None:
-    together = rendered(tmp_path / "2.npy", 2)
+    path = tmp_path / "2.npy"
+    assert ran(RENDER.format(words=render_words(path, 2)), "").splitlines()[-1] == "0"
+    together = np.load(path).astype(int)
     assert alone.shape == together.shape == (25, 32, 64, 3)
     # Batches of other sizes are rounded differently.
     assert np.abs(alone - together).max() <= 1
@@ -78,7 +80,9 @@ def test_ranks_started_by_torchrun_render_what_one_process_renders(
     alone: np.ndarray, tmp_path: Path
 ) -> None:
     words = ["render", *TINY, "pattern", "--frames", "25", str(tmp_path / "2.npy")]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    # Standalone: at a free port, not at the one that everybody's torchrun takes.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", "2"]
     done = subprocess.run(
         [*launcher, "-m", "streamcam", *words], capture_output=True, text=True, check=False
     )
