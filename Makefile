@@ -25,8 +25,9 @@ check:
 	$(MAKE) test-devices
 
 # ARGS go to pytest, such as ARGS="-n0 tests/sinks" for one process and some tests.
+# Bytecode is kept, whatever the environment says: many tests start processes.
 test: $(READY)
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 8 $(ARGS)
 
 # What goes to TensorRT, compiled by NVIDIA's own compiler: no free software, but no card needed.
 test-tensorrt: $(READY)
