@@ -38,7 +38,7 @@ class QueuedStream(LoadedStream, Protocol):
 
     @property
     def delivery_summary(self) -> str:
-        """How many frames were late or dropped, in one line."""
+        """Counts of frames that were late or dropped, in one line."""
 
     def put(self, frame: Frame) -> None:
         """Queue a frame; the next call decides whether it is used."""

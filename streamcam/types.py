@@ -1,13 +1,13 @@
-"""The house on one page: a Source gives Frames, a Stream turns them, a Sink takes them.
+"""The architecture on one page: a Source gives Frames, a Stream changes them, a Sink takes them.
 
 ::
 
     with source, sink:
         for frame in source:
-            for picture in stream(frame, parameters):
-                sink.send(picture)
-        for picture in stream.drain(parameters):
-            sink.send(picture)
+            for output in stream(frame, parameters):
+                sink.send(output)
+        for output in stream.drain(parameters):
+            sink.send(output)
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,28 +25,29 @@ from streamcam.stats import Status
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` uint8 RGB."""
 Bytes = NDArray[np.uint8]
-"""A picture in some pixel format, of any shape."""
+"""An image in a packed or planar pixel format, of any shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture: where it stands in its stream, and when it was taken."""
+    """One image of a stream, with its number and the time it was captured."""
 
     image: Image
     index: int
+    """Number of the frame, from 0."""
     captured_at: float
-    """Seconds: monotonic for a camera, from the start of the file otherwise."""
+    """Seconds: of the monotonic clock for a live source, else from the start of the file."""
     packed: Bytes | None = None
-    """The same picture in the broadcast's pixel format, where the device has made that too."""
+    """The same image in the pixel format of the broadcast, if the device has made that too."""
 
 
 class Source(Protocol):
-    """Gives frames in order while it is entered."""
+    """Source of frames, in order, while it is entered (``with``)."""
 
     rate: Fraction
     """Frames per second."""
     length: int | None
-    """Number of frames, where it is known beforehand."""
+    """Number of frames, if it is known beforehand."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -59,29 +60,30 @@ class Source(Protocol):
 
 
 class LiveSource(Source, Protocol):
-    """Gives frames as they happen, stamped with the monotonic clock.
+    """Source that gives frames as they happen, with times of the monotonic clock.
 
-    It raises a StreamcamError when what it reads is gone, and may then be entered anew.
+    It raises a StreamcamError when its device, connection or file is gone, and may then be
+    entered again.
     """
 
     def stop(self) -> None:
-        """Have the iteration end soon, from any thread."""
+        """End the iteration soon; may be called from any thread."""
 
 
 class Stream(Protocol):
-    """One frame in; zero, one or many out, in order, each for the frame it belongs to."""
+    """One frame in; none, one or several out, in order, each for the input frame it belongs to."""
 
     chunk: int
-    """Frames that one call of the model takes."""
+    """Number of frames that one call of the model takes."""
 
     def __call__(self, frame: Frame, parameters: Parameters) -> Sequence[Frame]: ...
 
     def drain(self, parameters: Parameters) -> Sequence[Frame]:
-        """Return the frames still in flight; the stream then starts anew."""
+        """Return the frames still in flight; the stream then starts again."""
 
 
 class Sink(Protocol):
-    """Takes frames in order while it is entered; raises a StreamcamError when it cannot."""
+    """Takes frames in order while it is entered (``with``); raises StreamcamError if it cannot."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -94,16 +96,16 @@ class Sink(Protocol):
 
 
 class BroadcastView(Protocol):
-    """What a broadcast lets its sinks see beside the pictures; safe to call from any thread."""
+    """State of a broadcast that its sinks may read, from any thread."""
 
     def input_frame(self) -> Frame | None:
-        """Return the newest frame that came in, turned upright; None while there is none."""
+        """Return the newest frame of the source, turned upright; None while there is none."""
 
     def status(self) -> Status:
-        """Return how the broadcast fares."""
+        """Return frame rates, latencies, counts and states."""
 
     def parameters(self) -> Parameters:
-        """Return the newest snapshot, whether the model has it yet or not."""
+        """Return the newest parameters, whether the model has them yet or not."""
 
     def applied_parameters(self) -> tuple[int, Parameters]:
-        """Return the snapshot that the model has, and the index of the first frame it ruled."""
+        """Return the index of the first frame with the model's present parameters, and those."""

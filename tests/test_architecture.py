@@ -1,7 +1,9 @@
-"""The house stands on its floors: imports go down only, and torch stays where it belongs."""
+"""Imports go down only and never in circles, and torch stays where it belongs."""
 
 import ast
+import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,10 @@ from tests.support.media import ran
 ROOT = Path(__file__).resolve().parents[1] / "streamcam"
 
 # From the top to the bottom; rooms on one level never meet, but for those at the bottom.
-FLOORS = [
+LEVELS = [
     {"__init__", "__main__"},
     {"cli"},
+    {"api"},
     {"bench"},
     {"runtime"},
     {"control"},
@@ -36,7 +39,7 @@ FLOORS = [
         "version",
     },
 ]
-GROUND = len(FLOORS) - 1
+BOTTOM = len(LEVELS) - 1
 TENSORS = {"torch", "torchvision", "diffusers", "transformers", "peft", "safetensors"}
 TENSOR_ROOMS = {"models", "frames", "engines", "diffusion", "video", "bench"}
 
@@ -48,8 +51,8 @@ def room(parts: tuple[str, ...]) -> str:
     return parts[0].removesuffix(".py") if parts else "__init__"
 
 
-def floor(name: str) -> int:
-    return next(i for i, rooms in enumerate(FLOORS) if name in rooms)
+def level(name: str) -> int:
+    return next(i for i, rooms in enumerate(LEVELS) if name in rooms)
 
 
 def imported(module: Path) -> Iterator[str]:
@@ -69,7 +72,7 @@ def rooms_entered(module: Path) -> Iterator[str]:
     for name in imported(module):
         first, *rest = name.split(".")
         if first == "streamcam":
-            known = rest and any(rest[0] in rooms for rooms in FLOORS)
+            known = rest and any(rest[0] in rooms for rooms in LEVELS)
             yield rest[0] if known else "__init__"
 
 
@@ -77,9 +80,48 @@ def rooms_entered(module: Path) -> Iterator[str]:
 def test_imports_go_down_only_and_siblings_never_meet(module: Path) -> None:
     own = room(module.relative_to(ROOT).parts)
     for entered in rooms_entered(module):
-        neighbour = floor(own) == floor(entered) == GROUND
-        allowed = entered == own or neighbour or floor(entered) > floor(own)
+        neighbour = level(own) == level(entered) == BOTTOM
+        allowed = entered == own or neighbour or level(entered) > level(own)
         assert allowed, f"{own} may not import {entered}"
+
+
+def module_name(module: Path) -> str:
+    parts = ("streamcam", *module.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = {module_name(module) for module in MODULES}
+    graph = {
+        module_name(module): {
+            # A name of a module, or a module of a package.
+            name if name in known else name.rpartition(".")[0]
+            for name in imported(module)
+            if name.startswith("streamcam")
+        }
+        for module in MODULES
+    }
+    graph.pop("streamcam")  # Its names are imported when they are first used.
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_only_pipelines_asks_which_pipeline_runs() -> None:
+    asks = re.compile(r"""\bpipeline\s*(==|!=|in\s*[("'])|["'](image|video)["']\s*(==|!=)""")
+    asking = {
+        str(module.relative_to(ROOT))
+        for module in MODULES
+        if asks.search(module.read_text(encoding="utf-8"))
+    }
+    assert asking <= {"pipelines.py"}
+
+
+def test_no_stream_is_asked_for_members_that_it_may_lack() -> None:
+    for module in MODULES:
+        text = module.read_text(encoding="utf-8")
+        assert not re.search(r"\b(getattr|hasattr)\((self\._)?stream\b", text), module
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -89,9 +131,9 @@ def test_only_the_tensor_rooms_import_torch(module: Path) -> None:
         assert not heavy, f"{module.relative_to(ROOT)} imports {', '.join(heavy)}"
 
 
-def test_every_module_has_a_floor() -> None:
+def test_every_module_has_a_level() -> None:
     rooms = {room(module.relative_to(ROOT).parts) for module in MODULES}
-    assert rooms <= set().union(*FLOORS)
+    assert rooms <= set().union(*LEVELS)
 
 
 def test_the_command_line_answers_without_torch() -> None:
@@ -111,4 +153,4 @@ def test_the_command_line_answers_without_torch() -> None:
 def test_imports_inside_functions_are_seen() -> None:
     module = ROOT / "cli" / "models.py"
     assert "models" in set(rooms_entered(module))
-    assert floor("cli") < floor("runtime") < floor("engines") < floor("sinks") < GROUND
+    assert level("cli") < level("runtime") < level("engines") < level("sinks") < BOTTOM

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
-from streamcam.runtime.broadcast import Broadcast
+from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.engine_process import RUNNING, EngineProcess
 from streamcam.runtime.worker import IDENTITY
 from streamcam.settings.config import Config
@@ -85,7 +85,7 @@ def latency(config: Config, seconds: float) -> Latency:
     def sinks(_: BroadcastView) -> Iterable[tuple[str, Sink]]:
         return [("probe", probe)]
 
-    with Broadcast(config, Control(config), _source(config), sinks) as broadcast:
+    with BroadcastLoop(config, Control(config), _source(config), sinks) as broadcast:
         _wait_until_running(broadcast.engine)
         time.sleep(1)
         probe.ages.clear()
@@ -131,7 +131,7 @@ def _on_air(config: Config, seconds: float) -> float:
         yield "preview", preview[0]
         yield "null", NullSink()
 
-    with Broadcast(config, Control(config), _source(config), sinks) as broadcast:
+    with BroadcastLoop(config, Control(config), _source(config), sinks) as broadcast:
         _wait_until_running(broadcast.engine)
         with urlopen(f"{preview[0].url}after.mjpg", timeout=10) as stream:
             first = _taken(broadcast)
@@ -141,7 +141,7 @@ def _on_air(config: Config, seconds: float) -> float:
             return (_taken(broadcast) - first) / seconds
 
 
-def _taken(broadcast: Broadcast) -> int:
+def _taken(broadcast: BroadcastLoop) -> int:
     assert broadcast.engine is not None
     return broadcast.engine.taken
 

@@ -11,6 +11,7 @@ import torch
 
 from streamcam.bench.harness import iter_frames
 from streamcam.errors import ConfigError
+from streamcam.pipelines import PIPELINES, pipeline_of
 from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
 from streamcam.video.delivery_stats import DeliveryStats
@@ -82,7 +83,7 @@ def measure(
     Raises:
         StreamcamError: the model cannot be loaded, or cannot run here.
     """
-    if config.pipeline != "video":
+    if pipeline_of(config) is not PIPELINES["video"]:
         raise ConfigError("bench video measures pipeline=video; bench pipeline measures the other")
     models = load_video_model(config, lambda _: None, live=True)
     fps, ranks = _throughput(models, config, scene, seconds)

@@ -16,7 +16,7 @@ from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.pipelines import release_ranks, run_as_rank
 from streamcam.runtime.auto_settings import settle, settle_model
-from streamcam.runtime.broadcast import Broadcast
+from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -75,7 +75,7 @@ def _broadcast(
             yield spec, open_sink(spec, config.broadcast, view)
         yield "snapshots", SnapshotWriter(Path(config.broadcast.snapshots), view)
 
-    broadcast = Broadcast(config, control, source, sinks)
+    broadcast = BroadcastLoop(config, control, source, sinks)
     with _osc(config, control, broadcast), broadcast:
         on_air = _wait_until_on_air(broadcast, config, began, asked)
         end = time.monotonic() + duration if duration else float("inf")
@@ -90,7 +90,9 @@ def _broadcast(
     log.info("off air after %.0f s", broadcast.status().uptime)
 
 
-def _wait_until_on_air(broadcast: Broadcast, config: Config, began: float, asked: Asked) -> bool:
+def _wait_until_on_air(
+    broadcast: BroadcastLoop, config: Config, began: float, asked: Asked
+) -> bool:
     """Wait for the first pictures and log that they were taken, else why not."""
     end = time.monotonic() + OPEN_S
     while not broadcast.wait_until_sending(LOOK_S) and time.monotonic() < end:
@@ -105,7 +107,7 @@ def _wait_until_on_air(broadcast: Broadcast, config: Config, began: float, asked
     return False
 
 
-def _report_on_air(broadcast: Broadcast, config: Config, began: float) -> bool:
+def _report_on_air(broadcast: BroadcastLoop, config: Config, began: float) -> bool:
     """Log that every open sink takes pictures, if so; return whether."""
     if broadcast.waiting() or not broadcast.sending().intersection(config.broadcast.sink):
         return False
@@ -113,7 +115,9 @@ def _report_on_air(broadcast: Broadcast, config: Config, began: float) -> bool:
     return True
 
 
-def _osc(config: Config, control: Control, broadcast: Broadcast) -> AbstractContextManager[object]:
+def _osc(
+    config: Config, control: Control, broadcast: BroadcastLoop
+) -> AbstractContextManager[object]:
     if not config.broadcast.osc:
         return nullcontext()
     return OscServer(control, config, broadcast.status, log.warning)

@@ -28,7 +28,7 @@ SWITCH_INTERVAL_S = 0.001
 STOP_S = 1.5
 
 
-class Broadcast:
+class BroadcastLoop:
     """Send a frame to every sink at every tick of the clock, whatever else fails.
 
     Args:

@@ -240,7 +240,7 @@ class Config(Settings):
     @property
     def converts_on_device(self) -> bool:
         """Whether a GPU fits camera frames to the model, and outputs to the canvas."""
-        return self.pipeline == "image"
+        return self._rules.converts_on_device
 
     @property
     def num_steps(self) -> int:

@@ -35,12 +35,23 @@ def open_sink(spec: str, settings: BroadcastSettings, view: BroadcastView | None
         ConfigError: the kind is unknown, its argument is missing or not taken, or it needs `view`.
         MediaError: a recording cannot be written there.
     """
-    kind, _, which = spec.partition(":")
-    kind = kind.strip().lower().replace("_", "-")
-    if kind not in SINKS and kind not in (plugins := plugin_names(PLUGINS)):
-        raise ConfigError(f'unknown sink "{spec}": {suggest(kind, [*SINKS, *plugins])}')
+    kind, which = _parse(spec)
+    if not is_sink_kind(spec):
+        known = suggest(kind, [*SINKS, *plugin_names(PLUGINS)])
+        raise ConfigError(f'unknown sink "{spec}": {known}')
     opener: SinkOpener = SINKS[kind] if kind in SINKS else load_plugin(PLUGINS, kind)
-    return opener(which.strip(), settings, view)
+    return opener(which, settings, view)
+
+
+def is_sink_kind(spec: str) -> bool:
+    """Return whether `spec` names a live sink, built in or of a plugin; else it may be a path."""
+    kind, _ = _parse(spec)
+    return kind in SINKS or kind in plugin_names(PLUGINS)
+
+
+def _parse(spec: str) -> tuple[str, str]:
+    kind, _, which = spec.partition(":")
+    return kind.strip().lower().replace("_", "-"), which.strip()
 
 
 def _virtual_camera(which: str, settings: BroadcastSettings, view: BroadcastView | None) -> Sink:  # noqa: ARG001

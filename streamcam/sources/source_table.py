@@ -40,6 +40,12 @@ def open_source(spec: str, settings: BroadcastSettings) -> LiveSource:
     return opener(which, settings)
 
 
+def is_source_kind(spec: str) -> bool:
+    """Return whether `spec` names a device, a pattern, a URL or a plugin's kind, and no file."""
+    kind = spec.partition(":")[0].lower()
+    return kind != FILE and (kind in SOURCES or kind in plugin_names(PLUGINS))
+
+
 def _parse(spec: str) -> tuple[str, str]:
     """Split `spec` into a known kind and what follows its colon; all else is a file's path."""
     prefix, _, which = spec.partition(":")

@@ -60,7 +60,7 @@ def test_a_plugin_s_engine_is_asked_and_its_reason_is_reported(
 def test_without_the_plugin_its_kinds_are_unknown(tmp_path: Path) -> None:
     done = streamcam(tmp_path, "run", "--source", "strobe", "--sink", "null", "--duration", "1")
     assert done.returncode == 2
-    assert 'no source "strobe"' in done.stderr
+    assert 'no source or file "strobe"' in done.stderr
     done = streamcam(tmp_path, "run", "--sink", "counter", "--duration", "1")
     assert done.returncode == 2
     assert "counter" in done.stderr

@@ -13,7 +13,7 @@ import psutil
 
 from streamcam.control.state import Control
 from streamcam.errors import DeviceError, MediaError
-from streamcam.runtime.broadcast import Broadcast
+from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.settings.config import Config, build_config
 from streamcam.types import Frame, Image
 
@@ -100,13 +100,13 @@ class RecordingSink:
 @contextmanager
 def on_air(
     *, source: Any = None, sinks: dict[str, Any] | None = None, **settings: Any
-) -> Iterator[tuple[Broadcast, Control, Any, RecordingSink]]:
+) -> Iterator[tuple[BroadcastLoop, Control, Any, RecordingSink]]:
     """Run a small broadcast over the identity engine."""
     config: Config = build_config([SMALL | settings])
     control, seen = Control(config), RecordingSink()
     source = source or FakeCamera()
     named = {"seen": seen} | (sinks or {})
-    with Broadcast(config, control, source, lambda _: named.items()) as broadcast:
+    with BroadcastLoop(config, control, source, lambda _: named.items()) as broadcast:
         yield broadcast, control, source, seen
 
 

@@ -10,7 +10,7 @@ import pytest
 from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import FORMATS
-from streamcam.runtime.broadcast import Broadcast
+from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.engine_process import EngineProcess
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.runtime.worker import EngineMessage, run_stream
@@ -138,7 +138,7 @@ def test_packed_pixels_are_sent_only_with_an_output_that_was_not_changed(
     opacity: float, unchanged: bool
 ) -> None:
     config = build_config([SETTINGS | {"model": "passthrough"}])
-    broadcast = Broadcast(
+    broadcast = BroadcastLoop(
         config, Control(config), FakeCamera(), lambda _: [("seen", RecordingSink())]
     )
     image = frame(90, 160).image
