@@ -22,6 +22,8 @@ check:
 	$(MAKE) lint
 	$(MAKE) types
 	$(MAKE) run ARGS="--duration 10"
+	$(MAKE) dist
+	$(MAKE) site
 	$(MAKE) test-devices
 
 # ARGS go to pytest, such as ARGS="-n0 tests/sinks" for one process and some tests.

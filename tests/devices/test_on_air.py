@@ -1,9 +1,11 @@
 """Camera, engine and virtual camera together, seen from a program that reads the latter."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +88,23 @@ def test_ffmpeg_and_opencv_read_the_virtual_camera_too() -> None:
         assert read
         assert image is not None
         assert frame_code.read(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))  # type: ignore[arg-type]
+
+
+def test_a_reader_sees_the_output_of_the_readme_s_example() -> None:
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    [example] = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    capture = ["v4l2-ctl", "-d", str(node()), "--stream-mmap", "--stream-count=3"]
+
+    def captured() -> bool:
+        return subprocess.run(capture, capture_output=True, check=False, timeout=60).returncode == 0
+
+    program = subprocess.Popen([sys.executable, "-c", example])
+    try:
+        until(captured, 120)
+        assert program.poll() is None
+    finally:
+        program.kill()
+        program.wait()
 
 
 @pytest.mark.parametrize("how", ["kill", "suspend"])
