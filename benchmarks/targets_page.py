@@ -15,7 +15,7 @@ from benchmarks.targets import Outcome, TargetConfigs, TargetRun
 from streamcam.bench.engine_comparison import Result
 from streamcam.bench.harness import machine
 from streamcam.cli import bench_options
-from streamcam.cli.hardware import processor
+from streamcam.cli.hardware import cpu_info
 from streamcam.cli.options import configured
 from streamcam.embedded import NANO
 from streamcam.engines.placement import pick_device
@@ -92,7 +92,7 @@ def configs_here() -> TargetConfigs:
 
 def facts_of(configs: TargetConfigs) -> dict[str, Any]:
     """Return the hardware and the versions of the libraries."""
-    cpu = processor()
+    cpu = cpu_info()
     facts = bench_options.hardware() | {"processor": f"{cpu.name} {' '.join(cpu.features)}".strip()}
     device = cpu.name if configs.gpu is None else machine(configs.gpu)["device"]
     libraries = {name: installed for name in LIBRARIES if (installed := _version(name))}

@@ -1,11 +1,16 @@
 """Write the pages that are generated from the code: ``python docs/generate.py``."""
 
-from collections.abc import Container, Iterable, Sequence
+import re
+import textwrap
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import click
 from pydantic.fields import FieldInfo
 
+from streamcam.cli import streamcam
+from streamcam.cli.run import run
 from streamcam.control.osc.addresses import Addresses, Row
 from streamcam.control.osc.feedback import feedback_rows
 from streamcam.control.osc.queries import query_rows
@@ -179,6 +184,120 @@ def _addresses(rows: Iterable[Row]) -> str:
     )
 
 
+COMMAND_HEAD = """# Command line
+
+Generated from the code by `python docs/generate.py`. `streamcam COMMAND --help` prints the same,
+`streamcam --version` the version. `python -m streamcam` is the same command.
+
+Every error is one line on stderr. The exit code is 0 on success, 1 after an error, 2 if an option
+or a setting is invalid, 130 if Ctrl-C stopped the command. `run` exits with 0 after Ctrl-C.
+
+## Shell completion
+
+Completes commands, their options and file names. Add a line to the start-up file of your shell:
+
+| shell | file | line |
+|---|---|---|
+| bash, 4.4 or newer | `~/.bashrc` | `eval "$(_STREAMCAM_COMPLETE=bash_source streamcam)"` |
+| zsh | `~/.zshrc`, after `compinit` | `eval "$(_STREAMCAM_COMPLETE=zsh_source streamcam)"` |
+| fish | `~/.config/fish/config.fish` | `_STREAMCAM_COMPLETE=fish_source streamcam \\| source` |
+
+`streamcam` must be on the `PATH`, so activate its virtual environment first.
+
+## Settings
+
+Commands that load a model or go on air take settings:
+
+| option | |
+|---|---|
+"""
+
+SETTINGS_FLAGS = """The settings used most also have a flag of their own, such as `--prompt`:
+[the page of settings](settings.md) lists them all. Later ones win: presets in their order, then
+flags, then `--set`.
+"""
+SETTINGS_OPTIONS = {"presets", "assignments"}
+SETTINGS_SECTIONS = {
+    "fixed at start": Config,
+    "video": VideoSettings,
+    "broadcast": BroadcastSettings,
+    "live": Parameters,
+}
+"""Section of the settings page to the table that it lists."""
+
+
+def command_line_page() -> str:
+    """Return the page that lists every command with its usage, help and options."""
+    with click.Context(streamcam, info_name="streamcam") as context:
+        sections = "".join(_commands(context, depth=2))
+        options = "".join(_option(o, context) for o in run.params if o.name in SETTINGS_OPTIONS)
+    return f"{COMMAND_HEAD}{options}\n{SETTINGS_FLAGS}{sections}"
+
+
+def _commands(group: click.Context, depth: int) -> Iterator[str]:
+    """Yield the sections of the commands of `group`, and of their subcommands."""
+    assert isinstance(group.command, click.Group)
+    for name in group.command.list_commands(group):
+        command = group.command.get_command(group, name)
+        assert command is not None
+        with click.Context(command, parent=group, info_name=name) as context:
+            yield _command(context, depth)
+            if isinstance(command, click.Group):
+                yield from _commands(context, depth + 1)
+
+
+def _command(context: click.Context, depth: int) -> str:
+    command, path = context.command, context.command_path
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
+    text = f"\n{'#' * depth} {path}\n\n```\n{usage}\n```\n\n{_help(command)}"
+    sections = _settings_sections(command)
+    shared = {name for section in sections for name in _flags(SETTINGS_SECTIONS[section])}
+    if sections:
+        shared |= SETTINGS_OPTIONS
+    rows = [_option(option, context) for option in command.params if option.name not in shared]
+    if table := "".join(rows):
+        text += f"\n| option | |\n|---|---|\n{table}"
+    if sections:
+        links = [f"[{name}](settings.md#{name.replace(' ', '-')})" for name in sections]
+        text += f"\nAlso `--config`, `--set` and the flags of settings: {', '.join(links)}.\n"
+    return text
+
+
+def _help(command: click.Command) -> str:
+    """Return the help text as Markdown; a paragraph that is a command line becomes a code block."""
+    paragraphs = re.split(r"\n\s*\n", command.help or "")
+    return "\n\n".join(map(_paragraph, paragraphs)) + "\n"
+
+
+def _paragraph(text: str) -> str:
+    line = " ".join(text.split())
+    if line.startswith("streamcam "):
+        return f"```\n{line}\n```"
+    with_code = re.sub(r"(?<![\w-])--[a-z-]*", r"`\g<0>`", line)
+    return textwrap.fill(with_code, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def _settings_sections(command: click.Command) -> list[str]:
+    """Return the sections of the settings page whose flags `command` takes."""
+    names = {option.name for option in command.params}
+    flags = {section: _flags(table) for section, table in SETTINGS_SECTIONS.items()}
+    return [section for section in flags if flags[section] and flags[section] <= names]
+
+
+def _flags(table: type[Settings]) -> set[str]:
+    return {name for name, info in table.model_fields.items() if traits(info).flag}
+
+
+def _option(option: click.Parameter, context: click.Context) -> str:
+    """Return the table row of an option; "" for an argument, which the usage line shows."""
+    record = option.get_help_record(context)
+    if record is None or isinstance(option, click.Argument):
+        return ""
+    flag, text = (" ".join(part.split()).replace("|", r"\|") for part in record)
+    return f"| `{flag}` | {text} |\n"
+
+
 if __name__ == "__main__":
     (DOCS / "settings.md").write_text(settings_page(), encoding="utf-8")
     (DOCS / "osc.md").write_text(osc_page(), encoding="utf-8")
+    (DOCS / "command-line.md").write_text(command_line_page(), encoding="utf-8")

@@ -219,8 +219,8 @@ class Broadcast:
                 stack.enter_context(
                     OscServer(self._control, self.config, self._loop.status, log.warning)
                 )
-            stack.callback(release_ranks)
             stack.enter_context(self._loop)
+            stack.callback(release_ranks)
             self._stack = stack.pop_all()
         return self
 
@@ -247,6 +247,10 @@ class Broadcast:
     def sending(self) -> set[str]:
         """Return the sinks that take frames, named as in the setting ``sink``."""
         return self._loop.sending() & set(self.config.broadcast.sink)
+
+    def waiting(self) -> list[str]:
+        """Return the sinks that have neither taken a frame nor failed so far."""
+        return self._loop.waiting()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the broadcast is over; return whether it is.

@@ -12,14 +12,14 @@ from streamcam.settings.presets import find_presets, load_preset
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("page", ["settings", "osc"])
+@pytest.mark.parametrize("page", ["settings", "osc", "command-line"])
 def test_what_is_made_from_the_code_is_up_to_date(page: str) -> None:
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    made = getattr(generate, f"{page}_page")()
+    made = getattr(generate, f"{page.replace('-', '_')}_page")()
     assert (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") == made
 
 

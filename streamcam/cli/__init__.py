@@ -1,4 +1,4 @@
-"""The ``streamcam`` command: the only place that prints errors and exits."""
+"""The ``streamcam`` command: prints each error in one line and sets the exit code."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from streamcam.errors import StreamcamError
 from streamcam.version import __version__
@@ -25,17 +26,20 @@ COMMANDS = {
     "bench": "bench",
     "service": "service",
 }
-"""Each command, and the module here that holds it."""
+"""Command to the module of this package that defines it."""
 
-SPINS = "20000"
-"""How often torch's idle threads look for work before they sleep: for half a millisecond.
+SPIN_COUNT = "20000"
+"""Times that PyTorch's idle threads poll for work before they sleep: half a millisecond.
 
-Its own choice is fifteen times that, on the cores that another engine computes on meanwhile.
+By default it is fifteen times that, on cores that another engine computes on in the meantime.
 """
 
 
-class _Commands(click.Group):
-    """Imports a command when it is called: the others' imports would keep it off air."""
+class _LazyGroup(click.Group):
+    """A group that imports a command when it is called.
+
+    The imports of all other commands would delay going on air.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
@@ -47,28 +51,33 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return names without help, which would import every command at each press of Tab."""
+        names = [CompletionItem(name) for name in COMMANDS if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
+
 
 @click.group(
-    cls=_Commands,
+    cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="streamcam")
 def streamcam() -> None:
-    """Streaming diffusion between your camera and a virtual camera."""
+    """Put streaming diffusion between your camera and a virtual camera."""
 
 
 def main() -> None:
-    """Run the command line; what the user can mend is said in one line."""
+    """Run the command line; print an error that the user can fix in one line."""
     signal.signal(signal.SIGTERM, _stop)
     if "OMP_WAIT_POLICY" not in os.environ:
-        # Read when torch is imported, in the processes that are started too.
-        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+        # Read when torch is imported, also in child processes.
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     sys.exit(_run(streamcam.main))
 
 
 def _run(command: Callable[..., Any]) -> int:
     try:
-        # Told to exit with a status, click returns it here.
+        # click returns the status that a command passed to `ctx.exit`.
         status = command(standalone_mode=False, obj=time.monotonic())
     except StreamcamError as error:
         click.echo(f"streamcam: {error}", err=True)
@@ -77,17 +86,17 @@ def _run(command: Callable[..., Any]) -> int:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        click.echo(f"streamcam: {_in_one_line(error)}", err=True)
+        click.echo(f"streamcam: {_one_line(error)}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("streamcam: stopped", err=True)
         return 130
-    except click.exceptions.Exit as done:
-        return done.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
     return status if isinstance(status, int) else 0
 
 
-def _in_one_line(error: click.ClickException) -> str:
+def _one_line(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f'{message.rstrip(".")}; see "{error.ctx.command_path} --help"'

@@ -1,4 +1,4 @@
-"""``streamcam devices``: the cameras, virtual cameras and accelerators of this machine."""
+"""``streamcam devices``: list the cameras, virtual cameras, GPUs and CPU of this machine."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamcam import v4l2
-from streamcam.cli.hardware import Accelerator, Processor, accelerators, processor
+from streamcam.cli.hardware import Accelerator, CpuInfo, accelerators, cpu_info
 from streamcam.sources.camera_list import CameraInfo, cameras
 from streamcam.sources.camera_modes import PREFERRED
 from streamcam.v4l2 import kernel_module
@@ -21,23 +21,27 @@ Row = dict[str, Any]
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def devices(as_json: bool) -> None:
-    """Show the cameras, virtual cameras and accelerators of this machine."""
-    found = cameras()
-    physical = [_camera(camera) for camera in found if not camera.virtual]
-    virtual = [_virtual(camera) for camera in found if camera.virtual]
-    cards, cpu = accelerators(), processor()
+    """Show the cameras, virtual cameras, GPUs and CPU."""
+    listed = cameras()
+    physical = [_camera(camera) for camera in listed if not camera.virtual]
+    virtual = [_virtual(camera) for camera in listed if camera.virtual]
+    gpus, cpu = accelerators(), cpu_info()
     if as_json:
-        told = {"cameras": physical, "virtual_cameras": virtual}
-        machine = {"accelerators": list(map(asdict, cards)), "processor": asdict(cpu)}
-        click.echo(json.dumps(told | machine))
+        table = {
+            "cameras": physical,
+            "virtual_cameras": virtual,
+            "accelerators": list(map(asdict, gpus)),
+            "processor": asdict(cpu),
+        }
+        click.echo(json.dumps(table))
         return
     console = Console()
     _print(console, "cameras", map(_camera_line, physical))
     _print(console, "virtual cameras", map(_virtual_line, virtual))
-    _print(console, "accelerators", map(_card_line, cards))
-    _print(console, "processor", [_processor_line(cpu)])
+    _print(console, "GPUs", map(_gpu_line, gpus))
+    _print(console, "CPU", [_cpu_line(cpu)])
 
 
 def _camera(camera: CameraInfo) -> Row:
@@ -60,26 +64,26 @@ def _camera(camera: CameraInfo) -> Row:
 
 
 def _modes(camera: CameraInfo) -> list[v4l2.Mode]:
-    """Return what the camera gives that can be read; where the system tells."""
+    """Return the modes of the camera that streamcam can read; none where the system has no list."""
     if camera.problem or not str(camera.target).startswith("/dev/"):
         return []
     try:
         with v4l2.opened(camera.address) as fd:
             return [mode for mode in v4l2.modes(fd) if mode.fourcc in PREFERRED]
     except OSError:
-        # Unplugged while it was asked: it is listed without formats.
+        # Unplugged in the meantime: it is listed without formats.
         return []
 
 
 def _virtual(camera: CameraInfo) -> Row:
-    known = str(camera.target).startswith("/dev/")
+    is_node = str(camera.target).startswith("/dev/")
     return {
         "name": camera.name,
         "address": camera.address,
         "problem": camera.problem,
-        "version": kernel_module.version() if known else None,
-        "format": (v4l2.attribute(camera.address, "format") or None) if known else None,
-        "used_by": v4l2.holders(camera.address) if known else (),
+        "version": kernel_module.version() if is_node else None,
+        "format": (v4l2.attribute(camera.address, "format") or None) if is_node else None,
+        "used_by": v4l2.holders(camera.address) if is_node else (),
     }
 
 
@@ -95,7 +99,7 @@ def _camera_line(row: Row) -> tuple[str, ...]:
 
 
 def _formats(formats: list[Row]) -> str:
-    """Return a line for every list of sizes, with the formats that share it."""
+    """Return one line for each list of sizes, with the formats that share it."""
     lists: dict[str, list[str]] = {}
     for fourcc, modes in groupby(formats, lambda mode: mode["fourcc"]):
         lists.setdefault("  ".join(map(_size, modes)), []).append(fourcc)
@@ -115,12 +119,12 @@ def _virtual_line(row: Row) -> tuple[str, ...]:
     return row["address"], row["name"], state or "idle"
 
 
-def _card_line(card: Accelerator) -> tuple[str, ...]:
-    memory = f"{card.memory / 2**30:.0f} GiB, {card.free / 2**30:.0f} free"
-    return card.name, card.problem or f"{memory}, driver {card.driver}"
+def _gpu_line(gpu: Accelerator) -> tuple[str, ...]:
+    memory = f"{gpu.memory / 2**30:.0f} GiB, {gpu.free / 2**30:.0f} free"
+    return gpu.name, gpu.problem or f"{memory}, driver {gpu.driver}"
 
 
-def _processor_line(cpu: Processor) -> tuple[str, ...]:
+def _cpu_line(cpu: CpuInfo) -> tuple[str, ...]:
     features = f", {' '.join(cpu.features)}" if cpu.features else ""
     memory = f"{cpu.memory / 2**30:.0f} GiB"
     return cpu.name, f"{cpu.threads} threads on {cpu.cores} cores{features}, {memory}"

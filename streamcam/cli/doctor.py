@@ -1,4 +1,4 @@
-"""``streamcam doctor``: is everything there, and if not, what to do."""
+"""``streamcam doctor``: check this machine, and print a remedy for each problem."""
 
 import json
 import socket
@@ -15,9 +15,9 @@ from rich.markup import escape
 
 from streamcam import v4l2
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine_checks
-from streamcam.cli.checks.camera_checks import cameras, mirrored
-from streamcam.cli.checks.virtual_camera_checks import virtual_cameras
-from streamcam.cli.hardware import accelerators, processor
+from streamcam.cli.checks.camera_checks import check_cameras, mirror_note
+from streamcam.cli.checks.virtual_camera_checks import check_virtual_cameras
+from streamcam.cli.hardware import accelerators, cpu_info
 from streamcam.cli.options import configured, settings
 from streamcam.settings.broadcast_settings import BroadcastSettings
 
@@ -25,7 +25,7 @@ MARKS = {OK: ("✓", "green"), NOTE: ("·", "dim"), WARNING: ("!", "yellow"), MI
 
 
 @click.command(options_metavar="[OPTIONS]")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 @settings(BroadcastSettings)
 def doctor(
     as_json: bool,
@@ -33,10 +33,10 @@ def doctor(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Look at cameras, virtual camera, accelerator, models, ports and packages.
+    """Check cameras, virtual camera, GPU, models, ports and disk.
 
-    Give the settings that you will run with. Each line that is not as it should be comes with
-    what to do. Ends with 1 if something that is needed is missing.
+    Give the settings that you will run with. Every problem is shown with a remedy. The exit code
+    is 1 if something that is needed is missing.
     """
     checks = list(_checks(configured(presets, assignments, flags).broadcast))
     healthy = all(check.state != MISSING for check in checks)
@@ -52,15 +52,15 @@ def _checks(settings: BroadcastSettings) -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from streamcam.models.hub import cached_models
-    from streamcam.sources.camera_list import cameras as found
+    from streamcam.sources.camera_list import cameras
 
-    yield from cameras(found(), v4l2.holders)
-    yield from virtual_cameras(v4l2.devices(), settings.sink, v4l2.holders)
+    yield from check_cameras(cameras(), v4l2.holders)
+    yield from check_virtual_cameras(v4l2.devices(), settings.sink, v4l2.holders)
     versions = {package.name.lower(): package.version for package in distributions()}
-    yield machine_checks.accelerator(accelerators(), processor(), versions.get("torch"))
+    yield machine_checks.accelerator(accelerators(), cpu_info(), versions.get("torch"))
     yield machine_checks.models([(repo.id, repo.bytes) for repo in cached_models()])
-    yield machine_checks.disk(Path(HF_HUB_CACHE), machine_checks.ROOM_FOR_MODELS, "models")
-    yield machine_checks.disk(Path.cwd(), machine_checks.ROOM_FOR_FILES, "recordings")
+    yield machine_checks.disk(Path(HF_HUB_CACHE), machine_checks.BYTES_FOR_MODELS, "models")
+    yield machine_checks.disk(Path.cwd(), machine_checks.BYTES_FOR_RECORDINGS, "recordings")
     if settings.osc:
         yield machine_checks.port(
             "osc_port", socket.SOCK_DGRAM, settings.osc_bind, settings.osc_port
@@ -69,11 +69,11 @@ def _checks(settings: BroadcastSettings) -> Iterator[Check]:
         "preview_port", socket.SOCK_STREAM, settings.preview_bind, settings.preview_port
     )
     yield from machine_checks.packages(versions)
-    yield mirrored()
+    yield mirror_note()
 
 
 def _print(checks: list[Check]) -> None:
-    # Lines are left whole, so that remedies can be copied.
+    # Lines are not wrapped, so that remedies can be copied.
     console = Console(highlight=False, soft_wrap=True)
     width = max(len(check.name) for check in checks)
     for check in checks:

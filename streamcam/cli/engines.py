@@ -1,4 +1,4 @@
-"""``streamcam engines``: what has been built for this machine, and building it ahead."""
+"""``streamcam engines``: list, build and remove the engines of this machine."""
 
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,23 @@ from streamcam.errors import EngineError
 from streamcam.pipelines import pipeline_of
 from streamcam.runtime.auto_settings import settle_model
 
-FOLDER = click.option(
-    "--engine-dir", type=Path, metavar="DIR", help="Where they are kept. [the user's cache]"
+ENGINE_DIR = click.option(
+    "--engine-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of the engines. [in the user's cache]",
 )
 
 
 @click.group()
 def engines() -> None:
-    """List, build and remove engines: models made ready for this machine."""
+    """List, build and remove engines: models compiled for this machine."""
 
 
 @engines.command(name="list")
-@FOLDER
+@ENGINE_DIR
 def list_(engine_dir: Path | None) -> None:
-    """Show the engines there are, newest first."""
+    """Show the engines that have been built, newest first."""
     store = Store(engine_dir)
     for entry in store.entries():
         click.echo(_line(entry))
@@ -35,10 +38,10 @@ def list_(engine_dir: Path | None) -> None:
 @engines.command(options_metavar="[OPTIONS]")
 @settings()
 def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) -> None:
-    """Build the engines of a stream, so that its first start finds them.
+    """Build engines in advance, so that the first start is quick.
 
-    Give the settings that you will run with. With --acceleration auto, which is its default, all
-    engines that can run here are built and measured, and the fastest is taken from then on.
+    Give the settings that you will run with. With --acceleration auto, the default, all engines
+    that can run on this machine are built and measured, and the fastest is used from then on.
     """
     from streamcam.bench.engine_comparison import measure_engines
 
@@ -49,7 +52,7 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
             f"pipeline={config.pipeline} uses no engines, so there is nothing to build:"
             " acceleration=compiled compiles its layers each time it starts"
         )
-    # There is but one engine for float8.
+    # Only one engine runs float8, so there is nothing to compare.
     if config.acceleration == "auto" and config.dtype != "float8":
         measure_engines(config, click.echo)
     else:
@@ -58,35 +61,38 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
 
 @engines.command()
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
-@click.option("--all", "everything", is_flag=True, help="Remove them all.")
-@FOLDER
+@click.option("--all", "everything", is_flag=True, help="Remove all engines.")
+@ENGINE_DIR
 def remove(keys: tuple[str, ...], everything: bool, engine_dir: Path | None) -> None:
-    """Remove engines by the beginning of their keys; a stream that runs on one goes on."""
+    """Remove engines, each named by the start of its key.
+
+    A broadcast that is using one is not affected.
+    """
     if bool(keys) == everything:
-        raise click.UsageError("name engines by their keys, or give --all")
+        raise click.UsageError("name engines by their keys, or use --all")
     store = Store(engine_dir)
-    found = store.entries()
+    entries = store.entries()
     for key in keys:
-        if not any(entry.key.startswith(key) for entry in found):
+        if not any(entry.key.startswith(key) for entry in entries):
             raise EngineError(f'no engine {key} in {store.folder}; see "streamcam engines list"')
-    for entry in found:
+    for entry in entries:
         if everything or entry.key.startswith(keys):
             store.remove(entry)
             click.echo(f"removed {_line(entry)}")
 
 
 def _line(entry: Entry) -> str:
-    size = f"{entry.key}  {entry.bytes / 1e6:8.1f} MB"
+    start = f"{entry.key}  {entry.bytes / 1e6:8.1f} MB"
     if not entry.manifest:
-        return f"{size}  damaged, will be built anew"
+        return f"{start}  damaged, will be built again"
     cache_key, refused = entry.manifest["identity"], entry.manifest.get("refused")
     if speeds := entry.manifest.get("ms"):
-        told = ", ".join(f"{name} {ms} ms" for name, ms in speeds.items())
+        timings = ", ".join(f"{name} {ms} ms" for name, ms in speeds.items())
         model = cache_key["settings"]["model"]
-        return f"{size}  {entry.manifest['made'][:16]}  speeds of {model}: {told}"
-    how = f"refused: {refused}" if refused else f"{entry.manifest['psnr']:.0f} dB"
+        return f"{start}  {entry.manifest['made'][:16]}  timings of {model}: {timings}"
+    accuracy = f"refused: {refused}" if refused else f"{entry.manifest['psnr']:.0f} dB"
     shape = cache_key["inputs"][0].partition(" ")[2]
     return (
-        f"{size}  {entry.manifest['made'][:16]}  {cache_key['engine']} {cache_key['dtype']}"
-        f"  {cache_key['stage'].lower()} {shape}  {how}"
+        f"{start}  {entry.manifest['made'][:16]}  {cache_key['engine']} {cache_key['dtype']}"
+        f"  {cache_key['stage'].lower()} {shape}  {accuracy}"
     )

@@ -1,4 +1,4 @@
-"""What this machine computes with, found without torch."""
+"""GPUs and CPU of this machine, queried without torch."""
 
 import platform
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-TELLING = {
+CPU_FEATURES = {
     "avx2": "AVX2",
     "avx512f": "AVX-512",
     "avx512_bf16": "bf16",
@@ -20,12 +20,12 @@ TELLING = {
     "bf16": "bf16",
     "i8mm": "int8",
 }
-"""What a model on the processor gains from, by the kernel's names."""
+"""Kernel's name of each instruction set that speeds a model up, and the name to show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A graphics processor; memory in bytes."""
+    """A GPU; memory in bytes."""
 
     name: str
     memory: int
@@ -35,8 +35,8 @@ class Accelerator:
 
 
 @dataclass(frozen=True, slots=True)
-class Processor:
-    """The processor: physical cores, memory in bytes."""
+class CpuInfo:
+    """The CPU: physical cores, hardware threads, RAM in bytes, instruction sets."""
 
     name: str
     cores: int
@@ -46,7 +46,7 @@ class Processor:
 
 
 def accelerators() -> list[Accelerator]:
-    """Return the graphics processors that a model can run on: NVIDIA's, or Apple's."""
+    """Return the GPUs that a model can run on: NVIDIA's, or Apple's."""
     if sys.platform == "darwin" and platform.machine() == "arm64":
         memory = psutil.virtual_memory()
         name = f"{_from_sysctl('machdep.cpu.brand_string')} (Metal)"
@@ -65,31 +65,31 @@ def _nvidia() -> list[Accelerator]:
         return [Accelerator("NVIDIA", 0, 0, "", str(error))]
     try:
         driver = str(pynvml.nvmlSystemGetDriverVersion())
-        return [_card(index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [_gpu(index, driver) for index in range(pynvml.nvmlDeviceGetCount())]
     finally:
         pynvml.nvmlShutdown()
 
 
-def _card(index: int, driver: str) -> Accelerator:
+def _gpu(index: int, driver: str) -> Accelerator:
     import pynvml
 
     try:
-        card = pynvml.nvmlDeviceGetHandleByIndex(index)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(card)
-        name = str(pynvml.nvmlDeviceGetName(card))
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        name = str(pynvml.nvmlDeviceGetName(handle))
         return Accelerator(name, int(memory.total), int(memory.free), driver)
     except pynvml.NVMLError as error:
         return Accelerator(f"NVIDIA {index}", 0, 0, driver, str(error))
 
 
-def processor() -> Processor:
-    """Return the processor and what it can do that matters to a model."""
-    told = _cpuinfo()
-    name = told.get("model name") or _from_sysctl("machdep.cpu.brand_string")
-    flags = f"{told.get('flags', '')} {told.get('Features', '')}".split()
-    features = dict.fromkeys(word for flag, word in TELLING.items() if flag in flags)
+def cpu_info() -> CpuInfo:
+    """Return the CPU, with the instruction sets that speed a model up."""
+    info = _cpuinfo()
+    name = info.get("model name") or _from_sysctl("machdep.cpu.brand_string")
+    flags = f"{info.get('flags', '')} {info.get('Features', '')}".split()
+    features = dict.fromkeys(shown for flag, shown in CPU_FEATURES.items() if flag in flags)
     threads = psutil.cpu_count() or 1
-    return Processor(
+    return CpuInfo(
         name or platform.processor() or platform.machine(),
         psutil.cpu_count(logical=False) or threads,
         threads,
@@ -99,7 +99,7 @@ def processor() -> Processor:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Return what Linux says of the first processor."""
+    """Return the fields of the first CPU in ``/proc/cpuinfo``; none where there is no such file."""
     with suppress(OSError):
         first = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
         return dict(re.findall(r"^([^\t\n:]+?)\s*: (.*)$", first, re.MULTILINE))
@@ -110,8 +110,8 @@ def _from_sysctl(name: str) -> str:
     if sys.platform != "darwin":
         return ""
     with suppress(OSError, subprocess.SubprocessError):
-        asked = ["/usr/sbin/sysctl", "-n", name]
+        command = ["/usr/sbin/sysctl", "-n", name]
         return subprocess.run(
-            asked, capture_output=True, text=True, timeout=5, check=True
+            command, capture_output=True, text=True, timeout=5, check=True
         ).stdout.strip()
     return ""

@@ -1,4 +1,4 @@
-"""``streamcam models``: what is in the cache, and how to get more into it."""
+"""``streamcam models``: list the models in the cache, and download more."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from streamcam.pipelines import pipeline_of
 
 @click.group()
 def models() -> None:
-    """List, fetch and find models."""
+    """List, download and locate models."""
 
 
 @models.command(name="list")
@@ -19,11 +19,11 @@ def list_() -> None:
     """Show the models, autoencoders and LoRAs in the cache."""
     from streamcam.models.hub import cached_models
 
-    found = cached_models()
-    for repo in found:
+    repos = cached_models()
+    for repo in repos:
         click.echo(f"{repo.bytes / 1e9:7.2f} GB  {repo.id}")
-    if not found:
-        click.echo("no models in the cache; one way to get one:")
+    if not repos:
+        click.echo("no models in the cache; to download one:")
         click.echo("streamcam models pull stabilityai/sd-turbo")
 
 
@@ -33,10 +33,11 @@ def list_() -> None:
 def pull(
     names: tuple[str, ...], presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any
 ) -> None:
-    """Fetch models from the hub, each with the autoencoder and the LoRAs it runs with.
+    """Download models, each with its autoencoder and LoRAs.
 
-    Give the settings that you will run with. A connection that is cut is picked up where it
-    broke; when the command itself was stopped, files already whole are not fetched again.
+    They come from the Hugging Face hub. Give the settings that you will run with. A download whose
+    connection broke continues where it stopped; if the command itself was stopped, files that
+    are complete are not downloaded again.
     """
     if not names and not presets and not flags.get("model"):
         raise click.UsageError("name a model, such as stabilityai/sd-turbo, or a --config")
@@ -48,7 +49,7 @@ def pull(
 @models.command()
 @click.argument("name", metavar="ID")
 def path(name: str) -> None:
-    """Print the folder that a model in the cache lies in."""
+    """Print the folder of a model in the cache."""
     from streamcam.models.hub import cached_models
 
     for repo in cached_models():

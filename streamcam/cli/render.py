@@ -1,4 +1,4 @@
-"""``streamcam render``."""
+"""``streamcam render``: run a file through the stream, frame by frame, without a clock."""
 
 import re
 import time
@@ -26,14 +26,19 @@ from streamcam.sources.source_table import open_file_source
 from streamcam.types import Sink, Source
 
 PATTERN = "pattern"
+FILE = click.Path(readable=False)
+"""A path that shell completion knows as one; the sources and sinks check it."""
 
 
 @click.command(options_metavar="[OPTIONS]")
-@click.argument("paths", nargs=-1, metavar="[INPUT] OUTPUT")
-@click.option("--frames", type=click.IntRange(min=1), help="Stop after so many frames.")
-@click.option("--fps", help="Frames per second of what has no rate of its own. [30]")
+@click.argument("paths", nargs=-1, metavar="[INPUT] OUTPUT", type=FILE)
+@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="Stop after N frames.")
+@click.option("--fps", help="Frames per second, for an input without a rate of its own. [30]")
 @click.option(
-    "--cues", metavar="FILE", help='Live changes by frame, as JSON Lines: {"frame": 40, "seed": 7}.'
+    "--cues",
+    type=FILE,
+    metavar="FILE",
+    help='Live changes by frame, as JSON Lines: {"frame": 40, "seed": 7}.',
 )
 @settings()
 def render(
@@ -45,33 +50,33 @@ def render(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Turn a video, a folder of images, an image or a .npy array into the same kinds of output.
+    """Render a video, a folder of images, an image or a .npy file.
 
-    INPUT may be "pattern", a moving test picture; without INPUT the pictures are made from
-    text alone. Both need --frames. The kind of OUTPUT is told by its suffix; a name without
-    one makes a folder of PNGs.
+    INPUT may be "pattern", a moving test pattern; without INPUT the frames are generated from
+    text alone. Both need --frames. The suffix of OUTPUT selects its format: a video, an image or
+    .npy; without a suffix OUTPUT is a folder of PNG files.
     """
     if not 1 <= len(paths) <= 2:
         raise click.UsageError("render takes INPUT and OUTPUT, or OUTPUT and --frames")
     fixed = {"mode": "txt2img"} if len(paths) == 1 else {}
     console = Console(stderr=True)
-    asked = configured(presets, assignments, flags, **fixed)
-    config, why = settle_model(asked)
+    requested = configured(presets, assignments, flags, **fixed)
+    config, reason = settle_model(requested)
     if run_as_rank(config):
         return
-    given = paths[0] if len(paths) == 2 else None
-    source = _source(given, config, frames, _rate(fps))
+    input_path = paths[0] if len(paths) == 2 else None
+    source = _source(input_path, config, frames, _rate(fps))
     length = min((n for n in (source.length, frames) if n), default=None)
-    sink = _sink(given, Path(paths[-1]), source.rate, length)
-    changes = _cues(cues, config)
-    if config is not asked:
-        _report(console, f"model: {why}")
+    sink = _sink(input_path, Path(paths[-1]), source.rate, length)
+    cue_list = _cues(cues, config)
+    if config is not requested:
+        _report(console, f"model: {reason}")
     stream = _stream(config, console)
     began = time.perf_counter()
-    pictures = offline.render(
-        source, stream, sink, config=config, parameters_at=changes, frames=frames
+    progress = offline.render(
+        source, stream, sink, config=config, parameters_at=cue_list, frames=frames
     )
-    written = _watch(pictures, length, console)
+    written = _show_progress(progress, length, console)
     release_ranks()
     seconds = time.perf_counter() - began
     skipped = f", {stream.counts['skipped']} skipped" if stream.counts["skipped"] else ""
@@ -89,8 +94,8 @@ def _report(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _watch(pictures: Generator[int], length: int | None, console: Console) -> int:
-    """Show how far it has come; a signal stops it between two frames."""
+def _show_progress(frames: Generator[int], length: int | None, console: Console) -> int:
+    """Render behind a progress bar and return the frames written; a signal stops it in between."""
     written = 0
     columns = (
         TextColumn("rendering"),
@@ -100,48 +105,50 @@ def _watch(pictures: Generator[int], length: int | None, console: Console) -> in
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    with bar as progress, stopping() as asked, closing(pictures):
+    with bar as progress, stopping() as stop, closing(frames):
         task = progress.add_task("render", total=length, fps=0.0)
-        for written in pictures:
+        for written in frames:
             progress.update(task, completed=written, fps=progress.tasks[0].speed or 0.0)
-            if asked.is_set():
+            if stop.is_set():
                 raise KeyboardInterrupt
         progress.update(task, total=written)
     return written
 
 
-def _source(given: str | None, config: Config, frames: int | None, rate: Fraction) -> Source:
-    if given not in (None, PATTERN):
-        return open_file_source(Path(str(given)), rate)
+def _source(input_path: str | None, config: Config, frames: int | None, rate: Fraction) -> Source:
+    if input_path not in (None, PATTERN):
+        return open_file_source(Path(str(input_path)), rate)
     if frames is None:
-        what = "text to image" if given is None else "the test picture"
-        raise ConfigError(f"{what} has no end of its own: say how many with --frames")
+        kind = "text to image" if input_path is None else "the test pattern"
+        raise ConfigError(f"{kind} has no end of its own: set the number of frames with --frames")
     from streamcam.sources.generated import Blank, Pattern
 
-    kind = Blank if given is None else Pattern
-    return kind(config.width, config.height, rate, frames)
+    generated = Blank if input_path is None else Pattern
+    return generated(config.width, config.height, rate, frames)
 
 
 def _rate(fps: str | None) -> Fraction:
     if fps is None:
         return Fraction(30)
-    # The pattern keeps out exponents, over which a Fraction takes forever.
-    plain = re.fullmatch(r"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?", fps, re.ASCII)
-    rate = Fraction(fps).limit_denominator(100_000) if plain else Fraction(0)
+    # The regular expression excludes exponents, on which Fraction takes forever.
+    valid = re.fullmatch(r"\d{1,9}(\.\d{1,9}|/[1-9]\d{0,8})?", fps, re.ASCII)
+    rate = Fraction(fps).limit_denominator(100_000) if valid else Fraction(0)
     if not 0 < rate <= 1000:
         raise ConfigError(f"--fps takes a rate such as 25 or 30000/1001, got {fps}")
     return rate
 
 
-def _sink(given: str | None, output: Path, rate: Fraction, length: int | None) -> Sink:
+def _sink(input_path: str | None, output: Path, rate: Fraction, length: int | None) -> Sink:
     sink = open_file_sink(output, rate, length=length)
-    if given not in (None, PATTERN):
-        source = Path(str(given)).resolve()
+    if input_path not in (None, PATTERN):
+        source = Path(str(input_path)).resolve()
         for path in (sink.path, sink.temporary_path):
             if path.exists() and (path.samefile(source) or source.is_relative_to(path.resolve())):
-                raise MediaError(f"{output} would be written over {given}; choose another name")
+                raise MediaError(
+                    f"{output} would be written over {input_path}; choose another name"
+                )
     return sink
 
 
-def _cues(given: str | None, config: Config) -> Cues:
-    return read_cues(Path(given), config) if given else Cues({})
+def _cues(path: str | None, config: Config) -> Cues:
+    return read_cues(Path(path), config) if path else Cues({})

@@ -1,4 +1,4 @@
-"""What a running broadcast says: lines as things happen, and one line of how it fares."""
+"""Log and status line of a broadcast, as text for people or JSON for services."""
 
 import json
 import logging
@@ -13,11 +13,11 @@ from rich.status import Status as StatusLine
 
 from streamcam.stats import Status
 
-STATUS_EVERY_S = 10.0
+STATUS_INTERVAL_S = 10.0
 
 
-class _Human(logging.Handler):
-    """Lines above the status line."""
+class _TextHandler(logging.Handler):
+    """Prints log records above the status line."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -29,8 +29,8 @@ class _Human(logging.Handler):
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-class _Json(logging.Handler):
-    """One JSON object a line, for services."""
+class _JsonHandler(logging.Handler):
+    """Prints log records as JSON, one object per line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         line = {
@@ -45,29 +45,29 @@ class _Json(logging.Handler):
 
 
 class Reporter:
-    """Shows the status: a line that changes on a terminal, now and then a line in a JSON log."""
+    """Shows the status: as a live line on a terminal, or periodically in a JSON log."""
 
     def __init__(self, line: StatusLine | None, *, as_json: bool) -> None:
         self._line = line
         self._as_json = as_json
-        self._next = time.monotonic() + STATUS_EVERY_S
+        self._next = time.monotonic() + STATUS_INTERVAL_S
 
     def show(self, status: Status) -> None:
-        """Show how the broadcast fares."""
+        """Update the line on the terminal, or log `status` if it is time to."""
         if self._line:
             self._line.update(summary(status))
         elif self._as_json and time.monotonic() >= self._next:
-            self._next += STATUS_EVERY_S
+            self._next += STATUS_INTERVAL_S
             extra = {"status": {"status": asdict(status)}}
             logging.getLogger("streamcam").info("status", extra=extra)
 
 
 @contextmanager
 def reporting(*, as_json: bool) -> Iterator[Reporter]:
-    """Send the log of streamcam to stderr, as text or JSON, and give the Reporter."""
+    """Send streamcam's log to stderr as text or JSON, and yield a `Reporter`."""
     console = Console(stderr=True)
     log = logging.getLogger("streamcam")
-    handler: logging.Handler = _Json() if as_json else _Human(console)
+    handler: logging.Handler = _JsonHandler() if as_json else _TextHandler(console)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:

@@ -1,4 +1,4 @@
-"""``streamcam service``: on air from login on, as a systemd user unit."""
+"""``streamcam service``: go on air at every login, as a systemd user unit."""
 
 import os
 import re
@@ -16,13 +16,13 @@ from streamcam.errors import StreamcamError
 UNIT = "streamcam.service"
 LOG_LINES = 10
 INACTIVE = 3
-"""What systemctl too ends with where a unit is not running."""
+"""Exit code for a unit that does not run, as of systemctl."""
 
 TEMPLATE = """\
 # Written by "streamcam service install", which overwrites it.
 [Unit]
 Description=streamcam: camera, diffusion, virtual camera
-# A show does not give up, however often it fell.
+# Restart without limit: a show goes on.
 StartLimitIntervalSec=0
 
 [Service]
@@ -30,9 +30,9 @@ ExecStart={command}
 WorkingDirectory={folder}
 {environment}Restart=on-failure
 RestartSec=2
-# A wrong setting stays wrong.
+# An invalid setting does not get better by a restart.
 RestartPreventExitStatus=2
-# Time to close recordings and to let go of the accelerator; then whatever is left is killed.
+# Time to close recordings and to release the GPU; whatever still runs then is killed.
 KillMode=mixed
 TimeoutStopSec=15
 
@@ -40,82 +40,89 @@ TimeoutStopSec=15
 WantedBy=default.target
 """
 
-CARRIED = ("HF_HOME", "HF_HUB_CACHE", "CUDA_VISIBLE_DEVICES")
-"""What the models are found by, where the shell that installs has it set."""
+PRESERVED_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "CUDA_VISIBLE_DEVICES")
+"""Environment variables of the installing shell that the unit sets too."""
 
-PLAIN = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
+UNQUOTED = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
 ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 @click.group()
 def service() -> None:
-    """Run in the background from login on (systemd)."""
+    """Run in the background, started at login (systemd)."""
 
 
 @service.command()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUN-OPTIONS...]")
 def install(arguments: tuple[str, ...]) -> None:
-    """Write the unit, enable it and start it; a running one is started anew.
+    """Write the unit, enable it and start it.
 
-    What comes after -- is given to "streamcam run", such as:
+    A service that is already running is restarted. Options after -- are passed to
+    "streamcam run":
+
     streamcam service install -- --config neon --sink virtual-camera
     """
     _check(arguments)
     path = unit_path()
     write(path, unit([sys.executable, "-m", "streamcam", "run", "--log-json", *arguments]))
     click.echo(f"wrote {path}")
-    _need_systemctl(f"wrote {path}, but", "daemon-reload", f"enable --now {UNIT}")
-    running = _says("is-active") == "active"
+    _require_systemctl(f"wrote {path}, but", "daemon-reload", f"enable --now {UNIT}")
+    running = _query("is-active") == "active"
     _systemctl("daemon-reload")
     _systemctl("enable", "--now", UNIT)
     if running:
         _systemctl("restart", UNIT)
-    click.echo("streamcam runs, and will from your next login on; see: streamcam service status")
-    click.echo("before anybody logs in, too: loginctl enable-linger")
+    click.echo("streamcam is running, and starts at every login; see: streamcam service status")
+    click.echo("to start it at boot, before anybody logs in: loginctl enable-linger")
 
 
 @service.command()
 def status() -> None:
-    """Show whether it is installed and running, and the end of its log."""
+    """Show whether the service runs, and the end of its log.
+
+    Exits with 0 if it runs, with 3 if it does not, with 1 if it is not installed.
+    """
     path = unit_path()
-    _need_unit(path)
-    _need_systemctl(f"{path} is there, but", f"status {UNIT}")
-    active = _says("is-active")
-    click.echo(f"{path}: {_says('is-enabled')}, {active}")
-    _log()
+    _require_unit(path)
+    _require_systemctl(f"{path} exists, but", f"status {UNIT}")
+    active = _query("is-active")
+    click.echo(f"{path}: {_query('is-enabled')}, {active}")
+    _print_log()
     if active != "active":
         sys.exit(INACTIVE)
 
 
 @service.command()
 def remove() -> None:
-    """Stop it, and delete the unit."""
+    """Stop the service and delete its unit."""
     path = unit_path()
-    _need_unit(path)
-    there = shutil.which("systemctl") is not None
-    if there:
+    _require_unit(path)
+    has_systemctl = shutil.which("systemctl") is not None
+    if has_systemctl:
         _systemctl("disable", "--now", UNIT)
     path.unlink()
-    if there:
+    if has_systemctl:
         _systemctl("daemon-reload")
     click.echo(f"removed {path}")
 
 
 def unit_path() -> Path:
-    """Return where systemd looks for the user's own units."""
+    """Return the path of the unit, in the folder where systemd looks for the user's own units."""
     home = os.environ.get("XDG_CONFIG_HOME", "")
-    # The specification has relative ones ignored.
+    # The XDG specification says to ignore relative paths.
     folder = Path(home) if Path(home).is_absolute() else Path.home() / ".config"
     return folder / "systemd" / "user" / UNIT
 
 
 def unit(command: Sequence[str]) -> str:
-    """Return the unit that runs `command` in the current folder."""
-    # The program's own path is not searched for variables.
+    """Return the text of a unit that runs `command` in the current folder."""
+    # systemd expands no variables in the path of the program itself.
     program, *arguments = command
     words = [quoted(program).replace("$$", "$"), *map(quoted, arguments)]
-    variables = {name: os.environ[name] for name in CARRIED if os.environ.get(name)}
-    lines = [f'Environment="{name}={_setting(text)}"\n' for name, text in variables.items()]
+    variables = {name: os.environ[name] for name in PRESERVED_VARIABLES if os.environ.get(name)}
+    lines = [
+        f'Environment="{name}={_environment_value(text)}"\n' for name, text in variables.items()
+    ]
     return TEMPLATE.format(
         command=" ".join(words),
         folder=str(Path.cwd()).replace("%", "%%"),
@@ -124,22 +131,22 @@ def unit(command: Sequence[str]) -> str:
 
 
 def quoted(word: str) -> str:
-    """Return `word` as an argument in ``ExecStart``: one word, nothing in it expanded."""
-    if PLAIN.fullmatch(word):
+    """Return `word` quoted for ``ExecStart``: one argument, in which nothing is expanded."""
+    if UNQUOTED.fullmatch(word):
         return word
     return '"' + "".join(ESCAPES.get(letter, letter) for letter in word) + '"'
 
 
-def _setting(text: str) -> str:
-    """Return `text` for ``Environment``, where a dollar is a dollar."""
+def _environment_value(text: str) -> str:
+    """Return `text` escaped for ``Environment``, where a dollar sign is literal."""
     return "".join(ESCAPES.get(letter, letter) if letter != "$" else letter for letter in text)
 
 
 def write(path: Path, content: str) -> None:
-    """Write a file whole or not at all, making its folders.
+    """Write a file atomically, and create its folders.
 
     Raises:
-        StreamcamError: there is no permission, no room, or a file in place of a folder.
+        StreamcamError: no permission, no space, or a file in place of a folder.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,28 +165,28 @@ def write(path: Path, content: str) -> None:
 
 
 def _check(arguments: Sequence[str]) -> None:
-    """Refuse at once what "streamcam run" would refuse at every start."""
+    """Raise now the errors that "streamcam run" would raise at every start."""
     from streamcam.cli.options import configured
     from streamcam.cli.run import run
 
-    given = run.make_context("streamcam run", list(arguments)).params
+    parameters = run.make_context("streamcam run", list(arguments)).params
     own = ("duration", "log_json")
-    flags = {name: value for name, value in given.items() if name not in own}
+    flags = {name: value for name, value in parameters.items() if name not in own}
     configured(flags.pop("presets"), flags.pop("assignments"), flags)
 
 
-def _need_unit(path: Path) -> None:
+def _require_unit(path: Path) -> None:
     if not path.exists():
         raise StreamcamError(
             f"not installed: no {path}; install it with: streamcam service install"
         )
 
 
-def _need_systemctl(before: str, *commands: str) -> None:
+def _require_systemctl(state: str, *commands: str) -> None:
     if shutil.which("systemctl") is None:
         lines = " && ".join(f"systemctl --user {command}" for command in commands)
         raise StreamcamError(
-            f"{before} there is no systemctl here; where there is one, run: {lines}"
+            f"{state} this machine has no systemctl; where there is one, run: {lines}"
         )
 
 
@@ -187,26 +194,27 @@ def _systemctl(*arguments: str) -> None:
     """Run systemctl for the user's units.
 
     Raises:
-        StreamcamError: it failed, with its own reason.
+        StreamcamError: it failed; the message holds its own reason.
     """
-    done = _run("systemctl", "--user", *arguments)
-    if done.returncode:
+    result = _run("systemctl", "--user", *arguments)
+    if result.returncode:
         reason = (
-            " ".join((done.stderr or done.stdout).split()) or f"it ended with {done.returncode}"
+            " ".join((result.stderr or result.stdout).split())
+            or f"it exited with {result.returncode}"
         )
         raise StreamcamError(
             f"systemctl --user {' '.join(arguments)}: {reason}; user units need a login session,"
-            " or once: loginctl enable-linger"
+            " or, once: loginctl enable-linger"
         )
 
 
-def _says(question: str) -> str:
-    """Return the one word systemctl answers, such as ``active``; it also tells by its status."""
-    done = _run("systemctl", "--user", question, UNIT)
-    return done.stdout.strip() or " ".join(done.stderr.split()) or "unknown"
+def _query(question: str) -> str:
+    """Return systemctl's answer in one word, such as ``active``; its exit code is ignored."""
+    result = _run("systemctl", "--user", question, UNIT)
+    return result.stdout.strip() or " ".join(result.stderr.split()) or "unknown"
 
 
-def _log() -> None:
+def _print_log() -> None:
     if shutil.which("journalctl") is None:
         return
     options = ["--user", "--unit", UNIT, "--lines", str(LOG_LINES), "--no-pager", "--output=short"]

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heeded between frames, so that no file is left in the middle of a write."""
+"""Ctrl-C and SIGTERM as a request that is checked between frames, so that no write is cut short."""
 
 import signal
 from collections.abc import Iterator
@@ -6,54 +6,56 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
 
-class Asked:
-    """Whether one was asked to stop.
+class StopRequest:
+    """A flag that a signal handler may set at any moment.
 
-    A `threading.Event` does not do: set by a handler that interrupts its own `wait`, it waits
-    for the lock that is held there, for good. A `SimpleQueue` may be put to at any time.
+    A `threading.Event` would deadlock: set by a handler that interrupts its own `wait`, it waits
+    for the lock that is held there. `SimpleQueue.put` is reentrant.
     """
 
     def __init__(self) -> None:
-        self._once = False
-        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._is_set = False
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
 
     def set(self) -> None:
-        self._once = True
-        self._wake.put(None)
+        """Request the stop, and end a `wait` that is in progress."""
+        self._is_set = True
+        self._wakeups.put(None)
 
     def is_set(self) -> bool:
-        return self._once
+        """Return whether the stop was requested."""
+        return self._is_set
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until it is set, but no longer than `timeout_s`; return whether it is."""
-        if not self._once:
+        """Wait at most `timeout_s` seconds for the request; return whether it was made."""
+        if not self._is_set:
             with suppress(Empty):
-                self._wake.get(timeout=timeout_s)
-        return self._once
+                self._wakeups.get(timeout=timeout_s)
+        return self._is_set
 
 
 @contextmanager
-def stopping() -> Iterator[Asked]:
-    """Give what the first signal sets; a second one interrupts at once."""
-    asked = Asked()
-    # What is ignored stays ignored: a shell that puts a job in the background asks for that.
-    before = {
+def stopping() -> Iterator[StopRequest]:
+    """Yield a `StopRequest` that the first signal sets; a second signal interrupts at once."""
+    stop = StopRequest()
+    # Ignored signals stay ignored: a shell does that to jobs in the background.
+    handlers = {
         number: handler
         for number in (signal.SIGINT, signal.SIGTERM)
         if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
     }
 
     def restore() -> None:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
-    def ask(_signal: int, _frame: object) -> None:
+    def request_stop(_signal: int, _frame: object) -> None:
         restore()
-        asked.set()
+        stop.set()
 
-    for number in before:
-        signal.signal(number, ask)
+    for number in handlers:
+        signal.signal(number, request_stop)
     try:
-        yield asked
+        yield stop
     finally:
         restore()

@@ -16,7 +16,7 @@ LOOPBACK = CameraInfo("streamcam", "/dev/video10", "/dev/video10", virtual=True)
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with two cameras, a virtual one and a graphics card."""
+    """A machine with two cameras, a virtual camera and a GPU."""
 
     def modes(camera: CameraInfo) -> list[command.v4l2.Mode]:
         table = [("YUYV", (640, 480), 30), ("UYVY", (640, 480), 30), ("MJPG", (1280, 720), 60)]
@@ -29,14 +29,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
             ]
         )
 
-    card = hardware.Accelerator("Big Card", 24 * 2**30, 20 * 2**30, "570.1")
+    gpu = hardware.Accelerator("Big GPU", 24 * 2**30, 20 * 2**30, "570.1")
     monkeypatch.setattr(command, "cameras", lambda: (CAMERA, DENIED, LOOPBACK))
     monkeypatch.setattr(command, "_modes", modes)
-    monkeypatch.setattr(command, "accelerators", lambda: [card])
+    monkeypatch.setattr(command, "accelerators", lambda: [gpu])
 
 
 @pytest.mark.usefixtures("machine")
-def test_cameras_are_shown_with_their_formats_and_troubles() -> None:
+def test_cameras_are_shown_with_their_formats_and_problems() -> None:
     shown = CliRunner().invoke(command.devices, [], env={"COLUMNS": "160"}).output
     assert "/dev/video0" in shown
     assert "HD [Pro] Webcam" in shown
@@ -47,9 +47,9 @@ def test_cameras_are_shown_with_their_formats_and_troubles() -> None:
 
 
 @pytest.mark.usefixtures("machine")
-def test_the_same_can_be_had_as_json() -> None:
-    told = json.loads(CliRunner().invoke(command.devices, ["--json"]).output)
-    first, denied = told["cameras"]
+def test_json_output_has_the_same_facts() -> None:
+    table = json.loads(CliRunner().invoke(command.devices, ["--json"]).output)
+    first, denied = table["cameras"]
     assert first["formats"][2] == {
         "fourcc": "MJPG",
         "least": [1280, 720],
@@ -57,12 +57,12 @@ def test_the_same_can_be_had_as_json() -> None:
         "fps": 60.0,
     }
     assert denied["problem"] == "Permission denied"
-    assert [camera["name"] for camera in told["virtual_cameras"]] == ["streamcam"]
-    assert told["accelerators"][0]["memory"] == 24 * 2**30
-    assert told["processor"]["threads"] >= told["processor"]["cores"] >= 1
+    assert [camera["name"] for camera in table["virtual_cameras"]] == ["streamcam"]
+    assert table["accelerators"][0]["memory"] == 24 * 2**30
+    assert table["processor"]["threads"] >= table["processor"]["cores"] >= 1
 
 
-def test_a_machine_without_anything_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_cameras_and_gpus_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "cameras", lambda: ())
     monkeypatch.setattr(command, "accelerators", list)
     result = CliRunner().invoke(command.devices, [])
@@ -70,7 +70,7 @@ def test_a_machine_without_anything_is_no_error(monkeypatch: pytest.MonkeyPatch)
     assert result.output.count("none found") == 3
 
 
-def test_devices_are_shown_without_torch() -> None:
+def test_devices_does_not_import_torch() -> None:
     script = """
         from click.testing import CliRunner
         from streamcam.cli.devices import devices

@@ -1,4 +1,4 @@
-"""``streamcam engines``: what is there, and away with it."""
+"""``streamcam engines``: list, build and remove."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ IDENTITY = {
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """Return a store with two engines, of which one was refused."""
+    """Return a store with two engines, one of them refused."""
     store = Store(tmp_path)
-    for key, verdict in (("aa11", {"psnr": 47.1}), ("bb22", {"refused": "21.0 dB, too few"})):
-        with store.create(key, {"identity": IDENTITY} | verdict) as folder:
+    for key, result in (("aa11", {"psnr": 47.1}), ("bb22", {"refused": "21.0 dB, too few"})):
+        with store.create(key, {"identity": IDENTITY} | result) as folder:
             (folder / "engine.blob").write_bytes(b"0" * 2_000_000)
     return store
 
@@ -29,12 +29,12 @@ def engines(
     capsys: pytest.CaptureFixture[str], store: Store, *words: str
 ) -> tuple[int, list[str], str]:
     arguments = ["engines", *words, "--engine-dir", str(store.folder)]
-    code = _run(lambda **how: streamcam.main(arguments, **how))
-    said = capsys.readouterr()
-    return code, said.out.splitlines(), said.err
+    code = _run(lambda **options: streamcam.main(arguments, **options))
+    output = capsys.readouterr()
+    return code, output.out.splitlines(), output.err
 
 
-def test_list_tells_what_each_is_for_and_how_near_it_comes(
+def test_list_shows_the_stage_and_accuracy_of_each_engine(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (store.folder / "bb22" / MANIFEST).write_text("half")
@@ -53,7 +53,7 @@ def test_a_refused_engine_is_listed_with_the_figure(
     assert any("refused: 21.0 dB" in line for line in lines)
 
 
-def test_remove_takes_the_beginning_of_a_key_or_all(
+def test_remove_accepts_the_start_of_a_key_or_all(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert engines(capsys, store, "remove", "aa")[0] == 0
@@ -62,22 +62,22 @@ def test_remove_takes_the_beginning_of_a_key_or_all(
     assert engines(capsys, store, "list")[1] == [f"no engines in {store.folder}"]
 
 
-def test_remove_refuses_what_is_not_there_and_takes_nothing(
+def test_remove_refuses_an_unknown_key_and_removes_nothing(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, _, said = engines(capsys, store, "remove", "aa", "cc")
+    code, _, errors = engines(capsys, store, "remove", "aa", "cc")
     assert code == 1
-    assert "no engine cc" in said
+    assert "no engine cc" in errors
     assert len(store.entries()) == 2
     assert engines(capsys, store, "remove")[0] == 2
 
 
-def test_float8_is_built_as_asked_and_where_it_cannot_be_that_is_said(
+def test_float8_on_a_cpu_is_refused_with_the_reason(
     store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ("--model", "random:tiny-sd-turbo", "--device", "cpu", "--dtype", "float8")
     arguments = ["engines", "build", *model, "--set", f"engine_dir={store.folder}"]
-    assert _run(lambda **how: streamcam.main(arguments, **how)) == 1
-    told = capsys.readouterr()
-    assert "tensorrt runs on NVIDIA GPUs, not on cpu; choose --device cuda" in told.err
+    assert _run(lambda **options: streamcam.main(arguments, **options)) == 1
+    output = capsys.readouterr()
+    assert "tensorrt runs on NVIDIA GPUs, not on cpu; choose --device cuda" in output.err
     assert len(store.entries()) == 2

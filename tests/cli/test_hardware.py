@@ -10,16 +10,16 @@ class NVMLError(Exception):
     pass
 
 
-class NotFound(NVMLError):
+class LibraryNotFound(NVMLError):
     pass
 
 
-class NotLoaded(NVMLError):
+class DriverNotLoaded(NVMLError):
     pass
 
 
-def nvml(**changes: object) -> SimpleNamespace:
-    """Return a stand-in for NVIDIA's library, with two cards of which one fell off the bus."""
+def fake_nvml(**changes: object) -> SimpleNamespace:
+    """Return a fake of pynvml with two GPUs, the second of which is lost."""
 
     def memory(index: int) -> SimpleNamespace:
         if index:
@@ -28,24 +28,24 @@ def nvml(**changes: object) -> SimpleNamespace:
 
     calls = {
         "NVMLError": NVMLError,
-        "NVMLError_LibraryNotFound": NotFound,
-        "NVMLError_DriverNotLoaded": NotLoaded,
+        "NVMLError_LibraryNotFound": LibraryNotFound,
+        "NVMLError_DriverNotLoaded": DriverNotLoaded,
         "nvmlInit": lambda: None,
         "nvmlShutdown": lambda: None,
         "nvmlSystemGetDriverVersion": lambda: "570.1",
         "nvmlDeviceGetCount": lambda: 2,
         "nvmlDeviceGetHandleByIndex": lambda index: index,
         "nvmlDeviceGetMemoryInfo": memory,
-        "nvmlDeviceGetName": lambda index: f"Card {index}",
+        "nvmlDeviceGetName": lambda index: f"GPU {index}",
     }
     return SimpleNamespace(**calls | changes)
 
 
-def refusing(error: Exception) -> SimpleNamespace:
-    def refuse() -> None:
+def failing_nvml(error: Exception) -> SimpleNamespace:
+    def fail() -> None:
         raise error
 
-    return nvml(nvmlInit=refuse)
+    return fake_nvml(nvmlInit=fail)
 
 
 @pytest.fixture(autouse=True)
@@ -53,35 +53,35 @@ def linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware.sys, "platform", "linux")
 
 
-def test_cards_are_told_with_their_memory_and_the_broken_one_with_its_trouble(
+def test_gpus_are_listed_with_their_memory_and_a_lost_one_with_its_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", nvml())
-    whole, broken = hardware.accelerators()
-    assert whole == hardware.Accelerator("Card 0", 48 * 2**30, 40 * 2**30, "570.1")
-    assert broken.problem == "GPU is lost"
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    working, lost = hardware.accelerators()
+    assert working == hardware.Accelerator("GPU 0", 48 * 2**30, 40 * 2**30, "570.1")
+    assert lost.problem == "GPU is lost"
 
 
-@pytest.mark.parametrize("error", [NotFound(), NotLoaded()])
-def test_without_a_driver_there_is_no_card(
+@pytest.mark.parametrize("error", [LibraryNotFound(), DriverNotLoaded()])
+def test_without_a_driver_there_is_no_gpu(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", refusing(error))
+    monkeypatch.setitem(sys.modules, "pynvml", failing_nvml(error))
     assert hardware.accelerators() == []
 
 
-def test_a_driver_in_trouble_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pynvml", refusing(NVMLError("Driver/library mismatch")))
-    (card,) = hardware.accelerators()
-    assert card.problem == "Driver/library mismatch"
+def test_an_error_of_the_driver_is_the_problem_of_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", failing_nvml(NVMLError("Driver/library mismatch")))
+    (gpu,) = hardware.accelerators()
+    assert gpu.problem == "Driver/library mismatch"
 
 
-def test_the_processor_is_told_with_what_a_model_gains_from(
+def test_the_cpu_is_shown_with_the_instruction_sets_that_speed_up_a_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flags = "fpu avx2 avx512f avx512_bf16 amx_bf16"
     monkeypatch.setattr(hardware, "_cpuinfo", lambda: {"model name": "Fast", "flags": flags})
-    cpu = hardware.processor()
+    cpu = hardware.cpu_info()
     assert cpu.name == "Fast"
     assert cpu.features == ("AVX2", "AVX-512", "bf16", "AMX bf16")
     assert cpu.threads >= cpu.cores >= 1

@@ -1,4 +1,4 @@
-"""What every command does before its own work."""
+"""Setup that every command does before its own work."""
 
 import os
 
@@ -8,16 +8,16 @@ from streamcam import cli
 
 
 @pytest.fixture(autouse=True)
-def without_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_run", lambda _: 0)
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        # Set and taken away, so that what a test leaves is taken away too.
+        # Set, then deleted, so that monkeypatch also deletes the value a test leaves.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
 
-def test_idle_threads_leave_the_cores_to_other_engines() -> None:
+def test_idle_threads_of_torch_soon_release_their_cores() -> None:
     with pytest.raises(SystemExit):
         cli.main()
     assert int(os.environ["GOMP_SPINCOUNT"]) < 300_000
@@ -26,7 +26,7 @@ def test_idle_threads_leave_the_cores_to_other_engines() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "ACTIVE")]
 )
-def test_what_the_user_says_of_threads_stays(
+def test_thread_variables_set_by_the_user_are_kept(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""``streamcam models`` against a hub over real HTTP, and what was fetched, used without it."""
+"""``streamcam models`` against a hub over real HTTP, then offline runs from the cache."""
 
 import json
 import os
@@ -37,7 +37,7 @@ for args in json.load(sys.stdin):
 
 
 class Result(NamedTuple):
-    """What one command line did."""
+    """Exit code and output of one command line."""
 
     code: int
     out: str
@@ -45,17 +45,17 @@ class Result(NamedTuple):
 
 
 def run(home: Path, hub: Hub, *commands: list[str]) -> list[Result]:
-    """Run command lines in one process of their own, which has its own cache."""
+    """Run command lines in one new process with its own cache."""
     environment = {
         **os.environ,
         "HF_ENDPOINT": hub.endpoint,
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_XET": "1",
         "OMP_NUM_THREADS": "1",
-        "TQDM_POSITION": "-1",  # Shows the bars although nobody watches.
+        "TQDM_POSITION": "-1",  # Shows the bars although stderr is no terminal.
     }
     environment.pop("HF_HUB_OFFLINE", None)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", DRIVER],
         input=json.dumps(commands),
         env=environment,
@@ -64,12 +64,12 @@ def run(home: Path, hub: Hub, *commands: list[str]) -> list[Result]:
         timeout=200,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return [Result(*json.loads(line)) for line in done.stdout.splitlines()]
+    assert result.returncode == 0, result.stderr
+    return [Result(*json.loads(line)) for line in result.stdout.splitlines()]
 
 
-class Fetched(NamedTuple):
-    """What there is after a session of downloads."""
+class Downloads(NamedTuple):
+    """Cache, hub and results after the downloads."""
 
     home: Path
     hub: Hub
@@ -77,7 +77,7 @@ class Fetched(NamedTuple):
 
 
 def publish(root: Path, model_folder: Callable[[str], Path]) -> dict[str, Path]:
-    """Return the models of the hub by name: sound ones, and ones that cannot run."""
+    """Return the models of the hub by name: valid ones, and ones that cannot run."""
     models = {
         "demo/tiny": Path(shutil.copytree(model_folder("sd-turbo"), root / "tiny")),
         "demo/dream": Path(shutil.copytree(model_folder("sd-1.5"), root / "dream")),
@@ -89,7 +89,7 @@ def publish(root: Path, model_folder: Callable[[str], Path]) -> dict[str, Path]:
         "demo/lcm": root / "lcm",
         "demo/style": root / "style",
     }
-    # The library keeps what it got of a cut file in steps of 10 MB.
+    # huggingface_hub keeps a partial download in steps of 10 MB.
     padded = load_file(models["demo/tiny"] / UNET) | {"padding": torch.zeros(7_500_000)}
     save_file(padded, models["demo/tiny"] / UNET)
     for name in ("demo/tiny", "demo/halves"):
@@ -116,8 +116,8 @@ def publish(root: Path, model_folder: Callable[[str], Path]) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def fetched(
     model_folder: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Fetched]:
-    """A cache filled by command lines, while the hub fails now and then."""
+) -> Iterator[Downloads]:
+    """A cache filled by command lines, while the hub fails sometimes."""
     root = tmp_path_factory.mktemp("hub")
     dream = ["models", "pull", "demo/dream", "--vae", "demo/taesd"]
     lcm = ["--set", "lcm_lora_id=demo/lcm"]
@@ -144,11 +144,11 @@ def fetched(
         hub.broken.add(f"demo/tiny/{UNET}")
         hub.cut.add(f"demo/tiny/{UNET}")
         results = run(root / "home", hub, *sessions.values())
-        yield Fetched(root / "home", hub, dict(zip(sessions, results, strict=True)))
+        yield Downloads(root / "home", hub, dict(zip(sessions, results, strict=True)))
 
 
-def refusal(result: Result) -> str:
-    """Return the one line in which a command failed."""
+def error_line(result: Result) -> str:
+    """Return the one-line error of a command that failed."""
     assert result.code == 1
     line = result.err.strip().splitlines()[-1]
     assert line.startswith("streamcam: ")
@@ -156,7 +156,7 @@ def refusal(result: Result) -> str:
     return line
 
 
-def test_pull_fetches_the_model_and_its_autoencoder(fetched: Fetched) -> None:
+def test_pull_fetches_the_model_and_its_autoencoder(fetched: Downloads) -> None:
     result = fetched.results["cut"]
     assert result.code == 0
     assert result.out.splitlines() == [
@@ -167,7 +167,7 @@ def test_pull_fetches_the_model_and_its_autoencoder(fetched: Fetched) -> None:
     assert "demo/taesd/diffusion_pytorch_model.safetensors" in fetched.hub.downloads()
 
 
-def test_pull_shows_the_progress_of_downloads_alone(fetched: Fetched) -> None:
+def test_pull_shows_only_the_progress_of_downloads(fetched: Downloads) -> None:
     progress = fetched.results["cut"].err
     assert "100%" in progress
     assert "B/s" in progress or "MB" in progress
@@ -175,46 +175,48 @@ def test_pull_shows_the_progress_of_downloads_alone(fetched: Fetched) -> None:
     assert "Loading weights" not in progress
 
 
-def test_an_interrupted_download_goes_on_where_it_stopped(fetched: Fetched) -> None:
+def test_an_interrupted_download_continues_where_it_stopped(fetched: Downloads) -> None:
     assert fetched.hub.ranges() == ["bytes=10485760-"]
 
 
-def test_a_broken_download_says_to_try_again_and_keeps_whole_files(fetched: Fetched) -> None:
-    line = refusal(fetched.results["broken"])
+def test_a_failed_download_suggests_to_try_again_and_keeps_complete_files(
+    fetched: Downloads,
+) -> None:
+    line = error_line(fetched.results["broken"])
     assert "no model demo/tiny" in line
     assert "try again: whole files are kept" in line
     assert fetched.hub.downloads().count("demo/tiny/text_encoder/model.safetensors") == 1
 
 
-def test_what_is_there_is_not_fetched_again(fetched: Fetched) -> None:
+def test_complete_files_are_not_fetched_again(fetched: Downloads) -> None:
     assert fetched.results["again"].code == 0
     assert fetched.hub.downloads().count(f"demo/tiny/{UNET}") == 3  # Broken, cut, resumed.
     assert fetched.hub.downloads().count("demo/taesd/diffusion_pytorch_model.safetensors") == 1
 
 
-def test_half_precision_files_are_left_out_where_they_are_not_used(fetched: Fetched) -> None:
+def test_half_precision_files_are_not_fetched_for_float32(fetched: Downloads) -> None:
     assert not [file for file in fetched.hub.downloads() if "tiny" in file and ".fp16." in file]
 
 
-def test_half_precision_files_alone_are_fetched_where_they_are_used(fetched: Fetched) -> None:
+def test_only_half_precision_files_are_fetched_for_bfloat16(fetched: Downloads) -> None:
     assert fetched.results["halves"].code == 0
     weights = [f for f in fetched.hub.downloads() if "halves" in f and f.endswith(".safetensors")]
     assert len(weights) == 3
     assert all(".fp16." in file for file in weights)
 
 
-def test_a_single_file_is_described_from_the_hub(fetched: Fetched) -> None:
+def test_the_config_of_a_single_file_comes_from_the_hub(fetched: Downloads) -> None:
     result = fetched.results["one file"]
     assert result.code == 0, result.err
-    told = "one.safetensors has no config of its own: read as demo/dream describes it"
-    assert told in result.out
+    expected = "one.safetensors has no config of its own: read as demo/dream describes it"
+    assert expected in result.out
 
 
-def test_the_safety_checker_is_left_out(fetched: Fetched) -> None:
+def test_the_safety_checker_is_not_fetched(fetched: Downloads) -> None:
     assert not [file for file in fetched.hub.downloads() if "safety_checker" in file]
 
 
-def test_pull_fetches_loras_and_the_lcm_lora(fetched: Fetched) -> None:
+def test_pull_fetches_loras_and_the_lcm_lora(fetched: Downloads) -> None:
     result = fetched.results["LoRAs"]
     assert result.code == 0
     assert "LCM-LoRA demo/lcm, since the model is not few-step" in result.out
@@ -225,7 +227,7 @@ def test_pull_fetches_loras_and_the_lcm_lora(fetched: Fetched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("unknown", "no model demo/nothing: no folder here, and the hub has none of that name"),
         ("gated", "accept its terms on its page"),
@@ -236,31 +238,33 @@ def test_pull_fetches_loras_and_the_lcm_lora(fetched: Fetched) -> None:
         ("no path", 'fetch it with "streamcam models pull demo/nothing"'),
     ],
 )
-def test_what_cannot_be_had_is_refused_in_one_line(fetched: Fetched, name: str, told: str) -> None:
-    assert told in refusal(fetched.results[name])
+def test_a_model_that_cannot_be_fetched_is_explained_in_one_line(
+    fetched: Downloads, name: str, message: str
+) -> None:
+    assert message in error_line(fetched.results[name])
 
 
 def test_a_model_that_cannot_run_is_refused_before_its_weights_are_fetched(
-    fetched: Fetched,
+    fetched: Downloads,
 ) -> None:
     downloads = fetched.hub.downloads()
     assert [file for file in downloads if "flux" in file] == ["demo/flux/model_index.json"]
 
 
-def test_list_shows_what_is_in_the_cache(fetched: Fetched) -> None:
+def test_list_shows_the_models_in_the_cache(fetched: Downloads) -> None:
     listed = [line.split()[-1] for line in fetched.results["list"].out.splitlines()]
     assert {"demo/tiny", "demo/taesd", "demo/dream", "demo/lcm", "demo/style"} <= set(listed)
 
 
-def test_path_prints_the_folder(fetched: Fetched) -> None:
+def test_path_prints_the_folder(fetched: Downloads) -> None:
     folder = Path(fetched.results["path"].out.strip())
     assert (folder / "model_index.json").is_file()
     assert folder.name == COMMIT
 
 
 @pytest.fixture(scope="module")
-def offline(fetched: Fetched) -> tuple[dict[str, Result], list[Any], Path]:
-    """Command lines run offline, and what the hub was asked in the meantime."""
+def offline(fetched: Downloads) -> tuple[dict[str, Result], list[Any], Path]:
+    """Results of offline command lines, and the requests that reached the hub meanwhile."""
     out = fetched.home.parent
     loras = ["--lora", "demo/style/neon.safetensors", "--set", "lcm_lora_id=demo/lcm"]
     described = ["--set", "single_file_config=demo/dream"]
@@ -280,8 +284,8 @@ def offline(fetched: Fetched) -> tuple[dict[str, Result], list[Any], Path]:
         for name, model in models.items()
     ]
     results = run(fetched.home, fetched.hub, *commands)
-    asked, fetched.hub.asked = fetched.hub.asked, before
-    return dict(zip(models, results, strict=True)), asked, out
+    requests, fetched.hub.asked = fetched.hub.asked, before
+    return dict(zip(models, results, strict=True)), requests, out
 
 
 @pytest.mark.parametrize("name", ["tiny", "halved", "wholes", "dream", "one"])
@@ -293,47 +297,45 @@ def test_offline_runs_from_the_cache(
     assert np.load(out / f"{name}.npy").shape == (2, 64, 64, 3)
 
 
-def test_offline_asks_the_hub_nothing_at_all(
+def test_offline_sends_no_request_to_the_hub(
     offline: tuple[dict[str, Result], list[Any], Path],
 ) -> None:
     assert offline[1] == []
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("no model", '"streamcam models pull demo/nothing"'),
         ("no vae", "--vae full"),
         ("no lora", "no model demo/other: no folder here, not in the cache, and offline"),
     ],
 )
-def test_what_is_not_cached_is_refused_offline(
-    offline: tuple[dict[str, Result], list[Any], Path], name: str, told: str
+def test_a_model_that_is_not_cached_is_refused_offline(
+    offline: tuple[dict[str, Result], list[Any], Path], name: str, message: str
 ) -> None:
-    assert told in refusal(offline[0][name])
+    assert message in error_line(offline[0][name])
 
 
-def test_a_hub_out_of_reach_does_not_stop_what_is_in_the_cache(
-    fetched: Fetched, tmp_path: Path
-) -> None:
-    gone = Hub({})
-    gone.close()
+def test_cached_models_run_without_a_reachable_hub(fetched: Downloads, tmp_path: Path) -> None:
+    unreachable = Hub({})
+    unreachable.close()
     output = tmp_path / "tiny.npy"
     cached, missing = run(
         fetched.home,
-        gone,
+        unreachable,
         [*RENDER, str(output), "--model", "demo/tiny", "--vae", "demo/taesd"],
         ["models", "pull", "demo/nothing"],
     )
     assert cached.code == 0, cached.err
     assert np.load(output).shape == (2, 64, 64, 3)
-    assert "not in the cache, and the hub cannot be reached; connect once" in refusal(missing)
+    assert "not in the cache, and the hub cannot be reached; connect once" in error_line(missing)
 
 
-def test_an_empty_cache_says_how_to_fill_it(tmp_path: Path) -> None:
-    gone = Hub({})
-    gone.close()
-    listed, pulled = run(tmp_path, gone, ["models", "list"], ["models", "pull"])
+def test_an_empty_cache_is_listed_with_the_command_to_fill_it(tmp_path: Path) -> None:
+    unreachable = Hub({})
+    unreachable.close()
+    listed, pulled = run(tmp_path, unreachable, ["models", "list"], ["models", "pull"])
     assert listed.code == 0
     assert "streamcam models pull stabilityai/sd-turbo" in listed.out
     assert pulled.code == 2

@@ -1,4 +1,4 @@
-"""``streamcam render`` in this process; what ends a process is in test_render_stopped."""
+"""``streamcam render`` in this process; signals are tested in test_render_stopped."""
 
 import json
 from collections.abc import Callable
@@ -32,48 +32,48 @@ TINY = ("--model", "random:tiny-sd-turbo", "--width", "64", "--height", "64", *E
 def render(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Render:
-    """Run ``streamcam render`` on the tiny model; return the exit code and what it says."""
+    """Run ``streamcam render`` on the tiny model; return the exit code and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> tuple[int, str]:
         words = ["render", *TINY, *map(str, arguments)]
-        code = _run(lambda **how: streamcam.main(words, **how))
+        code = _run(lambda **options: streamcam.main(words, **options))
         return code, capsys.readouterr().err
 
     return run
 
 
 @pytest.mark.parametrize("output", ["b.mkv", "b.mp4", "b.webm", "b.npy", "b"])
-@pytest.mark.parametrize("given", ["a.mkv", "a.npy", "a"])
+@pytest.mark.parametrize("input_name", ["a.mkv", "a.npy", "a"])
 def test_as_many_frames_come_out_as_go_in(
-    tmp_path: Path, render: Render, given: str, output: str
+    tmp_path: Path, render: Render, input_name: str, output: str
 ) -> None:
-    write(tmp_path / given, noise(7))
-    code, said = render(given, output)
-    assert (code, "b" in said, len(said.splitlines())) == (0, True, 3)
+    write(tmp_path / input_name, noise(7))
+    code, errors = render(input_name, output)
+    assert (code, "b" in errors, len(errors.splitlines())) == (0, True, 3)
     frames = read(tmp_path / output)
     assert [frame.index for frame in frames] == list(range(7))
     assert {frame.image.shape for frame in frames} == {(64, 64, 3)}
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([given, output])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([input_name, output])
 
 
 @pytest.mark.parametrize("output", ["b.png", "b.jpg", "b.npy", "b.mp4", "ä b [red]"])
-def test_one_image_makes_one_picture(tmp_path: Path, render: Render, output: str) -> None:
+def test_one_image_gives_one_image(tmp_path: Path, render: Render, output: str) -> None:
     write(tmp_path / "ä é.png", noise(1))
-    code, said = render("ä é.png", output)
-    assert (code, f"{output}: 1 frames" in said) == (0, True)
+    code, errors = render("ä é.png", output)
+    assert (code, f"{output}: 1 frames" in errors) == (0, True)
     assert len(read(tmp_path / output)) == 1
 
 
 @pytest.mark.parametrize("settings", [(), ("--set", "frame_buffer_size=3"), ("--set", "steps=4")])
-def test_no_frame_is_lost_where_frames_run_in_batches(
+def test_no_frame_is_lost_when_frames_run_in_batches(
     tmp_path: Path, render: Render, settings: tuple[str, ...]
 ) -> None:
     assert render("pattern", "b.npy", "--frames", 10, *settings)[0] == 0
     assert np.load(tmp_path / "b.npy").shape == (10, 64, 64, 3)
 
 
-def test_text_to_image_takes_the_number_of_frames(tmp_path: Path, render: Render) -> None:
+def test_text_to_image_renders_the_given_number_of_frames(tmp_path: Path, render: Render) -> None:
     assert render("b", "--frames", 6, "--prompt", "a cat")[0] == 0
     frames = read(tmp_path / "b")
     assert len(frames) == 6
@@ -86,7 +86,7 @@ def test_frames_stop_a_longer_input(tmp_path: Path, render: Render) -> None:
     assert decoded(tmp_path / "b.mkv") == 5
 
 
-def test_the_rate_of_a_video_is_kept_and_that_of_pictures_is_given(
+def test_a_video_keeps_its_rate_and_images_get_the_one_of_fps(
     tmp_path: Path, render: Render
 ) -> None:
     write(tmp_path / "a", noise(4))
@@ -97,19 +97,19 @@ def test_the_rate_of_a_video_is_kept_and_that_of_pictures_is_given(
 
 
 @pytest.mark.parametrize("output", ["mkv", "mp4", "webm", "npy"])
-def test_rendering_twice_makes_the_same_bytes(tmp_path: Path, render: Render, output: str) -> None:
+def test_rendering_twice_gives_the_same_bytes(tmp_path: Path, render: Render, output: str) -> None:
     write(tmp_path / "a.mkv", noise(12))
     for name in ("b", "c"):
         assert render("a.mkv", f"{name}.{output}")[0] == 0
     assert (tmp_path / f"b.{output}").read_bytes() == (tmp_path / f"c.{output}").read_bytes()
 
 
-def test_cues_change_the_pictures_from_their_frame_on(tmp_path: Path, render: Render) -> None:
+def test_cues_change_the_output_from_their_frame_on(tmp_path: Path, render: Render) -> None:
     write(tmp_path / "a.npy", numbered([plain(RED)] * 8))
     (tmp_path / "cues.jsonl").write_text(json.dumps({"frame": 4, "prompt": "neon", "seed": 9}))
-    still = ("--set", "steps=1")
-    assert render("a.npy", "b.npy", *still)[0] == 0
-    assert render("a.npy", "c.npy", *still, "--cues", "cues.jsonl")[0] == 0
+    one_step = ("--set", "steps=1")
+    assert render("a.npy", "b.npy", *one_step)[0] == 0
+    assert render("a.npy", "c.npy", *one_step, "--cues", "cues.jsonl")[0] == 0
     without, with_cues = np.load(tmp_path / "b.npy"), np.load(tmp_path / "c.npy")
     assert np.array_equal(without[:4], with_cues[:4])
     assert not np.array_equal(without[4], with_cues[4])
@@ -123,8 +123,8 @@ def test_presets_flags_and_assignments_win_in_this_order(tmp_path: Path, render:
     assert np.load(tmp_path / "b.npy").shape == (2, 32, 64, 3)
 
 
-# (arguments, exit code, what is said); files a.* are there, as made in the test.
-WRONG = [
+# (arguments, exit code, message); the files are made by `write_inputs`.
+INVALID = [
     (("none.mp4", "b.mp4"), 1, "no such input: none.mp4"),
     (("empty.mp4", "b.mp4"), 1, "cannot read empty.mp4: "),
     (("cut.mp4", "b.mp4"), 1, "cannot read cut.mp4: "),
@@ -159,15 +159,15 @@ WRONG = [
     (("a.mkv", "b.mkv", "--fps", "1e-9"), 2, "--fps takes a rate"),
     (("a.mkv", "b.mkv", "--frames", "0"), 2, "'--frames'"),
     (("a.mkv", "b.mkv", "--bogus"), 2, "--bogus"),
-    (("b.mkv",), 2, "say how many with --frames"),
-    (("pattern", "b.mkv"), 2, "say how many with --frames"),
+    (("b.mkv",), 2, "set the number of frames with --frames"),
+    (("pattern", "b.mkv"), 2, "set the number of frames with --frames"),
     ((), 2, "render takes INPUT and OUTPUT"),
     (("a.mkv", "b.mkv", "c.mkv"), 2, "render takes INPUT and OUTPUT"),
 ]
 
 
-def lay_out(folder: Path) -> None:
-    """Put the files that `WRONG` speaks of into `folder`."""
+def write_inputs(folder: Path) -> None:
+    """Write the files that `INVALID` names into `folder`."""
     for name in ("a.mkv", "c.partial.mkv", "d"):
         write(folder / name, noise(3))
     (folder / "d").rename(folder / "d.partial")
@@ -192,8 +192,8 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_what_is_wrong_is_said_in_one_line_before_torch_is_even_imported(tmp_path: Path) -> None:
-    lay_out(tmp_path)
+def test_errors_are_one_line_and_are_found_before_torch_is_imported(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
     before = contents(tmp_path)
     script = """
         import json, os
@@ -201,36 +201,34 @@ def test_what_is_wrong_is_said_in_one_line_before_torch_is_even_imported(tmp_pat
         from streamcam.cli import _run, streamcam
         os.chdir(path)
         for words in json.loads(sys.argv[2]):
-            echo(_run(lambda **how: streamcam.main(["render", *words], **how)), err=True)
+            echo(_run(lambda **options: streamcam.main(["render", *words], **options)), err=True)
         print(sorted({"torch", "diffusers"} & set(sys.modules)), file=sys.stderr)
     """
     *lines, imported = ran(
-        script, tmp_path, json.dumps([words for words, *_ in WRONG]), errors=True
+        script, tmp_path, json.dumps([words for words, *_ in INVALID]), errors=True
     ).splitlines()
     assert imported == "[]"
-    told = list(zip(lines[::2], map(int, lines[1::2]), strict=True))
-    assert len(told) == len(WRONG), lines
-    for (said, code), (words, wanted, complaint) in zip(told, WRONG, strict=True):
-        assert said.startswith("streamcam: ")
-        assert (complaint in said, code) == (True, wanted), (words, said)
+    results = list(zip(lines[::2], map(int, lines[1::2]), strict=True))
+    assert len(results) == len(INVALID), lines
+    for (line, code), (words, expected_code, message) in zip(results, INVALID, strict=True):
+        assert line.startswith("streamcam: ")
+        assert (message in line, code) == (True, expected_code), (words, line)
     assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("output", ["b.mkv", "b.mp4", "b.npy", "b"])
-def test_damage_half_way_is_told_and_leaves_nothing(
+def test_a_damaged_frame_is_reported_and_leaves_no_output(
     tmp_path: Path, render: Render, output: str
 ) -> None:
     write(tmp_path / "a", noise(9))
     (tmp_path / "a" / "000005.png").write_bytes(b"damaged")
-    code, said = render("a", output)
+    code, errors = render("a", output)
     assert code == 1
-    assert said.splitlines()[-1].startswith("streamcam: cannot read the image a/000005.png")
+    assert errors.splitlines()[-1].startswith("streamcam: cannot read the image a/000005.png")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
-def test_damage_half_way_leaves_the_earlier_output_as_it_was(
-    tmp_path: Path, render: Render
-) -> None:
+def test_a_damaged_frame_leaves_an_earlier_output_unchanged(tmp_path: Path, render: Render) -> None:
     write(tmp_path / "a", noise(9))
     assert render("a", "b.mp4")[0] == 0
     before = (tmp_path / "b.mp4").read_bytes()
@@ -251,12 +249,12 @@ def test_frames_of_different_sizes_are_all_fitted(tmp_path: Path, render: Render
 def test_skipped_frames_are_counted(tmp_path: Path, render: Render) -> None:
     write(tmp_path / "a.npy", numbered([plain(RED)] * 12))
     similar = ("--set", "enable_similar_image_filter=true")
-    code, said = render("a.npy", "b.npy", *similar)
-    assert (code, "skipped" in said) == (0, True)
+    code, errors = render("a.npy", "b.npy", *similar)
+    assert (code, "skipped" in errors) == (0, True)
     assert len(np.load(tmp_path / "b.npy")) == 12
 
 
-def test_the_flags_are_those_that_users_know() -> None:
+def test_the_flags_that_users_know_exist() -> None:
     options = command.params
     flags = {flag for option in options for flag in option.opts}
     known = (

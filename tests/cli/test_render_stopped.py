@@ -1,4 +1,4 @@
-"""``streamcam render`` as a process of its own that is stopped in the middle."""
+"""``streamcam render`` as a separate process that is stopped in the middle."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ DEADLINE_S = 200
 
 
 class Rendering:
-    """A render without a foreseeable end."""
+    """A render that is too long to finish."""
 
     def __init__(self, output: Path) -> None:
         words = ["render", "pattern", str(output), "--frames", "1000000", *TINY]
@@ -29,16 +29,16 @@ class Rendering:
             [sys.executable, "-m", "streamcam", *words, "--set", "steps=1"],
             stderr=subprocess.PIPE,
             text=True,
-            # Threads that wait for each other crawl where the cores are busy.
+            # More threads than free cores would slow each other down.
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
     def wait_for(self, frames: int) -> None:
-        """Wait until so many frames can be read from the partial output."""
-        until = time.monotonic() + DEADLINE_S
+        """Wait until that many frames can be read from the partial output."""
+        deadline = time.monotonic() + DEADLINE_S
         while self.readable() < frames:
             assert self.process.poll() is None, self.process.communicate()[1]
-            assert time.monotonic() < until, "the render is too slow"
+            assert time.monotonic() < deadline, "the render is too slow"
             time.sleep(0.2)
 
     def readable(self) -> int:
@@ -51,11 +51,11 @@ class Rendering:
         except (OSError, ValueError, EOFError):
             return 0
 
-    def stop(self, how: signal.Signals) -> tuple[int, str]:
-        """Send the signal; return the exit code and what was said."""
-        self.process.send_signal(how)
-        said = self.process.communicate(timeout=30)[1]
-        return self.process.returncode, said
+    def stop(self, number: signal.Signals) -> tuple[int, str]:
+        """Send the signal; return the exit code and stderr."""
+        self.process.send_signal(number)
+        errors = self.process.communicate(timeout=30)[1]
+        return self.process.returncode, errors
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def rendering(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Render
 
 
 @pytest.mark.parametrize("rendering", ["a.mkv", "a.mp4", "a.npy"], indirect=True)
-def test_a_crash_leaves_what_was_rendered_playable(rendering: Rendering) -> None:
+def test_a_crash_leaves_a_playable_output(rendering: Rendering) -> None:
     rendering.wait_for(FRAMES_BEFORE)
     code, _ = rendering.stop(signal.SIGKILL)
     assert code == -signal.SIGKILL
@@ -76,16 +76,18 @@ def test_a_crash_leaves_what_was_rendered_playable(rendering: Rendering) -> None
 
 
 @pytest.mark.parametrize(
-    ("rendering", "how"),
+    ("rendering", "number"),
     [("a.mkv", signal.SIGINT), ("a.mp4", signal.SIGTERM), ("a", signal.SIGINT)],
     indirect=["rendering"],
 )
-def test_an_interruption_keeps_what_was_rendered(rendering: Rendering, how: signal.Signals) -> None:
+def test_an_interrupted_render_keeps_its_output(
+    rendering: Rendering, number: signal.Signals
+) -> None:
     rendering.wait_for(FRAMES_BEFORE)
-    code, said = rendering.stop(how)
+    code, errors = rendering.stop(number)
     assert code == 130
-    assert said.splitlines()[-1] == "streamcam: stopped"
-    assert "Traceback" not in said
+    assert errors.splitlines()[-1] == "streamcam: stopped"
+    assert "Traceback" not in errors
     assert rendering.readable() >= FRAMES_BEFORE
     assert [p.name for p in rendering.partial.parent.iterdir()] == [rendering.partial.name]
     if rendering.partial.suffix == ".mkv":

@@ -1,4 +1,4 @@
-"""The status line and the log of a broadcast."""
+"""Status line and log of a broadcast."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from streamcam.cli.reporting import reporting, summary
 from tests.support.scenes import STATUS
 
 
-def test_a_line_says_how_it_fares() -> None:
+def test_the_status_line_shows_rates_latency_and_counts() -> None:
     status = replace(
         STATUS,
         state="running",
@@ -30,7 +30,7 @@ def test_a_line_says_how_it_fares() -> None:
     )
 
 
-def test_what_is_wrong_is_in_the_line() -> None:
+def test_the_status_line_shows_a_lost_engine_and_source() -> None:
     line = summary(replace(STATUS, state="lost", source="lost", latency_p50=None, restarts=2))
     assert "lost" in line
     assert "restarts 2" in line
@@ -48,7 +48,7 @@ def test_the_log_is_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
             raise ValueError("a bug")
         except ValueError:
             log.exception("it failed")
-    log.warning("afterwards nothing is caught")
+    log.warning("this is not handled any more")
     text, back, failed = capsys.readouterr().err.splitlines()[:3]
     assert text == "the camera is [lost]"
     assert json.loads(back)["message"] == "the camera is back"

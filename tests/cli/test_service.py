@@ -28,7 +28,7 @@ echo '{"message": "on air"}'
 
 @dataclass
 class Home:
-    """A user's home, with a systemctl that writes down how it was called."""
+    """A user's home folder, with a fake systemctl that records its calls."""
 
     path: Path
     config: Path
@@ -86,7 +86,7 @@ def test_install_writes_the_unit_and_starts_it(home: Home) -> None:
     ]
 
 
-def test_the_unit_starts_again_after_a_fall_but_not_with_a_wrong_setting(home: Home) -> None:
+def test_the_unit_restarts_after_a_failure_but_not_with_an_invalid_setting(home: Home) -> None:
     home.run("install")
     lines = home.unit.read_text().splitlines()
     assert {"Restart=on-failure", "RestartSec=2", "RestartPreventExitStatus=2"} <= set(lines)
@@ -94,61 +94,61 @@ def test_the_unit_starts_again_after_a_fall_but_not_with_a_wrong_setting(home: H
     assert {"TimeoutStopSec=15", "WantedBy=default.target"} <= set(lines)
 
 
-def test_a_running_service_is_started_anew_with_the_new_options(home: Home) -> None:
+def test_a_running_service_is_restarted_with_the_new_options(home: Home) -> None:
     (home.path / "calls.active").write_text("active\n")
     assert home.run("install", "--", "--fps", "24").returncode == 0
     assert home.calls()[-1] == f"systemctl --user restart {UNIT}"
     assert "24" in command(home.unit)
 
 
-def test_without_an_xdg_config_home_it_lies_below_the_home(home: Home) -> None:
-    for nowhere in ("", "relative"):
-        home.run("install", XDG_CONFIG_HOME=nowhere)
+def test_without_xdg_config_home_the_unit_is_in_the_home_folder(home: Home) -> None:
+    for value in ("", "relative"):
+        home.run("install", XDG_CONFIG_HOME=value)
         file = home.path / ".config" / "systemd" / "user" / UNIT
         assert file.exists()
         file.unlink()
 
 
-def test_where_the_models_lie_is_carried_over(home: Home) -> None:
+def test_the_unit_sets_the_folder_of_the_models(home: Home) -> None:
     home.run("install", HF_HOME="/big disk/50%")
     assert 'Environment="HF_HOME=/big disk/50%%"' in home.unit.read_text().splitlines()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--fsp", "25"], "No such option"),
         (["--fps", "0"], "fps"),
         (["--set", "osc_prot=1"], 'did you mean "osc_port"?'),
     ],
 )
-def test_options_that_run_would_refuse_are_refused_before_anything_is_written(
-    home: Home, arguments: list[str], told: str
+def test_invalid_options_are_refused_before_anything_is_written(
+    home: Home, arguments: list[str], message: str
 ) -> None:
     done = home.run("install", "--", *arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert not home.unit.exists()
     assert home.calls() == []
 
 
-def test_without_systemctl_it_says_what_was_written_and_what_to_run(home: Home) -> None:
+def test_without_systemctl_the_unit_is_written_and_the_commands_are_shown(home: Home) -> None:
     (home.path / "empty").mkdir()
     done = home.run("install", PATH=str(home.path / "empty"))
     assert done.returncode == 1
-    assert f"wrote {home.unit}, but there is no systemctl here" in done.stderr
+    assert f"wrote {home.unit}, but this machine has no systemctl" in done.stderr
     assert f"systemctl --user enable --now {UNIT}" in done.stderr
     assert home.unit.exists()
 
 
-def test_what_systemctl_refuses_is_told_in_its_own_words(home: Home) -> None:
+def test_an_error_of_systemctl_is_shown_in_its_own_words(home: Home) -> None:
     (home.path / "calls.fails").touch()
     done = home.run("install")
     assert done.returncode == 1
     assert "daemon-reload: Failed to connect to bus; user units need a login" in done.stderr
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_one_line(home: Home) -> None:
+def test_a_folder_that_cannot_be_created_is_explained_in_one_line(home: Home) -> None:
     home.config.write_text("a file")
     done = home.run("install")
     assert done.returncode == 1
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_one_line(home: Home) -> None:
     assert home.calls() == []
 
 
-def test_no_partial_file_is_left_beside_the_unit(home: Home) -> None:
+def test_no_temporary_file_is_left_in_the_folder_of_the_unit(home: Home) -> None:
     home.run("install")
     assert list(home.unit.parent.iterdir()) == [home.unit]
 
@@ -169,22 +169,24 @@ def test_status_shows_the_state_and_the_end_of_the_log(home: Home) -> None:
     assert done.stdout == f'{home.unit}: enabled, active\n{{"message": "on air"}}\n'
 
 
-def test_status_of_a_service_that_does_not_run_ends_with_3(home: Home) -> None:
+def test_status_of_a_stopped_service_exits_with_3(home: Home) -> None:
     home.run("install")
     done = home.run("status")
     assert done.returncode == 3
     assert "enabled, inactive" in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["status", "remove"])
-def test_what_is_not_installed_is_said_with_the_way_to_install_it(home: Home, verb: str) -> None:
-    done = home.run(verb)
+@pytest.mark.parametrize("subcommand", ["status", "remove"])
+def test_a_missing_service_is_explained_with_the_command_that_installs_it(
+    home: Home, subcommand: str
+) -> None:
+    done = home.run(subcommand)
     assert done.returncode == 1
     assert "streamcam service install" in done.stderr
     assert home.calls() == []
 
 
-def test_remove_stops_it_and_deletes_the_unit(home: Home) -> None:
+def test_remove_stops_the_service_and_deletes_the_unit(home: Home) -> None:
     home.run("install")
     done = home.run("remove")
     assert done.returncode == 0
@@ -214,7 +216,7 @@ def test_words_are_quoted_as_systemd_reads_them(word: str, expected: str) -> Non
     assert quoted(word) == expected
 
 
-def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd-analyze")
     file = tmp_path / UNIT
@@ -228,5 +230,5 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> Non
         check=False,
         env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
     )
-    own = [line for line in done.stderr.splitlines() if UNIT in line]
-    assert own == []
+    complaints = [line for line in done.stderr.splitlines() if UNIT in line]
+    assert complaints == []

@@ -1,4 +1,4 @@
-"""A signal may come at any moment, in the middle of what waits for it too."""
+"""A signal may arrive at any moment, even inside the wait for it."""
 
 import subprocess
 import sys
@@ -18,8 +18,8 @@ if child == 0:
         os.kill(parent, signal.SIGTERM)
     os._exit(0)
 for _ in range(1000):
-    with stopping() as asked:
-        while not asked.wait(1e-6):
+    with stopping() as stop:
+        while not stop.wait(1e-6):
             pass
 os.kill(child, signal.SIGKILL)
 """

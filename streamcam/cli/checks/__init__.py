@@ -1,20 +1,20 @@
-"""What ``streamcam doctor`` looks at. Each check is a function of what it is shown."""
+"""Checks of ``streamcam doctor``, as pure functions of what was found on the machine."""
 
 from dataclasses import dataclass
 
 OK, NOTE, WARNING, MISSING = "ok", "note", "warning", "missing"
-"""Fine; worth knowing; works, but could be better; needed, and not there or not working."""
+"""Fine; worth knowing; works, but could be better; needed, and missing or not working."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one look found."""
+    """Result of one check."""
 
     name: str
-    """What was looked at."""
+    """Name of the thing that was checked."""
     state: str
     """`OK`, `NOTE`, `WARNING` or `MISSING`."""
     text: str
-    """What was found, in a line."""
+    """Finding, in one line."""
     remedy: str | None = None
-    """What to do about it."""
+    """Command or advice that fixes it."""

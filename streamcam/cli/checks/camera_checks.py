@@ -1,4 +1,4 @@
-"""What comes in: the cameras."""
+"""Checks of the cameras."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,21 +7,21 @@ from streamcam.sources.camera_list import CameraInfo
 from streamcam.v4l2.kernel_module import GROUP
 
 Holders = Callable[[str], Sequence[str]]
-"""Takes a device's path and returns who has it open."""
+"""Takes the path of a device and returns the programs that have it open."""
 
 
-def cameras(found: Sequence[CameraInfo], holders: Holders) -> list[Check]:
+def check_cameras(cameras: Sequence[CameraInfo], holders: Holders) -> list[Check]:
     """Return a check for each physical camera; a warning where there is none.
 
-    None is needed, since the demo stands in for it.
+    A camera is never `MISSING`, since the demo replaces it.
     """
-    physical = [camera for camera in found if not camera.virtual]
+    physical = [camera for camera in cameras if not camera.virtual]
     if not physical:
         return [
             Check(
                 "camera",
                 WARNING,
-                "none found; the demo, a drawn person, stands in for it",
+                "none found; the demo, a drawn person, is used instead",
                 "plug one in; in a virtual machine or container, pass it through",
             )
         ]
@@ -37,17 +37,17 @@ def _camera(camera: CameraInfo, holders: Holders) -> Check:
         return Check(
             "camera",
             WARNING,
-            f"{camera} is open in {', '.join(names)}; only one program gets pictures from it",
+            f"{camera} is open in {', '.join(names)}; only one program at a time can use it",
             "close that program, or choose another camera with --source camera:NAME",
         )
     return Check("camera", OK, str(camera))
 
 
-def mirrored() -> Check:
-    """Say why one sees oneself mirrored: asked more often than anything else."""
+def mirror_note() -> Check:
+    """Return a note on mirrored self-views, the most frequent question."""
     return Check(
         "mirror",
         NOTE,
-        "meeting apps mirror what you see of yourself; others see writing the right way round",
-        "where they do not: --mirror",
+        "meeting apps mirror only your own view of yourself; everybody else can read text",
+        "if they cannot: --mirror",
     )

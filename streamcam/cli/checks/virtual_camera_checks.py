@@ -1,4 +1,4 @@
-"""What goes out: the virtual camera, and the kernel module behind it."""
+"""Checks of the virtual camera, and of the kernel module behind it."""
 
 import sys
 from collections.abc import Sequence
@@ -17,47 +17,49 @@ BACKPORT = (
 )
 
 
-def virtual_cameras(
+def check_virtual_cameras(
     devices: Sequence[v4l2.Device],
     sinks: Sequence[str],
     holders: Holders,
     root: Path = kernel_module.ROOT,
 ) -> list[Check]:
-    """Return checks of the module, and of every virtual camera that `sinks` name.
+    """Return checks of every virtual camera that `sinks` name, and of the module.
 
     Args:
-        devices: all video nodes.
-        sinks: as in the settings, such as ``("virtual-camera:studio",)``.
-        holders: says who has a device open.
-        root: of the file system.
+        devices: all video devices.
+        sinks: sinks as in the settings, such as ``("virtual-camera:studio",)``.
+        holders: returns the programs that have a device open.
+        root: root of the file system.
     """
     if sys.platform != "linux":
         remedy = INSTALL_HINTS.get(sys.platform)
-        return [Check(NAME, NOTE, "comes with OBS or Unity Capture here", remedy)]
+        return [Check(NAME, NOTE, "comes with OBS or Unity Capture on this system", remedy)]
     loopbacks = [device for device in devices if device.is_loopback]
     labels = dict.fromkeys(label for sink in sinks for label in _labels(sink))
     if not loopbacks:
-        return [_absent(root, MISSING if labels else NOTE)]
-    chosen = [_chosen(loopbacks, label, holders) for label in labels]
-    return [*chosen, *_module(loopbacks, root)]
+        return [_no_device(root, MISSING if labels else NOTE)]
+    cameras = [_virtual_camera(loopbacks, label, holders) for label in labels]
+    return [*cameras, *_module(loopbacks, root)]
 
 
 def _labels(sink: str) -> list[str | None]:
-    """Return the label that a sink of the settings asks for, in a list; none for other sinks."""
+    """Return the label of a virtual camera's sink, in a list; an empty list for other sinks."""
     kind, _, label = sink.partition(":")
     kind = kind.strip().lower().replace("_", "-")
     return [label.strip() or None] if kind in ("auto", "virtual-camera") else []
 
 
-def _absent(root: Path, state: str) -> Check:
+def _no_device(root: Path, state: str) -> Check:
     if kernel_module.loaded(root):
-        text = "v4l2loopback is loaded, with no device"
+        text = "v4l2loopback is loaded, but has no device"
         return Check(NAME, state, text, kernel_module.RELOAD)
-    known = "not loaded" if kernel_module.installed(root) else "not installed for this kernel"
-    return Check(NAME, state, f"v4l2loopback is {known}", kernel_module.how_to_load(root))
+    state_of_module = (
+        "not loaded" if kernel_module.installed(root) else "not installed for this kernel"
+    )
+    return Check(NAME, state, f"v4l2loopback is {state_of_module}", kernel_module.how_to_load(root))
 
 
-def _chosen(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holders) -> Check:
+def _virtual_camera(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holders) -> Check:
     try:
         device = select(loopbacks, label)
     except DeviceError as error:
@@ -71,14 +73,14 @@ def _chosen(loopbacks: Sequence[v4l2.Device], label: str | None, holders: Holder
     names = holders(str(device.path))
     opened = f", open in {', '.join(names)}" if names else ""
     if device.outputs:
-        return Check(NAME, OK, f"{shown}, free to write to{opened}")
+        return Check(NAME, OK, f"{shown}, free{opened}")
     if not device.captures:
-        return Check(NAME, OK, f"{shown}, left unusable by its last writer; run brings it back")
+        return Check(NAME, OK, f"{shown}, left unusable by its last writer; run repairs it")
     return Check(
         NAME,
         WARNING,
-        f"{shown} is being written to{opened}",
-        "if that is not streamcam itself, stop it: a device takes one writer",
+        f"{shown} is in use{opened}",
+        "unless streamcam itself uses it, stop that program: a device takes one writer",
     )
 
 
@@ -87,13 +89,13 @@ def _module(loopbacks: Sequence[v4l2.Device], root: Path) -> list[Check]:
     checks = [Check(MODULE, OK, f"version {version}")]
     if version is None:
         text = (
-            "before 0.13: no program but streamcam can write to a device again after a writer"
-            " has gone, and a reader that stays refuses another size"
+            "before 0.13: once a writer has stopped, only streamcam can write to the device again,"
+            " and while a reader stays, the size cannot change"
         )
         checks = [Check(MODULE, WARNING, text, BACKPORT)]
-    given = kernel_module.options(root)
+    options = kernel_module.options(root)
     for device in loopbacks:
-        if not _exclusive(device, given):
+        if not _exclusive(device, options):
             text = f"{device.path} has exclusive_caps=0: Chrome and others do not list it"
             checks.append(Check(MODULE, WARNING, text, kernel_module.RELOAD))
     if not kernel_module.persistent(root):
@@ -104,9 +106,9 @@ def _module(loopbacks: Sequence[v4l2.Device], root: Path) -> list[Check]:
 
 
 def _exclusive(device: v4l2.Device, options: dict[str, str]) -> bool:
-    """Return whether `device` was made with ``exclusive_caps=1``; True where it is not known.
+    """Return whether `device` was created with ``exclusive_caps=1``; True if that is unknown.
 
-    The module's options are lists with a place for each device, found by its number.
+    The module's options are lists with one entry per device, found by its number.
     """
     numbers = options.get("video_nr", "").split(",")
     flags = options.get("exclusive_caps", "").split(",")
