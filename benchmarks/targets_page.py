@@ -17,7 +17,7 @@ from streamcam.bench.harness import machine
 from streamcam.cli import bench_options
 from streamcam.cli.hardware import cpu_info
 from streamcam.cli.options import configured
-from streamcam.embedded import NANO
+from streamcam.embedded_model import NANO
 from streamcam.engines.placement import pick_device
 from streamcam.errors import MediaError
 from streamcam.sinks.atomic_file import explain_os_error

@@ -140,7 +140,7 @@ def _fetch_image(config: Config, report: Report) -> None:
 
 
 def _build_image_engines(config: Config, report: Report) -> None:
-    from streamcam.diffusion.engine_build import build_engines
+    from streamcam.diffusion.build_engines import build_engines
 
     build_engines(config, report, loading=report)
 

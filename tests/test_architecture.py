@@ -27,7 +27,7 @@ LEVELS = [
     {"sources", "sinks"},
     {
         "child_process",
-        "embedded",
+        "embedded_model",
         "errors",
         "geometry",
         "pixels",

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from streamcam.embedded import NANO
+from streamcam.embedded_model import NANO
 from streamcam.sources.demo import Demo
 from streamcam.types import Image
 from training import contact

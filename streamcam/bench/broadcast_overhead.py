@@ -11,7 +11,7 @@ from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.engine_process import RUNNING, EngineProcess
-from streamcam.runtime.worker import IDENTITY
+from streamcam.runtime.engine_worker import IDENTITY
 from streamcam.settings.config import Config
 from streamcam.sinks.null import NullSink
 from streamcam.sinks.preview import Preview

@@ -13,7 +13,7 @@ from rich.status import Status
 from rich.table import Table
 
 from streamcam.cli.options import configured
-from streamcam.embedded import NANO
+from streamcam.embedded_model import NANO
 from streamcam.settings.config import AUTO, Config, with_model
 from streamcam.types import Image
 

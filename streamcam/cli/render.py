@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streamcam.cli.options import configured, settings
-from streamcam.cli.stopping import stopping
+from streamcam.cli.stop_signals import stopping
 from streamcam.control.cues import Cues, read_cues
 from streamcam.errors import ConfigError, MediaError
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks, run_as_rank
-from streamcam.runtime import offline
+from streamcam.runtime import offline_render
 from streamcam.runtime.auto_settings import settle_model
 from streamcam.settings.config import Config
 from streamcam.sinks.sink_table import open_file_sink
@@ -73,7 +73,7 @@ def render(
         _report(console, f"model: {reason}")
     stream = _stream(config, console)
     began = time.perf_counter()
-    progress = offline.render(
+    progress = offline_render.render(
         source, stream, sink, config=config, parameters_at=cue_list, frames=frames
     )
     written = _show_progress(progress, length, console)

@@ -9,7 +9,7 @@ import click
 from streamcam.api import Broadcast
 from streamcam.cli.options import configured, settings
 from streamcam.cli.reporting import Reporter, reporting
-from streamcam.cli.stopping import StopRequest, stopping
+from streamcam.cli.stop_signals import StopRequest, stopping
 from streamcam.pipelines import run_as_rank
 from streamcam.runtime.auto_settings import settle, settle_model
 from streamcam.settings.broadcast_settings import BroadcastSettings

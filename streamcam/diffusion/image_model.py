@@ -24,7 +24,7 @@ from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
 
-ENGINE_BUILD_MAIN = "streamcam.diffusion.engine_build:serve"
+ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
 """The function that a child process calls to build engines; it loads the same model."""
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from streamcam.embedded import embedded
+from streamcam.embedded_model import embedded
 from streamcam.errors import ModelError, one_line
 
 INDEX = "model_index.json"

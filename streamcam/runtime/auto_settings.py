@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from streamcam.embedded import NANO
+from streamcam.embedded_model import NANO
 from streamcam.errors import DeviceError
 from streamcam.pipelines import pipeline_of
 from streamcam.settings.broadcast_settings import BroadcastSettings

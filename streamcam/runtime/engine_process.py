@@ -18,9 +18,16 @@ from numpy.typing import NDArray
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.backoff import Backoff
+from streamcam.runtime.engine_worker import (
+    DROPPED,
+    HEARTBEAT,
+    SKIPPED,
+    TAKEN,
+    EngineMessage,
+    serve,
+)
 from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
 from streamcam.runtime.gpu_stats import expects_gpu
-from streamcam.runtime.worker import DROPPED, HEARTBEAT, SKIPPED, TAKEN, EngineMessage, serve
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Bytes, Frame

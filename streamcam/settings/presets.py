@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from streamcam.embedded import embedded
+from streamcam.embedded_model import embedded
 from streamcam.errors import ConfigError, suggest
 
 MODEL_SETTINGS_FILE = "streamcam.toml"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamcam import pixels, v4l2
 from streamcam.errors import DeviceError
-from streamcam.sinks.loopback import LoopbackWriter, explain_refusal
+from streamcam.sinks.v4l2_loopback import LoopbackWriter, explain_refusal
 from streamcam.types import Bytes, Frame, Image
 from streamcam.v4l2 import kernel_module
 
@@ -31,7 +31,7 @@ INSTALL_HINTS = {
 
 
 class CameraBackend(Protocol):
-    """Common interface of `streamcam.sinks.loopback` and pyvirtualcam."""
+    """Common interface of `streamcam.sinks.v4l2_loopback` and pyvirtualcam."""
 
     def send(self, frame: NDArray[np.uint8], /) -> None: ...
     def close(self) -> None: ...

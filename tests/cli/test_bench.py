@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.bench import engine_comparison, harness
 from streamcam.cli import _run, bench_options, streamcam
-from streamcam.embedded import NANO
+from streamcam.embedded_model import NANO
 
 TINY = ["--model", "random:tiny-sd-turbo", "--width", "32", "--height", "32", "--device", "cpu"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.embedded import NANO, embedded
+from streamcam.embedded_model import NANO, embedded
 from streamcam.settings.config import build_config
 from streamcam.settings.presets import load_preset
 from streamcam.types import Frame, Image

@@ -12,8 +12,8 @@ from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import FORMATS
 from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.engine_process import EngineProcess
+from streamcam.runtime.engine_worker import EngineMessage, run_stream
 from streamcam.runtime.frame_ring import FrameRing
-from streamcam.runtime.worker import EngineMessage, run_stream
 from streamcam.settings.config import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.virtual_camera import VirtualCamera

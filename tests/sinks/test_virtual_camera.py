@@ -11,7 +11,7 @@ import pytest
 
 from streamcam import v4l2
 from streamcam.errors import DeviceError
-from streamcam.sinks.loopback import LoopbackWriter
+from streamcam.sinks.v4l2_loopback import LoopbackWriter
 from streamcam.sinks.virtual_camera import VirtualCamera, find, open_pyvirtualcam
 from streamcam.types import Frame
 from streamcam.v4l2 import CAN_CAPTURE, CAN_OUTPUT, Device, Format, kernel_module

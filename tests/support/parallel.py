@@ -26,7 +26,7 @@ SLOW = (
     "bench/test_video_bench.py",
     "benchmarks/test_targets.py",
     "bench/test_image_bench.py",
-    "runtime/test_offline.py",
+    "runtime/test_offline_render.py",
 )
 """The files that take longer than ten seconds, the longest first."""
 SPREAD = ("engines/test_every_dtype.py",)

@@ -7,7 +7,7 @@ import pytest
 
 ROUNDS = """
 import os, random, signal, time
-from streamcam.cli.stopping import stopping
+from streamcam.cli.stop_signals import stopping
 
 signal.signal(signal.SIGTERM, lambda *_: None)
 parent = os.getpid()
