@@ -188,9 +188,9 @@ class TargetRun:
         if streams := self._streams(lines):
             best = min(streams, key=lambda line: line.ms)
             (_, over_float32), *more = best.ratios.items()
-            notes = [f"{ratio:.2f}× over {name}" for name, ratio in more]
+            ratios = [f"{ratio:.2f}× over {name}" for name, ratio in more]
             yield Outcome(
-                DIFFUSERS, over_float32, ", ".join([best.name.removesuffix(STREAM), *notes])
+                DIFFUSERS, over_float32, ", ".join([best.name.removesuffix(STREAM), *ratios])
             )
 
     # ---- figures from results

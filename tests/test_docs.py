@@ -32,3 +32,13 @@ def test_links_lead_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(find_presets()))
 def test_every_preset_is_valid(name: str) -> None:
     build_config([load_preset(name)])
+
+
+def test_every_page_is_reached_from_the_readme_and_the_site() -> None:
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert {page for page in pages if f"(docs/{page})" not in readme} == set()
+    assert {
+        page for page in pages if not re.search(rf"^{page[:-3]}$", index, re.MULTILINE)
+    } == set()
