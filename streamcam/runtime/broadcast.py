@@ -92,14 +92,14 @@ class BroadcastLoop:
             sink_thread.join(max(0.1, end - time.monotonic()))
 
     def wait_until_sending(self, timeout_s: float) -> bool:
-        """Wait until every sink has taken its first picture or has failed; return whether so."""
+        """Wait until every sink has taken its first frame or has failed; return whether so."""
         end = time.monotonic() + timeout_s
         for sink_thread in self._sink_threads:
             sink_thread.settled.wait(max(0.0, end - time.monotonic()))
         return not self.waiting()
 
     def waiting(self) -> list[str]:
-        """Return the names of the sinks that have neither taken a picture nor failed so far."""
+        """Return the names of the sinks that have neither taken a frame nor failed so far."""
         return [
             sink_thread.name
             for sink_thread in self._sink_threads
@@ -107,7 +107,7 @@ class BroadcastLoop:
         ]
 
     def sending(self) -> set[str]:
-        """Return the names of the sinks that take pictures."""
+        """Return the names of the sinks that take frames."""
         return {
             sink_thread.name for sink_thread in self._sink_threads if sink_thread.problem is None
         }

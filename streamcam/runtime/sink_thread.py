@@ -33,9 +33,9 @@ class SinkThread:
         self.latencies = Latencies()
         self.rate = Rate()
         self.problem: str | None = "opening"
-        """Why the sink takes no pictures; None from the first one on that it has taken."""
+        """Why the sink takes no frames; None from the first one on that it has taken."""
         self.settled = threading.Event()
-        """Set once the sink has taken its first picture, or has failed."""
+        """Set once the sink has taken its first frame, or has failed."""
         self._sink = sink
         self._open = False
         self._slot: DroppingQueue[OutgoingFrame] = DroppingQueue(QUEUE)
@@ -102,7 +102,7 @@ class SinkThread:
                 self.latencies.add(now - outgoing.frame.captured_at)
 
     def _took_first(self) -> None:
-        # Not on opening: some virtual cameras can be read only from their first picture on.
+        # Not on opening: some virtual cameras can be read only from their first frame on.
         if self.settled.is_set():
             log.info("%s is back", self.name)
         self.problem = None
