@@ -44,7 +44,7 @@ class DiffusionStream:
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()
         self.transfer = transfer or frame_transfer(config, models.device)
-        self.sampler = Sampler(models, config, self.transfer.send)
+        self.sampler = Sampler(models, config, self.transfer.to_device)
         self._models = models
         self._ahead = ahead and self.transfer.on_device
         self._from_noise = config.mode == "txt2img"

@@ -37,7 +37,7 @@ class CpuTransfer:
     def clear(self) -> None:
         self._images = []
 
-    def send(self, tensor: Tensor) -> Tensor:
+    def to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device)
 
     def download(self, outputs: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:

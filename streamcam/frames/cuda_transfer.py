@@ -88,7 +88,7 @@ class CudaTransfer:
     def clear(self) -> None:
         self._count = 0
 
-    def send(self, tensor: Tensor) -> Tensor:
+    def to_device(self, tensor: Tensor) -> Tensor:
         host = tensor.pin_memory() if self._copy_streams.pins else tensor
         return host.to(self._device, non_blocking=True)
 

@@ -45,7 +45,7 @@ class FrameTransfer(Protocol):
     def clear(self) -> None:
         """Drop the frames of the next batch."""
 
-    def send(self, tensor: Tensor) -> Tensor:
+    def to_device(self, tensor: Tensor) -> Tensor:
         """Copy a CPU tensor to the device without waiting for it."""
 
     def download(self, outputs: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
