@@ -9,7 +9,7 @@ from pathlib import Path
 import diffusers
 import torch
 
-from training import data, evaluate, model, text, tokenizer, train
+from training import dataset, evaluate, model, text, tokenizer, train
 from training.export import export, weight_bytes
 from training.learner import Log
 from training.plan import Plan, plan_for, smoke
@@ -48,18 +48,18 @@ def run(plan: Plan, **judged: int) -> Path:
     parts = model.build(words, seed=plan.seed)
     log.write(stage="model", **model.sizes(parts))
     recipe, shards = plan.recipe, range(plan.shards)
-    data.keep_recipe(recipe)
-    make = functools.partial(data.make_pictures, recipe)
-    data.fill(recipe, "pictures", make, shards, plan.workers)
-    pictures = data.Shards(recipe, "pictures", plan.shards)
+    dataset.keep_recipe(recipe)
+    make = functools.partial(dataset.make_pictures, recipe)
+    dataset.fill(recipe, "pictures", make, shards, plan.workers)
+    pictures = dataset.Shards(recipe, "pictures", plan.shards)
     log.write(stage="pictures", scenes=len(pictures))
     train.train_autoencoder(parts, pictures, plan, log)
     vae = plan.out / "vae"
     parts.vae.save_pretrained(vae)
     train.train_text(parts, plan, log)
-    encode = functools.partial(data.make_latents, recipe, vae=vae)
-    data.fill(recipe, "latents", encode, shards, plan.workers)
-    latents = data.Shards(recipe, "latents", plan.shards)
+    encode = functools.partial(dataset.make_latents, recipe, vae=vae)
+    dataset.fill(recipe, "latents", encode, shards, plan.workers)
+    latents = dataset.Shards(recipe, "latents", plan.shards)
     log.write(stage="latents", scenes=len(latents))
     train.train_unet(parts, latents, plan, log)
     train.train_together(parts, latents, pictures, plan, log)

@@ -8,10 +8,10 @@ import numpy as np
 
 from streamcam.bench.harness import STILL_FRAMES, STILL_NOISE, mean_frame_difference
 from streamcam.types import Image
-from training import contact, looks, wordings
-from training.data import HELD_OUT, Shown, scene
+from training import contact_sheets, looks, wordings
+from training.dataset import HELD_OUT, Shown, scene
 from training.measures import edge_correlation, psnr
-from training.studio import Studio
+from training.renderer import Renderer
 
 SETTINGS: Mapping[str, dict[str, Any]] = {
     "[40]": {"t_index_list": (40,)},
@@ -77,33 +77,33 @@ class Row(NamedTuple):
     """dB."""
 
 
-def measure(studio: Studio, case: Case, pictures: Sequence[Image]) -> Row:
+def measure(renderer: Renderer, case: Case, pictures: Sequence[Image]) -> Row:
     """Measure one case over all settings."""
     targets = [looks.render(picture, *case.shown) for picture in pictures]
 
     def mean(of: Callable[[Image, Image], float], made: Sequence[Image]) -> float:
         return float(np.mean([of(*pair) for pair in zip(made, targets, strict=True)]))
 
-    home = studio.render(pictures, case.prompt)
+    home = renderer.render(pictures, case.prompt)
     return Row(
         case,
         nothing=mean(psnr, pictures),
-        ceiling=mean(psnr, [studio.round_trip(target) for target in targets]),
+        ceiling=mean(psnr, [renderer.round_trip(target) for target in targets]),
         edges=mean(edge_correlation, home),
-        unseen=mean(psnr, studio.render(pictures, case.unseen_words)),
+        unseen=mean(psnr, renderer.render(pictures, case.unseen_words)),
         by_setting={
-            name: mean(psnr, studio.render(pictures, case.prompt, **settings))
+            name: mean(psnr, renderer.render(pictures, case.prompt, **settings))
             for name, settings in SETTINGS.items()
         },
     )
 
 
-def stillness(studio: Studio, case: Case, picture: Image) -> float:
+def stillness(renderer: Renderer, case: Case, picture: Image) -> float:
     """Return how much more a still, noisy picture moves after the model than before it."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, STILL_NOISE, (STILL_FRAMES, *picture.shape))
     noisy = [np.clip(picture + n, 0, 255).astype(np.uint8) for n in noise]
-    return mean_frame_difference(studio.render(noisy, case.prompt)) / mean_frame_difference(noisy)
+    return mean_frame_difference(renderer.render(noisy, case.prompt)) / mean_frame_difference(noisy)
 
 
 def table(rows: Sequence[Row], still: Mapping[str, float]) -> str:
@@ -145,15 +145,15 @@ def evaluate(
     folder: Path, out: Path, *, seed: int, size: int, scenes: int = 8, most_cases: int | None = None
 ) -> str:
     """Write ``evaluation.md`` and the sheets to `out`; return the text."""
-    studio = Studio(folder, size)
+    renderer = Renderer(folder, size)
     pictures = held_out_scenes(seed, scenes, size)
     known = cases(seed)[:most_cases]
-    rows = [measure(studio, case, pictures) for case in known]
-    still = {case.name: stillness(studio, case, pictures[0]) for case in known}
+    rows = [measure(renderer, case, pictures) for case in known]
+    still = {case.name: stillness(renderer, case, pictures[0]) for case in known}
     found = shortcomings(rows, still)
     text = "PSNR to the target in dB, by t_index_list.\n\n" + table(rows, still)
     text += "\n".join(["", "Short of:", "", *(f"- {line}" for line in found or ["nothing"])]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     (out / "evaluation.md").write_text(text, encoding="utf-8")
-    contact.write_sheets(studio, known, pictures, out)
+    contact_sheets.write_sheets(renderer, known, pictures, out)
     return text

@@ -10,10 +10,10 @@ import numpy as np
 from streamcam.embedded import NANO
 from streamcam.sources.demo import Demo
 from streamcam.types import Image
-from training import contact
-from training.contact import Labelled
+from training import contact_sheets
+from training.contact_sheets import Labelled
 from training.evaluate import Case, cases, held_out_scenes
-from training.studio import Studio
+from training.renderer import Renderer
 
 SEED, SIZE = 0, 256
 SCENES = 2
@@ -37,11 +37,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    studio = Studio(options.model, SIZE)
+    renderer = Renderer(options.model, SIZE)
     pictures = held_out_scenes(SEED, SCENES, SIZE)
     plain = [case for case in cases(SEED) if not case.shown[1]]
-    contact.write_sheets(studio, [*plain, *coloured()], pictures, options.out)
-    contact.save(options.out / "readme.jpg", contact.grid(readme(studio, sitter())))
+    contact_sheets.write_sheets(renderer, [*plain, *coloured()], pictures, options.out)
+    contact_sheets.save(options.out / "readme.jpg", contact_sheets.grid(readme(renderer, sitter())))
 
 
 def coloured() -> list[Case]:
@@ -63,9 +63,9 @@ def sitter() -> Image:
     return np.asarray(cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def readme(studio: Studio, picture: Image) -> list[list[Labelled]]:
+def readme(renderer: Renderer, picture: Image) -> list[list[Labelled]]:
     """Return a scene and what becomes of it, in two rows."""
-    made = [(prompt, studio.render([picture], prompt)[0]) for prompt in SHOWN]
+    made = [(prompt, renderer.render([picture], prompt)[0]) for prompt in SHOWN]
     cells = [("camera", picture), *made]
     half = len(cells) // 2
     return [cells[:half], cells[half:]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training import wordings
-from training.data import Shards, Shown, looks_of
+from training.dataset import Shards, Shown, looks_of
 from training.looks import LOOKS
 
 Shares = NDArray[np.float32]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from training.data import Recipe
+from training.dataset import Recipe
 from training.learner import Course
 
 SHARES = {"autoencoder": 0.115, "text": 0.01, "unet": 0.25, "together": 0.43}

@@ -11,7 +11,7 @@ from torch import Tensor
 from streamcam.diffusion.schedule import ORIGINAL_STEPS, predicted_x_0, steps_at
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode
 from streamcam.frames.image_tensors import to_tensor
-from training.data import Shards
+from training.dataset import Shards
 from training.inits import spread_details, whiten
 from training.learner import Learner, Log, fit
 from training.losses import (

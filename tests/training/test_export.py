@@ -13,11 +13,11 @@ from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build_config
 from streamcam.types import Frame
 from tests.support.streams import EAGER
-from training import contact, evaluate, model, text, tokenizer
+from training import contact_sheets, evaluate, model, text, tokenizer
 from training.export import export, weight_bytes
 from training.measures import edge_correlation, psnr
 from training.model import MAX_BYTES
-from training.studio import Studio
+from training.renderer import Renderer
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +115,9 @@ def test_an_evaluation_writes_its_table_and_its_sheets(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "SETTINGS", {"[40]": {"t_index_list": (40,)}})
-    monkeypatch.setattr(contact, "STEPS", ((40,),))
-    monkeypatch.setattr(contact, "SCALES", (1.0,))
-    monkeypatch.setattr(contact, "SHARES", (0.5,))
+    monkeypatch.setattr(contact_sheets, "STEPS", ((40,),))
+    monkeypatch.setattr(contact_sheets, "SCALES", (1.0,))
+    monkeypatch.setattr(contact_sheets, "SHARES", (0.5,))
     shown = evaluate.evaluate(folder, tmp_path, seed=0, size=64, scenes=1, most_cases=3)
     assert "| **mean** |" in shown
     sheets = {file.name for file in tmp_path.iterdir()}
@@ -132,7 +132,7 @@ def test_every_look_has_a_case_and_colours_where_it_takes_them() -> None:
 
 
 def test_the_studio_gives_a_picture_for_each_it_gets(folder: Path) -> None:
-    studio = Studio(folder, 64)
-    made = studio.render([picture(64)] * 3, [["neon", 0.5], ["ink", 0.5]], (32, 45))
+    renderer = Renderer(folder, 64)
+    made = renderer.render([picture(64)] * 3, [["neon", 0.5], ["ink", 0.5]], (32, 45))
     assert len(made) == 3
     assert np.array_equal(made[0], made[2])

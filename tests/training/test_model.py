@@ -9,7 +9,7 @@ import torch
 from streamcam.frames.image_tensors import to_tensor
 from tests.support.streams import EAGER
 from training import model, text, tokenizer
-from training.data import scene
+from training.dataset import scene
 from training.inits import LATENT_STD, spread_details, whiten
 from training.model import MAX_BYTES, Parts
 from training.train import predict

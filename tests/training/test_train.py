@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from streamcam.diffusion.stages import Encode
-from training import data, model, pairs, text, tokenizer, train
+from training import dataset, model, pairs, text, tokenizer, train
 from training.learner import Course, Learner, Log, fit, progress, rate
 from training.losses import alike_loss, edge_loss, texture_loss
 from training.model import Parts
@@ -118,36 +118,36 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 @pytest.fixture(scope="module")
-def cached(parts: Parts, plan: Plan) -> tuple[data.Shards, data.Shards]:
+def cached(parts: Parts, plan: Plan) -> tuple[dataset.Shards, dataset.Shards]:
     recipe, shards = plan.recipe, range(plan.shards)
-    data.fill(recipe, "pictures", functools.partial(data.make_pictures, recipe), shards, 0)
+    dataset.fill(recipe, "pictures", functools.partial(dataset.make_pictures, recipe), shards, 0)
     parts.vae.save_pretrained(plan.out / "vae")
-    encode = functools.partial(data.make_latents, recipe, vae=plan.out / "vae")
-    data.fill(recipe, "latents", encode, shards, 0)
+    encode = functools.partial(dataset.make_latents, recipe, vae=plan.out / "vae")
+    dataset.fill(recipe, "latents", encode, shards, 0)
     return (
-        data.Shards(recipe, "pictures", plan.shards),
-        data.Shards(recipe, "latents", plan.shards),
+        dataset.Shards(recipe, "pictures", plan.shards),
+        dataset.Shards(recipe, "latents", plan.shards),
     )
 
 
 def test_shards_that_are_there_are_not_made_again(
-    cached: tuple[data.Shards, data.Shards], plan: Plan
+    cached: tuple[dataset.Shards, dataset.Shards], plan: Plan
 ) -> None:
     def refuse(shard: int) -> None:
         raise AssertionError(shard)
 
-    data.fill(plan.recipe, "pictures", refuse, range(plan.shards), 0)
+    dataset.fill(plan.recipe, "pictures", refuse, range(plan.shards), 0)
 
 
 def test_a_cache_of_something_else_is_refused(tmp_path: Path, plan: Plan) -> None:
     recipe = plan.recipe._replace(folder=tmp_path)
-    data.keep_recipe(recipe)
-    data.keep_recipe(recipe)
+    dataset.keep_recipe(recipe)
+    dataset.keep_recipe(recipe)
     with pytest.raises(ValueError, match="take another"):
-        data.keep_recipe(recipe._replace(seed=1))
+        dataset.keep_recipe(recipe._replace(seed=1))
 
 
-def test_lessons_draw_from_their_seed_alone(cached: tuple[data.Shards, data.Shards]) -> None:
+def test_lessons_draw_from_their_seed_alone(cached: tuple[dataset.Shards, dataset.Shards]) -> None:
     _, latents = cached
     one, other = (pairs.draw_lesson(np.random.default_rng(5), latents, 6, 4) for _ in range(2))
     assert one.given.shape == (6, 16, 4, 4)
@@ -156,7 +156,7 @@ def test_lessons_draw_from_their_seed_alone(cached: tuple[data.Shards, data.Shar
 
 
 def test_without_a_prompt_what_is_wanted_is_what_was_given(
-    cached: tuple[data.Shards, data.Shards],
+    cached: tuple[dataset.Shards, dataset.Shards],
 ) -> None:
     _, latents = cached
     lesson = pairs.draw_lesson(np.random.default_rng(0), latents, 200, 8)
@@ -166,7 +166,7 @@ def test_without_a_prompt_what_is_wanted_is_what_was_given(
     assert apart[empty].mean() < 0.5 * apart.mean()
 
 
-def test_weights_of_each_row_add_up(cached: tuple[data.Shards, data.Shards]) -> None:
+def test_weights_of_each_row_add_up(cached: tuple[dataset.Shards, dataset.Shards]) -> None:
     lesson = pairs.draw_lesson(np.random.default_rng(1), cached[1], 100, 4)
     assert len(lesson.texts) > 100
     totals = np.bincount(lesson.rows, lesson.weights)
@@ -174,7 +174,7 @@ def test_weights_of_each_row_add_up(cached: tuple[data.Shards, data.Shards]) -> 
 
 
 def test_pictures_are_of_the_same_place_as_latents(
-    parts: Parts, cached: tuple[data.Shards, data.Shards]
+    parts: Parts, cached: tuple[dataset.Shards, dataset.Shards]
 ) -> None:
     pictures, latents = cached
     draws = np.random.default_rng(3)
@@ -191,7 +191,7 @@ def test_pictures_are_of_the_same_place_as_latents(
 
 
 def test_a_stream_goes_towards_its_end_and_brings_about_what_its_steps_add_up_to(
-    cached: tuple[data.Shards, data.Shards],
+    cached: tuple[dataset.Shards, dataset.Shards],
 ) -> None:
     lesson = pairs.draw_lesson(np.random.default_rng(4), cached[1], 30, 4, steps=3)
     assert len(lesson.indices) == 3
@@ -228,7 +228,7 @@ def test_edges_are_alike_however_pale_they_are() -> None:
 
 
 def test_every_stage_of_the_training_runs(
-    parts: Parts, plan: Plan, cached: tuple[data.Shards, data.Shards]
+    parts: Parts, plan: Plan, cached: tuple[dataset.Shards, dataset.Shards]
 ) -> None:
     pictures, latents = cached
     log = Log(plan.out / "log.jsonl")

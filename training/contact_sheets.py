@@ -11,7 +11,7 @@ import numpy as np
 
 from streamcam.types import Image
 from training import looks
-from training.studio import Studio
+from training.renderer import Renderer
 
 if TYPE_CHECKING:
     from training.evaluate import Case
@@ -45,36 +45,36 @@ def save(path: Path, sheet: Image) -> None:
 
 
 def write_sheets(
-    studio: Studio, cases: Sequence[Case], pictures: Sequence[Image], out: Path
+    renderer: Renderer, cases: Sequence[Case], pictures: Sequence[Image], out: Path
 ) -> None:
     """Write all sheets to `out`."""
     telling = [case for case in cases if case.shown[0] in TELLING and not case.shown[1]]
-    save(out / "looks.jpg", grid(looks_sheet(studio, cases, pictures[:3])))
-    save(out / "steps.jpg", grid(steps_sheet(studio, telling, pictures[0])))
-    save(out / "guidance.jpg", grid(guidance_sheet(studio, telling, pictures[0])))
-    save(out / "blends.jpg", grid(blends_sheet(studio, telling, pictures[0])))
+    save(out / "looks.jpg", grid(looks_sheet(renderer, cases, pictures[:3])))
+    save(out / "steps.jpg", grid(steps_sheet(renderer, telling, pictures[0])))
+    save(out / "guidance.jpg", grid(guidance_sheet(renderer, telling, pictures[0])))
+    save(out / "blends.jpg", grid(blends_sheet(renderer, telling, pictures[0])))
 
 
 def looks_sheet(
-    studio: Studio, cases: Sequence[Case], pictures: Sequence[Image]
+    renderer: Renderer, cases: Sequence[Case], pictures: Sequence[Image]
 ) -> list[list[Labelled]]:
     """Return a row a look: its target beside what the model made, for each scene."""
     rows = [[pair for p in pictures for pair in (("source", p), ("", np.zeros_like(p)))]]
     for case in cases:
-        made = studio.render(pictures, case.prompt)
+        made = renderer.render(pictures, case.prompt)
         targets = [("target", looks.render(picture, *case.shown)) for picture in pictures]
         pairs = zip(targets, made, strict=True)
         rows.append([cell for target, m in pairs for cell in (target, (case.prompt, m))])
     return rows
 
 
-def steps_sheet(studio: Studio, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
+def steps_sheet(renderer: Renderer, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
     """Return a row a look, from little strength to much, then with several steps."""
     return [
         [
             ("target", looks.render(picture, *case.shown)),
             *(
-                (f"{case.prompt} {list(steps)}", studio.render([picture], case.prompt, steps)[0])
+                (f"{case.prompt} {list(steps)}", renderer.render([picture], case.prompt, steps)[0])
                 for steps in STEPS
             ),
         ]
@@ -82,13 +82,15 @@ def steps_sheet(studio: Studio, cases: Sequence[Case], picture: Image) -> list[l
     ]
 
 
-def guidance_sheet(studio: Studio, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
+def guidance_sheet(
+    renderer: Renderer, cases: Sequence[Case], picture: Image
+) -> list[list[Labelled]]:
     """Return two rows a look: residual and full guidance, from weak to strong."""
     return [
         [
             (
                 f"{case.prompt} {kind} {scale}",
-                studio.render([picture], case.prompt, cfg_type=kind, guidance_scale=scale)[0],
+                renderer.render([picture], case.prompt, cfg_type=kind, guidance_scale=scale)[0],
             )
             for scale in SCALES
         ]
@@ -97,14 +99,14 @@ def guidance_sheet(studio: Studio, cases: Sequence[Case], picture: Image) -> lis
     ]
 
 
-def blends_sheet(studio: Studio, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
+def blends_sheet(renderer: Renderer, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
     """Return a row for each look and the next one, and the way between them."""
     pairs = zip(cases, [*cases[1:], *cases[:1]], strict=True)
     return [
         [
             (
                 f"{a.prompt} {1 - share:g}, {b.prompt} {share:g}",
-                studio.render([picture], [[a.prompt, 1 - share], [b.prompt, share]])[0],
+                renderer.render([picture], [[a.prompt, 1 - share], [b.prompt, share]])[0],
             )
             for share in SHARES
         ]

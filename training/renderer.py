@@ -14,7 +14,7 @@ Prompt = str | list[list[Any]]
 """A text, or texts with their weights."""
 
 
-class Studio:
+class Renderer:
     """One model, loaded once, for all that is asked of it."""
 
     def __init__(self, model: str | Path, size: int) -> None:
