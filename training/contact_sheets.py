@@ -1,4 +1,4 @@
-"""Contact sheets of what a trained model paints: looks, steps, guidance and blends."""
+"""Contact sheets of a trained model's outputs: looks, steps, guidance and blends."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from training.renderer import Renderer
 if TYPE_CHECKING:
     from training.evaluate import Case
 
-Labelled = tuple[str, Image]
+Captioned = tuple[str, Image]
 CAPTION = 18
 STEPS = ((49,), (45,), (40,), (32,), (24,), (32, 45), (36, 40, 44, 47))
 SCALES = (0.5, 1.0, 1.5, 2.0, 3.0)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-TELLING = ("neon", "pencil", "cartoon", "halftone", "pixel art", "thermal")
-"""Looks that show most of what can go wrong."""
+SHEET_LOOKS = ("neon", "pencil", "cartoon", "halftone", "pixel art", "thermal")
+"""Looks that show most of the errors a model can make."""
 
 
-def labelled(text: str, image: Image) -> Image:
+def captioned(text: str, image: Image) -> Image:
     """Return `image` with a caption above it."""
     caption = np.full((CAPTION, image.shape[1], 3), 24, np.uint8)
     font, white = cv2.FONT_HERSHEY_SIMPLEX, (235, 235, 235)
@@ -33,9 +33,9 @@ def labelled(text: str, image: Image) -> Image:
     return np.vstack([caption, image])
 
 
-def grid(rows: Sequence[Sequence[Labelled]]) -> Image:
-    """Return rows of pictures of one size, with their captions."""
-    return np.vstack([np.hstack([labelled(*cell) for cell in row]) for row in rows])
+def grid(rows: Sequence[Sequence[Captioned]]) -> Image:
+    """Return captioned images of one size as a grid of rows."""
+    return np.vstack([np.hstack([captioned(*cell) for cell in row]) for row in rows])
 
 
 def save(path: Path, sheet: Image) -> None:
@@ -45,36 +45,38 @@ def save(path: Path, sheet: Image) -> None:
 
 
 def write_sheets(
-    renderer: Renderer, cases: Sequence[Case], pictures: Sequence[Image], out: Path
+    renderer: Renderer, cases: Sequence[Case], images: Sequence[Image], out: Path
 ) -> None:
     """Write all sheets to `out`."""
-    telling = [case for case in cases if case.shown[0] in TELLING and not case.shown[1]]
-    save(out / "looks.jpg", grid(looks_sheet(renderer, cases, pictures[:3])))
-    save(out / "steps.jpg", grid(steps_sheet(renderer, telling, pictures[0])))
-    save(out / "guidance.jpg", grid(guidance_sheet(renderer, telling, pictures[0])))
-    save(out / "blends.jpg", grid(blends_sheet(renderer, telling, pictures[0])))
+    sheet_cases = [
+        case for case in cases if case.coloured_look[0] in SHEET_LOOKS and not case.coloured_look[1]
+    ]
+    save(out / "looks.jpg", grid(looks_sheet(renderer, cases, images[:3])))
+    save(out / "steps.jpg", grid(steps_sheet(renderer, sheet_cases, images[0])))
+    save(out / "guidance.jpg", grid(guidance_sheet(renderer, sheet_cases, images[0])))
+    save(out / "blends.jpg", grid(blends_sheet(renderer, sheet_cases, images[0])))
 
 
 def looks_sheet(
-    renderer: Renderer, cases: Sequence[Case], pictures: Sequence[Image]
-) -> list[list[Labelled]]:
-    """Return a row a look: its target beside what the model made, for each scene."""
-    rows = [[pair for p in pictures for pair in (("source", p), ("", np.zeros_like(p)))]]
+    renderer: Renderer, cases: Sequence[Case], images: Sequence[Image]
+) -> list[list[Captioned]]:
+    """Return a row per look: for each scene the target, then the model's output."""
+    rows = [[pair for p in images for pair in (("source", p), ("", np.zeros_like(p)))]]
     for case in cases:
-        made = renderer.render(pictures, case.prompt)
-        targets = [("target", looks.render(picture, *case.shown)) for picture in pictures]
-        pairs = zip(targets, made, strict=True)
-        rows.append([cell for target, m in pairs for cell in (target, (case.prompt, m))])
+        outputs = renderer.render(images, case.prompt)
+        targets = [("target", looks.render(image, *case.coloured_look)) for image in images]
+        pairs = zip(targets, outputs, strict=True)
+        rows.append([cell for target, output in pairs for cell in (target, (case.prompt, output))])
     return rows
 
 
-def steps_sheet(renderer: Renderer, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
-    """Return a row a look, from little strength to much, then with several steps."""
+def steps_sheet(renderer: Renderer, cases: Sequence[Case], image: Image) -> list[list[Captioned]]:
+    """Return a row per look, from little strength to much, then with several steps."""
     return [
         [
-            ("target", looks.render(picture, *case.shown)),
+            ("target", looks.render(image, *case.coloured_look)),
             *(
-                (f"{case.prompt} {list(steps)}", renderer.render([picture], case.prompt, steps)[0])
+                (f"{case.prompt} {list(steps)}", renderer.render([image], case.prompt, steps)[0])
                 for steps in STEPS
             ),
         ]
@@ -83,14 +85,14 @@ def steps_sheet(renderer: Renderer, cases: Sequence[Case], picture: Image) -> li
 
 
 def guidance_sheet(
-    renderer: Renderer, cases: Sequence[Case], picture: Image
-) -> list[list[Labelled]]:
-    """Return two rows a look: residual and full guidance, from weak to strong."""
+    renderer: Renderer, cases: Sequence[Case], image: Image
+) -> list[list[Captioned]]:
+    """Return two rows per look: residual and full guidance, from weak to strong."""
     return [
         [
             (
                 f"{case.prompt} {kind} {scale}",
-                renderer.render([picture], case.prompt, cfg_type=kind, guidance_scale=scale)[0],
+                renderer.render([image], case.prompt, cfg_type=kind, guidance_scale=scale)[0],
             )
             for scale in SCALES
         ]
@@ -99,14 +101,14 @@ def guidance_sheet(
     ]
 
 
-def blends_sheet(renderer: Renderer, cases: Sequence[Case], picture: Image) -> list[list[Labelled]]:
-    """Return a row for each look and the next one, and the way between them."""
+def blends_sheet(renderer: Renderer, cases: Sequence[Case], image: Image) -> list[list[Captioned]]:
+    """Return a row per look that blends it into the next one."""
     pairs = zip(cases, [*cases[1:], *cases[:1]], strict=True)
     return [
         [
             (
                 f"{a.prompt} {1 - share:g}, {b.prompt} {share:g}",
-                renderer.render([picture], [[a.prompt, 1 - share], [b.prompt, share]])[0],
+                renderer.render([image], [[a.prompt, 1 - share], [b.prompt, share]])[0],
             )
             for share in SHARES
         ]

@@ -26,8 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export(parts, tmp_path_factory.mktemp("export") / "nano")
 
 
-def settings(folder: Path, **others: Any) -> dict[str, Any]:
-    return {"model": str(folder), "width": 256, "height": 256, "offline": True} | EAGER | others
+def settings(folder: Path, **settings_: Any) -> dict[str, Any]:
+    return {"model": str(folder), "width": 256, "height": 256, "offline": True} | EAGER | settings_
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def models(folder: Path) -> ImageModel:
     return load_image_model(build_config([settings(folder)]), report=lambda _: None)
 
 
-def picture(size: int = 256) -> np.ndarray:
+def image(size: int = 256) -> np.ndarray:
     ramp = np.linspace(0, 255, size, dtype=np.uint8)
     return np.stack(np.broadcast_arrays(ramp[:, None], ramp, ramp[::-1]), -1)
 
@@ -74,22 +74,22 @@ def test_it_streams_in_every_kind_of_guidance(models: ImageModel, cfg_type: str)
         ]
     )
     stream = DiffusionStream(models, config)
-    frames = [Frame(picture(), i, 0.0) for i in range(2)]
+    frames = [Frame(image(), i, 0.0) for i in range(2)]
     out = [f for frame in frames for f in stream(frame, config.live)] + stream.drain(config.live)
     assert [frame.image.shape for frame in out] == [(256, 256, 3)] * 2
 
 
 def test_even_untrained_it_gives_back_the_colours_of_the_camera(models: ImageModel) -> None:
     config = build_config([settings(Path("nano"), cfg_type="none", t_index_list=[45])])
-    (out,) = DiffusionStream(models, config)(Frame(picture(), 0, 0.0), config.live)
-    assert np.corrcoef(out.image.flatten(), picture().flatten())[0, 1] > 0.8
+    (out,) = DiffusionStream(models, config)(Frame(image(), 0, 0.0), config.live)
+    assert np.corrcoef(out.image.flatten(), image().flatten())[0, 1] > 0.8
 
 
 @pytest.mark.parametrize(("width", "height"), [(264, 256), (512, 384)])
 def test_it_takes_other_sizes(folder: Path, width: int, height: int) -> None:
     config = build_config([settings(folder, width=width, height=height, steps=1)])
     stream = DiffusionStream(load_image_model(config, report=lambda _: None), config)
-    (out,) = stream(Frame(picture(), 0, 0.0), config.live)
+    (out,) = stream(Frame(image(), 0, 0.0), config.live)
     assert out.image.shape == (height, width, 3)
 
 
@@ -102,7 +102,7 @@ def test_too_large_a_model_is_not_exported(tmp_path: Path) -> None:
 
 
 def test_measures_know_the_same_picture_from_another() -> None:
-    one = picture(64)
+    one = image(64)
     other = np.random.default_rng(0).integers(0, 256, one.shape, dtype=np.uint8)
     assert psnr(one, one) > 70
     assert psnr(one, other) < 20
@@ -133,6 +133,6 @@ def test_every_look_has_a_case_and_colours_where_it_takes_them() -> None:
 
 def test_the_studio_gives_a_picture_for_each_it_gets(folder: Path) -> None:
     renderer = Renderer(folder, 64)
-    made = renderer.render([picture(64)] * 3, [["neon", 0.5], ["ink", 0.5]], (32, 45))
+    made = renderer.render([image(64)] * 3, [["neon", 0.5], ["ink", 0.5]], (32, 45))
     assert len(made) == 3
     assert np.array_equal(made[0], made[2])

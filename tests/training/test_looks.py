@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.looks import COLOURS, LOOKS, PLAIN, colour, draw_colours, draw_look, render
-from training.looks_filters import LUMA, array, contours, palette, ramp, stairs, step
+from training.looks_filters import LUMA, array, contours, palette, quantised, ramp, smoothstep
 from training.looks_grids import CELL, dots
 from training.scenes import scene, still
 from training.sheets import LABEL_HEIGHT, look_sheet, motion_sheet, scene_sheet
@@ -15,7 +15,7 @@ RECOLOURED = ("tint", "duotone", "x-ray", "halftone", "pencil", "neon", "emboss"
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return scene(np.random.default_rng(12), SIZE)
 
 
@@ -50,19 +50,19 @@ def test_there_are_at_least_eighteen_looks_and_the_plain_picture() -> None:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_look_keeps_size_and_type_and_the_source(look: str, picture: np.ndarray) -> None:
-    before = picture.copy()
+def test_a_look_keeps_size_and_type_and_the_source(look: str, image: np.ndarray) -> None:
+    before = image.copy()
     for count in LOOKS[look].colours:
-        result = render(picture, look, ("blue", "gold")[:count])
-        assert result.shape == picture.shape
+        result = render(image, look, ("blue", "gold")[:count])
+        assert result.shape == image.shape
         assert result.dtype == np.uint8
-    assert np.array_equal(picture, before)
+    assert np.array_equal(image, before)
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_look_is_the_same_each_time(look: str, picture: np.ndarray) -> None:
+def test_a_look_is_the_same_each_time(look: str, image: np.ndarray) -> None:
     colours = colours_of(look)
-    assert np.array_equal(render(picture, look, colours), render(picture, look, colours))
+    assert np.array_equal(render(image, look, colours), render(image, look, colours))
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -75,7 +75,7 @@ def test_a_noisy_still_gives_no_more_noise_than_it_has(look: str, stills: list[n
     assert result / noise <= 1.001
 
 
-@pytest.mark.parametrize("look", [name for name, look in LOOKS.items() if look.settles])
+@pytest.mark.parametrize("look", [name for name, look in LOOKS.items() if look.idempotent])
 def test_a_look_that_settles_changes_its_own_result_little(
     look: str, stills: list[np.ndarray]
 ) -> None:
@@ -152,8 +152,8 @@ def test_a_cartoon_is_flat_with_dark_outlines(disc: np.ndarray) -> None:
     assert result[64, 96:104].min() < 60
 
 
-def test_pixel_art_is_made_of_blocks(picture: np.ndarray) -> None:
-    result = render(picture, "pixel art")
+def test_pixel_art_is_made_of_blocks(image: np.ndarray) -> None:
+    result = render(image, "pixel art")
     blocks = result.reshape(SIZE // CELL, CELL, SIZE // CELL, CELL, 3)
     assert np.array_equal(blocks.min((1, 3)), blocks.max((1, 3)))
 
@@ -173,13 +173,13 @@ def test_dots_are_round_and_one_a_cell() -> None:
     assert cell[3, 3] == 1
 
 
-def test_black_and_white_has_no_colour(picture: np.ndarray) -> None:
-    result = render(picture, "black and white")
+def test_black_and_white_has_no_colour(image: np.ndarray) -> None:
+    result = render(image, "black and white")
     assert np.array_equal(result.min(-1), result.max(-1))
 
 
-def test_a_negative_of_a_negative_is_the_picture(picture: np.ndarray) -> None:
-    assert np.array_equal(render(render(picture, "negative"), "negative"), picture)
+def test_a_negative_of_a_negative_is_the_picture(image: np.ndarray) -> None:
+    assert np.array_equal(render(render(image, "negative"), "negative"), image)
 
 
 @pytest.mark.parametrize("look", ["black and white", "sepia", "thermal", "night vision", "tint"])
@@ -215,9 +215,9 @@ def test_colours_are_shares_of_full_light() -> None:
 
 def test_steps_and_stairs_meet_their_ends() -> None:
     values = np.linspace(0, 1, 101, dtype=np.float32)
-    assert step(values, 0.2, 0.8)[[0, 50, 100]] == pytest.approx([0, 0.5, 1])
-    assert step(values, 0.8, 0.2)[[0, 100]] == pytest.approx([1, 0])
-    levels = stairs(values, 4, 0.01)
+    assert smoothstep(values, 0.2, 0.8)[[0, 50, 100]] == pytest.approx([0, 0.5, 1])
+    assert smoothstep(values, 0.8, 0.2)[[0, 100]] == pytest.approx([1, 0])
+    levels = quantised(values, 4, 0.01)
     assert len(np.unique(levels.round(3))) <= 8
     assert levels[[0, 100]] == pytest.approx([0, 1])
 

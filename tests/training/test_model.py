@@ -10,7 +10,7 @@ from streamcam.frames.image_tensors import to_tensor
 from tests.support.streams import EAGER
 from training import model, text, tokenizer
 from training.dataset import scene
-from training.inits import LATENT_STD, spread_details, whiten
+from training.inits import LATENT_STD, whiten_details, whiten_prompts
 from training.model import MAX_BYTES, Parts
 from training.train import predict
 
@@ -34,20 +34,20 @@ def test_the_unet_starts_by_giving_back_its_latents(parts: Parts) -> None:
 
 def test_the_autoencoder_starts_by_keeping_colours(parts: Parts) -> None:
     # Bands of eight pixels: what the wired latents can hold.
-    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    picture = torch.nn.functional.interpolate(0.2 + 0.6 * picture, scale_factor=16)
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    image = torch.nn.functional.interpolate(0.2 + 0.6 * image, scale_factor=16)
     with torch.no_grad():
-        latents = parts.vae.encode(2 * picture - 1).latents
+        latents = parts.vae.encode(2 * image - 1).latents
         made = parts.vae.decode(latents).sample / 2 + 0.5
     assert latents.shape == (1, 16, 16, 16)
-    assert (made - picture).abs().mean() < 0.12
-    assert np.corrcoef((made - picture.mean()).flatten(), picture.flatten())[0, 1] > 0.8
+    assert (made - image).abs().mean() < 0.12
+    assert np.corrcoef((made - image.mean()).flatten(), image.flatten())[0, 1] > 0.8
 
 
 def test_whitening_sets_prompts_apart() -> None:
     parts = model.build(tokenizer.learn(text.corpus(0, prompts=200)))
     states = text.sample_states(parts, seed=0, count=100)
-    whiten(parts.unet.add_embedding, states)
+    whiten_prompts(parts.unet.add_embedding, states)
     with torch.no_grad():
         pooled = parts.unet.add_embedding(states)
     assert torch.allclose(pooled.mean(0), torch.zeros(256), atol=1e-3)
@@ -71,7 +71,7 @@ def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.settings.config import build_config
     from streamcam.types import Frame
-    from training.pairs import Lesson
+    from training.pairs import Batch
 
     config = build_config(
         [
@@ -99,20 +99,20 @@ def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
 
     stream = DiffusionStream(models._replace(encode=encode, decode=decode), config)
     stream(Frame(scene(0, 0, 64), 0, 0.0), config.live)
-    lesson = Lesson(encoded[0], encoded[0], ((40,),), ["neon"], [0], [1.0], None)
+    batch = Batch(encoded[0], encoded[0], ((40,),), ["neon"], [0], [1.0], None)
     noise = stream.sampler.noise.added[0]
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.train.normal", lambda _rng, like: noise.expand_as(like))
-        made = predict(parts, lesson, np.random.default_rng(0), torch.device("cpu"))
+        made = predict(parts, batch, np.random.default_rng(0), torch.device("cpu"))
     assert torch.allclose(made, caught[0], atol=1e-3)
 
 
 def test_details_begin_as_large_as_colours_and_unlike_them(parts: Parts) -> None:
     vae = copy.deepcopy(parts.vae)
-    pictures = to_tensor([scene(0, i, 64) for i in range(12)], torch.device("cpu"))
-    spread_details(vae, pictures)
+    images = to_tensor([scene(0, i, 64) for i in range(12)], torch.device("cpu"))
+    whiten_details(vae, images)
     with torch.no_grad():
-        latents = vae.encoder(pictures).movedim(1, 0).flatten(1)
+        latents = vae.encoder(images).movedim(1, 0).flatten(1)
     assert latents[3:].std(1).max() < 1.1 * LATENT_STD
     assert latents[3:].std(1).median() > 0.9 * LATENT_STD
     alike = torch.corrcoef(latents)[3:, :3]

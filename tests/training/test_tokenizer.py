@@ -48,12 +48,12 @@ def test_the_same_corpus_gives_the_same_tokens(learnt: Any) -> None:
 
 
 def test_a_training_stays_with_its_first_tokenizer(tmp_path: Path) -> None:
-    first = tokenizer.kept(tmp_path / "words", lambda: text.corpus(0, prompts=300))
+    first = tokenizer.load_or_learn(tmp_path / "words", lambda: text.corpus(0, prompts=300))
 
     def refuse() -> Any:
         raise AssertionError
 
-    again = tokenizer.kept(tmp_path / "words", refuse)
+    again = tokenizer.load_or_learn(tmp_path / "words", refuse)
     assert again.get_vocab() == first.get_vocab()
     assert again("blue neon").input_ids == first("blue neon").input_ids
     assert again.model_max_length == tokenizer.TEXT_TOKENS
