@@ -1,4 +1,4 @@
-"""Training: what is drawn, and that it goes on exactly where it stopped."""
+"""Test the batches of the training, its losses, and that it resumes exactly."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ def stage(folder: Path) -> Stage:
     return Stage("toy", folder, lr=0.1, seconds=math.inf)
 
 
-def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+def test_a_resumed_training_gives_the_same_weights_as_an_uninterrupted_one(tmp_path: Path) -> None:
     whole, _ = fit_toy(stage(tmp_path / "whole"), 12)
     module = toy()
     learner = Learner({"toy": module})
@@ -61,30 +61,30 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path: Path) -> N
     assert torch.equal(whole.weight, resumed.weight)
 
 
-def test_a_stage_that_is_over_only_gives_back_its_average(tmp_path: Path) -> None:
+def test_a_finished_stage_only_restores_its_averages(tmp_path: Path) -> None:
     done, learner = fit_toy(stage(tmp_path), 5)
-    again, _ = fit_toy(stage(tmp_path), 5)
-    assert torch.equal(done.weight, again.weight)
+    restored, _ = fit_toy(stage(tmp_path), 5)
+    assert torch.equal(done.weight, restored.weight)
     assert torch.equal(done.weight, learner.averages["toy.weight"])
 
 
-def test_a_write_that_breaks_off_leaves_the_checkpoint_before(
+def test_an_interrupted_write_keeps_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, learner = fit_toy(stage(tmp_path), 2)
-    kept = (tmp_path / "toy.safetensors").read_bytes()
+    previous = (tmp_path / "toy.safetensors").read_bytes()
 
-    def break_off(_tensors: object, path: Path, **_: object) -> None:
-        path.write_bytes(kept[:100])
+    def interrupt(_tensors: object, path: Path, **_: object) -> None:
+        path.write_bytes(previous[:100])
         raise OSError("no space left")
 
-    monkeypatch.setattr("training.learner.save_file", break_off)
+    monkeypatch.setattr("training.learner.save_file", interrupt)
     with pytest.raises(OSError, match="no space"):
         learner.save(tmp_path / "toy.safetensors")
-    assert (tmp_path / "toy.safetensors").read_bytes() == kept
+    assert (tmp_path / "toy.safetensors").read_bytes() == previous
 
 
-def test_a_loss_that_is_no_number_ends_the_training_and_spoils_no_weight() -> None:
+def test_a_nan_loss_ends_the_training_and_changes_no_weight() -> None:
     module = toy()
     before = module.weight.detach().clone()
     learner = Learner({"toy": module})
@@ -93,7 +93,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_spoils_no_weight() -> No
     assert torch.equal(module.weight, before)
 
 
-def test_time_ends_a_stage_and_its_rate_falls_all_the_while(tmp_path: Path) -> None:
+def test_time_ends_a_stage_and_the_learning_rate_falls_with_time(tmp_path: Path) -> None:
     times = iter(range(10_000))
     timed = dataclasses.replace(
         stage(tmp_path), seconds=10, clock=lambda: float(next(times)), log_every_s=0
@@ -130,7 +130,7 @@ def cached(parts: Parts, plan: Plan) -> tuple[dataset.Shards, dataset.Shards]:
     )
 
 
-def test_shards_that_are_there_are_not_made_again(
+def test_existing_shards_are_not_made_again(
     cached: tuple[dataset.Shards, dataset.Shards], plan: Plan
 ) -> None:
     def refuse(shard: int) -> None:
@@ -139,7 +139,7 @@ def test_shards_that_are_there_are_not_made_again(
     dataset.fill(plan.recipe, "images", refuse, range(plan.shards), 0)
 
 
-def test_a_cache_of_something_else_is_refused(tmp_path: Path, plan: Plan) -> None:
+def test_a_cache_of_another_recipe_is_refused(tmp_path: Path, plan: Plan) -> None:
     recipe = plan.recipe._replace(folder=tmp_path)
     dataset.check_recipe(recipe)
     dataset.check_recipe(recipe)
@@ -147,15 +147,15 @@ def test_a_cache_of_something_else_is_refused(tmp_path: Path, plan: Plan) -> Non
         dataset.check_recipe(recipe._replace(seed=1))
 
 
-def test_lessons_draw_from_their_seed_alone(cached: tuple[dataset.Shards, dataset.Shards]) -> None:
+def test_batches_depend_on_their_seed_alone(cached: tuple[dataset.Shards, dataset.Shards]) -> None:
     _, latents = cached
-    one, other = (pairs.draw_batch(np.random.default_rng(5), latents, 6, 4) for _ in range(2))
-    assert one.inputs.shape == (6, 16, 4, 4)
-    assert torch.equal(one.inputs, other.inputs)
-    assert one.texts == other.texts
+    first, second = (pairs.draw_batch(np.random.default_rng(5), latents, 6, 4) for _ in range(2))
+    assert first.inputs.shape == (6, 16, 4, 4)
+    assert torch.equal(first.inputs, second.inputs)
+    assert first.texts == second.texts
 
 
-def test_without_a_prompt_what_is_wanted_is_what_was_given(
+def test_without_a_prompt_the_target_is_the_input(
     cached: tuple[dataset.Shards, dataset.Shards],
 ) -> None:
     _, latents = cached
@@ -166,14 +166,14 @@ def test_without_a_prompt_what_is_wanted_is_what_was_given(
     assert apart[empty].mean() < 0.5 * apart.mean()
 
 
-def test_weights_of_each_row_add_up(cached: tuple[dataset.Shards, dataset.Shards]) -> None:
+def test_the_weights_of_each_row_sum_to_one(cached: tuple[dataset.Shards, dataset.Shards]) -> None:
     batch = pairs.draw_batch(np.random.default_rng(1), cached[1], 100, 4)
     assert len(batch.texts) > 100
     totals = np.bincount(batch.rows, batch.weights)
     assert np.allclose(totals, 1)
 
 
-def test_pictures_are_of_the_same_place_as_latents(
+def test_images_are_the_same_crops_as_latents(
     parts: Parts, cached: tuple[dataset.Shards, dataset.Shards]
 ) -> None:
     images, latents = cached
@@ -183,14 +183,14 @@ def test_pictures_are_of_the_same_place_as_latents(
     assert batch.images.shape == (16, 3, 40, 40)
     with torch.no_grad():
         encoded = Encode(parts.vae)(batch.images.float(), None)
-    # The first three latents are an area's colours; those at the rim see what was cut off.
+    # The first three latents are an area's colours; at the border they depend on what was cropped.
     inner = (slice(None), slice(0, 3), slice(1, -1), slice(1, -1))
     apart = (encoded[inner] - batch.targets[inner]).abs().mean()
     elsewhere = (encoded[inner] - batch.targets.roll(1, dims=0)[inner]).abs().mean()
     assert apart < 0.1 * elsewhere
 
 
-def test_a_stream_goes_towards_its_end_and_brings_about_what_its_steps_add_up_to(
+def test_the_steps_of_a_stream_are_in_ascending_order(
     cached: tuple[dataset.Shards, dataset.Shards],
 ) -> None:
     batch = pairs.draw_batch(np.random.default_rng(4), cached[1], 30, 4, steps=3)
@@ -199,13 +199,13 @@ def test_a_stream_goes_towards_its_end_and_brings_about_what_its_steps_add_up_to
         assert list(stream) == sorted(stream)
 
 
-def test_late_steps_bring_about_less_of_a_look() -> None:
+def test_late_steps_apply_less_of_a_look() -> None:
     shares = [pairs.share(index) for index in range(50)]
     assert shares[:41] == [1.0] * 41
     assert all(a > b for a, b in pairwise(shares[40:]))
 
 
-def test_even_grey_in_place_of_hatching_is_no_texture_but_hatching_elsewhere_is() -> None:
+def test_shifted_hatching_has_a_lower_texture_loss_than_even_grey() -> None:
     hatching = torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(8).expand(1, 3, 32, 32)
     grey = torch.zeros_like(hatching)
     moved = hatching.roll(1, dims=-1)
@@ -214,7 +214,7 @@ def test_even_grey_in_place_of_hatching_is_no_texture_but_hatching_elsewhere_is(
     assert edge_loss(moved, hatching) > edge_loss(grey, hatching)
 
 
-def test_edges_are_alike_however_pale_they_are() -> None:
+def test_edge_correlation_does_not_depend_on_contrast() -> None:
     square = -torch.ones(1, 3, 32, 32)
     square[..., 8:24, 8:24] = 1
     assert edge_correlation_loss(0.3 * square, square) < 0.01
