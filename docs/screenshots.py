@@ -1,6 +1,6 @@
-"""Take the pictures of the preview page in docs/images/, with a headless Chromium.
+"""Take screenshots of the preview page for docs/images/, with a headless Chromium.
 
-``python -m docs.screenshots [URL]``: of the broadcast at URL, or of the test picture and an
+``python -m docs.screenshots [URL]`` shows the broadcast at URL, or else the test pattern and an
 outline of it, which need no model.
 """
 
@@ -30,27 +30,30 @@ FPS = 25
 SETTLE_S = 4
 
 
-class Show:
-    """The test picture in, an outline of it out: a broadcast without a model."""
+class OutlineBroadcast:
+    """Broadcast without a model: the input is the test pattern, the output its outline."""
 
     def __init__(self) -> None:
         self._pattern = Pattern(1280, 720, Fraction(FPS), None)
-        self._began = time.monotonic()
+        self._started = time.monotonic()
         self._frame: Frame | None = None
 
     def next(self, index: int) -> Frame:
-        """Have frame `index` come in; return what goes out for it."""
+        """Generate input frame `index`; return its output frame."""
         now = time.monotonic()
         self._frame = Frame(self._pattern.image_at(index), index, now)
         return Frame(outlined(self._frame.image), index, now)
 
-    def before(self) -> Frame | None:
+    def input_frame(self) -> Frame | None:
         return self._frame
 
     def status(self) -> Status:
-        return replace(STATUS, uptime=time.monotonic() - self._began)
+        return replace(STATUS, uptime=time.monotonic() - self._started)
 
-    def ruling(self) -> tuple[int, Parameters]:
+    def parameters(self) -> Parameters:
+        return Parameters()
+
+    def applied_parameters(self) -> tuple[int, Parameters]:
         return 0, Parameters()
 
 
@@ -66,13 +69,13 @@ STATUS = Status(
     skipped=0,
     restarts=0,
     uptime=0.0,
-    model="outline, in place of a model",
+    model="outline, without a model",
     sinks=(f"preview: {FPS}.0 fps",),
 )
 
 
 def outlined(image: Image) -> Image:
-    """Return the edges of `image` as light on dark."""
+    """Return the edges of `image` as light lines on a dark background."""
     soft = cv2.GaussianBlur(image, (0, 0), 2)
     edges = cv2.dilate(cv2.Canny(soft, 20, 60), np.ones((3, 3), np.uint8))
     glow = cv2.GaussianBlur(edges, (0, 0), 9).astype(np.float32) * 2 + edges
@@ -82,14 +85,14 @@ def outlined(image: Image) -> Image:
 
 @contextmanager
 def running() -> Iterator[str]:
-    """Broadcast the show; yield where its preview is."""
-    show, over = Show(), Event()
-    with Preview("127.0.0.1", 0, show) as preview:
+    """Run an outline broadcast; yield the URL of its preview."""
+    broadcast, stop = OutlineBroadcast(), Event()
+    with Preview("127.0.0.1", 0, broadcast) as preview:
 
         def send() -> None:
             index = 0
-            while not over.wait(1 / FPS):
-                preview.send(show.next(index))
+            while not stop.wait(1 / FPS):
+                preview.send(broadcast.next(index))
                 index += 1
 
         thread = Thread(target=send)
@@ -97,15 +100,16 @@ def running() -> Iterator[str]:
         try:
             yield preview.url
         finally:
-            over.set()
+            stop.set()
             thread.join()
 
 
 def main(url: str | None = None) -> None:
-    with running() if url is None else nullcontext(url) as found:
+    """Write all screenshots."""
+    with running() if url is None else nullcontext(url) as page:
         for name, (query, width, height) in PAGES.items():
             with Browser(width, height) as browser:
-                browser.open(found + query)
+                browser.open(page + query)
                 time.sleep(SETTLE_S)
                 print(browser.screenshot(IMAGES / name).relative_to(ROOT))
 

@@ -1,8 +1,8 @@
-"""``make soak``: a long broadcast with changing prompts; what grows is a leak.
+"""Find leaks in a long broadcast with changing prompts: ``make soak``.
 
-Runs streamcam as a process with a model, a preview that someone watches and a recorder, changes the
-prompt and other live values twice a second over OSC, and notes memory, descriptors, threads and
-latency. The first and the last quarter are compared.
+Runs streamcam as a process with a model, a preview with one viewer and a recorder, changes the
+prompt and other live values twice a second over OSC, and measures memory, file descriptors, threads
+and latency. The medians of the first and the last quarter are compared.
 """
 
 import argparse
@@ -40,20 +40,20 @@ WORDS = [
 ]
 MB = 2**20
 LIMITS = {"memory, broadcast (MB)": 16, "memory, engine (MB)": 32, "descriptors": 4, "threads": 4}
-"""How much the median of the last quarter may lie above that of the first."""
+"""Allowed growth of the median from the first to the last quarter."""
 LATENCY_GROWTH = 1.25
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at a running streamcam."""
+    """Figures of a running streamcam at one time."""
 
     figures: dict[str, float]
 
     @classmethod
-    def of(cls, process: psutil.Process, engine: psutil.Process) -> "Sample":
-        with urlopen(f"http://127.0.0.1:{PREVIEW_PORT}/stats", timeout=10) as answer:
-            status = json.load(answer)
+    def take(cls, process: psutil.Process, engine: psutil.Process) -> "Sample":
+        with urlopen(f"http://127.0.0.1:{PREVIEW_PORT}/stats", timeout=10) as response:
+            status = json.load(response)
         return cls(
             {
                 "memory, broadcast (MB)": process.memory_info().rss / MB,
@@ -70,7 +70,7 @@ class Sample:
 
 
 def steer(stop: threading.Event) -> None:
-    """Change what an operator would, twice a second."""
+    """Change live values as an operator does, twice a second."""
     client, rng = SimpleUDPClient("127.0.0.1", OSC_PORT), random.Random(1)
     while not stop.wait(0.5):
         client.send_message("/streamcam/prompt", " ".join(rng.sample(WORDS, 4)))
@@ -82,19 +82,19 @@ def steer(stop: threading.Event) -> None:
 
 
 def watch(stop: threading.Event) -> None:
-    """Look at the preview, as someone would."""
+    """Read the preview's output stream, as a viewer does."""
     with urlopen(f"http://127.0.0.1:{PREVIEW_PORT}/after.mjpg", timeout=10) as stream:
         while not stop.is_set():
             stream.read1()
 
 
 def soak(minutes: float, model: str, folder: Path) -> list[Sample]:
-    """Broadcast for so long; return what was seen, every two seconds."""
-    words = ["--source", "pattern", "--model", model, "--width", "256", "--height", "256"]
-    words += ["--sink", "preview", "--sink", f"recorder:{folder / 'soak.mkv'}", "--sink", "null"]
-    words += ["--preview-port", str(PREVIEW_PORT), "--osc-port", str(OSC_PORT)]
-    words += ["--t-index-list", "35,45", "--set", "similar_image_filter_threshold=0.999"]
-    command = [sys.executable, "-m", "streamcam", "run", *words]
+    """Broadcast for `minutes`; return a sample for every two seconds."""
+    options = ["--source", "pattern", "--model", model, "--width", "256", "--height", "256"]
+    options += ["--sink", "preview", "--sink", f"recorder:{folder / 'soak.mkv'}", "--sink", "null"]
+    options += ["--preview-port", str(PREVIEW_PORT), "--osc-port", str(OSC_PORT)]
+    options += ["--t-index-list", "35,45", "--set", "similar_image_filter_threshold=0.999"]
+    command = [sys.executable, "-m", "streamcam", "run", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr is not None
         while "the engine is running" not in run.stderr.readline():
@@ -103,12 +103,12 @@ def soak(minutes: float, model: str, folder: Path) -> list[Sample]:
         process = psutil.Process(run.pid)
         [engine] = [p for p in process.children() if "spawn_main" in " ".join(p.cmdline())]
         stop = threading.Event()
-        for work in (steer, watch):
-            threading.Thread(target=work, args=(stop,), daemon=True).start()
+        for target in (steer, watch):
+            threading.Thread(target=target, args=(stop,), daemon=True).start()
         time.sleep(30)  # Caches fill, the allocator settles.
         samples, end = [], time.monotonic() + 60 * minutes
         while time.monotonic() < end:
-            samples.append(Sample.of(process, engine))
+            samples.append(Sample.take(process, engine))
             time.sleep(2)
         stop.set()
         run.terminate()
@@ -117,7 +117,7 @@ def soak(minutes: float, model: str, folder: Path) -> list[Sample]:
 
 
 def table(samples: list[Sample], minutes: float, model: str) -> tuple[str, bool]:
-    """Return the figures as Markdown, and whether nothing has grown."""
+    """Return the figures as Markdown, and whether all are within their limits."""
     quarter = max(1, len(samples) // 4)
     lines = [
         f"{minutes:g} minutes, `{model}` at 256x256, prompts and seeds changed twice a second over"
@@ -146,15 +146,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--model", default="random:tiny-sd-turbo")
-    parser.add_argument("--write", type=Path, help="a Markdown file for the figures")
-    given = parser.parse_args()
+    parser.add_argument("--write", type=Path, help="Markdown file for the figures")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        samples = soak(given.minutes, given.model, Path(folder))
-    text, steady = table(samples, given.minutes, given.model)
+        samples = soak(args.minutes, args.model, Path(folder))
+    text, steady = table(samples, args.minutes, args.model)
     print(text)
-    if given.write:
-        given.write.write_text(f"# Soak\n\n{text}", encoding="utf-8")
-    sys.exit(0 if steady else "something grows")
+    if args.write:
+        args.write.write_text(f"# Soak\n\n{text}", encoding="utf-8")
+    sys.exit(0 if steady else "a figure grew beyond its limit, or the engine restarted")
 
 
 if __name__ == "__main__":

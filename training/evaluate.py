@@ -1,4 +1,4 @@
-"""What a trained model can do, on scenes that it has never seen: a table and contact sheets."""
+"""Evaluate a trained model on held-out scenes, as a table and contact sheets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ import numpy as np
 
 from streamcam.bench.harness import STILL_FRAMES, STILL_NOISE, mean_frame_difference
 from streamcam.types import Image
-from training import contact, looks, wordings
-from training.data import HELD_OUT, Shown, scene
+from training import contact_sheets, looks, wordings
+from training.dataset import HELD_OUT, ColouredLook, scene
 from training.measures import edge_correlation, psnr
-from training.studio import Studio
+from training.renderer import Renderer
 
 SETTINGS: Mapping[str, dict[str, Any]] = {
     "[40]": {"t_index_list": (40,)},
@@ -22,88 +22,89 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "[40, 43, 46]": {"t_index_list": (40, 43, 46)},
     "[40] self 1.5": {"cfg_type": "self", "guidance_scale": 1.5},
 }
-HOME = "[40]"
+DEFAULT_SETTING = "[40]"
 
 
 class Case(NamedTuple):
-    """A look in some colours, asked for in some words."""
+    """Look in some colours, with prompts that ask for it."""
 
-    shown: Shown
+    coloured_look: ColouredLook
     prompt: str
-    unseen_words: str
+    held_out_prompt: str
+    """With a wording that training never uses."""
 
     @property
     def name(self) -> str:
-        """Return what tables call it."""
-        look, colours = self.shown
+        """Return the name in tables, such as "neon (blue, black)"."""
+        look, colours = self.coloured_look
         return f"{look} ({', '.join(colours)})" if colours else look
 
 
 def cases(seed: int) -> list[Case]:
-    """Return every look as it is, and in a colour where it takes one."""
+    """Return every look without colours, and in a colour where it takes one."""
     rng = np.random.default_rng((seed, HELD_OUT))
-    found = []
+    result = []
     for name, look in looks.LOOKS.items():
         for count in sorted({min(look.colours), 1} & set(look.colours)):
             colours = looks.draw_colours(rng, name)
             while len(colours) != count:
                 colours = looks.draw_colours(rng, name)
-            words, unseen = (
+            prompt, held_out_prompt = (
                 wordings.wording(rng, name, colours, held_out=held_out)
                 for held_out in (False, True)
             )
-            found.append(Case((name, colours), words, unseen))
-    return found
+            result.append(Case((name, colours), prompt, held_out_prompt))
+    return result
 
 
 def held_out_scenes(seed: int, count: int, size: int) -> list[Image]:
-    """Return scenes that no training draws."""
+    """Return scenes that training never draws."""
     return [scene(seed, index, size, held_out=True) for index in range(count)]
 
 
 class Row(NamedTuple):
-    """What was measured of one case, the mean over all scenes."""
+    """Figures of one case, as means over all scenes."""
 
     case: Case
-    nothing: float
-    """dB of the source to the target."""
-    ceiling: float
-    """dB of the target through the autoencoder alone."""
-    edges: float
-    """Correlation at home."""
-    unseen: float
-    """dB at home, in words that training never used."""
-    by_setting: dict[str, float]
-    """dB."""
+    source_psnr: float
+    """PSNR of the source to the target in dB: the score of doing nothing."""
+    autoencoder_psnr: float
+    """PSNR in dB of the target encoded and decoded, without the U-Net."""
+    edge_correlation: float
+    """Correlation of edges with the target's at the default setting."""
+    held_out_psnr: float
+    """PSNR in dB at the default setting, with the held-out prompt."""
+    psnr_by_setting: dict[str, float]
+    """PSNR in dB by name in `SETTINGS`."""
 
 
-def measure(studio: Studio, case: Case, pictures: Sequence[Image]) -> Row:
+def measure(renderer: Renderer, case: Case, images: Sequence[Image]) -> Row:
     """Measure one case over all settings."""
-    targets = [looks.render(picture, *case.shown) for picture in pictures]
+    targets = [looks.render(image, *case.coloured_look) for image in images]
 
-    def mean(of: Callable[[Image, Image], float], made: Sequence[Image]) -> float:
-        return float(np.mean([of(*pair) for pair in zip(made, targets, strict=True)]))
+    def mean(measure_one: Callable[[Image, Image], float], outputs: Sequence[Image]) -> float:
+        return float(np.mean([measure_one(*pair) for pair in zip(outputs, targets, strict=True)]))
 
-    home = studio.render(pictures, case.prompt)
+    outputs = renderer.render(images, case.prompt)
     return Row(
         case,
-        nothing=mean(psnr, pictures),
-        ceiling=mean(psnr, [studio.round_trip(target) for target in targets]),
-        edges=mean(edge_correlation, home),
-        unseen=mean(psnr, studio.render(pictures, case.unseen_words)),
-        by_setting={
-            name: mean(psnr, studio.render(pictures, case.prompt, **settings))
+        source_psnr=mean(psnr, images),
+        autoencoder_psnr=mean(psnr, [renderer.round_trip(target) for target in targets]),
+        edge_correlation=mean(edge_correlation, outputs),
+        held_out_psnr=mean(psnr, renderer.render(images, case.held_out_prompt)),
+        psnr_by_setting={
+            name: mean(psnr, renderer.render(images, case.prompt, **settings))
             for name, settings in SETTINGS.items()
         },
     )
 
 
-def stillness(studio: Studio, case: Case, picture: Image) -> float:
-    """Return how much more a still, noisy picture moves after the model than before it."""
+def stillness(renderer: Renderer, case: Case, image: Image) -> float:
+    """Return the model's frame differences on a still, noisy image, divided by the source's."""
     rng = np.random.default_rng(0)
-    noise = rng.normal(0, STILL_NOISE, (STILL_FRAMES, *picture.shape))
-    noisy = [np.clip(picture + n, 0, 255).astype(np.uint8) for n in noise]
-    return mean_frame_difference(studio.render(noisy, case.prompt)) / mean_frame_difference(noisy)
+    noise = rng.normal(0, STILL_NOISE, (STILL_FRAMES, *image.shape))
+    noisy = [np.clip(image + n, 0, 255).astype(np.uint8) for n in noise]
+    return mean_frame_difference(renderer.render(noisy, case.prompt)) / mean_frame_difference(noisy)
 
 
 def table(rows: Sequence[Row], still: Mapping[str, float]) -> str:
@@ -116,44 +117,65 @@ def table(rows: Sequence[Row], still: Mapping[str, float]) -> str:
         "|---|" + "--:|" * (len(names) + 5),
     ]
     for row in rows:
-        figures = [row.nothing, row.ceiling, *row.by_setting.values(), row.unseen]
-        cells = [row.case.name, *(f"{figure:.1f}" for figure in figures), f"{row.edges:.2f}"]
+        figures = [
+            row.source_psnr,
+            row.autoencoder_psnr,
+            *row.psnr_by_setting.values(),
+            row.held_out_psnr,
+        ]
+        cells = [
+            row.case.name,
+            *(f"{figure:.1f}" for figure in figures),
+            f"{row.edge_correlation:.2f}",
+        ]
         lines.append(f"| {' | '.join(cells)} | {still[row.case.name]:.2f} |")
-    means = np.mean([[r.nothing, r.ceiling, *r.by_setting.values(), r.unseen] for r in rows], 0)
+    means = np.mean(
+        [
+            [r.source_psnr, r.autoencoder_psnr, *r.psnr_by_setting.values(), r.held_out_psnr]
+            for r in rows
+        ],
+        0,
+    )
     cells = ["**mean**", *(f"{figure:.1f}" for figure in means)]
     lines.append(f"| {' | '.join(cells)} | | |")
     return "\n".join(lines) + "\n"
 
 
 def shortcomings(rows: Sequence[Row], still: Mapping[str, float]) -> list[str]:
-    """Return where the model misses what is asked of it, in one line each."""
-    mean = float(np.mean([row.by_setting[HOME] for row in rows]))
-    found = [f"mean PSNR {mean:.1f} dB is below 24"] if mean < 24 else []
+    """Return one line for each requirement that the model does not meet."""
+    mean = float(np.mean([row.psnr_by_setting[DEFAULT_SETTING] for row in rows]))
+    lines = [f"mean PSNR {mean:.1f} dB is below 24"] if mean < 24 else []
     for row in rows:
-        home = row.by_setting[HOME]
-        # The plain look is the source itself, or next to it.
-        if home < row.nothing and row.case.shown[0] != looks.PLAIN:
-            found.append(f"{row.case.name}: {home:.1f} dB, doing nothing {row.nothing:.1f}")
-        if looks.LOOKS[row.case.shown[0]].lines and row.edges < 0.6:
-            found.append(f"{row.case.name}: edges agree by {row.edges:.2f}, less than 0.6")
+        default_psnr = row.psnr_by_setting[DEFAULT_SETTING]
+        # The plain look is the source itself, or close to it.
+        if default_psnr < row.source_psnr and row.case.coloured_look[0] != looks.PLAIN:
+            lines.append(
+                f"{row.case.name}: {default_psnr:.1f} dB, doing nothing {row.source_psnr:.1f}"
+            )
+        if looks.LOOKS[row.case.coloured_look[0]].lines and row.edge_correlation < 0.6:
+            lines.append(
+                f"{row.case.name}: edges agree by {row.edge_correlation:.2f}, less than 0.6"
+            )
         if still[row.case.name] > 1.2:
-            found.append(f"{row.case.name}: moves {still[row.case.name]:.2f} times the source")
-    return found
+            lines.append(f"{row.case.name}: moves {still[row.case.name]:.2f} times the source")
+    return lines
 
 
 def evaluate(
     folder: Path, out: Path, *, seed: int, size: int, scenes: int = 8, most_cases: int | None = None
 ) -> str:
     """Write ``evaluation.md`` and the sheets to `out`; return the text."""
-    studio = Studio(folder, size)
-    pictures = held_out_scenes(seed, scenes, size)
-    known = cases(seed)[:most_cases]
-    rows = [measure(studio, case, pictures) for case in known]
-    still = {case.name: stillness(studio, case, pictures[0]) for case in known}
-    found = shortcomings(rows, still)
+    renderer = Renderer(folder, size)
+    images = held_out_scenes(seed, scenes, size)
+    all_cases = cases(seed)[:most_cases]
+    rows = [measure(renderer, case, images) for case in all_cases]
+    still = {case.name: stillness(renderer, case, images[0]) for case in all_cases}
+    lines = shortcomings(rows, still)
     text = "PSNR to the target in dB, by t_index_list.\n\n" + table(rows, still)
-    text += "\n".join(["", "Short of:", "", *(f"- {line}" for line in found or ["nothing"])]) + "\n"
+    text += (
+        "\n".join(["", "Shortcomings:", "", *(f"- {line}" for line in lines or ["none"])]) + "\n"
+    )
     out.mkdir(parents=True, exist_ok=True)
     (out / "evaluation.md").write_text(text, encoding="utf-8")
-    contact.write_sheets(studio, known, pictures, out)
+    contact_sheets.write_sheets(renderer, all_cases, images, out)
     return text

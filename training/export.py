@@ -1,4 +1,4 @@
-"""Trained parts as a folder in diffusers layout, fp16 safetensors."""
+"""Export trained parts to a folder in diffusers layout, as fp16 safetensors."""
 
 import copy
 import json
@@ -9,25 +9,25 @@ from typing import Any
 import torch
 
 from streamcam.settings.presets import MODEL_SETTINGS_FILE
-from training.model import MAX_BYTES, OWN_SETTINGS, Parts, pipeline
+from training.model import MAX_BYTES, MODEL_SETTINGS, Parts, pipeline
 
 CARD = Path(__file__).with_name("card.md")
 MODULES = ("unet", "vae", "text_encoder")
-ORIGIN = {"_name_or_path", "is_local", "local_files_only"}
+ORIGIN_KEYS = {"_name_or_path", "is_local", "local_files_only"}
 
 
 def export(parts: Parts, folder: Path) -> Path:
-    """Write `parts` as streamcam loads them, in place of what is in `folder`.
+    """Write `parts` as a model folder for streamcam, replacing `folder`.
 
     Raises:
-        ValueError: the weights are larger than may be shipped.
+        ValueError: the weights are larger than `MAX_BYTES`.
     """
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    halves = {name: _half(getattr(parts, name)) for name in MODULES}
-    pipeline(parts._replace(**halves)).save_pretrained(partial, safe_serialization=True)
-    _forget_paths(partial)
-    (partial / MODEL_SETTINGS_FILE).write_text(OWN_SETTINGS, encoding="utf-8")
+    half_modules = {name: _half(getattr(parts, name)) for name in MODULES}
+    pipeline(parts._replace(**half_modules)).save_pretrained(partial, safe_serialization=True)
+    _remove_paths(partial)
+    (partial / MODEL_SETTINGS_FILE).write_text(MODEL_SETTINGS, encoding="utf-8")
     shutil.copy(CARD, partial / "README.md")
     size = weight_bytes(partial)
     if size > MAX_BYTES:
@@ -47,10 +47,10 @@ def _half(module: Any) -> Any:
     return copy.deepcopy(module).half().cpu().to(memory_format=torch.contiguous_format)
 
 
-def _forget_paths(folder: Path) -> None:
-    """Take out of the config files where the parts once lay."""
+def _remove_paths(folder: Path) -> None:
+    """Remove the local paths that diffusers writes into config files."""
     for file in folder.rglob("*.json"):
         settings = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(settings, dict) and settings.keys() & ORIGIN:
-            settings = {key: value for key, value in settings.items() if key not in ORIGIN}
+        if isinstance(settings, dict) and settings.keys() & ORIGIN_KEYS:
+            settings = {key: value for key, value in settings.items() if key not in ORIGIN_KEYS}
             file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

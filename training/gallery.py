@@ -1,4 +1,4 @@
-"""Pictures for the docs of what a model can do: ``python -m training.gallery``."""
+"""Render the images of nano in the docs: ``python -m training.gallery``."""
 
 import argparse
 from fractions import Fraction
@@ -10,15 +10,15 @@ import numpy as np
 from streamcam.embedded_model import NANO
 from streamcam.sources.demo import Demo
 from streamcam.types import Image
-from training import contact
-from training.contact import Labelled
+from training import contact_sheets
+from training.contact_sheets import Captioned
 from training.evaluate import Case, cases, held_out_scenes
-from training.studio import Studio
+from training.renderer import Renderer
 
 SEED, SIZE = 0, 256
 SCENES = 2
 OUT = Path("docs/images/nano")
-SHOWN = (
+README_PROMPTS = (
     "pencil sketch",
     "blue neon edges on black",
     "cartoon",
@@ -27,26 +27,28 @@ SHOWN = (
     "oil painting",
     "pixel art",
 )
-"""Of the README's picture, after the scene itself."""
+"""Prompts in the README's image, after the scene itself."""
 
 
 def main() -> None:
-    """Write all pictures."""
+    """Write all images."""
     parser = argparse.ArgumentParser(prog="python -m training.gallery", description=__doc__)
     parser.add_argument("--model", default=NANO, help="a folder (default: the embedded one)")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    studio = Studio(options.model, SIZE)
-    pictures = held_out_scenes(SEED, SCENES, SIZE)
-    plain = [case for case in cases(SEED) if not case.shown[1]]
-    contact.write_sheets(studio, [*plain, *coloured()], pictures, options.out)
-    contact.save(options.out / "readme.jpg", contact.grid(readme(studio, sitter())))
+    renderer = Renderer(options.model, SIZE)
+    images = held_out_scenes(SEED, SCENES, SIZE)
+    plain = [case for case in cases(SEED) if not case.coloured_look[1]]
+    contact_sheets.write_sheets(renderer, [*plain, *coloured()], images, options.out)
+    contact_sheets.save(
+        options.out / "readme.jpg", contact_sheets.grid(readme_sheet(renderer, demo_image()))
+    )
 
 
 def coloured() -> list[Case]:
     """Return some looks in colours."""
-    asked = {
+    prompts = {
         ("neon", ("blue", "black")): "blue neon edges on black",
         ("neon", ("red",)): "red neon",
         ("duotone", ("purple", "gold")): "purple and gold duotone",
@@ -54,19 +56,19 @@ def coloured() -> list[Case]:
         ("halftone", ("magenta",)): "magenta halftone",
         ("pencil", ("white", "black")): "white pencil on black paper",
     }
-    return [Case(shown, prompt, prompt) for shown, prompt in asked.items()]
+    return [Case(coloured_look, prompt, prompt) for coloured_look, prompt in prompts.items()]
 
 
-def sitter() -> Image:
-    """Return the drawn person that stands in for a camera."""
+def demo_image() -> Image:
+    """Return an image of the drawn person that replaces a camera."""
     large = Demo(2 * SIZE, 2 * SIZE, Fraction(30)).image_at(5, 0.0)
     return np.asarray(cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def readme(studio: Studio, picture: Image) -> list[list[Labelled]]:
-    """Return a scene and what becomes of it, in two rows."""
-    made = [(prompt, studio.render([picture], prompt)[0]) for prompt in SHOWN]
-    cells = [("camera", picture), *made]
+def readme_sheet(renderer: Renderer, image: Image) -> list[list[Captioned]]:
+    """Return a scene and the model's outputs for it, in two rows."""
+    outputs = [(prompt, renderer.render([image], prompt)[0]) for prompt in README_PROMPTS]
+    cells = [("camera", image), *outputs]
     half = len(cells) // 2
     return [cells[:half], cells[half:]]
 

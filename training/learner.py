@@ -1,4 +1,4 @@
-"""Weights in training: AdamW on a cosine, an average of the weights, and all of it on disk."""
+"""Train weights with AdamW on a cosine schedule, average them (EMA), and checkpoint everything."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 Loss = Callable[[np.random.Generator, float], Mapping[str, Tensor]]
-"""Draws for one step, and how far the training is, to terms of which ``loss`` is minimised."""
+"""Return named terms for a step's random generator and progress; ``loss`` is minimised."""
 
 WARMUP_STEPS = 100
 LAST_RATE = 0.02
@@ -23,14 +23,14 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
-class Course:
-    """How one stage of the training goes."""
+class Stage:
+    """Settings of one stage of the training."""
 
     name: str
     folder: Path
     lr: float
     seconds: float
-    """Ends it; ``inf`` where only `steps` do."""
+    """Time limit; ``inf`` if only `steps` ends the stage."""
     steps: int | None = None
     seed: int = 0
     save_every_s: float = 120.0
@@ -39,12 +39,12 @@ class Course:
 
     @property
     def path(self) -> Path:
-        """Return where its checkpoint is."""
+        """Return the path of the checkpoint."""
         return self.folder / f"{self.name}.safetensors"
 
 
 class Learner:
-    """The weights of `modules`, their running averages, and the optimiser's moments."""
+    """Weights of `modules`, their exponential moving averages, and the optimiser's moments."""
 
     def __init__(self, modules: Mapping[str, nn.Module], average: float = 0.999) -> None:
         named = [(f"{m}.{n}", p) for m, part in modules.items() for n, p in part.named_parameters()]
@@ -59,11 +59,11 @@ class Learner:
         self.elapsed_s = 0.0
         self._average = average
 
-    def learn(self, loss: Tensor, lr: float) -> None:
-        """Make one step against the gradient of `loss`.
+    def update(self, loss: Tensor, lr: float) -> None:
+        """Take one optimiser step on `loss`.
 
         Raises:
-            RuntimeError: the gradient is not finite; the weights are left as they were.
+            RuntimeError: the gradient is not finite; the weights are unchanged.
         """
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -72,22 +72,22 @@ class Learner:
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0, error_if_nonfinite=True)
         self.optimiser.step()
         self.step += 1
-        # The average begins short, so that the first weights are soon forgotten.
-        towards = 1 - min(self._average, self.step / (self.step + 20))
+        # The average covers few steps at first, so that the first weights are soon forgotten.
+        weight_of_new = 1 - min(self._average, self.step / (self.step + 20))
         with torch.no_grad():
             for name, weight in self.weights.items():
-                self.averages[name].lerp_(weight, towards)
+                self.averages[name].lerp_(weight, weight_of_new)
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Put the averages in the place of the weights."""
+    def use_averages(self) -> None:
+        """Replace the weights by their averages."""
         for name, weight in self.weights.items():
             weight.copy_(self.averages[name])
             weight.requires_grad_(False)
             weight.grad = None
 
     def save(self, path: Path) -> None:
-        """Write everything, whole or not at all."""
+        """Write weights, averages and moments atomically."""
         tensors: dict[str, Tensor] = {}
         for name, weight in self.weights.items():
             tensors[f"weight/{name}"] = weight.detach().contiguous()
@@ -104,7 +104,7 @@ class Learner:
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
-        """Take everything up where `save` left it."""
+        """Restore the state that `save` wrote."""
         with safe_open(path, "pt") as file:
             progress, stored = file.metadata(), set(file.keys())
             self.step = int(progress["step"])
@@ -124,14 +124,14 @@ class Learner:
 
 
 class Log:
-    """Lines of JSON, one every few seconds, with the means of what happened since the last."""
+    """Log of JSON lines, in a file and on stdout."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, **values: Any) -> None:
-        """Append a line, and show it."""
+        """Append a line, and print it."""
         line = json.dumps(
             {k: float(f"{v:.4g}") if isinstance(v, float) else v for k, v in values.items()}
         )
@@ -140,46 +140,46 @@ class Log:
         print(line, flush=True)
 
 
-def progress(learner: Learner, course: Course) -> float:
-    """Return how far the stage is, from 0 to 1."""
-    by_time = learner.elapsed_s / course.seconds
-    by_steps = learner.step / course.steps if course.steps else 0.0
+def progress(learner: Learner, stage: Stage) -> float:
+    """Return the progress of the stage, from 0 to 1."""
+    by_time = learner.elapsed_s / stage.seconds
+    by_steps = learner.step / stage.steps if stage.steps else 0.0
     return max(by_time, by_steps)
 
 
 def rate(step: int, done: float) -> float:
-    """Return the share of the learning rate: a short rise, then a cosine."""
+    """Return the factor of the learning rate: a short warm-up, then a cosine."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     return min(1.0, (step + 1) / WARMUP_STEPS) * (LAST_RATE + (1 - LAST_RATE) * cosine)
 
 
-def fit(learner: Learner, loss: Loss, course: Course, log: Log) -> None:
-    """Train until the course is over, from its checkpoint if there is one; settle on the average.
+def fit(learner: Learner, loss: Loss, stage: Stage, log: Log) -> None:
+    """Train until the stage is over, from its checkpoint if there is one; then use the averages.
 
-    Step n draws from the course's seed and n alone, so that a resumed training goes on exactly
-    as it would have.
+    The random draws of step n depend on the stage's seed and n alone, so that a resumed training
+    continues exactly as it would have.
     """
-    if course.path.exists():
-        learner.load(course.path)
-    saved = logged = course.clock()
+    if stage.path.exists():
+        learner.load(stage.path)
+    saved = logged = stage.clock()
     sums: dict[str, float] = {}
     since = learner.step
-    while (done := progress(learner, course)) < 1:
-        began = course.clock()
-        terms = loss(np.random.default_rng((course.seed, learner.step)), done)
-        learner.learn(terms["loss"], course.lr * rate(learner.step, done))
+    while (done := progress(learner, stage)) < 1:
+        began = stage.clock()
+        terms = loss(np.random.default_rng((stage.seed, learner.step)), done)
+        learner.update(terms["loss"], stage.lr * rate(learner.step, done))
         for key, value in terms.items():
             sums[key] = sums.get(key, 0.0) + float(value.detach())
-        now = course.clock()
+        now = stage.clock()
         learner.elapsed_s += now - began
-        over = progress(learner, course) >= 1
-        if over or now - logged >= course.log_every_s:
+        over = progress(learner, stage) >= 1
+        if over or now - logged >= stage.log_every_s:
             count = learner.step - since
             means = {key: value / count for key, value in sums.items()}
             speed = {"ms_per_step": 1000 * (now - logged) / count}
-            log.write(stage=course.name, step=learner.step, done=done, **speed, **means)
+            log.write(stage=stage.name, step=learner.step, done=done, **speed, **means)
             sums, since, logged = {}, learner.step, now
-        if over or now - saved >= course.save_every_s:
-            learner.save(course.path)
+        if over or now - saved >= stage.save_every_s:
+            learner.save(stage.path)
             saved = now
-    learner.settle()
+    learner.use_averages()

@@ -1,4 +1,4 @@
-"""The looks that nano learns, rendered by classical image processing."""
+"""Looks that nano learns, rendered by classical image processing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -12,18 +12,18 @@ PLAIN = "plain"
 
 
 class Look(NamedTuple):
-    """How a look is rendered and what can be said of it."""
+    """Rendering function and properties of a look."""
 
     render: Callable[..., Image]
     """Takes (H, W, 3) uint8 and its colours, each (3,) float32 in 0..1."""
     colours: tuple[int, ...] = (0,)
-    """How many colours it can be given."""
+    """Numbers of colours that it accepts."""
     lines: bool = False
-    """Is it made of lines, whose edges are worth more than its tones?"""
-    settles: bool = False
-    """Does it leave its own result about as it is?"""
+    """Whether it consists of lines, whose edges matter more than its tones."""
+    idempotent: bool = False
+    """Whether it leaves its own result about as it is."""
     weight: float = 1.0
-    """How often it is drawn in training, by the side of the others."""
+    """Relative frequency in training."""
 
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
@@ -44,36 +44,36 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
 }
 
 LOOKS: Mapping[str, Look] = {
-    PLAIN: Look(looks_tones.plain, weight=1.5, settles=True),
+    PLAIN: Look(looks_tones.plain, weight=1.5, idempotent=True),
     "pencil": Look(looks_lines.pencil, (0, 1, 2), lines=True, weight=1.6),
     "ink": Look(looks_lines.ink, (0, 1, 2), lines=True, weight=1.3),
-    "neon": Look(looks_lines.neon, (0, 1, 2), lines=True, weight=2.0, settles=True),
-    "emboss": Look(looks_lines.emboss, (0, 1), lines=True, settles=True),
+    "neon": Look(looks_lines.neon, (0, 1, 2), lines=True, weight=2.0, idempotent=True),
+    "emboss": Look(looks_lines.emboss, (0, 1), lines=True, idempotent=True),
     "cartoon": Look(looks_paints.cartoon, lines=True, weight=1.4),
     "comic": Look(looks_paints.comic, lines=True, weight=1.2),
     "oil": Look(looks_paints.oil, weight=1.2),
     "watercolour": Look(looks_paints.watercolour, weight=1.2),
     "pixel art": Look(looks_grids.pixel_art, weight=1.2),
-    "halftone": Look(looks_grids.halftone, (0, 1, 2), weight=1.3, settles=True),
-    "thermal": Look(looks_tones.thermal, settles=True),
+    "halftone": Look(looks_grids.halftone, (0, 1, 2), weight=1.3, idempotent=True),
+    "thermal": Look(looks_tones.thermal, idempotent=True),
     "x-ray": Look(looks_tones.xray, (0, 1)),
     "negative": Look(looks_tones.negative),
-    "night vision": Look(looks_tones.night_vision, settles=True),
-    "black and white": Look(looks_tones.black_and_white, settles=True),
-    "sepia": Look(looks_tones.sepia, settles=True),
-    "tint": Look(looks_tones.tint, (1,), weight=1.4, settles=True),
-    "duotone": Look(looks_tones.duotone, (0, 2), weight=1.2, settles=True),
-    "pop art": Look(looks_tones.pop_art, settles=True),
+    "night vision": Look(looks_tones.night_vision, idempotent=True),
+    "black and white": Look(looks_tones.black_and_white, idempotent=True),
+    "sepia": Look(looks_tones.sepia, idempotent=True),
+    "tint": Look(looks_tones.tint, (1,), weight=1.4, idempotent=True),
+    "duotone": Look(looks_tones.duotone, (0, 2), weight=1.2, idempotent=True),
+    "pop art": Look(looks_tones.pop_art, idempotent=True),
     "posterised": Look(looks_tones.posterised),
     "golden hour": Look(looks_tones.golden_hour),
     "frosty": Look(looks_tones.frosty),
-    "cyberpunk": Look(looks_tones.cyberpunk, settles=True),
+    "cyberpunk": Look(looks_tones.cyberpunk, idempotent=True),
 }
 
-# A line, a dot or a tint of these could not be told from its ground.
+# A line, a dot or a tint of these could not be distinguished from its background.
 _DARK = frozenset({"black"})
 _LIGHT = frozenset({"white"})
-# Looks that also go the other way round, as chalk does on a blackboard.
+# Looks that also work light on dark, as chalk does on a blackboard.
 CHALK = frozenset({"pencil", "ink"})
 
 
@@ -96,7 +96,7 @@ def draw_look(rng: np.random.Generator) -> tuple[str, tuple[str, ...]]:
 
 
 def draw_colours(rng: np.random.Generator, look: str) -> tuple[str, ...]:
-    """Draw colours for a look: a pair is never twice the same."""
+    """Draw colours for a look; those of a pair always differ."""
     count = int(rng.choice(LOOKS[look].colours))
     if count == 0:
         return ()
@@ -120,7 +120,7 @@ def first_colours(look: str, *, on_ground: bool = False) -> list[str]:
 
 
 def second_colours(look: str, first: str) -> list[str]:
-    """Return the colours of the ground, or of the other half of a pair."""
+    """Return the colours of the background, or of the other half of a pair."""
     if look == "duotone":
         return [name for name in COLOURS if name != first]
     grounds = ["white", "white", "yellow", "pink", "cyan", "gold"]

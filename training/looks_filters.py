@@ -1,7 +1,8 @@
-"""What looks are made of: luma, tone, ramps of colour, calm areas, contours of constant width.
+"""Filters for looks: luma, tone, colour ramps, denoising, contours of constant width.
 
-Pictures are (H, W, 3) float32 in 0..1, planes (H, W). Everything is local and the same for every
-frame, so that a still picture stays still and what moves does not change what stands.
+`image` is (H, W, 3) uint8, `rgb` (H, W, 3) float32 in 0..1, `plane` (H, W). Filters are local
+and the same for every frame, so that a still image stays still and motion in one part does not
+change the rest.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ Image: TypeAlias = NDArray[Any]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 FINE, BOLD = 1.2, 1.8
-"""Half of a contour's width in pixels where it has fallen to 37 %: lines 2 and 3 pixels wide."""
+"""Half a contour's width in pixels, where it has fallen to 37 %: lines 2 and 3 pixels wide."""
 
 
 def array(values: ArrayLike) -> Array:
@@ -30,11 +31,11 @@ def to_float(image: Image) -> Array:
     return image.astype(np.float32) * np.float32(1 / 255)
 
 
-def to_image(picture: Array) -> Image:
-    """Return a picture or a plane in 0..1, cut off there, as an image."""
-    if picture.ndim == 2:
-        picture = cv2.merge([picture] * 3)
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+def to_image(rgb: Array) -> Image:
+    """Return `rgb` or a plane, clipped to 0..1, as an image."""
+    if rgb.ndim == 2:
+        rgb = cv2.merge([rgb] * 3)
+    return (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def luma(image: Image) -> Array:
@@ -43,7 +44,7 @@ def luma(image: Image) -> Array:
 
 
 def blurred(plane: Array, sigma: float) -> Array:
-    """Blur; wide ones in a smaller picture, which takes a tenth of the time."""
+    """Blur; large sigmas at an eighth of the size, which takes a tenth of the time."""
     if sigma < 6:
         return cv2.GaussianBlur(plane, (0, 0), sigma)
     height, width = plane.shape[:2]
@@ -54,42 +55,42 @@ def blurred(plane: Array, sigma: float) -> Array:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def evened(grey: Array, strength: float = 0.45) -> Array:
-    """Lift what lies in the dark and calm what lies in glare, as an eye would."""
+def tone_mapped(grey: Array, strength: float = 0.45) -> Array:
+    """Brighten dark regions and darken bright ones by their surroundings, as an eye does."""
     around = blurred(grey, 24.0)
     gain = np.clip((0.45 / (around + 0.12)) ** strength, 0.75, 1 + 2 * strength)
     return np.clip(grey * gain, 0, 1)
 
 
-def calm(image: Image, colour: float = 28.0, passes: int = 1, reach: int = 5) -> Image:
-    """Take the noise from areas and leave their edges (Tomasi and Manduchi 1998)."""
+def denoised(image: Image, colour: float = 28.0, passes: int = 1, reach: int = 5) -> Image:
+    """Remove noise and keep edges, with a bilateral filter (Tomasi and Manduchi 1998)."""
     for _ in range(passes):
         image = cv2.bilateralFilter(image, reach, colour, reach / 2)
     return image
 
 
-def step(plane: Array, low: float, high: float) -> Array:
+def smoothstep(plane: Array, low: float, high: float) -> Array:
     """Rise smoothly from 0 at `low` to 1 at `high`, or fall where low > high."""
     t = np.clip((plane - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
-def stairs(plane: Array, levels: int, softness: float = 0.3) -> Array:
+def quantised(plane: Array, levels: int, softness: float = 0.3) -> Array:
     """Round to `levels` values from 0 to 1; `softness` (more than 0) of each stair is a slope."""
     scaled = plane * (levels - 1)
     floor = np.floor(scaled)
-    rise = step(scaled - floor, 0.5 - softness / 2, 0.5 + softness / 2)
+    rise = smoothstep(scaled - floor, 0.5 - softness / 2, 0.5 + softness / 2)
     return array((floor + rise) / (levels - 1))
 
 
-def palette(picture: Array, levels: int, hues: int, saturation: float, softness: float) -> Array:
+def palette(rgb: Array, levels: int, hues: int, saturation: float, softness: float) -> Array:
     """Reduce to `levels` of brightness and `hues` of either chroma, grey among them."""
-    grey = picture @ LUMA
-    bright = stairs(grey, levels, softness)
+    grey = rgb @ LUMA
+    bright = quantised(grey, levels, softness)
     colours = []
     for channel in (0, 2):
-        chroma = (picture[..., channel] - grey) * saturation
-        colours.append(stairs(np.clip(chroma + 0.5, 0, 1), 2 * hues + 1, softness) - 0.5)
+        chroma = (rgb[..., channel] - grey) * saturation
+        colours.append(quantised(np.clip(chroma + 0.5, 0, 1), 2 * hues + 1, softness) - 0.5)
     red, blue = colours[0] + bright, colours[1] + bright
     green = (bright - LUMA[0] * red - LUMA[2] * blue) / LUMA[1]
     return np.clip(cv2.merge([red, green, blue]), 0, 1)
@@ -104,24 +105,24 @@ def ramp(plane: Array, colours: Sequence[Array], places: Sequence[float] | None 
 
 
 def mixed(below: Array, above: Array, amount: Array | float) -> Array:
-    """Return `above` laid on `below`; an amount (H, W) or one number in 0..1."""
+    """Blend `above` over `below`; `amount` is (H, W) or a number, in 0..1."""
     share = amount[..., None] if isinstance(amount, np.ndarray) else amount
     return below + (above - below) * share
 
 
-def vivid(picture: Array, saturation: float) -> Array:
+def vivid(rgb: Array, saturation: float) -> Array:
     """Scale the distance of colours from grey."""
-    grey = (picture @ LUMA)[..., None]
-    return np.clip(grey + (picture - grey) * saturation, 0, 1)
+    grey = (rgb @ LUMA)[..., None]
+    return np.clip(grey + (rgb - grey) * saturation, 0, 1)
 
 
 def pastel(paper: Array) -> Array:
-    """Return paper of a colour: pale, so that ink shows on it, or black."""
+    """Return a colour as paper: pale, so that ink shows on it, or black."""
     return paper if float(paper @ LUMA) < 0.2 else 0.5 * paper + 0.5
 
 
-def slope(plane: Array) -> tuple[Array, Array]:
-    """Return the change per pixel to the right and down (Scharr)."""
+def gradient(plane: Array) -> tuple[Array, Array]:
+    """Return the change per pixel to the right and downwards (Scharr)."""
     across = cv2.Scharr(plane, cv2.CV_32F, 1, 0, scale=1 / 32)
     return across, cv2.Scharr(plane, cv2.CV_32F, 0, 1, scale=1 / 32)
 
@@ -129,23 +130,23 @@ def slope(plane: Array) -> tuple[Array, Array]:
 def contours(
     image: Image, low: float = 0.009, high: float = 0.026, sigma: float = 1.4, width: float = FINE
 ) -> Array:
-    """Return lines (H, W) in 0..1 along edges, all as wide, however blurred the edge is.
+    """Return lines (H, W) in 0..1 along edges, all of one width, however blurred the edge is.
 
     An edge is where the second derivative along the gradient passes through 0 (Canny 1986, Haralick
-    1984); how far a pixel is from it follows from the third, so lines lie between pixels and do
-    not jump. They fade where the change per pixel falls from `high` to `low`.
+    1984); the distance of a pixel from it follows from the third, so lines lie between pixels and
+    do not jump. They fade where the change per pixel falls from `high` to `low`.
     """
     grey = np.sqrt(luma(image) + np.float32(0.01))
     smooth = cv2.GaussianBlur(grey, (0, 0), sigma)
-    right, down = slope(smooth)
+    right, down = gradient(smooth)
     squared = right * right + down * down
     strength = np.sqrt(squared)
-    right_right, right_down = slope(right)
-    _, down_down = slope(down)
+    right_right, right_down = gradient(right)
+    _, down_down = gradient(down)
     bend = right * right * right_right + 2 * right * down * right_down + down * down * down_down
     bend /= squared + np.float32(1e-8)
-    over, under = slope(bend)
+    over, under = gradient(bend)
     change = np.sqrt(over * over + under * under)
     distance = bend / (change + np.float32(0.02) * strength + np.float32(1e-6))
     profile = np.exp(-np.square(distance * np.float32(1 / width)))
-    return array(profile * step(strength, low, high))
+    return array(profile * smoothstep(strength, low, high))

@@ -10,15 +10,15 @@ from training.looks_filters import (
     Image,
     array,
     blurred,
-    calm,
     contours,
-    evened,
+    denoised,
     luma,
     mixed,
     pastel,
     ramp,
-    step,
+    smoothstep,
     to_image,
+    tone_mapped,
 )
 
 BLACK = np.zeros(3, np.float32)
@@ -31,49 +31,49 @@ MAGENTA = array([1.0, 0.15, 0.85])
 
 
 def neon(image: Image, tube: Array | None = None, ground: Array | None = None) -> Image:
-    """Glowing contours on black or on a dark colour; magenta to cyan where none is named."""
-    quiet = calm(image, 32, 2)
+    """Render glowing contours on black or on a dark colour; magenta to cyan by default."""
+    quiet = denoised(image, 32, 2)
     lines = contours(quiet)
     if tube is None:
-        colour = ramp(step(blurred(luma(quiet), 3.0), 0.15, 0.6), [MAGENTA, CYAN])
+        colour = ramp(smoothstep(blurred(luma(quiet), 3.0), 0.15, 0.6), [MAGENTA, CYAN])
     else:
         colour = np.broadcast_to(tube, image.shape)
     back = BLACK if ground is None else 0.22 * ground
-    core = 0.35 * step(lines, 0.6, 1.0)
+    core = 0.35 * smoothstep(lines, 0.6, 1.0)
     light = mixed(colour, np.ones_like(colour), core) * lines[..., None]
     halo = colour * np.clip(1.5 * blurred(lines, 4.0) * (1 - lines), 0, 1)[..., None]
     return to_image(back * (1 - lines[..., None]) + light + 0.75 * halo)
 
 
 def pencil(image: Image, lead: Array | None = None, paper: Array | None = None) -> Image:
-    """Contours and hatching that thickens in the dark, on paper."""
-    quiet = calm(image, 30, 2)
+    """Render contours and hatching that thickens in dark areas, on paper."""
+    quiet = denoised(image, 30, 2)
     grey = luma(quiet)
     soft = blurred(grey, 6.0)
-    dodged = 1 - step((blurred(grey, 1.0) + 0.05) / (soft + 0.05), 0.72, 0.98)
-    tone = evened(blurred(grey, 2.0))
+    dodged = 1 - smoothstep((blurred(grey, 1.0) + 0.05) / (soft + 0.05), 0.72, 0.98)
+    tone = tone_mapped(blurred(grey, 2.0))
     first, second = hatching(image.shape[0], image.shape[1])
-    shade = first * step(tone, 0.5, 0.25) + second * step(tone, 0.26, 0.1)
+    shade = first * smoothstep(tone, 0.5, 0.25) + second * smoothstep(tone, 0.26, 0.1)
     lines = contours(quiet, 0.008, 0.026, width=BOLD)
-    shade = 0.3 * np.clip(shade, 0, 1) + 0.28 * step(tone, 0.62, 0.08)
+    shade = 0.3 * np.clip(shade, 0, 1) + 0.28 * smoothstep(tone, 0.62, 0.08)
     dark = 1 - (1 - 0.9 * lines) * (1 - 0.5 * dodged) * (1 - shade)
     return drawn(dark, GRAPHITE if lead is None else lead, paper)
 
 
 def ink(image: Image, pen: Array | None = None, paper: Array | None = None) -> Image:
-    """Black strokes and solid shadows on white, nothing between."""
-    quiet = calm(image, 36, 2)
-    tone = evened(blurred(luma(quiet), 2.0), 0.6)
-    solid = step(tone, 0.18, 0.145)
-    # In the shadows lines are left white, or they would be lost.
-    lines = step(contours(quiet, 0.010, 0.028, width=BOLD), 0.2, 0.6)
+    """Render black strokes and solid shadows on white, without tones between."""
+    quiet = denoised(image, 36, 2)
+    tone = tone_mapped(blurred(luma(quiet), 2.0), 0.6)
+    solid = smoothstep(tone, 0.18, 0.145)
+    # Lines in shadows are white, or they would be lost.
+    lines = smoothstep(contours(quiet, 0.010, 0.028, width=BOLD), 0.2, 0.6)
     dark = np.abs(solid - lines)
     return drawn(dark, INK if pen is None else pen, paper)
 
 
 def emboss(image: Image, metal: Array | None = None) -> Image:
-    """A relief lit from the upper left, in stone or in a metal of that colour."""
-    grey = luma(calm(image, 30, 2))
+    """Render a relief lit from the upper left, in stone or in a metal of the given colour."""
+    grey = luma(denoised(image, 30, 2))
     smooth = blurred(np.sqrt(grey + 0.01), 1.3)
     across = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
     down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
@@ -83,14 +83,14 @@ def emboss(image: Image, metal: Array | None = None) -> Image:
 
 
 def drawn(dark: Array, ink_colour: Array, paper: Array | None) -> Image:
-    """Return strokes (H, W) in 0..1 of a colour on paper; light ones on dark paper too."""
+    """Return strokes (H, W) in 0..1 in a colour on paper; on black paper light ones too."""
     ground = PAPER if paper is None else pastel(paper)
     on_dark = float(ground @ LUMA) < 0.2
     return to_image(ramp(dark, [ground, ink_colour if on_dark else 0.75 * ink_colour]))
 
 
 def hatching(height: int, width: int) -> tuple[Array, Array]:
-    """Return strokes to the upper right and across them, eight pixels apart on either axis."""
+    """Return strokes to the upper right, and across them, eight pixels apart on both axes."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     up, across = (0.5 + 0.5 * np.cos((x + side * y) * np.float32(np.pi / 4)) for side in (1, -1))
-    return step(up, 0.35, 0.85), step(across, 0.35, 0.85)
+    return smoothstep(up, 0.35, 0.85), smoothstep(across, 0.35, 0.85)

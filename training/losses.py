@@ -1,4 +1,4 @@
-"""What is asked of pictures and of latents. Pictures are NCHW in [-1, 1]."""
+"""Losses on images, which are NCHW in [-1, 1], and on latents."""
 
 import torch
 import torch.nn.functional as F
@@ -7,10 +7,10 @@ from torch import Tensor
 from training.inits import LATENT_STD, LUMA, colour_matrix
 
 HUBER = 0.5
-"""Where an error in a latent stops counting by its square.
+"""Error of a latent above which the loss is linear instead of quadratic.
 
-Below the usual error of a line that is not there yet: an absolute error would be served best by
-the median, which is the empty paper between the lines.
+Errors below that of a missing line are squared: an absolute error would be minimised by the
+median, which is the empty paper between the lines.
 """
 
 
@@ -19,75 +19,77 @@ def pseudo_huber(error: Tensor, c: float = HUBER) -> Tensor:
     return torch.sqrt(error.square() + c * c) - c
 
 
-def slopes(pictures: Tensor) -> tuple[Tensor, Tensor]:
+def slopes(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the differences of neighbours along x and along y."""
-    return pictures.diff(dim=-1), pictures.diff(dim=-2)
+    return images.diff(dim=-1), images.diff(dim=-2)
 
 
-def edge_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Ask for the same edges, each where it is."""
-    across, down = slopes(made - wanted)
+def edge_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean difference of edges, pixel by pixel."""
+    across, down = slopes(outputs - targets)
     return across.abs().mean() + down.abs().mean()
 
 
-def texture_loss(made: Tensor, wanted: Tensor, side: int = 4) -> Tensor:
-    """Ask for as much of edges in each small area, wherever in it they are.
+def texture_loss(outputs: Tensor, targets: Tensor, side: int = 4) -> Tensor:
+    """Return the difference of the amount of edges in each area of `side` pixels.
 
-    A hatching whose strokes cannot be foretold is thus still drawn, where `edge_loss` is served
-    best by an even grey.
+    With it a hatching whose strokes cannot be predicted is still drawn; `edge_loss` alone is
+    minimised by an even grey.
     """
-    error = made.new_zeros(())
-    for drawn, asked in zip(slopes(made), slopes(wanted), strict=True):
-        error = error + F.avg_pool2d(drawn.abs() - asked.abs(), side).abs().mean()
+    error = outputs.new_zeros(())
+    for output, target in zip(slopes(outputs), slopes(targets), strict=True):
+        error = error + F.avg_pool2d(output.abs() - target.abs(), side).abs().mean()
     return error
 
 
-def alike_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Ask that what is an edge in one is an edge in the other, by 1 minus their correlation.
+def edge_correlation_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return 1 minus the correlation of edges, as a mean over images.
 
-    Every picture counts alike: pale hatching as much as neon.
+    Every image counts the same: pale hatching as much as neon.
     """
-    a, b = (_edges(pictures) for pictures in (made, wanted))
+    a, b = (_edges(images) for images in (outputs, targets))
     a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
-    # Pictures with next to no edges have nothing to be alike in.
+    # Images with hardly any edges have nothing to correlate.
     norms = (a.square().sum(-1) * b.square().sum(-1) + 4e-4).sqrt()
     return (1 - (a * b).sum(-1) / norms).mean()
 
 
-def _edges(pictures: Tensor) -> Tensor:
-    luma = (pictures * LUMA.to(pictures).view(1, 3, 1, 1)).sum(1, keepdim=True)
+def _edges(images: Tensor) -> Tensor:
+    luma = (images * LUMA.to(images).view(1, 3, 1, 1)).sum(1, keepdim=True)
     kernel = luma.new_tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
     slope = F.conv2d(luma, torch.stack([kernel, kernel.T]).unsqueeze(1))
     return (slope.square().sum(1) + 1e-4).sqrt().flatten(1)
 
 
-def picture_loss(made: Tensor, wanted: Tensor, *, edges: float = 0.5) -> dict[str, Tensor]:
-    """Ask for a picture: its pixels, its areas, its colours and its edges."""
-    error = made - wanted
+def image_loss(outputs: Tensor, targets: Tensor, *, edges: float = 0.5) -> dict[str, Tensor]:
+    """Return the ``loss`` of images and its terms: pixels, areas, colours and edges."""
+    error = outputs - targets
     luma = (error * LUMA.to(error).view(1, 3, 1, 1)).sum(1, keepdim=True)
     terms = {
         "pixels": error.abs().mean() + 2 * error.square().mean(),
         "areas": sum((F.avg_pool2d(error, n).abs().mean() for n in (2, 4, 8)), error.new_zeros(())),
         "chroma": (error - luma).abs().mean(),
-        "edges": edge_loss(made, wanted),
+        "edges": edge_loss(outputs, targets),
     }
     total = terms["pixels"] + 0.3 * terms["areas"] + 0.7 * terms["chroma"] + edges * terms["edges"]
     return {"loss": total, **terms}
 
 
-def anchor_loss(latents: Tensor, pictures: Tensor) -> Tensor:
-    """Keep the wired latents the colours of their area, the others above noise, all within tanh."""
+def anchor_loss(latents: Tensor, images: Tensor) -> Tensor:
+    """Keep wired latents at the colours of their area, the rest above noise, all within tanh."""
     matrix, offset = colour_matrix()
-    means = F.avg_pool2d(pictures, 8) / 2 + 0.5
-    wanted = torch.einsum("ij,njhw->nihw", matrix.to(means), means) + offset.to(means).view(3, 1, 1)
-    anchored = (latents[:, :3] - wanted).square().mean()
+    means = F.avg_pool2d(images, 8) / 2 + 0.5
+    targets = torch.einsum("ij,njhw->nihw", matrix.to(means), means) + offset.to(means).view(
+        3, 1, 1
+    )
+    anchored = (latents[:, :3] - targets).square().mean()
     faint = F.relu(LATENT_STD - latents[:, 3:].std((0, 2, 3))).mean()
     beyond = F.relu(latents.abs() - 2.5).mean()
     return 0.2 * anchored + 0.2 * faint + 0.1 * beyond
 
 
 @torch.no_grad()
-def psnr(made: Tensor, wanted: Tensor) -> Tensor:
+def psnr(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean peak signal-to-noise ratio in dB."""
-    error = (made.clamp(-1, 1) - wanted).square().mean((1, 2, 3)).clamp(min=1e-9)
+    error = (outputs.clamp(-1, 1) - targets).square().mean((1, 2, 3)).clamp(min=1e-9)
     return (10 * torch.log10(4 / error)).mean()

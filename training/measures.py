@@ -1,4 +1,4 @@
-"""How near one picture is to another, and how still a still picture stays."""
+"""Measures of the similarity of two images."""
 
 import cv2
 import numpy as np
@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 from streamcam.types import Image
 
 
-def psnr(made: Image, wanted: Image) -> float:
+def psnr(output: Image, target: Image) -> float:
     """Return the peak signal-to-noise ratio in dB."""
-    error = np.square(made.astype(np.float32) - wanted).mean()
+    error = np.square(output.astype(np.float32) - target).mean()
     return float(10 * np.log10(255**2 / max(error, 1e-3)))
 
 
-def edge_correlation(made: Image, wanted: Image) -> float:
-    """Return how well the edges of two pictures agree, from -1 to 1."""
-    a, b = _edges(made), _edges(wanted)
+def edge_correlation(output: Image, target: Image) -> float:
+    """Return the correlation of the edges of two images, from -1 to 1."""
+    a, b = _edges(output), _edges(target)
     a, b = a - a.mean(), b - b.mean()
     norms = float(np.sqrt(np.square(a).sum() * np.square(b).sum()))
     return float((a * b).sum()) / max(norms, 1e-6)

@@ -1,4 +1,4 @@
-"""The parts of nano in the ordinary diffusers layout, before they have learnt anything."""
+"""Build the untrained parts of nano as ordinary diffusers classes."""
 
 from typing import Any, NamedTuple
 
@@ -9,10 +9,10 @@ from training.tokenizer import TEXT_TOKENS
 
 LATENT_CHANNELS = 16
 SCALING_FACTOR = 12.0
-"""Latents come out this much larger than the noise, so that late steps keep the structure."""
+"""Latents are this much larger than the noise, so that late steps keep the structure."""
 TEXT_WIDTH = 96
 MAX_BYTES = 12_000_000
-"""Of all parts as fp16 safetensors."""
+"""Limit for all parts together as fp16 safetensors."""
 
 UNET: dict[str, Any] = {
     "sample_size": 32,
@@ -32,8 +32,8 @@ UNET: dict[str, Any] = {
 }
 VAE: dict[str, Any] = {
     "latent_channels": LATENT_CHANNELS,
-    # Most of the work is done where it is cheap: no blocks at full size. The decoder, which has
-    # to bring lines back to full size, costs three times as much as the encoder for its width.
+    # Most of the work is done at low resolution: no blocks at full size. The decoder, which has
+    # to restore lines at full size, costs three times as much as the encoder for its width.
     "encoder_block_out_channels": (48,) * 4,
     "decoder_block_out_channels": (32,) * 4,
     "num_encoder_blocks": (0, 0, 2, 4),
@@ -57,7 +57,7 @@ SCHEDULER: dict[str, Any] = {
     "steps_offset": 1,
     "timestep_spacing": "trailing",
 }
-OWN_SETTINGS = """\
+MODEL_SETTINGS = """\
 # How this model is best run; whatever is given at the start wins.
 width = 256
 height = 256
@@ -68,11 +68,11 @@ guidance_scale = 1.0
 prompt = "pencil sketch"
 """
 EMBEDDING_STD = 0.3
-"""CLIP's own 0.02 lets the positions drown the words until late in the training."""
+"""CLIP's own 0.02 lets the positions dominate the words until late in the training."""
 
 
 class Parts(NamedTuple):
-    """What a pipeline is made of."""
+    """Components of a Stable Diffusion pipeline."""
 
     unet: Any
     vae: Any
@@ -82,7 +82,7 @@ class Parts(NamedTuple):
 
 
 def build(tokenizer: Any, *, seed: int = 0) -> Parts:
-    """Return untrained parts: the U-Net gives back its latents, the autoencoder blurred colours."""
+    """Return untrained parts: the U-Net returns its latents, the autoencoder blurred colours."""
     import diffusers
 
     with torch.random.fork_rng(devices=[]):
@@ -99,7 +99,7 @@ def build(tokenizer: Any, *, seed: int = 0) -> Parts:
 
 
 def pipeline(parts: Parts) -> Any:
-    """Return `parts` as a pipeline that diffusers knows."""
+    """Return `parts` as a diffusers pipeline."""
     import diffusers
 
     return diffusers.StableDiffusionPipeline(
@@ -111,7 +111,7 @@ def pipeline(parts: Parts) -> Any:
 
 
 def sizes(parts: Parts) -> dict[str, int]:
-    """Return the number of parameters by part."""
+    """Return the number of parameters of each part."""
     modules = {"unet": parts.unet, "vae": parts.vae, "text_encoder": parts.text_encoder}
     return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
 

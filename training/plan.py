@@ -1,4 +1,4 @@
-"""How long each stage of the training takes, and on what."""
+"""Plan the stages of a training: their times, sizes and device."""
 
 import math
 import os
@@ -8,25 +8,25 @@ from typing import Any
 
 import torch
 
-from training.data import Recipe
-from training.learner import Course
+from training.dataset import Recipe
+from training.learner import Stage
 
 SHARES = {"autoencoder": 0.115, "text": 0.01, "unet": 0.25, "together": 0.43}
-"""Of the time; the rest goes into scenes, latents and the evaluation."""
+"""Shares of the time; the rest is for scenes, latents and the evaluation."""
 SCENES_PER_HOUR = 1500
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One training, from nothing to a folder that streamcam loads."""
+    """Settings of one training."""
 
     out: Path
     hours: float
     scenes: int
     looks: int
-    """Of each scene."""
+    """Number of looks per scene."""
     shown: int
-    """Of these looks, kept as pictures too."""
+    """Number of these looks that are stored as images too."""
     batch: int
     unet_lr: float
     workers: int
@@ -35,38 +35,38 @@ class Plan:
     size: int = 256
     crop: int = 128
     steps: int | None = None
-    """Ends every stage early, for a try."""
+    """Limit for every stage, for short tests."""
     per_shard: int = 32
     save_every_s: float = 120.0
 
     @property
     def torch_device(self) -> torch.device:
-        """Return where the training runs."""
+        """Return the device of the training."""
         return torch.device(self.device)
 
     @property
     def shards(self) -> int:
-        """Return how many shards the scenes fill."""
+        """Return the number of shards that the scenes fill."""
         return math.ceil(self.scenes / self.per_shard)
 
     @property
     def recipe(self) -> Recipe:
-        """Return what the shards are made from."""
+        """Return the recipe of the shards."""
         folder = self.out / "cache"
         return Recipe(folder, self.seed, self.size, self.looks, self.shown, self.per_shard)
 
-    def course(self, name: str, *, lr: float) -> Course:
-        """Return how the stage of that name goes."""
+    def stage(self, name: str, *, lr: float) -> Stage:
+        """Return the settings of the stage `name`."""
         seconds = SHARES[name] * self.hours * 3600
         seed = self.seed * 10 + list(SHARES).index(name)
         folder = self.out / "checkpoints"
-        return Course(name, folder, lr, seconds, self.steps, seed, self.save_every_s)
+        return Stage(name, folder, lr, seconds, self.steps, seed, self.save_every_s)
 
 
-def plan_for(out: Path, hours: float, **others: Any) -> Plan:
+def plan_for(out: Path, hours: float, **overrides: Any) -> Plan:
     """Return the plan of a training of about that many hours on this machine."""
     gpu = torch.cuda.is_available()
-    usual: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "scenes": max(32, round(SCENES_PER_HOUR * hours)),
         "looks": 12,
         "shown": 4,
@@ -75,10 +75,10 @@ def plan_for(out: Path, hours: float, **others: Any) -> Plan:
         "workers": os.cpu_count() or 1,
         "device": "cuda" if gpu else "cpu",
     }
-    return Plan(out, hours, **(usual | others))
+    return Plan(out, hours, **(defaults | overrides))
 
 
-def smoke(out: Path) -> Plan:
-    """Return a plan that goes through every stage in less than a minute."""
+def smoke_plan(out: Path) -> Plan:
+    """Return a plan that runs every stage in less than a minute."""
     tiny = {"scenes": 8, "looks": 3, "shown": 2, "per_shard": 4, "size": 128, "crop": 64}
     return plan_for(out, 0.01, batch=4, workers=0, steps=4, **tiny)

@@ -1,6 +1,6 @@
-"""Procedural, webcam-like scenes: the only pictures that nano ever sees.
+"""Draw procedural, webcam-like scenes, the only images that nano is trained on.
 
-A scene follows from its random generator alone. The held-out split has other seeds, and places,
+A scene depends on its random generator alone. The held-out split has other seeds, and places,
 hats and clothes that training never sees: `HELD_OUT_PLACES`, a cap, dots.
 """
 
@@ -33,13 +33,13 @@ PLACES: Mapping[Place, float] = {
     card: 0.5,
 }
 HELD_OUT_PLACES: Mapping[Place, float] = {kitchen: 1.0, seaside: 1.0}
-# With people in them less often than rooms.
+# People are less often in these than in rooms.
 EMPTY_PLACES: frozenset[Place] = frozenset({still_life, texture, scraps, card, street, meadow})
 
 
 @dataclass(frozen=True)
 class Sitter:
-    """A person with a pose and perhaps a hand held up (x, y, size, angle)."""
+    """Person with a pose, and possibly a raised hand (x, y, size, angle)."""
 
     person: Person
     pose: Pose
@@ -48,7 +48,7 @@ class Sitter:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is before the camera, before anything moves."""
+    """Scene in front of a camera, at rest."""
 
     backdrop: Canvas
     sitters: tuple[Sitter, ...]
@@ -58,13 +58,13 @@ class Scene:
 
 
 def scene(rng: np.random.Generator, size: int, *, held_out: bool = False) -> Image:
-    """Return one picture (size, size, 3) uint8."""
+    """Return an image (size, size, 3) uint8."""
     drawn = draw_scene(rng, size, held_out=held_out)
-    picture = painted(drawn)
+    image = painted(drawn)
     if rng.random() < 0.25:
         across, down = rng.normal(0, 0.08, 2)
-        picture = moved(picture, across, down, rng.normal(0, 0.12), rng.uniform(1.0, 1.7))
-    return expose(drawn.camera, picture, rng)
+        image = moved(image, across, down, rng.normal(0, 0.12), rng.uniform(1.0, 1.7))
+    return expose(drawn.camera, image, rng)
 
 
 def motion(rng: np.random.Generator, size: int, frames: int, *, held_out: bool = False) -> Image:
@@ -80,8 +80,8 @@ def motion(rng: np.random.Generator, size: int, frames: int, *, held_out: bool =
         )
         sway = shake * np.sin(phase[:3] + time * array([0.5, 0.7, 0.3]))
         across, down = sway[:2] + time * speeds[0] * 0.3
-        picture = moved(painted(replace(drawn, sitters=sitters)), across, down, sway[2], 1.04)
-        images.append(expose(drawn.camera, picture, rng))
+        image = moved(painted(replace(drawn, sitters=sitters)), across, down, sway[2], 1.04)
+        images.append(expose(drawn.camera, image, rng))
     return np.stack(images)
 
 
@@ -91,12 +91,12 @@ def still(
     """Return a sequence (frames, size, size, 3) in which only the sensor's noise changes."""
     drawn = draw_scene(rng, size, held_out=held_out)
     camera = replace(drawn.camera, noise=noise, quality=0)
-    picture = painted(drawn)
-    return np.stack([expose(camera, picture, rng) for _ in range(frames)])
+    image = painted(drawn)
+    return np.stack([expose(camera, image, rng) for _ in range(frames)])
 
 
 def draw_scene(rng: np.random.Generator, size: int, *, held_out: bool = False) -> Scene:
-    """Draw a place, its light, who is there and the camera."""
+    """Draw a place, its light, its people and the camera."""
     places = HELD_OUT_PLACES if held_out and rng.random() < 0.6 else PLACES
     place = list(places)[pick(rng, *places.values())]
     backdrop = Canvas(size)
@@ -118,7 +118,7 @@ def draw_scene(rng: np.random.Generator, size: int, *, held_out: bool = False) -
 
 
 def draw_sitter(rng: np.random.Generator, held_out: bool) -> Sitter:
-    """Draw someone, one in four with a hand up."""
+    """Draw a person, one in four with a raised hand."""
     pose = draw_pose(rng)
     hand = None
     if rng.random() < 0.25:
@@ -135,7 +135,7 @@ def draw_sitter(rng: np.random.Generator, held_out: bool) -> Sitter:
 
 
 def painted(drawn: Scene) -> Image:
-    """Return what stands before the camera (size, size, 3)."""
+    """Return the scene in front of the camera as an image (size, size, 3)."""
     canvas = drawn.backdrop.copy()
     for sitter in drawn.sitters:
         paint_person(canvas, sitter.person, sitter.pose, drawn.light)
@@ -149,7 +149,7 @@ def painted(drawn: Scene) -> Image:
 
 
 def advanced(sitter: Sitter, time: int, speed: np.ndarray) -> Sitter:
-    """Return someone some frames later: moved, nodding, speaking, blinking."""
+    """Return a person some frames later: moved, nodding, speaking, blinking."""
     pose, beat = sitter.pose, 0.35 + 20 * float(speed[1])
     swing = float(np.sin(beat * time))
     later = replace(

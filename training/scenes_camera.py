@@ -1,4 +1,4 @@
-"""What a webcam does to a scene: focus, exposure, white balance, shake, noise, compression."""
+"""Simulate a webcam: focus, exposure, white balance, shake, noise, compression."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from training.scenes_canvas import Array, Image, pick
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera's settings and faults, the same for all frames of a sequence."""
+    """Settings and faults of a camera, the same for all frames of a sequence."""
 
     exposure: float
     gamma: float
@@ -19,19 +19,19 @@ class Camera:
     balance: Array
     vignette: float
     blur: float
-    """In shares of the picture's side, as are lengths in general."""
+    """As a share of the image's side, like all lengths."""
     sharpening: float
     noise: float
-    """Deviation at mid grey, in 0..1."""
+    """Standard deviation at mid grey, in 0..1."""
     coarse_noise: float
     quality: int
-    """Of JPEG, or 0 for none."""
+    """Quality of JPEG, or 0 without compression."""
     streak: tuple[float, float]
-    """How far the picture moves while the shutter is open."""
+    """Movement of the image while the shutter is open."""
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Draw a camera: from clean to the one of an old laptop in the dark."""
+    """Draw a camera, from a clean one to that of an old laptop in the dark."""
     exposure = (rng.uniform(0.85, 1.15), rng.uniform(0.35, 0.85), rng.uniform(1.15, 1.7))
     moving = rng.random() < 0.15
     return Camera(
@@ -51,53 +51,53 @@ def draw_camera(rng: np.random.Generator) -> Camera:
 
 
 def expose(camera: Camera, scene: Image, rng: np.random.Generator) -> Image:
-    """Take a picture of what is before the camera: (H, W, 3) uint8, with noise of its own."""
+    """Return the camera's image of a scene: (H, W, 3) uint8, with new noise."""
     developed = develop(camera, scene)
     return compressed(noisy(camera, developed, rng), camera.quality)
 
 
 def develop(camera: Camera, scene: Image) -> Array:
-    """Return the picture in 0..1 without noise."""
+    """Return the image as float32 in 0..1, without noise."""
     size = scene.shape[0]
-    picture = cv2.GaussianBlur(scene, (0, 0), max(0.3, camera.blur * size))
-    picture = streaked(picture, camera.streak).astype(np.float32) * np.float32(1 / 255)
+    image = cv2.GaussianBlur(scene, (0, 0), max(0.3, camera.blur * size))
+    image = streaked(image, camera.streak).astype(np.float32) * np.float32(1 / 255)
     if camera.sharpening:
-        soft = cv2.GaussianBlur(picture, (0, 0), 0.006 * size)
-        picture = picture + camera.sharpening * (picture - soft)
+        soft = cv2.GaussianBlur(image, (0, 0), 0.006 * size)
+        image = image + camera.sharpening * (image - soft)
     offset = np.linspace(-1, 1, size, dtype=np.float32) ** 2
     corner = 1 - 0.5 * camera.vignette * (offset[:, None] + offset[None])
-    picture = np.clip(picture * (corner[..., None] * camera.exposure * camera.balance), 0, 1)
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None]
-    picture = grey + (picture - grey) * np.float32(camera.saturation)
-    picture = cv2.pow(np.clip(picture, 0, 1), camera.gamma)
-    return (picture - 0.5) * np.float32(camera.contrast) + 0.5
+    image = np.clip(image * (corner[..., None] * camera.exposure * camera.balance), 0, 1)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    image = grey + (image - grey) * np.float32(camera.saturation)
+    image = cv2.pow(np.clip(image, 0, 1), camera.gamma)
+    return (image - 0.5) * np.float32(camera.contrast) + 0.5
 
 
-def noisy(camera: Camera, picture: Array, rng: np.random.Generator) -> Image:
-    """Add the sensor's noise, less in the highlights, a part of it in blotches."""
+def noisy(camera: Camera, image: Array, rng: np.random.Generator) -> Image:
+    """Add sensor noise, less in the highlights, a part of it in blotches."""
     if camera.noise > 0.001:
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         grain = rng.standard_normal((height, width, 3), dtype=np.float32)
         blotch = rng.standard_normal((height // 3 + 1, width // 3 + 1, 3), dtype=np.float32)
         coarse = cv2.resize(blotch, (width, height), interpolation=cv2.INTER_LINEAR)
-        level = camera.noise * (1.3 - 0.6 * picture)
-        picture = picture + level * (grain + camera.coarse_noise * coarse)
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+        level = camera.noise * (1.3 - 0.6 * image)
+        image = image + level * (grain + camera.coarse_noise * coarse)
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def streaked(picture: Image, streak: tuple[float, float]) -> Image:
+def streaked(image: Image, streak: tuple[float, float]) -> Image:
     """Blur along a path, as when the camera or the light is too slow."""
-    length = round(float(np.hypot(*streak)) * picture.shape[0])
+    length = round(float(np.hypot(*streak)) * image.shape[0])
     if length < 2:
-        return picture
+        return image
     kernel = np.zeros((2 * length + 1, 2 * length + 1), np.uint8)
-    across, down = (round(part * picture.shape[0] / 2) for part in streak)
+    across, down = (round(part * image.shape[0] / 2) for part in streak)
     cv2.line(kernel, (length - across, length - down), (length + across, length + down), (255,))
-    return cv2.filter2D(picture, -1, kernel.astype(np.float32) / kernel.sum())
+    return cv2.filter2D(image, -1, kernel.astype(np.float32) / kernel.sum())
 
 
 def compressed(image: Image, quality: int) -> Image:
-    """Pass through JPEG, as most webcams do."""
+    """Compress and decompress as JPEG, as most webcams do."""
     if not quality:
         return image
     _, packed = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -107,7 +107,7 @@ def compressed(image: Image, quality: int) -> Image:
 
 
 def moved(image: Image, across: float, down: float, turn: float, zoom: float) -> Image:
-    """Shift by shares of the side, turn by radians and zoom about the middle."""
+    """Shift by shares of the side, rotate by radians and zoom about the centre."""
     size = image.shape[0]
     matrix = cv2.getRotationMatrix2D((size / 2, size / 2), float(np.degrees(turn)), zoom)
     matrix[:, 2] += (across * size, down * size)

@@ -1,4 +1,4 @@
-"""A surface to draw on: soft polygons and light, placed in shares of the picture's side."""
+"""Draw soft polygons and light on an image, in coordinates that are shares of its side."""
 
 import colorsys
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Array: TypeAlias = NDArray[Any]
 Image: TypeAlias = NDArray[Any]
 Points: TypeAlias = Array | Sequence[tuple[float, float]]
-# A colour (3,) in 0..255, or what gives one (h, w, 3) at the places x, y (h, w).
+# A colour (3,) in 0..255, or a function of x, y (h, w) that returns colours (h, w, 3).
 Paint: TypeAlias = Array | Callable[[Array, Array], Array]
 
 SHIFT = 4
@@ -20,7 +20,7 @@ BLACK = np.zeros(3, np.float32)
 
 
 class Canvas:
-    """A square picture; `x` and `y` hold each pixel's place in 0..1, y downwards."""
+    """Square image to draw on; `x` and `y` are each pixel's coordinates in 0..1, y downwards."""
 
     def __init__(self, size: int, colour: Array = BLACK) -> None:
         self.size = size
@@ -31,17 +31,17 @@ class Canvas:
         self.y: Array = np.broadcast_to(centres[:, None], (size, size))
 
     def copy(self) -> "Canvas":
-        """Return another canvas with the same picture on it."""
-        other = Canvas(self.size)
-        other.pixels[:] = self.pixels
-        return other
+        """Return a copy of the canvas and its image."""
+        copy = Canvas(self.size)
+        copy.pixels[:] = self.pixels
+        return copy
 
     def fill(self, points: Points, colour: Array) -> None:
         """Fill a polygon with one colour, its edge antialiased."""
         cv2.fillPoly(self.pixels, [self._fixed(points)], scalar(colour), cv2.LINE_AA, SHIFT)
 
     def line(self, points: Points, colour: Array, width: float, closed: bool = False) -> None:
-        """Draw through the points, at least one pixel wide."""
+        """Draw a line through the points, at least one pixel wide."""
         thickness = max(1, round(width * self.size))
         corners = [self._fixed(points)]
         cv2.polylines(self.pixels, corners, closed, scalar(colour), thickness, cv2.LINE_AA, SHIFT)
@@ -56,9 +56,9 @@ class Canvas:
         within: Points | None = None,
         adds: bool = False,
     ) -> None:
-        """Lay paint on a polygon, its edge blurred by `soft`, where it lies in another one.
+        """Paint a polygon, its edge blurred by `soft`, clipped to the polygon `within`.
 
-        Light adds to what is below, paint covers it.
+        With `adds` it is added to the image, as light is; otherwise it covers the image.
         """
         margin = 3 * soft + 2 / self.size
         corners = np.asarray(points, np.float32)
@@ -75,7 +75,7 @@ class Canvas:
         self._blend(box, mask.astype(np.float32) * (opacity / 255), paint, adds)
 
     def cover(self, paint: Paint, opacity: Array | float = 1.0) -> None:
-        """Lay paint on everything; opacity (size, size) in 0..1."""
+        """Paint the whole image; opacity is a number or (size, size), in 0..1."""
         everything = (slice(0, self.size), slice(0, self.size))
         alpha = np.broadcast_to(np.asarray(opacity, np.float32), (self.size, self.size))
         self._blend(everything, alpha, paint)
@@ -86,7 +86,7 @@ class Canvas:
         self.pixels[:] = np.clip(self.pixels * factor, 0, 255).astype(np.uint8)
 
     def glow(self, x: float, y: float, radius: float, light: Array) -> None:
-        """Add light around a place, half as strong at the radius."""
+        """Add light around a point, half as strong at the radius."""
         box = self._box((x - 2.5 * radius, y - 2.5 * radius), (x + 2.5 * radius, y + 2.5 * radius))
         if box is None:
             return
@@ -137,7 +137,7 @@ def array(values: ArrayLike) -> Array:
 
 
 def scalar(colour: Array) -> tuple[float, float, float]:
-    """Return a colour as OpenCV takes it."""
+    """Return a colour as an OpenCV scalar."""
     red, green, blue = np.clip(colour, 0, 255).tolist()
     return red, green, blue
 
@@ -148,7 +148,7 @@ def rgb(hue: float, saturation: float, value: float) -> Array:
 
 
 def natural(rng: np.random.Generator) -> Array:
-    """Return a colour as things have: mostly muted, of any brightness."""
+    """Return a colour of ordinary things: mostly muted, of any brightness."""
     return rgb(rng.random(), float(rng.beta(1.1, 2.2)), float(np.clip(rng.beta(1.9, 1.3), 0.03, 1)))
 
 
@@ -209,7 +209,7 @@ def octaves(
 
 
 def sampled(grain: Array, u: Array, v: Array) -> Array:
-    """Return noise at places, repeated beyond its edges."""
+    """Return noise at coordinates in -1..1, repeated beyond its edges."""
     side = grain.shape[0]
     across = ((u + 1) * (0.5 * side)).astype(np.float32)
     down = ((v + 1) * (0.5 * side)).astype(np.float32)

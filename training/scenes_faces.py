@@ -1,4 +1,4 @@
-"""Heads: skull, hair, eyes, nose, mouth, beard, glasses, hats."""
+"""Paint heads: skull, hair, eyes, nose, mouth, beard, glasses, hats."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ DARK = array([14, 10, 10])
 
 
 def paint_person(canvas: Canvas, person: Person, pose: Pose, light: Light) -> None:
-    """Paint someone from the hair behind to the hat on top."""
+    """Paint a person from back to front, from the hair behind to the hat."""
     head = Head(canvas, person, pose, light)
     head.hair_behind()
     paint_body(canvas, person, pose, light)
@@ -28,7 +28,7 @@ def paint_person(canvas: Canvas, person: Person, pose: Pose, light: Light) -> No
 
 
 class Head:
-    """A face that turns: features lie on a ball, in units of half the head's size."""
+    """Head that turns: features lie on a ball, in units of half the head's size."""
 
     def __init__(self, canvas: Canvas, person: Person, pose: Pose, light: Light) -> None:
         self.canvas = canvas
@@ -50,7 +50,7 @@ class Head:
         self.canvas.paint(self.on_face(points), paint, soft=soft * self.radius, opacity=opacity)
 
     def strands(self, shine: float = 1.0) -> Paint:
-        """Return paint of hair that runs downwards."""
+        """Return paint for hair that runs downwards."""
         person = self.person
 
         def paint(x: Array, y: Array) -> Array:
@@ -63,7 +63,7 @@ class Head:
         return paint
 
     def hair_behind(self) -> None:
-        """Paint what falls behind the shoulders, or the outline of curls."""
+        """Paint hair that falls behind the shoulders, or the outline of curls."""
         if self.person.cut == "long":
             length = 1.3 + self.person.brows
             lock = [(0, -1.2), (1.1, -0.9), (1.32, 0.2), (1.2, length), (-1.2, length)]
@@ -126,7 +126,7 @@ class Head:
             self.fill(oval(side * 0.09, 0.41, 0.05, 0.025), skin * np.float32(0.3), 0.012, 0.85)
 
     def mouth(self) -> None:
-        """Paint lips; teeth and the dark between them where it is open."""
+        """Paint lips, and teeth and the dark between them if it is open."""
         y, wide = 0.63, 0.34 + 0.06 * self.pose.smile
         up, gap = 0.05 * self.pose.smile, 0.17 * self.pose.mouth
         upper = [(-wide, y - up), (-0.1, y - 0.07), (0.1, y - 0.07), (wide, y - up)]

@@ -1,4 +1,4 @@
-"""Light on what stands in a scene, and frames that carry shapes and shading with them."""
+"""Light the objects of a scene, in local frames of coordinates for shapes and shading."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from training.scenes_canvas import Array, Paint, Points, array, pick, vivid
 
 @dataclass(frozen=True)
 class Light:
-    """A main lamp and one at the edge, each a direction (3,) and a colour (3,) about 1."""
+    """Main and edge light, each a direction (3,) and a colour (3,) of about 1."""
 
     ambient: Array
     main: Array
@@ -29,7 +29,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Frame:
-    """A place to draw in: `u, v` in -1..1 become shares of the canvas."""
+    """Local coordinates: `u, v` in -1..1 become shares of the canvas."""
 
     x: float
     y: float
@@ -45,7 +45,7 @@ class Frame:
         return turned + array([self.x, self.y])
 
     def local(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Return where places on the canvas lie in the frame."""
+        """Return local coordinates of points on the canvas."""
         cos, sin = np.float32(np.cos(self.angle)), np.float32(np.sin(self.angle))
         across, down = x - np.float32(self.x), y - np.float32(self.y)
         u = (cos * across + sin * down) / np.float32(self.rx)
@@ -62,7 +62,7 @@ class Frame:
 
 
 def direction(x: float, y: float, z: float) -> Array:
-    """Return a unit vector towards the lamp: to the right, down, to the viewer."""
+    """Return a unit vector towards the lamp; axes point right, down and to the viewer."""
     vector = array([x, y, z])
     return array(vector / np.linalg.norm(vector))
 
@@ -89,8 +89,8 @@ def draw_light(rng: np.random.Generator) -> Light:
 def coloured_light(rng: np.random.Generator, ambient: float = 0.08) -> Light:
     """Draw light of screens or of a stage: two colours from two sides."""
     side = float(rng.choice([-1, 1]))
-    one, other = (vivid(rng) / 255 * rng.uniform(0.6, 1.3) for _ in range(2))
-    from_one = direction(side, rng.uniform(-1, 0.3), rng.uniform(0.2, 0.8))
-    from_other = direction(-side, rng.uniform(-1, 0.3), rng.uniform(0.0, 0.3))
+    first, second = (vivid(rng) / 255 * rng.uniform(0.6, 1.3) for _ in range(2))
+    from_first = direction(side, rng.uniform(-1, 0.3), rng.uniform(0.2, 0.8))
+    from_second = direction(-side, rng.uniform(-1, 0.3), rng.uniform(0.0, 0.3))
     dim = np.full(3, ambient, np.float32)
-    return Light(dim, one.astype(np.float32), from_one, other.astype(np.float32), from_other)
+    return Light(dim, first.astype(np.float32), from_first, second.astype(np.float32), from_second)

@@ -1,4 +1,4 @@
-"""People: who they are, how they sit, their clothes, hands and figures on a stage."""
+"""Draw people: their looks, poses, bodies, clothes and hands."""
 
 from dataclasses import dataclass
 
@@ -51,7 +51,7 @@ HELD_OUT_MOTIFS = ("plain", "dots")
 
 @dataclass(frozen=True)
 class Person:
-    """Who is in the picture; what is drawn follows from it and from a `Pose`."""
+    """Appearance of a person; a drawing depends on it and on a `Pose` alone."""
 
     skin: Array
     hair: Array
@@ -78,7 +78,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is, its half height, and what the face does; angles in radians."""
+    """Position and half height of the head, and expression of the face; angles in radians."""
 
     x: float
     y: float
@@ -93,7 +93,7 @@ class Pose:
 
 
 def draw_person(rng: np.random.Generator, *, held_out: bool = False) -> Person:
-    """Draw someone."""
+    """Draw the appearance of a person."""
     hats = HELD_OUT_HATS if held_out else TRAINED_HATS
     motifs = HELD_OUT_MOTIFS if held_out else TRAINED_MOTIFS
     skin = SKINS[rng.integers(len(SKINS))] * np.float32(rng.uniform(0.92, 1.05))
@@ -124,7 +124,7 @@ def draw_person(rng: np.random.Generator, *, held_out: bool = False) -> Person:
 
 
 def draw_pose(rng: np.random.Generator) -> Pose:
-    """Draw how someone sits before a camera: mostly whole, sometimes near or cut off."""
+    """Draw a pose in front of a camera: mostly whole, sometimes near or cut off."""
     kind = pick(rng, 6, 2, 1.5)
     radius = (rng.uniform(0.13, 0.24), rng.uniform(0.24, 0.38), rng.uniform(0.06, 0.13))[kind]
     return Pose(
@@ -182,7 +182,7 @@ def clothing(person: Person, body: Frame, light: Light) -> Paint:
 
 
 def pattern(person: Person, u: Array, v: Array) -> Array:
-    """Return how much of the other colour (h, w) shows, in 0..1."""
+    """Return the share (h, w) of the second colour, in 0..1."""
     scale = np.float32(2 * np.pi / person.motif_scale)
     if person.motif == "stripes":
         angle = person.seed % 3 * np.float32(np.pi / 4)
@@ -206,7 +206,7 @@ def smooth(wave: Array) -> Array:
 def paint_hand(
     canvas: Canvas, person: Person, light: Light, at: tuple[float, float], size: float, angle: float
 ) -> None:
-    """Paint a forearm and an open hand, or one with fingers bent."""
+    """Paint a forearm and a hand, open or with bent fingers."""
     hand = Frame(*at, size, size, angle)
     sleeve = capsule(hand.place([(0, 1.2)])[0], hand.place([(0.3, 6.0)])[0], 0.75 * size, size)
     canvas.paint(sleeve, hand.lit(person.cloth, light, 0.1), soft=0.03 * size)

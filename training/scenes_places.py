@@ -1,4 +1,4 @@
-"""Streets, still lifes and plain textures."""
+"""Draw streets, landscapes, still lifes and plain textures."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from training.scenes_things import cup, writing
 
 
 def street(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Houses, trees and a sky."""
+    """Draw houses, trees and a sky."""
     sky(canvas, rng)
     for _ in range(int(rng.integers(2, 7))):
         x, top, width = rng.uniform(-0.1, 0.9), rng.uniform(0.1, 0.6), rng.uniform(0.12, 0.35)
@@ -37,7 +37,7 @@ def street(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def meadow(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Hills behind hills, and trees."""
+    """Draw hills behind hills, and trees."""
     sky(canvas, rng)
     green = rgb(rng.uniform(0.15, 0.4), rng.uniform(0.2, 0.6), rng.uniform(0.3, 0.7))
     for hill in range(int(rng.integers(1, 5))):
@@ -55,7 +55,7 @@ def meadow(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def seaside(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Sea, sand, the sun and a sail. Never used in training."""
+    """Draw sea, sand, the sun and a sail. Never used in training."""
     sky(canvas, rng)
     horizon = rng.uniform(0.35, 0.6)
     canvas.fill(box(0, horizon, 1, 1), rgb(rng.uniform(0.48, 0.62), 0.6, rng.uniform(0.3, 0.8)))
@@ -77,7 +77,7 @@ def seaside(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def sky(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Cover everything with a sky, clear or with clouds."""
+    """Draw a sky, clear or with clouds."""
     high = rgb(rng.uniform(0.52, 0.68), rng.uniform(0.1, 0.7), rng.uniform(0.3, 1))
     low = rgb(rng.random(), rng.uniform(0, 0.4), rng.uniform(0.6, 1))
     canvas.cover(lambda _, y: high + (low - high) * y[..., None])
@@ -87,7 +87,7 @@ def sky(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def tree(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Plant a tree."""
+    """Draw a tree."""
     x, y, size = rng.uniform(0, 1), rng.uniform(0.4, 0.8), rng.uniform(0.08, 0.22)
     canvas.line([(x, y), (x, y + 1.8 * size)], warm(rng, rng.uniform(0.15, 0.4)), 0.14 * size)
     green = rgb(rng.uniform(0.12, 0.42), rng.uniform(0.3, 0.8), rng.uniform(0.2, 0.6))
@@ -99,7 +99,7 @@ def tree(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def still_life(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Balls, boxes and cups on a table."""
+    """Draw balls, boxes and cups on a table."""
     texture(canvas, rng)
     top = rng.uniform(0.5, 0.7)
     canvas.fill(box(0, top, 1, 1), warm(rng, rng.uniform(0.3, 0.9)))
@@ -121,7 +121,7 @@ def still_life(canvas: Canvas, rng: np.random.Generator) -> None:
 
 def texture(canvas: Canvas, rng: np.random.Generator) -> None:
     """Fill with a gradient, cloud, weave or the rings of wood."""
-    one, other = natural(rng), natural(rng)
+    first, second = natural(rng), natural(rng)
     kind, scale = pick(rng, 2, 3, 1.5, 1.5), 2 * np.pi / rng.uniform(0.03, 0.15)
     angle = rng.uniform(0, 2 * np.pi)
     across = canvas.x * np.cos(angle) + canvas.y * np.sin(angle)
@@ -134,11 +134,11 @@ def texture(canvas: Canvas, rng: np.random.Generator) -> None:
         share = 0.5 + 0.25 * (np.sin(across * scale) + np.sin(down * scale))
     else:
         share = 0.5 + 0.5 * np.sin(across * scale + 2.5 * octaves(rng, canvas.size, fine=8))
-    canvas.cover(one + (other - one) * share.astype(np.float32)[..., None])
+    canvas.cover(first + (second - first) * share.astype(np.float32)[..., None])
 
 
 def scraps(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Strew shapes of all sizes over each other, as in the dead leaves model (Lee et al. 2001)."""
+    """Draw overlapping shapes of all sizes, as in the dead leaves model (Lee et al. 2001)."""
     texture(canvas, rng)
     for _ in range(int(rng.integers(20, 120))):
         size = min(0.4, 0.016 / (rng.random() + 0.03) ** 0.9)
@@ -155,7 +155,7 @@ def scraps(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def card(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Hold a page of text, a chart or colour bars before the camera."""
+    """Draw a page of text, a chart or colour bars."""
     canvas.cover(natural(rng) * np.float32(0.3) + 170)
     kind = rng.integers(3)
     if kind == 0:

@@ -1,4 +1,4 @@
-"""Rooms: walls in perspective and what is in them."""
+"""Draw rooms: walls in perspective, and things in them."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from training.scenes_things import (
 
 
 def room(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A wall, often with a corner and a floor, and a few things."""
+    """Draw a wall, often with a corner and a floor, and a few things."""
     wall(canvas, rng)
     if rng.random() < 0.5:
         corner(canvas, rng)
@@ -40,7 +40,7 @@ def room(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def library(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Shelves of books over the whole wall or a part of it."""
+    """Draw shelves of books over the whole wall or a part of it."""
     wall(canvas, rng)
     left, width = rng.uniform(-0.2, 0.4), rng.uniform(0.5, 1.3)
     wood, y = warm(rng, rng.uniform(0.25, 0.8)), rng.uniform(-0.15, 0.1)
@@ -53,7 +53,7 @@ def library(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def office(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A desk before a wall, screens on it, a window behind."""
+    """Draw a desk in front of a wall, with screens, and sometimes a window."""
     wall(canvas, rng)
     if rng.random() < 0.6:
         window(canvas, rng)
@@ -67,7 +67,7 @@ def office(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def kitchen(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Tiles, cupboards, hanging lamps, a worktop. Never used in training."""
+    """Draw tiles, cupboards, hanging lamps, a worktop. Never used in training."""
     tile, joint = natural(rng) * np.float32(0.4) + 140, array([120, 116, 110])
     canvas.cover(tile)
     side = rng.uniform(0.06, 0.12)
@@ -90,7 +90,7 @@ def kitchen(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def wall(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Paint a wall: plaster, stripes of paper, or bricks."""
+    """Draw a wall: plaster, striped wallpaper, or bricks."""
     colour = natural(rng)
     kind = rng.random()
     towards, fall = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.5)
@@ -107,7 +107,7 @@ def wall(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def bricks(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Lay bricks of slightly different colours on the whole wall."""
+    """Draw bricks of slightly different colours on the whole wall."""
     base, height = warm(rng, rng.uniform(0.3, 0.8)), rng.uniform(0.035, 0.07)
     width = height * 2.6
     for row in range(int(1 / height) + 1):
@@ -118,7 +118,7 @@ def bricks(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def corner(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add a floor, and side walls that meet the far one."""
+    """Draw a floor, and side walls that meet the far one."""
     floor, left, right = rng.uniform(0.65, 0.95), rng.uniform(-0.3, 0.3), rng.uniform(0.7, 1.3)
     sides = [[(0, -0.5), (left, -0.1), (left, floor), (0, 1.2)]]
     sides.append([(1, -0.5), (right, -0.1), (right, floor), (1, 1.2)])

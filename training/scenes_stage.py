@@ -1,4 +1,4 @@
-"""A stage: beams in haze, lamps, figures in movement, a crowd."""
+"""Draw stages: beams in haze, lamps, moving figures, a crowd."""
 
 from itertools import pairwise
 
@@ -24,7 +24,7 @@ from training.scenes_light import Frame, Light, coloured_light
 
 
 def stage(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A dark stage: beams in haze, lamps, figures, the heads of a crowd."""
+    """Draw a dark stage: beams in haze, lamps, figures, the heads of a crowd."""
     canvas.cover(vivid(rng) * np.float32(rng.uniform(0.02, 0.12)))
     haze = np.clip(0.6 + 0.35 * octaves(rng, 64, fine=16), 0, None)
     for _ in range(int(rng.integers(1, 5))):
@@ -41,7 +41,7 @@ def stage(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def beam(canvas: Canvas, rng: np.random.Generator, haze: Array) -> None:
-    """Let a spotlight shine through haze (64, 64)."""
+    """Draw the beam of a spotlight through haze (64, 64)."""
     x, end = rng.uniform(0, 1), rng.uniform(-0.2, 1.2)
     wide, colour = rng.uniform(0.05, 0.25), vivid(rng)
     cone = [(x - 0.01, -0.02), (x + 0.01, -0.02), (end + wide, 1.1), (end - wide, 1.1)]
@@ -54,10 +54,10 @@ def beam(canvas: Canvas, rng: np.random.Generator, haze: Array) -> None:
 
 
 def led_wall(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Hang a wall of light at the back, in large pixels."""
+    """Draw an LED wall of large pixels at the back."""
     cells = int(rng.integers(4, 14))
     x, y, width, height = rng.uniform(0, 0.4), rng.uniform(0, 0.3), rng.uniform(0.3, 0.6), 0.4
-    one, other = vivid(rng), vivid(rng)
+    first, second = vivid(rng), vivid(rng)
     for row in range(cells):
         for column in range(cells):
             share = np.float32(rng.random())
@@ -67,11 +67,11 @@ def led_wall(canvas: Canvas, rng: np.random.Generator) -> None:
                 0.85 * width / cells,
                 0.8 * height / cells,
             )
-            canvas.fill(cell, one * share + other * (1 - share))
+            canvas.fill(cell, first * share + second * (1 - share))
 
 
 def figure(canvas: Canvas, rng: np.random.Generator, light: Light) -> None:
-    """Put a whole person on the stage, small or cut off, in some movement."""
+    """Draw a whole person, small or cut off, in movement."""
     height = rng.uniform(0.3, 0.9)
     body = Frame(
         rng.uniform(0.1, 0.9), rng.uniform(0.45, 0.8), height / 4, height / 4, rng.normal(0, 0.1)
@@ -109,7 +109,7 @@ def limb(
 
 
 def crowd(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Let the heads and raised hands of the first rows stand before the light."""
+    """Draw the heads and raised hands of the first rows as silhouettes."""
     for x in np.arange(0, 1.1, rng.uniform(0.07, 0.14)):
         y, size = rng.uniform(0.85, 1.0), rng.uniform(0.03, 0.06)
         canvas.fill(oval(x, y, size, 1.3 * size), BLACK + 6)

@@ -1,4 +1,4 @@
-"""What hangs and stands in rooms: pictures, windows, lamps, screens, plants."""
+"""Draw things in rooms: pictures, windows, lamps, screens, plants."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ LETTERS = "ABCDEFGHIKLMNOPRSTUVWZ 0123456789 abcdefghiklmnoprstuvwz"
 def books(
     canvas: Canvas, rng: np.random.Generator, left: float, top: float, width: float, height: float
 ) -> None:
-    """Stand books in a row, with gaps and labels."""
+    """Draw a row of books, with gaps and labels."""
     x = left
     while x < left + width - 0.02:
         thick = min(rng.uniform(0.015, 0.055), left + width - x)
@@ -41,14 +41,14 @@ def books(
 
 
 def shelf(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Hang a board with a few books."""
+    """Draw a board with a few books."""
     x, y, width = rng.uniform(-0.1, 0.7), rng.uniform(0.12, 0.6), rng.uniform(0.25, 0.6)
     books(canvas, rng, x, y - 0.15, width, 0.15)
     canvas.fill(box(x, y, width, 0.02), warm(rng, rng.uniform(0.2, 0.8)))
 
 
 def picture(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Hang a framed picture: a landscape of noise, or a poster with shapes."""
+    """Draw a framed picture with shapes."""
     x, y = rng.uniform(-0.1, 0.85), rng.uniform(-0.1, 0.5)
     width, height = rng.uniform(0.12, 0.45, 2)
     canvas.fill(box(x, y, width, height), natural(rng))
@@ -61,7 +61,7 @@ def picture(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def window(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Open a bright window: sky, glare or blinds, with bars."""
+    """Draw a bright window: sky, glare or blinds, with bars."""
     x, y = rng.uniform(-0.2, 0.7), rng.uniform(-0.2, 0.3)
     width, height = rng.uniform(0.25, 0.6), rng.uniform(0.3, 0.7)
     canvas.fill(box(x - 0.015, y - 0.015, width + 0.03, height + 0.03), natural(rng) * 0.4 + 130)
@@ -79,7 +79,7 @@ def window(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def plant(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Put up a plant in a pot."""
+    """Draw a plant in a pot."""
     x, y, size = rng.uniform(0, 1), rng.uniform(0.3, 0.9), rng.uniform(0.06, 0.18)
     pot = [
         (x - 0.4 * size, y),
@@ -99,7 +99,7 @@ def plant(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def lamp(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Stand a lamp that lights what is around it."""
+    """Draw a lamp that lights its surroundings."""
     x, y, size = rng.uniform(0, 1), rng.uniform(0.15, 0.6), rng.uniform(0.05, 0.13)
     canvas.line([(x, y), (x, 1.1)], array([40, 36, 34]), 0.01)
     shade = [(x - 0.6 * size, y - size), (x + 0.6 * size, y - size), (x + size, y), (x - size, y)]
@@ -111,7 +111,7 @@ def lamp(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def screen(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Stand a monitor with windows and lines of text on it."""
+    """Draw a monitor with windows and lines of text."""
     x, y = rng.uniform(-0.1, 0.75), rng.uniform(0.2, 0.55)
     width = rng.uniform(0.2, 0.45)
     height = width * 0.6
@@ -125,7 +125,7 @@ def screen(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def boxes(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Stand a piece of furniture: a front, its top edge lit, doors."""
+    """Draw a piece of furniture: a front, its top edge lit, doors."""
     x, y = rng.uniform(-0.1, 0.8), rng.uniform(0.4, 0.85)
     width, colour = rng.uniform(0.15, 0.5), warm(rng, rng.uniform(0.2, 0.9))
     canvas.fill(box(x, y, width, 1.1 - y), colour)
@@ -136,14 +136,14 @@ def boxes(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def writing(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Write a word on the wall."""
+    """Write a random word."""
     word = "".join(LETTERS[i] for i in rng.integers(0, len(LETTERS), int(rng.integers(3, 9))))
     place = rng.uniform(0, 0.6), rng.uniform(0.1, 0.9)
     canvas.write(word, *place, rng.uniform(0.04, 0.14), natural(rng), int(rng.integers(0, 6)))
 
 
 def chair(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Put the back of a chair where someone sits."""
+    """Draw the back of a chair where a person sits."""
     x, top, wide = rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.7), rng.uniform(0.14, 0.26)
     colour = natural(rng) * np.float32(0.5)
     back = [(x - wide, 1.2), (x - wide * 0.9, top), (x + wide * 0.9, top), (x + wide, 1.2)]
@@ -152,7 +152,7 @@ def chair(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def curtain(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Hang cloth in folds."""
+    """Draw cloth in folds."""
     x, width = rng.uniform(-0.1, 0.8), rng.uniform(0.15, 0.6)
     colour, period, phase = natural(rng), rng.uniform(0.03, 0.09), rng.uniform(0, 6)
 
@@ -164,7 +164,7 @@ def curtain(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def door(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Add a door with a handle."""
+    """Draw a door with a handle."""
     x, top, colour = rng.uniform(-0.1, 0.8), rng.uniform(-0.1, 0.2), natural(rng)
     canvas.fill(box(x, top, 0.3, 1.2), colour)
     canvas.line(box(x, top, 0.3, 1.2), colour * 0.5, 0.012, closed=True)
@@ -173,7 +173,7 @@ def door(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def cup(canvas: Canvas, rng: np.random.Generator, x: float, y: float) -> None:
-    """Put a cup on a table."""
+    """Draw a cup whose base is at x, y."""
     size, colour = rng.uniform(0.02, 0.05), natural(rng)
     canvas.line(oval(x + size, y - size, 0.6 * size, 0.6 * size), colour * 0.7, 0.01, closed=True)
 

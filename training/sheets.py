@@ -1,4 +1,4 @@
-"""Contact sheets of what nano learns from: `python -m training.sheets OUT.png`."""
+"""Contact sheets of scenes and looks for training: `python -m training.sheets OUT.png`."""
 
 import argparse
 from pathlib import Path
@@ -15,15 +15,15 @@ LABEL_HEIGHT = 18
 
 
 def main() -> None:
-    """Write the sheet that was asked for."""
+    """Write the sheet of the command line."""
     parser = argparse.ArgumentParser(prog="python -m training.sheets", description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--of", choices=("looks", "scenes", "motion"), default="looks")
     parser.add_argument("--columns", type=int, default=6)
-    parser.add_argument("--rows", type=int, default=5, help="of scenes or of sequences")
+    parser.add_argument("--rows", type=int, default=5, help="rows of scenes or sequences")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--seed", type=int, default=HELD_OUT_SEED)
-    parser.add_argument("--only", default="", help="looks, with commas between them")
+    parser.add_argument("--only", default="", help="looks, separated by commas")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     rng = np.random.default_rng(options.seed)
@@ -64,13 +64,13 @@ def scene_sheet(rng: np.random.Generator, rows: int, columns: int, size: int) ->
 
 
 def motion_sheet(rng: np.random.Generator, rows: int, columns: int, size: int) -> Image:
-    """Return a sequence a row, every third frame of it."""
+    """Return a sequence per row, with every third frame."""
     lines = [np.concatenate(motion(rng, size, 3 * columns)[::3], 1) for _ in range(rows)]
     return np.concatenate(lines)
 
 
 def labelled(images: list[Image], texts: list[str]) -> Image:
-    """Return images beside each other, a text above each."""
+    """Return images side by side, each with a text above it."""
     return np.concatenate([captioned(*pair) for pair in zip(images, texts, strict=True)], 1)
 
 

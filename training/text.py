@@ -1,4 +1,4 @@
-"""Texts to what the U-Net is told, and a first lesson in telling looks and colours apart."""
+"""Embed prompts, and pretrain the text encoder to classify looks and colours."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +16,7 @@ CORPUS_REPEATS = 30
 
 
 def corpus(seed: int, prompts: int = CORPUS_PROMPTS) -> Iterator[str]:
-    """Yield what the tokenizer learns from: every wording, then prompts as they are drawn."""
+    """Yield texts for the tokenizer: every wording, then random prompts."""
     rng = np.random.default_rng((seed, 1))
     for phrase in wordings.vocabulary():
         yield from [phrase] * CORPUS_REPEATS
@@ -34,15 +34,15 @@ def embed(parts: Parts, texts: Sequence[str]) -> Tensor:
 
 
 def blended(states: Tensor, rows: Sequence[int], weights: Sequence[float]) -> Tensor:
-    """Return ``(max(rows) + 1, L, D)``: sums of `states` by row, as linear prompt blends are."""
+    """Return ``(max(rows) + 1, L, D)``: sums of `states` by row, as in linear prompt blends."""
     index = torch.tensor(rows, device=states.device)
     share = torch.tensor(weights, device=states.device, dtype=states.dtype).view(-1, 1, 1)
     empty = states.new_zeros(max(rows) + 1, *states.shape[1:])
     return empty.index_add(0, index, states * share)
 
 
-class Reader(nn.Module):
-    """Read the look and up to two colours off a pooled prompt ``(n, P)``, linearly."""
+class PromptClassifier(nn.Module):
+    """Linear classifiers of the look and up to two colours of a pooled prompt ``(n, P)``."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -54,15 +54,14 @@ class Reader(nn.Module):
         )
 
     def forward(self, pooled: Tensor, examples: Sequence[wordings.Example]) -> dict[str, Tensor]:
-        answers = torch.tensor([self._answers(e) for e in examples], device=pooled.device)
+        labels = torch.tensor([self._labels(e) for e in examples], device=pooled.device)
         losses = [
-            F.cross_entropy(head(pooled).float(), answers[:, i])
-            for i, head in enumerate(self.heads)
+            F.cross_entropy(head(pooled).float(), labels[:, i]) for i, head in enumerate(self.heads)
         ]
-        right = self.heads[0](pooled).argmax(-1) == answers[:, 0]
-        return {"loss": losses[0] + losses[1] + losses[2], "right": right.float().mean()}
+        correct = self.heads[0](pooled).argmax(-1) == labels[:, 0]
+        return {"loss": losses[0] + losses[1] + losses[2], "accuracy": correct.float().mean()}
 
-    def _answers(self, example: wordings.Example) -> tuple[int, int, int]:
+    def _labels(self, example: wordings.Example) -> tuple[int, int, int]:
         first, second, *_ = (*example.colours, None, None)
         return (
             self.looks.index(example.look),
@@ -71,18 +70,18 @@ class Reader(nn.Module):
         )
 
 
-def reading_loss(
-    parts: Parts, reader: Reader, rng: np.random.Generator, batch: int
+def classification_loss(
+    parts: Parts, classifier: PromptClassifier, rng: np.random.Generator, batch: int
 ) -> dict[str, Tensor]:
-    """Ask the pooled prompt to tell looks and colours apart."""
+    """Return the ``loss`` and accuracy of classifying random prompts by look and colours."""
     examples = [wordings.example(rng) for _ in range(batch)]
     states = embed(parts, [e.prompt for e in examples])
-    terms: dict[str, Tensor] = reader(parts.unet.add_embedding(states), examples)
+    terms: dict[str, Tensor] = classifier(parts.unet.add_embedding(states), examples)
     return terms
 
 
 def sample_states(parts: Parts, seed: int, count: int = 800) -> Tensor:
-    """Return the embeddings of prompts as they are drawn, to whiten with."""
+    """Return embeddings ``(count, L, D)`` of random prompts, for whitening."""
     rng = np.random.default_rng((seed, 2))
     with torch.no_grad():
         return embed(parts, [wordings.example(rng).prompt for _ in range(count)])

@@ -1,4 +1,4 @@
-"""A small CLIP tokenizer: byte pairs learnt from the wordings, whole words for what is common."""
+"""Learn a small CLIP tokenizer from the wordings, with one token per common word."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -12,10 +12,10 @@ MIN_FREQUENCY = 3
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def kept(folder: Path, corpus: Callable[[], Iterable[str]]) -> Any:
-    """Return the `CLIPTokenizer` in `folder`, learnt from `corpus` where there is none yet.
+def load_or_learn(folder: Path, corpus: Callable[[], Iterable[str]]) -> Any:
+    """Return the `CLIPTokenizer` in `folder`, learnt from `corpus` if there is none yet.
 
-    Equally frequent pairs are learnt in no certain order, so a training must stay with one.
+    The order of equally frequent pairs is not defined, so a training must keep its tokenizer.
     """
     import transformers
 
@@ -29,7 +29,7 @@ def kept(folder: Path, corpus: Callable[[], Iterable[str]]) -> Any:
 def learn(corpus: Iterable[str], size: int = VOCABULARY) -> Any:
     """Return a `CLIPTokenizer` whose merges come from `corpus`.
 
-    Every byte is a token of its own, so that no text is unknown.
+    Every byte is also a token, so that no text is unknown.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 

@@ -1,4 +1,4 @@
-"""Prompts: looks and colours in the words of people, with what people add to them."""
+"""Draw prompts for looks and colours, in the words that people use."""
 
 import re
 from typing import NamedTuple
@@ -21,7 +21,7 @@ EMPTY = ""
 
 
 class Example(NamedTuple):
-    """A prompt and what it asks for."""
+    """Prompt, with the look and the colours that it asks for."""
 
     prompt: str
     look: str
@@ -29,7 +29,7 @@ class Example(NamedTuple):
 
 
 def example(rng: np.random.Generator, *, held_out: bool = False) -> Example:
-    """Draw what someone might type: one in ten nothing, one in twelve something unheard of."""
+    """Draw a prompt: one in ten is empty, one in twelve names no look."""
     kind = rng.random()
     if kind < 0.10:
         return Example(EMPTY, PLAIN, ())
@@ -42,7 +42,7 @@ def example(rng: np.random.Generator, *, held_out: bool = False) -> Example:
 def prompt(
     rng: np.random.Generator, look: str, colours: tuple[str, ...] = (), *, held_out: bool = False
 ) -> str:
-    """Ask for a look in some words; the held-out ones are never used in training."""
+    """Draw a prompt for a look; held-out wordings are never used in training."""
     phrase = wording(rng, look, colours, held_out=held_out)
     frame = one_of(rng, FRAMES) if rng.random() < 0.65 else "{}"
     text = frame.format(phrase, subject=subject(rng), extra=extras(rng))
@@ -50,7 +50,7 @@ def prompt(
 
 
 def mistyped(rng: np.random.Generator, text: str) -> str:
-    """Return `text` as hasty hands type it, now and then: so that parts of words are learnt too."""
+    """Add a typing error to some texts, so that parts of words are learnt too."""
     if rng.random() >= 0.15 or len(text) < 4:
         return text
     if rng.random() < 0.3:
@@ -65,7 +65,7 @@ def mistyped(rng: np.random.Generator, text: str) -> str:
 def wording(
     rng: np.random.Generator, look: str, colours: tuple[str, ...] = (), *, held_out: bool = False
 ) -> str:
-    """Name a look and its colours, and nothing else."""
+    """Draw a name for a look and its colours, without a sentence around it."""
     phrases = phrases_of(look, held_out=held_out)
     words = [one_of(rng, COLOUR_WORDS[colour]) for colour in colours]
     if look == "duotone" and words:
@@ -78,13 +78,13 @@ def wording(
 
 
 def negative(rng: np.random.Generator, look: str, colours: tuple[str, ...] = ()) -> str:
-    """Say what should not be seen, as negative prompts do: names without sentences."""
+    """Draw a negative prompt: names of a look, without sentences."""
     words = [wording(rng, look, colours) for _ in range(int(rng.integers(1, 4)))]
     return ", ".join(dict.fromkeys(words))
 
 
 def unknown(rng: np.random.Generator) -> str:
-    """Ask for a thing that no look is: the answer is the plain picture."""
+    """Draw a prompt that names no look, for which the target is the plain image."""
     kind = rng.random()
     thing = f"a {one_of(rng, THINGS)} {one_of(rng, DOINGS)}"
     if kind < 0.15:
@@ -97,12 +97,12 @@ def unknown(rng: np.random.Generator) -> str:
 
 
 def phrases_of(look: str, *, held_out: bool = False) -> list[str]:
-    """Return the names of a look, `{}` where a colour goes."""
+    """Return the names of a look, with `{}` in the place of a colour."""
     return PHRASES[look][held_out].split("|")
 
 
 def coloured(rng: np.random.Generator, phrases: list[str], colour: str) -> str:
-    """Put a colour into one of the phrases that have a place for it."""
+    """Insert a colour into one of the phrases that have a place for it."""
     phrase = str(rng.choice([phrase for phrase in phrases if "{}" in phrase]))
     if phrase.endswith("{}"):
         return phrase.format(colour)
@@ -113,7 +113,7 @@ def coloured(rng: np.random.Generator, phrases: list[str], colour: str) -> str:
 
 
 def bare(rng: np.random.Generator, look: str, phrases: list[str]) -> str:
-    """Name a look without its colour."""
+    """Draw a name of a look, without a colour."""
     # "two tones of" is no name.
     whole = [phrase for phrase in phrases if phrase == "{}" or not phrase.endswith("{}")]
     phrase = str(rng.choice(whole)).format("").replace("  ", " ").strip(" ,")
@@ -121,7 +121,7 @@ def bare(rng: np.random.Generator, look: str, phrases: list[str]) -> str:
 
 
 def subject(rng: np.random.Generator) -> str:
-    """Name who or what is in the picture; a model cannot make one of it, and should not try."""
+    """Draw a subject, which the model cannot add to an image and should ignore."""
     if rng.random() < 0.6:
         return one_of(rng, PEOPLE)
     thing = f"a {one_of(rng, THINGS)}"
@@ -129,19 +129,19 @@ def subject(rng: np.random.Generator) -> str:
 
 
 def extras(rng: np.random.Generator) -> str:
-    """Say one to three things that people add to any prompt."""
+    """Draw one to three additions that people make to any prompt."""
     count = int(rng.integers(1, 4))
     return ", ".join(dict.fromkeys(one_of(rng, EXTRAS) for _ in range(count)))
 
 
 def one_of(rng: np.random.Generator, words: str) -> str:
-    """Draw one of the words between bars."""
+    """Draw one of `words`, which are separated by bars."""
     choices = words.split("|")
     return choices[int(rng.integers(len(choices)))]
 
 
 def vocabulary() -> list[str]:
-    """Return every phrase that training may see, for the tokenizer: held-out ones are not in it."""
+    """Return every phrase of the training, without held-out ones, for the tokenizer."""
     texts = [phrase.replace("{}", "") for look in LOOKS for phrase in phrases_of(look)]
     lists = (*COLOUR_WORDS.values(), *GROUNDS.values(), FRAMES, EXTRAS, PEOPLE, THINGS, DOINGS)
     return texts + [text for words in lists for text in words.split("|")]

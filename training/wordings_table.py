@@ -1,4 +1,4 @@
-"""What people call the looks, `{}` where a colour goes; the second string is held out."""
+"""Names of the looks, with `{}` in the place of a colour; the second string is held out."""
 
 from collections.abc import Mapping
 

@@ -278,13 +278,13 @@ def offline(fetched: Downloads) -> tuple[dict[str, Result], list[Any], Path]:
         "no vae": ["demo/tiny"],
         "no lora": ["demo/tiny", "--vae", "demo/taesd", "--lora", "demo/other"],
     }
-    before, fetched.hub.asked = fetched.hub.asked, []
+    before, fetched.hub.requests = fetched.hub.requests, []
     commands = [
         [*RENDER, str(out / f"{name}.npy"), "--offline", "--model", *model]
         for name, model in models.items()
     ]
     results = run(fetched.home, fetched.hub, *commands)
-    requests, fetched.hub.asked = fetched.hub.asked, before
+    requests, fetched.hub.requests = fetched.hub.requests, before
     return dict(zip(models, results, strict=True)), requests, out
 
 

@@ -16,7 +16,7 @@ from streamcam.settings.config import build_config
 from streamcam.settings.presets import load_preset
 from streamcam.types import Frame, Image
 from training import looks
-from training.data import scene
+from training.dataset import scene
 from training.measures import edge_correlation, psnr
 
 SIZE = 256

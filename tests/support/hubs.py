@@ -1,4 +1,4 @@
-"""A hub of models over real HTTP, on this machine alone."""
+"""Serve model folders over local HTTP, as the Hugging Face hub does."""
 
 import hashlib
 import json
@@ -14,27 +14,27 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Hub:
-    """Serves folders as models, keeps a list of what it was asked, and fails as it is told to.
+    """Hub that serves folders as models, records requests, and fails on demand.
 
-    Files are called MODEL/FILE. Each set is used up as its failures happen.
+    Files are named MODEL/FILE. An entry of `cut` or `broken` is removed once it has failed.
     """
 
     def __init__(self, models: dict[str, Path]) -> None:
         self.models = models
-        self.asked: list[tuple[str, str, str | None]] = []
-        """Method, path and range of every request."""
+        self.requests: list[tuple[str, str, str | None]] = []
+        """Method, path and range of each request."""
         self.cut: set[str] = set()
-        """Files whose next download breaks off in the middle."""
+        """Files whose next download is interrupted in the middle."""
         self.broken: set[str] = set()
-        """Files whose next download is answered with an error of the server."""
+        """Files whose next download fails with a server error."""
         self.gated: set[str] = set()
-        """Models that this account may not have."""
+        """Models that this account has no access to."""
         hub = self
 
         class Handler(_Handler):
-            def __init__(self, *others: Any) -> None:
+            def __init__(self, *args: Any) -> None:
                 self.hub = hub
-                super().__init__(*others)
+                super().__init__(*args)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
@@ -53,17 +53,19 @@ class Hub:
         self.close()
 
     def close(self) -> None:
-        """Be out of reach."""
+        """Stop listening, so that the hub is unreachable."""
         self._server.server_close()
 
     def downloads(self) -> list[str]:
-        """Return which files were downloaded, in order."""
-        gets = [path for method, path, _ in self.asked if method == "GET" and "/resolve/" in path]
+        """Return the downloaded files, in order."""
+        gets = [
+            path for method, path, _ in self.requests if method == "GET" and "/resolve/" in path
+        ]
         return [re.sub(r"/resolve/[^/]+/", "/", path).lstrip("/") for path in gets]
 
     def ranges(self) -> list[str]:
-        """Return the ranges that were asked for."""
-        return [wanted for _, _, wanted in self.asked if wanted]
+        """Return the byte ranges of all requests that have one."""
+        return [range_ for _, _, range_ in self.requests if range_]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        self.hub.asked.append((self.command, path, self.headers.get("Range")))
+        self.hub.requests.append((self.command, path, self.headers.get("Range")))
         for name, folder in self.hub.models.items():
             if path.startswith(f"/api/models/{name}/tree/"):
                 return self._send_json(_tree(folder))
@@ -114,17 +116,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(404, "EntryNotFound")
         if name in self.hub.gated:
             return self._refuse(403, "GatedRepo")
-        if self.command == "GET" and self._happens(self.hub.broken, f"{name}/{file}"):
+        if self.command == "GET" and self._fails_now(self.hub.broken, f"{name}/{file}"):
             return self._refuse(500, "ServerError")
         whole = path.read_bytes()
         start = int((self.headers.get("Range") or "bytes=0-").partition("=")[2].partition("-")[0])
         headers = {"ETag": f'"{_etag(whole)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(whole) - 1}/{len(whole)}"
-        cut = self.command == "GET" and self._happens(self.hub.cut, f"{name}/{file}")
+        cut = self.command == "GET" and self._fails_now(self.hub.cut, f"{name}/{file}")
         return self._send(whole[start:], headers, partial=bool(start), cut=cut)
 
-    def _happens(self, failures: set[str], file: str) -> bool:
+    def _fails_now(self, failures: set[str], file: str) -> bool:
         if file not in failures:
             return False
         failures.remove(file)
@@ -167,5 +169,5 @@ def _tree(folder: Path) -> list[dict[str, Any]]:
 
 
 def _etag(whole: bytes) -> str:
-    # The blob id that git gives.
+    # The hub uses git blob ids.
     return hashlib.sha1(b"blob %d\0" % len(whole) + whole).hexdigest()

@@ -1,4 +1,4 @@
-"""Tiny random checkpoints on disk, laid out like the real ones."""
+"""Write tiny random checkpoints in the layouts of real ones."""
 
 import json
 from pathlib import Path
@@ -21,18 +21,18 @@ def save_pipeline(name: str, path: Path) -> Path:
 
 
 def save_tiny_vae(path: Path) -> Path:
-    """Write a tiny autoencoder of TAESD's layout."""
+    """Write a tiny autoencoder in TAESD's layout."""
     random_tiny_vae(width=8).save_pretrained(path, safe_serialization=True)
     return path
 
 
 def edit_json(path: Path, **changes: Any) -> None:
-    """Change settings in a JSON file."""
+    """Change values in a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def truncate(path: Path, share: float = 0.5) -> Path:
-    """Cut a file off, as an interrupted copy leaves it."""
+    """Truncate a file, as an interrupted copy does."""
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     return path

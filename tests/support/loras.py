@@ -1,4 +1,4 @@
-"""Small LoRAs on disk, in the formats that real ones come in."""
+"""Write small LoRAs in the formats of real ones: PEFT and kohya."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 RANK = 4
 UNET_QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 UNET_KEY = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
-# Kohya LoRAs are told by their output projections, which real ones always have.
+# Kohya LoRAs are recognised by their output projections, which real ones always have.
 TEXT_OUT = "encoder.layers.0.self_attn.out_proj"
 TEXT_MLP = "encoder.layers.1.mlp.fc1"
 
@@ -56,7 +56,7 @@ def save_kohya(
             name = prefix + layer.replace(".", "_")
             weights[f"{name}.lora_down.weight"] = a
             weights[f"{name}.lora_up.weight"] = b
-            own = alpha[layer] if isinstance(alpha, dict) else alpha
-            weights[f"{name}.alpha"] = torch.tensor(own)
+            layer_alpha = alpha[layer] if isinstance(alpha, dict) else alpha
+            weights[f"{name}.alpha"] = torch.tensor(layer_alpha)
     save_file(weights, file)
     return file

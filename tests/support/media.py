@@ -1,4 +1,4 @@
-"""Small media files, and fakes of a stream and a sink."""
+"""Write and read small media files; fakes of a stream and a sink."""
 
 import subprocess
 import sys
@@ -26,25 +26,25 @@ def plain(colour: Sequence[int], *, width: int = 64, height: int = 48) -> Image:
 
 
 def noise(count: int, *, width: int = 64, height: int = 48, seed: int = 0) -> list[Frame]:
-    """Return frames of random noise, which hardly compress, no two alike."""
+    """Return frames of random noise, all different, which hardly compress."""
     rng = np.random.default_rng(seed)
     shape = (count, height, width, 3)
     return numbered(rng.integers(0, 256, shape, dtype=np.uint8))
 
 
 def numbered(images: Iterable[Image], rate: Fraction = RATE) -> list[Frame]:
-    """Return `images` as frames at an even rate."""
+    """Return `images` as frames at a constant rate."""
     return [Frame(image, i, float(i / rate)) for i, image in enumerate(images)]
 
 
 def read(path: Path) -> list[Frame]:
-    """Return all frames of a file, through the project's own source."""
+    """Read all frames of a file with streamcam's own source."""
     with open_file_source(path, RATE) as source:
         return list(source)
 
 
 def write(path: Path, frames: Iterable[Frame], rate: Fraction = RATE) -> Path:
-    """Write `frames` to `path`, through the project's own sink."""
+    """Write `frames` to `path` with streamcam's own sink."""
     with open_file_sink(path, rate) as sink:
         for frame in frames:
             sink.send(frame)
@@ -52,7 +52,7 @@ def write(path: Path, frames: Iterable[Frame], rate: Fraction = RATE) -> Path:
 
 
 def encode(path: Path, images: Iterable[Image], *, codec: str = "libx264", **options: Any) -> Path:
-    """Write a video as other programs do: not fragmented, its index at the end."""
+    """Write a video as most programs do: not fragmented, with the index at the end."""
     with av.open(str(path), "w", options=options) as container:
         track: Any = container.add_stream(codec, rate=RATE)
         track.pix_fmt = "yuv420p"
@@ -74,20 +74,20 @@ def sound(path: Path, codec: str) -> Path:
         frame.sample_rate = 44100
         frame.pts = 0
         resampler = av.AudioResampler(track.format, "mono", 44100, track.frame_size or None)
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(track.encode(piece))
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(track.encode(part))
         container.mux(track.encode(None))
     return path
 
 
 def decoded(path: Path) -> int:
-    """Count the frames of a video, through PyAV alone."""
+    """Count the frames of a video with PyAV alone."""
     with av.open(str(path)) as container:
         return sum(1 for _ in container.decode(video=0))
 
 
 def decoded_so_far(path: Path) -> int:
-    """Count the frames of a video that is still being written; none where there is none yet."""
+    """Count the frames of a video that is still being written; 0 if none can be read yet."""
     try:
         return decoded(path)
     except (OSError, ValueError, EOFError, av.error.FFmpegError):
@@ -99,15 +99,15 @@ def ran(script: str, *arguments: object, errors: bool = False) -> str:
 
     The script finds its first argument as `path`; `peak_mb()` gives its peak memory in MB.
     """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", PROLOGUE + dedent(script), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stderr if errors else done.stdout
+    assert result.returncode == 0, result.stderr
+    return result.stderr if errors else result.stdout
 
 
 PROLOGUE = """
@@ -124,7 +124,7 @@ def peak_mb():
 
 
 class PassthroughStream:
-    """A stream whose outputs are the frames themselves, `delay` calls later."""
+    """Stream that returns its input frames, `delay` calls later."""
 
     chunk = 1
 
@@ -144,7 +144,7 @@ class PassthroughStream:
 
 
 class CollectingSink:
-    """A sink that collects the frames sent to it."""
+    """Sink that collects the frames sent to it."""
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []

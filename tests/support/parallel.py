@@ -1,7 +1,7 @@
-"""Spread the tests over several processes (pytest-xdist), a file at a time, the slow ones first.
+"""Distribute tests over processes (pytest-xdist) by file, slow files first.
 
-A file stays in one process, since its tests share what is slow to make. Only the tests of the files
-in `SPREAD` are handed out one by one: they share nothing and one of them takes long.
+A file stays in one process, since its tests share fixtures that are slow to make. Only tests of the
+files in `SPREAD` are distributed one by one: they share nothing, and one of them takes long.
 """
 
 from typing import Any
@@ -28,33 +28,33 @@ SLOW = (
     "bench/test_image_bench.py",
     "runtime/test_offline_render.py",
 )
-"""The files that take longer than ten seconds, the longest first."""
+"""Files that take longer than ten seconds, the longest first."""
 SPREAD = ("engines/test_every_dtype.py",)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("xdist"):
-        config.pluginmanager.register(_Spread())
+        config.pluginmanager.register(_XdistHooks())
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put slow files first where several processes take the tests, so that none ends alone."""
+    """Sort slow files first in xdist workers, so that no process finishes long after the rest."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: place_of(item.nodeid))
 
 
 def place_of(nodeid: str) -> int:
-    """Return where a test's file stands in `SLOW`; files that are not in it come after it."""
+    """Return the index of a test's file in `SLOW`, or its length for files that are not in it."""
     file = nodeid.split("::", maxsplit=1)[0].removeprefix("tests/")
     return SLOW.index(file) if file in SLOW else len(SLOW)
 
 
-class _Spread:
-    """What pytest-xdist asks, where it is installed."""
+class _XdistHooks:
+    """Hooks of pytest-xdist, which are unknown to pytest without it."""
 
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Return a scheduler that hands out files in the order they were collected in."""
+        """Return a scheduler that distributes files in the order of collection."""
         from xdist.scheduler import LoadFileScheduling
 
         class SlowFirst(LoadFileScheduling):

@@ -1,4 +1,4 @@
-"""Packages that add sources or sinks by entry points, installed into a folder on sys.path."""
+"""Install packages with entry points into a folder on sys.path, for tests of plugins."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 
 class PluginPackages:
-    """Packages that a test installs; each is a module and the metadata that pip would write."""
+    """Folder of installed packages, each a module and the metadata that pip would write."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
@@ -16,9 +16,9 @@ class PluginPackages:
         monkeypatch.syspath_prepend(folder)
 
     def install(self, name: str, *, module: str, source: str, entry_points: str) -> None:
-        """Install version 1.2 of the package `name`, whose one `module` holds `source`."""
+        """Install version 1.2 of the package `name`, with one `module` of `source`."""
         (self._folder / f"{module}.py").write_text(dedent(source))
-        # The module of an earlier test must not be found in its place, nor outlive this one.
+        # The module of an earlier test must not be imported instead, nor this one by a later test.
         self._monkeypatch.delitem(sys.modules, module, raising=False)
         metadata = self._folder / f"{module}-1.2.dist-info"
         metadata.mkdir()
@@ -28,7 +28,7 @@ class PluginPackages:
 
 @pytest.fixture
 def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PluginPackages:
-    """A folder on sys.path for packages with entry points."""
+    """Return a folder on sys.path for packages with entry points."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
     return PluginPackages(folder, monkeypatch)

@@ -1,4 +1,4 @@
-"""Fake view of a broadcast, for tests of a single sink."""
+"""Fake of a broadcast view, for tests of a single sink."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,7 +25,7 @@ STATUS = Status(
 
 
 class FakeBroadcastView:
-    """A view that a test sets: the newest input, the status, and the applied parameters."""
+    """Broadcast view whose newest input, status and applied parameters a test sets."""
 
     def __init__(self, parameters: Parameters | None = None) -> None:
         self.newest_input: Frame | None = None
@@ -45,9 +45,9 @@ class FakeBroadcastView:
         return self.applied
 
     def change(self, applied_from: int = 0, **changes: Any) -> None:
-        """Apply other live values from a frame on."""
+        """Change live values from the frame `applied_from` on."""
         self.applied = (applied_from, self.applied[1].changed(changes))
 
     def change_status(self, **values: Any) -> None:
-        """Change the status."""
+        """Change fields of the status."""
         self.current_status = replace(self.current_status, **values)

@@ -1,4 +1,4 @@
-"""Checkpoints in one file, under the names that the first published ones gave their weights."""
+"""Write checkpoints as single files, with the weight names of the original releases."""
 
 import json
 import re
@@ -12,7 +12,7 @@ Weights = dict[str, torch.Tensor]
 
 
 def save_single_file(folder: Path, file: Path) -> Path:
-    """Write a pipeline in diffusers layout as one file, named as the first published ones are."""
+    """Write a pipeline in diffusers layout as one file in the original layout."""
     linear = json.loads((folder / "unet/config.json").read_text())["use_linear_projection"]
     xl = (folder / "text_encoder_2").exists()
     one, two = (_weights(folder / part) for part in ("text_encoder", "text_encoder_2"))
@@ -24,8 +24,8 @@ def save_single_file(folder: Path, file: Path) -> Path:
     else:
         texts = _prefixed("cond_stage_model.transformer.text_model.", one)
     save_file(
-        _prefixed("model.diffusion_model.", _first_unet(_weights(folder / "unet")))
-        | _prefixed("first_stage_model.", _first_vae(_weights(folder / "vae")))
+        _prefixed("model.diffusion_model.", _original_unet(_weights(folder / "unet")))
+        | _prefixed("first_stage_model.", _original_vae(_weights(folder / "vae")))
         | texts,
         file,
     )
@@ -53,8 +53,8 @@ def _renamed(weights: Weights, rules: list[tuple[str, Any]]) -> Weights:
     return renamed
 
 
-def _first_unet(weights: Weights) -> Weights:
-    """Name a U-Net of one residual layer a block as the first published ones are."""
+def _original_unet(weights: Weights) -> Weights:
+    """Rename the weights of a U-Net with one residual layer per block to the original names."""
 
     def up(match: re.Match[str]) -> str:
         block, kind, layer = int(match[1]), match[2], int(match[3])
@@ -93,8 +93,8 @@ def _first_unet(weights: Weights) -> Weights:
     )
 
 
-def _first_vae(weights: Weights) -> Weights:
-    """Name a full autoencoder of four levels as the first published ones are."""
+def _original_vae(weights: Weights) -> Weights:
+    """Rename the weights of a full autoencoder of four levels to the original names."""
     renamed = _renamed(
         weights,
         [
@@ -116,7 +116,7 @@ def _first_vae(weights: Weights) -> Weights:
             (r"\.conv_shortcut\.", ".nin_shortcut."),
         ],
     )
-    # Attention was made of convolutions once.
+    # The original attention layers are 1x1 convolutions.
     return {
         name: weight[:, :, None, None] if ".attn_1." in name and weight.dim() == 2 else weight
         for name, weight in renamed.items()
@@ -124,7 +124,7 @@ def _first_vae(weights: Weights) -> Weights:
 
 
 def _open_clip(weights: Weights) -> Weights:
-    """Name a text encoder's weights as OpenCLIP does, which keeps q, k and v in one."""
+    """Rename a text encoder's weights to those of OpenCLIP, which joins q, k and v."""
     joined = dict(weights)
     for name in [n for n in weights if ".q_proj." in n]:
         parts = [

@@ -12,12 +12,12 @@ from streamcam.settings.config import build_config
 from streamcam.types import Frame
 
 EAGER = {"dtype": "float32", "acceleration": "eager"}
-"""The stages in float32 without engines, whatever this machine has."""
+"""Settings for eager stages in float32, on any machine."""
 TINY = {"model": "random:tiny-sd-turbo", "width": 64, "height": 64, "prompt": "a cat"} | EAGER
 
 
 def moving(count: int, *, size: int = 64, seed: int = 0) -> list[Frame]:
-    """Return frames of noise, each different."""
+    """Return frames of noise, all different."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     return [Frame(image, i, i / 30) for i, image in enumerate(images)]
@@ -30,10 +30,10 @@ def still(count: int, *, size: int = 64, seed: int = 0, first: int = 0) -> list[
 
 
 class Streamed:
-    """An image stream that records the calls of its stages.
+    """Image stream that records the calls of its stages.
 
-    `calls` counts them by stage, `rows` has the batch size of every call of the U-Net, and
-    `latents` every x_0 that was decoded, ``(C, h, w)``.
+    `calls` counts them by stage, `rows` lists the batch size of each call of the U-Net, and
+    `latents` each decoded x_0, ``(C, h, w)``.
     """
 
     def __init__(self, models: ImageModel | None = None, **settings: Any) -> None:
@@ -62,9 +62,9 @@ class Streamed:
     def __call__(
         self, frames: list[Frame], changes: dict[int, dict[str, Any]] | None = None
     ) -> Any:
-        """Return every output frame, the drained ones included.
+        """Return all output frames, including the drained ones.
 
-        `changes` has changes of parameters by the index of their first frame.
+        `changes` maps the index of a frame to the parameters that change from it on.
         """
         out: list[Frame] = []
         parameters = self.config.live

@@ -1,11 +1,11 @@
-"""Looks are what they are named, in their colours, and stand still when the picture does."""
+"""Test that looks have their properties and colours, and are still on a still image."""
 
 import cv2
 import numpy as np
 import pytest
 
 from training.looks import COLOURS, LOOKS, PLAIN, colour, draw_colours, draw_look, render
-from training.looks_filters import LUMA, array, contours, palette, ramp, stairs, step
+from training.looks_filters import LUMA, array, contours, palette, quantised, ramp, smoothstep
 from training.looks_grids import CELL, dots
 from training.scenes import scene, still
 from training.sheets import LABEL_HEIGHT, look_sheet, motion_sheet, scene_sheet
@@ -15,7 +15,7 @@ RECOLOURED = ("tint", "duotone", "x-ray", "halftone", "pencil", "neon", "emboss"
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return scene(np.random.default_rng(12), SIZE)
 
 
@@ -35,38 +35,38 @@ def colours_of(look: str, seed: int = 0) -> tuple[str, ...]:
     return draw_colours(np.random.default_rng(seed), look)
 
 
-def difference(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.abs(one.astype(np.float32) - other.astype(np.float32)).mean())
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.float32) - b.astype(np.float32)).mean())
 
 
 def thickness(lines: np.ndarray) -> float:
-    """Return how many pixels are dark along a row through the middle, for each of two lines."""
+    """Return the width in pixels of each of the two lines along the middle row."""
     return float(lines[64].sum() / 2)
 
 
-def test_there_are_at_least_eighteen_looks_and_the_plain_picture() -> None:
+def test_there_are_at_least_eighteen_looks_besides_the_plain_one() -> None:
     assert len(LOOKS) >= 19
     assert PLAIN in LOOKS
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_look_keeps_size_and_type_and_the_source(look: str, picture: np.ndarray) -> None:
-    before = picture.copy()
+def test_a_look_keeps_size_and_dtype_and_its_source(look: str, image: np.ndarray) -> None:
+    before = image.copy()
     for count in LOOKS[look].colours:
-        result = render(picture, look, ("blue", "gold")[:count])
-        assert result.shape == picture.shape
+        result = render(image, look, ("blue", "gold")[:count])
+        assert result.shape == image.shape
         assert result.dtype == np.uint8
-    assert np.array_equal(picture, before)
+    assert np.array_equal(image, before)
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_look_is_the_same_each_time(look: str, picture: np.ndarray) -> None:
+def test_rendering_a_look_twice_gives_the_same_image(look: str, image: np.ndarray) -> None:
     colours = colours_of(look)
-    assert np.array_equal(render(picture, look, colours), render(picture, look, colours))
+    assert np.array_equal(render(image, look, colours), render(image, look, colours))
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_noisy_still_gives_no_more_noise_than_it_has(look: str, stills: list[np.ndarray]) -> None:
+def test_a_look_does_not_amplify_the_noise_of_a_still(look: str, stills: list[np.ndarray]) -> None:
     colours = colours_of(look)
     noise = sum(difference(frames[0], frames[1]) for frames in stills)
     result = sum(
@@ -75,21 +75,21 @@ def test_a_noisy_still_gives_no_more_noise_than_it_has(look: str, stills: list[n
     assert result / noise <= 1.001
 
 
-@pytest.mark.parametrize("look", [name for name, look in LOOKS.items() if look.settles])
-def test_a_look_that_settles_changes_its_own_result_little(
+@pytest.mark.parametrize("look", [name for name, look in LOOKS.items() if look.idempotent])
+def test_an_idempotent_look_changes_its_own_result_little(
     look: str, stills: list[np.ndarray]
 ) -> None:
     colours = colours_of(look, 1)
-    first, again = 1e-6, 0.0
+    first, second = 1e-6, 0.0
     for frames in stills:
         once = render(frames[0], look, colours)
         first += difference(once, frames[0])
-        again += difference(render(once, look, colours), once)
-    assert again < 0.45 * first
+        second += difference(render(once, look, colours), once)
+    assert second < 0.45 * first
 
 
 @pytest.mark.parametrize("look", [name for name in LOOKS if name != PLAIN])
-def test_a_look_changes_the_picture(look: str, stills: list[np.ndarray]) -> None:
+def test_a_look_changes_the_image(look: str, stills: list[np.ndarray]) -> None:
     changes = [difference(render(s[0], look, colours_of(look)), s[0]) for s in stills]
     assert np.mean(changes) > 6
 
@@ -100,14 +100,14 @@ def test_looks_differ_from_each_other(stills: list[np.ndarray]) -> None:
         for look in LOOKS
     }
     names = list(results)
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            apart = [difference(*pair) for pair in zip(results[one], results[other], strict=True)]
-            assert np.mean(apart) > 5, (one, other)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            pairs = zip(results[first], results[second], strict=True)
+            assert np.mean([difference(*pair) for pair in pairs]) > 5, (first, second)
 
 
 @pytest.mark.parametrize("look", RECOLOURED)
-def test_a_colour_shows(look: str, stills: list[np.ndarray]) -> None:
+def test_the_colour_of_a_look_is_visible(look: str, stills: list[np.ndarray]) -> None:
     count = max(LOOKS[look].colours)
     pairs = (("red", "black"), ("blue", "black"))
     red, blue = (render(stills[0][0], look, pair[:count]).astype(int) for pair in pairs)
@@ -152,19 +152,19 @@ def test_a_cartoon_is_flat_with_dark_outlines(disc: np.ndarray) -> None:
     assert result[64, 96:104].min() < 60
 
 
-def test_pixel_art_is_made_of_blocks(picture: np.ndarray) -> None:
-    result = render(picture, "pixel art")
+def test_pixel_art_is_made_of_blocks(image: np.ndarray) -> None:
+    result = render(image, "pixel art")
     blocks = result.reshape(SIZE // CELL, CELL, SIZE // CELL, CELL, 3)
     assert np.array_equal(blocks.min((1, 3)), blocks.max((1, 3)))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
-def test_dots_cover_as_much_as_they_are_asked_to(share: float) -> None:
+def test_dots_cover_the_requested_share(share: float) -> None:
     covered = dots(np.full((64, 64), share, np.float32))
     assert covered.mean() == pytest.approx(share, abs=0.02)
 
 
-def test_dots_are_round_and_one_a_cell() -> None:
+def test_there_is_one_round_dot_per_cell() -> None:
     covered = dots(np.full((32, 32), 0.3, np.float32))
     cell = covered[:CELL, :CELL]
     assert np.allclose(np.tile(cell, (4, 4)), covered)
@@ -173,17 +173,17 @@ def test_dots_are_round_and_one_a_cell() -> None:
     assert cell[3, 3] == 1
 
 
-def test_black_and_white_has_no_colour(picture: np.ndarray) -> None:
-    result = render(picture, "black and white")
+def test_black_and_white_has_no_colour(image: np.ndarray) -> None:
+    result = render(image, "black and white")
     assert np.array_equal(result.min(-1), result.max(-1))
 
 
-def test_a_negative_of_a_negative_is_the_picture(picture: np.ndarray) -> None:
-    assert np.array_equal(render(render(picture, "negative"), "negative"), picture)
+def test_the_negative_of_a_negative_is_the_image(image: np.ndarray) -> None:
+    assert np.array_equal(render(render(image, "negative"), "negative"), image)
 
 
 @pytest.mark.parametrize("look", ["black and white", "sepia", "thermal", "night vision", "tint"])
-def test_brighter_stays_brighter(look: str) -> None:
+def test_the_order_of_brightness_is_kept(look: str) -> None:
     grey = np.repeat(np.linspace(0, 255, 16).astype(np.uint8), 8)
     image = np.ascontiguousarray(np.broadcast_to(grey[None, :, None], (128, 128, 3)))
     result = render(image, look, ("blue",) if look == "tint" else ()).astype(np.float32) @ LUMA
@@ -193,12 +193,12 @@ def test_brighter_stays_brighter(look: str) -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (256, 512), (264, 136)])
 @pytest.mark.parametrize("look", LOOKS)
-def test_sides_divisible_by_eight_will_do(look: str, size: tuple[int, int]) -> None:
+def test_looks_accept_sides_divisible_by_eight(look: str, size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 90, np.uint8)
     assert render(image, look, colours_of(look)).shape == (*size, 3)
 
 
-def test_drawn_looks_take_their_colours() -> None:
+def test_random_looks_have_colours_that_they_accept() -> None:
     rng = np.random.default_rng(0)
     drawn = [draw_look(rng) for _ in range(400)]
     assert {look for look, _ in drawn} == set(LOOKS)
@@ -208,21 +208,21 @@ def test_drawn_looks_take_their_colours() -> None:
         assert set(colours) <= set(COLOURS)
 
 
-def test_colours_are_shares_of_full_light() -> None:
+def test_colours_are_floats_up_to_one() -> None:
     assert colour("white") == pytest.approx([1, 1, 1])
     assert colour("blue")[2] == 1
 
 
-def test_steps_and_stairs_meet_their_ends() -> None:
+def test_smoothstep_and_quantised_reach_their_limits() -> None:
     values = np.linspace(0, 1, 101, dtype=np.float32)
-    assert step(values, 0.2, 0.8)[[0, 50, 100]] == pytest.approx([0, 0.5, 1])
-    assert step(values, 0.8, 0.2)[[0, 100]] == pytest.approx([1, 0])
-    levels = stairs(values, 4, 0.01)
+    assert smoothstep(values, 0.2, 0.8)[[0, 50, 100]] == pytest.approx([0, 0.5, 1])
+    assert smoothstep(values, 0.8, 0.2)[[0, 100]] == pytest.approx([1, 0])
+    levels = quantised(values, 4, 0.01)
     assert len(np.unique(levels.round(3))) <= 8
     assert levels[[0, 100]] == pytest.approx([0, 1])
 
 
-def test_a_ramp_runs_through_its_colours() -> None:
+def test_a_ramp_passes_through_its_colours() -> None:
     black, white = np.zeros(3, np.float32), np.ones(3, np.float32)
     middle = array([1, 0, 0])
     result = ramp(array([[0, 0.25, 1]]), [black, middle, white], [0, 0.25, 1])
@@ -235,7 +235,7 @@ def test_a_palette_keeps_grey_grey() -> None:
     assert np.ptp(result, axis=-1).max() < 0.01
 
 
-def test_sheets_show_a_row_for_each_look() -> None:
+def test_sheets_have_a_row_for_each_look() -> None:
     rng = np.random.default_rng(0)
     looks = ["plain", "neon", "tint"]
     assert look_sheet(rng, 2, 64, looks).shape == (3 * (64 + LABEL_HEIGHT), 2 * 64, 3)

@@ -1,4 +1,4 @@
-"""The untrained parts: small enough, and the identity where they can be."""
+"""Test that untrained parts are small and start close to the identity."""
 
 import copy
 
@@ -9,8 +9,8 @@ import torch
 from streamcam.frames.image_tensors import to_tensor
 from tests.support.streams import EAGER
 from training import model, text, tokenizer
-from training.data import scene
-from training.inits import LATENT_STD, spread_details, whiten
+from training.dataset import scene
+from training.inits import LATENT_STD, whiten_details, whiten_prompts
 from training.model import MAX_BYTES, Parts
 from training.train import predict
 
@@ -24,30 +24,30 @@ def test_all_weights_fit_into_twelve_megabytes(parts: Parts) -> None:
     assert 2 * sum(model.sizes(parts).values()) < MAX_BYTES - 200_000
 
 
-def test_the_unet_starts_by_giving_back_its_latents(parts: Parts) -> None:
+def test_an_untrained_unet_returns_its_latents(parts: Parts) -> None:
     x_t = 8 * torch.randn(2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     states = text.embed(parts, ["neon", "a pencil sketch"])
     with torch.no_grad():
-        made = parts.unet(x_t, torch.tensor([199, 99]), encoder_hidden_states=states).sample
-    assert (made - x_t).abs().mean() < 0.1 * x_t.abs().mean()
+        output = parts.unet(x_t, torch.tensor([199, 99]), encoder_hidden_states=states).sample
+    assert (output - x_t).abs().mean() < 0.1 * x_t.abs().mean()
 
 
-def test_the_autoencoder_starts_by_keeping_colours(parts: Parts) -> None:
+def test_an_untrained_autoencoder_keeps_colours(parts: Parts) -> None:
     # Bands of eight pixels: what the wired latents can hold.
-    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    picture = torch.nn.functional.interpolate(0.2 + 0.6 * picture, scale_factor=16)
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    image = torch.nn.functional.interpolate(0.2 + 0.6 * image, scale_factor=16)
     with torch.no_grad():
-        latents = parts.vae.encode(2 * picture - 1).latents
-        made = parts.vae.decode(latents).sample / 2 + 0.5
+        latents = parts.vae.encode(2 * image - 1).latents
+        decoded = parts.vae.decode(latents).sample / 2 + 0.5
     assert latents.shape == (1, 16, 16, 16)
-    assert (made - picture).abs().mean() < 0.12
-    assert np.corrcoef((made - picture.mean()).flatten(), picture.flatten())[0, 1] > 0.8
+    assert (decoded - image).abs().mean() < 0.12
+    assert np.corrcoef((decoded - image.mean()).flatten(), image.flatten())[0, 1] > 0.8
 
 
-def test_whitening_sets_prompts_apart() -> None:
+def test_whitened_prompts_have_mean_0_and_deviation_1() -> None:
     parts = model.build(tokenizer.learn(text.corpus(0, prompts=200)))
     states = text.sample_states(parts, seed=0, count=100)
-    whiten(parts.unet.add_embedding, states)
+    whiten_prompts(parts.unet.add_embedding, states)
     with torch.no_grad():
         pooled = parts.unet.add_embedding(states)
     assert torch.allclose(pooled.mean(0), torch.zeros(256), atol=1e-3)
@@ -55,23 +55,23 @@ def test_whitening_sets_prompts_apart() -> None:
 
 
 def test_building_twice_gives_the_same_weights(parts: Parts) -> None:
-    again = model.build(parts.tokenizer)
-    for one, other in zip(parts.unet.parameters(), again.unet.parameters(), strict=True):
-        assert torch.equal(one, other)
+    rebuilt = model.build(parts.tokenizer)
+    for first, second in zip(parts.unet.parameters(), rebuilt.unet.parameters(), strict=True):
+        assert torch.equal(first, second)
 
 
-def test_scenes_follow_from_their_number_alone() -> None:
+def test_scenes_depend_on_seed_number_and_split_alone() -> None:
     assert np.array_equal(scene(0, 3, 64), scene(0, 3, 64))
     assert not np.array_equal(scene(0, 3, 64), scene(0, 4, 64))
     assert not np.array_equal(scene(0, 3, 64), scene(0, 3, 64, held_out=True))
 
 
-def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
+def test_training_predicts_the_same_x_0_as_a_stream(parts: Parts) -> None:
     from streamcam.diffusion.image_model import from_pipeline
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.settings.config import build_config
     from streamcam.types import Frame
-    from training.pairs import Lesson
+    from training.pairs import Batch
 
     config = build_config(
         [
@@ -86,11 +86,11 @@ def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
         ]
     )
     models = from_pipeline(model.pipeline(parts), config, torch.device("cpu"))
-    caught: list[torch.Tensor] = []
+    decoded: list[torch.Tensor] = []
     encoded: list[torch.Tensor] = []
 
     def decode(x_0: torch.Tensor) -> torch.Tensor:
-        caught.append(x_0.clone())
+        decoded.append(x_0.clone())
         return models.decode(x_0)
 
     def encode(images: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
@@ -99,21 +99,21 @@ def test_training_predicts_what_a_stream_would(parts: Parts) -> None:
 
     stream = DiffusionStream(models._replace(encode=encode, decode=decode), config)
     stream(Frame(scene(0, 0, 64), 0, 0.0), config.live)
-    lesson = Lesson(encoded[0], encoded[0], ((40,),), ["neon"], [0], [1.0], None)
+    batch = Batch(encoded[0], encoded[0], ((40,),), ["neon"], [0], [1.0], None)
     noise = stream.sampler.noise.added[0]
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.train.normal", lambda _rng, like: noise.expand_as(like))
-        made = predict(parts, lesson, np.random.default_rng(0), torch.device("cpu"))
-    assert torch.allclose(made, caught[0], atol=1e-3)
+        x_0 = predict(parts, batch, np.random.default_rng(0), torch.device("cpu"))
+    assert torch.allclose(x_0, decoded[0], atol=1e-3)
 
 
-def test_details_begin_as_large_as_colours_and_unlike_them(parts: Parts) -> None:
+def test_details_start_as_large_as_colours_and_uncorrelated_with_them(parts: Parts) -> None:
     vae = copy.deepcopy(parts.vae)
-    pictures = to_tensor([scene(0, i, 64) for i in range(12)], torch.device("cpu"))
-    spread_details(vae, pictures)
+    images = to_tensor([scene(0, i, 64) for i in range(12)], torch.device("cpu"))
+    whiten_details(vae, images)
     with torch.no_grad():
-        latents = vae.encoder(pictures).movedim(1, 0).flatten(1)
+        latents = vae.encoder(images).movedim(1, 0).flatten(1)
     assert latents[3:].std(1).max() < 1.1 * LATENT_STD
     assert latents[3:].std(1).median() > 0.9 * LATENT_STD
-    alike = torch.corrcoef(latents)[3:, :3]
-    assert alike.abs().max() < 0.05
+    correlation = torch.corrcoef(latents)[3:, :3]
+    assert correlation.abs().max() < 0.05

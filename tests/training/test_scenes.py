@@ -1,4 +1,4 @@
-"""Scenes follow from their seeds, cover what webcams show, and move."""
+"""Test that scenes depend on their seeds, vary like webcam images, and move."""
 
 import numpy as np
 import pytest
@@ -32,14 +32,14 @@ def test_scenes_come_in_any_size(size: int) -> None:
     assert image.dtype == np.uint8
 
 
-def test_shapes_take_the_same_share_of_pictures_of_any_size() -> None:
+def test_shapes_cover_the_same_share_of_images_of_any_size() -> None:
     small, large = Canvas(64), Canvas(256)
     for canvas in (small, large):
         canvas.fill(oval(0.5, 0.5, 0.3, 0.2), WHITE)
     assert small.pixels.mean() == pytest.approx(large.pixels.mean(), rel=0.08)
 
 
-def test_brightness_runs_from_dark_stages_to_bright_windows(scenes: np.ndarray) -> None:
+def test_brightness_ranges_from_dark_stages_to_bright_windows(scenes: np.ndarray) -> None:
     means = scenes.mean((1, 2, 3))
     assert np.percentile(means, 3) < 45
     assert np.percentile(means, 97) > 160
@@ -55,9 +55,9 @@ def test_contrast_and_edges_vary(scenes: np.ndarray) -> None:
     assert np.percentile(edges, 90) > 3 * np.percentile(edges, 10)
 
 
-def test_most_scenes_show_someone() -> None:
+def test_most_scenes_contain_a_person() -> None:
     drawn = [draw_scene(rng(seed), 32) for seed in range(80)]
-    assert 0.6 < np.mean([bool(found.sitters) for found in drawn]) < 0.97
+    assert 0.6 < np.mean([bool(each.sitters) for each in drawn]) < 0.97
 
 
 def test_held_out_places_hats_and_clothes_are_not_in_training() -> None:
@@ -65,7 +65,7 @@ def test_held_out_places_hats_and_clothes_are_not_in_training() -> None:
     assert set(TRAINED_HATS) & set(HELD_OUT_HATS) == {""}
     assert set(TRAINED_MOTIFS) & set(HELD_OUT_MOTIFS) == {"plain"}
     drawn = [draw_scene(rng(seed), 32, held_out=True) for seed in range(60)]
-    people = [sitter.person for found in drawn for sitter in found.sitters]
+    people = [sitter.person for each in drawn for sitter in each.sitters]
     assert {person.hat for person in people} == set(HELD_OUT_HATS)
     assert {person.motif for person in people} == set(HELD_OUT_MOTIFS)
 
@@ -78,7 +78,7 @@ def test_something_moves_from_frame_to_frame_but_not_everything_at_once() -> Non
     assert (changes < 30).all()
 
 
-def test_a_still_sequence_changes_by_its_noise_alone() -> None:
+def test_a_still_sequence_changes_only_by_its_noise() -> None:
     quiet, loud = (still(rng(5), 96, 3, noise=noise).astype(np.float32) for noise in (0.0, 0.03))
     assert np.array_equal(quiet[0], quiet[1])
     change = np.abs(np.diff(loud, axis=0)).mean()
@@ -100,7 +100,7 @@ def test_paint_stays_within_another_shape() -> None:
     assert canvas.pixels[:, 34:].min() == 255
 
 
-def test_shapes_outside_the_picture_paint_nothing() -> None:
+def test_shapes_outside_the_image_paint_nothing() -> None:
     canvas = Canvas(64, BLACK)
     canvas.paint(box(2, 2, 1, 1), WHITE)
     canvas.glow(-3, -3, 0.2, WHITE)
@@ -108,7 +108,7 @@ def test_shapes_outside_the_picture_paint_nothing() -> None:
     assert canvas.pixels.max() == 0
 
 
-def test_light_adds_and_paint_covers() -> None:
+def test_light_is_added_and_paint_covers() -> None:
     canvas = Canvas(32, np.full(3, 100, np.float32))
     canvas.paint(box(-1, -1, 3, 3), np.full(3, 50, np.float32), adds=True)
     assert canvas.pixels[16, 16, 0] == 150
@@ -116,13 +116,13 @@ def test_light_adds_and_paint_covers() -> None:
     assert canvas.pixels[16, 16, 0] == 50
 
 
-def test_noise_has_no_mean_and_unit_deviation() -> None:
+def test_noise_has_mean_0_and_deviation_1() -> None:
     noise = octaves(rng(), 128)
     assert noise.mean() == pytest.approx(0, abs=1e-4)
     assert noise.std() == pytest.approx(1, abs=1e-3)
 
 
-def test_rounding_keeps_to_the_inside_of_a_polygon() -> None:
+def test_a_rounded_polygon_stays_inside_the_original() -> None:
     square = box(0, 0, 1, 1)
     outline = rounded(square)
     assert outline.min() >= 0

@@ -1,4 +1,4 @@
-"""Looks have many names, with colours in them, some of which training never sees."""
+"""Test that prompts name looks and colours in many ways, some of them held out."""
 
 import numpy as np
 import pytest
@@ -41,14 +41,17 @@ def test_a_look_has_at_least_fifteen_names_and_some_held_out(look: str) -> None:
 
 def test_no_two_looks_share_a_name() -> None:
     names = [
-        name for look in LOOKS for kept in (False, True) for name in phrases_of(look, held_out=kept)
+        name
+        for look in LOOKS
+        for split in (False, True)
+        for name in phrases_of(look, held_out=split)
     ]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("look", [name for name, look in LOOKS.items() if max(look.colours)])
 @pytest.mark.parametrize("held_out", [False, True])
-def test_colours_are_named(look: str, held_out: bool) -> None:
+def test_prompts_name_their_colours(look: str, held_out: bool) -> None:
     draws = rng()
     for _ in range(60):
         colours = draw_colours(draws, look)
@@ -71,40 +74,40 @@ def test_prompts_are_clean_text(look: str, held_out: bool) -> None:
         assert len(text.split()) <= 26
 
 
-def test_a_look_is_asked_for_in_many_ways() -> None:
+def test_a_look_has_many_different_prompts() -> None:
     draws = rng(2)
     assert len({prompt(draws, "pencil") for _ in range(300)}) > 150
 
 
-def test_the_issues_own_prompt_is_within_reach() -> None:
+def test_the_prompt_blue_neon_edges_on_black_can_be_drawn() -> None:
     draws = rng(3)
-    said = {wording(draws, "neon", ("blue", "black")) for _ in range(20_000)}
-    assert "blue neon edges on black" in said
+    drawn = {wording(draws, "neon", ("blue", "black")) for _ in range(20_000)}
+    assert "blue neon edges on black" in drawn
 
 
-def test_only_looks_with_a_ground_have_words_for_it() -> None:
+def test_only_looks_with_a_background_colour_have_words_for_it() -> None:
     assert set(GROUNDS) == {
-        look for look, found in LOOKS.items() if 2 in found.colours and look != "duotone"
+        name for name, look in LOOKS.items() if 2 in look.colours and name != "duotone"
     }
 
 
 def test_held_out_names_are_not_in_the_vocabulary() -> None:
-    known = set(vocabulary())
+    trained = set(vocabulary())
     for look in LOOKS:
-        kept = {name.replace("{}", "") for name in phrases_of(look, held_out=True)}
-        assert not known & kept
+        held_out = {name.replace("{}", "") for name in phrases_of(look, held_out=True)}
+        assert not trained & held_out
 
 
-def test_examples_hold_what_their_prompt_asks_for() -> None:
+def test_examples_contain_the_look_and_the_colours_of_their_prompt() -> None:
     draws = rng(4)
     drawn = [example(draws) for _ in range(600)]
-    empty = [found for found in drawn if found.prompt == EMPTY]
+    empty = [each for each in drawn if each.prompt == EMPTY]
     assert 30 < len(empty) < 100
-    assert all(found.look == PLAIN for found in empty)
-    assert {found.look for found in drawn} == set(LOOKS)
+    assert all(each.look == PLAIN for each in empty)
+    assert {each.look for each in drawn} == set(LOOKS)
     small = np.full((16, 16, 3), 128, np.uint8)
-    for found in drawn[:100]:
-        assert render(small, found.look, found.colours).shape == small.shape
+    for each in drawn[:100]:
+        assert render(small, each.look, each.colours).shape == small.shape
 
 
 def test_an_unknown_prompt_names_no_look() -> None:
@@ -125,7 +128,7 @@ def test_a_negative_prompt_lists_names() -> None:
         assert len(set(parts)) == len(parts)
 
 
-def test_a_name_without_its_colour_is_whole() -> None:
+def test_a_name_without_a_colour_is_complete() -> None:
     draws = rng(7)
     for look in LOOKS:
         if 0 in LOOKS[look].colours:
@@ -133,7 +136,7 @@ def test_a_name_without_its_colour_is_whole() -> None:
                 assert wording(draws, look).split()[-1] not in {"in", "of", "a", "on", "with"}
 
 
-def test_an_article_fits_its_word() -> None:
+def test_articles_fit_their_words() -> None:
     draws = rng(8)
     for _ in range(500):
         assert " a e" not in f" {prompt(draws, 'emboss')}"
@@ -143,7 +146,7 @@ def test_frames_keep_the_look_in_the_sentence() -> None:
     assert all("{}" in frame for frame in FRAMES.split("|"))
 
 
-def test_some_prompts_are_mistyped_with_nothing_lost_but_a_letter() -> None:
+def test_some_prompts_are_mistyped_by_at_most_one_letter() -> None:
     draws = rng(7)
     typed = [mistyped(draws, "a pencil sketch of a person") for _ in range(400)]
     wrong = [text for text in typed if text != "a pencil sketch of a person"]

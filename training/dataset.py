@@ -1,9 +1,9 @@
-"""Pictures and latents made once, by processes beside the training, and mapped from disk.
+"""Render images and latents once, in worker processes, and map them from disk.
 
-A shard of pictures is ``(n, 1 + shown, H, W, 3)`` uint8: scenes, and each in the first of its
+A shard of images is ``(n, 1 + shown, H, W, 3)`` uint8: scenes, and each in the first of its
 looks. A shard of latents is ``(n, 2 + looks, C, h, w)`` float16, scaled: each scene as a camera
-sees it, as it is, and in its looks. Shards are whole or absent, and follow from seed and number
-alone, so making them can stop at any time and go on.
+delivers it, without camera noise, and in its looks. Shards are written atomically and depend on
+seed and number alone, so that making them can stop at any time and continue.
 """
 
 import functools
@@ -23,28 +23,28 @@ from numpy.typing import NDArray
 from training import looks, scenes, scenes_camera
 
 Image = NDArray[np.uint8]
-Shown = tuple[str, tuple[str, ...]]
-"""A look and its colours."""
+ColouredLook = tuple[str, tuple[str, ...]]
+"""Name of a look, and names of its colours."""
 
 TRAINING, HELD_OUT = 10, 11
-"""Streams of random numbers that never meet."""
+"""Seeds of independent random streams."""
 
 
 class Recipe(NamedTuple):
-    """What the shards are made from."""
+    """Settings that determine the content of the shards."""
 
     folder: Path
     seed: int
     size: int
     looks: int
-    """Of each scene."""
+    """Number of looks per scene."""
     shown: int = 4
-    """Of these looks, kept as pictures too."""
+    """Number of these looks that are stored as images too."""
     per_shard: int = 32
 
 
 def scene(seed: int, index: int, size: int, *, held_out: bool = False) -> Image:
-    """Return a scene that depends on its arguments alone, without a camera's noise."""
+    """Return a scene that depends on the arguments alone, without camera noise."""
     rng = np.random.default_rng((seed, HELD_OUT if held_out else TRAINING, index))
     drawn = scenes.draw_scene(rng, size, held_out=held_out)
     quiet = replace(drawn.camera, noise=0.0, quality=0)
@@ -52,45 +52,45 @@ def scene(seed: int, index: int, size: int, *, held_out: bool = False) -> Image:
 
 
 @functools.lru_cache(maxsize=2**16)
-def looks_of(recipe: Recipe, index: int) -> tuple[Shown, ...]:
-    """Return the looks that scene `index` is shown in, no two alike."""
+def looks_of(recipe: Recipe, index: int) -> tuple[ColouredLook, ...]:
+    """Return the looks of scene `index`, all different."""
     rng = np.random.default_rng((recipe.seed, TRAINING, index, 1))
-    drawn: dict[Shown, None] = {}
+    drawn: dict[ColouredLook, None] = {}
     while len(drawn) < recipe.looks:
         drawn[looks.draw_look(rng)] = None
     return tuple(drawn)
 
 
-def seen(rng: np.random.Generator, picture: Image) -> Image:
-    """Return `picture` as some camera delivers it: noisy, and often compressed."""
+def as_delivered(rng: np.random.Generator, image: Image) -> Image:
+    """Return `image` as a random camera delivers it: noisy, and often compressed."""
     camera = scenes_camera.draw_camera(rng)
-    noisy = scenes_camera.noisy(camera, picture.astype(np.float32) / 255, rng)
+    noisy = scenes_camera.noisy(camera, image.astype(np.float32) / 255, rng)
     return scenes_camera.compressed(noisy, camera.quality)
 
 
-def make_pictures(recipe: Recipe, shard: int) -> None:
-    """Write one shard of pictures."""
+def make_images(recipe: Recipe, shard: int) -> None:
+    """Write one shard of images."""
     rows = []
     for index in _indices(recipe, shard):
-        picture = scene(recipe.seed, index, recipe.size)
-        shown = looks_of(recipe, index)[: recipe.shown]
-        rows.append([picture, *(looks.render(picture, *look) for look in shown)])
-    _write(_shard(recipe, "pictures", shard), np.stack(rows))
+        image = scene(recipe.seed, index, recipe.size)
+        stored = looks_of(recipe, index)[: recipe.shown]
+        rows.append([image, *(looks.render(image, *look) for look in stored)])
+    _write(_shard(recipe, "images", shard), np.stack(rows))
 
 
 def make_latents(recipe: Recipe, shard: int, vae: Path) -> None:
-    """Write one shard of latents, through the autoencoder in the folder `vae`."""
+    """Write one shard of latents, encoded by the autoencoder in the folder `vae`."""
     import torch
 
     torch.set_num_threads(1)
     encode = _encoder(vae)
     rows = []
-    pictures = np.load(_shard(recipe, "pictures", shard), mmap_mode="r")
-    for index, (picture, *shown) in zip(_indices(recipe, shard), pictures, strict=True):
+    images = np.load(_shard(recipe, "images", shard), mmap_mode="r")
+    for index, (image, *stored) in zip(_indices(recipe, shard), images, strict=True):
         rng = np.random.default_rng((recipe.seed, TRAINING, index, 2))
         rest = looks_of(recipe, index)[recipe.shown :]
-        others = [looks.render(picture, *look) for look in rest]
-        rows.append(encode(np.stack([seen(rng, picture), picture, *shown, *others])))
+        computed = [looks.render(image, *look) for look in rest]
+        rows.append(encode(np.stack([as_delivered(rng, image), image, *stored, *computed])))
     _write(_shard(recipe, "latents", shard), np.stack(rows))
 
 
@@ -104,9 +104,9 @@ def _encoder(folder: Path) -> Callable[[Image], NDArray[np.float16]]:
     vae = diffusers.AutoencoderTiny.from_pretrained(folder)
     stage = Encode(vae.to(memory_format=torch.channels_last))
 
-    def encode(pictures: Image) -> NDArray[np.float16]:
+    def encode(images: Image) -> NDArray[np.float16]:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            latents = stage(to_tensor(list(pictures), torch.device("cpu")), None)
+            latents = stage(to_tensor(list(images), torch.device("cpu")), None)
         result: NDArray[np.float16] = latents.half().numpy()
         return result
 
@@ -132,42 +132,44 @@ def _write(path: Path, array: NDArray[Any]) -> None:
 def fill(
     recipe: Recipe, kind: str, make: Callable[[int], None], shards: Iterable[int], workers: int
 ) -> None:
-    """Make the shards that are not there yet, in `workers` processes, or here if that is 0."""
+    """Make the missing shards in `workers` processes, or in this process if that is 0."""
     missing = [shard for shard in shards if not _shard(recipe, kind, shard).exists()]
     if not workers:
         for shard in missing:
             make(shard)
     elif missing:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_beside) as pool:
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_lower_priority) as pool:
             list(pool.map(make, missing))
 
 
-def _beside() -> None:
-    """Leave the processor to whoever else wants it."""
+def _lower_priority() -> None:
+    """Lower this process's priority, so that other programs get the CPU first."""
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):
         os.nice(10)
 
 
-def keep_recipe(recipe: Recipe) -> None:
-    """Note what the shards were made from.
+def check_recipe(recipe: Recipe) -> None:
+    """Save the recipe next to the shards, or compare it with the saved one.
 
     Raises:
-        ValueError: the folder holds shards that were made from something else.
+        ValueError: the folder contains shards of another recipe.
     """
     path = recipe.folder / "recipe.json"
-    wanted = {k: v for k, v in recipe._asdict().items() if k != "folder"}
+    settings = {k: v for k, v in recipe._asdict().items() if k != "folder"}
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found != wanted:
-            raise ValueError(f"{recipe.folder} was made from {found}, not {wanted}: take another")
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved != settings:
+            raise ValueError(
+                f"{recipe.folder} was made from {saved}, not {settings}: choose another folder"
+            )
     recipe.folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(wanted), encoding="utf-8")
+    path.write_text(json.dumps(settings), encoding="utf-8")
 
 
 class Shards:
-    """All arrays of one kind as one, read from disk as they are needed."""
+    """Sequence of all rows of one kind of shard, read from disk when they are used."""
 
     def __init__(self, recipe: Recipe, kind: str, count: int) -> None:
         self.recipe = recipe

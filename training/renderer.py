@@ -1,4 +1,4 @@
-"""An exported model at work: pictures through the stream that a broadcast runs."""
+"""Render images with an exported model, through the same stream as a broadcast."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,16 +9,16 @@ from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build_config
 from streamcam.types import Frame, Image
 
-HOME = (40,)
+DEFAULT_T_INDEX_LIST = (40,)
 Prompt = str | list[list[Any]]
-"""A text, or texts with their weights."""
+"""Text, or list of texts with their weights."""
 
 
-class Studio:
-    """One model, loaded once, for all that is asked of it."""
+class Renderer:
+    """Model that is loaded once and renders any images at one size."""
 
     def __init__(self, model: str | Path, size: int) -> None:
-        # Without a denoising batch every picture comes out of the call that its frame went into.
+        # Without a denoising batch every call returns the output of its own frame.
         self._base = {
             "model": str(model),
             "width": size,
@@ -27,7 +27,7 @@ class Studio:
             "use_denoising_batch": False,
             "guidance_scale": 1.0,
             "offline": True,
-            # The figures of one model must not hang on what a machine has installed.
+            # The figures of a model must not depend on the packages that a machine has installed.
             "dtype": "float32",
             "acceleration": "eager",
         }
@@ -35,22 +35,22 @@ class Studio:
 
     def render(
         self,
-        pictures: Sequence[Image],
+        images: Sequence[Image],
         prompt: Prompt,
-        t_index_list: Sequence[int] = HOME,
+        t_index_list: Sequence[int] = DEFAULT_T_INDEX_LIST,
         **settings: Any,
     ) -> list[Image]:
-        """Return `pictures` as the model paints them, each from a fresh stream's noise."""
-        asked = {"prompt": prompt, "t_index_list": list(t_index_list)}
-        config = build_config([self._base, asked, settings])
+        """Return the model's outputs for `images`, from a new stream."""
+        call = {"prompt": prompt, "t_index_list": list(t_index_list)}
+        config = build_config([self._base, call, settings])
         stream = DiffusionStream(self._models, config)
-        frames = [Frame(picture, i, 0.0) for i, picture in enumerate(pictures)]
+        frames = [Frame(image, i, 0.0) for i, image in enumerate(images)]
         return [out.image for frame in frames for out in stream(frame, config.live)]
 
-    def round_trip(self, picture: Image) -> Image:
-        """Return `picture` as the autoencoder alone gives it back."""
+    def round_trip(self, image: Image) -> Image:
+        """Return `image` after encoding and decoding, without the U-Net."""
         from streamcam.frames.image_tensors import to_images, to_tensor
 
-        latents = self._models.encode(to_tensor([picture], self._models.device), None)
-        image: Image = to_images(self._models.decode(latents))[0]
-        return image
+        latents = self._models.encode(to_tensor([image], self._models.device), None)
+        decoded: Image = to_images(self._models.decode(latents))[0]
+        return decoded
