@@ -12,7 +12,7 @@ import torch
 from training import dataset, evaluate, model, text, tokenizer, train
 from training.export import export, weight_bytes
 from training.learner import Log
-from training.plan import Plan, plan_for, smoke_plan
+from training.plan import TrainingPlan, plan_for, smoke_plan
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     return args
 
 
-def plan_from(args: argparse.Namespace) -> Plan:
+def plan_from(args: argparse.Namespace) -> TrainingPlan:
     """Return the plan for the options of the command line."""
     if args.smoke:
         return smoke_plan(args.out)
@@ -40,7 +40,7 @@ def plan_from(args: argparse.Namespace) -> Plan:
     return plan_for(args.out, args.hours, **overrides)
 
 
-def run(plan: Plan, **evaluation: int) -> Path:
+def run(plan: TrainingPlan, **evaluation: int) -> Path:
     """Run all stages, each from its checkpoint; return the model's folder."""
     diffusers.utils.logging.set_verbosity_error()
     log = Log(plan.out / "log.jsonl")

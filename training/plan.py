@@ -17,7 +17,7 @@ SCENES_PER_HOUR = 1500
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Settings of one training."""
 
     out: Path
@@ -63,7 +63,7 @@ class Plan:
         return Stage(name, folder, lr, seconds, self.steps, seed, self.save_every_s)
 
 
-def plan_for(out: Path, hours: float, **overrides: Any) -> Plan:
+def plan_for(out: Path, hours: float, **overrides: Any) -> TrainingPlan:
     """Return the plan of a training of about that many hours on this machine."""
     gpu = torch.cuda.is_available()
     defaults: dict[str, Any] = {
@@ -75,10 +75,10 @@ def plan_for(out: Path, hours: float, **overrides: Any) -> Plan:
         "workers": os.cpu_count() or 1,
         "device": "cuda" if gpu else "cpu",
     }
-    return Plan(out, hours, **(defaults | overrides))
+    return TrainingPlan(out, hours, **(defaults | overrides))
 
 
-def smoke_plan(out: Path) -> Plan:
+def smoke_plan(out: Path) -> TrainingPlan:
     """Return a plan that runs every stage in less than a minute."""
     tiny = {"scenes": 8, "looks": 3, "shown": 2, "per_shard": 4, "size": 128, "crop": 64}
     return plan_for(out, 0.01, batch=4, workers=0, steps=4, **tiny)

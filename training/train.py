@@ -25,7 +25,7 @@ from training.losses import (
 )
 from training.model import SCALING_FACTOR, Parts
 from training.pairs import Batch, draw_batch
-from training.plan import Plan
+from training.plan import TrainingPlan
 from training.text import PromptClassifier, blended, classification_loss, embed, sample_states
 
 LATENT_NOISE = 0.05
@@ -72,7 +72,7 @@ def crops(rng: np.random.Generator, images: Shards, count: int, side: int) -> Te
     return to_tensor(parts, torch.device("cpu")).contiguous(memory_format=torch.channels_last)
 
 
-def train_autoencoder(parts: Parts, images: Shards, plan: Plan, log: Log) -> None:
+def train_autoencoder(parts: Parts, images: Shards, plan: TrainingPlan, log: Log) -> None:
     """Train the autoencoder on scenes and looks, with noise added to the latents."""
     vae, device = parts.vae, plan.torch_device
     encode, decode = Encode(vae), Decode(vae)
@@ -93,7 +93,7 @@ def train_autoencoder(parts: Parts, images: Shards, plan: Plan, log: Log) -> Non
     fit(Learner({"vae": vae}), loss, plan.stage("autoencoder", lr=1.5e-3), log)
 
 
-def train_text(parts: Parts, plan: Plan, log: Log) -> None:
+def train_text(parts: Parts, plan: TrainingPlan, log: Log) -> None:
     """Train the text encoder to classify looks and colours by name, without images; then whiten."""
     device = plan.torch_device
     parts.unet.to(device)
@@ -112,7 +112,7 @@ def train_text(parts: Parts, plan: Plan, log: Log) -> None:
     whiten_prompts(parts.unet.add_embedding, sample_states(parts, plan.seed))
 
 
-def train_unet(parts: Parts, latents: Shards, plan: Plan, log: Log) -> None:
+def train_unet(parts: Parts, latents: Shards, plan: TrainingPlan, log: Log) -> None:
     """Train the U-Net on the effect of each prompt on latents, with the formulas of a stream."""
     device = plan.torch_device
     parts.unet.to(device, memory_format=torch.channels_last)
@@ -178,7 +178,9 @@ def sensitivity(decode: Decode, latents: Shards, device: torch.device) -> Tensor
     return (share / share.mean()).sqrt().clamp(0.6, 2).view(1, -1, 1, 1)
 
 
-def train_together(parts: Parts, latents: Shards, images: Shards, plan: Plan, log: Log) -> None:
+def train_together(
+    parts: Parts, latents: Shards, images: Shards, plan: TrainingPlan, log: Log
+) -> None:
     """Train text encoder, U-Net and decoder jointly on the images of whole streams.
 
     The result of a step is the input of the next one, with its gradient, so that several steps

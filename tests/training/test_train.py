@@ -16,7 +16,7 @@ from training import dataset, model, pairs, text, tokenizer, train
 from training.learner import Learner, Log, Stage, fit, progress, rate
 from training.losses import edge_correlation_loss, edge_loss, texture_loss
 from training.model import Parts
-from training.plan import Plan, plan_for
+from training.plan import TrainingPlan, plan_for
 
 
 def toy() -> nn.Linear:
@@ -111,14 +111,14 @@ def parts() -> Parts:
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan(tmp_path_factory: pytest.TempPathFactory) -> TrainingPlan:
     out = tmp_path_factory.mktemp("nano")
     tiny = {"scenes": 4, "looks": 3, "shown": 2, "per_shard": 2, "size": 64, "crop": 32}
     return plan_for(out, 1.0, batch=4, workers=0, device="cpu", steps=2, **tiny)
 
 
 @pytest.fixture(scope="module")
-def cached(parts: Parts, plan: Plan) -> tuple[dataset.Shards, dataset.Shards]:
+def cached(parts: Parts, plan: TrainingPlan) -> tuple[dataset.Shards, dataset.Shards]:
     recipe, shards = plan.recipe, range(plan.shards)
     dataset.fill(recipe, "images", functools.partial(dataset.make_images, recipe), shards, 0)
     parts.vae.save_pretrained(plan.out / "vae")
@@ -131,7 +131,7 @@ def cached(parts: Parts, plan: Plan) -> tuple[dataset.Shards, dataset.Shards]:
 
 
 def test_existing_shards_are_not_made_again(
-    cached: tuple[dataset.Shards, dataset.Shards], plan: Plan
+    cached: tuple[dataset.Shards, dataset.Shards], plan: TrainingPlan
 ) -> None:
     def refuse(shard: int) -> None:
         raise AssertionError(shard)
@@ -139,7 +139,7 @@ def test_existing_shards_are_not_made_again(
     dataset.fill(plan.recipe, "images", refuse, range(plan.shards), 0)
 
 
-def test_a_cache_of_another_recipe_is_refused(tmp_path: Path, plan: Plan) -> None:
+def test_a_cache_of_another_recipe_is_refused(tmp_path: Path, plan: TrainingPlan) -> None:
     recipe = plan.recipe._replace(folder=tmp_path)
     dataset.check_recipe(recipe)
     dataset.check_recipe(recipe)
@@ -228,7 +228,7 @@ def test_edge_correlation_does_not_depend_on_contrast() -> None:
 
 
 def test_every_stage_of_the_training_runs(
-    parts: Parts, plan: Plan, cached: tuple[dataset.Shards, dataset.Shards]
+    parts: Parts, plan: TrainingPlan, cached: tuple[dataset.Shards, dataset.Shards]
 ) -> None:
     images, latents = cached
     log = Log(plan.out / "log.jsonl")
