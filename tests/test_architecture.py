@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.media import ran
+from tests.support.media import run_script
 
 ROOT = Path(__file__).resolve().parents[1] / "streamcam"
 
@@ -147,7 +147,7 @@ def test_the_command_line_answers_without_torch() -> None:
                 importlib.import_module(f"streamcam.{name}.{module.name}")
         print(sorted({"torch", "diffusers", "transformers"} & set(sys.modules)))
     """
-    assert ran(script, "") == "[]\n"
+    assert run_script(script, "") == "[]\n"
 
 
 def test_imports_inside_functions_are_seen() -> None:

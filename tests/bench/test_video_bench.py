@@ -5,7 +5,7 @@ import json
 import pytest
 
 from streamcam.cli import _run, streamcam
-from tests.support.media import ran
+from tests.support.media import run_script
 
 TINY = ["--model", "random:tiny-wan", "--width", "64", "--height", "32", "--device", "cpu"]
 
@@ -40,7 +40,7 @@ def test_several_devices_have_a_result_each() -> None:
         print(_run(lambda **how: streamcam.main(words, **how)))
     """
     words = ["bench", "video", *TINY, "--devices", "2", "--set", "deadline=60", "--seconds", "1"]
-    *_, printed, code = ran(script.format(words=[*words, "--json"]), "").splitlines()
+    *_, printed, code = run_script(script.format(words=[*words, "--json"]), "").splitlines()
     assert code == "0"
     figures = json.loads(printed)["figures"]
     first, second = figures["ranks"]

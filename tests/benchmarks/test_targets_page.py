@@ -15,7 +15,7 @@ from benchmarks.targets import Outcome, TargetConfigs, TargetRun
 from streamcam.cli import _run, streamcam
 from streamcam.settings.config import build_config
 from streamcam.version import __version__
-from tests.support.media import ran
+from tests.support.media import run_script
 from tests.support.streams import TINY
 
 
@@ -113,7 +113,7 @@ def test_an_installed_streamcam_says_that_targets_need_a_checkout() -> None:
         sys.path[:] = [p for p in sys.path if not (Path(p) / "benchmarks" / "targets.py").exists()]
         sys.exit(_run(lambda **how: streamcam.main(["bench", "targets"], **how)) - 1)
     """
-    [line] = ran(script, "", errors=True).splitlines()
+    [line] = run_script(script, "", errors=True).splitlines()
     assert line.startswith("streamcam: bench targets measures a checkout")
     assert "make bench" in line
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.media import ran
+from tests.support.media import run_script
 
 needs_bash = pytest.mark.skipif(
     sys.platform == "win32" or shutil.which("bash") is None, reason="needs bash"
@@ -85,6 +85,6 @@ def test_completion_imports_neither_torch_nor_other_commands(
     monkeypatch.setenv("_STREAMCAM_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", index)
-    lines = ran(COMPLETION_PROCESS, "").splitlines()
+    lines = run_script(COMPLETION_PROCESS, "").splitlines()
     assert completion in lines
     assert lines[-1] == imported

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from streamcam.cli import devices as command
 from streamcam.cli import hardware
 from streamcam.sources.camera_list import CameraInfo
-from tests.support.media import ran
+from tests.support.media import run_script
 
 CAMERA = CameraInfo("HD [Pro] Webcam", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-hd")
 DENIED = CameraInfo("Locked", "/dev/video4", "/dev/video4", problem="Permission denied")
@@ -76,4 +76,4 @@ def test_devices_does_not_import_torch() -> None:
         from streamcam.cli.devices import devices
         print(CliRunner().invoke(devices, ["--json"]).exit_code, "torch" in sys.modules)
     """
-    assert ran(script, "") == "0 False\n"
+    assert run_script(script, "") == "0 False\n"

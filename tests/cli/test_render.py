@@ -17,8 +17,8 @@ from tests.support.media import (
     noise,
     numbered,
     plain,
-    ran,
     read,
+    run_script,
     sound,
     write,
 )
@@ -204,7 +204,7 @@ def test_errors_are_one_line_and_are_found_before_torch_is_imported(tmp_path: Pa
             echo(_run(lambda **options: streamcam.main(["render", *words], **options)), err=True)
         print(sorted({"torch", "diffusers"} & set(sys.modules)), file=sys.stderr)
     """
-    *lines, imported = ran(
+    *lines, imported = run_script(
         script, tmp_path, json.dumps([words for words, *_ in INVALID]), errors=True
     ).splitlines()
     assert imported == "[]"

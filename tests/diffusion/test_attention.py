@@ -11,7 +11,7 @@ from streamcam.diffusion.attention import CrossFrameAttention, PromptCache
 from streamcam.diffusion.image_model import from_pipeline
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config import build_config
-from tests.support.streams import TINY, Streamed, images, moving
+from tests.support.streams import TINY, RecordingStream, images, moving
 
 FAMILIES = ("sd-1.5", "sd-2.1", "sd-turbo", "sdxl")
 
@@ -42,7 +42,7 @@ def test_cached_keys_and_values_give_what_the_unet_computes_itself(family: str) 
 def test_streams_with_and_without_the_cache_give_the_same_images(mode: str) -> None:
     changes = {2: {"prompt": "a red dog"}, 3: {"negative_prompt": "cats"}}
     cached, plain = (
-        Streamed(cache_prompt_kv=state, cfg_type=mode)(moving(6), changes)
+        RecordingStream(cache_prompt_kv=state, cfg_type=mode)(moving(6), changes)
         for state in (True, False)
     )
     assert abs(images(cached).astype(int) - images(plain)).max() <= 1
@@ -101,23 +101,25 @@ def test_cross_frame_attention_equals_attention_with_concatenated_keys_and_value
 @pytest.mark.parametrize("mode", ["none", "self", "initialize", "full"])
 @pytest.mark.parametrize("f", [1, 2])
 def test_cross_frame_attention_runs_in_every_mode(mode: str, f: int) -> None:
-    joined = Streamed(cross_frame_attention=True, cfg_type=mode, frame_buffer_size=f)
-    alone = Streamed(cfg_type=mode, frame_buffer_size=f)
+    joined = RecordingStream(cross_frame_attention=True, cfg_type=mode, frame_buffer_size=f)
+    alone = RecordingStream(cfg_type=mode, frame_buffer_size=f)
     out, without = joined(moving(5)), alone(moving(5))
     assert [frame.index for frame in out] == list(range(5))
     assert not (images(out) == images(without)).all()
 
 
 def test_cross_frame_attention_changes_nothing_for_a_single_row() -> None:
-    joined = Streamed(cross_frame_attention=True, t_index_list="40")
-    assert (images(joined(moving(3))) == images(Streamed(t_index_list="40")(moving(3)))).all()
+    joined = RecordingStream(cross_frame_attention=True, t_index_list="40")
+    assert (
+        images(joined(moving(3))) == images(RecordingStream(t_index_list="40")(moving(3)))
+    ).all()
 
 
 def test_cross_frame_attention_only_attends_to_real_frames() -> None:
     """The first image of a still scene is like the later ones: no empty row was attended to."""
     still = [moving(1)[0]] * 8
     frames = [type(f)(f.image, i, i / 30) for i, f in enumerate(still)]
-    out = images(Streamed(cross_frame_attention=True, t_index_list="20,40")(frames))
+    out = images(RecordingStream(cross_frame_attention=True, t_index_list="20,40")(frames))
     assert abs(out.astype(int) - out[-1]).mean() < 0.5
 
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from streamcam.diffusion.conditioning import LruCache, linear, slerp, slerp_between
-from tests.support.streams import Streamed, images, moving
+from tests.support.streams import RecordingStream, images, moving
 
 A, B = torch.randn(2, 1, 7, 16, generator=torch.Generator().manual_seed(0))
 
 
 def test_a_text_is_encoded_once() -> None:
-    stream = Streamed(negative_prompt="blurry", cfg_type="full")
+    stream = RecordingStream(negative_prompt="blurry", cfg_type="full")
     changes = {2: {"prompt": "a dog"}, 4: {"prompt": "a cat"}, 6: {"prompt": [["a dog", 1.0]]}}
     stream(moving(8), changes)
     assert stream.calls["encode_text"] == 3  # a cat, blurry, a dog
@@ -47,7 +47,7 @@ def test_slerp_of_several_ignores_the_scale_of_the_weights() -> None:
 @pytest.mark.parametrize("model", ["random:tiny-sd-turbo", "random:tiny-sdxl"])
 def test_blends_move_from_one_prompt_to_the_other(interpolation: str, model: str) -> None:
     def image(prompt: object) -> torch.Tensor:
-        stream = Streamed(
+        stream = RecordingStream(
             None, model=model, prompt=prompt, prompt_interpolation=interpolation, t_index_list="10"
         )
         stream(moving(1))
@@ -62,7 +62,7 @@ def test_blends_move_from_one_prompt_to_the_other(interpolation: str, model: str
 
 
 def test_a_negative_prompt_is_not_encoded_in_a_mode_without_one() -> None:
-    plain, negative = Streamed(), Streamed(negative_prompt="blurry")
+    plain, negative = RecordingStream(), RecordingStream(negative_prompt="blurry")
     first, second = plain(moving(3)), negative(moving(3))
     assert negative.calls["encode_text"] == plain.calls["encode_text"] == 1
     assert (images(first) == images(second)).all()

@@ -9,12 +9,12 @@ from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.sampler import Sampler
 from streamcam.settings.config import build_config
-from tests.support.streams import TINY, Streamed
+from tests.support.streams import TINY, RecordingStream
 
 
 @pytest.fixture(scope="module")
 def models() -> ImageModel:
-    return Streamed().models
+    return RecordingStream().models
 
 
 def sampler_of(models: ImageModel, **settings: Any) -> Sampler:

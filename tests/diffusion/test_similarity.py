@@ -13,7 +13,7 @@ from streamcam.diffusion.similarity import (
 )
 from streamcam.pixels import as_vector
 from streamcam.types import Frame, Image
-from tests.support.streams import Streamed, images, moving, still
+from tests.support.streams import RecordingStream, images, moving, still
 
 FILTER = {"enable_similar_image_filter": True}
 
@@ -75,7 +75,9 @@ def test_skips_follow_the_probability_up_to_the_maximum(
 def test_on_a_still_scene_exactly_the_maximum_is_skipped_between_two_frames(
     n: int, limit: int
 ) -> None:
-    stream = Streamed(**FILTER, similar_image_filter_max_skip_frame=limit, t_index_list=STEPS[n])
+    stream = RecordingStream(
+        **FILTER, similar_image_filter_max_skip_frame=limit, t_index_list=STEPS[n]
+    )
     live, pattern = stream.config.live, ""
     for frame in still(60):
         before = stream.calls["denoise"]
@@ -90,7 +92,7 @@ STEPS = {1: "45", 2: "32,45", 4: "0,16,32,45"}
 
 @pytest.mark.parametrize("n", STEPS)
 def test_a_skipped_frame_runs_no_model(n: int) -> None:
-    stream = Streamed(**FILTER, t_index_list=STEPS[n])
+    stream = RecordingStream(**FILTER, t_index_list=STEPS[n])
     out = stream(still(40))
     counts = stream.stream.counts
     assert counts["processed"] + counts["skipped"] == 40
@@ -102,7 +104,7 @@ def test_a_skipped_frame_runs_no_model(n: int) -> None:
 
 
 def test_f_frames_per_call_skip_too() -> None:
-    stream = Streamed(**FILTER, frame_buffer_size=2)
+    stream = RecordingStream(**FILTER, frame_buffer_size=2)
     out = stream(still(30))
     assert [frame.index for frame in out] == list(range(30))
     assert stream.stream.counts["skipped"] > 15
@@ -112,7 +114,7 @@ def test_f_frames_per_call_skip_too() -> None:
 @pytest.mark.parametrize("n", STEPS)
 def test_after_a_cut_to_a_still_scene_the_new_scene_is_shown_at_once(n: int) -> None:
     """In the published code the old scene stayed: frames in flight stalled behind skipped ones."""
-    stream = Streamed(**FILTER, t_index_list=STEPS[n])
+    stream = RecordingStream(**FILTER, t_index_list=STEPS[n])
     live = stream.config.live
     frames = still(30) + still(30, seed=1, first=30)
     shown: dict[int, list[int]] = {}
@@ -127,13 +129,13 @@ def test_each_output_shows_its_own_scene(n: int) -> None:
     frames = still(15) + still(15, seed=1, first=15) + moving(4, seed=3) + still(9, seed=2)
     frames = [Frame(frame.image, i, i / 30) for i, frame in enumerate(frames)]
     steps = {"t_index_list": STEPS[n]}
-    filtered, plain = Streamed(**FILTER, **steps)(frames), Streamed(**steps)(frames)
+    filtered, plain = RecordingStream(**FILTER, **steps)(frames), RecordingStream(**steps)(frames)
     assert [frame.index for frame in filtered] == list(range(len(frames)))
     assert np.abs(images(filtered).astype(int) - images(plain)).max() <= 1
 
 
 def test_no_frame_is_shown_before_the_first_output() -> None:
-    stream = Streamed(**FILTER, t_index_list=STEPS[4])
+    stream = RecordingStream(**FILTER, t_index_list=STEPS[4])
     live = stream.config.live
     for index, frame in enumerate(still(4)):
         assert len(stream.stream(frame, live)) == (1 if index == 3 else 0)
@@ -142,7 +144,7 @@ def test_no_frame_is_shown_before_the_first_output() -> None:
 @pytest.mark.parametrize("n", STEPS)
 @pytest.mark.parametrize("change", [{"prompt": "a red dog"}, {"seed": 5}, {"guidance_scale": 2.0}])
 def test_a_live_change_shows_on_a_still_scene_without_waiting(n: int, change: dict) -> None:
-    stream = Streamed(**FILTER, t_index_list=STEPS[n])
+    stream = RecordingStream(**FILTER, t_index_list=STEPS[n])
     live = stream.config.live
     for frame in still(30):
         stream.stream(frame, live)
@@ -159,7 +161,7 @@ def test_skips_depend_on_the_seed_and_the_threshold() -> None:
     frames = [Frame(image.astype(np.uint8), i, i / 30) for i, image in enumerate(grainy)]
 
     def skipped(**values: object) -> list[bool]:
-        stream = Streamed(**FILTER, t_index_list="45", **values)
+        stream = RecordingStream(**FILTER, t_index_list="45", **values)
         counts = []
         for frame in frames:
             stream.stream(frame, stream.config.live)
@@ -173,7 +175,7 @@ def test_skips_depend_on_the_seed_and_the_threshold() -> None:
 
 
 def test_images_made_from_noise_alone_are_never_skipped() -> None:
-    stream = Streamed(**FILTER, mode="txt2img", t_index_list="0")
+    stream = RecordingStream(**FILTER, mode="txt2img", t_index_list="0")
     out = images(stream(still(6)))
     assert stream.stream.counts["skipped"] == 0
     assert not np.array_equal(out[0], out[1])
@@ -182,7 +184,7 @@ def test_images_made_from_noise_alone_are_never_skipped() -> None:
 def test_the_metric_can_be_the_cosine_of_the_paper() -> None:
     frames = [Frame(stage(4, 4 + 2 * i), i, i / 30) for i in range(20)]
     with_centred, with_cosine = (
-        Streamed(
+        RecordingStream(
             **FILTER,
             similar_image_filter_metric=metric,
             t_index_list="45",

@@ -14,7 +14,7 @@ from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import build_config
 from streamcam.types import Frame
-from tests.support.streams import Streamed
+from tests.support.streams import RecordingStream
 
 SIZE = 16
 
@@ -142,7 +142,7 @@ def test_warm_up_makes_its_calls_and_does_not_change_later_outputs() -> None:
 
 
 def test_warm_up_runs_every_stage() -> None:
-    streamed = Streamed(steps=3, warmup=1)
+    streamed = RecordingStream(steps=3, warmup=1)
     streamed.stream.warm_up()
     assert all(streamed.calls[stage] for stage in ("encode_text", "encode", "denoise", "decode"))
 

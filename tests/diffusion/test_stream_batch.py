@@ -12,7 +12,7 @@ from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stream_batch import Noise, StepPlan, initial_state, stream_batch
 from streamcam.types import Frame
-from tests.support.streams import Streamed, images, moving
+from tests.support.streams import RecordingStream, images, moving
 
 MODES = ("none", "full", "self", "initialize")
 STEPS = {1: "20", 2: "32,45", 3: "10,25,40", 4: "0,16,32,45"}
@@ -32,15 +32,15 @@ def assert_same(a: list[Frame], b: list[Frame]) -> None:
 
 @pytest.fixture(scope="module")
 def models() -> ImageModel:
-    return Streamed().models
+    return RecordingStream().models
 
 
 @pytest.mark.parametrize("n", STEPS)
 @pytest.mark.parametrize("mode", MODES)
 def test_batched_equals_sequential(models: ImageModel, mode: str, n: int) -> None:
     frames = moving(7)
-    batched = Streamed(models, **settings(mode, n))
-    sequential = Streamed(models, **settings(mode, n, use_denoising_batch=False))
+    batched = RecordingStream(models, **settings(mode, n))
+    sequential = RecordingStream(models, **settings(mode, n, use_denoising_batch=False))
     assert_same(batched(frames), sequential(frames))
     torch.testing.assert_close(
         torch.stack(batched.latents[:7]),
@@ -57,8 +57,8 @@ def test_f_frames_per_call_equal_one_at_a_time(
     models: ImageModel, mode: str, n: int, f: int
 ) -> None:
     frames = moving(7)
-    together = Streamed(models, **settings(mode, n, frame_buffer_size=f))
-    alone = Streamed(models, **settings(mode, n))
+    together = RecordingStream(models, **settings(mode, n, frame_buffer_size=f))
+    alone = RecordingStream(models, **settings(mode, n))
     assert_same(together(frames), alone(frames))
 
 
@@ -68,7 +68,10 @@ def test_f_frames_from_noise_alone_equal_one_at_a_time(
     models: ImageModel, mode: str, f: int
 ) -> None:
     text = settings(mode, 2, mode="txt2img")
-    alone, together = Streamed(models, **text), Streamed(models, **text, frame_buffer_size=f)
+    alone, together = (
+        RecordingStream(models, **text),
+        RecordingStream(models, **text, frame_buffer_size=f),
+    )
     assert_same(alone(moving(5)), together(moving(5, seed=9)))
 
 
@@ -86,7 +89,7 @@ def test_the_unet_runs_no_more_rows_than_the_mode_needs(
     models: ImageModel, mode: str, n: int, rows: Any
 ) -> None:
     for f in (1, 2):
-        stream = Streamed(models, **settings(mode, n, frame_buffer_size=f))
+        stream = RecordingStream(models, **settings(mode, n, frame_buffer_size=f))
         stream(moving(4))
         assert set(stream.rows) == {rows(n) * f}
 
@@ -95,7 +98,8 @@ def test_each_image_depends_on_its_own_frame_only(models: ImageModel) -> None:
     frames = moving(6)
     one_changed = [*frames[:3], Frame(moving(1, seed=5)[0].image, 3, 0.1), *frames[4:]]
     outputs, reference = (
-        Streamed(models, **settings("self", 4))(sequence) for sequence in (one_changed, frames)
+        RecordingStream(models, **settings("self", 4))(sequence)
+        for sequence in (one_changed, frames)
     )
     changed = [
         not np.array_equal(a.image, b.image) for a, b in zip(outputs, reference, strict=True)
@@ -108,8 +112,8 @@ def test_each_image_depends_on_its_own_frame_only(models: ImageModel) -> None:
 def test_a_guidance_scale_of_one_gives_the_unguided_image(
     models: ImageModel, mode: str, n: int
 ) -> None:
-    guided = Streamed(models, **settings(mode, n, guidance_scale=1.0))
-    unguided = Streamed(models, **settings("none", n))
+    guided = RecordingStream(models, **settings(mode, n, guidance_scale=1.0))
+    unguided = RecordingStream(models, **settings("none", n))
     assert_same(guided(moving(4)), unguided(moving(4)))
 
 
@@ -119,7 +123,7 @@ def test_the_guidance_scale_crosses_one_smoothly_with_the_same_rows(
     models: ImageModel, mode: str, n: int
 ) -> None:
     scales = [0.0, 0.5, 0.98, 1.0, 1.02, 1.5, 3.0]
-    stream = Streamed(models, **settings(mode, n))
+    stream = RecordingStream(models, **settings(mode, n))
     changes = {i: {"guidance_scale": scale} for i, scale in enumerate(scales)}
     assert len(stream(moving(8), changes)) == 8
     assert len(set(stream.rows)) == 1
@@ -131,7 +135,7 @@ def test_the_guidance_scale_crosses_one_smoothly_with_the_same_rows(
 
 
 def _latents(models: ImageModel, **values: Any) -> list[torch.Tensor]:
-    stream = Streamed(models, **values)
+    stream = RecordingStream(models, **values)
     stream(moving(4))
     return stream.latents
 
@@ -141,7 +145,7 @@ def test_self_guidance_with_one_step_does_not_diverge(models: ImageModel) -> Non
     strong = settings("self", 1, t_index_list="0", guidance_scale=1.8, delta=1.0)
     frames = moving(1) * 20
     frames = [Frame(frame.image, i, i / 30) for i, frame in enumerate(frames)]
-    stream = Streamed(models, **strong)
+    stream = RecordingStream(models, **strong)
     out = images(stream(frames))
     assert np.array_equal(out[0], out[-1])
     assert torch.isfinite(torch.stack(stream.latents)).all()
@@ -180,9 +184,9 @@ def test_a_call_starts_few_operations_besides_the_model(mode: str, one: int, fou
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["prompt", "negative_prompt"])
 def test_prompts_change_live_in_every_mode(models: ImageModel, mode: str, name: str) -> None:
-    changed = Streamed(models, **settings(mode, 3))(moving(8), {3: {name: "a red dog"}})
-    before = Streamed(models, **settings(mode, 3))(moving(8))
-    after = Streamed(models, **(settings(mode, 3) | {name: "a red dog"}))(moving(8))
+    changed = RecordingStream(models, **settings(mode, 3))(moving(8), {3: {name: "a red dog"}})
+    before = RecordingStream(models, **settings(mode, 3))(moving(8))
+    after = RecordingStream(models, **(settings(mode, 3) | {name: "a red dog"}))(moving(8))
     assert len(changed) == 8
     # Frame 0 was out by then; frames from 3 on only run with the new prompt.
     assert np.array_equal(changed[0].image, before[0].image)
@@ -196,11 +200,11 @@ def test_live_changes_of_timesteps_and_seed_give_what_a_new_stream_gives(
     models: ImageModel, mode: str
 ) -> None:
     for change in ({"t_index_list": [5, 20, 30]}, {"strength": 0.9}, {"seed": 11}):
-        live = Streamed(models, **settings(mode, 3))(moving(9), {4: change})
+        live = RecordingStream(models, **settings(mode, 3))(moving(9), {4: change})
         fresh_settings = settings(mode, 3, steps=3)
         if "strength" in change:
             del fresh_settings["t_index_list"]
-        fresh = Streamed(models, **(fresh_settings | change))(moving(9))
+        fresh = RecordingStream(models, **(fresh_settings | change))(moving(9))
         assert_same(live[4:], fresh[4:])
         assert len(live) == 9
 
@@ -208,30 +212,30 @@ def test_live_changes_of_timesteps_and_seed_give_what_a_new_stream_gives(
 def test_the_number_of_steps_cannot_change_live(models: ImageModel) -> None:
     from streamcam.errors import ParameterError
 
-    stream = Streamed(models, **settings("self", 2))
+    stream = RecordingStream(models, **settings("self", 2))
     with pytest.raises(ParameterError, match="fixed at start: 2"):
         stream(moving(2), {1: {"t_index_list": [1, 2, 3]}})
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_same_seed_gives_the_same_images(models: ImageModel, mode: str) -> None:
-    first, second = (Streamed(models, **settings(mode, 2))(moving(5)) for _ in range(2))
+    first, second = (RecordingStream(models, **settings(mode, 2))(moving(5)) for _ in range(2))
     assert np.array_equal(images(first), images(second))
-    other = Streamed(models, **settings(mode, 2, seed=3))(moving(5))
+    other = RecordingStream(models, **settings(mode, 2, seed=3))(moving(5))
     assert not np.array_equal(images(first), images(other))
 
 
 def test_text_to_image_follows_the_seed(models: ImageModel) -> None:
     text = {"mode": "txt2img", "t_index_list": "0,25"}
-    first, second = (Streamed(models, **text)(moving(4)) for _ in range(2))
-    other = Streamed(models, **text, seed=3)(moving(4))
+    first, second = (RecordingStream(models, **text)(moving(4)) for _ in range(2))
+    other = RecordingStream(models, **text, seed=3)(moving(4))
     assert np.array_equal(images(first), images(second))
     assert not np.array_equal(images(first), images(other))
     assert not np.array_equal(first[0].image, first[1].image)
 
 
 def test_a_reset_loses_no_frame_and_starts_from_the_beginning(models: ImageModel) -> None:
-    stream = Streamed(models, **settings("self", 3, mode="txt2img"))
+    stream = RecordingStream(models, **settings("self", 3, mode="txt2img"))
     out = stream(moving(10), {5: {"reset": 1}})
     assert [frame.index for frame in out] == list(range(10))
     assert np.array_equal(images(out[:5]), images(out[5:]))
@@ -240,7 +244,7 @@ def test_a_reset_loses_no_frame_and_starts_from_the_beginning(models: ImageModel
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("f", [1, 2, 4])
 def test_as_many_frames_come_out_as_went_in(models: ImageModel, count: int, f: int) -> None:
-    stream = Streamed(models, **settings("self", 3, frame_buffer_size=f))
+    stream = RecordingStream(models, **settings("self", 3, frame_buffer_size=f))
     assert [frame.index for frame in stream(moving(count))] == list(range(count))
     again = stream(moving(count))
     assert [frame.index for frame in again] == list(range(count))
@@ -248,5 +252,5 @@ def test_as_many_frames_come_out_as_went_in(models: ImageModel, count: int, f: i
 
 def test_outputs_keep_the_capture_time_of_their_frames(models: ImageModel) -> None:
     frames = [Frame(frame.image, i, 100 + i * 0.04) for i, frame in enumerate(moving(5))]
-    out = Streamed(models, **settings("self", 4))(frames)
+    out = RecordingStream(models, **settings("self", 4))(frames)
     assert [frame.captured_at for frame in out] == [frame.captured_at for frame in frames]

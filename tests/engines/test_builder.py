@@ -94,9 +94,9 @@ def test_a_stage_runs_as_written_until_its_engine_is_there(tmp_path: Path, stage
     assert engine.runs == 0
     building.may.set()
     wait_until_swapped(accelerated)
-    ran = engine.runs
+    runs_before = engine.runs
     torch.testing.assert_close(accelerated(*call()), expected)
-    assert engine.runs == ran + 1
+    assert engine.runs == runs_before + 1
     assert lines == ["built", "the copying engine of small runs, 200 dB against float32"]
 
 

@@ -19,7 +19,7 @@ from streamcam.models.random_models import random_pipeline, random_tiny_vae
 from streamcam.settings.config import build_config
 from tests.engines.conftest import call, small
 from tests.engines.storms import SETTINGS, storm
-from tests.support.streams import TINY, Streamed, images, moving
+from tests.support.streams import TINY, RecordingStream, images, moving
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, COMPILERS)), reason="compiling needs a C++ compiler"
@@ -89,13 +89,13 @@ def test_many_live_changes_give_the_same_images_and_compile_nothing(
 ) -> None:
     models = one_level_model()
     frames, changes = moving(24, size=32), storm()
-    eager = images(Streamed(models, **SETTINGS)(frames, changes))
+    eager = images(RecordingStream(models, **SETTINGS)(frames, changes))
 
-    def start(lines: list[str]) -> Streamed:
+    def start(lines: list[str]) -> RecordingStream:
         stages = EngineBuilder([ENGINE], Store(tmp_path), lines.append, builder=None, waits=True)
         # The U-Net alone: it is what every live value goes through.
         assert isinstance(models.denoise, torch.nn.Module)
-        return Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)
+        return RecordingStream(models._replace(denoise=stages(models.denoise)), **SETTINGS)
 
     start([])(frames[:2])
     torch._dynamo.utils.counters.clear()

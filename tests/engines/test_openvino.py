@@ -23,7 +23,7 @@ from streamcam.errors import EngineError
 from streamcam.settings.config import build_config
 from tests.engines.conftest import Small, call
 from tests.engines.storms import SETTINGS, storm
-from tests.support.streams import TINY, Streamed, images, moving
+from tests.support.streams import TINY, RecordingStream, images, moving
 
 pytest.importorskip("openvino", reason="OpenVINO is an extra")
 
@@ -96,8 +96,8 @@ def test_many_live_changes_give_the_same_images_and_build_nothing(
 ) -> None:
     models, lines = accelerated
     frames, changes = moving(24, size=32), storm()
-    eager = images(Streamed(**SETTINGS)(frames, changes))
-    stream = Streamed(models, **SETTINGS)
+    eager = images(RecordingStream(**SETTINGS)(frames, changes))
+    stream = RecordingStream(models, **SETTINGS)
     stream(frames[:2])
     built, lines_before = len(Store(engine_dir).entries()), list(lines)
     assert built == 3
@@ -113,7 +113,7 @@ def test_a_child_process_builds_the_engines_that_this_one_then_loads(tmp_path: P
     lines = list(build_in_child(ENGINE_BUILD_MAIN, config))
     assert sum("is ready, " in line for line in lines) == 3, lines
     lines: list[str] = []
-    stream = Streamed(load_image_model(config, lines.append), **SETTINGS)
+    stream = RecordingStream(load_image_model(config, lines.append), **SETTINGS)
     stream(moving(2, size=32))
     assert not any("building" in line for line in lines)
     assert sum("runs, " in line for line in lines) == 3
@@ -125,7 +125,7 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_chosen(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Streamed(accelerated[0], **SETTINGS)(moving(2, size=32))
+    RecordingStream(accelerated[0], **SETTINGS)(moving(2, size=32))
     engines = shutil.copytree(engine_dir, tmp_path / "engines")
     monkeypatch.setitem(FASTEST, "cpu", ("compiled", "openvino"))
     monkeypatch.setattr(selection.shutil, "which", lambda _: None)

@@ -15,7 +15,7 @@ from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.store import Store
 from streamcam.settings.config import build_config
 from tests.engines.storms import SETTINGS
-from tests.support.streams import TINY, Streamed, images, moving
+from tests.support.streams import TINY, RecordingStream, images, moving
 
 
 class RecordingEngine:
@@ -62,14 +62,14 @@ def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_is_activated(tmp_
     models = load_image_model(build_config([TINY, SETTINGS]), lambda _: None)
     assert isinstance(models.denoise, nn.Module)
     frames = moving(18, size=32)
-    expected = Streamed(models, **SETTINGS)(frames)
+    expected = RecordingStream(models, **SETTINGS)(frames)
     engine, store = RecordingEngine(), Store(tmp_path)
 
     def builder() -> Iterator[str]:
         """Play the child process, which waits for nothing."""
         engine.may_load.set()
         stages = EngineBuilder([engine], store, lambda _: None, builder=None, waits=True)
-        Streamed(models._replace(denoise=stages(models.denoise)), **SETTINGS)(frames[:2])
+        RecordingStream(models._replace(denoise=stages(models.denoise)), **SETTINGS)(frames[:2])
         engine.may_load.clear()
         engine.is_loading.clear()
         engine.loaders.clear()
@@ -79,7 +79,7 @@ def test_no_frame_waits_for_an_engine_and_none_is_lost_when_it_is_activated(tmp_
     stages = EngineBuilder([engine], store, lambda _: None, builder=builder, waits=False)
     denoise = stages(models.denoise)
     assert isinstance(denoise, AcceleratedStage)
-    on_air = Streamed(models._replace(denoise=denoise), **SETTINGS)
+    on_air = RecordingStream(models._replace(denoise=denoise), **SETTINGS)
     parameters = on_air.config.live
     made = on_air.stream(frames[0], parameters)
     assert engine.is_loading.wait(60)

@@ -21,7 +21,7 @@ from streamcam.models.random_models import random_pipeline, random_tiny_vae
 from streamcam.settings.config import build_config
 from tests.support.layouts import edit_json, truncate
 from tests.support.single_files import save_single_file
-from tests.support.streams import EAGER, TINY, Streamed, images, moving
+from tests.support.streams import EAGER, TINY, RecordingStream, images, moving
 
 Folder = Callable[[str], Path]
 
@@ -44,7 +44,7 @@ def loaded(model: Path, lines: list[str] | None = None, **settings: Any) -> Any:
 def outputs(model: Path, **settings: Any) -> np.ndarray:
     """Return the outputs of a stream for a few frames."""
     defaults = {"model": str(model), "vae": "full", "use_lcm_lora": False}
-    return images(Streamed(**defaults | settings)(moving(3)))
+    return images(RecordingStream(**defaults | settings)(moving(3)))
 
 
 def refusal(model: Path, **settings: Any) -> str:
@@ -153,11 +153,11 @@ class Predicting(torch.nn.Module):
 @pytest.mark.parametrize("prediction", ["v_prediction", "sample"])
 def test_what_a_model_predicts_does_not_change_the_stream(prediction: str) -> None:
     models = load_image_model(build_config([TINY]), report=lambda _: None)
-    of_noise = Streamed(models)
+    of_noise = RecordingStream(models)
     of_noise(moving(4))
     alphas = models.alphas_cumprod
     other = Denoise(Predicting(models.denoise.unet, prediction, alphas), prediction, alphas)
-    of_other = Streamed(models._replace(denoise=other))
+    of_other = RecordingStream(models._replace(denoise=other))
     of_other(moving(4))
     torch.testing.assert_close(of_other.latents, of_noise.latents, atol=1e-3, rtol=1e-3)
 

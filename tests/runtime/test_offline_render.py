@@ -15,7 +15,15 @@ from streamcam.settings.parameters import Parameters
 from streamcam.sinks.sink_table import open_file_sink
 from streamcam.sources.file_source import FileSource
 from streamcam.types import Frame, Image
-from tests.support.media import RATE, CollectingSink, PassthroughStream, noise, plain, ran, read
+from tests.support.media import (
+    RATE,
+    CollectingSink,
+    PassthroughStream,
+    noise,
+    plain,
+    read,
+    run_script,
+)
 
 SMALL = build_config([{"width": 64, "height": 48}])
 
@@ -129,7 +137,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, name: st
         before = peak_mb()
         print(there_and_back(1000), peak_mb() - before)
     """
-    count, grown_mb = ran(script, tmp_path / name).split()
+    count, grown_mb = run_script(script, tmp_path / name).split()
     assert int(count) == 1000
     assert float(grown_mb) < 25
 

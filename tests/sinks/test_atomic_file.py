@@ -11,7 +11,7 @@ from streamcam.errors import MediaError
 from streamcam.sinks.atomic_file import temporary_path
 from streamcam.sinks.sink_table import open_file_sink
 from streamcam.types import Frame
-from tests.support.media import RATE, noise, ran, read, write
+from tests.support.media import RATE, noise, read, run_script, write
 
 OUTPUTS = ["a.mkv", "a.mp4", "a.mov", "a.webm", "a.npy", "a.png", "folder"]
 
@@ -96,7 +96,7 @@ def test_an_interruption_before_the_first_frame_leaves_nothing(tmp_path: Path, n
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_a_full_disk_is_reported_and_nothing_is_left(tmp_path: Path, name: str) -> None:
-    output = ran(FILL, tmp_path / name, 4000, 40)
+    output = run_script(FILL, tmp_path / name, 4000, 40)
     assert output.startswith(f"cannot write {tmp_path / name}: the file grew beyond the size")
     assert output.count("\n") == 1
     assert not list(tmp_path.iterdir())
@@ -105,9 +105,9 @@ def test_a_full_disk_is_reported_and_nothing_is_left(tmp_path: Path, name: str) 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.webm", "a.npy"])
 def test_a_disk_full_at_the_last_byte_is_noticed(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    assert ran(FILL, path, 0, 40) == "nothing\n"
+    assert run_script(FILL, path, 0, 40) == "nothing\n"
     whole = path.read_bytes()
-    assert "the file grew beyond" in ran(FILL, path, len(whole) - 1, 40)
+    assert "the file grew beyond" in run_script(FILL, path, len(whole) - 1, 40)
     assert path.read_bytes() == whole
     assert len(list(tmp_path.iterdir())) == 1
 

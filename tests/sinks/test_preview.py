@@ -17,7 +17,7 @@ from streamcam.errors import DeviceError
 from streamcam.sinks.preview import Preview
 from streamcam.sinks.preview.mjpeg import encoded
 from streamcam.types import Frame, Image
-from tests.support.media import BLUE, GREEN, RED, plain, ran
+from tests.support.media import BLUE, GREEN, RED, plain, run_script
 from tests.support.scenes import STATUS, FakeBroadcastView
 
 
@@ -345,7 +345,7 @@ def test_the_server_is_imported_only_when_the_preview_is_entered() -> None:
         import streamcam.sinks.preview
         print({"uvicorn", "starlette"} & set(sys.modules))
     """
-    assert ran(script, "") == "set()\n"
+    assert run_script(script, "") == "set()\n"
 
 
 def test_players_read_the_stream(preview: Preview) -> None:

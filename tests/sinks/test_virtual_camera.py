@@ -295,7 +295,7 @@ def test_on_macos_a_missing_camera_is_reported_with_the_remedy(obs: list[ObsBack
 
 @linux_only
 def test_on_linux_pyvirtualcam_is_not_imported() -> None:
-    from tests.support.media import ran
+    from tests.support.media import run_script
 
     script = """
         from streamcam.errors import DeviceError
@@ -305,4 +305,4 @@ def test_on_linux_pyvirtualcam_is_not_imported() -> None:
         except DeviceError as error:
             print("pyvirtualcam" in sys.modules)
     """
-    assert ran(script, "") == "False\n"
+    assert run_script(script, "") == "False\n"

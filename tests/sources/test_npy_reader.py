@@ -6,7 +6,7 @@ from numpy.lib import format as npy
 
 from streamcam.errors import MediaError
 from streamcam.sources.npy_reader import NpyReader
-from tests.support.media import RATE, ran
+from tests.support.media import RATE, run_script
 
 
 def test_every_frame_of_an_array_comes_in_order(tmp_path: Path) -> None:
@@ -73,6 +73,6 @@ def test_a_long_array_takes_no_more_memory_than_one_frame(tmp_path: Path) -> Non
         before = peak_mb()
         print(1 + sum(1 for _ in frames), peak_mb() - before)
     """
-    count, grown_mb = ran(script, path).split()
+    count, grown_mb = run_script(script, path).split()
     assert int(count) == 600
     assert float(grown_mb) < 20

@@ -94,7 +94,7 @@ def decoded_so_far(path: Path) -> int:
         return 0
 
 
-def ran(script: str, *arguments: object, errors: bool = False) -> str:
+def run_script(script: str, *arguments: object, errors: bool = False) -> str:
     """Run `script` in a new Python without torch; return its stdout, or its stderr with `errors`.
 
     The script finds its first argument as `path`; `peak_mb()` gives its peak memory in MB.

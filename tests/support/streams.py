@@ -29,7 +29,7 @@ def still(count: int, *, size: int = 64, seed: int = 0, first: int = 0) -> list[
     return [Frame(image, i, i / 30) for i in range(first, first + count)]
 
 
-class Streamed:
+class RecordingStream:
     """Image stream that records the calls of its stages.
 
     `calls` counts them by stage, `rows` lists the batch size of each call of the U-Net, and

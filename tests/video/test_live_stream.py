@@ -19,7 +19,7 @@ from streamcam.video.scheduler import Choice, LatencyTable
 from streamcam.video.video_model import load_video_model
 from streamcam.video.video_stream import VideoStream
 from tests.support.streams import images, moving
-from tests.video.video_streams import Streamed, loaded
+from tests.video.video_streams import RecordingStream, loaded
 
 ONE, BOTH, IN_TURN = Choice(1, 1, True), Choice(1, 2, True), Choice(1, 2, False)
 
@@ -28,7 +28,7 @@ def on_air(
     table: LatencyTable | None, report: Callable[[str], None] = print, **settings: Any
 ) -> LiveVideoStream:
     patient: dict[str, Any] = {"steps": 2, "deadline": 60, "target_fps": 30}
-    config = Streamed(**patient | settings).config
+    config = RecordingStream(**patient | settings).config
     return LiveVideoStream(loaded("wan", "wan"), config, table, report)
 
 
@@ -44,7 +44,7 @@ def live(stream: VideoStream, frames: Iterable[Frame], **changes: Any) -> list[F
 def test_a_model_that_keeps_up_gives_the_output_of_render() -> None:
     frames = moving(21, size=32)
     outputs = live(on_air({BOTH: 0.05}), frames)
-    rendered = [p for out in Streamed(steps=2)(frames)[:-1] for p in out]
+    rendered = [p for out in RecordingStream(steps=2)(frames)[:-1] for p in out]
     assert [f.index for f in outputs] == [*range(17)]
     assert np.array_equal(images(outputs), images(rendered))
 
@@ -145,7 +145,7 @@ def test_running_out_of_main_memory_is_distinguished_from_other_errors() -> None
 
 
 def test_on_air_every_number_of_rows_is_compiled_and_in_a_render_only_the_full_batch() -> None:
-    config = Streamed(steps=3, acceleration="compiled").config
+    config = RecordingStream(steps=3, acceleration="compiled").config
     rows = [load_video_model(config, lambda _: None, live=on).layers.model for on in (True, False)]
     assert [sorted(model._compiled_rows) for model in rows] == [[1, 2, 3], [3]]
 

@@ -17,7 +17,7 @@ from streamcam.video.prompt_change import BackgroundPromptTracker, PromptTracker
 from streamcam.video.scheduler import Choice
 from tests.support.streams import images, moving
 from tests.video.test_live_stream import live
-from tests.video.video_streams import Streamed, loaded
+from tests.video.video_streams import RecordingStream, loaded
 
 PATIENCE_S = 30.0
 
@@ -85,7 +85,7 @@ def test_an_encoder_that_fails_on_air_raises() -> None:
 
 
 def test_output_continues_while_a_prompt_is_encoded() -> None:
-    config = Streamed(steps=1, deadline=60, target_fps=30).config
+    config = RecordingStream(steps=1, deadline=60, target_fps=30).config
     models, encoder = loaded("wan", "wan"), Encoder()
 
     def encode_text(text: str) -> Tensor:
@@ -104,6 +104,6 @@ def test_output_continues_while_a_prompt_is_encoded() -> None:
     assert stream._prompt_tracker._encoding is not None  # type: ignore[attr-defined]
     stream._prompt_tracker._encoding.result()  # type: ignore[attr-defined]
     outputs += live(stream, frames[21:], prompt="a dog")
-    rendered = Streamed(steps=1)(frames, {21: {"prompt": "a dog"}})
+    rendered = RecordingStream(steps=1)(frames, {21: {"prompt": "a dog"}})
     expected: list[Any] = [output for out in rendered for output in out]
     assert np.array_equal(images(outputs), images(expected))

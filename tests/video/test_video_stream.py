@@ -8,7 +8,7 @@ import pytest
 
 from streamcam.errors import ConfigError
 from tests.support.streams import images, moving, still
-from tests.video.video_streams import Streamed, flat
+from tests.video.video_streams import RecordingStream, flat
 
 
 @pytest.mark.parametrize("count", [1, 6, 22])
@@ -24,13 +24,13 @@ from tests.video.video_streams import Streamed, flat
 )
 def test_every_frame_comes_out_once_and_in_order(settings: dict[str, Any], count: int) -> None:
     frames = moving(count, size=32)
-    out = flat(Streamed(**settings)(frames))
+    out = flat(RecordingStream(**settings)(frames))
     assert [(f.index, f.captured_at) for f in out] == [(f.index, f.captured_at) for f in frames]
     assert images(out).shape == (count, 32, 64, 3)
 
 
 def test_the_first_chunk_comes_out_at_once_and_later_ones_steps_minus_one_chunks_later() -> None:
-    out = Streamed(steps=3)(moving(25, size=32))
+    out = RecordingStream(steps=3)(moving(25, size=32))
     received = {i: [f.index for f in frames] for i, frames in enumerate(out) if frames}
     assert received == {
         4: [0, 1, 2, 3, 4],
@@ -42,14 +42,14 @@ def test_the_first_chunk_comes_out_at_once_and_later_ones_steps_minus_one_chunks
 
 
 def test_rows_run_only_when_they_hold_real_frames() -> None:
-    streamed = Streamed(steps=3)
+    streamed = RecordingStream(steps=3)
     streamed(moving(5 + 4 * 4, size=32))
     first_chunk, filling, full, draining = [1, 1, 1], [1, 2], [3, 3], [2, 1]
     assert streamed.rows == first_chunk + filling + full + draining
 
 
 def test_output_depends_on_frames_and_seed_alone() -> None:
-    streamed = Streamed(steps=2)
+    streamed = RecordingStream(steps=2)
     frames = moving(13, size=32)
     first, again = images(flat(streamed(frames))), images(flat(streamed(frames)))
     other = images(flat(streamed(frames, {0: {"seed": 7}})))
@@ -59,7 +59,7 @@ def test_output_depends_on_frames_and_seed_alone() -> None:
 
 def test_warming_up_leaves_no_trace() -> None:
     frames = moving(9, size=32)
-    cold, warm = Streamed(steps=2), Streamed(steps=2, warmup=1)
+    cold, warm = RecordingStream(steps=2), RecordingStream(steps=2, warmup=1)
     warm.stream.warm_up()
     assert warm.rows[-2:] == [1, 2]
     assert warm.stream.counts == Counter()
@@ -67,7 +67,7 @@ def test_warming_up_leaves_no_trace() -> None:
 
 
 def test_a_reset_releases_all_frames_and_starts_again() -> None:
-    streamed = Streamed(steps=2)
+    streamed = RecordingStream(steps=2)
     frames = moving(20, size=32)
     out = streamed(frames, {10: {"reset": 1}})
     assert [f.index for f in flat(out)] == [*range(20)]
@@ -79,7 +79,7 @@ def test_a_reset_releases_all_frames_and_starts_again() -> None:
 @pytest.mark.parametrize("kind", ["recache", "cross-attention", "restart"])
 def test_a_new_prompt_changes_the_output_from_its_chunk_on(kind: str) -> None:
     frames = moving(29, size=32)
-    streamed = Streamed(steps=2, prompt_change=kind)
+    streamed = RecordingStream(steps=2, prompt_change=kind)
     before, after = streamed(frames), streamed(frames, {17: {"prompt": "a dog"}})
     assert [f.index for f in flat(after)] == [*range(29)]
     # Frames 17 to 20 are a chunk; 13 to 16 are in flight, and only end with the new prompt.
@@ -91,7 +91,9 @@ def test_a_new_prompt_changes_the_output_from_its_chunk_on(kind: str) -> None:
 
 
 def test_a_restart_releases_the_chunks_in_flight_at_once() -> None:
-    out = Streamed(steps=3, prompt_change="restart")(moving(33, size=32), {17: {"prompt": "a dog"}})
+    out = RecordingStream(steps=3, prompt_change="restart")(
+        moving(33, size=32), {17: {"prompt": "a dog"}}
+    )
     received = {i: [f.index for f in frames] for i, frames in enumerate(out) if frames}
     # What was in flight begins the new video and is out with the chunk of the change.
     assert received[20] == [*range(9, 17)]
@@ -100,7 +102,7 @@ def test_a_restart_releases_the_chunks_in_flight_at_once() -> None:
 
 
 def test_a_prompt_that_fades_in_is_recached_once_the_fade_is_over() -> None:
-    streamed = Streamed(steps=2, prompt_change="recache")
+    streamed = RecordingStream(steps=2, prompt_change="recache")
     calls: list[int] = []
     rollout = streamed.stream._rollout
     recache = rollout.recache
@@ -113,7 +115,7 @@ def test_a_prompt_that_fades_in_is_recached_once_the_fade_is_over() -> None:
 
 def test_still_frames_get_the_noise_of_the_first_step_and_moving_ones_less() -> None:
     def pictures(kind: str, frames: Any) -> np.ndarray:
-        return images(flat(Streamed(steps=1, noise_control=kind)(frames)))
+        return images(flat(RecordingStream(steps=1, noise_control=kind)(frames)))
 
     quiet, loud = still(13, size=32), moving(13, size=32)
     assert np.array_equal(pictures("pixel", quiet), pictures("fixed", quiet))
@@ -123,7 +125,7 @@ def test_still_frames_get_the_noise_of_the_first_step_and_moving_ones_less() -> 
 
 def test_strength_sets_how_far_the_output_is_from_its_frame() -> None:
     frames = still(9, size=32)
-    streamed = Streamed(steps=1)
+    streamed = RecordingStream(steps=1)
     usual, weak = (images(flat(streamed(frames, {0: {"strength": s}}))) for s in (0.8, 0.3))
     assert np.array_equal(usual, images(flat(streamed(frames))))
     assert not np.array_equal(usual, weak)
@@ -131,7 +133,7 @@ def test_strength_sets_how_far_the_output_is_from_its_frame() -> None:
 
 def test_output_keeps_its_contrast_when_positions_go_back() -> None:
     settings = {"steps": 2, "kv_position_limit": 7, "kv_realign": True, "sink_threshold": 0.9}
-    out = images(flat(Streamed(**settings)(moving(61, size=32))))
+    out = images(flat(RecordingStream(**settings)(moving(61, size=32))))
     assert out.shape[0] == 61
     assert out[-8:].std() > 1
 
@@ -143,4 +145,4 @@ def test_chunks_that_do_not_fit_the_cache_are_refused_before_the_stream_starts(
     settings: dict[str, Any],
 ) -> None:
     with pytest.raises(ConfigError):
-        Streamed(**settings)
+        RecordingStream(**settings)

@@ -41,10 +41,10 @@ def test_flows_and_caches_equal_the_published_ones() -> None:
 def test_compiled_layers_run_only_in_full_batches_over_a_full_cache() -> None:
     model = CausalWan(loaded("wan", "wan").layers.model.transformer, (4, 6))
     text, cache = model.prompt_kv(torch.randn(1, 8, 32)), model.new_cache(2, 3)
-    ran: list[int] = []
+    batch_sizes: list[int] = []
 
     def recorded(layer: Any) -> Any:
-        return lambda x, *more_blocks: (ran.append(len(x)), layer(x, *more_blocks))[1]
+        return lambda x, *more_blocks: (batch_sizes.append(len(x)), layer(x, *more_blocks))[1]
 
     model.compile_layers([2], recorded)
     x, mask = torch.randn(2, 1, 16, 4, 6), torch.ones(1, 1, 1, 3 * 6, dtype=torch.bool)
@@ -52,7 +52,7 @@ def test_compiled_layers_run_only_in_full_batches_over_a_full_cache() -> None:
         place = [[0]] * rows
         chunk = model.chunk_inputs([[500]] * rows, place, place, 3, hidden)
         model(x[:rows], chunk, text, cache.select_rows(0, rows))
-        assert len(ran) == expected
+        assert len(batch_sizes) == expected
 
 
 def test_layers_that_are_added_are_not_compiled_again() -> None:

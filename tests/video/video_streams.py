@@ -30,7 +30,7 @@ def loaded(encoder: str, decoder: str) -> VideoModel:
     return load_video_model(build_config([TINY, settings]), report=lambda _: None)
 
 
-class Streamed:
+class RecordingStream:
     """A video stream; `rows` holds the number of rows of each call of the transformer."""
 
     def __init__(self, **settings: Any) -> None:

@@ -15,7 +15,7 @@ from streamcam.settings.config import build_config
 from streamcam.video.parallel import rendezvous
 from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.ranks import RankInfo, rank_info
-from tests.support.media import ran
+from tests.support.media import run_script
 from tests.video.video_streams import TINY as STREAMED
 from tests.video.video_streams import loaded
 
@@ -42,7 +42,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 
 def test_two_devices_render_what_one_renders(alone: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "2.npy"
-    assert ran(RENDER.format(words=render_words(path, 2)), "").splitlines()[-1] == "0"
+    assert run_script(RENDER.format(words=render_words(path, 2)), "").splitlines()[-1] == "0"
     together = np.load(path).astype(int)
     assert alone.shape == together.shape == (25, 32, 64, 3)
     # Batches of other sizes are rounded differently.
@@ -73,7 +73,7 @@ def test_a_device_that_dies_ends_the_engine() -> None:
             print(str(error)[:32])
         os._exit(0)
     """
-    assert ran(script, "") == "a device of the pipeline is gone\n"
+    assert run_script(script, "") == "a device of the pipeline is gone\n"
 
 
 def test_ranks_started_by_torchrun_render_what_one_process_renders(
