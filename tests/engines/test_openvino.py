@@ -59,7 +59,7 @@ def test_an_engine_runs_in_the_dtype_it_was_built_in(tmp_path: Path, stage: Smal
 
 
 def test_an_unsupported_device_or_dtype_is_refused_with_the_supported_ones() -> None:
-    with pytest.raises(EngineError, match=r"no GPU here; found: CPU"):
+    with pytest.raises(EngineError, match=r"OpenVINO finds no GPU; found: CPU"):
         OpenVinoEngine(GPU, torch.float32)
 
 

@@ -170,7 +170,7 @@ def test_the_virtual_camera_sends_packed_pixels_and_converts_other_frames_once()
     sink = VirtualCamera(None, (160, 90), 30.0, "yuyv")
     sink._format, sink._convert = "yuyv", FORMATS["yuyv"]
     device = FakeDevice()
-    sink._camera = device
+    sink._backend = device
     packed = np.arange(160 * 90 * 2, dtype=np.uint8)
     plain = frame(90, 160)
     sink.send(Frame(frame(90, 160).image, 1, 0.0, packed))
@@ -184,7 +184,7 @@ def test_the_virtual_camera_sends_packed_pixels_and_converts_other_frames_once()
 def test_a_virtual_camera_in_rgb_gets_rgb() -> None:
     sink = VirtualCamera(None, (160, 90), 30.0, "rgb")
     device = FakeDevice()
-    sink._camera = device
+    sink._backend = device
     output = Frame(frame(90, 160).image, 1, 0.0, np.zeros(160 * 90 * 2, np.uint8))
     sink.send(output)
     assert device.written[0] is output.image
