@@ -87,7 +87,10 @@ def names(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_no_private_word_names_code(path: Path) -> None:
-    used = set(names(path.read_text(encoding="utf-8"))) & set(NAMES)
+    text = path.read_text(encoding="utf-8")
+    if not set(re.findall(r"\w+", text)) & set(NAMES):
+        return
+    used = set(names(text)) & set(NAMES)  # Not in strings and comments.
     assert not used, "; ".join(f"{name}: call it {NAMES[name]}" for name in sorted(used))
 
 

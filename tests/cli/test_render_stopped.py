@@ -1,43 +1,52 @@
 """``streamcam render`` as a separate process that is stopped in the middle."""
 
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from tests.cli.test_render import TINY
 from tests.support.media import decoded_so_far
+from tests.support.preloaded import start
 
 FRAMES_BEFORE = 60
 DEADLINE_S = 200
 
 
 class Rendering:
-    """A render that is too long to finish."""
+    """A render that is too long to finish.
 
-    def __init__(self, output: Path) -> None:
-        words = ["render", "pattern", str(output), "--frames", "1000000", *TINY]
+    Args:
+        output: what it writes.
+        preloaded: fork it from a process with all imports, which is quicker; else start it as a
+            user does.
+    """
+
+    def __init__(self, output: Path, *, preloaded: bool) -> None:
+        words = ["render", "pattern", str(output), "--frames", "1000000", *TINY, "--set", "steps=1"]
         self.partial = output.with_name(f"{output.stem}.partial{output.suffix}")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamcam", *words, "--set", "steps=1"],
-            stderr=subprocess.PIPE,
-            text=True,
-            # More threads than free cores would slow each other down.
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        self._errors = output.parents[1] / f"{output.parent.name}.stderr"
+        self._forked = None
+        if preloaded:
+            self._forked = start(words, self._errors)
+            self._process = psutil.Process(self._forked.pid)
+            return
+        self._process = psutil.Popen(
+            [sys.executable, "-m", "streamcam", *words], stderr=self._errors.open("w")
         )
 
     def wait_for(self, frames: int) -> None:
         """Wait until that many frames can be read from the partial output."""
         deadline = time.monotonic() + DEADLINE_S
         while self.readable() < frames:
-            assert self.process.poll() is None, self.process.communicate()[1]
+            assert self._process.is_running(), self._errors.read_text()
             assert time.monotonic() < deadline, "the render is too slow"
             time.sleep(0.2)
 
@@ -51,22 +60,40 @@ class Rendering:
         except (OSError, ValueError, EOFError):
             return 0
 
-    def stop(self, number: signal.Signals) -> tuple[int, str]:
+    def stop(self, number: signal.Signals) -> tuple[int | None, str]:
         """Send the signal; return the exit code and stderr."""
-        self.process.send_signal(number)
-        errors = self.process.communicate(timeout=30)[1]
-        return self.process.returncode, errors
+        self._process.send_signal(number)
+        return self._wait(30), self._errors.read_text()
+
+    def kill(self) -> None:
+        with suppress(psutil.NoSuchProcess):
+            self._process.kill()
+        self._wait(30)
+
+    def _wait(self, timeout_s: float) -> int | None:
+        if self._forked is None:
+            return self._process.wait(timeout_s)
+        self._forked.join(timeout_s)
+        return self._forked.exitcode
 
 
 @pytest.fixture
 def rendering(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rendering]:
-    rendering = Rendering(tmp_path / request.param)
+    name, preloaded = request.param
+    rendering = Rendering(tmp_path / name, preloaded=preloaded)
     yield rendering
-    rendering.process.kill()
-    rendering.process.communicate()
+    rendering.kill()
 
 
-@pytest.mark.parametrize("rendering", ["a.mkv", "a.mp4", "a.npy"], indirect=True)
+AS_USERS_DO, PRELOADED = False, True
+
+
+@pytest.mark.parametrize(
+    "rendering",
+    [("a.mkv", AS_USERS_DO), ("a.mp4", PRELOADED), ("a.npy", PRELOADED)],
+    indirect=True,
+    ids=str,
+)
 def test_a_crash_leaves_a_playable_output(rendering: Rendering) -> None:
     rendering.wait_for(FRAMES_BEFORE)
     code, _ = rendering.stop(signal.SIGKILL)
@@ -77,8 +104,13 @@ def test_a_crash_leaves_a_playable_output(rendering: Rendering) -> None:
 
 @pytest.mark.parametrize(
     ("rendering", "number"),
-    [("a.mkv", signal.SIGINT), ("a.mp4", signal.SIGTERM), ("a", signal.SIGINT)],
+    [
+        (("a.mkv", PRELOADED), signal.SIGINT),
+        (("a.mp4", AS_USERS_DO), signal.SIGTERM),
+        (("a", PRELOADED), signal.SIGINT),
+    ],
     indirect=["rendering"],
+    ids=str,
 )
 def test_an_interrupted_render_keeps_its_output(
     rendering: Rendering, number: signal.Signals

@@ -19,12 +19,11 @@ from streamcam.video.parallel.partition import BlockScheduler
 from streamcam.video.parallel.ring_rank import serve_calls
 from streamcam.video.parallel.transport import RingTransport
 from streamcam.video.wan import CausalWan
+from tests.support import preloaded
 
 Build = Callable[[range, bool, bool], CausalWan]
 Lead = Callable[[LayerRing], Any]
 LIMIT = timedelta(seconds=200)
-# Ranks are forked from a process that has imported everything once, not begun anew each.
-mp.set_forkserver_preload([__name__, "diffusers", "pytest"])
 
 
 def ring(
@@ -47,7 +46,8 @@ def ring(
         slow: by rank, seconds that its clock counts for each of its layers. Default: measured.
     """
     arguments = (build, cuts, lead, str(folder), dies, slow or {})
-    mp.start_processes(_rank, arguments, nprocs=len(cuts) - 1, start_method="forkserver")
+    # Forked from a process that has imported everything: see tests/support/preloaded.py.
+    mp.start_processes(_rank, arguments, nprocs=len(cuts) - 1, start_method=preloaded.METHOD)
     return torch.load(folder / "made.pt", weights_only=False)
 
 
