@@ -47,7 +47,7 @@ def test_it_goes_on_air_with_a_preset_and_nano(scripts: Path, tmp_path: Path) ->
 
 def test_presets_and_the_version_are_there(scripts: Path, tmp_path: Path) -> None:
     assert "version 0." in run(tmp_path, scripts / "streamcam", "--version")
-    shown = run(tmp_path, scripts / "streamcam", "config", "show", "--config", "neon")
+    shown = run(tmp_path, scripts / "streamcam", "config", "show", "neon")
     assert "neon" in shown
 
 
