@@ -228,7 +228,12 @@ class EngineBuilder:
 
     def _build_loop(self) -> None:
         while True:
-            self._resolve(self._requests.get(), may_build=True)
+            request = self._requests.get()
+            try:
+                self._resolve(request, may_build=True)
+            except Exception as error:
+                # The stage runs on as it is, and the requests after this one are still served.
+                self._report(f"no engine for {request.stage_name}: {one_line(error)}")
 
 
 def _name(request: BuildRequest, engine: Engine) -> str:

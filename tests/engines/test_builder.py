@@ -297,3 +297,23 @@ def test_on_air_a_child_process_checks_half_precision(tmp_path: Path, stage: Sma
         threading.Event().wait(0.01)
     # That process failed, which is reported.
     assert lines == ["the bfloat16 of small could not be checked; it is used all the same"]
+
+
+def test_a_build_that_breaks_unexpectedly_is_reported_and_later_requests_are_served(
+    tmp_path: Path, stage: Small
+) -> None:
+    def builder() -> Iterator[str]:
+        raise MemoryError("no memory left")
+
+    lines: list[str] = []
+    engine, store = CopyEngine(), Store(tmp_path)
+    stages = EngineBuilder([engine], store, lines.append, builder=builder, waits=False)
+    for seed, count in ((0, 1), (1, 2)):
+        another = small(seed=seed)
+        torch.testing.assert_close(stages(another)(*call()), another(*call()))
+        for _ in range(500):
+            if len(lines) == count:
+                break
+            threading.Event().wait(0.01)
+    assert lines[0] == "no engine for small: no memory left"
+    assert lines[1].startswith("there is no copying engine of small")
