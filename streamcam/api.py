@@ -18,7 +18,8 @@ from streamcam.pipelines import LoadedStream, load_stream, release_ranks
 from streamcam.pixels import fitted, oriented
 from streamcam.runtime.auto_settings import settle, settle_model
 from streamcam.runtime.broadcast import BroadcastLoop
-from streamcam.settings.config import Config, build_config
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
 from streamcam.sinks.sink_table import is_sink_kind, open_file_sink

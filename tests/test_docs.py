@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.presets import find_presets, load_preset
 
 ROOT = Path(__file__).resolve().parents[1]

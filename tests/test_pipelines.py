@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.cli import _run, streamcam
 from streamcam.pipelines import load_stream
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.media import noise, read, write
 
 TINY = {"width": 64, "height": 32, "device": "cpu"}

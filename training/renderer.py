@@ -6,7 +6,7 @@ from typing import Any
 
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame, Image
 
 DEFAULT_T_INDEX_LIST = (40,)

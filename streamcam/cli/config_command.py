@@ -11,7 +11,8 @@ from streamcam.control.osc.addresses import Addresses
 from streamcam.errors import ConfigError
 from streamcam.settings.base import Settings
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.config import PARTS, Config, build_config
+from streamcam.settings.config import PARTS, Config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
 from streamcam.settings.video_settings import VideoSettings

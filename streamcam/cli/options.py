@@ -8,7 +8,8 @@ from pydantic.fields import FieldInfo
 
 from streamcam.errors import ConfigError
 from streamcam.settings.base import Settings, literal_values, traits
-from streamcam.settings.config import Config, build_config
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
 from streamcam.settings.video_settings import VideoSettings

@@ -6,7 +6,8 @@ from streamcam.embedded_model import NANO
 from streamcam.errors import DeviceError
 from streamcam.pipelines import pipeline_of
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.config import AUTO, Config, with_model
+from streamcam.settings.config import AUTO, Config
+from streamcam.settings.config_layers import with_model
 
 PASSTHROUGH = "passthrough"
 """The model that is none: the source is shown as it is."""

@@ -1,6 +1,6 @@
-"""The settings fixed at start, made from presets, TOML files, flags and ``--set``."""
+"""The settings fixed at start, with those of a broadcast, of video and the first live ones."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,14 +12,13 @@ from pydantic import (
     model_validator,
 )
 
-from streamcam.errors import ConfigError, ParameterError, suggest
+from streamcam.errors import ParameterError, suggest
 from streamcam.plugins import plugin_names
-from streamcam.settings.base import Settings, Traits, accepted_names, from_json, traits
+from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
-from streamcam.settings.parameters import Parameters, parse_index_list
+from streamcam.settings.parameters import Parameters
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
-from streamcam.settings.presets import model_settings
 from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
@@ -259,7 +258,7 @@ class Config(Settings):
         Raises:
             ParameterError: a value is refused, or would change what is fixed at start.
         """
-        if fixed := [name for name in changes if name in _FIXED]:
+        if fixed := [name for name in changes if name in FIXED_NAMES]:
             raise ParameterError(f'"{fixed[0]}" is fixed at start and cannot change live')
         return self.check(parameters.changed(changes))
 
@@ -282,77 +281,6 @@ class Config(Settings):
 PARTS = ("broadcast", "video", "live")
 """Fields of `Config` that are tables of their own: in TOML all settings stand on one level."""
 
-_FIXED = {name: field for name, field in accepted_names(Config).items() if field not in PARTS}
-_FIXED |= accepted_names(BroadcastSettings) | accepted_names(VideoSettings)
-_LIVE = accepted_names(Parameters)
-_MODEL_DEFAULTS = tuple(
-    name
-    for table in (Config, Parameters)
-    for name, field in table.model_fields.items()
-    if traits(field).model_default
-)
-
-
-def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
-    """Return the Config made of `layers`, flat tables of settings, later ones winning.
-
-    The settings in the model's own folder come first, so all layers win over them.
-
-    Raises:
-        ConfigError: a name is unknown (the nearest is named) or a value is refused.
-    """
-    layers = list(layers)
-    models = [_split(layer)[0].get("model") for layer in layers]
-    model = next((str(name) for name in reversed(models) if name is not None), AUTO)
-    fixed, live = _merge([model_settings(model, _MODEL_DEFAULTS), *layers])
-    tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
-    parts: dict[str, Settings] = {"live": Parameters.parse(live)}
-    for part, table in tables.items():
-        values = {name: fixed.pop(name) for name in table.model_fields if name in fixed}
-        parts[part] = table.parse(values)
-    return Config.parse(fixed | parts)
-
-
-def with_model(config: Config, model: str) -> Config:
-    """Return `config` for another model, which sets the defaults of all that was not given."""
-    parts = (config, config.broadcast, config.video, config.live)
-    given = {n: getattr(part, n) for part in parts for n in part.model_fields_set if n not in PARTS}
-    return build_config([given, {"model": model}])
-
-
-def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of all `layers` that are fixed at start and those that are live."""
-    fixed: dict[str, Any] = {}
-    live: dict[str, Any] = {}
-    for layer in layers:
-        settings, changes = _split(layer)
-        fixed |= settings
-        live |= changes
-        # Two forms of one thing, of which the later one counts.
-        if changes.get("t_index_list") is not None:
-            live.pop("strength", None)
-            if "steps" not in settings:
-                fixed["steps"] = _count(changes["t_index_list"])
-        elif changes.get("strength") is not None:
-            live.pop("t_index_list", None)
-    return fixed, live
-
-
-def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the settings of `layer` that are fixed at start and those that are live, by field."""
-    fixed: dict[str, Any] = {}
-    live: dict[str, Any] = {}
-    for name, value in layer.items():
-        if name in _LIVE:
-            live[_LIVE[name]] = value
-        elif name in _FIXED:
-            fixed[_FIXED[name]] = value
-        else:
-            raise ConfigError(f'unknown setting "{name}": {suggest(name, [*_FIXED, *_LIVE])}')
-    return fixed, live
-
-
-def _count(indices: Any) -> int | None:
-    """Return the number of `indices`; None if they are no list, which is refused later."""
-    parsed = parse_index_list(indices)
-    return len(parsed) if isinstance(parsed, (list, tuple)) and parsed else None
+FIXED_NAMES = {name: field for name, field in accepted_names(Config).items() if field not in PARTS}
+FIXED_NAMES |= accepted_names(BroadcastSettings) | accepted_names(VideoSettings)
+LIVE_NAMES = accepted_names(Parameters)

@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.bench.energy import EnergyCounter, measure, rapl_counter
 from streamcam.errors import DeviceError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.streams import TINY, moving
 
 

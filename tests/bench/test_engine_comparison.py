@@ -11,7 +11,7 @@ from streamcam.bench.harness import changed, matrix_rate
 from streamcam.engines import accuracy
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.errors import EngineError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.streams import TINY, moving
 
 SCENE = [frame.image for frame in moving(4, size=32)]

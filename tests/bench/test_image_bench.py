@@ -2,7 +2,7 @@
 
 from streamcam.bench.harness import machine
 from streamcam.bench.image_bench import ImageBenchmark
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.streams import TINY, moving
 
 

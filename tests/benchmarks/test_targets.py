@@ -9,7 +9,8 @@ from benchmarks.targets import OVERHEAD, TARGETS, Outcome, TargetConfigs, Target
 from streamcam.bench import energy, engine_comparison, harness
 from streamcam.bench.energy import EnergyCounter
 from streamcam.engines import selection
-from streamcam.settings.config import Config, build_config
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Image
 from tests.support.streams import TINY, moving
 

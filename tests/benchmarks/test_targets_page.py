@@ -13,7 +13,7 @@ import streamcam as streamcam_package
 from benchmarks import targets_page
 from benchmarks.targets import Outcome, TargetConfigs, TargetRun
 from streamcam.cli import _run, streamcam
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.version import __version__
 from tests.support.media import run_script
 from tests.support.streams import TINY

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from streamcam import cli
 from streamcam.cli.config_command import config, toml
 from streamcam.errors import ConfigError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import find_presets, load_preset
 

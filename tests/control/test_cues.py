@@ -7,7 +7,7 @@ import pytest
 
 from streamcam.control.cues import Cues, read_cues
 from streamcam.errors import MediaError, ParameterError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 
 Opened = Callable[..., Cues]
 CONFIG = build_config([{"t_index_list": [32, 45]}])

@@ -6,7 +6,7 @@ import pytest
 
 from streamcam.control.state import Control
 from streamcam.errors import ParameterError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 
 

@@ -18,7 +18,8 @@ from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.diffusion.stream_batch import Noise, StepPlan, guided_step
 from streamcam.frames.image_tensors import to_tensor
-from streamcam.settings.config import Config, build_config
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 from tests.support.streams import EAGER
 

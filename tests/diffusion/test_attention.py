@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from streamcam.diffusion.attention import CrossFrameAttention, PromptCache
 from streamcam.diffusion.image_model import from_pipeline
 from streamcam.models.random_models import random_pipeline
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.streams import TINY, RecordingStream, images, moving
 
 FAMILIES = ("sd-1.5", "sd-2.1", "sd-turbo", "sdxl")

@@ -8,7 +8,7 @@ import torch
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.sampler import Sampler
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.streams import TINY, RecordingStream
 
 

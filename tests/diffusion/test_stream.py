@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 from tests.support.streams import RecordingStream
 

@@ -16,7 +16,7 @@ from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.selection import COMPILERS
 from streamcam.engines.store import Store
 from streamcam.models.random_models import random_pipeline, random_tiny_vae
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.engines.conftest import call, small
 from tests.engines.storms import SETTINGS, storm
 from tests.support.streams import TINY, RecordingStream, images, moving

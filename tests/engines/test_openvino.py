@@ -20,7 +20,7 @@ from streamcam.engines.placement import place
 from streamcam.engines.selection import FASTEST
 from streamcam.engines.store import Store
 from streamcam.errors import EngineError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.engines.conftest import Small, call
 from tests.engines.storms import SETTINGS, storm
 from tests.support.streams import TINY, RecordingStream, images, moving

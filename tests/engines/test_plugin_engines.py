@@ -11,7 +11,8 @@ from streamcam.engines.placement import place
 from streamcam.engines.selection import ENGINES, choose_engines
 from streamcam.errors import ConfigError, EngineError, StreamcamError
 from streamcam.settings.base import literal_values
-from streamcam.settings.config import ACCELERATIONS, Config, build_config
+from streamcam.settings.config import ACCELERATIONS, Config
+from streamcam.settings.config_layers import build_config
 
 CPU = torch.device("cpu")
 MODULE = """

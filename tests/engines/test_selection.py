@@ -15,7 +15,7 @@ from streamcam.engines.selection import choose_engines, computes_in_bfloat16
 from streamcam.engines.store import Store
 from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.streams import TINY
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")

@@ -13,7 +13,7 @@ from streamcam.diffusion.image_model import load_image_model
 from streamcam.engines.builder import AcceleratedStage, EngineBuilder
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.store import Store
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.engines.storms import SETTINGS
 from tests.support.streams import TINY, RecordingStream, images, moving
 

@@ -29,7 +29,7 @@ from streamcam.engines.flat_stage import FlatForward, FlatStage, flatten_args
 from streamcam.engines.store import Store
 from streamcam.engines.tensorrt import TensorRtEngine, export
 from streamcam.errors import EngineError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.engines import fake_tensorrt
 from tests.engines.conftest import Small, call
 from tests.support.streams import EAGER, TINY

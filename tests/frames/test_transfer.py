@@ -22,7 +22,8 @@ from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 from streamcam.frames.image_tensors import fitted_lanczos
 from streamcam.frames.transfer import FrameTransfer
 from streamcam.pixels import FORMATS, fitted
-from streamcam.settings.config import Config, build_config
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame, Image
 from tests.diffusion.test_stream import SIZE, stand_in
 from tests.support.synchronous_copies import SynchronousCopyStreams

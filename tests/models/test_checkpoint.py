@@ -18,7 +18,7 @@ from streamcam.errors import ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import family_of, is_few_step
 from streamcam.models.random_models import random_pipeline, random_tiny_vae
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.layouts import edit_json, truncate
 from tests.support.single_files import save_single_file
 from tests.support.streams import EAGER, TINY, RecordingStream, images, moving

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from streamcam.errors import ModelError
 from streamcam.models.checkpoint import load_pipeline
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from tests.support.layouts import truncate
 from tests.support.loras import (
     RANK,

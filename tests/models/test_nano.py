@@ -12,7 +12,7 @@ import pytest
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.embedded_model import NANO, embedded
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.presets import load_preset
 from streamcam.types import Frame, Image
 from training import looks

@@ -14,7 +14,8 @@ import psutil
 from streamcam.control.state import Control
 from streamcam.errors import DeviceError, MediaError
 from streamcam.runtime.broadcast import BroadcastLoop
-from streamcam.settings.config import Config, build_config
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame, Image
 
 RATE = Fraction(50)

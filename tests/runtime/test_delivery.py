@@ -14,7 +14,7 @@ from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.engine_process import EngineProcess
 from streamcam.runtime.engine_worker import EngineMessage, run_stream
 from streamcam.runtime.frame_ring import FrameRing
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.virtual_camera import VirtualCamera
 from streamcam.types import Frame, Image

@@ -10,7 +10,7 @@ import pytest
 from streamcam.control.cues import Cues
 from streamcam.errors import MediaError
 from streamcam.runtime.offline_render import render
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.sink_table import open_file_sink
 from streamcam.sources.file_source import FileSource
@@ -108,7 +108,7 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path, name: st
         from streamcam.sinks.sink_table import open_file_sink
         from streamcam.sources.source_table import open_file_source
         from streamcam.control.cues import Cues
-        from streamcam.settings.config import build_config
+        from streamcam.settings.config_layers import build_config
         from streamcam.runtime.offline_render import render
         from streamcam.sources.generated import Blank
 

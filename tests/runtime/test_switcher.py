@@ -5,7 +5,7 @@ import pytest
 
 from streamcam.runtime.slate import slate
 from streamcam.runtime.switcher import Inputs, Switcher
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 

@@ -4,7 +4,8 @@ import pytest
 
 from streamcam.errors import ConfigError, ParameterError
 from streamcam.settings.base import from_json
-from streamcam.settings.config import Config, build_config, with_model
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config, with_model
 from streamcam.settings.presets import (
     MODEL_SETTINGS_FILE,
     find_presets,

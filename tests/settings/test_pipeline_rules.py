@@ -3,7 +3,8 @@
 import pytest
 
 from streamcam.errors import ConfigError
-from streamcam.settings.config import Config, build_config
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.pipeline_rules import PIPELINE_RULES
 
 

@@ -16,7 +16,8 @@ from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
 from streamcam.settings.base import Traits, traits
-from streamcam.settings.config import Config, build_config
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters, Prompt, is_prompt
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"

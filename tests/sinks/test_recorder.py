@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from streamcam.control.cues import read_cues
 from streamcam.errors import MediaError, ParameterError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.cue_recorder import CueWriter
 from streamcam.sinks.recorder import Recorder

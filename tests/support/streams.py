@@ -8,7 +8,7 @@ import torch
 
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 
 EAGER = {"dtype": "float32", "acceleration": "eager"}

@@ -10,7 +10,7 @@ import torch
 from streamcam.bench.harness import mean_frame_difference
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 from tests.support.streams import EAGER
 from training import contact_sheets, evaluate, model, text, tokenizer

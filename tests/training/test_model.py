@@ -69,7 +69,7 @@ def test_scenes_depend_on_seed_number_and_split_alone() -> None:
 def test_training_predicts_the_same_x_0_as_a_stream(parts: Parts) -> None:
     from streamcam.diffusion.image_model import from_pipeline
     from streamcam.diffusion.stream import DiffusionStream
-    from streamcam.settings.config import build_config
+    from streamcam.settings.config_layers import build_config
     from streamcam.types import Frame
     from training.pairs import Batch
 

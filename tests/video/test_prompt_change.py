@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.prompt_change import BackgroundPromptTracker, PromptTracker

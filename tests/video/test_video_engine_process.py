@@ -6,7 +6,7 @@ import numpy as np
 
 from streamcam.errors import StreamcamError
 from streamcam.runtime.engine_process import RUNNING, EngineProcess
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 
 START_S, RUN_S = 120.0, 30.0

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamcam.errors import ConfigError, ModelError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.taehv import TAEHV
 from streamcam.video.umt5 import TextEncoder

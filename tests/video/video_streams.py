@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.video_model import VideoModel, load_video_model

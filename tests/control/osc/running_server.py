@@ -13,7 +13,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from streamcam.control.osc.packets import Argument, Message, read_packet
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
 

@@ -15,7 +15,7 @@ from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
 from streamcam.settings.base import literal_values
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=300)

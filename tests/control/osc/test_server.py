@@ -14,7 +14,7 @@ from streamcam.control.osc.packets import BUNDLE
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.errors import ConfigError, DeviceError
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.version import __version__
 from tests.control.osc.running_server import STATUS, Client, bundle, message, running_server
 

@@ -11,7 +11,7 @@ from torch.distributed import FileStore
 from streamcam.cli import _run, streamcam
 from streamcam.errors import ConfigError, EngineError
 from streamcam.pipelines import run_as_rank
-from streamcam.settings.config import build_config
+from streamcam.settings.config_layers import build_config
 from streamcam.video.parallel import rendezvous
 from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.ranks import RankInfo, rank_info
@@ -55,7 +55,7 @@ def test_a_device_that_dies_ends_the_engine() -> None:
         import os, signal
         import numpy as np
         import psutil
-        from streamcam.settings.config import build_config
+        from streamcam.settings.config_layers import build_config
         from streamcam.errors import EngineError
         from streamcam.pipelines import load_stream
         from streamcam.types import Frame

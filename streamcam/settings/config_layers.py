@@ -1,0 +1,86 @@
+"""Make a Config of layers: the model's own settings, presets, TOML files, flags and ``--set``."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from streamcam.errors import ConfigError, suggest
+from streamcam.settings.base import Settings, traits
+from streamcam.settings.broadcast_settings import BroadcastSettings
+from streamcam.settings.config import AUTO, FIXED_NAMES, LIVE_NAMES, PARTS, Config
+from streamcam.settings.parameters import Parameters, parse_index_list
+from streamcam.settings.presets import model_settings
+from streamcam.settings.video_settings import VideoSettings
+
+_MODEL_DEFAULTS = tuple(
+    name
+    for table in (Config, Parameters)
+    for name, field in table.model_fields.items()
+    if traits(field).model_default
+)
+
+
+def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
+    """Return the Config made of `layers`, flat tables of settings, later ones winning.
+
+    The settings in the model's own folder come first, so all layers win over them.
+
+    Raises:
+        ConfigError: a name is unknown (the nearest is named) or a value is refused.
+    """
+    layers = list(layers)
+    models = [_split(layer)[0].get("model") for layer in layers]
+    model = next((str(name) for name in reversed(models) if name is not None), AUTO)
+    fixed, live = _merge([model_settings(model, _MODEL_DEFAULTS), *layers])
+    tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
+    parts: dict[str, Settings] = {"live": Parameters.parse(live)}
+    for part, table in tables.items():
+        values = {name: fixed.pop(name) for name in table.model_fields if name in fixed}
+        parts[part] = table.parse(values)
+    return Config.parse(fixed | parts)
+
+
+def with_model(config: Config, model: str) -> Config:
+    """Return `config` for another model, which sets the defaults of all that was not given."""
+    parts = (config, config.broadcast, config.video, config.live)
+    given = {n: getattr(part, n) for part in parts for n in part.model_fields_set if n not in PARTS}
+    return build_config([given, {"model": model}])
+
+
+def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of all `layers` that are fixed at start and those that are live."""
+    fixed: dict[str, Any] = {}
+    live: dict[str, Any] = {}
+    for layer in layers:
+        settings, changes = _split(layer)
+        fixed |= settings
+        live |= changes
+        # Two forms of one thing, of which the later one counts.
+        if changes.get("t_index_list") is not None:
+            live.pop("strength", None)
+            if "steps" not in settings:
+                fixed["steps"] = _count(changes["t_index_list"])
+        elif changes.get("strength") is not None:
+            live.pop("t_index_list", None)
+    return fixed, live
+
+
+def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of `layer` that are fixed at start and those that are live, by field."""
+    fixed: dict[str, Any] = {}
+    live: dict[str, Any] = {}
+    for name, value in layer.items():
+        if name in LIVE_NAMES:
+            live[LIVE_NAMES[name]] = value
+        elif name in FIXED_NAMES:
+            fixed[FIXED_NAMES[name]] = value
+        else:
+            raise ConfigError(
+                f'unknown setting "{name}": {suggest(name, [*FIXED_NAMES, *LIVE_NAMES])}'
+            )
+    return fixed, live
+
+
+def _count(indices: Any) -> int | None:
+    """Return the number of `indices`; None if they are no list, which is refused later."""
+    parsed = parse_index_list(indices)
+    return len(parsed) if isinstance(parsed, (list, tuple)) and parsed else None
