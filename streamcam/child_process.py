@@ -54,14 +54,16 @@ def start_child(
 
 
 def end_with_parent(wait_for_end: Callable[[], object], status: int) -> None:
-    """End this process with `status` once `wait_for_end` returns or its connection breaks.
+    """End this process with `status` once `wait_for_end` returns or raises anything.
 
     `wait_for_end` blocks, in a thread of its own, until the parent's end of a pipe is closed.
     """
 
     def watch() -> None:
-        with suppress(EOFError, OSError):
+        try:
             wait_for_end()
-        os._exit(status)
+        finally:
+            # Whatever it raised: without this watch the child would outlive its parent.
+            os._exit(status)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

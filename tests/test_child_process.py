@@ -160,3 +160,18 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
         assert child.is_running()
         parent.kill()
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 30)
+
+
+def test_a_child_ends_if_the_watch_on_its_parent_breaks() -> None:
+    script = """
+        import time
+        from streamcam.child_process import end_with_parent
+
+        def broken():
+            raise RuntimeError("no such message")
+
+        end_with_parent(broken, status=7)
+        time.sleep(60)
+    """
+    words = [sys.executable, "-c", dedent(script)]
+    assert subprocess.run(words, check=False, timeout=60).returncode == 7
