@@ -57,6 +57,10 @@ class CacheShape:
             else self.sink_tokens + (frame - self.sink_tokens) % self.window
         )
 
+    def sink_shifts(self, position: int) -> tuple[int, ...]:
+        """Return the shift from `position` to each sink token's, its index; 0 unless realigned."""
+        return tuple(sink - position if self.realign else 0 for sink in range(self.sink_tokens))
+
 
 class Cursor(NamedTuple):
     """Progress of a stream; a new stream, or a restarted one, begins at ``Cursor()``."""
@@ -114,11 +118,6 @@ def plan_chunk(cache: CacheShape, cursor: Cursor, count: int) -> tuple[ChunkPlan
         valid=min(end, cache.slots),
         evicted=tuple(i - cache.window for i in range(max(frame, cache.slots), end)),
         shift=position - cursor.position if cache.realign else 0,
-        sink_shifts=_sink_shifts(cache, position) if refreshable else (),
+        sink_shifts=cache.sink_shifts(position) if refreshable else (),
     )
     return planned, Cursor(end, position + count)
-
-
-def _sink_shifts(cache: CacheShape, position: int) -> tuple[int, ...]:
-    """Return the shift from `position` to each sink token's, its index; 0 unless realigned."""
-    return tuple(sink - position if cache.realign else 0 for sink in range(cache.sink_tokens))

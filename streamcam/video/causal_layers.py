@@ -31,8 +31,11 @@ class Call(NamedTuple):
     """Slot of the cache that takes each frame."""
     valid: Sequence[int]
     """Slots that hold frames once these are written."""
+    frames: Rows = ()
+    """Number of every latent frame, counted from the start of the stream."""
     order: Sequence[int] = ()
-    """Of a single row: chunk number of each frame, where no chunk may attend to later ones."""
+    """Of a single row whose past is computed again: the chunk in each of its valid slots; no chunk
+    attends to later ones."""
     shifts: Sequence[int] = ()
     """Positions by which the keys other than sink tokens shift first."""
     sink_shifts: Rows = ()
@@ -55,6 +58,7 @@ class Call(NamedTuple):
             positions=self.positions[cut],
             slots=self.slots[cut],
             valid=self.valid[cut],
+            frames=self.frames[cut],
             shifts=self.shifts[cut],
             sink_shifts=self.sink_shifts[cut],
             versions=self.versions[cut],
@@ -83,7 +87,8 @@ class Layers:
     def reset(self, rows: int, shape: CacheShape) -> None:
         """Start a video with empty caches; they are allocated again only for another shape."""
         if (rows, shape) != (self._rows, self._shape):
-            self.cache = self.model.new_cache(rows, shape.slots)
+            self.cache = self.model.new_cache(rows, shape)
+        self.cache.reset()
         self._rows, self._shape = rows, shape
 
     def set_prompt(self, embeds: Tensor) -> None:
@@ -123,11 +128,31 @@ class Layers:
                 self.cache.shift_keys(row, slice(self._shape.sink_tokens, valid), shift)
         numbers = (call.timesteps, call.positions, call.slots)
         chunk = self.model.chunk_inputs(*numbers, self._shape.slots, self._mask(call))
+        clones = self.cache.clone_sink_tokens(call.row) if call.order else []
         output: Tensor = self.model(x, chunk, text, cache, layers)
-        for row, slots, shifts in zip(call.rows, call.slots, call.sink_shifts, strict=False):
+        if call.order:
+            self._keep_replaced_sink_tokens(call, clones)
+        for row, slots, frames, shifts in zip(
+            call.rows, call.slots, call.frames, call.sink_shifts, strict=False
+        ):
             if shifts:
-                self.cache.refresh_sink_tokens(row, slots[0], shifts, call.sink_threshold)
+                threshold = call.sink_threshold
+                self.cache.refresh_sink_tokens(row, slots[0], frames[0], shifts, threshold)
         return output
+
+    def _keep_replaced_sink_tokens(self, call: Call, clones: Sequence[Tensor]) -> None:
+        """Keep, in each layer, the frames that it holds as sink tokens through a `recache`.
+
+        Those still in the window as well are taken from there, computed again.
+        """
+        assert self._shape is not None
+        self.cache.restore_sink_tokens(call.row, clones)
+        for slot, frame, position in zip(
+            call.slots[0], call.frames[0], call.positions[0], strict=True
+        ):
+            if slot >= self._shape.sink_tokens:
+                shifts = self._shape.sink_shifts(position)
+                self.cache.copy_to_sink_tokens(call.row, slot, frame, shifts)
 
     def _mask(self, call: Call) -> Tensor | None:
         """Return the mask that hides empty slots, or later chunks; None where there are none.
@@ -138,8 +163,9 @@ class Layers:
         slots, tokens = self._shape.slots, self.cache.keys.shape[3]
         if call.order:
             chunks = torch.tensor(call.order)
-            visible = torch.zeros(len(chunks), slots, dtype=torch.bool)
-            visible[:, : len(chunks)] = chunks[:, None] >= chunks[None]
+            own = chunks[list(call.slots[0])]
+            visible = torch.zeros(len(own), slots, dtype=torch.bool)
+            visible[:, : len(chunks)] = own[:, None] >= chunks[None]
             mask = visible.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)[None, None]
         elif min(call.valid) < slots:
             filled = torch.arange(slots) < torch.tensor(call.valid)[:, None]

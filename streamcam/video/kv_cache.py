@@ -22,18 +22,25 @@ class KVCache(NamedTuple):
 
     keys: Tensor
     values: Tensor
+    sink_frames: Tensor
+    """``(layers, rows, sink tokens)`` int64: the frame that each layer holds as a sink token."""
 
     def select_rows(self, first: int, last: int) -> Self:
         """Return the rows from `first` up to `last`, as views."""
-        return type(self)(self.keys[:, first:last], self.values[:, first:last])
+        return type(self)(*(tensor[:, first:last] for tensor in self))
 
     def select_layers(self, first: int, last: int) -> Self:
         """Return the layers from `first` up to `last`, as views."""
-        return type(self)(self.keys[first:last], self.values[first:last])
+        return type(self)(*(tensor[first:last] for tensor in self))
 
     def layer(self, index: int) -> tuple[Tensor, Tensor]:
         """Return keys and values of one layer, ``(rows, slots, tokens, heads, head_dim)`` each."""
         return self.keys[index], self.values[index]
+
+    def reset(self) -> None:
+        """Begin a video: its first frames become the sink tokens."""
+        count = self.sink_frames.shape[2]
+        self.sink_frames.copy_(torch.arange(count, device=self.sink_frames.device))
 
     def copy_row(self, source: int, rows: int) -> None:
         """Copy row `source` to the first `rows`."""
@@ -48,7 +55,7 @@ class KVCache(NamedTuple):
         keys.copy_(shifted_keys(keys, shift))
 
     def refresh_sink_tokens(
-        self, row: int, slot: int, shifts: Sequence[int], threshold: float
+        self, row: int, slot: int, frame: int, shifts: Sequence[int], threshold: float
     ) -> None:
         """Replace the sink token least like the frame in `slot` by it, in layers where it is stale.
 
@@ -59,11 +66,13 @@ class KVCache(NamedTuple):
         Args:
             row: of the cache.
             slot: of the new frame.
+            frame: its number.
             shifts: for each sink token, the positions by which the frame's keys shift there.
             threshold: from -1, for never, to 1.
         """
         count = len(shifts)
-        row_cache = [tensor[:, row] for tensor in self]  # (layers, slots, tokens, heads, head_dim)
+        # (layers, slots, tokens, heads, head_dim) each
+        row_cache = [self.keys[:, row], self.values[:, row]]
         similarities = [
             cosine_similarity(_mean(tensor[:, :count]), _mean(tensor[:, slot : slot + 1]), dim=-1)
             for tensor in row_cache
@@ -74,6 +83,43 @@ class KVCache(NamedTuple):
         keys = torch.cat([shifted_keys(key, shift) if shift else key for shift in shifts], 1)
         for tensor, new in zip(row_cache, (keys, value), strict=True):
             tensor[:, :count] = torch.where(stale[..., None, None, None], new, tensor[:, :count])
+        frames = self.sink_frames[:, row]
+        frames.copy_(torch.where(stale, frame, frames))
+
+    def clone_sink_tokens(self, row: int) -> list[Tensor]:
+        """Return copies of the keys and values of the sink tokens of a row."""
+        count = self.sink_frames.shape[2]
+        return [tensor[:, row, :count].clone() for tensor in (self.keys, self.values)]
+
+    def restore_sink_tokens(self, row: int, clones: Sequence[Tensor]) -> None:
+        """Put back the sink tokens that are no longer first frames, in each layer.
+
+        Args:
+            row: of the cache.
+            clones: from `clone_sink_tokens`, before the first frames were written once more.
+        """
+        frames = self.sink_frames[:, row]
+        first = frames == torch.arange(frames.shape[1], device=frames.device)
+        for tensor, old in zip((self.keys, self.values), clones, strict=True):
+            sink_tokens = tensor[:, row, : frames.shape[1]]
+            sink_tokens.copy_(torch.where(first[..., None, None, None], sink_tokens, old))
+
+    def copy_to_sink_tokens(self, row: int, slot: int, frame: int, shifts: Sequence[int]) -> None:
+        """Copy the frame in `slot` to the sink tokens that it has replaced, in each layer.
+
+        Args:
+            row: of the cache.
+            slot: of the frame.
+            frame: its number.
+            shifts: for each sink token, the positions by which the frame's keys shift there.
+        """
+        held = (self.sink_frames[:, row] == frame)[..., None, None, None]
+        key, value = self.keys[:, row, slot], self.values[:, row, slot]
+        for sink, shift in enumerate(shifts):
+            shifted = shifted_keys(key, shift) if shift else key
+            for tensor, new in ((self.keys, shifted), (self.values, value)):
+                sink_token = tensor[:, row, sink]
+                sink_token.copy_(torch.where(held[:, sink], new, sink_token))
 
 
 def _mean(frames: Tensor) -> Tensor:

@@ -52,6 +52,8 @@ class SubmittedCall(NamedTuple):
 class CachedFrame(NamedTuple):
     """Record of one slot of one row: with the latents, enough to compute it again."""
 
+    frame: int
+    """Its number, counted from the start of the stream."""
     chunk: int
     """First frame of its chunk, which orders the chunks."""
     timestep: int
@@ -178,22 +180,39 @@ class Rollout:
     def recache(self, embeds: Tensor) -> None:
         """Set the prompt, and compute the keys and values in the caches again with it.
 
-        Each row gets its past inputs once more, in one call that hides later chunks from earlier
-        ones.
+        Each row gets its past inputs once more, with later chunks hidden from earlier ones: first
+        the frames that began as sink tokens, then the others, which attend to the sink tokens that
+        each layer holds by now. A frame that is held nowhere but as a sink token of some layers
+        keeps the old prompt there, until the scene replaces it.
         """
         self._layers.set_prompt(embeds)
         for row, cached_frames in enumerate(self._cached_frames[: len(self._pending)]):
-            if cached_frames:
-                slots = sorted(cached_frames)
-                call = Call(
-                    row,
-                    timesteps=[[cached_frames[slot].timestep for slot in slots]],
-                    positions=[[cached_frames[slot].position for slot in slots]],
-                    slots=[slots],
-                    valid=[len(slots)],
-                    order=[cached_frames[slot].chunk for slot in slots],
-                )
-                self._layers.submit(call, self._inputs[row : row + 1, : len(slots)])()
+            chunks = [cached_frames[slot].chunk for slot in range(len(cached_frames))]
+            last = max(chunks[: self._shape.sink_tokens], default=-1)
+            for first in (True, False):
+                slots = [slot for slot, chunk in enumerate(chunks) if (chunk <= last) is first]
+                if slots:
+                    self._recompute(row, slots, chunks)
+
+    def _recompute(self, row: int, slots: list[int], chunks: list[int]) -> None:
+        """Compute the keys and values in these slots of a row again, from their inputs.
+
+        Args:
+            row: of the cache.
+            slots: those of whole chunks.
+            chunks: the chunk in each slot that holds a frame.
+        """
+        frames = [self._cached_frames[row][slot] for slot in slots]
+        call = Call(
+            row,
+            timesteps=[[frame.timestep for frame in frames]],
+            positions=[[frame.position for frame in frames]],
+            slots=[slots],
+            valid=[len(chunks)],
+            frames=[[frame.frame for frame in frames]],
+            order=chunks,
+        )
+        self._layers.submit(call, self._inputs[row : row + 1, slots])()
 
     def _plan_entry(self, x_t: Tensor, timestep: int) -> PendingChunk:
         planned, self._cursor = cache_plan.plan_chunk(self._shape, self._cursor, len(x_t))
@@ -221,6 +240,7 @@ class Rollout:
             positions=[[plan.position + i for i in range(len(plan.slots))] for plan in plans],
             slots=[plan.slots for plan in plans],
             valid=[plan.valid for plan in plans],
+            frames=[[plan.frame + i for i in range(len(plan.slots))] for plan in plans],
             shifts=[plan.shift for plan in plans] if first else (),
             sink_shifts=[plan.sink_shifts for plan in plans] if refreshing else (),
             sink_threshold=self._sink_threshold,
@@ -245,7 +265,9 @@ class Rollout:
                 cached_frames[slot] = cached_frames[slot]._replace(position=position)
         for i, slot in enumerate(plan.slots):
             self._inputs[row, slot].copy_(chunk.x_t[i])
-            cached_frames[slot] = CachedFrame(plan.frame, chunk.timestep, plan.position + i)
+            cached_frames[slot] = CachedFrame(
+                plan.frame + i, plan.frame, chunk.timestep, plan.position + i
+            )
 
 
 def _contiguous_rows(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from streamcam.video.cache_plan import CacheShape
 from streamcam.video.cached_attention import (
     AttentionContext,
     CachedCrossAttention,
@@ -130,13 +131,23 @@ class CausalWan(nn.Module):
         value: torch.device = next(self.transformer.parameters()).device
         return value
 
-    def new_cache(self, rows: int, slots: int, layers: range | None = None) -> KVCache:
-        """Return an empty cache of `slots` frames in each row, for `layers` (default: all here)."""
+    def new_cache(self, rows: int, shape: CacheShape, layers: range | None = None) -> KVCache:
+        """Return an empty cache of this shape in each row, for `layers` (default: all here)."""
         config, count = self.transformer.config, len(self.layer_range if layers is None else layers)
         tokens = self.grid[0] * self.grid[1]
-        shape = (count, rows, slots, tokens, config.num_attention_heads, config.attention_head_dim)
-        keys, values = (torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(2))
-        return KVCache(keys, values)
+        heads = (config.num_attention_heads, config.attention_head_dim)
+        keys, values = (
+            torch.zeros(
+                (count, rows, shape.slots, tokens, *heads), dtype=self.dtype, device=self.device
+            )
+            for _ in range(2)
+        )
+        sink_frames = (count, rows, shape.sink_tokens)
+        cache = KVCache(
+            keys, values, torch.zeros(sink_frames, dtype=torch.int64, device=self.device)
+        )
+        cache.reset()
+        return cache
 
     def new_latents(self, rows: int, frames: int) -> Tensor:
         """Return zeros ``(rows, frames, C, h, w)`` float32."""

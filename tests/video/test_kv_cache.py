@@ -1,5 +1,7 @@
 """KV cache: new prompts, refreshed sink tokens, positions that go back."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from streamcam.video.kv_cache import KVCache, shifted_keys
 from streamcam.video.rollout import Rollout
 from streamcam.video.rotary import apply_rotary, phase_angles
 from streamcam.video.wan import CausalWan
+from tests.video.test_reference import transformer as attentive
 from tests.video.video_goldens import close
 from tests.video.video_streams import loaded
 
@@ -77,6 +80,88 @@ def test_recaching_another_prompt_gives_the_first_step_the_cache_of_that_prompt(
     assert changed < 0.1 * always._layers.cache.values[1, 0, 2:5].abs().max()
 
 
+def after_a_cut(model: CausalWan, shape: CacheShape, threshold: float) -> Rollout:
+    """Return a rollout with no chunk in flight, long after a cut to another scene."""
+
+    def frames(count: int, seed: int) -> Tensor:
+        return 0.7 * latents(1, 100 + (seed > 2)) + 0.7 * latents(count, seed)
+
+    rollout = Rollout(
+        Layers(model),
+        text(1),
+        shape,
+        STEPS,
+        lambda x, _: torch.ones_like(x),
+        sink_threshold=threshold,
+    )
+    rollout.denoise_sequentially(frames(2, 0), 700)
+    rollout.copy_row()
+    for k in range(1, 14):
+        rollout.advance(frames(1, k), 700)
+    rollout.advance()
+    return rollout
+
+
+def next_chunk(rollout: Rollout) -> Tensor:
+    rollout.advance(0.7 * latents(1, 101) + 0.7 * latents(1, 99), 700)
+    done = rollout.advance()
+    assert done is not None
+    return done
+
+
+@pytest.mark.parametrize("realign", [False, True])
+@pytest.mark.parametrize("threshold", [-1.0, 0.2, 0.6, 0.9])
+@torch.inference_mode()
+def test_recaching_the_same_prompt_does_not_bring_an_earlier_scene_back(
+    threshold: float, realign: bool
+) -> None:
+    model = CausalWan(attentive(text_dim=32, num_layers=3), (4, 6))
+    shape = CacheShape(6, 3, position_limit=9, realign=realign)
+    expected = next_chunk(after_a_cut(model, shape, threshold))
+    rollout = after_a_cut(model, shape, threshold)
+    rollout.recache(text(1))
+    assert (next_chunk(rollout) - expected).abs().max() < 0.02
+
+
+@torch.inference_mode()
+def test_each_layer_keeps_its_own_sink_tokens_through_a_recache() -> None:
+    model = CausalWan(attentive(text_dim=32, num_layers=3), (4, 6))
+    shape = CacheShape(6, 3)
+    never, rollout = after_a_cut(model, shape, -1.0), after_a_cut(model, shape, 0.35)
+    cache, before = rollout._layers.cache, KVCache(*(x.clone() for x in rollout._layers.cache))
+    for run in (never, rollout):
+        run.recache(text(2))
+    seen = set()
+    for layer, row, sink in product(range(3), range(2), range(3)):
+        frame = int(cache.sink_frames[layer, row, sink])
+        slot = shape.slot(frame)
+        window = rollout._cached_frames[row][slot].frame == frame
+        seen.add("first" if frame == sink else "window" if window else "gone")
+        if frame == sink:  # Still a first frame: computed again, from first frames alone.
+            expected = [x[layer, row, sink] for x in never._layers.cache[:2]]
+        elif window:
+            expected = [x[layer, row, slot] for x in cache[:2]]
+        else:
+            expected = [x[layer, row, sink] for x in before[:2]]
+        for tensor, wanted in zip(cache[:2], expected, strict=True):
+            close(tensor[layer, row, sink], wanted)
+    assert seen == {"first", "window", "gone"}
+
+
+@torch.inference_mode()
+def test_a_new_video_has_its_own_first_frames_as_sink_tokens() -> None:
+    layers = Layers(transformer())
+    for k in (0, 50):
+        rollout = Rollout(
+            layers, text(1), SHAPE, STEPS, lambda x, _: torch.ones_like(x), sink_threshold=1.0
+        )
+        rollout.denoise_sequentially(latents(2, k), 700)
+        before = layers.cache.keys.clone()
+        rollout.recache(text(1))
+        close(layers.cache.keys[:, 0, :2], before[:, 0, :2])
+        rollout.denoise_sequentially(latents(1, k + 1), 700)
+
+
 @pytest.mark.parametrize("shift", [-45, 3])
 def test_shifted_keys_are_those_of_the_other_position(shift: int) -> None:
     head_dim, temporal = 24, 8
@@ -100,11 +185,12 @@ def test_a_stale_sink_token_is_replaced_by_the_new_frame_and_the_window_keeps_it
     threshold: float,
 ) -> None:
     torch.manual_seed(0)
-    cache = KVCache(torch.randn(5, 1, 6, 7, 2, 24), torch.randn(5, 1, 6, 7, 2, 24))
+    shape, first = (5, 1, 6, 7, 2, 24), torch.tensor([0, 1]).repeat(5, 1, 1)
+    cache = KVCache(torch.randn(shape), torch.randn(shape), first)
     before = KVCache(*(tensor.clone() for tensor in cache))
     _, cursor = plan_chunk(SHAPE, Cursor(), 2)
     chunk, _ = plan_chunk(SHAPE, cursor, 1)
-    cache.refresh_sink_tokens(0, chunk.slots[0], chunk.sink_shifts, threshold)
+    cache.refresh_sink_tokens(0, chunk.slots[0], chunk.frame, chunk.sink_shifts, threshold)
     new = chunk.slots[0]
     for layer in range(5):
         keys, values = before.keys[layer, 0], before.values[layer, 0]

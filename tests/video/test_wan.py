@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch._dynamo.utils import counters
 
+from streamcam.video.cache_plan import CacheShape
 from streamcam.video.flow_matching import FlowSchedule, predict_x_0
 from streamcam.video.random_wan import random_transformer
 from streamcam.video.wan import CausalWan
@@ -19,7 +20,7 @@ FRAMES = 6
 def test_flows_and_caches_equal_the_published_ones() -> None:
     tensors, _ = golden("unit_forward")
     model, sigmas = wan(), FlowSchedule.shifted(8)
-    cache = model.new_cache(1, FRAMES)
+    cache = model.new_cache(1, CacheShape(FRAMES, 0))
     text = model.prompt_kv(tensors["prompt_embeds"][None])
     for call in range(4):
         x, timesteps = tensors[f"c{call}.x"], tensors[f"c{call}.t"].tolist()
@@ -40,7 +41,7 @@ def test_flows_and_caches_equal_the_published_ones() -> None:
 @torch.inference_mode()
 def test_compiled_layers_run_only_in_full_batches_over_a_full_cache() -> None:
     model = CausalWan(loaded("wan", "wan").layers.model.transformer, (4, 6))
-    text, cache = model.prompt_kv(torch.randn(1, 8, 32)), model.new_cache(2, 3)
+    text, cache = model.prompt_kv(torch.randn(1, 8, 32)), model.new_cache(2, CacheShape(3, 0))
     batch_sizes: list[int] = []
 
     def recorded(layer: Any) -> Any:
@@ -68,7 +69,7 @@ def test_layers_that_are_added_are_not_compiled_again() -> None:
     def run(rows: int, layer_numbers: range) -> int:
         text, cache = (
             model.prompt_kv(torch.randn(1, 8, 32), layer_numbers),
-            model.new_cache(rows, 3, layer_numbers),
+            model.new_cache(rows, CacheShape(3, 0), layer_numbers),
         )
         chunk = model.chunk_inputs([[500]] * rows, [[0]] * rows, [[0]] * rows, 3)
         model(torch.randn(rows, 1, 16, 4, 6), chunk, text, cache, layer_numbers)

@@ -42,9 +42,9 @@ class IncomingCache(NamedTuple):
 
     row: int
     layers: range
-    payload: Tensor
-    """Keys and values, ``(2, layers, slots, tokens, heads, head_dim)``."""
-    wait: Callable[[], None]
+    payload: list[Tensor]
+    """The row of each tensor of the `KVCache`."""
+    waits: list[Callable[[], None]]
 
 
 class MigratingLayers(Layers):
@@ -93,7 +93,8 @@ class MigratingLayers(Layers):
         own = partition[self._cache_transport.rank]
         self.model.keep_layers(_span(own, self._next_layers))
         if (rows, shape, own) != (self._rows, self._shape, self._cached_layers):
-            self.cache = self.model.new_cache(rows, shape.slots, own)
+            self.cache = self.model.new_cache(rows, shape, own)
+        self.cache.reset()
         self._rows, self._shape, self._cached_layers = rows, shape, own
         self._row_layers, self._active_rows = [own] * rows, 1
 
@@ -114,21 +115,20 @@ class MigratingLayers(Layers):
         rank = self._cache_transport.rank
         self._resize_cache(_span(self._cached_layers, new[rank]))
         for move in moves(old, new):
+            if rank not in (move.source, move.target):
+                continue
+            payload = [_contiguous_copy(tensor[:, row]) for tensor in self._cache_of(move.layers)]
             if rank == move.source:
-                payload = torch.stack([tensor[:, row] for tensor in self._cache_of(move.layers)])
-                self._outgoing.append(self._cache_transport.isend(payload, move.target))
-            elif rank == move.target:
-                # (2, layers, slots, tokens, heads, head_dim)
-                shape = (2, len(move.layers), *self.cache.keys.shape[2:])
-                payload = self.cache.keys.new_empty(shape)
-                wait = self._cache_transport.irecv(payload, move.source)
-                self._incoming.append(IncomingCache(row, move.layers, payload, wait))
+                self._outgoing += [self._cache_transport.isend(x, move.target) for x in payload]
+            else:
+                waits = [self._cache_transport.irecv(x, move.source) for x in payload]
+                self._incoming.append(IncomingCache(row, move.layers, payload, waits))
         self._row_layers[row] = new[rank]
 
     def run(self, call: Call, x: Tensor) -> Tensor:
         """Run the layers of this rank on latents or tokens, and update the caches."""
-        if any(call.shifts):
-            self._receive()  # Keys are rotated in all layers at once.
+        if any(call.shifts) or call.order:
+            self._receive()  # All layers' keys are rotated, or their sink tokens kept, at once.
         with self.timer("layers"):
             outputs = [self._run_group(part, x[a:b]) for a, b, part in self._groups(call)]
         self._drop_moved()
@@ -163,7 +163,8 @@ class MigratingLayers(Layers):
             if (rows is None or incoming.row in rows) and (
                 layer is None or layer in incoming.layers
             ):
-                incoming.wait()
+                for wait in incoming.waits:
+                    wait()
                 cache = self._cache_of(incoming.layers)
                 for tensor, received in zip(cache, incoming.payload, strict=True):
                     tensor[:, incoming.row] = received
@@ -175,7 +176,7 @@ class MigratingLayers(Layers):
             return
         assert self._shape is not None
         old_layers, old_cache, self._cached_layers = self._cached_layers, self.cache, layers
-        self.cache = self.model.new_cache(self._rows, self._shape.slots, layers)
+        self.cache = self.model.new_cache(self._rows, self._shape, layers)
         both = range(max(old_layers.start, layers.start), min(old_layers.stop, layers.stop))
         old = old_cache.select_layers(both.start - old_layers.start, both.stop - old_layers.start)
         for new_tensor, old_tensor in zip(self._cache_of(both), old, strict=True):
@@ -203,6 +204,10 @@ class _PendingCache(NamedTuple):
         """Return keys and values of one layer, once they have been received."""
         self.receive(self.rows, self.layers[index])
         return self.cache.layer(index)
+
+
+def _contiguous_copy(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _span(a: range, b: range) -> range:

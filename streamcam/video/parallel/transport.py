@@ -17,7 +17,7 @@ from torch import Tensor
 
 from streamcam.errors import EngineError, one_line
 
-HEADER_BYTES = 16 * 1024
+HEADER_BYTES = 32 * 1024
 """Of a message, for what describes its tensor: JSON, padded with spaces."""
 DEPTH = 4
 """Messages that may wait between two ranks."""

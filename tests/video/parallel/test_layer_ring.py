@@ -90,12 +90,12 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
 
 
 def layers_short_of_memory(layers: range, first: bool, last: bool) -> CausalWan:
-    """Return layers of which the last run out of memory on chunks of three frames."""
+    """Return layers of which the last run out of memory on chunks of four frames."""
     model = tiny_layers(layers, first, last)
     run = model.forward
 
     def limited(x: Tensor, chunk: ChunkInputs, *inputs: Any) -> Tensor:
-        if last and chunk.cos.shape[1] == 3:
+        if last and chunk.cos.shape[1] == 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
         return run(x, chunk, *inputs)
 
@@ -106,10 +106,10 @@ def layers_short_of_memory(layers: range, first: bool, last: bool) -> CausalWan:
 def three_ranks(layers: LayerRing) -> tuple[str, list[Tensor]]:
     """Return the error of a chunk too large for one rank, and the chunks that run after it."""
     embeds, steps = torch.ones(1, 6, 32), Steps((700,), FLOW)
-    run = Rollout(layers, embeds, CacheShape(3, 1), steps, lambda like, _: like)
+    run = Rollout(layers, embeds, CacheShape(4, 1), steps, lambda like, _: like)
     why = "nothing"
     try:
-        run.denoise_sequentially(torch.ones(3, 16, 4, 6), 700)
+        run.denoise_sequentially(torch.ones(4, 16, 4, 6), 700)
     except OutOfMemory as error:
         why = str(error)
     outputs = tiny_stream(layers)
