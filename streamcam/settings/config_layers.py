@@ -1,12 +1,14 @@
 """Make a Config of layers: the model's own settings, presets, TOML files, flags and ``--set``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import Settings, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, FIXED_NAMES, LIVE_NAMES, PARTS, Config
+from streamcam.settings.layer import place_of
 from streamcam.settings.parameters import Parameters, parse_index_list
 from streamcam.settings.presets import model_settings
 from streamcam.settings.video_settings import VideoSettings
@@ -30,13 +32,15 @@ def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
     layers = list(layers)
     models = [_split(layer)[0].get("model") for layer in layers]
     model = next((str(name) for name in reversed(models) if name is not None), AUTO)
-    fixed, live = _merge([model_settings(model, _MODEL_DEFAULTS), *layers])
+    layers = [model_settings(model, _MODEL_DEFAULTS), *layers]
+    fixed, live = _merge(layers)
     tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
-    parts: dict[str, Settings] = {"live": Parameters.parse(live)}
+    place = partial(_place, layers)
+    parts: dict[str, Settings] = {"live": Parameters.parse(live, place=place)}
     for part, table in tables.items():
         values = {name: fixed.pop(name) for name in table.model_fields if name in fixed}
-        parts[part] = table.parse(values)
-    return Config.parse(fixed | parts)
+        parts[part] = table.parse(values, place=place)
+    return Config.parse(fixed | parts, place=place)
 
 
 def with_model(config: Config, model: str) -> Config:
@@ -74,10 +78,19 @@ def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         elif name in FIXED_NAMES:
             fixed[FIXED_NAMES[name]] = value
         else:
-            raise ConfigError(
-                f'unknown setting "{name}": {suggest(name, [*FIXED_NAMES, *LIVE_NAMES])}'
-            )
+            where = f" ({given})" if (given := place_of(name, layer)) else ""
+            hint = suggest(name, [*FIXED_NAMES, *LIVE_NAMES])
+            raise ConfigError(f'unknown setting "{name:.40}": {hint}{where}')
     return fixed, live
+
+
+def _place(layers: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return where the last of `layers` that has the setting `name`, or an alias, was given it."""
+    for layer in reversed(layers):
+        for given in layer:
+            if FIXED_NAMES.get(given, LIVE_NAMES.get(given)) == name:
+                return place_of(given, layer)
+    return ""
 
 
 def _count(indices: Any) -> int | None:

@@ -95,7 +95,8 @@ def test_check_reports_every_file_and_fails_if_one_is_invalid(
     first, second, third = out.splitlines()
     assert code == 2
     assert first == "neon: ok"
-    assert second == f'{wrong}: unknown setting "guidance_scal": did you mean "guidance_scale"?'
+    hint = 'unknown setting "guidance_scal": did you mean "guidance_scale"?'
+    assert second == f"{wrong}: {hint} ({wrong}, line 1)"
     assert third.startswith('nope: no preset "nope"')
     assert err == "streamcam: 2 of 3 are invalid\n"
 
@@ -116,5 +117,6 @@ def test_show_refuses_an_invalid_value_in_one_line(capsys: pytest.CaptureFixture
     code, out, err = run(["show", "--set", "delta=11"], capsys)
     assert (code, out) == (2, "")
     assert err.startswith("streamcam: delta: ")
+    assert err.endswith("(--set)\n")
     with pytest.raises(ConfigError):
         build_config([{"delta": 11}])
