@@ -58,8 +58,9 @@ def _read(path: Path) -> str:
 def find_presets() -> dict[str, Path]:
     """Return the presets that come with streamcam and those in ``./configs``, which win."""
     package = Path(__file__).parents[1]
-    checkout = package.parent / "pyproject.toml"
-    shipped = package.parent / "configs" if checkout.exists() else package / "configs"
+    # Inside the package where it is installed; next to it in a checkout.
+    installed = package / "configs"
+    shipped = installed if installed.is_dir() else package.parent / "configs"
     folders = (shipped, Path("configs"))
     return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.errors import ConfigError, ParameterError
+from streamcam.settings import presets
 from streamcam.settings.base import from_json
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config, with_model
@@ -218,6 +219,19 @@ def test_a_pipe_in_place_of_a_preset_does_not_hang(tmp_path: Path) -> None:
 def test_a_name_with_a_null_character_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot read .*null"):
         load_preset("a\0.toml")
+
+
+def test_a_foreign_project_file_next_to_the_package_hides_no_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site-packages" / "streamcam"
+    (package / "configs").mkdir(parents=True)
+    (package / "configs" / "look.toml").write_text('prompt = "x"')
+    (package.parent / "pyproject.toml").touch()
+    (package.parent / "configs").mkdir()
+    monkeypatch.setattr(presets, "__file__", str(package / "settings" / "presets.py"))
+    monkeypatch.chdir(tmp_path)
+    assert set(find_presets()) == {"look"}
 
 
 def test_a_missing_preset_names_the_nearest(tmp_path: Path) -> None:
