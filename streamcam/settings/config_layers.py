@@ -13,12 +13,13 @@ from streamcam.settings.parameters import Parameters, parse_index_list
 from streamcam.settings.presets import model_settings
 from streamcam.settings.video_settings import VideoSettings
 
-_MODEL_DEFAULTS = tuple(
+MODEL_DEFAULTS = tuple(
     name
     for table in (Config, Parameters)
     for name, field in table.model_fields.items()
     if traits(field).model_default
 )
+"""The settings that a model's own folder may set."""
 
 
 def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
@@ -30,12 +31,12 @@ def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
         ConfigError: a name is unknown (the nearest is named) or a value is refused.
     """
     layers = list(layers)
-    models = [_split(layer)[0].get("model") for layer in layers]
+    models = [split_layer(layer)[0].get("model") for layer in layers]
     model = next((str(name) for name in reversed(models) if name is not None), AUTO)
-    layers = [model_settings(model, _MODEL_DEFAULTS), *layers]
+    layers = [model_settings(model, MODEL_DEFAULTS), *layers]
     fixed, live = _merge(layers)
     tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
-    place = partial(_place, layers)
+    place = partial(place_in, layers)
     parts: dict[str, Settings] = {"live": Parameters.parse(live, place=place)}
     for part, table in tables.items():
         values = {name: fixed.pop(name) for name in table.model_fields if name in fixed}
@@ -55,7 +56,7 @@ def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[st
     fixed: dict[str, Any] = {}
     live: dict[str, Any] = {}
     for layer in layers:
-        settings, changes = _split(layer)
+        settings, changes = split_layer(layer)
         fixed |= settings
         live |= changes
         # Two forms of one thing, of which the later one counts.
@@ -68,7 +69,7 @@ def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[st
     return fixed, live
 
 
-def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_layer(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of `layer` that are fixed at start and those that are live, by field."""
     fixed: dict[str, Any] = {}
     live: dict[str, Any] = {}
@@ -84,7 +85,7 @@ def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return fixed, live
 
 
-def _place(layers: Sequence[Mapping[str, Any]], name: str) -> str:
+def place_in(layers: Sequence[Mapping[str, Any]], name: str) -> str:
     """Return where the last of `layers` that has the setting `name`, or an alias, was given it."""
     for layer in reversed(layers):
         for given in layer:

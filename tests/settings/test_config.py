@@ -217,7 +217,7 @@ def test_a_pipe_in_place_of_a_preset_does_not_hang(tmp_path: Path) -> None:
 
 
 def test_a_name_with_a_null_character_is_refused() -> None:
-    with pytest.raises(ConfigError, match="cannot read .*null"):
+    with pytest.raises(ConfigError, match=r"cannot read .*null"):
         load_preset("a\0.toml")
 
 
