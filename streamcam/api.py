@@ -18,6 +18,7 @@ from streamcam.pipelines import LoadedStream, load_stream, release_ranks
 from streamcam.pixels import fitted, oriented
 from streamcam.runtime.auto_settings import settle, settle_model
 from streamcam.runtime.broadcast import BroadcastLoop
+from streamcam.runtime.startup_check import check_startup
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
@@ -203,6 +204,7 @@ class Broadcast:
 
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         self.config, self.choices = settle(_configured(config, settings))
+        check_startup(self.config)
         self._control = Control(self.config)
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
         self._loop = BroadcastLoop(self.config, self._control, source, self._sinks)
