@@ -27,7 +27,8 @@ HEAD = """# Settings
 Every setting, generated from the code by `python docs/generate.py`. Each can stand in a TOML file
 (`--config FILE.toml`, or the name of one in `configs/`) and in `--set KEY=VALUE`; those with a flag
 in the second column also have that. Later ones win: presets in their order, then flags, then
-`--set`.
+`--set`. Several presets at the start are layers: `--config watercolour --config duotone` is
+watercolour with the prompt of duotone. A preset loaded on air [replaces](osc.md) the one before.
 """
 
 FIXED = "\n## Fixed at start\n\n"
@@ -152,6 +153,10 @@ came from and at the subscribers of the same host. Each host may send `osc_rate`
 one longer than 64 bytes counts as several. Patterns (`*`, `?`) are not expanded. No message can
 name a file, a model or a command: presets are read at start, and a preset only changes what may
 change on air.
+
+**Presets replace each other.** Each sets the whole look (prompts, strength or indices, guidance),
+and whatever else any of them holds: to its own value, or else to the model's default, or to the
+value at the start if a model has none. So a preset looks the same whichever was loaded before.
 
 **Max** sends with `[udpsend 127.0.0.1 9000]`; **Pure Data** with `[oscformat streamcam mix]` into
 `[netsend -u -b]`, connected to port 9000; **Open Stage Control** needs `127.0.0.1:9000` as `send`

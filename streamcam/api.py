@@ -14,10 +14,12 @@ import numpy as np
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.errors import ConfigError
+from streamcam.paths import expanded
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks
 from streamcam.pixels import fitted, oriented
 from streamcam.runtime.auto_settings import settle, settle_model
 from streamcam.runtime.broadcast import BroadcastLoop
+from streamcam.runtime.startup_check import check_startup
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
@@ -134,7 +136,7 @@ def open_source(spec: str | Path = "auto", *, paced: bool = False, **settings: A
         MediaError: the file is missing, or cannot be read.
     """
     config = _configured(None, {**settings, "source": str(spec)})
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if not paced and not is_source_kind(str(spec)) and path.exists():
         return open_file_source(path, Fraction(config.broadcast.rate))
     config, _ = settle(config)
@@ -155,7 +157,7 @@ def open_sink(spec: str | Path = "virtual-camera", **settings: Any) -> Sink:
     """
     broadcast = _configured(None, settings).broadcast
     if not is_sink_kind(str(spec)):
-        return open_file_sink(Path(spec).expanduser(), Fraction(broadcast.rate))
+        return open_file_sink(expanded(spec), Fraction(broadcast.rate))
     sink = open_live_sink(str(spec), broadcast, None)
     return _CanvasSink(sink, broadcast.canvas, broadcast.canvas_fit)
 
@@ -203,6 +205,7 @@ class Broadcast:
 
     def __init__(self, config: Config | None = None, **settings: Any) -> None:
         self.config, self.choices = settle(_configured(config, settings))
+        check_startup(self.config)
         self._control = Control(self.config)
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
         self._loop = BroadcastLoop(self.config, self._control, source, self._sinks)
@@ -212,7 +215,8 @@ class Broadcast:
         broadcast = self.config.broadcast
         for spec in broadcast.sink:
             yield spec, open_live_sink(spec, broadcast, view)
-        yield "snapshots", SnapshotWriter(Path(broadcast.snapshots), view)
+        folder = Path(broadcast.snapshots) if broadcast.snapshots else None
+        yield "snapshots", SnapshotWriter(folder, view)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

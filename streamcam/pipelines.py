@@ -50,6 +50,8 @@ class Pipeline:
 
     default_model: str | None
     """The model that ``model=auto`` takes; None: a cached one, else the embedded one."""
+    check: Callable[[Config], None]
+    """Raise at once, without torch, a ModelError for a model that is surely missing."""
     load: Callable[[Config, Report], LoadedStream]
     """Load the stream for a file, where every frame is wanted."""
     load_live: Callable[[Config, Report], LoadedStream]
@@ -116,6 +118,12 @@ def release_ranks() -> None:
         launcher.release_torchrun_ranks()
 
 
+def _check_image(config: Config) -> None:
+    from streamcam.models.presence import check_image_models
+
+    check_image_models(config)
+
+
 def _load_image(config: Config, report: Report) -> LoadedStream:
     from streamcam.diffusion.image_model import load_image_model
     from streamcam.diffusion.stream import DiffusionStream
@@ -143,6 +151,12 @@ def _build_image_engines(config: Config, report: Report) -> None:
     from streamcam.diffusion.build_engines import build_engines
 
     build_engines(config, report, loading=report)
+
+
+def _check_video(config: Config) -> None:
+    from streamcam.models.presence import check_video_models
+
+    check_video_models(config)
 
 
 def _load_video(config: Config, report: Report) -> LoadedStream:
@@ -175,6 +189,7 @@ def _follow_video(config: Config, live: bool) -> None:
 PIPELINES = {
     "image": Pipeline(
         default_model=None,
+        check=_check_image,
         load=_load_image,
         load_live=_load_live_image,
         fetch=_fetch_image,
@@ -183,6 +198,7 @@ PIPELINES = {
     ),
     "video": Pipeline(
         default_model="jerryfeng/StreamDiffusionV2/wan_causal_dmd_v2v",
+        check=_check_video,
         load=_load_video,
         load_live=_load_live_video,
         fetch=_fetch_video,

@@ -1,6 +1,9 @@
 """``streamcam config``: show the resulting settings, and check files of settings."""
 
+import codecs
 import json
+import re
+import sys
 from collections.abc import Container, Iterator
 from typing import Any
 
@@ -17,6 +20,10 @@ from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
 from streamcam.settings.video_settings import VideoSettings
 
+NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""A byte of an argument that was no text; TOML cannot hold it."""
+
 
 @click.group()
 def config() -> None:
@@ -27,11 +34,15 @@ def config() -> None:
 @click.argument("presets", nargs=-1, metavar="[NAME|FILE.toml]...")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
 def show(presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
-    """Print every setting as TOML, and mark those that differ from the default.
+    """Print every setting as TOML, those that were not given as comments.
 
-    Later presets win, --set wins over everything. The output can be a file for --config.
+    Later presets win, --set wins over everything. The output can be a file for --config, which
+    runs the same: what stands in a comment is still left to the model and to this machine.
     """
-    click.echo(toml(configured(presets, assignments, {})), nl=False)
+    text = toml(configured(presets, assignments, {}))
+    # TOML is UTF-8: to another encoding go escapes alone, so that a file of it can be read back.
+    is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
+    click.echo(text if is_utf8 else NOT_ASCII.sub(_escaped, text), nl=False)
 
 
 @config.command()
@@ -72,14 +83,18 @@ def _lines(table: Settings, default: Settings, leave_out: Container[str] = ()) -
         shown_default = "none" if default_value is None else _value(default_value)
         comment = "" if value == default_value else f"  # default: {shown_default}"
         # TOML has no null; a missing key means the same.
-        yield f"# {name} ={comment}" if value is None else f"{name} = {_value(value)}{comment}"
+        shown = f"{name} =" if value is None else f"{name} = {_value(value)}"
+        # A default that was written out would win over the one of the model's own folder.
+        given = value is not None and name in table.model_fields_set
+        yield f"{'' if given else '# '}{shown}{comment}"
 
 
 def _value(value: Any) -> str:
     """Return one value as TOML."""
     if isinstance(value, str):
         # A JSON string is a basic string of TOML, but for DEL, which JSON leaves as it is.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        text = SURROGATE.sub("\ufffd", value)
+        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
     if _is_plain_prompt(value):
         return _value(value[0][0])
     if isinstance(value, dict):
@@ -88,6 +103,10 @@ def _value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(_value, value))}]"
     return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _escaped(letter: re.Match[str]) -> str:
+    return f"\\U{ord(letter[0]):08x}"
 
 
 def _is_plain_prompt(value: Any) -> bool:

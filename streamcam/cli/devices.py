@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from streamcam import v4l2
+from streamcam.cli.checks.own_processes import named_holders
 from streamcam.cli.hardware import Accelerator, CpuInfo, accelerators, cpu_info
 from streamcam.sources.camera_list import CameraInfo, cameras
 from streamcam.sources.camera_modes import PREFERRED
@@ -83,7 +84,7 @@ def _virtual(camera: CameraInfo) -> Row:
         "problem": camera.problem,
         "version": kernel_module.version() if is_node else None,
         "format": (v4l2.attribute(camera.address, "format") or None) if is_node else None,
-        "used_by": v4l2.holders(camera.address) if is_node else (),
+        "used_by": named_holders(camera.address) if is_node else (),
     }
 
 

@@ -16,10 +16,13 @@ from rich.markup import escape
 from streamcam import v4l2
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine_checks
 from streamcam.cli.checks.camera_checks import check_cameras, mirror_note
+from streamcam.cli.checks.own_processes import named_holders
 from streamcam.cli.checks.virtual_camera_checks import check_virtual_cameras
 from streamcam.cli.hardware import accelerators, cpu_info
 from streamcam.cli.options import configured, settings
+from streamcam.runtime.device_presence import device_kind
 from streamcam.settings.broadcast_settings import BroadcastSettings
+from streamcam.settings.config import Config
 
 MARKS = {OK: ("✓", "green"), NOTE: ("·", "dim"), WARNING: ("!", "yellow"), MISSING: ("✗", "red")}
 
@@ -38,7 +41,7 @@ def doctor(
     Give the settings that you will run with. Every problem is shown with a remedy. The exit code
     is 1 if something that is needed is missing.
     """
-    checks = list(_checks(configured(presets, assignments, flags).broadcast))
+    checks = list(_checks(configured(presets, assignments, flags)))
     healthy = all(check.state != MISSING for check in checks)
     if as_json:
         click.echo(json.dumps({"ok": healthy, "checks": list(map(asdict, checks))}, indent=2))
@@ -48,19 +51,21 @@ def doctor(
         sys.exit(1)
 
 
-def _checks(settings: BroadcastSettings) -> Iterator[Check]:
+def _checks(config: Config) -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from streamcam.models.hub import cached_models
     from streamcam.sources.camera_list import cameras
 
-    yield from check_cameras(cameras(), v4l2.holders)
-    yield from check_virtual_cameras(v4l2.devices(), settings.sink, v4l2.holders)
+    settings = config.broadcast
+    yield from check_cameras(cameras(), named_holders)
+    yield from check_virtual_cameras(v4l2.devices(), settings.sink, named_holders)
     versions = {package.name.lower(): package.version for package in distributions()}
     yield machine_checks.accelerator(accelerators(), cpu_info(), versions.get("torch"))
-    yield machine_checks.models([(repo.id, repo.bytes) for repo in cached_models()])
+    cached = [(repo.id, repo.bytes) for repo in cached_models()]
+    yield machine_checks.models(cached, gpu=device_kind(config.device) != "cpu")
     yield machine_checks.disk(Path(HF_HUB_CACHE), machine_checks.BYTES_FOR_MODELS, "models")
-    yield machine_checks.disk(Path.cwd(), machine_checks.BYTES_FOR_RECORDINGS, "recordings")
+    yield machine_checks.disk(_here(), machine_checks.BYTES_FOR_RECORDINGS, "recordings")
     if settings.osc:
         yield machine_checks.port(
             "osc_port", socket.SOCK_DGRAM, settings.osc_bind, settings.osc_port
@@ -70,6 +75,14 @@ def _checks(settings: BroadcastSettings) -> Iterator[Check]:
     )
     yield from machine_checks.packages(versions)
     yield mirror_note()
+
+
+def _here() -> Path:
+    """Return the current folder; by its relative name where it has been deleted."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path()
 
 
 def _print(checks: list[Check]) -> None:

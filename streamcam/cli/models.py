@@ -1,10 +1,11 @@
-"""``streamcam models``: list the models in the cache, and download more."""
+"""``streamcam models``: list the models that are here, and download more."""
 
 from typing import Any
 
 import click
 
 from streamcam.cli.options import configured, settings
+from streamcam.embedded_model import NANO, embedded
 from streamcam.errors import ModelError
 from streamcam.pipelines import pipeline_of
 
@@ -16,9 +17,16 @@ def models() -> None:
 
 @models.command(name="list")
 def list_() -> None:
-    """Show the models, autoencoders and LoRAs in the cache."""
+    """Show nano, which comes with streamcam, and what is in the cache.
+
+    Those are models, autoencoders and LoRAs.
+    """
     from streamcam.models.hub import cached_models
 
+    folder = embedded(NANO)
+    files = folder.rglob("*") if folder else ()
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    click.echo(f"{size / 1e9:7.2f} GB  {NANO}")
     repos = cached_models()
     for repo in repos:
         click.echo(f"{repo.bytes / 1e9:7.2f} GB  {repo.id}")
@@ -49,9 +57,12 @@ def pull(
 @models.command()
 @click.argument("name", metavar="ID")
 def path(name: str) -> None:
-    """Print the folder of a model in the cache."""
-    from streamcam.models.hub import cached_models
+    """Print the folder of a model: of nano, or of one in the cache."""
+    from streamcam.models.hub import cached_models, local_path
 
+    if (folder := local_path(name)) is not None:
+        click.echo(folder.absolute())
+        return
     for repo in cached_models():
         if repo.id == name:
             click.echo(repo.path)

@@ -10,6 +10,7 @@ from streamcam.errors import ConfigError
 from streamcam.settings.base import Settings, literal_values, traits
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
+from streamcam.settings.layer import Layer
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
 from streamcam.settings.video_settings import VideoSettings
@@ -70,10 +71,10 @@ def configured(
 
     `fixed` is what the command itself sets, and wins.
     """
+    flagged = Layer(given(flags), lambda name: f"--{name.replace('_', '-')}")
     pairs = [_assignment(text) for text in assignments]
-    return build_config(
-        [*map(load_preset, presets), given(flags), *({name: value} for name, value in pairs), fixed]
-    )
+    assigned = [Layer({name: value}, lambda _name: "--set") for name, value in pairs]
+    return build_config([*map(load_preset, presets), flagged, *assigned, fixed])
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:

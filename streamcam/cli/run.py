@@ -43,8 +43,8 @@ def run(
     """Go on air: camera, model, virtual camera, until Ctrl-C.
 
     The broadcast is controlled over OSC. Without settings it takes the first camera, else a
-    drawn person; SD-Turbo if it is in the cache, else nano, which comes with streamcam; the
-    virtual camera, else the preview page.
+    drawn person; SD-Turbo if it is in the cache and there is a GPU, else nano, which comes with
+    streamcam; the virtual camera, else the preview page.
     """
     with reporting(as_json=log_json) as reporter:
         requested = configured(presets, assignments, flags)

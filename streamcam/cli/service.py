@@ -40,8 +40,10 @@ TimeoutStopSec=15
 WantedBy=default.target
 """
 
-PRESERVED_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "CUDA_VISIBLE_DEVICES")
+PRESERVED_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES")
 """Environment variables of the installing shell that the unit sets too."""
+PRESERVED_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_PICTURES_DIR")
+"""The same, of which the XDG specification says to ignore relative paths."""
 
 UNQUOTED = re.compile(r"[A-Za-z0-9_@+=:,./-]+")
 ESCAPES = {"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
@@ -97,20 +99,41 @@ def remove() -> None:
     """Stop the service and delete its unit."""
     path = unit_path()
     _require_unit(path)
-    has_systemctl = shutil.which("systemctl") is not None
-    if has_systemctl:
-        _systemctl("disable", "--now", UNIT)
-    path.unlink()
-    if has_systemctl:
-        _systemctl("daemon-reload")
+    problem = _stop()
+    try:
+        # "disable" deletes this link, where it can be run.
+        (path.parent / "default.target.wants" / UNIT).unlink(missing_ok=True)
+        path.unlink()
+    except OSError as error:
+        raise StreamcamError(f"cannot remove {path}: {error.strerror}") from None
     click.echo(f"removed {path}")
+    if problem:
+        click.echo(f"streamcam: if it is running, it was not stopped: {problem}", err=True)
+    elif shutil.which("systemctl"):
+        _systemctl("daemon-reload")
+
+
+def _stop() -> str | None:
+    """Stop and disable the service; return the reason where systemctl cannot, as without a bus."""
+    if shutil.which("systemctl") is None:
+        return None
+    try:
+        _systemctl("disable", "--now", UNIT)
+    except StreamcamError as error:
+        return str(error)
+    return None
 
 
 def unit_path() -> Path:
     """Return the path of the unit, in the folder where systemd looks for the user's own units."""
     home = os.environ.get("XDG_CONFIG_HOME", "")
     # The XDG specification says to ignore relative paths.
-    folder = Path(home) if Path(home).is_absolute() else Path.home() / ".config"
+    try:
+        folder = Path(home) if Path(home).is_absolute() else Path.home() / ".config"
+    except RuntimeError:
+        raise StreamcamError(
+            "no home folder is known for the unit; set HOME or XDG_CONFIG_HOME"
+        ) from None
     return folder / "systemd" / "user" / UNIT
 
 
@@ -119,15 +142,32 @@ def unit(command: Sequence[str]) -> str:
     # systemd expands no variables in the path of the program itself.
     program, *arguments = command
     words = [quoted(program).replace("$$", "$"), *map(quoted, arguments)]
-    variables = {name: os.environ[name] for name in PRESERVED_VARIABLES if os.environ.get(name)}
     lines = [
-        f'Environment="{name}={_environment_value(text)}"\n' for name, text in variables.items()
+        f'Environment="{name}={_environment_value(text)}"\n'
+        for name, text in _preserved_variables().items()
     ]
     return TEMPLATE.format(
         command=" ".join(words),
-        folder=str(Path.cwd()).replace("%", "%%"),
+        folder=str(_current_folder()).replace("%", "%%"),
         environment="".join(lines),
     )
+
+
+def _preserved_variables() -> dict[str, str]:
+    given = os.environ
+    variables = {name: given[name] for name in PRESERVED_VARIABLES if given.get(name)}
+    folders = {n: given[n] for n in PRESERVED_FOLDERS if Path(given.get(n, "")).is_absolute()}
+    return variables | folders
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise StreamcamError(
+            f"cannot tell the current folder, in which the service is to run: {error.strerror};"
+            " change to another"
+        ) from None
 
 
 def quoted(word: str) -> str:

@@ -1,38 +1,58 @@
-"""Bank of presets in memory: of each, the values that may change on air."""
+"""Bank of presets in memory: of each, the values that it sets on air."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from streamcam.errors import ConfigError, ParameterError, suggest
-from streamcam.settings.base import accepted_names, traits
+from streamcam.settings.base import traits
 from streamcam.settings.config import Config
+from streamcam.settings.config_layers import MODEL_DEFAULTS, place_in, split_layer
+from streamcam.settings.layer import Layer
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import find_presets, load_preset
+from streamcam.settings.presets import find_presets, load_preset, model_settings
+
+LOOK = tuple(name for name in MODEL_DEFAULTS if name in Parameters.model_fields)
+"""The values that every preset sets: those for which a model has defaults of its own."""
+STEPS = ("t_index_list", "num_inference_steps")
+"""Values that are of use only with the number of steps they were made for."""
 
 
 class PresetBank:
-    """The live values of every preset, read once at start, so that no message reaches a file."""
+    """The live values of every preset, read once at start, so that no message reaches a file.
+
+    Loading a preset gives the same output whatever was loaded before it: every preset sets the
+    same values, those of the look and those that any preset holds. Where it does not hold one, it
+    sets the model's default, or what the broadcast began with if a model has none.
+    """
 
     def __init__(self, config: Config, report: Callable[[str], None]) -> None:
         self.current: str | None = None
         """The preset loaded last."""
-        self._changes: dict[str, dict[str, Any]] = {}
+        start = _with_model_defaults(config)
+        held: dict[str, dict[str, Any]] = {}
         for name in sorted(find_presets()):
             try:
-                changes = _live_values(load_preset(name), config)
+                values = _live_values(load_preset(name), config, start)
             except ConfigError as error:
                 report(f"preset {name} is left out: {error}")
             else:
                 # One made for another model, or without live values, has no use on air.
-                if changes:
-                    self._changes[name] = changes
+                if values:
+                    held[name] = values
+        fields = dict.fromkeys((*LOOK, *(field for values in held.values() for field in values)))
+        loaded = {name: start.changed(values) for name, values in held.items()}
+        self._changes = {
+            name: {field: getattr(parameters, field) for field in fields}
+            for name, parameters in loaded.items()
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._changes)
 
     def changes(self, name: str) -> dict[str, Any]:
-        """Return the live values of a preset; raise ParameterError if there is none."""
+        """Return the live values that a preset sets; raise ParameterError if there is none."""
         if name not in self._changes:
             raise ParameterError(f'no preset "{name:.40}": {suggest(name[:40], self.names)}')
         return self._changes[name]
@@ -49,21 +69,32 @@ class PresetBank:
         return self.names[(place + step) % len(self.names)]
 
 
-def _live_values(settings: dict[str, Any], config: Config) -> dict[str, Any]:
-    """Return the live values in `settings` that a stream of `config` can run."""
-    fixed, live = accepted_names(Config), accepted_names(Parameters)
-    models = [value for name, value in settings.items() if fixed.get(name) == "model"]
-    if models and models[-1] != config.model:
+def _with_model_defaults(config: Config) -> Parameters:
+    """Return the values that the broadcast began with, those of the look as the model sets them."""
+    look = {name: Parameters.model_fields[name].get_default() for name in LOOK}
+    start = config.live.model_copy(update=look)
+    return start.changed(_live_values(model_settings(config.model, MODEL_DEFAULTS), config, start))
+
+
+def _live_values(layer: Layer, config: Config, start: Parameters) -> dict[str, Any]:
+    """Return the live values in `layer` that a stream of `config` can run when set from `start`.
+
+    Raises:
+        ConfigError: a setting is unknown, or a live value is refused.
+    """
+    fixed, live = split_layer(layer)
+    if fixed.get("model", config.model) != config.model:
         # Its numbers were chosen for another model and mean nothing here.
         return {}
-    changes: dict[str, Any] = {}
-    for name, value in settings.items():
-        field = live.get(name)
-        if field is None or traits(Parameters.model_fields[field]).trigger:
-            continue
-        try:
-            changes[field] = getattr(config.changed(config.live, {field: value}), field)
-        except ParameterError:
-            # A t_index_list of another number of steps, say: the rest of the preset still applies.
-            continue
-    return changes
+    parsed = Parameters.parse(live, place=partial(place_in, [layer]))
+    values = {
+        name: getattr(parsed, name)
+        for name in live
+        if not traits(Parameters.model_fields[name]).trigger
+    }
+    try:
+        config.check(start.changed(values))
+    except ParameterError:
+        # For another number of steps: the rest of the preset still applies.
+        return {name: value for name, value in values.items() if name not in STEPS}
+    return values

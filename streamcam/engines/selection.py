@@ -1,14 +1,13 @@
 """Choice of the engines that run the stages: the one asked for, or the fastest available."""
 
-import shutil
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.engine import Engine
+from streamcam.engines.requirements import check_engine, check_float8
 from streamcam.engines.timings import Timings
 from streamcam.errors import EngineError
 from streamcam.plugins import load_plugin, plugin_names
@@ -19,8 +18,6 @@ NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 
 MIN_FLOAT8_CAPABILITY = (8, 9)
 """The least compute capability of an NVIDIA GPU that computes in float8."""
-
-COMPILERS = ("g++", "clang++", "cl")
 
 
 class EngineChoice(NamedTuple):
@@ -89,11 +86,7 @@ def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings)
 
 
 def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:
-    if acceleration not in ("auto", "tensorrt"):
-        raise EngineError(
-            f"{acceleration} does not compute in float8; choose --acceleration tensorrt, or"
-            " --dtype auto"
-        )
+    check_float8(acceleration)
     engines = tuple(_tensorrt(device, dtype) for dtype in (FLOAT8, torch.float16))
     if (capability := torch.cuda.get_device_capability(device)) < MIN_FLOAT8_CAPABILITY:
         raise EngineError(
@@ -110,41 +103,21 @@ def _listed(measured: Timings) -> str:
 
 
 def _openvino(device: torch.device, dtype: torch.dtype) -> Engine:
-    if not find_spec("openvino"):
-        raise EngineError('openvino is not installed; run pip install "streamcam[openvino]"')
-    if device.type not in ("cpu", "xpu"):
-        raise EngineError(
-            f"openvino runs on CPUs and on Intel GPUs, not on {device.type};"
-            " choose --device cpu or --device xpu"
-        )
+    check_engine("openvino", device.type)
     from streamcam.engines import openvino
 
     return openvino.OpenVinoEngine(openvino.GPU if device.type == "xpu" else openvino.CPU, dtype)
 
 
 def _tensorrt(device: torch.device, dtype: torch.dtype) -> Engine:
-    if device.type != "cuda":
-        raise EngineError(
-            f"tensorrt runs on NVIDIA GPUs, not on {device.type}; choose --device cuda"
-        )
-    if missing := [name for name in ("tensorrt", "onnx", "onnxscript") if not find_spec(name)]:
-        raise EngineError(f'{missing[0]} is not installed; run pip install "streamcam[tensorrt]"')
+    check_engine("tensorrt", device.type)
     from streamcam.engines.tensorrt import TensorRtEngine
 
     return TensorRtEngine(device, dtype)
 
 
 def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
-    if device.type not in ("cpu", "cuda"):
-        raise EngineError(
-            f"compiled runs on CPUs and on NVIDIA GPUs, not on {device.type};"
-            " choose --acceleration eager"
-        )
-    if not any(map(shutil.which, COMPILERS)):
-        raise EngineError(
-            f"compiled needs a C++ compiler ({' or '.join(COMPILERS)}); install one, or choose"
-            " --acceleration eager"
-        )
+    check_engine("compiled", device.type)
     from streamcam.engines.compiled import CompiledEngine
 
     return CompiledEngine(device, dtype)

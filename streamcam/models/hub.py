@@ -60,6 +60,15 @@ def cached_models() -> list[CachedModel]:
     return sorted(models)
 
 
+def is_cached(repo: str) -> bool:
+    """Return whether the cache holds anything of `repo`."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model")
+    return bool((folder / "snapshots").is_dir())
+
+
 def _age(revision: Any) -> float:
     return float(revision.last_modified)
 

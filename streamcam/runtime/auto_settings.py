@@ -5,6 +5,7 @@ from typing import NamedTuple
 from streamcam.embedded_model import NANO
 from streamcam.errors import DeviceError
 from streamcam.pipelines import pipeline_of
+from streamcam.runtime.device_presence import device_kind
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config
 from streamcam.settings.config_layers import with_model
@@ -47,15 +48,19 @@ def settle_model(config: Config) -> tuple[Config, str]:
 def _model(config: Config) -> Choice:
     if published := pipeline_of(config).default_model:
         return Choice(published, f"{published}, as published")
-    from streamcam.models.hub import cached_models
-
-    if any(repo.id == PREFERRED_MODEL for repo in cached_models()):
-        return Choice(PREFERRED_MODEL, f"{PREFERRED_MODEL}, since it is in the cache")
     if config.mode == "txt2img":
         why = f"since {NANO} only repaints what it sees"
         return Choice(PREFERRED_MODEL, f"{PREFERRED_MODEL}, {why}")
-    larger = f'"streamcam models pull {PREFERRED_MODEL}"'
-    return Choice(NANO, f"{NANO}, which comes with streamcam; for a larger one: {larger}")
+    from streamcam.models.hub import is_cached
+
+    cached, has_gpu = is_cached(PREFERRED_MODEL), device_kind(config.device) != "cpu"
+    if cached and has_gpu:
+        return Choice(PREFERRED_MODEL, f"{PREFERRED_MODEL}, since it is in the cache")
+    if cached:
+        why = f"since {PREFERRED_MODEL} takes seconds a frame without a GPU"
+        return Choice(NANO, f"{NANO}, which comes with streamcam, {why}")
+    larger = f'; for a larger one: "streamcam models pull {PREFERRED_MODEL}"' if has_gpu else ""
+    return Choice(NANO, f"{NANO}, which comes with streamcam{larger}")
 
 
 def _source(config: Config) -> Choice:

@@ -5,6 +5,7 @@ A field's type, range, description and traits stand in its declaration once; the
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, get_args
@@ -13,6 +14,14 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from streamcam.errors import ConfigError, suggest
+from streamcam.settings.layer import Place
+
+MAX_SHOWN = 80
+"""Characters of a value in an error."""
+
+
+def _nowhere(_name: str) -> str:
+    return ""
 
 
 class Settings(BaseModel):
@@ -23,12 +32,20 @@ class Settings(BaseModel):
     )
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], error: type[ConfigError] = ConfigError) -> Self:
-        """Validate `values`; raise `error`, one line for all that is wrong."""
+    def parse(
+        cls,
+        values: Mapping[str, Any],
+        error: type[ConfigError] = ConfigError,
+        place: Place = _nowhere,
+    ) -> Self:
+        """Validate `values`; raise `error`, one line for all that is wrong and where it stands."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as problems:
-            raise error("; ".join(_explain(cls, p) for p in problems.errors())) from None
+            lines = [_explain(cls, problem, place) for problem in problems.errors()]
+            raise error("; ".join(lines)) from None
+        except ConfigError as problem:  # Raised by a validator that compares several fields.
+            raise type(problem)(_with_places(cls, str(problem), place)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +102,37 @@ def from_json(value: Any) -> Any:
     return value
 
 
-def _explain(table: type[Settings], problem: Any) -> str:
+def _explain(table: type[Settings], problem: Any, place: Place) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         return f'unknown setting "{name}": {suggest(name, accepted_names(table))}'
     message = str(problem["msg"]).removeprefix("Value error, ")
     if not name:
-        return message
-    return f"{name}: {message[0].lower()}{message[1:]}, got {_shortened(problem['input'])}"
+        return _with_places(table, message, place)
+    where = f" ({given})" if (given := place(name)) else ""
+    return f"{name}: {message[0].lower()}{message[1:]}, got {_shortened(problem['input'])}{where}"
+
+
+def _with_places(table: type[Settings], message: str, place: Place) -> str:
+    """Return `message` with the places of the fields that it names."""
+    names = [name for name in dict.fromkeys(re.findall(r"\w+", message)) if _has(table, name)]
+    places = "; ".join(f"{name}: {given}" for name in names if (given := place(name)))
+    return f"{message} ({places})" if places else message
+
+
+def _has(table: type[Settings], name: str) -> bool:
+    """Return whether `name` is a field of `table` or of a table in it."""
+    return name in table.model_fields or any(
+        isinstance(field.annotation, type)
+        and issubclass(field.annotation, Settings)
+        and name in field.annotation.model_fields
+        for field in table.model_fields.values()
+    )
 
 
 def _shortened(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    try:
+        shown = repr(value)
+    except (RecursionError, ValueError):  # Nested too deeply, or a number of thousands of digits.
+        shown = f"a {type(value).__name__} too long to show"
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[: MAX_SHOWN - 3]}..."

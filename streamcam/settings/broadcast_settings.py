@@ -121,7 +121,11 @@ class BroadcastSettings(Settings):
         description="More OSC addresses and the ones they stand for, such as"
         ' {"/layer1/opacity" = "/mix/norm"}.',
     )
-    snapshots: str = Field(default=".", description="Folder that snapshots are written to.")
+    snapshots: str | None = Field(
+        default=None,
+        description="Folder that snapshots are written to. Default: streamcam in the user's"
+        " pictures folder.",
+    )
 
     @field_validator("canvas")
     @classmethod

@@ -78,7 +78,8 @@ class Config(Settings):
         default=AUTO,
         validation_alias=AliasChoices("model", "model_id_or_path"),
         description="Hub id, folder in diffusers layout, .safetensors file, random:NAME, or nano,"
-        " which comes with streamcam. auto: SD-Turbo if it is in the cache, else nano.",
+        " which comes with streamcam. auto: SD-Turbo if it is in the cache and there is a GPU, else"
+        " nano.",
     )
     single_file_config: str | None = Field(
         default=None,

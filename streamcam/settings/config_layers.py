@@ -1,22 +1,25 @@
 """Make a Config of layers: the model's own settings, presets, TOML files, flags and ``--set``."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import Settings, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, FIXED_NAMES, LIVE_NAMES, PARTS, Config
+from streamcam.settings.layer import place_of
 from streamcam.settings.parameters import Parameters, parse_index_list
 from streamcam.settings.presets import model_settings
 from streamcam.settings.video_settings import VideoSettings
 
-_MODEL_DEFAULTS = tuple(
+MODEL_DEFAULTS = tuple(
     name
     for table in (Config, Parameters)
     for name, field in table.model_fields.items()
     if traits(field).model_default
 )
+"""The settings that a model's own folder may set."""
 
 
 def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
@@ -28,15 +31,17 @@ def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
         ConfigError: a name is unknown (the nearest is named) or a value is refused.
     """
     layers = list(layers)
-    models = [_split(layer)[0].get("model") for layer in layers]
+    models = [split_layer(layer)[0].get("model") for layer in layers]
     model = next((str(name) for name in reversed(models) if name is not None), AUTO)
-    fixed, live = _merge([model_settings(model, _MODEL_DEFAULTS), *layers])
+    layers = [model_settings(model, MODEL_DEFAULTS), *layers]
+    fixed, live = _merge(layers)
     tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
-    parts: dict[str, Settings] = {"live": Parameters.parse(live)}
+    place = partial(place_in, layers)
+    parts: dict[str, Settings] = {"live": Parameters.parse(live, place=place)}
     for part, table in tables.items():
         values = {name: fixed.pop(name) for name in table.model_fields if name in fixed}
-        parts[part] = table.parse(values)
-    return Config.parse(fixed | parts)
+        parts[part] = table.parse(values, place=place)
+    return Config.parse(fixed | parts, place=place)
 
 
 def with_model(config: Config, model: str) -> Config:
@@ -51,7 +56,7 @@ def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[st
     fixed: dict[str, Any] = {}
     live: dict[str, Any] = {}
     for layer in layers:
-        settings, changes = _split(layer)
+        settings, changes = split_layer(layer)
         fixed |= settings
         live |= changes
         # Two forms of one thing, of which the later one counts.
@@ -64,7 +69,7 @@ def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[st
     return fixed, live
 
 
-def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split_layer(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of `layer` that are fixed at start and those that are live, by field."""
     fixed: dict[str, Any] = {}
     live: dict[str, Any] = {}
@@ -74,10 +79,19 @@ def _split(layer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         elif name in FIXED_NAMES:
             fixed[FIXED_NAMES[name]] = value
         else:
-            raise ConfigError(
-                f'unknown setting "{name}": {suggest(name, [*FIXED_NAMES, *LIVE_NAMES])}'
-            )
+            where = f" ({given})" if (given := place_of(name, layer)) else ""
+            hint = suggest(name, [*FIXED_NAMES, *LIVE_NAMES])
+            raise ConfigError(f'unknown setting "{name:.40}": {hint}{where}')
     return fixed, live
+
+
+def place_in(layers: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return where the last of `layers` that has the setting `name`, or an alias, was given it."""
+    for layer in reversed(layers):
+        for given in layer:
+            if FIXED_NAMES.get(given, LIVE_NAMES.get(given)) == name:
+                return place_of(given, layer)
+    return ""
 
 
 def _count(indices: Any) -> int | None:

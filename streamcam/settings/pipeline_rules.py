@@ -6,10 +6,14 @@ from typing import Protocol
 
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS, VideoSettings
 
+VIDEO_ACCELERATIONS = ("auto", "eager", "compiled")
+
 
 class SharedSettings(Protocol):
     """The fields of `Config` that the rules read."""
 
+    @property
+    def acceleration(self) -> str: ...
     @property
     def mode(self) -> str: ...
     @property
@@ -59,6 +63,11 @@ def _check_video(settings: SharedSettings) -> None:
         raise ValueError(
             f"pipeline=video needs sides that are multiples of 16, got"
             f" {settings.width}x{settings.height}"
+        )
+    if settings.acceleration not in VIDEO_ACCELERATIONS:
+        raise ValueError(
+            f"pipeline=video runs acceleration {', '.join(VIDEO_ACCELERATIONS)}, not"
+            f" {settings.acceleration}: leave it out"
         )
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")

@@ -1,44 +1,71 @@
 """Settings in TOML files: presets by name, and the file that a model's folder may hold."""
 
-import tomllib
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from streamcam.embedded_model import embedded
 from streamcam.errors import ConfigError, suggest
+from streamcam.settings.layer import Layer, toml_layer
 
 MODEL_SETTINGS_FILE = "streamcam.toml"
+MAX_BYTES = 100_000
+"""Size of a file of settings; all that there are, and their comments, take a tenth of it."""
 
 
-def load_preset(preset: str) -> dict[str, Any]:
-    """Return the settings of a TOML file, or of the preset of that name in ``configs/``."""
+def load_preset(preset: str) -> Layer:
+    """Return the settings of a TOML file, or of the preset of that name in ``configs/``.
+
+    Raises:
+        ConfigError: there is none, it cannot be read, or is not valid TOML.
+    """
     path = Path(preset)
     if path.suffix != ".toml":
         available = find_presets()
         if preset not in available:
             raise ConfigError(f'no preset "{preset}": {suggest(preset, available)}')
         path = available[preset]
+    text = _read(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigError(f"cannot read {path}: {reason}") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+        return toml_layer(text, str(path))
+    except RecursionError:
+        raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from None
+    except ValueError as error:
+        # Python refuses to parse numbers of more than some thousand digits.
+        reason = "a number has too many digits" if "digits" in str(error) else error
+        raise ConfigError(f"{path} is not valid TOML: {reason}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ConfigError(f"cannot read {path}: it is a device or a pipe, not a file")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(
+                f"cannot read {path}: a file of settings takes at most {MAX_BYTES // 1000} kB"
+            )
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"cannot read {path}: it is not UTF-8 text") from None
+    except ValueError as error:  # A name with a null character.
+        raise ConfigError(f"cannot read {str(path)!r}: {error}") from None
 
 
 def find_presets() -> dict[str, Path]:
     """Return the presets that come with streamcam and those in ``./configs``, which win."""
     package = Path(__file__).parents[1]
-    checkout = package.parent / "pyproject.toml"
-    shipped = package.parent / "configs" if checkout.exists() else package / "configs"
+    # Inside the package where it is installed; next to it in a checkout.
+    installed = package / "configs"
+    shipped = installed if installed.is_dir() else package.parent / "configs"
     folders = (shipped, Path("configs"))
     return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}
 
 
-def model_settings(model: str, allowed: Collection[str]) -> dict[str, Any]:
+def model_settings(model: str, allowed: Collection[str]) -> Layer:
     """Return the settings in the folder of `model`, an empty table if it has none.
 
     Args:
@@ -49,9 +76,14 @@ def model_settings(model: str, allowed: Collection[str]) -> dict[str, Any]:
         ConfigError: the file is damaged, or sets anything else.
     """
     file = _model_settings_file(model)
-    settings = load_preset(str(file)) if file else {}
+    if file is None:
+        return Layer({}, str)
+    settings = load_preset(str(file))
     if refused := [name for name in settings if name not in allowed]:
-        raise ConfigError(f'{file} may not set "{refused[0]}", but only {", ".join(allowed)}')
+        raise ConfigError(
+            f'{file} may not set "{refused[0]}", but only {", ".join(allowed)}'
+            f" ({settings.place(refused[0])})"
+        )
     return settings
 
 

@@ -1,5 +1,6 @@
 """Live recordings of the output, each with a cue file that repeats the show offline."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, tempor
 from streamcam.sinks.cue_recorder import CueWriter
 from streamcam.sinks.video_writer import CONTAINERS, Encoder, VideoWriter
 from streamcam.types import BroadcastView, Frame
+
+log = logging.getLogger(__name__)
 
 # Fast presets: everything else runs at the same time, perhaps on two cores.
 H264: Encoder = ("libx264", {"crf": "20", "preset": "superfast", "tune": "zerolatency"})
@@ -64,6 +67,7 @@ class Recorder:
             return
         if self._recording is None:
             self._recording = self._begin()
+            log.info("recording %s", self._recording.path)
         try:
             self._recording.write(frame, self._clock(), *self._view.applied_parameters())
         except MediaError as error:
@@ -89,6 +93,7 @@ class Recorder:
                 self._recording.finish()
             except MediaError as error:
                 raise self._keep_after(error) from None
+            log.info("recorded %s, and its cues %s", *self._recording.paths)
             self._recording = None
 
     def _keep_after(self, error: MediaError) -> MediaError:
@@ -119,6 +124,11 @@ class Recording:
         except BaseException:
             self._discard()
             raise
+
+    @property
+    def paths(self) -> tuple[Path, Path]:
+        """The video and its cue file."""
+        return self.path, self._cues.path
 
     def write(self, frame: Frame, now: float, applied_from: int, parameters: Parameters) -> None:
         """Put `frame` on the grid; it is dropped where its place and the next one are taken.

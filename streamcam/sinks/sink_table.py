@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamcam.errors import ConfigError, MediaError, suggest
+from streamcam.paths import expanded
 from streamcam.plugins import load_plugin, plugin_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks.atomic_file import AtomicOutput, explain_os_error, temporary_path
@@ -76,8 +77,7 @@ def _recorder(which: str, settings: BroadcastSettings, view: BroadcastView | Non
 
     if not which:
         raise ConfigError('the sink "recorder" needs a file, such as recorder:show.mkv')
-    # The shell leaves a ~ behind a colon as it is.
-    path = Path(which).expanduser()
+    path = expanded(which)
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         raise ConfigError(f"cannot record {which}: name a {', '.join(VIDEO_SUFFIXES)}")
     check_destination(path, may_be_folder=False)
@@ -149,8 +149,9 @@ def open_file_sink(path: Path, rate: Fraction, *, length: int | None = None) -> 
 
 def check_destination(path: Path, *, may_be_folder: bool) -> None:
     """Raise MediaError where writing to `path` would fail only after the model has loaded."""
-    folder = path.absolute().parent
+    folder = path.parent
     try:
+        folder = path.absolute().parent
         if not folder.is_dir():
             raise MediaError(f"no folder {folder}; make it first")
         if not path.name:

@@ -1,15 +1,20 @@
 """Snapshots of the output, saved as PNG whenever the operator requests one."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 import cv2
+from platformdirs import user_pictures_path
 
 from streamcam.errors import MediaError
+from streamcam.paths import expanded
 from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, temporary_path
 from streamcam.types import BroadcastView, Frame, Image
+
+log = logging.getLogger(__name__)
 
 
 class SnapshotWriter:
@@ -18,13 +23,14 @@ class SnapshotWriter:
     A failed save is raised from `send` once and not tried again; the next request is.
 
     Args:
-        folder: destination; it is made when the first snapshot is saved.
+        folder: destination, made when the first snapshot is saved; by default ``streamcam`` in
+            the user's pictures folder.
         view: gives the newest parameters, which hold the counter.
         now: returns the time of day that names the files.
     """
 
     def __init__(
-        self, folder: Path, view: BroadcastView, now: Callable[[], datetime] = datetime.now
+        self, folder: Path | None, view: BroadcastView, now: Callable[[], datetime] = datetime.now
     ) -> None:
         self._folder = folder
         self._view = view
@@ -49,7 +55,11 @@ class SnapshotWriter:
         counter = self._counter()
         if counter != self._last_counter:
             self._last_counter = counter
-            save_snapshot(frame.image, self._folder, self._now())
+            path = save_snapshot(frame.image, self._destination(), self._now())
+            log.info("saved the snapshot %s", path)
+
+    def _destination(self) -> Path:
+        return expanded(self._folder or user_pictures_path() / "streamcam")
 
     def _counter(self) -> int:
         return self._view.parameters().snapshot

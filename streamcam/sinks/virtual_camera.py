@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
@@ -61,6 +62,7 @@ class VirtualCamera:
         self._format = pixel_format if sys.platform == "linux" else "rgb"
         self._convert = pixels.FORMATS[self._format]
         self._backend: CameraBackend | None = None
+        self._warned = False
         self._image: Image | None = None
         self._packed: Bytes = np.empty(0, np.uint8)
 
@@ -71,6 +73,7 @@ class VirtualCamera:
                 device.path, self._canvas, fps=self._fps, pixel_format=self._format
             )
             log.info('virtual camera %s "%s", %s', device.path, device.name, self._format)
+            self._warn_of_hidden_camera(device)
         else:
             self._backend = open_pyvirtualcam(self._label, self._canvas, self._fps)
         return self
@@ -82,6 +85,12 @@ class VirtualCamera:
             self._image = frame.image
             self._packed = self._convert(frame.image) if packed is None else packed
         self._backend.send(self._packed)
+
+    def _warn_of_hidden_camera(self, device: v4l2.Device) -> None:
+        # Once: a sink that fails is entered again and again.
+        if not self._warned and not is_exclusive(device):
+            log.warning("%s; to change that: %s", not_exclusive(device), kernel_module.RELOAD)
+            self._warned = True
 
     def __exit__(self, *exception: object) -> None:
         if self._backend is not None:
@@ -163,3 +172,22 @@ def _default(loopbacks: Sequence[v4l2.Device]) -> v4l2.Device:
 
 def _listed(loopbacks: Sequence[v4l2.Device]) -> str:
     return ", ".join(f'{device.path} "{device.name}"' for device in loopbacks)
+
+
+def is_exclusive(device: v4l2.Device, root: Path = kernel_module.ROOT) -> bool:
+    """Return whether `device` was created with ``exclusive_caps=1``; True if that is unknown.
+
+    The module's options are lists with one entry per device, found by its number.
+    """
+    options = kernel_module.options(root)
+    numbers = options.get("video_nr", "").split(",")
+    flags = options.get("exclusive_caps", "").split(",")
+    number = device.path.name.removeprefix("video")
+    if number in numbers and len(flags) > numbers.index(number):
+        return flags[numbers.index(number)] in ("Y", "1")
+    return not (device.captures and device.outputs)
+
+
+def not_exclusive(device: v4l2.Device) -> str:
+    """Return the consequence of a `device` that is not `is_exclusive`, in a line."""
+    return f"{device.path} has exclusive_caps=0: Chrome, Zoom and others do not list it"

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from streamcam.errors import ConfigError, MediaError, suggest
+from streamcam.paths import expanded
 from streamcam.plugins import load_plugin, plugin_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
@@ -58,7 +59,7 @@ def _parse(spec: str) -> tuple[str, str]:
     if is_url:
         known = suggest(kind, [*SCHEMES, *plugin_names(PLUGINS)])
         raise ConfigError(f'no source is read over "{kind}://": {known}')
-    path = Path(spec).expanduser()
+    path = expanded(spec)
     if not path.exists() and path.parent == Path() and not path.suffix:
         kinds = [kind for kind in SOURCES if kind not in SCHEMES]
         known = suggest(prefix, [*kinds, *plugin_names(PLUGINS)])
@@ -107,7 +108,7 @@ def _file(which: str, settings: BroadcastSettings) -> LiveSource:
 
     if not which:
         raise ConfigError('the source "file" needs a path, such as file:clip.mp4')
-    path = Path(which).expanduser()
+    path = expanded(which)
     reopen = partial(open_file_source, path, settings.rate)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return LivePlayback(partial(RepeatedImage, reopen), loop=True)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from streamcam.errors import ConfigError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.video.causal_layers import Layers
@@ -22,8 +21,6 @@ from streamcam.video.wan_vae import (
     WanDecoder,
     WanEncoder,
 )
-
-ENGINES = ("auto", "eager", "compiled")
 
 
 class VideoModel(NamedTuple):
@@ -54,10 +51,6 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
         ModelError: something is missing, damaged or does not fit.
         EngineError: another rank cannot load its layers.
     """
-    if config.acceleration not in ENGINES:
-        raise ConfigError(
-            f"pipeline=video runs {' or '.join(ENGINES)}, not {config.acceleration}: leave it out"
-        )
     info = rank_info(config)
     device, dtype = pick_placement(config, info)
     other_ranks = start_other_ranks(config, info, live=live) if info.world_size > 1 else None

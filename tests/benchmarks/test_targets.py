@@ -8,7 +8,7 @@ from benchmarks import targets
 from benchmarks.targets import OVERHEAD, TARGETS, Outcome, TargetConfigs, TargetRun
 from streamcam.bench import energy, engine_comparison, harness
 from streamcam.bench.energy import EnergyCounter
-from streamcam.engines import selection
+from streamcam.engines import requirements
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.types import Image
@@ -22,8 +22,8 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(harness, "SIDE", 128)
     monkeypatch.setattr(targets, "ENERGY_S", 0.1)
     monkeypatch.setattr(energy, "SETTLE_S", 0.05)
-    monkeypatch.setattr(selection.shutil, "which", lambda _: None)
-    monkeypatch.setattr(selection, "find_spec", lambda _: None)
+    monkeypatch.setattr(requirements.shutil, "which", lambda _: None)
+    monkeypatch.setattr(requirements, "find_spec", lambda _: None)
     settings = {"width": 32, "height": 32, "t_index_list": [35], "engine_dir": str(tmp_path)}
     return build_config([TINY, settings])
 

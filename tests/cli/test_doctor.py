@@ -8,8 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine_checks
+from streamcam.cli.checks import (
+    MISSING,
+    NOTE,
+    OK,
+    WARNING,
+    Check,
+    machine_checks,
+    own_processes,
+)
 from streamcam.cli.checks.camera_checks import check_cameras
+from streamcam.cli.checks.own_processes import is_broadcast
 from streamcam.cli.checks.virtual_camera_checks import check_virtual_cameras
 from streamcam.cli.hardware import Accelerator, CpuInfo
 from streamcam.sources.camera_list import CameraInfo
@@ -165,6 +174,66 @@ def test_a_virtual_camera_in_use_is_a_warning_with_the_program(root: Path) -> No
     assert "is in use, open in obs (4711)" in check.text
 
 
+def test_what_streamcam_itself_holds_on_air_is_ok(root: Path) -> None:
+    def ours(path: str) -> tuple[str, ...]:
+        return ("streamcam (4711)",)
+
+    (camera,) = check_cameras([CameraInfo("C920", "/dev/video0", "/dev/video0")], ours)
+    assert (camera.state, camera.remedy) == (OK, None)
+    assert camera.text.endswith("on air in streamcam (4711)")
+    if sys.platform == "linux":
+        check, *_ = check_virtual_cameras([loopback(can=CAN_CAPTURE)], ["auto"], ours, root)
+        assert (check.state, check.remedy) == (OK, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("/opt/python3 -m streamcam run --sink preview", True),
+        ("python3 -P -m streamcam run", True),
+        ("/usr/bin/python3 /venv/bin/streamcam run", True),
+        ("streamcam.exe run", True),
+        ("python3 -m streamcam doctor", False),
+        ("python3 render.py streamcam.toml", False),
+        ("vim streamcam", False),
+        ("", False),
+    ],
+)
+def test_a_broadcast_is_recognised_by_its_command(command: str, expected: bool) -> None:
+    assert is_broadcast(command.split()) is expected
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_the_owner_of_a_port_is_named_and_streamcam_s_own_port_is_ok(
+    kind: socket.SocketKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform != "linux":
+        pytest.skip("other systems show owners only to administrators")
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            probe.listen()
+        number = probe.getsockname()[1]
+        check = machine_checks.port("osc_port", kind, "127.0.0.1", number)
+        assert f"({os.getpid()})" in check.text
+        monkeypatch.setattr(own_processes, "is_broadcast", lambda _command: True)
+        check = machine_checks.port("osc_port", kind, "127.0.0.1", number)
+    assert (check.state, check.remedy) == (OK, None)
+    assert check.text.endswith(f"on air in streamcam ({os.getpid()})")
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_large_model_is_recommended_only_with_a_gpu(gpu: bool) -> None:
+    check = machine_checks.models([], gpu=gpu)
+    assert check.state == OK
+    assert (check.remedy == "streamcam models pull stabilityai/sd-turbo") is gpu
+
+
+def test_a_folder_that_cannot_be_read_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert machine_checks.disk(tmp_path / ("x" * 300), 1, "models").state == WARNING
+
+
 @linux_only
 def test_a_device_left_unusable_is_ok_since_run_repairs_it(root: Path) -> None:
     check, *_ = checks_of(root, loopback(can=0))
@@ -193,7 +262,8 @@ def test_a_device_without_exclusive_caps_is_a_warning(root: Path) -> None:
     (parameters / "exclusive_caps").write_text("Y,N,N\n")
     checks = checks_of(root, loopback("OBS Virtual Camera", 9), loopback(can=BOTH))
     warnings = [check.text for check in checks if check.state == WARNING]
-    assert warnings == ["/dev/video10 has exclusive_caps=0: Chrome and others do not list it"]
+    line = "/dev/video10 has exclusive_caps=0: Chrome, Zoom and others do not list it"
+    assert warnings == [line]
 
 
 @linux_only
@@ -299,7 +369,7 @@ def test_doctor_does_not_wrap_remedies_and_exits_with_1_if_something_is_missing(
     result = run(tmp_path, "--sink", "virtual-camera:no such label")
     assert result.returncode == 1
     assert "✗ virtual camera" in result.stdout
-    assert "→ streamcam models pull stabilityai/sd-turbo" in result.stdout
+    assert "→ if they cannot: --mirror" in result.stdout
 
 
 def test_doctor_refuses_unknown_settings(tmp_path: Path) -> None:

@@ -138,6 +138,9 @@ def fetched(
         "list": ["models", "list"],
         "path": ["models", "path", "demo/tiny"],
         "no path": ["models", "path", "demo/nothing"],
+        "no name": ["models", "path", "nanoo"],
+        "own path": ["models", "path", "nano"],
+        "local path": ["models", "path", str(root)],
     }
     with Hub(publish(root, model_folder)) as hub:
         hub.gated.add("demo/gated")
@@ -235,6 +238,7 @@ def test_pull_fetches_loras_and_the_lcm_lora(fetched: Downloads) -> None:
         ("pickled", "choose one with .safetensors"),
         ("not a model", "has no model_index.json"),
         ("unnamed LoRA", "name its LoRA as demo/style/FILE.safetensors"),
+        ("no name", 'no model "nanoo": no file or folder here, nor a hub id'),
         ("no path", 'fetch it with "streamcam models pull demo/nothing"'),
     ],
 )
@@ -253,13 +257,21 @@ def test_a_model_that_cannot_run_is_refused_before_its_weights_are_fetched(
 
 def test_list_shows_the_models_in_the_cache(fetched: Downloads) -> None:
     listed = [line.split()[-1] for line in fetched.results["list"].out.splitlines()]
-    assert {"demo/tiny", "demo/taesd", "demo/dream", "demo/lcm", "demo/style"} <= set(listed)
+    assert {"nano", "demo/tiny", "demo/taesd", "demo/dream", "demo/lcm", "demo/style"} <= set(
+        listed
+    )
 
 
 def test_path_prints_the_folder(fetched: Downloads) -> None:
     folder = Path(fetched.results["path"].out.strip())
     assert (folder / "model_index.json").is_file()
     assert folder.name == COMMIT
+
+
+def test_path_prints_the_folder_of_the_model_that_comes_with_streamcam(fetched: Downloads) -> None:
+    own = Path(fetched.results["own path"].out.strip())
+    assert (own / "model_index.json").is_file()
+    assert fetched.results["local path"].out.strip() == str(fetched.home.parent)
 
 
 @pytest.fixture(scope="module")
@@ -338,5 +350,6 @@ def test_an_empty_cache_is_listed_with_the_command_to_fill_it(tmp_path: Path) ->
     listed, pulled = run(tmp_path, unreachable, ["models", "list"], ["models", "pull"])
     assert listed.code == 0
     assert "streamcam models pull stabilityai/sd-turbo" in listed.out
+    assert listed.out.splitlines()[0].endswith(" GB  nano")
     assert pulled.code == 2
     assert "name a model, such as stabilityai/sd-turbo, or a --config" in pulled.err

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.cli.service import UNIT, quoted, unit
+from streamcam.cli.service import UNIT, quoted, unit, unit_path
+from streamcam.errors import StreamcamError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
 
@@ -195,6 +196,54 @@ def test_remove_stops_the_service_and_deletes_the_unit(home: Home) -> None:
         f"systemctl --user disable --now {UNIT}",
         "systemctl --user daemon-reload",
     ]
+
+
+def test_remove_deletes_the_unit_where_no_session_bus_is(home: Home) -> None:
+    wants = home.unit.parent / "default.target.wants"
+    wants.mkdir(parents=True)
+    home.unit.write_text("")
+    (wants / UNIT).symlink_to(home.unit)
+    (home.path / "calls.fails").touch()
+    done = home.run("remove")
+    assert (done.returncode, done.stdout) == (0, f"removed {home.unit}\n")
+    assert "was not stopped: systemctl --user disable" in done.stderr
+    assert "Failed to connect to bus" in done.stderr
+    assert not home.unit.exists()
+    assert not (wants / UNIT).is_symlink()
+
+
+def test_the_unit_sets_the_folders_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    monkeypatch.setenv("XDG_PICTURES_DIR", "/my pictures")
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    lines = unit(["python"]).splitlines()
+    assert {
+        'Environment="XDG_CACHE_HOME=/cache"',
+        'Environment="XDG_PICTURES_DIR=/my pictures"',
+    } <= {*lines}
+    assert not any("XDG_DATA_HOME" in line or "XDG_CONFIG_HOME" in line for line in lines)
+
+
+def test_a_deleted_working_folder_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(StreamcamError, match="cannot tell the current folder"):
+        unit(["python"])
+
+
+def test_an_unknown_home_folder_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    with pytest.raises(StreamcamError, match="set HOME or XDG_CONFIG_HOME"):
+        unit_path()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import torch
 from streamcam.bench import engine_comparison
 from streamcam.bench.engine_comparison import measure_engines
 from streamcam.diffusion.image_model import ENGINE_BUILD_MAIN, ImageModel, load_image_model
-from streamcam.engines import selection
+from streamcam.engines import requirements
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.dtypes import name_of
@@ -128,7 +128,7 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_chosen(
     RecordingStream(accelerated[0], **SETTINGS)(moving(2, size=32))
     engines = shutil.copytree(engine_dir, tmp_path / "engines")
     monkeypatch.setitem(FASTEST, "cpu", ("compiled", "openvino"))
-    monkeypatch.setattr(selection.shutil, "which", lambda _: None)
+    monkeypatch.setattr(requirements.shutil, "which", lambda _: None)
     monkeypatch.setattr(engine_comparison, "WARM_S", 0.0)
     settings = {"acceleration": "auto", "engine_dir": str(engines), "device": "cpu", "threads": 1}
     config = build_config([TINY, SETTINGS, settings])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from streamcam.bench.harness import changed
-from streamcam.engines import selection
+from streamcam.engines import requirements
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.placement import place, timings_key
 from streamcam.engines.selection import choose_engines, computes_in_bfloat16
@@ -25,9 +25,9 @@ def without(
     monkeypatch: pytest.MonkeyPatch, *, openvino: bool = False, compiler: bool = False
 ) -> None:
     if openvino:
-        monkeypatch.setattr(selection, "find_spec", lambda _: None)
+        monkeypatch.setattr(requirements, "find_spec", lambda _: None)
     if compiler:
-        monkeypatch.setattr(selection.shutil, "which", lambda _: None)
+        monkeypatch.setattr(requirements.shutil, "which", lambda _: None)
 
 
 def test_auto_takes_openvino_where_it_is_installed() -> None:
@@ -40,7 +40,7 @@ def test_auto_takes_openvino_where_it_is_installed() -> None:
 def test_auto_takes_the_fastest_measured_engine_and_reports_the_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(selection.shutil, "which", lambda name: name)
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: name)
     speeds = {"openvino": 27.7, "compiled": 24.2}
     chosen = choose_engines("auto", CPU, torch.float32, speeds)
     assert [engine.name for engine in chosen.engines] == ["compiled"]
@@ -80,13 +80,13 @@ def test_auto_gives_the_reason_for_eager(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(selection, "find_spec", lambda name: name in names or None)
+    monkeypatch.setattr(requirements, "find_spec", lambda name: name in names or None)
 
 
 def test_auto_on_a_gpu_takes_tensorrt_where_it_is_installed_else_compiled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(selection.shutil, "which", lambda name: name)
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: name)
     installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
     assert (
         choose_engines("auto", CUDA, torch.float16).reason == "tensorrt, the fastest here as a rule"

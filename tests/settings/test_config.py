@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from streamcam.errors import ConfigError, ParameterError
+from streamcam.settings import presets
 from streamcam.settings.base import from_json
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config, with_model
@@ -172,13 +174,64 @@ def test_a_toml_file_is_read_with_and_without_a_byte_order_mark(tmp_path: Path) 
         (b"width = 1\nwidth = 2\n", r"is not valid TOML"),
         (b"a = " + b"[" * 50_000, r"is not valid TOML"),
         (b"\xff\xfe", r"cannot read .*a\.toml: it is not UTF-8 text"),
+        ("width = 8".encode("utf-16"), r"cannot read .*a\.toml: it is not UTF-8 text"),
+        (b"width = 8\x00", r"is not valid TOML: .*line 1"),
+        (b"seed = " + b"1" * 5000, r"a\.toml is not valid TOML: a number has too many digits"),
+        (b"# " + b"x" * 100_000, r"a file of settings takes at most 100 kB"),
     ],
 )
 def test_a_damaged_toml_file_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
     path = tmp_path / "a.toml"
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match=complaint):
-        load_preset(str(path))
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        build_config([load_preset(str(path))])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("width = 0x" + "f" * 6000, r"width: .*got a int too long to show \(.*a\.toml, line 1\)"),
+        ("\nfps = 0x" + "f" * 6000, r"fps: .*\(.*a\.toml, line 2\)"),
+        ("vae" + ".a" * 2000 + " = 1", r"vae: .*got .*\(.*a\.toml, line 1\)"),
+        ("strength = 1979-05-27", r"strength: .*got .*\(.*a\.toml, line 1\)"),
+        ("mirror = nan", r"mirror: .*got nan \(.*a\.toml, line 1\)"),
+    ],
+)
+def test_a_value_that_no_setting_can_hold_is_refused_in_one_short_line(
+    tmp_path: Path, content: str, complaint: str
+) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        build_config([load_preset(str(path))])
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400 + len(str(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_in_place_of_a_preset_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.toml")
+    with pytest.raises(ConfigError, match=r"a\.toml: it is a device or a pipe, not a file"):
+        load_preset(str(tmp_path / "a.toml"))
+
+
+def test_a_name_with_a_null_character_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*null"):
+        load_preset("a\0.toml")
+
+
+def test_a_foreign_project_file_next_to_the_package_hides_no_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site-packages" / "streamcam"
+    (package / "configs").mkdir(parents=True)
+    (package / "configs" / "look.toml").write_text('prompt = "x"')
+    (package.parent / "pyproject.toml").touch()
+    (package.parent / "configs").mkdir()
+    monkeypatch.setattr(presets, "__file__", str(package / "settings" / "presets.py"))
+    monkeypatch.chdir(tmp_path)
+    assert set(find_presets()) == {"look"}
 
 
 def test_a_missing_preset_names_the_nearest(tmp_path: Path) -> None:

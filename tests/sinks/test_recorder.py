@@ -340,3 +340,18 @@ def test_a_recorder_that_is_entered_again_starts_the_next_file(tmp_path: Path) -
 def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"cannot record .*: No such file"):
         record(tmp_path / "gone" / "a.mkv", FakeBroadcastView(), [0])
+
+
+def test_a_recording_is_named_in_the_log_when_it_begins_and_when_it_is_complete(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "show.mkv").touch()
+    path = tmp_path / "show-2.mkv"
+    with Recorder(tmp_path / "show.mkv", RATE, FakeBroadcastView()) as sink:
+        sink.send(noise(1)[0])
+        assert caplog.messages == [f"recording {path}"]
+    cues = tmp_path / "show-2.cues.jsonl"
+    assert caplog.messages[1:] == [f"recorded {path}, and its cues {cues}"]
+    assert path.exists()
+    assert cues.exists()

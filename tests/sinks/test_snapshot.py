@@ -1,3 +1,4 @@
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -93,3 +94,46 @@ def test_an_interrupted_save_leaves_no_partial_image(
     with pytest.raises(MediaError, match=r"the disk is full; free some space"):
         snapshot.save_snapshot(noise(1)[0].image, tmp_path, NOON)
     assert not file_names(tmp_path)
+
+
+def test_a_snapshot_is_named_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    view = FakeBroadcastView()
+    with SnapshotWriter(tmp_path, view, lambda: NOON) as sink:
+        view.change(snapshot=1)
+        sink.send(noise(1)[0])
+    assert caplog.messages == [f"saved the snapshot {tmp_path / 'streamcam-20261122-120005.png'}"]
+
+
+def take_one(folder: Path | None) -> None:
+    view = FakeBroadcastView()
+    with SnapshotWriter(folder, view, lambda: NOON) as sink:
+        view.change(snapshot=1)
+        sink.send(noise(1)[0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not ask the environment")
+def test_snapshots_go_to_the_pictures_folder_and_not_where_streamcam_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_PICTURES_DIR", str(tmp_path / "pictures"))
+    take_one(None)
+    take_one(Path("~/shots"))
+    assert file_names(tmp_path / "pictures" / "streamcam") == ["streamcam-20261122-120005.png"]
+    assert file_names(tmp_path / "home" / "shots") == ["streamcam-20261122-120005.png"]
+    assert file_names(tmp_path) == ["home", "pictures"]
+
+
+def test_without_a_home_folder_a_snapshot_is_refused_and_none_is_made_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "expanduser", unknown)
+    with pytest.raises(MediaError, match="no home folder is known; set HOME"):
+        take_one(None)
+    assert file_names(tmp_path) == []

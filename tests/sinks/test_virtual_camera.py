@@ -306,3 +306,30 @@ def test_on_linux_pyvirtualcam_is_not_imported() -> None:
             print("pyvirtualcam" in sys.modules)
     """
     assert run_script(script, "") == "False\n"
+
+
+@linux_only
+@pytest.mark.parametrize("capabilities", [CAN_OUTPUT, CAN_OUTPUT | CAN_CAPTURE])
+def test_a_device_that_browsers_do_not_list_is_said_once_with_the_remedy(
+    driver: FakeDriver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capabilities: int,
+) -> None:
+    path = tmp_path / "video77"
+    path.touch()
+    driver.capabilities = capabilities
+    loopback = Device(path, "streamcam", "v4l2 loopback", "", capabilities)
+    monkeypatch.setattr(v4l2, "devices", lambda: (loopback,))
+    sink = VirtualCamera(None, (640, 480), 30, "yuyv")
+    for _ in range(2):
+        with sink:
+            pass
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    if capabilities & CAN_CAPTURE:
+        (line,) = lines
+        assert "has exclusive_caps=0: Chrome, Zoom and others do not list it" in line
+        assert line.endswith(kernel_module.RELOAD)
+    else:
+        assert lines == []

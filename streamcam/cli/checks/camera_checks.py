@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from streamcam.cli.checks import NOTE, OK, WARNING, Check
+from streamcam.cli.checks.own_processes import all_ours
 from streamcam.sources.camera_list import CameraInfo
 from streamcam.v4l2.kernel_module import GROUP
 
@@ -33,6 +34,8 @@ def _camera(camera: CameraInfo, holders: Holders) -> Check:
         remedy = GROUP if "permission" in camera.problem.lower() else "unplug it and plug it in"
         return Check("camera", WARNING, f"{camera}: {camera.problem}", remedy)
     names = holders(str(camera.target)) if isinstance(camera.target, str) else ()
+    if all_ours(names):
+        return Check("camera", OK, f"{camera}, on air in {', '.join(names)}")
     if names:
         return Check(
             "camera",

@@ -1,5 +1,6 @@
 """Checks of the GPU, packages, models, disk and ports."""
 
+import errno
 import platform
 import shutil
 import socket
@@ -9,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
+from streamcam.cli.checks.own_processes import all_ours, port_owner
 from streamcam.cli.hardware import Accelerator, CpuInfo
 
 OPENCV = (
@@ -69,24 +71,28 @@ def packages(versions: Mapping[str, str]) -> list[Check]:
     return checks
 
 
-def models(cached: Sequence[tuple[str, int]]) -> Check:
-    """Return a check of the models in the cache, given as (name, bytes)."""
-    if not cached:
-        pull = "streamcam models pull stabilityai/sd-turbo"
-        return Check(
-            "models",
-            OK,
-            "only nano, which comes with streamcam and knows a few looks by name",
-            pull,
-        )
-    listed = ", ".join(name for name, _ in cached)
-    return Check("models", OK, f"{listed}; {sum(size for _, size in cached) / 1e9:.1f} GB")
+def models(cached: Sequence[tuple[str, int]], *, gpu: bool) -> Check:
+    """Return a check of the models in the cache, given as (name, bytes).
+
+    Args:
+        cached: what is there besides the model that comes with streamcam.
+        gpu: whether there is a GPU, without which a large model takes seconds a frame.
+    """
+    if cached:
+        listed = ", ".join(name for name, _ in cached)
+        return Check("models", OK, f"{listed}; {sum(size for _, size in cached) / 1e9:.1f} GB")
+    text = "only nano, which comes with streamcam and knows a few looks by name"
+    return Check("models", OK, text, "streamcam models pull stabilityai/sd-turbo" if gpu else None)
 
 
 def disk(folder: Path, min_bytes: float, purpose: str) -> Check:
     """Return a check of the disk space for `purpose` in `folder`, which need not exist yet."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
+    except (OSError, StopIteration) as error:
+        text = f"{folder} cannot be read: {getattr(error, 'strerror', 'it does not exist')}"
+        return Check("disk", WARNING, text, f"choose another place for {purpose}")
     text = f"{free / 1e9:.1f} GB free for {purpose} in {folder}"
     if free < min_bytes:
         return Check(
@@ -113,7 +119,10 @@ def port(name: str, kind: socket.SocketKind, address: str, number: int) -> Check
         try:
             probe.bind((address, number))
         except OSError as error:
+            owner = port_owner(kind, number) if error.errno == errno.EADDRINUSE else None
+            if owner and all_ours([owner]):
+                return Check(name, OK, f"{shown}, on air in {owner}")
             text = f"{shown} is not available: {error.strerror}"
-            remedy = f"unless streamcam itself uses it, choose another: --set {name}=NUMBER"
-            return Check(name, WARNING, text, remedy)
+            by = f" by {owner}" if owner else ""
+            return Check(name, WARNING, f"{text}{by}", f"choose another: --set {name}=NUMBER")
     return Check(name, OK, f"{shown} is free")

@@ -7,8 +7,9 @@ from pathlib import Path
 from streamcam import v4l2
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
 from streamcam.cli.checks.camera_checks import Holders
+from streamcam.cli.checks.own_processes import all_ours
 from streamcam.errors import DeviceError
-from streamcam.sinks.virtual_camera import INSTALL_HINTS, select
+from streamcam.sinks.virtual_camera import INSTALL_HINTS, is_exclusive, not_exclusive, select
 from streamcam.v4l2 import kernel_module
 
 NAME, MODULE = "virtual camera", "v4l2loopback"
@@ -76,11 +77,13 @@ def _virtual_camera(loopbacks: Sequence[v4l2.Device], label: str | None, holders
         return Check(NAME, OK, f"{shown}, free{opened}")
     if not device.captures:
         return Check(NAME, OK, f"{shown}, left unusable by its last writer; run repairs it")
+    if any(all_ours([name]) for name in names):
+        return Check(NAME, OK, f"{shown}, on air{opened}")
     return Check(
         NAME,
         WARNING,
         f"{shown} is in use{opened}",
-        "unless streamcam itself uses it, stop that program: a device takes one writer",
+        "stop the program that writes to it: a device takes one writer",
     )
 
 
@@ -93,26 +96,11 @@ def _module(loopbacks: Sequence[v4l2.Device], root: Path) -> list[Check]:
             " and while a reader stays, the size cannot change"
         )
         checks = [Check(MODULE, WARNING, text, BACKPORT)]
-    options = kernel_module.options(root)
     for device in loopbacks:
-        if not _exclusive(device, options):
-            text = f"{device.path} has exclusive_caps=0: Chrome and others do not list it"
-            checks.append(Check(MODULE, WARNING, text, kernel_module.RELOAD))
+        if not is_exclusive(device, root):
+            checks.append(Check(MODULE, WARNING, not_exclusive(device), kernel_module.RELOAD))
     if not kernel_module.persistent(root):
         checks.append(
             Check(MODULE, NOTE, "not loaded when the system starts", kernel_module.PERSIST)
         )
     return checks
-
-
-def _exclusive(device: v4l2.Device, options: dict[str, str]) -> bool:
-    """Return whether `device` was created with ``exclusive_caps=1``; True if that is unknown.
-
-    The module's options are lists with one entry per device, found by its number.
-    """
-    numbers = options.get("video_nr", "").split(",")
-    flags = options.get("exclusive_caps", "").split(",")
-    number = device.path.name.removeprefix("video")
-    if number in numbers and len(flags) > numbers.index(number):
-        return flags[numbers.index(number)] in ("Y", "1")
-    return not (device.captures and device.outputs)

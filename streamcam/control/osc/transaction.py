@@ -43,8 +43,7 @@ class Transaction:
 
     def load(self, preset: str) -> None:
         """Take the live values of a preset; raise ParameterError if there is none."""
-        for name, value in self.presets.changes(preset).items():
-            self[name] = value
+        self._changes |= self.presets.changes(preset)
         self.preset = preset
 
     def changes(self) -> dict[str, Any]:
