@@ -55,15 +55,14 @@ class Steps:
 
 
 def lcm_timesteps(num_inference_steps: int, num_train_timesteps: int = 1000) -> list[int]:
-    """Return the schedule's timesteps, descending.
+    """Return the schedule's timesteps, descending; the first one is pure noise.
 
     Up to 50 they are picked from the 50 of the distillation; beyond that, the same rule is
     applied to a finer original schedule.
     """
     original = max(ORIGINAL_STEPS, num_inference_steps)
-    stride = num_train_timesteps // original
     return [
-        (original - i * original // num_inference_steps) * stride - 1
+        (original - i * original // num_inference_steps) * num_train_timesteps // original - 1
         for i in range(num_inference_steps)
     ]
 

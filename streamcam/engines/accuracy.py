@@ -57,7 +57,10 @@ def check_accuracy(
         AccuracyError: it is below the minimum of `dtype`.
     """
     probe = probe_inputs(inputs)
-    reached = psnr(run(*probe), flat.in_float32()(*probe))
+    reference = flat.in_float32()(*probe)
+    if not torch.isfinite(reference).all():
+        raise AccuracyError("the stage itself gives values that are no numbers, even in float32")
+    reached = psnr(run(*probe), reference)
     if reached < MIN_PSNR[dtype]:
         raise AccuracyError(
             f"{reached:.1f} dB against float32, where {name_of(dtype)} must reach"

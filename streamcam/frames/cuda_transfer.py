@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from streamcam.errors import EngineError
 from streamcam.frames.copy_streams import CALLS_AT_ONCE, CopyStreams
+from streamcam.frames.image_tensors import NOT_A_NUMBER
 from streamcam.frames.resize import Resampler
 from streamcam.frames.transfer import DownloadedImage, WaitForDownload
 from streamcam.frames.yuv import Packer
@@ -96,8 +98,16 @@ class CudaTransfer:
         packed = self._downloads.convert(outputs)
         # Pinned memory comes from torch's own pool, and returns to it with the images.
         host = torch.empty(packed.shape, dtype=torch.uint8, pin_memory=self._copy_streams.pins)
-        wait = self._copy_streams.download(partial(host.copy_, packed, non_blocking=True))
-        return [self._downloads.image(row) for row in host.numpy()], wait
+        rows = host.numpy()
+        rows[:, -1] = False  # Memory that is used again may say otherwise until the copy is made.
+        copied = self._copy_streams.download(partial(host.copy_, packed, non_blocking=True))
+
+        def wait() -> None:
+            copied()
+            if rows[:, -1].any():
+                raise EngineError(NOT_A_NUMBER)
+
+        return [self._downloads.image(row) for row in rows], wait
 
     def synchronize(self) -> None:
         self._copy_streams.synchronize()
@@ -148,7 +158,11 @@ class _UploadBuffers:
 
 
 class _DownloadBuffers:
-    """Memory in which outputs are resized and converted: a row of bytes each, RGB first."""
+    """Memory in which outputs are resized and converted: a row of bytes each.
+
+    RGB comes first, then the pixel format of the broadcast, and at the end whether the output
+    holds NaN, so that nothing but the one copy is waited for.
+    """
 
     def __init__(
         self, frames: int, size: Size, output_format: OutputFormat, device: torch.device
@@ -168,8 +182,11 @@ class _DownloadBuffers:
             self._packer = Packer(output_format.pixel_format, (frames, height, width), device)
             packed_bytes = size_in_bytes(output_format.pixel_format, output_format.size)
         self._packed = torch.empty(
-            CALLS_AT_ONCE, frames, self._rgb_bytes + packed_bytes, dtype=torch.uint8, device=device
+            (CALLS_AT_ONCE, frames, self._rgb_bytes + packed_bytes + 1),
+            dtype=torch.uint8,
+            device=device,
         )
+        self._totals = torch.empty(frames, device=device)
         self._turn = 0
 
     def convert(self, outputs: Tensor) -> Tensor:
@@ -177,17 +194,20 @@ class _DownloadBuffers:
         scaled, levels = self._outputs.copy_(outputs).add_(1).mul_(127.5), self._levels
         if self._resizer is not None:
             levels.copy_(self._resizer(scaled.clamp_(0, 255).flatten(0, 1)).view_as(levels))
-        levels.round_().clamp_(0, 255)
         self._turn = (self._turn + 1) % CALLS_AT_ONCE
         packed = self._packed[self._turn]
+        levels.round_().clamp_(0, 255)
+        # NaN stays in a sum, and alone is not equal to itself.
+        torch.sum(levels.flatten(1), 1, out=self._totals)
+        torch.ne(self._totals, self._totals, out=packed[:, -1])
         packed[:, : self._rgb_bytes].view(-1, *self._shape).copy_(levels.permute(0, 2, 3, 1))
         if self._packer is not None:
-            self._packer(levels, packed[:, self._rgb_bytes :])
+            self._packer(levels, packed[:, self._rgb_bytes : -1])
         return packed
 
     def image(self, row: Bytes) -> DownloadedImage:
         """Return the image in the bytes of `row`."""
-        packed = None if self._packer is None else row[self._rgb_bytes :]
+        packed = None if self._packer is None else row[self._rgb_bytes : -1]
         return DownloadedImage(row[: self._rgb_bytes].reshape(self._shape), packed)
 
 

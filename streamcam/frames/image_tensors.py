@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
+from streamcam.errors import EngineError
 from streamcam.geometry import fit_axes
 from streamcam.types import Image
 
@@ -17,6 +18,10 @@ HALF_RANGE = 127.5
 """The level of a pixel halfway between black and white."""
 NORMALISED = np.arange(256, dtype=np.float32) / np.float32(HALF_RANGE) - 1
 """The value in [-1, 1] of each level."""
+NOT_A_NUMBER = (
+    "the model's output is not a number (NaN), which would be black: try --dtype float32, the"
+    " values before the last change, or another model or LoRA"
+)
 LANCZOS = Pillow.Resampling.LANCZOS
 
 
@@ -50,9 +55,17 @@ def to_tensor(images: Sequence[Image], device: torch.device) -> Tensor:
 
 
 def to_images(outputs: Tensor) -> list[Image]:
-    """Return outputs ``(f, 3, H, W)``, nominally in [-1, 1], as uint8 RGB images in one copy."""
+    """Return outputs ``(f, 3, H, W)``, nominally in [-1, 1], as uint8 RGB images in one copy.
+
+    Raises:
+        EngineError: an output holds NaN.
+    """
     # Clipped first: values that overflow an integer when converted to levels would come out black.
-    return [_interleaved(planes) for planes in outputs.clamp(-1, 1).float().cpu().numpy()]
+    values = outputs.clamp(-1, 1).float()
+    total, images = values.sum(), values.cpu().numpy()
+    if torch.isnan(total):  # NaN stays in a sum.
+        raise EngineError(NOT_A_NUMBER)
+    return [_interleaved(planes) for planes in images]
 
 
 def _interleaved(planes: NDArray[np.float32]) -> Image:

@@ -9,7 +9,7 @@ from streamcam.pixels import Vector
 from streamcam.types import Bytes, Image
 
 WaitForDownload = Callable[[], None]
-"""Blocks until the downloaded images are complete."""
+"""Blocks until the downloaded images are complete; raises EngineError if one holds NaN."""
 
 
 class DownloadedImage(NamedTuple):
@@ -52,7 +52,11 @@ class FrameTransfer(Protocol):
         """Start to download outputs ``(f, 3, H, W)``, nominally in [-1, 1].
 
         Returns:
-            The images, and a function to call before they are read.
+            The images, and a function to call before they are read, which raises an EngineError
+            where an output holds NaN.
+
+        Raises:
+            EngineError: an output holds NaN, where that is known at once.
         """
 
     def synchronize(self) -> None:

@@ -1,6 +1,5 @@
 """Load the autoencoder of a model: a tiny one, unless another is named."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,19 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, RANDOM, family_of
 from streamcam.models.random_models import random_tiny_vae, tiny_vae_width
-from streamcam.models.weights import check_no_missing_weights, explain_load_errors
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors, read_json
 from streamcam.settings.config import Config
 
 FULL = "full"
 """Value of `vae` that keeps the model's own autoencoder."""
 KINDS = ("AutoencoderTiny", "AutoencoderKL")
+
+
+def keeps_own(config: Config, kind: str | None) -> bool:
+    """Return whether a model runs with its own autoencoder, given the class of that."""
+    if config.vae is None:
+        return kind == "AutoencoderTiny" or not config.use_tiny_vae
+    return config.vae == FULL
 
 
 def autoencoder(pipe: Any, config: Config, dtype: torch.dtype) -> Any:
@@ -24,9 +30,7 @@ def autoencoder(pipe: Any, config: Config, dtype: torch.dtype) -> Any:
     Raises:
         ModelError: it is missing or damaged, or its latents do not fit the model.
     """
-    own_is_tiny = type(pipe.vae).__name__ == "AutoencoderTiny"
-    own = config.vae is None and (own_is_tiny or not config.use_tiny_vae)
-    if own or config.vae == FULL:
+    if pipe.vae is not None and keeps_own(config, type(pipe.vae).__name__):
         return pipe.vae
     if config.vae is None and config.model.startswith(RANDOM):
         width = tiny_vae_width(config.model.removeprefix(RANDOM))
@@ -50,7 +54,7 @@ def _load(folder: Path, dtype: torch.dtype) -> Any:
 
     file = folder / "config.json"
     with explain_load_errors(f"the autoencoder {folder}", folder, "fetch it again"):
-        config = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        config = read_json(file) if file.exists() else {}
         kind = config.get("_class_name")
         if kind not in KINDS:
             raise ModelError(

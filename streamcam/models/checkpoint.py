@@ -1,6 +1,5 @@
 """Load the diffusers pipeline that the user names, with its autoencoder and LoRAs."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,18 @@ import torch
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.autoencoder import autoencoder
+from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
 from streamcam.models.lora import fuse_all
 from streamcam.models.random_models import random_pipeline
 from streamcam.models.single_file import load_single_file
-from streamcam.models.weights import check_no_missing_weights, explain_load_errors, tensor_names
+from streamcam.models.weights import (
+    check_finite,
+    check_no_missing_weights,
+    explain_load_errors,
+    read_json,
+    tensor_names,
+)
 from streamcam.settings.config import Config
 
 PIPELINES = (
@@ -28,6 +33,9 @@ PIPELINES = (
 UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
+"""Parts that a pipeline must have, if its class has a place for them."""
+SINGLE_FILE_VAE = "AutoencoderKL"
 MODEL_FILES = (("config.json", "*.safetensors"),)
 TOKENIZER_FILES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 REQUIRED_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -55,8 +63,12 @@ def load_pipeline(config: Config, dtype: torch.dtype, report: Report) -> Any:
         report(
             f"model {config.model}: {_family_name(pipe)}, {pipe.scheduler.config.prediction_type}"
         )
-        pipe.vae = autoencoder(pipe, config, dtype)
+        pipe.register_modules(vae=autoencoder(pipe, config, dtype))
         fuse_all(pipe, config, report)
+    if not config.model.startswith(RANDOM):
+        for part, module in pipe.components.items():
+            if isinstance(module, torch.nn.Module):
+                check_finite(module, f"{part} of {config.model}")
     return pipe
 
 
@@ -81,7 +93,8 @@ def _load_base(config: Config, dtype: torch.dtype, report: Report) -> Any:
         return random_pipeline(config.model.removeprefix(RANDOM)).to(dtype)
     path = hub.local_path(config.model)
     if path is not None and path.is_file():
-        return load_single_file(path, config, dtype, report)
+        own_vae = keeps_own(config, SINGLE_FILE_VAE)
+        return load_single_file(path, config, dtype, report, own_vae=own_vae)
     return _from_folder(config, dtype)
 
 
@@ -92,7 +105,9 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
     parts = _parts(hub.model_index(name, offline=config.offline), name)
     unused = [part for part in UNUSED_PARTS if part in parts]
     folder = hub.pipeline_folder(name, offline=config.offline, half=half, without=unused)
-    _check_files(folder, [part for part in REQUIRED_FILES if (parts.get(part) or [None])[0]])
+    if not keeps_own(config, parts.get("vae")):
+        parts["vae"], unused = None, [*unused, "vae"]  # It may be missing: another takes its place.
+    _check_files(folder, [part for part in REQUIRED_FILES if parts.get(part)])
     with explain_load_errors(name, folder, "fetch the model again"):
         pipe = DiffusionPipeline.from_pretrained(
             str(folder),
@@ -110,11 +125,13 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
     return pipe
 
 
-def _parts(index: Path, name: str) -> dict[str, Any]:
-    """Return the parts in the index of a pipeline, if it is of a class that can run."""
+def _parts(index: Path, name: str) -> dict[str, str | None]:
+    """Return the class of each part in the index of a pipeline, if that is one that can run."""
     with explain_load_errors(name, index, "fetch the model again"):
-        parts: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
-        class_name = parts.get("_class_name")
+        table = read_json(index)
+        class_name = table.get("_class_name")
+        # A part is a pair of a library and a class of it; both are null where there is none.
+        parts = {part: pair[1] for part, pair in table.items() if isinstance(pair, list)}
     if class_name not in PIPELINES:
         raise ModelError(
             f"{name} is a {class_name}; streamcam runs SD 1.x, SD 2.x, SDXL and their Turbos"
@@ -147,7 +164,7 @@ def _variant(unet: Path, *, half: bool) -> str | None:
 
 def _check_is_streamable(pipe: Any, name: str) -> None:
     """Raise ModelError for variants of a known pipeline that cannot run as a stream."""
-    takes, encoded = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
+    takes, encoded = pipe.unet.config.in_channels, pipe.unet.config.out_channels
     if takes != encoded:
         raise ModelError(
             f"{name} takes {takes} channels where its autoencoder makes {encoded}:"
@@ -155,6 +172,12 @@ def _check_is_streamable(pipe: Any, name: str) -> None:
         )
     if pipe.config.get("requires_aesthetics_score"):
         raise ModelError(f"{name} is a refiner, which cannot run alone; choose its base model")
+    for part in PARTS:
+        # SDXL has a second text encoder, which other families' pipelines have no place for.
+        if part in pipe.components and pipe.components[part] is None:
+            raise ModelError(f"{name} has no {part}; get the whole model")
+    if type(pipe.scheduler).__name__.startswith("EDM"):
+        raise ModelError(f"{name} was trained on the EDM schedule, which streamcam does not run")
     if pipe.scheduler.config.get("prediction_type") not in PREDICTIONS:
         raise ModelError(
             f"{name} predicts {pipe.scheduler.config.get('prediction_type')};"

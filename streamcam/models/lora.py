@@ -1,89 +1,134 @@
 """Fuse LoRAs into the weights of a model, so that they cost the stream nothing."""
 
-import re
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
-from streamcam.errors import ModelError
+from streamcam.errors import ModelError, one_line
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, RANDOM, Report, family_of, is_few_step
-from streamcam.models.weights import explain_load_errors, tensor_names
+from streamcam.models.lora_file import LoraFile, read_lora
+from streamcam.models.lora_names import Layer, layer_names, part_of
+from streamcam.models.lora_updates import MisfitError, Scale, updated_bias, updated_weight
 from streamcam.settings.config import Config
 
-CROSS_ATTENTION_KEY = re.compile(
-    r"attn2[._](processor\.)?to_k.*(lora[._]down|lora_A)(\.\w+)?\.weight$"
-)
-"""Matches, in every LoRA format, a matrix that is as wide as the text embeddings."""
+CROSS_ATTENTION = ".attn2.to_k"
+"""End of the path of a layer whose weights are as wide as the text embeddings."""
+BIAS_ROLES = {"diff_b", "up_bias"}
 
 
 def fuse_all(pipe: Any, config: Config, report: Report) -> None:
     """Fuse the LoRAs that `config` names, and the LCM-LoRA if the model needs it.
 
     Raises:
-        ModelError: one is missing or damaged, or made for another base model.
+        ModelError: one is missing or damaged, made for another base model, or of a kind that
+            cannot be applied.
     """
-    if lcm_lora := _choose_lcm_lora(pipe, config, report):
+    lcm_lora = _choose_lcm_lora(pipe, config, report)
+    if not (lcm_lora or config.lora):
+        return
+    names = layer_names(pipe, family_of(pipe))
+    if lcm_lora:
         try:
             file = hub.lora_file(lcm_lora, offline=config.offline)
         except ModelError as error:
             raise ModelError(f"{error}; or do without it with --set use_lcm_lora=false") from None
-        fuse(pipe, file, 1.0)
+        fuse(names, file, 1.0, _family_name(pipe), report)
     for name, scale in config.lora.items():
         report(f"LoRA {name}, scale {scale:g}")
-        fuse(pipe, hub.lora_file(name, offline=config.offline), scale)
+        file = hub.lora_file(name, offline=config.offline)
+        fuse(names, file, scale, _family_name(pipe), report)
 
 
-def fuse(pipe: Any, file: Path, scale: float) -> None:
-    """Add the LoRA in `file`, times `scale`, to the weights of `pipe`.
+def fuse(
+    names: Mapping[str, Layer], file: Path, strength: float, family: str, report: Report
+) -> None:
+    """Add the LoRA in `file`, times `strength`, to the weights of a model.
+
+    Args:
+        names: the model's layers, by the names that trainers give them.
+        file: of any trainer.
+        strength: 0 changes nothing.
+        family: of the model, for messages.
+        report: takes a line if only a part of the LoRA fits.
 
     Raises:
-        ModelError: it is damaged, or made for another base model.
+        ModelError: it is damaged, of a kind that cannot be applied, or for another base model.
     """
-    _check_base(pipe, file)
-    with explain_load_errors(
-        f"LoRA {file} into this {_family_name(pipe)} model", file, "choose one made for it"
-    ):
-        if (weights := _scale_by_alpha(load_file(file))) is not None:
-            pipe.load_lora_weights(weights)
-        else:  # From the file, whose metadata may hold the scales.
-            pipe.load_lora_weights(str(file.parent), weight_name=file.name, local_files_only=True)
-    if not any(pipe.get_list_adapters().values()):
-        raise ModelError(f"LoRA {file} has no layers that this {_family_name(pipe)} model has")
-    pipe.fuse_lora(lora_scale=scale)
-    pipe.unload_lora_weights()
-
-
-def _scale_by_alpha(weights: dict[str, Tensor]) -> dict[str, Tensor] | None:
-    """Return the weights times alpha over rank, layer by layer; None where no layer has an alpha.
-
-    diffusers would mix up the alphas of layers that differ in them.
-    """
-    alphas = [name for name in weights if name.endswith(".alpha")]
-    for name in alphas:
-        layer = name.removesuffix(".alpha")
-        down, up = (weights.get(f"{layer}.lora_{part}.weight") for part in ("down", "up"))
-        if down is not None and up is not None:
-            weights[f"{layer}.lora_up.weight"] = up.float() * weights.pop(name) / down.shape[0]
-    return weights if alphas else None
-
-
-def _check_base(pipe: Any, file: Path) -> None:
-    keys = [name for name in sorted(tensor_names(file)) if CROSS_ATTENTION_KEY.search(name)]
-    if not keys:
-        return
-    with safe_open(file, "pt") as weights:
-        width = int(weights.get_slice(keys[0]).get_shape()[1])
-    expected = pipe.unet.config.cross_attention_dim
-    if width != expected:
-        raise ModelError(
-            f"LoRA {file} is for another base model: it attends to texts {width} wide, this"
-            f" {_family_name(pipe)} model to {expected} (SD 1.x has 768, SD 2.x 1024, SDXL 2048);"
-            f" choose one made for {_family_name(pipe)}"
+    lora = read_lora(file)
+    fitting = {name: names[name] for name in lora.layers if name in names}
+    _check_base(lora, fitting, file, family)
+    for name, layer in fitting.items():
+        try:
+            _update(layer, lora, name, strength)
+        except (MisfitError, RuntimeError, IndexError) as error:
+            raise ModelError(
+                f"LoRA {file} does not fit this {family} model: {layer.path} gets"
+                f" {one_line(error)}; choose one made for it"
+            ) from None
+    if len(fitting) < len(lora.layers):
+        missing = next(name for name in lora.layers if name not in fitting)
+        report(
+            f"LoRA {file.name}: {len(fitting)} of {len(lora.layers)} layers fit this {family}"
+            f" model, which has no {missing[:120]}"
         )
+    if lora.has_embeddings:
+        report(f"LoRA {file.name}: the words that are bundled with it are not used")
+
+
+def _update(layer: Layer, lora: LoraFile, name: str, strength: float) -> None:
+    tensors = lora.layers[name]
+    scale_of: Scale = partial(lora.scale_of, layer.part, layer.path, tensors)
+    weight = layer.module.weight
+    assert isinstance(weight, Tensor)
+    if tensors.keys() - BIAS_ROLES - {"alpha"}:
+        weight.data = updated_weight(weight.data, tensors, scale_of, strength)
+    if BIAS_ROLES & tensors.keys():
+        bias = getattr(layer.module, "bias", None)
+        if bias is None:
+            raise MisfitError("a bias where the model has none")
+        bias.data = updated_bias(bias.data, tensors, scale_of, strength)
+
+
+def _check_base(lora: LoraFile, fitting: Mapping[str, Layer], file: Path, family: str) -> None:
+    """Raise ModelError for a LoRA of which a whole part, or its width, is of another model."""
+    if not fitting:
+        raise ModelError(f"LoRA {file} has no layers that this {family} model has")
+    fits = Counter(part_of(name) for name in fitting)
+    for name in lora.layers:
+        if not fits[part := part_of(name)]:
+            raise ModelError(
+                f"LoRA {file} is for another base model: none of its layers of the"
+                f" {PARTS[part]} is in this {family} model; choose one made for {family}"
+            )
+    for name, layer in fitting.items():
+        down = lora.layers[name].get("down")
+        if down is None or not layer.path.endswith(CROSS_ATTENTION):
+            continue
+        width, expected = down.shape[1], _width(layer)
+        if width != expected:
+            raise ModelError(
+                f"LoRA {file} is for another base model: it attends to texts {width} wide, this"
+                f" {family} model to {expected} (SD 1.x has 768, SD 2.x 1024, SDXL 2048);"
+                f" choose one made for {family}"
+            )
+
+
+PARTS = {
+    "unet": "U-Net",
+    "text_encoder": "text encoder",
+    "text_encoder_2": "second text encoder",
+}
+
+
+def _width(layer: Layer) -> int:
+    weight = layer.module.weight
+    assert isinstance(weight, Tensor)
+    return weight.shape[1]
 
 
 def _choose_lcm_lora(pipe: Any, config: Config, report: Report) -> str | None:

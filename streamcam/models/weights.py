@@ -5,41 +5,71 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 
-from streamcam.errors import ModelError, one_line
+from streamcam.errors import ModelError, StreamcamError, one_line
 
-LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ImportError,
-    SafetensorError,
-)
-"""Errors of the loading libraries over files that are missing, damaged or of another kind."""
+MAX_JSON_BYTES = 64 * 1024**2
+"""Vocabularies, the largest of such files, take 20 MB."""
 
 
 @contextmanager
 def explain_load_errors(what: str, path: Path, remedy: str) -> Iterator[None]:
     """Turn errors in loading `what` from `path` into one line with the remedy.
 
+    Files that would block whoever opens them are refused before.
+
     Raises:
         ModelError: it names the damaged file if there is one, else gives the library's message.
     """
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    for file in files:
+        _check_openable(file)
     try:
         with warnings.catch_warnings():
             # These warnings are meant for the authors of the model.
             warnings.simplefilter("ignore", FutureWarning)
             yield
-    except LOAD_ERRORS as error:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    except StreamcamError:
+        raise
+    except Exception as error:  # The libraries have many kinds, which change with their versions.
+        for file in files:
             _check_file(file)
         raise ModelError(f"cannot load {what}: {one_line(error)}; {remedy}") from error
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the table in a small JSON file.
+
+    Raises:
+        ModelError: it is no regular file, or too large.
+        ValueError: it is damaged, or holds no table.
+    """
+    _check_openable(file)
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"{file} holds no table")
+    return table
+
+
+def safe_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a ``.safetensors`` file and what its header says about them.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    _check_file(file)
+    with safe_open(file, "pt") as weights:
+        header = weights.metadata() or {}
+    return load_file(file), header
 
 
 def tensor_names(path: Path) -> set[str]:
@@ -54,6 +84,25 @@ def tensor_names(path: Path) -> set[str]:
         with safe_open(file, "pt") as weights:
             names.update(weights.keys())
     return names
+
+
+def not_finite(tensor: Tensor) -> bool:
+    """Return whether `tensor` holds NaN or infinity."""
+    if not (tensor.is_floating_point() and tensor.numel()):
+        return False
+    # The fastest there is in every dtype; NaN goes before both ends, as infinity is one of them.
+    ends = (tensor if tensor.itemsize > 1 else tensor.float()).aminmax()
+    return not bool(torch.isfinite(ends.min) & torch.isfinite(ends.max))
+
+
+def check_finite(module: torch.nn.Module, what: str) -> None:
+    """Raise ModelError where weights of `module` are NaN or infinite."""
+    for name, weight in module.state_dict().items():
+        if not_finite(weight):
+            raise ModelError(
+                f"{what} holds values that are no numbers (NaN or infinity), first in {name}:"
+                " its training or merging went wrong, or it needs --dtype float32; choose another"
+            )
 
 
 def check_no_missing_weights(module: torch.nn.Module, stored: set[str] | None, what: str) -> None:
@@ -72,15 +121,26 @@ def check_no_missing_weights(module: torch.nn.Module, stored: set[str] | None, w
         )
 
 
+def _check_openable(file: Path) -> None:
+    """Raise ModelError for what is no regular file, and for settings that are far too large."""
+    if not file.exists() or file.is_dir():
+        return
+    if not file.is_file():
+        raise ModelError(f"{file} is no regular file; name another")
+    if file.suffix == ".json" and (size := file.stat().st_size) > MAX_JSON_BYTES:
+        raise ModelError(f"{file} is too large for a file of settings ({size} bytes)")
+
+
 def _check_file(file: Path) -> None:
     """Raise ModelError if a file of weights or of settings is damaged."""
+    _check_openable(file)
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, "pt"):
                 pass
         elif file.suffix == ".json":
             json.loads(file.read_text(encoding="utf-8"))
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
         size = f"{file.stat().st_size} bytes" if file.exists() else "no file"
         raise ModelError(
             f"{file} is damaged or cut off ({size}): {one_line(error)};"

@@ -31,7 +31,7 @@ class TextEncoder:
         from transformers import AutoTokenizer, UMT5EncoderModel
 
         weights = folder / "text_encoder"
-        with explain_load_errors(f"the text encoder in {folder}", weights, "fetch the model again"):
+        with explain_load_errors(f"the text encoder in {folder}", folder, "fetch the model again"):
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
                 folder / "tokenizer", local_files_only=True
             )

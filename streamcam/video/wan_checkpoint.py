@@ -1,6 +1,5 @@
 """Load the components of the video model that the configuration names."""
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,12 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM, Report
-from streamcam.models.weights import check_no_missing_weights, explain_load_errors
+from streamcam.models.weights import (
+    check_finite,
+    check_no_missing_weights,
+    explain_load_errors,
+    read_json,
+)
 from streamcam.settings.config import Config
 from streamcam.video import wan_files
 from streamcam.video.random_wan import (
@@ -160,8 +164,8 @@ def _load_file(name: str, config: Config, dtype: torch.dtype, select: SelectLaye
 
 def _head_dim(folder: Path) -> int:
     """Return the head dimension in a published ``config.json``, else the usual one."""
-    with suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    with suppress(ModelError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        config = read_json(folder / "config.json")
         return int(config["dim"]) // int(config["num_heads"])
     return HEAD_DIM
 
@@ -181,6 +185,7 @@ def _load_vae(folder: Path, config: Config, dtype: torch.dtype) -> Any:
             where, dtype=dtype, use_safetensors=True, local_files_only=True
         )
     check_no_missing_weights(vae, None, f"the autoencoder in {where}")
+    check_finite(vae, f"the autoencoder in {where}")
     return vae.eval().requires_grad_(False)
 
 
@@ -188,7 +193,9 @@ def _load_taehv(config: Config, dtype: torch.dtype) -> TAEHV:
     path = wan_files.weights_file(config.video.taehv, offline=config.offline)
     weights = wan_files.read_weights(path)
     with wan_files.name_file_in_errors(path):
-        return load_taehv(weights, dtype)
+        taehv = load_taehv(weights, dtype)
+    check_finite(taehv, str(path))
+    return taehv
 
 
 def _describe(transformer: Any) -> str:

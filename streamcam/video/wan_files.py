@@ -1,6 +1,5 @@
 """Find the files of video models on disk or on the hub, and read them safely."""
 
-import json
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.weights import explain_load_errors
+from streamcam.models.weights import explain_load_errors, read_json
 from streamcam.video.wan_weights import unwrap
 
 INDEX = "model_index.json"
@@ -85,7 +84,7 @@ class FolderWeights(Mapping[str, Tensor]):
 
         index = folder / f"{WHOLE}.index.json"
         if index.exists():
-            file_names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            file_names = read_json(index)["weight_map"].values()
             paths = [folder / name for name in sorted(set(file_names))]
         else:
             paths = [folder / WHOLE]

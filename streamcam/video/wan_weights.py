@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.errors import ModelError
+from streamcam.models.weights import not_finite
 
 HEAD_DIM = 128
 """Head dimension of every published Wan transformer."""
@@ -130,6 +131,8 @@ def load_weights(model: Any, weights: Mapping[str, Tensor], dtype: torch.dtype) 
     for problem, names in (("lack", missing), ("also hold", unexpected), ("misshape", misfits)):
         if names:
             raise ModelError(f"the weights {problem} {names[0]} and {len(names) - 1} more")
+    if broken := next((name for name, value in cast.items() if not_finite(value)), None):
+        raise ModelError(f"the weights hold values that are no numbers (NaN), first in {broken}")
     model.load_state_dict(cast, strict=True, assign=True)
     _materialise(model)
     model.eval().requires_grad_(False)

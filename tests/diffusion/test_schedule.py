@@ -18,12 +18,18 @@ def test_timesteps_are_those_of_the_lcm_scheduler(steps: int) -> None:
     assert lcm_timesteps(steps) == scheduler.timesteps.tolist()
 
 
-@pytest.mark.parametrize("steps", [51, 75, 100, 333, 1000])
+@pytest.mark.parametrize("steps", [51, 60, 75, 100, 333, 600, 999, 1000])
 def test_longer_schedules_than_the_original_descend_from_pure_noise(steps: int) -> None:
     timesteps = lcm_timesteps(steps)
     assert len(set(timesteps)) == steps
     assert timesteps == sorted(timesteps, reverse=True)
-    assert 0 <= timesteps[-1] <= timesteps[0] <= 999
+    assert timesteps[0] == 999
+    assert timesteps[-1] >= 0
+
+
+@pytest.mark.parametrize("train", [999, 1024])
+def test_a_schedule_of_another_length_begins_with_pure_noise_too(train: int) -> None:
+    assert lcm_timesteps(50, train)[0] == train - 1
 
 
 def test_coefficients_are_those_of_stable_diffusion() -> None:

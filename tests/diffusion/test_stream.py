@@ -4,6 +4,7 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.errors import EngineError
 from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 from tests.support.streams import RecordingStream
@@ -153,3 +155,10 @@ def test_frames_of_any_size_are_fitted() -> None:
     for shape in ((90, 160, 3), (16, 16, 3), (7, 3, 3)):
         (out,) = stream(Frame(np.zeros(shape, np.uint8), 0, 0.0), live)
         assert out.image.shape == (SIZE, SIZE, 3)
+
+
+def test_an_output_with_nan_ends_the_stream_with_the_reason() -> None:
+    config = build_config([{"width": SIZE, "height": SIZE, "steps": 1}])
+    models = stand_in(decode=lambda _latents: torch.full((1, 3, SIZE, SIZE), float("nan")))
+    with pytest.raises(EngineError, match="output is not a number"):
+        DiffusionStream(models, config)(grey(90, 0), config.live)

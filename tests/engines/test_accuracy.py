@@ -34,6 +34,20 @@ def test_each_dtype_has_a_minimum_that_noise_falls_below(stage: Small, dtype: to
         noisy(floor * 2)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_output_that_is_not_finite_is_refused_whatever_it_is_compared_with(
+    stage: Small, bad: float
+) -> None:
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(stage, structure, [leaf is not None for leaf in signature])
+    with pytest.raises(AccuracyError, match="-inf dB"):
+        check_accuracy(lambda *given: flat(*given) * bad, flat, tensors, torch.float16)
+    with torch.no_grad():
+        next(stage.parameters()).fill_(bad)
+    with pytest.raises(AccuracyError, match="even in float32"):
+        check_accuracy(flat, flat, tensors, torch.float16)
+
+
 def test_a_stage_in_half_precision_is_compared_with_the_same_weights_in_float32(
     stage: Small,
 ) -> None:

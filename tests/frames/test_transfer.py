@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from streamcam.diffusion.similarity import METRICS
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.errors import EngineError
 from streamcam.frames import frame_transfer
 from streamcam.frames.cpu_transfer import CpuTransfer
 from streamcam.frames.cuda_transfer import CudaTransfer, output_format
@@ -107,6 +108,24 @@ def test_outputs_beyond_the_range_are_clipped_not_wrapped(dtype: torch.dtype) ->
     [downloaded], wait = transfer.download(outputs)
     wait()
     assert downloaded.image[5, :4, 0].tolist() == [0, 0, 128, 255]
+
+
+@pytest.mark.parametrize("on_air", [False, True])
+@torch.inference_mode()
+def test_an_output_with_nan_is_an_error_once_it_is_waited_for(on_air: bool) -> None:
+    config = config_of(frame_buffer_size=2, canvas="64x36")
+    outputs = torch.zeros(2, 3, SIZE, SIZE)
+    transfer = cuda_transfer(config, on_air=on_air)
+    for place in ((0, 0, 0, 0), (1, 2, SIZE - 1, SIZE - 1)):
+        _, wait = transfer.download(outputs)
+        wait()
+        broken = outputs.clone()
+        broken[place] = float("nan")
+        _, wait = transfer.download(broken)
+        with pytest.raises(EngineError, match="not a number"):
+            wait()
+        with pytest.raises(EngineError, match="not a number"):
+            CpuTransfer(config, CPU).download(broken)
 
 
 @pytest.mark.parametrize("pixel_format", sorted(FORMATS))

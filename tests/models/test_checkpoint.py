@@ -1,6 +1,7 @@
 """Models in their real layouts on disk, whole and damaged, through the code that loads them."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -312,6 +313,120 @@ def test_a_broken_config_is_named(copy: Folder, file: str) -> None:
     line = refusal(folder)
     assert f"{folder / file} is damaged or cut off" in line
     assert "fetch it again" in line
+
+
+CONFIGS = [
+    "model_index.json",
+    "unet/config.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "tokenizer/vocab.json",
+]
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "[]", "3", '"x"', "\x00"])
+@pytest.mark.parametrize("file", CONFIGS)
+def test_a_config_of_another_kind_is_refused_in_one_line(
+    copy: Folder, file: str, content: str
+) -> None:
+    folder = copy("sd-turbo")
+    (folder / file).write_text(content)
+    assert str(folder) in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("model_index.json", {"unet": 3}),
+        ("model_index.json", {"unet": []}),
+        ("model_index.json", {"text_encoder": [None, None]}),
+        ("model_index.json", {"unet": [1, 2]}),
+        ("model_index.json", {"vae": None}),
+        ("unet/config.json", {"block_out_channels": "x"}),
+        ("unet/config.json", {"cross_attention_dim": None}),
+        ("unet/config.json", {"_class_name": 7}),
+        ("scheduler/scheduler_config.json", {"beta_start": "x"}),
+        ("scheduler/scheduler_config.json", {"num_train_timesteps": -1}),
+        ("text_encoder/config.json", {"hidden_size": "x"}),
+    ],
+)
+def test_a_value_of_another_type_in_a_config_is_refused_in_one_line(
+    copy: Folder, file: str, changes: dict[str, Any]
+) -> None:
+    folder = copy("sd-turbo")
+    edit_json(folder / file, **changes)
+    assert str(folder) in refusal(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no fifos")
+@pytest.mark.parametrize("file", [*CONFIGS, UNET, "vae/config.json"])
+def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(copy: Folder, file: str) -> None:
+    folder = copy("sd-turbo")
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    assert refusal(folder) == f"{folder / file} is no regular file; name another"
+
+
+def test_a_config_that_is_far_too_large_is_not_read(copy: Folder) -> None:
+    folder = copy("sd-turbo")
+    with (folder / "unet/config.json").open("r+b") as config:
+        config.truncate(2**30)
+    assert "unet/config.json is too large for a file of settings" in refusal(folder)
+
+
+HEADERS = {
+    "longer than the file": (2**40).to_bytes(8, "little") + b"{}",
+    "no JSON": (2).to_bytes(8, "little") + b"[[",
+    "nested too deeply": (100_000).to_bytes(8, "little") + b"[" * 100_000,
+    "another type": (9).to_bytes(8, "little") + b'{"a": 12}',
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS.values(), ids=list(HEADERS))
+@pytest.mark.parametrize("kind", ["model", "single file", "lora", "vae"])
+def test_weights_with_a_broken_header_are_named(
+    copy: Folder, model_folder: Folder, tmp_path: Path, kind: str, header: bytes
+) -> None:
+    folder, single = copy("sd-turbo"), tmp_path / "dream.safetensors"
+    vae = copy("taesd")
+    file = {"model": folder / UNET, "vae": vae / Path(UNET).name}.get(kind, single)
+    file.write_bytes(header)
+    settings: dict[str, Any] = {"lora": [str(single)]} if kind == "lora" else {}
+    if kind == "vae":
+        settings["vae"] = str(vae)
+    line = refusal(single if kind == "single file" else folder, **settings)
+    assert line.startswith(f"{file} is damaged or cut off")
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_weights_that_are_no_numbers_are_refused(copy: Folder, part: str) -> None:
+    folder = copy("sd-turbo")
+    (file,) = (folder / part).glob("*.safetensors")
+    weights = load_file(file)
+    name = next(n for n, w in weights.items() if w.is_floating_point())
+    weights[name] = weights[name].clone()
+    weights[name].view(-1)[0] = float("nan")
+    save_file(weights, file, metadata={"format": "pt"})
+    assert f"{part} of {folder} holds values that are no numbers" in refusal(folder)
+
+
+def test_a_model_without_autoencoder_runs_with_the_one_that_is_named(
+    copy: Folder, model_folder: Folder
+) -> None:
+    folder = copy("sd-turbo")
+    shutil.rmtree(folder / "vae")
+    pipe = loaded(folder, vae=str(model_folder("taesd")))
+    assert type(pipe.vae).__name__ == "AutoencoderTiny"
+    assert f"{folder}/vae lacks" in refusal(folder)
+
+
+def test_a_model_of_the_edm_schedule_is_refused(copy: Folder) -> None:
+    folder = copy("sd-turbo")
+    name = "EDMEulerScheduler"
+    edit_json(folder / "model_index.json", scheduler=["diffusers", name])
+    (folder / "scheduler/scheduler_config.json").write_text(f'{{"_class_name": "{name}"}}')
+    assert "EDM schedule" in refusal(folder)
 
 
 @pytest.mark.parametrize(

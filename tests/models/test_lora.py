@@ -1,5 +1,6 @@
 """LoRAs: what fusing does to the weights, and which ones are refused."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,12 @@ def changed(before: Weights, after: Weights) -> set[str]:
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plain(model_folder: Folder) -> Weights:
     return weights(loaded(model_folder("sd-turbo")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pairs(plain: Weights) -> dict[str, Pair]:
     """A and B for two layers of the U-Net."""
     layers = (UNET_QUERY, UNET_KEY)
@@ -223,6 +224,150 @@ def test_a_file_that_is_no_lora_is_refused(model_folder: Folder, tmp_path: Path)
     file = tmp_path / "style.safetensors"
     save_file({"weight": torch.zeros(2, 2)}, file)
     assert f"LoRA {file}" in refusal(model_folder("sd-turbo"), file)
+
+
+def kohya_name(layer: str, prefix: str = "lora_unet_") -> str:
+    return prefix + layer.replace(".", "_")
+
+
+def test_a_dora_gives_the_weights_its_lengths_whatever_its_names(
+    model_folder: Folder, plain: Weights, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    a, b = pairs[UNET_QUERY]
+    name, kohya = f"unet.{UNET_QUERY}", kohya_name(UNET_QUERY)
+    lengths = 1.3 * plain[f"{name}.weight"].norm(dim=1)
+    spellings = (
+        {
+            f"{name}.lora_A.weight": a,
+            f"{name}.lora_B.weight": b,
+            f"{name}.lora_magnitude_vector": lengths,
+        },
+        {
+            f"{kohya}.lora_down.weight": a,
+            f"{kohya}.lora_up.weight": b,
+            f"{kohya}.dora_scale": lengths[:, None],
+        },
+    )
+    directions = plain[f"{name}.weight"] + b @ a
+    expected = lengths[:, None] * directions / directions.norm(dim=1, keepdim=True)
+    for number, tensors in enumerate(spellings):
+        save_file(tensors, file := tmp_path / f"{number}.safetensors")
+        fused = weights(loaded(model_folder("sd-turbo"), lora=[str(file)]))
+        torch.testing.assert_close(fused[f"{name}.weight"], expected)
+
+
+def test_a_lora_that_fits_in_part_is_said_to(
+    model_folder: Folder, plain: Weights, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    foreign = {
+        UNET_QUERY.replace("down_blocks.0", f"down_blocks.{i}"): pair((16, 16)) for i in "78"
+    }
+    file = save_kohya(tmp_path / "style.safetensors", pairs | foreign, alpha=1.0)
+    lines: list[str] = []
+    fused = weights(loaded(model_folder("sd-turbo"), lines, lora=[str(file)]))
+    assert changed(plain, fused) == {f"unet.{layer}.weight" for layer in pairs}
+    assert "LoRA style.safetensors: 2 of 4 layers fit this SD 2.x model" in lines[-1]
+    assert "down_blocks_7" in lines[-1]
+
+
+def test_words_that_are_bundled_with_a_lora_are_said_not_to_be_used(
+    model_folder: Folder, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    a, b = pairs[UNET_QUERY]
+    name = kohya_name(UNET_QUERY)
+    tensors = {f"{name}.lora_down.weight": a, f"{name}.lora_up.weight": b}
+    tensors["bundle_emb.mystyle.clip_l"] = torch.zeros(2, 32)
+    save_file(tensors, tmp_path / "style.safetensors")
+    lines: list[str] = []
+    loaded(model_folder("sd-turbo"), lines, lora=[str(tmp_path / "style.safetensors")])
+    assert lines[-1] == "LoRA style.safetensors: the words that are bundled with it are not used"
+
+
+@pytest.mark.parametrize("prefix", ["lora_te2_text_model_", "lora_te3_"])
+def test_a_lora_for_a_text_encoder_that_the_model_lacks_is_refused(
+    model_folder: Folder, pairs: dict[str, Pair], tmp_path: Path, prefix: str
+) -> None:
+    tensors = {}
+    for name in (kohya_name(UNET_QUERY), kohya_name(TEXT_OUT, prefix)):
+        a, b = pairs[UNET_QUERY]
+        tensors |= {f"{name}.lora_down.weight": a.clone(), f"{name}.lora_up.weight": b.clone()}
+    save_file(tensors, tmp_path / "style.safetensors")
+    line = refusal(model_folder("sd-turbo"), tmp_path / "style.safetensors")
+    assert "for another base model: none of its layers of the" in line
+    assert "text encoder is in this SD 2.x model" in line
+
+
+NAME = kohya_name(UNET_QUERY)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({f"{NAME}.oft_blocks": (2, 4, 4)}, "holds OFT layers"),
+        ({f"{NAME}.a1.weight": (4, 4)}, "holds GLoRA layers"),
+        ({f"{NAME}.on_input": (1,), f"{NAME}.weight": (4,)}, "holds IA3 layers"),
+        ({f"{NAME}.scales": (4,)}, "tensors of an unknown kind, such as"),
+        ({f"{NAME}.lora_down.weight": (4, 16)}, "is damaged: "),
+        ({f"{NAME}.hada_w1_a": (4, 16), f"{NAME}.alpha": (1,)}, "is damaged: "),
+        ({"emb_params": (4, 768)}, "holds no layers, but words for the prompt"),
+        ({f"{NAME}.lora_down.weight": (4, 16), f"{NAME}.lora_up.weight": (16, 3)}, "does not fit"),
+        ({f"{NAME}.diff_b": (16,)}, "a bias where the model has none"),
+    ],
+)
+def test_what_cannot_be_applied_is_refused_with_its_kind(
+    model_folder: Folder, tmp_path: Path, tensors: dict[str, tuple[int, ...]], said: str
+) -> None:
+    file = tmp_path / "style.safetensors"
+    save_file({name: torch.ones(shape) for name, shape in tensors.items()}, file)
+    line = refusal(model_folder("sd-turbo"), file)
+    assert f"LoRA {file}" in line
+    assert said in line
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_lora_with_values_that_are_no_numbers_is_refused(
+    model_folder: Folder, pairs: dict[str, Pair], tmp_path: Path, bad: float
+) -> None:
+    a, b = pairs[UNET_QUERY]
+    broken = a.clone()
+    broken[0, 0] = bad
+    file = save_kohya(tmp_path / "style.safetensors", {UNET_QUERY: (broken, b)}, alpha=1.0)
+    line = refusal(model_folder("sd-turbo"), file)
+    assert f"LoRA {file} holds values that are no numbers" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [
+        ({"unet.lora_alpha": 8}, 8 / RANK),
+        ({"unet.lora_alpha": 8, "unet.use_rslora": True}, 8 / RANK**0.5),
+        ({"unet.lora_alpha": 8, "unet.alpha_pattern": {"attn1.to_q": 2}}, 2 / RANK),
+    ],
+)
+def test_what_peft_has_stored_about_alpha_is_read(
+    model_folder: Folder,
+    plain: Weights,
+    pairs: dict[str, Pair],
+    tmp_path: Path,
+    settings: dict[str, Any],
+    scale: float,
+) -> None:
+    a, b = pairs[UNET_QUERY]
+    name = f"unet.{UNET_QUERY}"
+    file = tmp_path / "style.safetensors"
+    header = {"lora_adapter_metadata": json.dumps(settings)}
+    save_file({f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}, file, metadata=header)
+    fused = weights(loaded(model_folder("sd-turbo"), lora=[str(file)]))
+    torch.testing.assert_close(fused[f"{name}.weight"], plain[f"{name}.weight"] + scale * b @ a)
+
+
+def test_a_header_that_is_nested_too_deeply_is_refused(
+    model_folder: Folder, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    file, (a, b) = tmp_path / "style.safetensors", pairs[UNET_QUERY]
+    tensors = {f"unet.{UNET_QUERY}.lora_A.weight": a, f"unet.{UNET_QUERY}.lora_B.weight": b}
+    save_file(tensors, file, metadata={"lora_adapter_metadata": "[" * 100_000})
+    assert f"cannot load LoRA {file}" in refusal(model_folder("sd-turbo"), file)
 
 
 def test_a_truncated_lora_is_named(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,12 @@ def _renamed(weights: Weights, rules: list[tuple[str, Any]]) -> Weights:
             new = re.sub(pattern, replacement, new)
         renamed[new] = weight
     return renamed
+
+
+def original_unet_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the original names of weights of a U-Net with one residual layer per block."""
+    renamed = _original_unet({name: torch.empty(0) for name in names})
+    return dict(zip(names, renamed, strict=True))
 
 
 def _original_unet(weights: Weights) -> Weights:

@@ -1,6 +1,7 @@
 """Video models from disk: whole folders, published files, and damaged ones."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +281,25 @@ def test_files_to_fetch_are_found_by_name(tmp_path: Path) -> None:
     lacking = {"pipeline": "video", "model": str(tmp_path / "wan"), "video_decoder": "taehv"}
     with pytest.raises(ModelError, match="elsewhere"):
         fetch(build_config([lacking, {"taehv": "elsewhere.pth"}]), reported.append)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path)
+    (file,) = (folder / "transformer").glob("*.safetensors")
+    weights = load_file(file)
+    weights["proj_out.weight"][0, 0] = float("nan")
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"no numbers \(NaN\), first in proj_out.weight"):
+        load(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no fifos")
+@pytest.mark.parametrize(
+    "file", ["transformer/config.json", "text_encoder/config.json", "tokenizer/tokenizer.json"]
+)
+def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, file: str) -> None:
+    folder = save_pipeline(tmp_path)
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    with pytest.raises(ModelError, match="is no regular file"):
+        load(folder)
