@@ -137,7 +137,8 @@ Words are taken by name or by index from 0. The arguments of a prompt are joined
 button does nothing.
 
 **A bundle applies as one change**, between two frames, as soon as it arrives: time tags are
-ignored. A message in it that is unknown or refused is answered and does not hinder the rest. A
+ignored. A message in it that is unknown, unreadable (a blob, say) or refused is answered and does not
+hinder the rest; those of other programs are answered once. A
 packet may have up to 8192 bytes and 256 messages.
 
 **Feedback.** Send `/streamcam/subscribe 9001`, and feedback goes to port 9001 of your host: all

@@ -20,6 +20,7 @@ from streamcam.control.osc.packets import (
     MAX_MESSAGES,
     Message,
     PacketError,
+    Unreadable,
     read_packet,
     write_packet,
 )
@@ -136,8 +137,9 @@ class OscServer:
             self._handle(packet, peer)
 
     def _handle(self, packet: bytes, peer: Peer) -> None:
+        unreadable: list[Unreadable] = []
         try:
-            messages = read_packet(packet)
+            messages = read_packet(packet, unreadable)
         except PacketError as error:
             self.counts["malformed"] += 1
             if self._may_answer(peer):
@@ -154,6 +156,10 @@ class OscServer:
             self._apply(changes, peer)
         for query in queries:
             self._answer_query(query, peer)
+        self.counts["malformed"] += len(unreadable)
+        for address, reason in unreadable:
+            if self._is_worth_an_answer(address) and self._may_answer(peer):
+                self._send_error(peer, address, reason)
 
     def _apply(self, messages: Sequence[Message], peer: Peer) -> None:
         outcome = self._dispatcher.apply(messages, peer)

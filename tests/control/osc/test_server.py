@@ -81,6 +81,19 @@ def test_a_refused_message_does_not_hinder_the_rest_of_its_bundle() -> None:
         assert running.reports
 
 
+def test_messages_for_other_programs_in_a_bundle_are_answered_once_and_the_rest_applies() -> None:
+    blob = message("/video/frame", b"12345")
+    ours = message("/streamcam/delta", b"12345")
+    with running_server() as running:
+        for seed in (7, 8):
+            assert running.after_raw(bundle(blob, message("/streamcam/seed", seed))).seed == seed
+        assert running.server.counts["malformed"] == 2
+        assert [line for line in running.reports if "/video/frame" in line] == running.reports
+        assert len(running.reports) == 1
+        running.after_raw(bundle(ours), bundle(ours))
+        assert len(running.reports) == 3
+
+
 def test_a_bundle_of_refused_messages_changes_nothing() -> None:
     with running_server() as running:
         before = running.control.parameters
