@@ -30,6 +30,7 @@ LEVELS = [
         "embedded_model",
         "errors",
         "geometry",
+        "limits",
         "pixels",
         "plugins",
         "settings",

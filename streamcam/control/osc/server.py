@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import Self
 
-from streamcam.control.osc.access import AllowList, RateLimiter
+from streamcam.control.osc.access import AllowList
 from streamcam.control.osc.addresses import Addresses
 from streamcam.control.osc.dispatcher import Dispatcher
 from streamcam.control.osc.feedback import (
@@ -28,6 +28,7 @@ from streamcam.control.osc.ports import Peer, Ports
 from streamcam.control.osc.queries import Queries
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
+from streamcam.limits import RateLimiter
 from streamcam.settings.config import Config
 from streamcam.stats import Status
 
