@@ -26,6 +26,7 @@ LEVELS = [
     {"models", "frames", "engines"},
     {"sources", "sinks"},
     {
+        "backoff",
         "child_process",
         "embedded_model",
         "errors",
@@ -35,6 +36,7 @@ LEVELS = [
         "plugins",
         "settings",
         "stats",
+        "supervised_thread",
         "types",
         "v4l2",
         "version",
