@@ -32,6 +32,7 @@ LEVELS = [
         "errors",
         "geometry",
         "limits",
+        "network",
         "pixels",
         "plugins",
         "settings",
