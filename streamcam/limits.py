@@ -82,9 +82,9 @@ T = TypeVar("T")
 def place_to_free(places: Iterable[P], newcomer: str, now: float, *, patience_s: float) -> P | None:
     """Return which of `places`, all taken, to free for the host `newcomer`; None if none.
 
-    It is one that has kept us waiting for `patience_s`: of the host with the most places, that
-    which has done so longest. Else it is one of the host with the most, as long as that keeps
-    as many as the newcomer then has.
+    It is one that has kept us waiting for `patience_s`, if its host has no fewer places than the
+    newcomer: of the host with the most, that which has done so longest. Else it is one of the
+    host with the most, as long as that keeps as many as the newcomer then has.
     """
     places = list(places)
     counts = Counter(place.host for place in places)
@@ -93,8 +93,9 @@ def place_to_free(places: Iterable[P], newcomer: str, now: float, *, patience_s:
         since = now if place.waiting_since is None else place.waiting_since
         return counts[place.host], now - since
 
-    waiting = [p for p in places if p.waiting_since is not None]
-    if waiting := [p for p in waiting if rank(p)[1] >= patience_s]:
+    waiting = [p for p in places if counts[p.host] >= counts[newcomer]]
+    waiting = [p for p in waiting if p.waiting_since is not None and rank(p)[1] >= patience_s]
+    if waiting:
         return max(waiting, key=rank)
     largest = max(places, key=rank, default=None)
     fair = largest is not None and counts[largest.host] >= counts[newcomer] + 2

@@ -69,6 +69,8 @@ class Stream:
         ([Stream("a", 9.5), Stream("a")], "a", None),
         # Of the host that takes the most, though another has waited longer.
         ([Stream("b", 1), Stream("a", 6), Stream("a", 5), Stream("a")], "c", 2),
+        # A host that has many does not take the only one of another.
+        ([Stream("b", 1), Stream("a"), Stream("a")], "a", None),
         # A host with all of them shares with others, but not to its own disadvantage.
         ([Stream("a"), Stream("a")], "b", 0),
         ([Stream("a"), Stream("b")], "b", None),

@@ -12,6 +12,7 @@ class AllowList:
     """Networks whose hosts may send messages."""
 
     def __init__(self, networks: Sequence[str]) -> None:
+        self.networks = tuple(networks)
         self._networks = [ip_network(network, strict=False) for network in networks]
         self.allows = lru_cache(MAX_HOSTS)(self._allows)
 
