@@ -113,14 +113,15 @@ def _as_text(default: tuple[Any, ...]) -> str:
 
 OSC_HEAD = """# OSC
 
-Generated from the code by `python docs/generate.py`; `streamcam osc list` shows the same, with your
-prefix and aliases. How to use it from [TouchDesigner](touchdesigner.md), [TouchOSC](touchosc.md)
-and [Resolume](resolume.md).
+Generated from the code by `python docs/generate.py`; `streamcam osc list` shows the same, with
+your prefix and aliases. How to use it from [TouchDesigner](touchdesigner.md),
+[TouchOSC](touchosc.md) and [Resolume](resolume.md).
 
 streamcam listens on UDP port 9000 of this machine (`--osc-port`), and on the TCP port of the same
 number, for packets preceded by their length (OSC 1.0) or framed by SLIP (OSC 1.1, QLab). To accept
 messages from other machines, use `--osc-bind 0.0.0.0`: then the networks in `osc_allow` are
-accepted, by default the private ones.
+accepted, by default the private ones and those of directly connected machines. A host outside of
+them is logged once.
 
 ```
 streamcam osc send prompt "neon lights"
@@ -138,21 +139,31 @@ Words are taken by name or by index from 0. The arguments of a prompt are joined
 button does nothing.
 
 **A bundle applies as one change**, between two frames, as soon as it arrives: time tags are
-ignored. A message in it that is unknown or refused is answered and does not hinder the rest. A
-packet may have up to 8192 bytes and 256 messages.
+ignored. A message in it that is unknown, unreadable (a blob, say) or refused is answered and does
+not hinder the rest; those of other programs are answered once. A packet may have up to 8192 bytes
+and 256 messages.
 
 **Feedback.** Send `/streamcam/subscribe 9001`, and feedback goes to port 9001 of your host: all
 values at once, then values that change, at most 30 times a second, and the figures twice a second.
 While you move a control, its own address is not sent to you until it has rested for 0.3 s.
 Subscribe again within 600 s, or give the seconds as the second argument; 0 lasts until
-`/streamcam/unsubscribe`. There may be 32 subscribers. Values are sent as i, f and s, flags as 0 and
-1. Over TCP, `/streamcam/subscribe` without a port sends on the same connection.
+`/streamcam/unsubscribe`. There may be 32 subscribers. Values are sent as i, f and s, flags as 0
+and 1. Over TCP, `/streamcam/subscribe` without a port sends on the same connection.
+
+**From another machine, answer `/streamcam/confirm`.** Anyone can send UDP packets in another's
+name, so a machine that has not shown that it receives gets ten bytes for each one that it sends:
+all values come within a second of moving a fader, but the figures only now and then. A client
+shows it by sending `/streamcam/confirm` back with the text that came with it, after which nothing
+is held back (`streamcam osc` does that), or by a TCP connection. On the same machine it is not
+needed. Ports below 1024, and streamcam's own, cannot be subscribed.
 
 **Errors** are sent to `/streamcam/error` (address, what is wrong), at the port that the message
-came from and at the subscribers of the same host. Each host may send `osc_rate` messages a second;
-one longer than 64 bytes counts as several. Patterns (`*`, `?`) are not expanded. No message can
-name a file, a model or a command: presets are read at start, and a preset only changes what may
-change on air.
+came from and at the subscribers of the same host. Each host may send `osc_rate` messages a second,
+and hosts take turns; a message longer than 64 bytes counts as several, and a host that floods is
+not heard for some seconds. There may be 16 TCP connections; one more takes the place of one that
+has been idle for ten seconds, or of a host that has most of them. Patterns (`*`, `?`) are not
+expanded. No message can name a file, a model or a command: presets are read at start, and a preset
+only changes what may change on air.
 
 **Presets replace each other.** Each sets the whole look (prompts, strength or indices, guidance),
 and whatever else any of them holds: to its own value, or else to the model's default, or to the

@@ -41,6 +41,7 @@ class EngineError(StreamcamError):
 
 
 MAX_LISTED = 24
+JOINERS = "\u200c\u200d"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -51,6 +52,20 @@ def suggest(name: str, known: Iterable[str]) -> str:
     if len(known) <= MAX_LISTED:
         return f"known: {', '.join(known)}"
     return f"among those known: {', '.join(get_close_matches(name, known, n=8, cutoff=0))}"
+
+
+def printable(text: str) -> str:
+    """Return `text` with all that could move a cursor or turn the writing round as ``\\u202e``.
+
+    These are the control characters (C0 and C1), line and paragraph separators, and the invisible
+    ones that change the direction of what follows; joiners within emoji and words stay.
+    """
+    return "".join(c if c.isprintable() or c in JOINERS else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def one_line(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from streamcam.control.osc.packets import (
 )
 from streamcam.control.osc.queries import query_rows
 from streamcam.errors import DeviceError, ParameterError
+from streamcam.network import endpoint
 from streamcam.settings.broadcast_settings import BroadcastSettings
 
 ANSWER_TIMEOUT = 2.0
@@ -116,7 +117,7 @@ class Client:
     """UDP client of one broadcast."""
 
     def __init__(self, host: str, port: int, prefix: str) -> None:
-        self._server = f"{host}:{port}"
+        self._server = endpoint(host, port)
         self._prefix = prefix
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.status import Status as StatusLine
 
+from streamcam.limits import LogRateFilter
 from streamcam.stats import Status
 
 STATUS_INTERVAL_S = 10.0
@@ -64,12 +65,14 @@ class Reporter:
 
 @contextmanager
 def reporting(*, as_json: bool) -> Iterator[Reporter]:
-    """Send streamcam's log to stderr as text or JSON, and yield a `Reporter`."""
+    """Send the log to stderr as text or JSON, at a limited rate, and yield a `Reporter`."""
     console = Console(stderr=True)
-    log = logging.getLogger("streamcam")
     handler: logging.Handler = _JsonHandler() if as_json else _TextHandler(console)
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    handler.addFilter(LogRateFilter())
+    # At the root, so that what libraries log, asyncio for one, is limited and in JSON as well.
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.getLogger("streamcam").setLevel(logging.INFO)
     try:
         if console.is_terminal and not as_json:
             with console.status("starting") as line:
@@ -77,7 +80,7 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
         else:
             yield Reporter(None, as_json=as_json)
     finally:
-        log.removeHandler(handler)
+        root.removeHandler(handler)
 
 
 def summary(status: Status) -> str:

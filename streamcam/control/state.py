@@ -19,7 +19,11 @@ Clock = Callable[[], float]
 
 
 class Control:
-    """One mutable cell for the newest `Parameters`: any thread may change it, no reader waits."""
+    """One mutable cell for the newest `Parameters`: any thread may change it, no reader waits.
+
+    Two locks: changes are decided one after the other, which may take as long as a large bundle
+    that contradicts itself does. The output's clock, which moves the fade, never waits for that.
+    """
 
     def __init__(self, config: Config, clock: Clock = time.monotonic) -> None:
         self.parameters = config.live
@@ -28,7 +32,8 @@ class Control:
         """The operator's latest choice: the end of the current fade, or the newest snapshot."""
         self._config = config
         self._clock = clock
-        self._lock = Lock()
+        self._deciding = Lock()
+        self._publishing = Lock()
         self._listeners: list[Listener] = []
         self._fade: _Fade | None = None
 
@@ -51,20 +56,23 @@ class Control:
         """Apply the changes that `decide` makes from the target, which nothing else changes then.
 
         Args:
-            decide: takes the target, returns the arguments of `change`; must be quick.
+            decide: takes the target, returns the arguments of `change`.
 
         Raises:
             ParameterError: a change is refused, and none was applied.
         """
-        with self._lock:
-            changes, over = decide(self.target)
-            before, self.target = self.target, self._config.changed(self.target, changes)
-            # No change must not restart the fade: some senders repeat the same value all the time.
-            if self.target != before:
-                if over is None:
-                    over = self.target.prompt_time if _texts(self.target) != _texts(before) else 0.0
-                self._move_to_target(over)
-            return self.target
+        with self._deciding:
+            before = self.target
+            changes, over = decide(before)
+            target = self._config.changed(before, changes)
+            if over is None:
+                over = target.prompt_time if _texts(target) != _texts(before) else 0.0
+            with self._publishing:
+                self.target = target
+                # No change must not restart the fade: some senders repeat a value all the time.
+                if target != before:
+                    self._move_to_target(over)
+            return target
 
     def _move_to_target(self, over: float) -> None:
         if over > 0:
@@ -80,7 +88,7 @@ class Control:
     def advance(self) -> Parameters:
         """Move the current fade, if any, to the present; return the newest snapshot."""
         if self._fade:
-            with self._lock:
+            with self._publishing:
                 if self._fade:
                     now = self._clock()
                     self._publish(self._fade.at(now))

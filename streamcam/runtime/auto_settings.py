@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from streamcam.embedded_model import NANO
 from streamcam.errors import DeviceError
+from streamcam.network import page_url
 from streamcam.pipelines import pipeline_of
 from streamcam.runtime.device_presence import device_kind
 from streamcam.settings.broadcast_settings import BroadcastSettings
@@ -75,7 +76,10 @@ def _source(config: Config) -> Choice:
 
 
 def _sink(spec: str, broadcast: BroadcastSettings) -> Choice:
-    page = f"preview page http://{broadcast.preview_bind}:{broadcast.preview_port}/"
+    # A free port is logged once it is known.
+    page = "preview page"
+    if broadcast.preview_port:
+        page = f"preview page {page_url(broadcast.preview_bind, broadcast.preview_port)}"
     if spec == "preview":
         return Choice(spec, page)
     if spec != AUTO:

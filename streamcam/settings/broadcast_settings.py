@@ -107,7 +107,10 @@ class BroadcastSettings(Settings):
         description="Beginning of every OSC address.",
     )
     osc_allow: Words = Field(
-        default=("127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+        default=(
+            *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+            *("::1", "fc00::/7", "fe80::/10"),
+        ),
         description="Networks that OSC is accepted from.",
     )
     osc_rate: float = Field(

@@ -53,3 +53,19 @@ def test_the_log_is_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert text == "the camera is [lost]"
     assert json.loads(back)["message"] == "the camera is back"
     assert "ValueError: a bug" in json.loads(failed)["trace"]
+
+
+@pytest.mark.parametrize("name", ["streamcam.somewhere", "asyncio"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_fault_that_repeats_does_not_flood_the_log(
+    capsys: pytest.CaptureFixture[str], name: str, as_json: bool
+) -> None:
+    log = logging.getLogger(name)
+    with reporting(as_json=as_json):
+        for number in range(5000):
+            log.error("socket.accept() out of system resource %d", number)
+        log.error("another line")
+    *repeated, other = capsys.readouterr().err.splitlines()
+    assert 50 <= len(repeated) < 100
+    assert "another line" in other
+    assert all(json.loads(line)["level"] == "error" for line in [*repeated, other] if as_json)

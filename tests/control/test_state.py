@@ -1,6 +1,6 @@
 """The live state: whole snapshots, fades, changes from many threads."""
 
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -49,6 +49,27 @@ def test_a_new_prompt_fades_in_over_prompt_time() -> None:
     assert dict(control.advance().prompt) == {"cat": 0.75, "dog": 0.25}
     clock.now += 10
     assert control.advance() is control.target
+
+
+def test_the_output_does_not_wait_for_a_change_that_is_being_decided() -> None:
+    control, clock = control_and_clock(prompt="cat", prompt_time=4)
+    control.change({"prompt": "dog"})
+    deciding, advanced = Event(), Event()
+
+    def decide(target: Parameters) -> tuple[dict[str, object], None]:
+        deciding.set()
+        assert advanced.wait(10), "the output waits"
+        return {"seed": 9}, None
+
+    bundle = Thread(target=control.update, args=(decide,))
+    bundle.start()
+    assert deciding.wait(10)
+    clock.now += 1
+    faded = dict(control.advance().prompt)
+    advanced.set()
+    bundle.join()
+    assert faded == {"cat": 0.75, "dog": 0.25}
+    assert (control.advance().seed, control.target.seed) == (9, 9)
 
 
 def test_a_repeated_prompt_does_not_restart_its_fade() -> None:

@@ -305,6 +305,14 @@ def test_ipv6_is_served(view: FakeBroadcastView) -> None:
         assert status_of(sink) == 200
 
 
+def test_the_port_that_0_took_is_logged(
+    view: FakeBroadcastView, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "streamcam"), Preview("127.0.0.1", 0, view) as sink:
+        assert caplog.messages == [f"preview page {sink.url}"]
+        assert not sink.url.endswith(":0/")
+
+
 def test_a_port_in_use_is_reported_with_the_remedy(
     preview: Preview, view: FakeBroadcastView
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
 from streamcam.cli.checks.own_processes import all_ours, port_owner
 from streamcam.cli.hardware import Accelerator, CpuInfo
+from streamcam.network import endpoint
 
 OPENCV = (
     "opencv-python",
@@ -110,7 +111,7 @@ def port(name: str, kind: socket.SocketKind, address: str, number: int) -> Check
         address: address to bind to.
         number: number of the port; 0 means any.
     """
-    shown = f"{'UDP' if kind == socket.SOCK_DGRAM else 'TCP'} {address}:{number}"
+    shown = f"{'UDP' if kind == socket.SOCK_DGRAM else 'TCP'} {endpoint(address, number)}"
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with closing(socket.socket(family, kind)) as probe:
         if kind == socket.SOCK_STREAM and sys.platform != "win32":

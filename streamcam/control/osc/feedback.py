@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 from streamcam.control.osc.addresses import Row
 from streamcam.control.osc.packets import Argument, Message
-from streamcam.control.osc.ports import Peer
+from streamcam.control.osc.sockets import Peer
 from streamcam.errors import ParameterError
+from streamcam.limits import place_to_free
 from streamcam.stats import Status
 
 MAX_SUBSCRIBERS = 32
 HOLD = 0.3
 """Seconds for which a client that moves a control is not sent its own value."""
+UNPROVEN_S = 10.0
+"""Seconds after which a subscriber that has not shown that it receives makes room for another."""
 GONE_AFTER = 10.0
 """Seconds of refused packets after which a subscriber is removed."""
 REFUSAL_LASTS = 5.0
@@ -23,12 +26,19 @@ REFUSAL_LASTS = 5.0
 class Subscriber:
     """State of one subscriber."""
 
+    peer: Peer
     expires: float
     """Monotonic seconds; infinite until unsubscribed."""
+    waiting_since: float | None
+    """Time of the subscription, until its host has shown that it receives; then None."""
     sent: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
     """Last arguments sent, by address."""
     refused: tuple[float, float] | None = None
     """Times of the first and the latest refusal."""
+
+    @property
+    def host(self) -> str:
+        return str(self.peer[0])
 
 
 class Subscribers:
@@ -41,15 +51,35 @@ class Subscribers:
     def __len__(self) -> int:
         return len(self._subscribers)
 
-    def add(self, peer: Peer, expires: float) -> None:
+    def add(self, peer: Peer, expires: float, now: float, *, proven: bool) -> None:
         """Subscribe `peer` until `expires`, with nothing sent yet; this also renews.
+
+        Where there are too many, one that has not shown that it receives makes room, or one of
+        a host that has more than its share.
+
+        Args:
+            peer: the port to send to.
+            expires: monotonic seconds.
+            now: monotonic seconds.
+            proven: whether its host has shown that it receives what is sent to it.
 
         Raises:
             ParameterError: there are too many already.
         """
         if peer not in self._subscribers and len(self._subscribers) >= MAX_SUBSCRIBERS:
-            raise ParameterError(f"there are {MAX_SUBSCRIBERS} subscribers already")
-        self._subscribers[peer] = Subscriber(expires)
+            patience_s = 0.0 if proven else UNPROVEN_S
+            freed = place_to_free(
+                self._subscribers.values(), str(peer[0]), now, patience_s=patience_s
+            )
+            if freed is None:
+                raise ParameterError(f"there are {MAX_SUBSCRIBERS} subscribers already")
+            self.remove(freed.peer)
+        self._subscribers[peer] = Subscriber(peer, expires, None if proven else now)
+
+    def prove(self, host: str) -> None:
+        """Note that `host` has shown that it receives what is sent to it."""
+        for peer in self.at(host):
+            self._subscribers[peer].waiting_since = None
 
     def remove(self, peer: Peer) -> None:
         self._subscribers.pop(peer, None)
@@ -74,27 +104,32 @@ class Subscribers:
         for peer in self.at(host):
             self._subscribers[peer].sent.pop(address, None)
 
-    def mark_sent(self, peer: Peer, messages: Iterable[Message]) -> None:
-        """Note that `messages` were sent to `peer` in answer to a query."""
+    def mark_sent(self, peer: Peer, message: Message) -> None:
+        """Note that `message` was sent to `peer` in answer to a query."""
         if peer in self._subscribers:
-            self._subscribers[peer].sent.update(messages)
+            self._subscribers[peer].sent[message.address] = message.arguments
 
     @property
     def holding(self) -> bool:
         """Whether a value is held back until a control has come to rest."""
         return bool(self._held)
 
-    def updates(self, messages: Iterable[Message], now: float) -> Iterator[tuple[Peer, Message]]:
-        """Yield each of `messages` for the subscribers that it is new to, and mark it as sent."""
+    def send_updates(
+        self, messages: Iterable[Message], now: float, send: Callable[[Message, Peer], bool]
+    ) -> None:
+        """Send each of `messages` to the subscribers that it is new to.
+
+        One for which `send` returns False is still new the next time.
+        """
         self._held = {held: until for held, until in self._held.items() if until > now}
         messages = list(messages)
         for peer in self.peers(now):
             sent = self._subscribers[peer].sent
             for message in messages:
                 address, arguments = message
-                if sent.get(address) != arguments and (peer[0], address) not in self._held:
+                is_new = sent.get(address) != arguments and (peer[0], address) not in self._held
+                if is_new and send(message, peer):
                     sent[address] = arguments
-                    yield peer, message
 
     def refused(self, peer: Peer, now: float) -> None:
         """Note that nobody listens at `peer`; remove it when that has lasted."""

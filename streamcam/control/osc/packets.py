@@ -5,6 +5,7 @@ negative size hangs it, and its dispatcher sleeps on time tags and expands patte
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
@@ -35,6 +36,14 @@ class Message(NamedTuple):
     arguments: tuple[Argument, ...] = ()
 
 
+class Unreadable(NamedTuple):
+    """A message in a bundle that cannot be read, such as one for another program."""
+
+    address: str
+    """Empty if that cannot be read either."""
+    reason: str
+
+
 Reader = Callable[[bytes, int], tuple[Any, int]]
 
 READERS: dict[str, Reader] = {
@@ -53,16 +62,19 @@ CONSTANTS: dict[str, Argument] = {"T": True, "F": False, "I": True, "N": None}
 BRACKETS = "[]"
 
 
-def read_packet(packet: bytes) -> list[Message]:
+def read_packet(packet: bytes, unreadable: list[Unreadable] | None = None) -> list[Message]:
     """Return the messages of `packet` in their order; those of a bundle belong together.
 
-    Arrays are read as the values in them, impulses (I) as true.
+    Arrays are read as the values in them, impulses (I) as true. A message of a bundle that is
+    framed well but cannot be read is left out, since it may be for another program, and added
+    to `unreadable`.
 
     Raises:
         PacketError: it is malformed or too large; no part of it may be used.
     """
     if len(packet) > MAX_PACKET:
         raise PacketError(f"a packet takes at most {MAX_PACKET} bytes, not {len(packet)}")
+    left_out: list[Unreadable] = [] if unreadable is None else unreadable
     messages: list[Message] = []
     unread = [(packet, 0)]
     while unread:
@@ -73,10 +85,23 @@ def read_packet(packet: bytes) -> list[Message]:
             inner = [(part, depth + 1) for part in _elements(element)]
             unread += reversed(inner)
         else:
-            messages.append(_read_message(element))
-        if len(messages) + len(unread) > MAX_MESSAGES:
+            try:
+                messages.append(_read_message(element))
+            except PacketError as error:
+                if not depth:
+                    raise
+                left_out.append(Unreadable(_read_address(element), str(error)))
+        if len(messages) + len(left_out) + len(unread) > MAX_MESSAGES:
             raise PacketError(f"a bundle takes at most {MAX_MESSAGES} messages")
     return messages
+
+
+def _read_address(element: bytes) -> str:
+    """Return the address of a message, empty if it has none."""
+    if element.startswith(b"/"):
+        with suppress(UnicodeDecodeError, osc_types.ParseError):
+            return str(osc_types.get_string(element, 0)[0])
+    return ""
 
 
 def _elements(bundle: bytes) -> Iterator[bytes]:

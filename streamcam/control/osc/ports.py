@@ -1,42 +1,38 @@
 """Network ports: a UDP port, and connections to the TCP port of the same number."""
 
 import errno
-import select
+import selectors
 import socket
-import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
+from streamcam.control.osc.floods import Sender, drop_packets_of
 from streamcam.control.osc.packets import MAX_PACKET, PacketError, PacketStream
+from streamcam.control.osc.sockets import (
+    TCP,
+    Peer,
+    open_tcp,
+    open_udp,
+    read_refusals,
+    set_up_connection,
+)
 from streamcam.errors import DeviceError
+from streamcam.limits import place_to_free
+from streamcam.network import endpoint
 
-Peer = tuple[Any, ...]
-"""Address of a client's socket: host, port, and what IPv6 adds, or `TCP` for a connection."""
-TCP = "tcp"
-
-RECEIVE_BUFFER = 1 << 20
-"""Bytes that may wait while a bundle is applied."""
 MAX_CONNECTIONS = 16
 MAX_UNSENT = 1 << 18
 """Bytes that a client may leave unread before its connection is closed."""
+IDLE_S = 10.0
+"""Seconds without a packet either way after which a connection makes room for another."""
+ACCEPT_PAUSE_S = 1.0
+"""Seconds for which nobody is let in after the system could not open another connection."""
 FREE_PORT_TRIES = 20
 """Ports tried for one that is free for both UDP and TCP."""
-PACKETS_PER_ROUND = 64
-"""Packets received before feedback has its turn."""
-MAX_REFUSALS = 64
-"""Refusals read at a time."""
-# From linux/in.h and linux/in6.h; Python does not name them everywhere.
-IP_RECVERR = 11
-IPV6_RECVERR = 25
-
-REMEDIES = {
-    errno.EADDRINUSE: "it is in use, perhaps by another streamcam; take another with --osc-port,"
-    " or --osc-port 0 for a free one",
-    errno.EACCES: "ports below 1024 are the system's; take another with --osc-port",
-    errno.EADDRNOTAVAIL: "this machine has no such address; take one with --osc-bind, 0.0.0.0"
-    " stands for all",
-}
+PACKETS_PER_ROUND = 1024
+"""UDP packets taken from the system at a time; most of a flood is dropped right after."""
 
 
 class Owner(Protocol):
@@ -57,14 +53,14 @@ class Owner(Protocol):
 class Connection:
     """One TCP client."""
 
-    def __init__(self, opened: socket.socket) -> None:
-        opened.setblocking(False)
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A tablet that has left the network does not close its connection.
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    def __init__(self, opened: socket.socket, host: str) -> None:
+        set_up_connection(opened)
         self.socket = opened
+        self.host = host
         self.packets = PacketStream()
         self.unsent = b""
+        self.waiting_since = time.monotonic()
+        """Time when a packet last came in, or all was read that had been sent."""
 
     def flush(self) -> None:
         """Send as much as can be sent now; raise OSError if the client is gone."""
@@ -72,6 +68,8 @@ class Connection:
             self.unsent = self.unsent[self.socket.send(self.unsent) :]
         except BlockingIOError:
             return
+        if not self.unsent:
+            self.waiting_since = time.monotonic()
 
 
 class Ports:
@@ -86,6 +84,7 @@ class Ports:
         self._owner = owner
         self._connections: dict[Peer, Connection] = {}
         self._tcp: socket.socket | None = None
+        self._accept_again_at = 0.0
         tries = 1 if port else FREE_PORT_TRIES
         while self._tcp is None and tries:
             self._udp = open_udp(host, port)
@@ -98,8 +97,16 @@ class Ports:
                     self._udp.close()
                 else:
                     owner.log(f"OSC over TCP is off: port {self.port}: {error.strerror or error}")
+        self._watch()
+
+    @property
+    def shown(self) -> str:
+        """The address and what it serves, in a few words for the log."""
+        kinds = "UDP and TCP" if self._tcp else "UDP"
+        return f"{endpoint(self._udp.getsockname()[0], self.port)} ({kinds})"
 
     def close(self) -> None:
+        self._selector.close()
         for connection in self._connections.values():
             connection.socket.close()
         for opened in (self._udp, self._tcp):
@@ -108,19 +115,20 @@ class Ports:
 
     def receive(self, timeout_s: float) -> Iterator[tuple[bytes, Peer]]:
         """Wait at most `timeout_s` for packets; yield those that arrived, with their senders."""
-        peers = {connection.socket: peer for peer, connection in self._connections.items()}
-        listeners = [opened for opened in (self._udp, self._tcp) if opened]
-        sending = [c.socket for c in self._connections.values() if c.unsent]
-        readable, writable, _ = select.select([*listeners, *peers], sending, [], timeout_s)
-        for opened in writable:
-            self._try(peers[opened], self._connections[peers[opened]].flush)
-        for opened in readable:
-            if opened is self._udp:
+        if self._accept_again_at and time.monotonic() >= self._accept_again_at and self._tcp:
+            self._accept_again_at = 0.0
+            self._selector.register(self._tcp, selectors.EVENT_READ)
+        for key, events in self._selector.select(timeout_s):
+            peer = key.data
+            if key.fileobj is self._udp:
                 yield from self._receive_datagrams()
-            elif opened is self._tcp:
-                self._accept(opened)
-            elif peers[opened] in self._connections:
-                yield from self._receive_stream(peers[opened])
+            elif key.fileobj is self._tcp:
+                self._accept(self._tcp)
+            # One that was handled before may have had this connection closed.
+            elif peer in self._connections and events & selectors.EVENT_WRITE:
+                self._send_stream(peer)
+            elif peer in self._connections:
+                yield from self._receive_stream(peer)
 
     def send(self, packet: bytes, peer: Peer) -> None:
         """Send `packet` to `peer`; one that cannot be delivered is counted."""
@@ -128,9 +136,26 @@ class Ports:
             self._send_datagram(packet, peer)
         elif connection := self._connections.get(peer):
             connection.unsent += connection.packets.wrap(packet)
-            self._try(peer, connection.flush)
+            self._send_stream(peer)
             if len(connection.unsent) > MAX_UNSENT:
                 self._close_connection(peer)
+
+    def drop_packets_of(self, senders: Sequence[Sender]) -> None:
+        """Have the system drop the UDP packets of `senders`, and of nobody else."""
+        drop_packets_of(senders, self._udp)
+
+    def _watch(self) -> None:
+        """Watch the sockets, of any number and with descriptors of any size."""
+        try:
+            self._selector = selectors.DefaultSelector()
+        except OSError as error:
+            for opened in (self._udp, self._tcp):
+                if opened:
+                    opened.close()
+            raise DeviceError(f"cannot listen to OSC: {error.strerror or error}") from None
+        self._selector.register(self._udp, selectors.EVENT_READ)
+        if self._tcp:
+            self._selector.register(self._tcp, selectors.EVENT_READ)
 
     def _receive_datagrams(self) -> Iterator[tuple[bytes, Peer]]:
         for _ in range(PACKETS_PER_ROUND):
@@ -167,23 +192,51 @@ class Ports:
     def _accept(self, listener: socket.socket) -> None:
         try:
             opened, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
         except OSError as error:
+            # Out of descriptors, say: whoever waits would wake us again at once.
+            self._selector.unregister(listener)
+            self._accept_again_at = time.monotonic() + ACCEPT_PAUSE_S
             self._owner.log(f"OSC over TCP: {error.strerror or error}")
             return
-        if not self._owner.allows(address[0]):
-            self._owner.counts["not allowed"] += 1
+        host = address[0]
+        if not self._owner.allows(host):
             opened.close()
-        elif len(self._connections) >= MAX_CONNECTIONS:
+        elif not self._make_room(host):
             self._owner.counts["too many connections"] += 1
             opened.close()
         else:
-            self._connections[(*address[:2], TCP)] = Connection(opened)
+            self._add_connection((host, address[1], TCP), opened)
+
+    def _make_room(self, host: str) -> bool:
+        """Return whether there is room for a connection of `host`, having closed one if need be."""
+        if len(self._connections) < MAX_CONNECTIONS:
+            return True
+        connections = self._connections.values()
+        freed = place_to_free(connections, host, time.monotonic(), patience_s=IDLE_S)
+        for peer, connection in list(self._connections.items()):
+            if connection is freed:
+                self._close_connection(peer)
+        return freed is not None
+
+    def _add_connection(self, peer: Peer, opened: socket.socket) -> None:
+        try:
+            connection = Connection(opened, peer[0])
+            self._selector.register(opened, selectors.EVENT_READ, peer)
+        except OSError:
+            # The client has gone already.
+            opened.close()
+        else:
+            self._connections[peer] = connection
 
     def _receive_stream(self, peer: Peer) -> Iterator[tuple[bytes, Peer]]:
         connection = self._connections[peer]
         try:
             received = connection.socket.recv(MAX_PACKET)
             for packet in connection.packets.feed(received):
+                if not connection.unsent:
+                    connection.waiting_since = time.monotonic()
                 yield packet, peer
         except BlockingIOError:
             return
@@ -194,74 +247,18 @@ class Ports:
             if not received:
                 self._close_connection(peer)
 
-    def _try(self, peer: Peer, send: Callable[[], None]) -> None:
+    def _send_stream(self, peer: Peer) -> None:
+        connection = self._connections[peer]
         try:
-            send()
+            connection.flush()
+            writing = selectors.EVENT_WRITE if connection.unsent else 0
+            self._selector.modify(connection.socket, selectors.EVENT_READ | writing, peer)
         except OSError:
             self._owner.counts["undelivered"] += 1
             self._close_connection(peer)
 
     def _close_connection(self, peer: Peer) -> None:
         if connection := self._connections.pop(peer, None):
+            self._selector.unregister(connection.socket)
             connection.socket.close()
             self._owner.refused(peer, closed=True)
-
-
-def open_udp(host: str, port: int) -> socket.socket:
-    """Return a non-blocking UDP socket bound to `host` and `port`.
-
-    Raises:
-        DeviceError: the address or the port is not available.
-    """
-    opened = None
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-        )[0]
-        opened = socket.socket(family, kind, protocol)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        if sys.platform == "linux":
-            if family == socket.AF_INET6:
-                opened.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
-            else:
-                opened.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-        opened.bind(address)
-        opened.setblocking(False)
-    except (OSError, UnicodeError) as error:
-        if opened:
-            opened.close()
-        known = REMEDIES.get(getattr(error, "errno", None) or 0)
-        unknown_host = isinstance(error, (socket.gaierror, UnicodeError))
-        reason = REMEDIES[errno.EADDRNOTAVAIL] if unknown_host else known or error
-        raise DeviceError(f"cannot listen to OSC at {host}:{port}: {reason}") from None
-    return opened
-
-
-def open_tcp(udp: socket.socket) -> socket.socket:
-    """Return a TCP socket that listens at the address of `udp`; raise OSError if it cannot."""
-    opened = socket.socket(udp.family, socket.SOCK_STREAM)
-    try:
-        if sys.platform != "win32":
-            # So that the port is free again as soon as streamcam is restarted.
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(udp.getsockname())
-        opened.listen(8)
-        opened.setblocking(False)
-    except OSError:
-        opened.close()
-        raise
-    return opened
-
-
-def read_refusals(udp: socket.socket) -> list[Peer]:
-    """Return the peers that refused a packet, as far as the system reports them (Linux does)."""
-    peers: list[Peer] = []
-    if sys.platform != "linux":
-        return peers
-    try:
-        while len(peers) < MAX_REFUSALS:
-            *_, peer = udp.recvmsg(64, 512, socket.MSG_ERRQUEUE)
-            peers.append(peer)
-    except BlockingIOError:
-        return peers
-    return peers

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
+from typing import Protocol
 
 from streamcam.control.osc.addresses import Row
 from streamcam.control.osc.feedback import Subscribers
 from streamcam.control.osc.packets import Argument, Message
-from streamcam.control.osc.ports import TCP, Peer
+from streamcam.control.osc.sockets import TCP, Peer
 from streamcam.control.osc.values import parse_number
 from streamcam.errors import ParameterError
 from streamcam.version import __version__
@@ -14,6 +15,8 @@ from streamcam.version import __version__
 DEFAULT_SUBSCRIPTION = 600.0
 """Seconds."""
 LONGEST_SUBSCRIPTION = 7 * 24 * 3600.0
+FIRST_PORT = 1024
+"""Ports below are those of services, some of which send back what they get."""
 
 QUERIES = {
     "subscribe": (
@@ -22,6 +25,11 @@ QUERIES = {
         " as many as given; 0 is until unsubscribed.",
     ),
     "unsubscribe": ("port", "Send no more."),
+    "confirm": (
+        "text",
+        "Sent to a subscriber on another machine; sent back with the same text, it shows that the"
+        " subscriber is there.",
+    ),
     "sync": ("", "Send every value."),
     "get": ("address", "Send the value of one address."),
     "ping": ("", "Answer with /pong and the version."),
@@ -35,31 +43,42 @@ def query_rows(prefix: str) -> Iterator[Row]:
         yield Row(f"{prefix}/{name}", "in", types, "", description)
 
 
+class Server(Protocol):
+    """The server that the queries are sent to."""
+
+    def current_values(self) -> Sequence[Message]:
+        """Return the messages with all current values."""
+
+    def value_of(self, address: str) -> Message | None:
+        """Return the message with the value of `address`, None if it has none."""
+
+    def send(self, message: Message, peer: Peer) -> bool:
+        """Send `message` to `peer`, unless it may not get so much; return whether so."""
+
+    def is_own(self, peer: Peer) -> bool:
+        """Return whether `peer` is the server's own port."""
+
+    def is_proven(self, peer: Peer) -> bool:
+        """Return whether the host of `peer` has shown that it receives what is sent to it."""
+
+    def challenge(self, host: str) -> str:
+        """Return the text that `host` has to send back for that."""
+
+    def prove(self, host: str, answer: str) -> None:
+        """Count `host` as proven, if `answer` is the text that was sent to it."""
+
+
 class Queries:
     """Answers queries, at the host that asks and nowhere else."""
 
-    def __init__(
-        self,
-        prefix: str,
-        subscribers: Subscribers,
-        current: Callable[[], Sequence[Message]],
-        send: Callable[[Message, Peer], None],
-    ) -> None:
-        """Prepare to answer.
-
-        Args:
-            prefix: beginning of every address.
-            subscribers: table to add subscribers to.
-            current: returns the messages with all current values.
-            send: sends a message to a peer.
-        """
+    def __init__(self, prefix: str, subscribers: Subscribers, server: Server) -> None:
         self._prefix = prefix
         self._subscribers = subscribers
-        self._current = current
-        self._send = send
+        self._server = server
         self._handlers: dict[str, Callable[[Sequence[Argument], Peer, float], None]] = {
             f"{prefix}/subscribe": self._subscribe,
             f"{prefix}/unsubscribe": self._unsubscribe,
+            f"{prefix}/confirm": self._confirm,
             f"{prefix}/sync": self._sync,
             f"{prefix}/get": self._get,
             f"{prefix}/ping": self._ping,
@@ -81,43 +100,56 @@ class Queries:
         return ""
 
     def _subscribe(self, arguments: Sequence[Argument], peer: Peer, now: float) -> None:
-        subscriber = _at_port(peer, arguments)
+        subscriber = self._at_port(peer, arguments)
         seconds = parse_number(arguments[1:2]) if len(arguments) > 1 else DEFAULT_SUBSCRIPTION
-        if seconds < 0:
-            raise ParameterError(f"takes seconds from 0, got {seconds:g}")
-        expires = now + min(seconds, LONGEST_SUBSCRIPTION) if seconds else inf
-        self._subscribers.add(subscriber, expires)
+        if not 0 <= seconds <= LONGEST_SUBSCRIPTION:
+            raise ParameterError(
+                f"takes seconds from 0 (until unsubscribed) to {LONGEST_SUBSCRIPTION:.0f},"
+                f" got {seconds:g}"
+            )
+        expires = now + seconds if seconds else inf
+        proven = self._server.is_proven(subscriber)
+        self._subscribers.add(subscriber, expires, now, proven=proven)
+        if not proven:
+            text = self._server.challenge(subscriber[0])
+            self._server.send(Message(f"{self._prefix}/confirm", (text,)), subscriber)
         self._send_all([subscriber])
 
     def _unsubscribe(self, arguments: Sequence[Argument], peer: Peer, _now: float) -> None:
-        self._subscribers.remove(_at_port(peer, arguments))
+        self._subscribers.remove(self._at_port(peer, arguments))
+
+    def _confirm(self, arguments: Sequence[Argument], peer: Peer, _now: float) -> None:
+        # A wrong text is not answered: two servers might answer each other for ever.
+        if arguments:
+            self._server.prove(peer[0], str(arguments[0]))
 
     def _sync(self, _arguments: Sequence[Argument], peer: Peer, _now: float) -> None:
         self._send_all(self._subscribers.at(peer[0]) or [peer])
 
     def _get(self, arguments: Sequence[Argument], peer: Peer, _now: float) -> None:
         wanted = str(arguments[0]) if arguments else ""
-        matching = [m for m in self._current() if m.address in (wanted, self._prefix + wanted)]
-        if not matching:
+        message = self._server.value_of(wanted)
+        if message is None:
             raise ParameterError(f'"{wanted[:80]}" has no value to send')
-        self._send(matching[0], peer)
+        self._server.send(message, peer)
 
     def _ping(self, _arguments: Sequence[Argument], peer: Peer, _now: float) -> None:
-        self._send(Message(f"{self._prefix}/pong", (__version__,)), peer)
+        self._server.send(Message(f"{self._prefix}/pong", (__version__,)), peer)
 
     def _send_all(self, peers: Sequence[Peer]) -> None:
-        messages = self._current()
+        messages = self._server.current_values()
         for peer in peers:
-            self._subscribers.mark_sent(peer, messages)
             for message in messages:
-                self._send(message, peer)
+                if self._server.send(message, peer):
+                    self._subscribers.mark_sent(peer, message)
 
-
-def _at_port(peer: Peer, arguments: Sequence[Argument]) -> Peer:
-    """Return `peer` with the port that it names, or with its own."""
-    if not arguments:
+    def _at_port(self, peer: Peer, arguments: Sequence[Argument]) -> Peer:
+        """Return `peer` with the port that it names, or with its own."""
+        if arguments:
+            port = parse_number(arguments)
+            if not (FIRST_PORT <= port <= 65535 and port == int(port)):
+                raise ParameterError(f"takes a port from {FIRST_PORT} to 65535, got {port:g}")
+            peer = (peer[0], int(port), *(part for part in peer[2:] if part != TCP))
+        if self._server.is_own(peer):
+            raise ParameterError(f"port {peer[1]} is streamcam's own: name one that you listen to")
         return peer
-    port = round(parse_number(arguments))
-    if not 1 <= port <= 65535:
-        raise ParameterError(f"takes a port from 1 to 65535, got {port}")
-    return (peer[0], port, *(part for part in peer[2:] if part != TCP))

@@ -1,14 +1,17 @@
 """OSC server: a thread that applies messages to the parameters and sends feedback."""
 
+import logging
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
-from threading import Event, Thread
+from collections.abc import Callable, Iterator, Sequence
+from threading import Event
 from typing import Self
 
-from streamcam.control.osc.access import AllowList, RateLimiter
+from streamcam.backoff import Backoff
 from streamcam.control.osc.addresses import Addresses
+from streamcam.control.osc.admission import Admission, is_own_port
+from streamcam.control.osc.amplification import AmplificationLimit
 from streamcam.control.osc.dispatcher import Dispatcher
 from streamcam.control.osc.feedback import (
     STATS_PERIOD,
@@ -16,19 +19,26 @@ from streamcam.control.osc.feedback import (
     is_feedback,
     stat_messages,
 )
+from streamcam.control.osc.floods import Sender
 from streamcam.control.osc.packets import (
-    MAX_MESSAGES,
     Message,
     PacketError,
+    Unreadable,
     read_packet,
     write_packet,
 )
-from streamcam.control.osc.ports import Peer, Ports
+from streamcam.control.osc.ports import Ports
 from streamcam.control.osc.queries import Queries
+from streamcam.control.osc.sockets import Peer
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
+from streamcam.errors import StreamcamError, printable
+from streamcam.limits import FairQueue, RateLimiter
 from streamcam.settings.config import Config
 from streamcam.stats import Status
+from streamcam.supervised_thread import SupervisedThread
+
+log = logging.getLogger(__name__)
 
 FEEDBACK_PERIOD = 1 / 30
 """Seconds between two rounds of feedback."""
@@ -36,10 +46,14 @@ IDLE_TIMEOUT = 0.2
 """Seconds after which the thread checks whether to stop, if no packet arrives."""
 ANSWERS_PER_SECOND = 5
 ANSWERS_AT_ONCE = 20
-BYTES_PER_MESSAGE = 64
-"""A longer packet counts as several messages, since reading it takes as long."""
 MAX_FOREIGN = 256
 """Addresses of other programs that are remembered: some send all they have, at every frame."""
+MAX_QUEUED = 1024
+"""Packets that wait to be handled, of all hosts together."""
+HANDLING_S = 0.005
+"""Seconds for which packets are handled before the next are taken from the system."""
+PAUSES = {"first": 0.01, "longest": 0.25}
+"""Seconds before the thread goes on after an error."""
 
 
 class OscServer:
@@ -72,17 +86,21 @@ class OscServer:
         self._control = control
         self._status = status
         self._report = report
-        self._allow_list = AllowList(settings.osc_allow)
-        self._rate_limiter = RateLimiter(settings.osc_rate, max(settings.osc_rate, MAX_MESSAGES))
+        self._admission = Admission(settings, self.counts, report)
+        self._blocked: list[Sender] = []
         self._answers = RateLimiter(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE)
+        self._amplification = AmplificationLimit()
+        self._queue = FairQueue[tuple[bytes, Peer]](MAX_QUEUED)
         self._subscribers = Subscribers()
         self._presets = PresetBank(config, report)
         self._addresses = Addresses(settings.osc_prefix, settings.osc_alias)
         self._prefix = settings.osc_prefix
         self._dispatcher = Dispatcher(control, config, self._addresses, self._presets)
-        self._queries = Queries(self._prefix, self._subscribers, self._current_values, self._send)
+        self._queries = Queries(self._prefix, self._subscribers, self)
         self._stopping = Event()
-        self._thread = Thread(target=self._serve, name="osc", daemon=True)
+        self._thread = SupervisedThread(
+            "osc", self._serve, self._stopping, on_error=self._failed, backoff=Backoff(**PAUSES)
+        )
         self._foreign: set[str] = set()
         self._last_state: object = None
         self._next_feedback = self._next_stats = 0.0
@@ -91,7 +109,12 @@ class OscServer:
         """Open the ports and start the thread; raise DeviceError if UDP is unavailable."""
         self._ports = Ports(self._host, self.port, self)
         self.port = self._ports.port
-        self._thread.start()
+        log.info("OSC at %s", self._ports.shown)
+        try:
+            self._thread.start()
+        except StreamcamError:
+            self._ports.close()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -101,19 +124,31 @@ class OscServer:
 
     def _serve(self) -> None:
         while not self._stopping.is_set():
-            try:
-                timeout_s = FEEDBACK_PERIOD / 2 if self._subscribers else IDLE_TIMEOUT
-                for packet, peer in self._ports.receive(timeout_s):
-                    self._receive(packet, peer)
-                self._send_feedback(time.monotonic())
-            except Exception:
-                # A bug in here must not take control from the operator in the middle of a show.
-                self.counts["failed"] += 1
-                self.log(f"OSC goes on after an error:\n{traceback.format_exc()}")
-                self._stopping.wait(0.01)
+            timeout_s = FEEDBACK_PERIOD / 2 if self._subscribers else IDLE_TIMEOUT
+            for packet, peer in self._ports.receive(0 if self._queue else timeout_s):
+                self._enqueue(packet, peer)
+            self._block_floods(time.monotonic())
+            # For a moment only: what waits in the system's buffer is all in one queue there, and
+            # when that is full the next packet is lost, whoever sent it.
+            end = time.monotonic() + HANDLING_S
+            while self._queue and time.monotonic() < end:
+                self._handle(*self._queue.take())
+            self._send_feedback(time.monotonic())
+
+    def _block_floods(self, now: float) -> None:
+        blocked = self._admission.blocked(now)
+        if blocked != self._blocked:
+            self._ports.drop_packets_of(blocked)
+            self._blocked = blocked
+
+    def _failed(self, error: BaseException) -> None:
+        # A bug in here must not take control from the operator in the middle of a show.
+        self.counts["failed"] += 1
+        trace = "".join(traceback.format_exception(error))
+        self.log(f"OSC goes on after an error:\n{trace}")
 
     def allows(self, host: str) -> bool:
-        return bool(self._allow_list.allows(host))
+        return self._admission.allows(host)
 
     def refused(self, peer: Peer, *, closed: bool) -> None:
         if closed:
@@ -125,26 +160,42 @@ class OscServer:
         if self._answers.take("log"):
             self._report(line)
 
-    def _receive(self, packet: bytes, peer: Peer) -> None:
+    def is_own(self, peer: Peer) -> bool:
+        return is_own_port(peer, self.port)
+
+    def is_proven(self, peer: Peer) -> bool:
+        return self._amplification.is_proven(peer)
+
+    def challenge(self, host: str) -> str:
+        return self._amplification.challenge(host)
+
+    def prove(self, host: str, answer: str) -> None:
+        if self._amplification.prove(host, answer):
+            self._subscribers.prove(host)
+            # What it has not been sent so far is sent now.
+            self._last_state = None
+
+    def _enqueue(self, packet: bytes, peer: Peer) -> None:
         self.counts["packets"] += 1
-        host = peer[0]
-        if not self._allow_list.allows(host):
-            self.counts["not allowed"] += 1
-        elif not self._rate_limiter.take(host, _cost(packet)):
+        if not self._admission.admits(packet, peer, self.port):
+            return
+        if not self._queue.put(peer[0], (packet, peer)):
             self.counts["over the rate"] += 1
-        else:
-            self._handle(packet, peer)
 
     def _handle(self, packet: bytes, peer: Peer) -> None:
+        self._amplification.received(peer, len(packet))
+        if not self.is_proven(peer) and self._subscribers.at(peer[0]):
+            # It may be sent more of what it has not been sent so far.
+            self._last_state = None
+        unreadable: list[Unreadable] = []
         try:
-            messages = read_packet(packet)
+            messages = read_packet(packet, unreadable)
         except PacketError as error:
             self.counts["malformed"] += 1
             if self._may_answer(peer):
                 self._send_error(peer, "", str(error))
             return
-        if not self._rate_limiter.take(peer[0], max(len(messages) - _cost(packet), 0)):
-            self.counts["over the rate"] += 1
+        if not self._admission.admits_messages(len(messages), packet, peer):
             return
         self.counts["messages"] += len(messages)
         # Our feedback may come back from another streamcam; answering it would never end.
@@ -154,6 +205,10 @@ class OscServer:
             self._apply(changes, peer)
         for query in queries:
             self._answer_query(query, peer)
+        self.counts["malformed"] += len(unreadable)
+        for address, reason in unreadable:
+            if self._is_worth_an_answer(address) and self._may_answer(peer):
+                self._send_error(peer, address, reason)
 
     def _apply(self, messages: Sequence[Message], peer: Peer) -> None:
         outcome = self._dispatcher.apply(messages, peer)
@@ -193,26 +248,39 @@ class OscServer:
         if problem:
             self.counts["refused"] += 1
             if self._may_answer(peer):
-                self._send_error(peer, message.address, problem)
+                # That an address has no value concerns only whoever has asked for it.
+                log_it = message.address != f"{self._prefix}/get"
+                self._send_error(peer, message.address, problem, log_it=log_it)
 
     def _may_answer(self, peer: Peer) -> bool:
         return self._answers.take(peer[0])
 
-    def _send_error(self, peer: Peer, address: str, reason: str) -> None:
+    def _send_error(self, peer: Peer, address: str, reason: str, *, log_it: bool = True) -> None:
         """Report what was wrong with a message to its sender and to the log."""
-        # Bytes from strangers must not move the cursor of our terminal.
-        shown = "".join(c if c.isprintable() else "?" for c in f"{address} {reason}"[:300]).strip()
-        self._report(f"OSC from {peer[0]}: {shown}")
+        if log_it:
+            self._report(f"OSC from {peer[0]}: {printable(f'{address} {reason}'[:300]).strip()}")
         error = Message(f"{self._prefix}/error", (address[:100], reason[:300]))
         for receiver in {peer, *self._subscribers.at(peer[0])}:
-            self._send(error, receiver)
+            self.send(error, receiver)
 
-    def _current_values(self) -> list[Message]:
+    def value_of(self, address: str) -> Message | None:
+        for name in (address, self._prefix + address, f"{self._prefix}/{address}"):
+            full, known = self._addresses.find(name) or (name, None)
+            if known and known.get and (arguments := known.get(self._control.target)):
+                return Message(full, arguments)
+            for message in (*self._preset_values(), *stat_messages(self._prefix, self._status())):
+                if message.address == full:
+                    return message
+        return None
+
+    def current_values(self) -> list[Message]:
         """Return the messages with all values that subscribers are sent."""
-        messages = list(self._addresses.messages(self._control.target))
+        return [*self._addresses.messages(self._control.target), *self._preset_values()]
+
+    def _preset_values(self) -> Iterator[Message]:
         if self._presets.current:
-            messages.append(Message(f"{self._prefix}/preset/load", (self._presets.current,)))
-        return [*messages, Message(f"{self._prefix}/preset/names", self._presets.names)]
+            yield Message(f"{self._prefix}/preset/load", (self._presets.current,))
+        yield Message(f"{self._prefix}/preset/names", self._presets.names)
 
     def _send_feedback(self, now: float) -> None:
         if now < self._next_feedback or not self._subscribers.peers(now):
@@ -221,18 +289,18 @@ class OscServer:
         state = (self._control.target, self._presets.current)
         if state != self._last_state or self._subscribers.holding:
             self._last_state = state
-            for peer, message in self._subscribers.updates(self._current_values(), now):
-                self._send(message, peer)
+            self._subscribers.send_updates(self.current_values(), now, self.send)
         if now >= self._next_stats:
             self._next_stats = now + STATS_PERIOD
             for message in stat_messages(self._prefix, self._status()):
                 for peer in self._subscribers.peers(now):
-                    self._send(message, peer)
+                    self.send(message, peer)
 
-    def _send(self, message: Message, peer: Peer) -> None:
-        self._ports.send(write_packet(message), peer)
-
-
-def _cost(packet: bytes) -> int:
-    """Return the number of messages of usual length that a packet counts as."""
-    return max(1, len(packet) // BYTES_PER_MESSAGE)
+    def send(self, message: Message, peer: Peer) -> bool:
+        packet = write_packet(message)
+        allowed = self._amplification.may_send(peer, len(packet))
+        if allowed:
+            self._ports.send(packet, peer)
+        else:
+            self.counts["not proven"] += 1
+        return allowed

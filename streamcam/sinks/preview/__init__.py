@@ -2,17 +2,21 @@
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Self
 
 from streamcam.errors import DeviceError
+from streamcam.network import endpoint, page_url
 from streamcam.sinks.preview.mjpeg import FrameNotifier, LatestJpeg
 from streamcam.types import BroadcastView, Frame, Image
 
 if TYPE_CHECKING:
     from uvicorn import Server
+
+log = logging.getLogger(__name__)
 
 # A slow viewer shall be behind by a frame or two, not by the megabytes that the system would
 # buffer for it.
@@ -40,12 +44,14 @@ class Preview:
         self._notifier = FrameNotifier()
         self.images: dict[str, LatestJpeg] = {}
         """By name: ``after`` is the output, ``before`` the input."""
-        self.url = _url(bind, port)
+        self.url = page_url(bind, port)
         """Address of the page; the port is final once the sink is entered."""
 
     def __enter__(self) -> Self:
         self._socket = _listen(self._bind, self._port)
-        self.url = _url(*self._socket.getsockname()[:2])
+        self.url = page_url(*self._socket.getsockname()[:2])
+        if not self._port:
+            log.info("preview page %s", self.url)
         self._notifier = FrameNotifier()
         self.images = {
             "after": LatestJpeg(self._output_image),
@@ -130,15 +136,11 @@ def _listen(bind: str, port: int) -> socket.socket:
         family, *_, address = found[0]
         listener = socket.create_server((str(address[0]), int(address[1])), family=family)
     except OSError as error:
-        raise DeviceError(f"cannot open the preview on {bind}:{port}: {_explain(error)}") from None
+        where = endpoint(bind, port)
+        raise DeviceError(f"cannot open the preview on {where}: {_explain(error)}") from None
     # Connections inherit the size.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     return listener
-
-
-def _url(host: str, port: int) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _explain(error: OSError) -> str:

@@ -15,6 +15,7 @@ from streamcam.control.osc.packets import (
     MAX_PACKET,
     Message,
     PacketError,
+    Unreadable,
     read_packet,
     write_packet,
 )
@@ -102,6 +103,41 @@ def test_a_time_tag_far_in_the_future_is_read_as_now() -> None:
 def test_a_malformed_packet_is_refused_with_the_reason(packet: bytes, complaint: str) -> None:
     with pytest.raises(PacketError, match=complaint):
         read_packet(packet)
+
+
+FOREIGN = {
+    "blob": (raw(b"/x", b",b", struct.pack(">i", 4) + b"abcd"), "/x", "of type 'b'"),
+    "unknown tag": (raw(b"/x", b",Q", bytes(4)), "/x", "of type 'Q'"),
+    "text not UTF-8": (raw(b"/x", b",s", padded(b"caf\xe9")), "/x", "not UTF-8"),
+    "address not UTF-8": (raw(b"/caf\xe9", b",i", bytes(4)), "", "not UTF-8"),
+    "no type tags": (padded(b"/x") + struct.pack(">i", 1), "/x", "no type tags"),
+    "value cut off": (raw(b"/x", b",d", bytes(4)), "/x", "too early"),
+    "address without end": (b"/xyz", "", "too early"),
+    "no message": (b"hello\0\0\0", "", "begins with neither"),
+}
+
+
+@pytest.mark.parametrize(("foreign", "address", "reason"), FOREIGN.values(), ids=FOREIGN)
+def test_a_message_for_another_program_does_not_take_its_bundle_along(
+    foreign: bytes, address: str, reason: str
+) -> None:
+    ours = [message("/a", 1), message("/b", 2)]
+    for packet in (
+        bundled(foreign, *ours),
+        bundled(*ours, foreign),
+        bundled(ours[0], foreign, ours[1]),
+        bundled(ours[0], bundled(foreign), bundled(ours[1])),
+    ):
+        unreadable: list[Unreadable] = []
+        assert read_packet(packet, unreadable) == [("/a", (1,)), ("/b", (2,))]
+        [(found, why)] = unreadable
+        assert found == address
+        assert reason in why
+
+
+def test_unreadable_messages_count_towards_the_limit() -> None:
+    with pytest.raises(PacketError, match="at most 256 messages"):
+        read_packet(bundled(*[b"/xyz"] * (MAX_MESSAGES + 1)))
 
 
 def test_the_28_bytes_that_hang_python_osc_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import sys
 import time
 from threading import Event, Thread
 
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamcam.control.osc.feedback import MAX_SUBSCRIBERS
+from streamcam.control.osc import admission
+from streamcam.control.osc.access import AllowList
+from streamcam.control.osc.feedback import MAX_SUBSCRIBERS, Subscribers
 from streamcam.control.osc.packets import BUNDLE
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
-from streamcam.errors import ConfigError, DeviceError
+from streamcam.errors import ConfigError, DeviceError, ParameterError
 from streamcam.settings.config_layers import build_config
 from streamcam.version import __version__
 from tests.control.osc.running_server import STATUS, Client, bundle, message, running_server
@@ -81,6 +84,19 @@ def test_a_refused_message_does_not_hinder_the_rest_of_its_bundle() -> None:
         assert running.reports
 
 
+def test_messages_for_other_programs_in_a_bundle_are_answered_once_and_the_rest_applies() -> None:
+    blob = message("/video/frame", b"12345")
+    ours = message("/streamcam/delta", b"12345")
+    with running_server() as running:
+        for seed in (7, 8):
+            assert running.after_raw(bundle(blob, message("/streamcam/seed", seed))).seed == seed
+        assert running.server.counts["malformed"] == 2
+        assert [line for line in running.reports if "/video/frame" in line] == running.reports
+        assert len(running.reports) == 1
+        running.after_raw(bundle(ours), bundle(ours))
+        assert len(running.reports) == 3
+
+
 def test_a_bundle_of_refused_messages_changes_nothing() -> None:
     with running_server() as running:
         before = running.control.parameters
@@ -134,6 +150,28 @@ def fuzzed():  # type: ignore[no-untyped-def]
         yield Fuzzed(running.server, running.control, running.client)
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(9, "Bad file descriptor"), MemoryError(), SystemExit(3), ValueError("1024")]
+)
+@pytest.mark.parametrize("broken", ["receive", "send"])
+def test_the_thread_of_the_server_survives_whatever_is_raised_in_it(
+    monkeypatch: pytest.MonkeyPatch, broken: str, error: BaseException
+) -> None:
+    with running_server() as running:
+        failed = Event()
+
+        def fail(*_arguments: object) -> None:
+            failed.set()
+            raise error
+
+        monkeypatch.setattr(running.server._ports, broken, fail)
+        running.client.send("/streamcam/get", "mix")
+        assert failed.wait(5)
+        monkeypatch.undo()
+        assert running.after("/streamcam/seed", 6).seed == 6
+        assert running.server.counts["failed"] >= 1
+
+
 def test_a_bug_of_ours_is_reported_and_the_server_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -157,6 +195,52 @@ def test_only_allowed_networks_are_served() -> None:
         assert list(running.client.receive(0.4)) == []
         assert running.control.target.seed == 2
         assert running.server.counts["not allowed"] == 2
+
+
+def test_a_host_that_is_refused_is_logged_once_with_the_networks_that_are_allowed() -> None:
+    with running_server(osc_allow="10.0.0.0/8") as running:
+        for _ in range(3):
+            running.client.send("/streamcam/ping")
+        with socket.create_connection(("127.0.0.1", running.server.port)) as tcp:
+            assert tcp.recv(1) == b""
+        assert running.reports == [
+            "OSC from 127.0.0.1 is refused, as it is in no network of osc_allow (10.0.0.0/8)"
+        ]
+        assert running.server.counts["not allowed"] == 4
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["192.168.1.5", "169.254.3.4", "fe80::1c2d:3e4f%eth0", "fd12:3456::7", "::1", "127.0.0.9"],
+)
+def test_private_and_directly_cabled_networks_are_allowed_by_default(host: str) -> None:
+    assert AllowList(build_config([]).broadcast.osc_allow).allows(host)
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "2001:db8::1", "::ffff:8.8.8.8", "172.32.0.1"])
+def test_other_networks_are_not_allowed_by_default(host: str) -> None:
+    assert not AllowList(build_config([]).broadcast.osc_allow).allows(host)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux drops them for us")
+def test_a_flood_is_left_to_the_system_and_others_are_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admission, "LEAST_FLOOD", 100)
+    with (
+        running_server(osc_rate=10) as running,
+        Client(running.server.port, "127.0.0.2") as second,
+    ):
+        for _ in range(1000):
+            running.client.send("/streamcam/mix", 0.5)
+        second.settle()
+        packets = running.server.counts["packets"]
+        for _ in range(1000):
+            running.client.send("/streamcam/mix", 0.5)
+        second.settle()
+        assert running.server.counts["packets"] == packets + 1
+        assert [line for line in running.reports if "osc_rate" in line] == running.reports
+        assert len(running.reports) == 1
 
 
 def test_a_host_over_its_rate_loses_messages_and_no_other_host_does() -> None:
@@ -224,6 +308,25 @@ def test_get_answers_with_the_value_of_one_address() -> None:
         assert running.client.wait_for("/streamcam/guidance_scale") == (pytest.approx(1.2),)
         running.client.send("/streamcam/get", "/streamcam/reset")
         assert "has no value to send" in str(running.client.wait_for("/streamcam/error")[1])
+        assert running.reports == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "value"),
+    [
+        ("mix", "/streamcam/mix", 1.0),
+        ("/opacity", "/streamcam/opacity", 1.0),
+        ("/layer1", "/streamcam/mix", 1.0),
+        ("stat/state", "/streamcam/stat/state", "running"),
+        ("/server_active", "/server_active", 1),
+    ],
+)
+def test_get_knows_short_names_aliases_and_figures(
+    asked: str, answered: str, value: object
+) -> None:
+    with running_server(osc_alias={"/layer1": "/mix"}) as running:
+        running.client.send("/streamcam/get", asked)
+        assert running.client.wait_for(answered) == (value,)
 
 
 def test_a_subscriber_gets_all_values_then_changes() -> None:
@@ -368,6 +471,38 @@ def test_figures_of_the_broadcast_are_sent_twice_a_second() -> None:
         assert 2 <= sum(m.address == "/streamcam/stat/state" for m in received) <= 3
 
 
+def test_a_subscription_to_our_own_port_is_refused() -> None:
+    with running_server() as running:
+        for port in (running.server.port, 7, 1023, 9000.5):
+            running.client.send("/streamcam/subscribe", port)
+            address, reason = running.client.wait_for("/streamcam/error")
+            assert address == "/streamcam/subscribe"
+            assert ("own" in str(reason)) is (port == running.server.port)
+        assert len(running.server._subscribers) == 0
+
+
+def test_packets_from_our_own_port_are_not_obeyed() -> None:
+    with running_server() as running:
+        own = ("127.0.0.1", running.server.port)
+        running.server._ports.send(message("/streamcam/seed", 5), own)
+        running.server._ports.send(message("/streamcam/subscribe"), own)
+        running.client.settle()
+        assert running.control.target.seed == 2
+        assert running.server.counts["own"] == 2
+        assert len(running.server._subscribers) == 0
+
+
+def test_the_subscriptions_of_one_host_do_not_keep_another_out() -> None:
+    subscribers = Subscribers()
+    for port in range(20000, 20000 + MAX_SUBSCRIBERS):
+        subscribers.add(("10.0.0.1", port), 600.0, 0.0, proven=True)
+    with pytest.raises(ParameterError, match="32 subscribers"):
+        subscribers.add(("10.0.0.1", 9001), 600.0, 0.0, proven=True)
+    subscribers.add(("10.0.0.2", 9001), 600.0, 0.0, proven=True)
+    assert subscribers.at("10.0.0.2") == [("10.0.0.2", 9001)]
+    assert len(subscribers) == MAX_SUBSCRIBERS
+
+
 def test_feedback_goes_on_while_the_server_is_flooded() -> None:
     with (
         running_server(osc_rate=100_000) as running,
@@ -387,6 +522,16 @@ def test_feedback_goes_on_while_the_server_is_flooded() -> None:
         done.set()
         sender.join()
         assert len(states) >= 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_ports_that_0_took_are_logged(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    if ":" in host and not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    with caplog.at_level("INFO", "streamcam"), running_server(osc_bind=host) as running:
+        shown = f"[{host}]" if ":" in host else host
+        assert caplog.messages == [f"OSC at {shown}:{running.server.port} (UDP and TCP)"]
+        assert running.server.port
 
 
 def test_a_port_in_use_is_refused_with_the_remedy() -> None:

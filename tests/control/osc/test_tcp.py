@@ -1,9 +1,11 @@
 """OSC over TCP, framed by lengths (OSC 1.0) or by SLIP (OSC 1.1)."""
 
+import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from streamcam.control.osc.packets import (
     read_packet,
 )
 from streamcam.control.osc.ports import MAX_CONNECTIONS, open_udp
+from streamcam.control.osc.sockets import set_up_connection
 from tests.control.osc.running_server import RunningServer, message, running_server
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=200)
@@ -197,6 +200,92 @@ def test_the_number_of_connections_is_limited_and_closed_ones_make_room() -> Non
         assert next(fresh.messages(counted(b"/"))).address == "/streamcam/pong"
         for client in [*clients, fresh]:
             client.socket.close()
+
+
+def test_a_connection_that_has_been_idle_longest_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with running_server() as running:
+        clients = [Connection(running.server.port) for _ in range(MAX_CONNECTIONS)]
+        for client in clients[2:]:
+            client.send(counted(message("/streamcam/ping")))
+            assert next(client.messages(counted(b"/"))).address == "/streamcam/pong"
+        monkeypatch.setattr(ports, "IDLE_S", 0.0)
+        fresh = Connection(running.server.port)
+        assert ended(clients[0].socket)
+        fresh.send(counted(message("/streamcam/ping")))
+        assert next(fresh.messages(counted(b"/"))).address == "/streamcam/pong"
+        for client in [*clients, fresh]:
+            client.socket.close()
+
+
+def test_one_host_does_not_keep_another_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "IDLE_S", 3600.0)
+    with running_server() as running:
+        clients = [Connection(running.server.port) for _ in range(MAX_CONNECTIONS)]
+        assert ended(Connection(running.server.port).socket)
+        server = ("127.0.0.1", running.server.port)
+        with socket.create_connection(server, 5, source_address=("127.0.0.2", 0)) as other:
+            other.sendall(counted(message("/streamcam/ping")))
+            assert b"/streamcam/pong" in other.recv(100)
+        for client in clients:
+            client.socket.close()
+
+
+def test_clients_that_have_left_the_network_are_noticed_soon() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        set_up_connection(accepted)
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 30
+
+
+def test_a_descriptor_beyond_1024_is_served() -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip("no such descriptors here")
+    with ExitStack() as stack:
+        if soft != resource.RLIM_INFINITY and soft < 1200:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (1200, hard))
+            stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1050):
+            stack.enter_context(open(os.devnull))  # noqa: PTH123
+        running = stack.enter_context(running_server())
+        client = Connection(running.server.port)
+        stack.callback(client.socket.close)
+        assert client.socket.fileno() > 1024
+        client.send(counted(message("/streamcam/seed", 5)) + counted(message("/streamcam/ping")))
+        assert next(client.messages(counted(b"/"))).address == "/streamcam/pong"
+        assert running.after("/streamcam/delta", 0.5).seed == 5
+        assert running.server.counts["failed"] == 0
+
+
+def test_a_shortage_of_descriptors_neither_spins_nor_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "ACCEPT_PAUSE_S", 0.3)
+    tries: list[socket.socket] = []
+
+    def refuse(listener: socket.socket) -> None:
+        tries.append(listener)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with running_server() as running, monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "accept", refuse)
+        client = Connection(running.server.port)
+        while not tries:
+            running.client.settle()
+        for seed in range(20):
+            assert running.after("/streamcam/seed", seed).seed == seed
+        assert len(tries) <= 3
+        patch.undo()
+        client.send(counted(message("/streamcam/ping")))
+        assert next(client.messages(counted(b"/"))).address == "/streamcam/pong"
+        assert running.reports[0] == "OSC over TCP: Too many open files"
+        client.socket.close()
 
 
 def test_hosts_outside_the_allowed_networks_are_disconnected_at_once() -> None:

@@ -1,0 +1,30 @@
+"""Addresses of the network: how they are written, and whether one is this machine's."""
+
+import errno
+import socket
+
+
+def endpoint(host: str, port: int) -> str:
+    """Return ``host:port``, with an IPv6 address in brackets, as in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def page_url(host: str, port: int) -> str:
+    """Return the URL that a browser on this machine opens a page with that listens at `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    # A browser has no notion of the interface of a link-local address.
+    return f"http://{endpoint(host.partition('%')[0], port)}/"
+
+
+def is_own_address(host: str) -> bool:
+    """Return whether the numeric address `host` is one of this machine's."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        with socket.socket(family, kind, protocol) as opened:
+            opened.bind(address)
+    except OSError as error:
+        # Anything else says nothing about the address, and then it is safer to count it as ours.
+        return error.errno not in (errno.EADDRNOTAVAIL, socket.EAI_NONAME)
+    return True

@@ -1,0 +1,33 @@
+"""Addresses of the network, as text and as this machine's own."""
+
+import socket
+
+import pytest
+
+from streamcam.network import endpoint, is_own_address, page_url
+
+
+@pytest.mark.parametrize(
+    ("host", "shown", "url"),
+    [
+        ("127.0.0.1", "127.0.0.1:8090", "http://127.0.0.1:8090/"),
+        ("::1", "[::1]:8090", "http://[::1]:8090/"),
+        ("studio.local", "studio.local:8090", "http://studio.local:8090/"),
+        ("0.0.0.0", "0.0.0.0:8090", "http://127.0.0.1:8090/"),
+        ("::", "[::]:8090", "http://[::1]:8090/"),
+        ("fe80::7%eth0", "[fe80::7%eth0]:8090", "http://[fe80::7]:8090/"),
+    ],
+)
+def test_ipv6_addresses_are_shown_in_brackets(host: str, shown: str, url: str) -> None:
+    assert endpoint(host, 8090) == shown
+    assert page_url(host, 8090) == url
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("192.0.2.1", False), ("2001:db8::7", False)],
+)
+def test_own_addresses_are_known(host: str, own: bool) -> None:
+    if ":" in host and not socket.has_ipv6:
+        pytest.skip("no IPv6 here")
+    assert is_own_address(host) is own
