@@ -26,6 +26,7 @@ LEVELS = [
     {"models", "frames", "engines"},
     {"sources", "sinks"},
     {
+        "backoff",
         "child_process",
         "embedded_model",
         "errors",
@@ -34,6 +35,7 @@ LEVELS = [
         "plugins",
         "settings",
         "stats",
+        "supervised_thread",
         "types",
         "v4l2",
         "version",

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from streamcam.backoff import Backoff
 from streamcam.errors import StreamcamError
 from streamcam.pixels import oriented
-from streamcam.runtime.backoff import Backoff
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate
 from streamcam.types import Frame, LiveSource

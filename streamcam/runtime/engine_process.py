@@ -15,9 +15,9 @@ from multiprocessing.process import BaseProcess
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcam.backoff import Backoff
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import fitted, size_in_bytes
-from streamcam.runtime.backoff import Backoff
 from streamcam.runtime.engine_worker import (
     DROPPED,
     HEARTBEAT,

@@ -5,8 +5,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from streamcam.backoff import Backoff
 from streamcam.errors import StreamcamError
-from streamcam.runtime.backoff import Backoff
 from streamcam.runtime.dropping_queue import DroppingQueue
 from streamcam.stats import Latencies, Rate
 from streamcam.types import Frame, Sink

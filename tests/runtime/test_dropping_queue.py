@@ -4,7 +4,7 @@ from threading import Thread
 
 import pytest
 
-from streamcam.runtime.backoff import Backoff
+from streamcam.backoff import Backoff
 from streamcam.runtime.dropping_queue import DroppingQueue
 
 
