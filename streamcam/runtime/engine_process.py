@@ -143,9 +143,10 @@ class EngineProcess:
 
     def _supervise(self) -> None:
         """Run engine processes one after the other until `stop`, or a fatal error."""
-        # The engine inherits this: Ctrl-C is for the broadcast process, which ends it in order.
+        # The engine inherits this: Ctrl-C and a closed terminal are for the broadcast process,
+        # which ends it in order.
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         backoff = Backoff()
         while not self._stopping.is_set():
             started_at = time.monotonic()
