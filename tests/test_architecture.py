@@ -37,6 +37,7 @@ LEVELS = [
         "pixels",
         "plugins",
         "settings",
+        "standard_streams",
         "stats",
         "supervised_thread",
         "types",

@@ -1,5 +1,6 @@
 """The ``streamcam`` command: prints each error in one line and sets the exit code."""
 
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from streamcam.errors import StreamcamError
+from streamcam.standard_streams import OUTPUT, protect_stderr
 from streamcam.version import __version__
 
 COMMANDS = {
@@ -33,6 +35,9 @@ SPIN_COUNT = "20000"
 
 By default it is fifteen times that, on cores that another engine computes on in the meantime.
 """
+
+UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of an output that is gone or full."""
 
 
 class _LazyGroup(click.Group):
@@ -68,11 +73,20 @@ def streamcam() -> None:
 
 def main() -> None:
     """Run the command line; print an error that the user can fix in one line."""
+    protect_stderr()
     signal.signal(signal.SIGTERM, _stop)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _stop)  # Its terminal was closed; nohup ignores that.
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when torch is imported, also in child processes.
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-    sys.exit(_run(streamcam.main))
+    try:
+        status = _run(streamcam.main)
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        status = _end_output(error)
+    sys.exit(status)
 
 
 def _run(command: Callable[..., Any]) -> int:
@@ -94,6 +108,18 @@ def _run(command: Callable[..., Any]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     return status if isinstance(status, int) else 0
+
+
+def _end_output(error: OSError) -> int:
+    """Return the exit status for an error of the output; raise `error` if it is another."""
+    if error.filename is not None or error.errno not in UNWRITABLE:
+        raise error
+    # Python would write the rest at its end, and exit with a status of its own.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), OUTPUT)
+    if error.errno == errno.EPIPE:
+        return 0  # "| head" has read all that it wanted.
+    click.echo(f"streamcam: cannot write the output: {error.strerror}", err=True)
+    return 1
 
 
 def _one_line(error: click.ClickException) -> str:

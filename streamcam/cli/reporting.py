@@ -2,38 +2,63 @@
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
 import click
 from rich.console import Console
 from rich.status import Status as StatusLine
 
+from streamcam.cli.output_pump import never_waiting
 from streamcam.limits import LogRateFilter
+from streamcam.standard_streams import dropped_messages
 from streamcam.stats import Status
 
 STATUS_INTERVAL_S = 10.0
 
 
-class _TextHandler(logging.Handler):
+class _LogHandler(logging.Handler):
+    """Prints records; whoever logs never gets an error of it, nor waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream = sys.stderr
+        self._reported = dropped_messages(self._stream)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # A logger hands on what its handlers raise, into the threads that keep a show on air.
+        with suppress(Exception):
+            if lost := dropped_messages(self._stream) - self._reported:
+                self._reported += lost
+                text = f"{lost} lines of the log were lost, as nobody read them"
+                self.show(logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None))
+            self.show(record)
+
+    def show(self, record: logging.LogRecord) -> None:
+        """Print `record`."""
+        raise NotImplementedError
+
+
+class _TextHandler(_LogHandler):
     """Prints log records above the status line."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def show(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
         text = self.format(record)
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-class _JsonHandler(logging.Handler):
+class _JsonHandler(_LogHandler):
     """Prints log records as JSON, one object per line."""
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def show(self, record: logging.LogRecord) -> None:
         line = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
@@ -65,22 +90,27 @@ class Reporter:
 
 @contextmanager
 def reporting(*, as_json: bool) -> Iterator[Reporter]:
-    """Send the log to stderr as text or JSON, at a limited rate, and yield a `Reporter`."""
-    console = Console(stderr=True)
-    handler: logging.Handler = _JsonHandler() if as_json else _TextHandler(console)
-    handler.addFilter(LogRateFilter())
-    # At the root, so that what libraries log, asyncio for one, is limited and in JSON as well.
-    root = logging.getLogger()
-    root.addHandler(handler)
-    logging.getLogger("streamcam").setLevel(logging.INFO)
-    try:
-        if console.is_terminal and not as_json:
-            with console.status("starting") as line:
-                yield Reporter(line, as_json=False)
-        else:
-            yield Reporter(None, as_json=as_json)
-    finally:
-        root.removeHandler(handler)
+    """Send the log to stderr as text or JSON, at a limited rate, and yield a `Reporter`.
+
+    Until the end, nothing that this process and its children print makes them wait for a reader.
+    """
+    is_terminal = Console(stderr=True).is_terminal
+    with never_waiting():
+        console = Console(stderr=True, force_terminal=is_terminal)
+        handler: logging.Handler = _JsonHandler() if as_json else _TextHandler(console)
+        handler.addFilter(LogRateFilter())
+        # At the root, so that what libraries log, asyncio for one, is limited and in JSON as well.
+        root = logging.getLogger()
+        root.addHandler(handler)
+        logging.getLogger("streamcam").setLevel(logging.INFO)
+        try:
+            if is_terminal and not as_json:
+                with console.status("starting") as line:
+                    yield Reporter(line, as_json=False)
+            else:
+                yield Reporter(None, as_json=as_json)
+        finally:
+            root.removeHandler(handler)
 
 
 def summary(status: Status) -> str:

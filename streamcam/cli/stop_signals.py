@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM as a request that is checked between frames, so that no write is cut short."""
+"""Signals as a request to stop that is checked between frames, so that no write is cut short."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
@@ -34,23 +34,30 @@ class StopRequest:
         return self._is_set
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+HANGUP = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
+"""A terminal that is closed sends it, twice at times: from the shell and from the system."""
+
+
 @contextmanager
 def stopping() -> Iterator[StopRequest]:
-    """Yield a `StopRequest` that the first signal sets; a second signal interrupts at once."""
+    """Yield a `StopRequest` that a signal sets; a second Ctrl-C or SIGTERM interrupts at once."""
     stop = StopRequest()
-    # Ignored signals stay ignored: a shell does that to jobs in the background.
+    # Ignored signals stay ignored: a shell does that to jobs in the background, and nohup.
     handlers = {
         number: handler
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (*INTERRUPTS, *HANGUP)
         if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
     }
 
-    def restore() -> None:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    def restore(numbers: Iterable[int]) -> None:
+        for number in numbers:
+            if number in handlers:
+                signal.signal(number, handlers[number])
 
-    def request_stop(_signal: int, _frame: object) -> None:
-        restore()
+    def request_stop(number: int, _frame: object) -> None:
+        if number in INTERRUPTS:
+            restore(INTERRUPTS)
         stop.set()
 
     for number in handlers:
@@ -58,4 +65,4 @@ def stopping() -> Iterator[StopRequest]:
     try:
         yield stop
     finally:
-        restore()
+        restore(handlers)

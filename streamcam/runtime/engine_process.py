@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamcam.backoff import Backoff
 from streamcam.errors import EngineError, StreamcamError
@@ -74,7 +73,6 @@ class EngineProcess:
         self._frame_ring, self._output_ring = _create_rings(config)
         # Even if it is never started, nothing is left in shared memory.
         self._unlink = weakref.finalize(self, _unlink, self._frame_ring, self._output_ring)
-        self._final_counters: NDArray[np.int64] | None = None
         self._earlier_counts: Counter[int] = Counter()
         """Frame counters of the engine processes before this one, added up."""
         self._version = 1
@@ -128,7 +126,7 @@ class EngineProcess:
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self.state, self._final_counters = STOPPED, self._output_ring.counters.copy()
+        self.state = STOPPED
         self._unlink()
 
     def _total(self, counter: int) -> int:
@@ -136,16 +134,16 @@ class EngineProcess:
         return self._earlier_counts[counter] + self._count(counter)
 
     def _count(self, counter: int) -> int:
-        final = self._final_counters
-        return int((self._output_ring.counters if final is None else final)[counter])
+        return int(self._output_ring.counters[counter])
 
     # ---- the supervising thread
 
     def _supervise(self) -> None:
         """Run engine processes one after the other until `stop`, or a fatal error."""
-        # The engine inherits this: Ctrl-C is for the broadcast process, which ends it in order.
+        # The engine inherits this: Ctrl-C and a closed terminal are for the broadcast process,
+        # which ends it in order.
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
         backoff = Backoff()
         while not self._stopping.is_set():
             started_at = time.monotonic()
@@ -259,10 +257,13 @@ def _create_rings(config: Config) -> tuple[FrameRing, FrameRing]:
         frame_size = max(frame_size, broadcast.camera_size, key=prod)
         output_size = max(output_size, broadcast.canvas, key=prod)
         packed = size_in_bytes(broadcast.pixel_format, broadcast.canvas)
-    return (
-        FrameRing((frame_size[1], frame_size[0], 3), capacity=config.waiting),
-        FrameRing((output_size[1], output_size[0], 3), capacity=config.burst, max_metadata=packed),
-    )
+    frames = FrameRing((frame_size[1], frame_size[0], 3), capacity=config.waiting)
+    try:
+        shape = (output_size[1], output_size[0], 3)
+        return frames, FrameRing(shape, capacity=config.burst, max_metadata=packed)
+    except BaseException:
+        frames.close(unlink=True)
+        raise
 
 
 def _unlink(*rings: FrameRing) -> None:

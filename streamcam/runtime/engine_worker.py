@@ -19,6 +19,7 @@ from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
+from streamcam.standard_streams import protect_output
 from streamcam.types import Frame
 
 HEARTBEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
@@ -46,7 +47,11 @@ class EngineMessage(NamedTuple):
 
 def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Connection) -> None:
     """Load the model, then run it on `frames` into `outputs` until `connection` is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    protect_output()
+    # Those for all processes of a terminal are for the broadcast process, which ends this one.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(connection.recv, status=0)
     if hasattr(os, "nice"):

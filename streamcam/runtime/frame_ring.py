@@ -6,14 +6,17 @@ being written, so that a reader that has made a torn copy notices. Either proces
 stop at any instruction, and the other goes on.
 """
 
+import errno
+import os
 import shutil
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
+from multiprocessing.connection import wait
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
-from select import select
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +25,7 @@ from streamcam.errors import EngineError
 from streamcam.types import Bytes, Image
 
 MAX_METADATA = 256 * 1024
-"""Bytes of metadata with a frame; pages of it that are never written take no memory."""
+"""Bytes of metadata with a frame."""
 SPARE_SLOTS = 3
 """Slots beyond those a reader may be copying: the writer laps it only after so many frames."""
 SHARED_MEMORY = Path("/dev/shm")
@@ -56,8 +59,18 @@ class RingFrame:
     """The snapshot of the parameters as JSON on the way in, packed pixels on the way out."""
 
 
+class _Slots(NamedTuple):
+    """Views of the shared memory, a row for each slot. Whoever holds them keeps it mapped."""
+
+    headers: NDArray[Any]
+    images: Bytes
+    metadata: Bytes
+
+
 class FrameRing:
     """Slots for images and their metadata, in memory that two processes share.
+
+    It may be closed while other threads use it: what they write then is lost, and nothing comes.
 
     Args:
         shape: ``(H, W, 3)`` of the largest image, uint8.
@@ -65,7 +78,7 @@ class FrameRing:
         max_metadata: most bytes of metadata with a frame.
 
     Raises:
-        EngineError: there is too little shared memory.
+        EngineError: there is too little shared memory, or none.
     """
 
     def __init__(
@@ -76,12 +89,9 @@ class FrameRing:
         slots = capacity + SPARE_SLOTS
         self._strides = (prod(shape), max_metadata)
         size = COUNTERS * 8 + slots * (SLOT_HEADER.itemsize + sum(self._strides))
-        _check_free_memory(size)
-        self._memory = SharedMemory(create=True, size=size)
+        self._memory = _create_memory(size)
         self._wakeups = socket.socketpair()
         self._map_memory()
-        self.counters[:] = 0
-        self._headers["number"] = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -106,10 +116,12 @@ class FrameRing:
         metadata = images + slots * image_size
         self.counters: NDArray[np.int64] = memory[:headers].view(np.int64)
         """The first is the newest frame's number; the others are free for any use."""
-        self._headers = memory[headers:images].view(SLOT_HEADER)
-        self._images = memory[images:metadata].reshape(slots, image_size)
         end = metadata + slots * metadata_size
-        self._metadata = memory[metadata:end].reshape(slots, metadata_size)
+        self._slots: _Slots | None = _Slots(
+            memory[headers:images].view(SLOT_HEADER),
+            memory[images:metadata].reshape(slots, image_size),
+            memory[metadata:end].reshape(slots, metadata_size),
+        )
         self._last_taken = int(self.counters[NEWEST])
         self.missed = 0
         """Frames that were overwritten by newer ones before this reader took them."""
@@ -135,21 +147,22 @@ class FrameRing:
                 f"there is no shared memory for frames of {image.shape[1]}x{image.shape[0]};"
                 " name the device, such as --device cuda"
             )
+        if (slots := self._slots) is None:
+            return  # Closed: nobody will take it.
         number = int(self.counters[NEWEST]) + 1
-        slot = number % len(self._headers)
-        header = self._headers[slot]
+        slot = number % len(slots.headers)
+        header = slots.headers[slot]
         header["number"] = 0
-        np.copyto(self._images[slot, : image.size].reshape(image.shape), image)
-        self._metadata[slot, : len(metadata)] = np.frombuffer(metadata, np.uint8)
+        np.copyto(slots.images[slot, : image.size].reshape(image.shape), image)
+        slots.metadata[slot, : len(metadata)] = np.frombuffer(metadata, np.uint8)
         header["index"], header["captured_at"] = index, captured_at
         header["height"], header["width"] = image.shape[:2]
         header["version"], header["metadata_size"] = version, len(metadata)
         header["number"] = number
         self.counters[NEWEST] = number
-        try:
+        # A reader that has not read for a long time has wakeups waiting already.
+        with suppress(OSError):
             self._wakeups[0].send(b".")
-        except BlockingIOError:
-            return  # The reader has not read for a long time; it has wakeups waiting already.
 
     def has_room_for(self, image: Image) -> bool:
         """Return whether `image` is no larger than a slot."""
@@ -157,61 +170,108 @@ class FrameRing:
 
     def wait(self, timeout_s: float) -> bool:
         """Wait for a wakeup of the writer; return False if none came in time."""
-        return bool(select([self._wakeups[1]], [], [], timeout_s)[0])
+        return bool(wait([self._wakeups[1]], timeout_s))
 
     def take(self) -> list[RingFrame]:
         """Return the newest frames not yet taken, oldest first, `capacity` at most."""
         self._clear_wakeups()
+        if (slots := self._slots) is None:
+            return []
         newest = int(self.counters[NEWEST])
         first = max(self._last_taken + 1, newest - self.capacity + 1)
         self.missed += max(0, first - self._last_taken - 1)
         self._last_taken = newest
-        copies = (self._copy_slot(number) for number in range(first, newest + 1))
+        copies = (self._copy_slot(slots, number) for number in range(first, newest + 1))
         return [frame for frame in copies if frame is not None]
 
     def _clear_wakeups(self) -> None:
         # Receiving is also what orders this process's reads after the other one's writes.
-        try:
+        with suppress(OSError):
             while len(self._wakeups[1].recv(4096)) == 4096:
                 continue
-        except BlockingIOError:
-            return
 
-    def _copy_slot(self, number: int) -> RingFrame | None:
+    def _copy_slot(self, slots: _Slots, number: int) -> RingFrame | None:
         """Return a copy of frame `number`, or None if the writer has overwritten it meanwhile."""
-        slot = number % len(self._headers)
-        header = self._headers[slot]
+        slot = number % len(slots.headers)
+        header = slots.headers[slot]
         if int(header["number"]) != number:
             return None
         shape = int(header["height"]), int(header["width"]), 3
         if prod(shape) > self._strides[0]:
             return None  # Torn: the height of one frame and the width of another.
         frame = RingFrame(
-            self._images[slot, : prod(shape)].reshape(shape).copy(),
+            slots.images[slot, : prod(shape)].reshape(shape).copy(),
             int(header["index"]),
             float(header["captured_at"]),
             int(header["version"]),
-            self._metadata[slot, : int(header["metadata_size"])].tobytes(),
+            slots.metadata[slot, : int(header["metadata_size"])].tobytes(),
         )
         return frame if int(header["number"]) == number else None
 
     def close(self, *, unlink: bool = False) -> None:
-        """Unmap the memory; with `unlink` also delete it."""
+        """Unmap the memory, but for the counters as they are now; with `unlink` also delete it."""
         for wakeup in self._wakeups:
             wakeup.close()
         # The views must go before the memory can be unmapped.
-        for name in ("counters", "_headers", "_images", "_metadata"):
-            self.__dict__.pop(name, None)
-        self._memory.close()
+        self.counters = self.counters.copy()
+        self._slots = None
+        # While another thread is at a frame it stays mapped, until this object goes.
+        with suppress(BufferError):
+            self._memory.close()
         if unlink:
             self._memory.unlink()
 
 
-def _check_free_memory(size: int) -> None:
-    """Raise EngineError where shared memory is too small: writing beyond it kills a process."""
-    if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < size:
-        raise EngineError(
-            f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and the engine needs"
-            f" {size / 2**20:.0f} MB; make it larger (docker run --shm-size=256m) or choose a"
-            " smaller --width and --height, or --canvas"
+def _create_memory(size: int) -> SharedMemory:
+    """Return new shared memory of `size` bytes, all zero, which nobody else can take any more.
+
+    Raises:
+        EngineError: there is too little, or none.
+    """
+    _check_free_memory(size)
+    try:
+        memory = SharedMemory(create=True, size=size)
+    except OSError as error:
+        remedy = (
+            f'; {SHARED_MEMORY} must be there and writable: "mount -t tmpfs tmpfs {SHARED_MEMORY}"'
+            if error.errno in (errno.ENOENT, errno.EROFS, errno.EACCES)
+            else ""
         )
+        raise EngineError(f"cannot create shared memory: {error.strerror}{remedy}") from None
+    try:
+        _reserve(memory, size)
+    except OSError as error:
+        memory.close()
+        memory.unlink()
+        if error.errno == errno.ENOSPC:
+            raise _too_little_memory(size) from None
+        raise EngineError(f"cannot reserve shared memory: {error.strerror}") from None
+    return memory
+
+
+def _reserve(memory: SharedMemory, size: int) -> None:
+    """Allocate all pages: one that is missing when it is written to kills the process."""
+    path = SHARED_MEMORY / memory.name.lstrip("/")
+    if hasattr(os, "posix_fallocate") and path.exists():
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+
+
+def _check_free_memory(size: int) -> None:
+    """Raise EngineError where there is too little; the system may try for long to find more."""
+    with suppress(OSError):
+        usage = shutil.disk_usage(SHARED_MEMORY)
+        if usage.total and usage.free < size:  # Without a limit it has no size at all.
+            raise _too_little_memory(size)
+
+
+def _too_little_memory(size: int) -> EngineError:
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    return EngineError(
+        f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and the engine needs"
+        f" {size / 2**20:.0f} MB; make it larger (docker run --shm-size=256m) or choose a"
+        " smaller --width and --height, or --canvas"
+    )

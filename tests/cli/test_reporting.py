@@ -1,12 +1,18 @@
 """Status line and log of a broadcast."""
 
+import errno
+import io
 import json
 import logging
+import os
+import sys
 from dataclasses import replace
 
+import click
 import pytest
 
 from streamcam.cli.reporting import reporting, summary
+from streamcam.standard_streams import MessageFile
 from tests.support.scenes import STATUS
 
 
@@ -69,3 +75,42 @@ def test_a_fault_that_repeats_does_not_flood_the_log(
     assert 50 <= len(repeated) < 100
     assert "another line" in other
     assert all(json.loads(line)["level"] == "error" for line in [*repeated, other] if as_json)
+
+
+class Unwritable(io.StringIO):
+    """A stream whose disk is full."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_log_that_cannot_be_written_raises_nothing_into_whoever_logs(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Unwritable())
+    log = logging.getLogger("streamcam.somewhere")
+    with reporting(as_json=as_json):
+        log.warning("the camera is lost")
+        log.exception("outside of a handler")
+
+
+def test_lines_that_nobody_read_are_counted_once_there_is_room_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = MessageFile(os.open(os.devnull, os.O_WRONLY))
+    stream = io.TextIOWrapper(file, write_through=True)
+    monkeypatch.setattr(sys, "stderr", stream)
+    written: list[str] = []
+    monkeypatch.setattr(click, "echo", lambda line, **_: written.append(line))
+    log = logging.getLogger("streamcam.somewhere")
+    with reporting(as_json=True):
+        file.dropped += 3
+        log.warning("the camera is lost")
+        log.warning("the camera is back")
+    assert [json.loads(line)["message"] for line in written] == [
+        "3 lines of the log were lost, as nobody read them",
+        "the camera is lost",
+        "the camera is back",
+    ]
+    os.close(file.fileno())

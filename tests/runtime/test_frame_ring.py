@@ -1,16 +1,23 @@
 """Frames between processes: the newest win, none is torn, nothing blocks."""
 
+import errno
 import multiprocessing
 import os
 import signal
+import socket
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from multiprocessing.shared_memory import SharedMemory
+from threading import Event
 
 import numpy as np
 import pytest
 
 from streamcam.errors import EngineError
+from streamcam.runtime import frame_ring
 from streamcam.runtime.frame_ring import MAX_METADATA, SHARED_MEMORY, SPARE_SLOTS, FrameRing
 from streamcam.types import Image
 
@@ -71,7 +78,8 @@ def test_the_writer_never_waits_for_a_reader_that_has_stopped(ring: FrameRing) -
 def test_a_half_written_frame_is_not_taken(ring: FrameRing) -> None:
     ring.put(image_of(1), 1, 0.0)
     slot = 1 % (1 + SPARE_SLOTS)
-    ring._headers[slot]["number"] = 0  # As a writer that died half-way leaves it.
+    assert ring._slots is not None
+    ring._slots.headers[slot]["number"] = 0  # As a writer that died half-way leaves it.
     assert ring.take() == []
     ring.put(image_of(2), 2, 0.0)
     assert [entry.index for entry in ring.take()] == [2]
@@ -122,11 +130,98 @@ def test_no_frame_is_torn_and_another_writer_continues_after_one_was_killed() ->
         ring.close(unlink=True)
 
 
+needs_folder = pytest.mark.skipif(
+    not SHARED_MEMORY.is_dir(), reason="shared memory has no folder on this system"
+)
+
+
+@needs_folder
 def test_too_little_shared_memory_is_an_error_with_the_remedy() -> None:
-    if not SHARED_MEMORY.is_dir():
-        pytest.skip("shared memory has no folder on this system")
     with pytest.raises(EngineError, match="shm-size"):
         FrameRing((2**20, 2**20, 3))
+
+
+@needs_folder
+def test_the_memory_is_reserved_before_anything_is_written_to_it(ring: FrameRing) -> None:
+    # Blocks that are missing when they are written to kill the process, if there are none left.
+    status = (SHARED_MEMORY / ring._memory.name).stat()
+    assert status.st_blocks * 512 >= status.st_size
+
+
+@needs_folder
+def test_memory_that_another_program_takes_first_is_an_error_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fill_up(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = set(SHARED_MEMORY.glob("psm_*"))
+    monkeypatch.setattr(os, "posix_fallocate", fill_up)
+    with pytest.raises(EngineError, match="shm-size"):
+        FrameRing(SHAPE)
+    assert set(SHARED_MEMORY.glob("psm_*")) <= before
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOENT, errno.EACCES])
+def test_shared_memory_that_cannot_be_created_is_an_error_with_the_remedy(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> SharedMemory:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(frame_ring, "SharedMemory", refuse)
+    with pytest.raises(EngineError, match=f"{os.strerror(number)}; .* must be there and writable"):
+        FrameRing(SHAPE)
+
+
+def test_a_ring_may_be_closed_while_other_threads_use_it() -> None:
+    for _ in range(20):
+        ring = FrameRing(SHAPE)
+        began, stopping = Event(), Event()
+
+        def write(ring: FrameRing = ring, began: Event = began, stop: Event = stopping) -> None:
+            for index in count():
+                ring.put(image_of(index), index, 0.0, metadata=b"x" * 1000)
+                began.set()
+                if stop.is_set():
+                    return
+
+        def read(ring: FrameRing = ring, stop: Event = stopping) -> int:
+            taken = 0
+            while not stop.is_set():
+                taken += len(ring.take())
+            return taken
+
+        with ThreadPoolExecutor(2) as pool:
+            writing, reading = pool.submit(write), pool.submit(read)
+            assert began.wait(10)
+            ring.close(unlink=True)
+            stopping.set()
+            writing.result()
+            reading.result()
+        assert ring.take() == []
+        assert ring.counters[0] > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors as on Unix")
+def test_a_ring_can_be_waited_for_whatever_the_number_of_its_descriptor(ring: FrameRing) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("this process may not have so many descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    low = ring._wakeups
+    try:
+        # As in a process that has more than a thousand files and connections open.
+        high = [os.dup2(wakeup.fileno(), 1100 + i) for i, wakeup in enumerate(low)]
+        ring._wakeups = tuple(socket.socket(fileno=descriptor) for descriptor in high)  # type: ignore[assignment]
+        ring.put(image_of(1), 1, 0.0)
+        assert ring.wait(10)
+    finally:
+        for wakeup in low:
+            wakeup.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_frames_of_several_sizes_can_alternate(ring: FrameRing) -> None:

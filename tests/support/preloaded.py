@@ -25,17 +25,24 @@ PRELOADED = (
 CONTEXT.set_forkserver_preload(list(PRELOADED))
 
 
-def start(words: list[str], errors: Path) -> multiprocessing.process.BaseProcess:
-    """Start ``streamcam`` with `words`; its standard error goes to a file."""
-    process = CONTEXT.Process(target=_run, args=(words, str(errors)), daemon=True)
+def start(
+    words: list[str], errors: Path, output: Path | None = None
+) -> multiprocessing.process.BaseProcess:
+    """Start ``streamcam`` with `words`; its standard error and output go to files."""
+    process = CONTEXT.Process(target=_run, args=(words, str(errors), output), daemon=True)
     process.start()
     return process
 
 
-def _run(words: list[str], errors: str) -> None:
+def _run(words: list[str], errors: str, output: Path | None) -> None:
+    # The flag is for the tests, which end the process; it must not keep it from having children.
+    multiprocessing.current_process().daemon = False
     # Before anything of streamcam asks what its terminal is.
     os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    if output:
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.argv = ["streamcam", *words]
     from streamcam.cli import main
 

@@ -9,6 +9,7 @@ from torch._C._distributed_c10d import FileStore, Store
 from streamcam.child_process import end_with_parent
 from streamcam.errors import StreamcamError
 from streamcam.settings.config import Config
+from streamcam.standard_streams import protect_output
 from streamcam.video.parallel.layer_loading import load_layers
 from streamcam.video.parallel.ranks import RankInfo
 from streamcam.video.parallel.rendezvous import READY, open_transport, report_status
@@ -18,6 +19,7 @@ from streamcam.video.parallel.torchrun import is_over, join_round, torchrun_stor
 
 def main() -> None:
     """Serve as the rank that a line of standard input describes; never returns."""
+    protect_output()
     request = json.loads(sys.stdin.readline())
     end_with_parent(sys.stdin.read, status=1)
     info = RankInfo(*request["rank"])
