@@ -25,7 +25,7 @@ class Status:
     latency_p95: float | None
     """The 95th percentile of the same."""
     dropped: int
-    """Frames replaced by newer ones before the model processed them."""
+    """Frames skipped to keep up: newer ones were there before the model was free."""
     skipped: int
     """Frames skipped by the similarity filter."""
     restarts: int

@@ -77,7 +77,7 @@ def _lines(result: "VideoResult") -> list[str]:
         f"a chunk: {result.chunk_ms:.1f} ms; {stages}",
         f"on air: {result.on_air_fps:.2f} fps, first output after"
         f" {result.first_picture_s:.2f} s, {result.misses} of {result.delivered} outputs late,"
-        f" {result.dropped} frames dropped",
+        f" {result.dropped} frames skipped to keep up",
         f"latency p50/p95/p99 {latency} ms, jitter {jitter} ms",
         f"it ran as {result.runs_as.partition(':')[0]}",
         f"memory: {result.memory / 2**30:.2f} GiB at most",

@@ -123,8 +123,12 @@ def summary(status: Status) -> str:
     ]
     if status.latency_p50 is not None and status.latency_p95 is not None:
         parts.append(f"latency {status.latency_p50 * 1e3:.0f}/{status.latency_p95 * 1e3:.0f} ms")
-    counts = {"dropped": status.dropped, "skipped": status.skipped, "restarts": status.restarts}
-    parts += [f"{name} {count}" for name, count in counts.items() if count]
+    counts = {
+        "skipped to keep up": status.dropped,
+        "skipped as similar": status.skipped,
+        "restarts": status.restarts,
+    }
+    parts += [f"{count} {what}" for what, count in counts.items() if count]
     if status.schedule:
         parts.append(status.schedule)
     if status.source != "live":

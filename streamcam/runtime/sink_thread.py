@@ -62,10 +62,10 @@ class SinkThread:
 
     @property
     def line(self) -> str:
-        """State of the sink in one line: its name, its rate or problem, and dropped frames."""
+        """State of the sink in one line: its name, its rate or problem, and skipped frames."""
         state = self.problem or f"{self.rate.per_second(time.monotonic()):.1f} fps"
-        dropped = f", {self._slot.dropped} dropped" if self._slot.dropped else ""
-        return f"{self.name}: {state}{dropped}"
+        skipped = f", {self._slot.dropped} skipped to keep up" if self._slot.dropped else ""
+        return f"{self.name}: {state}{skipped}"
 
     def _supervise(self) -> None:
         backoff = Backoff(longest=5.0)

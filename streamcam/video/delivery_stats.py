@@ -46,7 +46,7 @@ class DeliveryStats:
         share = self.misses / self.delivered if self.delivered else 0.0
         return (
             f"{self.misses} of {self.delivered} frames late ({share:.1%}),"
-            f" {self.dropped} frames dropped, latency {_percentiles(self.latencies)},"
+            f" {self.dropped} frames skipped to keep up, latency {_percentiles(self.latencies)},"
             f" jitter {_percentiles(self.jitter)}"
         )
 

@@ -294,10 +294,11 @@ def test_misses_and_jitter_are_reported_in_one_line() -> None:
     for k, late in enumerate([0.7, 0.5, 0.5]):
         scheduler.record_delivery([k + 0.0, k + 0.2], k + late)
     assert str(scheduler.stats) == (
-        "1 of 6 frames late (16.7%), 0 frames dropped, latency 500/700/700 ms, jitter 0/200/200 ms"
+        "1 of 6 frames late (16.7%), 0 frames skipped to keep up, latency 500/700/700 ms,"
+        " jitter 0/200/200 ms"
     )
     assert str(Scheduler[int](TABLE, OBJECTIVE).stats) == (
-        "0 of 0 frames late (0.0%), 0 frames dropped, latency –/–/– ms, jitter –/–/– ms"
+        "0 of 0 frames late (0.0%), 0 frames skipped to keep up, latency –/–/– ms, jitter –/–/– ms"
     )
 
 
