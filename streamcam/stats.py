@@ -52,20 +52,19 @@ class Rate:
     times: deque[float] = field(default_factory=deque)
 
     def tick(self, now: float) -> None:
+        """Count an event; called from one thread at a time."""
         self.times.append(now)
-        self._forget(now)
+        while self.times[0] < now - self.window:
+            self.times.popleft()
 
     def per_second(self, now: float) -> float:
-        """Return the rate of the events within the window before `now`."""
-        self._forget(now)
-        if len(self.times) < 2:
+        """Return the rate of the events within the window before `now`; called from any thread."""
+        # A copy, which is made at once: others read and tick in the meantime.
+        recent = [time for time in tuple(self.times) if time >= now - self.window]
+        if len(recent) < 2:
             return 0.0
-        span = now - self.times[0]
-        return (len(self.times) - 1) / span if span > 0 else 0.0
-
-    def _forget(self, now: float) -> None:
-        while self.times and self.times[0] < now - self.window:
-            self.times.popleft()
+        span = now - recent[0]
+        return (len(recent) - 1) / span if span > 0 else 0.0
 
 
 @dataclass(slots=True)
@@ -79,7 +78,7 @@ class Latencies:
 
     def percentile(self, percent: float) -> float | None:
         """Return the latency that `percent` % of the recent ones do not exceed, None if empty."""
-        return percentile(list(self.recent), percent)
+        return percentile(tuple(self.recent), percent)
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

@@ -1,5 +1,9 @@
 """Rates and percentiles."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import pytest
 
 from streamcam.stats import Latencies, Rate, percentile
@@ -32,3 +36,31 @@ def test_old_latencies_are_forgotten() -> None:
     for _ in range(300):
         latencies.add(0.1)
     assert latencies.percentile(95) == 0.1
+
+
+def test_rates_and_latencies_can_be_read_by_several_threads() -> None:
+    rate, latencies, done = Rate(window=0.01), Latencies(), Event()
+
+    def read() -> None:
+        now = 0.0
+        while not done.is_set():
+            now += 1.0  # Later than every event: a reader that forgets them empties the list.
+            rate.per_second(now)
+            rate.per_second(0.0)
+            latencies.percentile(50)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            readers = [pool.submit(read) for _ in range(3)]
+            for tick in range(5000):
+                rate.tick(tick * 1e-3)
+                latencies.add(tick)
+            done.set()
+            for reader in readers:
+                reader.result()
+    finally:
+        done.set()
+        sys.setswitchinterval(interval)
+    assert rate.per_second(4.999) > 0

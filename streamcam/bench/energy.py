@@ -8,8 +8,10 @@ from pathlib import Path
 from streamcam.bench.harness import changed, iter_frames, no_report
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.device_info import gpu_uuid
 from streamcam.engines.placement import pick_device
 from streamcam.errors import DeviceError
+from streamcam.runtime.gpu_stats import nvml_handle
 from streamcam.settings.config import Config
 from streamcam.types import Image
 
@@ -88,19 +90,18 @@ def counter_for(config: Config) -> EnergyCounter:
     """
     device = pick_device(config.device)
     if device.type == "cuda":
-        return nvml_counter(device.index or 0)
+        return nvml_counter(gpu_uuid(device))
     if device.type == "cpu":
         return rapl_counter(RAPL)
     raise DeviceError(f"no energy counter is known for {device.type}; measure at the socket")
 
 
-def nvml_counter(index: int) -> EnergyCounter:
+def nvml_counter(uuid: str) -> EnergyCounter:
     """Return the counter of an NVIDIA GPU from Volta on: energy since the driver was loaded."""
     import pynvml
 
     try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        handle = nvml_handle(uuid)
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as error:
         raise DeviceError(

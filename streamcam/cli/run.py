@@ -12,6 +12,7 @@ from streamcam.cli.reporting import Reporter, reporting
 from streamcam.cli.stop_signals import StopRequest, stopping
 from streamcam.pipelines import run_as_rank
 from streamcam.runtime.auto_settings import settle, settle_model
+from streamcam.runtime.outage_log import OutageLog
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -60,12 +61,19 @@ def run(
 def _broadcast(
     config: Config, began: float, duration: float | None, stop: StopRequest, reporter: Reporter
 ) -> None:
+    shown = OutageLog(
+        log, failed="", bug="the status cannot be shown", back="the status is shown again"
+    )
     with Broadcast(config) as broadcast:
         on_air = _wait_until_on_air(broadcast, began, stop)
         end = time.monotonic() + duration if duration else float("inf")
         while not (stop.wait(POLL_INTERVAL_S) or broadcast.wait(0) or time.monotonic() >= end):
             on_air = on_air or _report_on_air(broadcast, began)
-            reporter.show(broadcast.status())
+            try:
+                reporter.show(broadcast.status())
+                shown.works()
+            except Exception as error:  # No reason to go off air.
+                shown.failed(error)
     broadcast.wait(0)  # A failure that came last.
     if schedule := broadcast.status().schedule:
         log.info(schedule)

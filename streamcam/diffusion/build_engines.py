@@ -3,7 +3,7 @@
 import os
 import sys
 
-from streamcam.child_process import end_with_parent
+from streamcam.child_process import end_with_parent, prefer_as_oom_victim
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import StreamcamError
@@ -11,6 +11,8 @@ from streamcam.models.families import Report
 from streamcam.settings.config import Config
 
 NICENESS = 10
+OOM_SCORE = 250
+"""Above that of the engine, which runs without what is built here."""
 
 
 def build_engines(config: Config, report: Report, loading: Report) -> None:
@@ -40,6 +42,7 @@ def serve() -> None:
     # One thread leaves the other cores to the running stream; engines are the same with any number.
     config = Config.model_validate_json(sys.stdin.readline()).model_copy(update={"threads": 1})
     end_with_parent(sys.stdin.read, status=1)
+    prefer_as_oom_victim(OOM_SCORE)
     try:
         build_engines(config, _print_line, loading=lambda _: None)
     except StreamcamError as error:

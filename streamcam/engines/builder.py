@@ -18,7 +18,8 @@ from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
 from streamcam.engines.store import Entry, Store
-from streamcam.errors import EngineError, one_line
+from streamcam.errors import EngineError, StreamcamError, one_line
+from streamcam.supervised_thread import SupervisedThread
 
 Report = Callable[[str], None]
 Builder = Callable[[], Iterable[str]]
@@ -106,7 +107,7 @@ class EngineBuilder:
         self._builder = builder
         self._waits = waits
         self._requests: Queue[BuildRequest] = Queue()
-        self._thread: threading.Thread | None = None
+        self._thread: SupervisedThread | None = None
 
     def __call__(self, stage: nn.Module) -> Stage:
         """Return `stage`, accelerated."""
@@ -223,8 +224,13 @@ class EngineBuilder:
     def _build_in_background(self, request: BuildRequest) -> None:
         self._requests.put(request)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._build_loop, name="engines", daemon=True)
-            self._thread.start()
+            thread = SupervisedThread("engines", self._build_loop, threading.Event())
+            try:
+                thread.start()
+            except StreamcamError as error:
+                self._report(f"no engine for {request.stage_name} yet: {error}")
+            else:
+                self._thread = thread
 
     def _build_loop(self) -> None:
         while True:

@@ -5,6 +5,13 @@ from collections.abc import Mapping
 import torch
 
 
+def gpu_uuid(device: torch.device) -> str:
+    """Return the UUID of an NVIDIA GPU as NVML writes it; "" for any other device."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return ""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
 def device_fingerprint(device: torch.device) -> Mapping[str, str]:
     """Return the facts of `device` that make another engine necessary when they change."""
     if device.type == "cuda":

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Self
 
+from streamcam.backoff import Backoff
 from streamcam.control.state import Control
 from streamcam.errors import StreamcamError
 from streamcam.runtime.auto_settings import PASSTHROUGH
@@ -19,6 +20,7 @@ from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate, Status
+from streamcam.supervised_thread import SupervisedThread
 from streamcam.types import BroadcastView, Frame, Image, LiveSource, Sink
 
 log = logging.getLogger(__name__)
@@ -59,28 +61,46 @@ class BroadcastLoop:
         self._sink_threads = [SinkThread(name, sink) for name, sink in sinks(self)]
         self._output_rate = Rate()
         self._tick_rate = Rate()
-        self._gpu_stats = GpuStats(config.device)
+        self._gpu_stats = GpuStats(lambda: self.engine.gpu if self.engine else "")
+        self._cannot_compose = False
         self._started_at = time.monotonic()
         self._next_offer_at = 0.0
         self._passthrough_parameters: tuple[int, Parameters] = (0, config.live)
         self._outputs: deque[Frame] = deque(maxlen=config.burst)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="output", daemon=True)
+        self._thread = SupervisedThread(
+            "output",
+            self._loop,
+            self._stopping,
+            on_give_up=self._set_failed,
+            backoff=Backoff(first=0.02, longest=1.0),
+        )
 
     def __enter__(self) -> Self:
         # Threads that copy and encode must not keep the clock's thread waiting.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         for sink_thread in self._sink_threads:
             sink_thread.start()
+        # The font of a slate takes half a second to load, which the clock must not wait for.
+        self._compose(self._inputs(None, time.monotonic()), self._control.parameters)
         self._thread.start()
         self._capture.start()
         if self.engine:
             self.engine.start()
-        return self
+        self._gpu_stats.start()
 
     def __exit__(self, *exception: object) -> None:
         end = time.monotonic() + STOP_S
         self._stopping.set()
+        self._gpu_stats.ask_to_stop()
         self._capture.ask_to_stop()
         self._thread.join(STOP_S)
         for sink_thread in self._sink_threads:
@@ -126,7 +146,6 @@ class BroadcastLoop:
     def status(self) -> Status:
         now = time.monotonic()
         engine = self.engine
-        vram, power = self._gpu_stats.read()
         latencies = next((t.latencies for t in self._sink_threads if t.latencies.recent), None)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
@@ -142,8 +161,8 @@ class BroadcastLoop:
             schedule=engine.schedule if engine else "",
             uptime=now - self._started_at,
             model=self._config.model,
-            vram=vram,
-            power=power,
+            vram=self._gpu_stats.memory,
+            power=self._gpu_stats.power,
             sinks=tuple(sink_thread.line for sink_thread in self._sink_threads),
         )
 
@@ -216,10 +235,14 @@ class BroadcastLoop:
 
     def _compose(self, inputs: Inputs, parameters: Parameters) -> Image:
         try:
-            return self._switcher.compose(inputs, parameters)
+            image = self._switcher.compose(inputs, parameters)
+            self._cannot_compose = False
+            return image
         except Exception:
             # Nothing may end a broadcast: whatever is wrong here, the last image is still good.
-            log.exception("cannot compose a frame; the last one stays on air")
+            if not self._cannot_compose:
+                log.exception("cannot compose a frame; the last one stays on air")
+            self._cannot_compose = True
             return self._switcher.held
 
     def _send(self, image: Image, frame: Frame | None, *, fresh: bool, now: float) -> None:

@@ -32,6 +32,11 @@ class DroppingQueue(Generic[T]):
             self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
             return self._items.popleft() if self._items else None
 
+    def clear(self) -> None:
+        """Forget all items."""
+        with self._changed:
+            self._items.clear()
+
     def close(self) -> None:
         """Wake all readers; items that are still in the queue can be read."""
         with self._changed:

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 import numpy as np
 
 from streamcam.backoff import Backoff
-from streamcam.errors import EngineError, StreamcamError
+from streamcam.errors import EngineError, StreamcamError, one_line
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.engine_worker import (
     DROPPED,
@@ -29,6 +29,7 @@ from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
 from streamcam.runtime.gpu_stats import expects_gpu
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
+from streamcam.supervised_thread import SupervisedThread
 from streamcam.types import Bytes, Frame
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class EngineProcess:
         self.detail = f"loading {config.model}"
         """Current activity, in a few words for a slate."""
         self.restarts = 0
+        self.gpu = ""
+        """UUID of the engine's NVIDIA GPU, once it runs on one."""
         self.schedule = ""
         """The newest report of a video stream on its schedule, in one line."""
         self.applied_parameters = (0, config.live)
@@ -79,7 +82,7 @@ class EngineProcess:
         self._metadata = _to_metadata(config.live)
         self._stopping = threading.Event()
         self._call_seconds: deque[float] = deque([0.0], maxlen=RECENT_CALLS)
-        self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
+        self._thread = SupervisedThread("engine", self._supervise, self._stopping)
 
     def start(self) -> None:
         """Start the engine process; returns at once."""
@@ -124,8 +127,7 @@ class EngineProcess:
     def stop(self) -> None:
         """End the engine process, by force if need be, and free the shared memory."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
         self.state = STOPPED
         self._unlink()
 
@@ -147,7 +149,10 @@ class EngineProcess:
         backoff = Backoff()
         while not self._stopping.is_set():
             started_at = time.monotonic()
-            failure = self._run_once()
+            try:
+                failure = self._run_once()
+            except Exception as error:  # Such as no file descriptors, or no memory.
+                failure = f"the engine cannot be run: {one_line(error)}"
             if self._stopping.is_set():
                 return
             was_running = self.state == RUNNING
@@ -166,28 +171,23 @@ class EngineProcess:
         """Run one engine process from its start to its end; return why it ended."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(
-            target=serve,
-            args=(self._config, self._frame_ring, self._output_ring, theirs),
-            name="streamcam-engine",
-            daemon=True,
-        )
-        try:
-            process.start()
-        except OSError as error:
-            ours.close()
-            theirs.close()
-            return f"the engine cannot be started: {error.strerror}"
-        theirs.close()
-        try:
-            return self._monitor(process, ours)
-        finally:
-            ours.close()
-            process.kill()
-            process.join(KILL_S)
-            if process.exitcode is None:
-                # The kernel cannot end it: it waits for a device that does not answer.
-                log.warning("the engine process %s cannot be ended", process.pid)
+        with ours:
+            with theirs:
+                process = context.Process(
+                    target=serve,
+                    args=(self._config, self._frame_ring, self._output_ring, theirs),
+                    name="streamcam-engine",
+                    daemon=True,
+                )
+                process.start()
+            try:
+                return self._monitor(process, ours)
+            finally:
+                process.kill()
+                process.join(KILL_S)
+                if process.exitcode is None:
+                    # The kernel cannot end it: it waits for a device that does not answer.
+                    log.warning("the engine process %s cannot be ended", process.pid)
 
     def _monitor(self, process: BaseProcess, connection: Connection) -> StreamcamError | str:
         """Handle messages and heartbeats until the engine process fails; return why."""
@@ -237,6 +237,7 @@ class EngineProcess:
             case "ready":
                 self._call_seconds.append(message.warmup_s)
                 self._accepts_any_size = message.accepts_any_size
+                self.gpu = message.gpu
                 self.state, self.detail = RUNNING, ""
                 log.info("the engine is running")
             case "failed":

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Literal, NamedTuple, NoReturn
 
-from streamcam.child_process import end_with_parent
+from streamcam.child_process import end_with_parent, prefer_as_oom_victim
 from streamcam.errors import StreamcamError
 from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
 from streamcam.runtime.frame_ring import FrameRing
@@ -27,6 +27,8 @@ HEARTBEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
 
 IDENTITY = "identity"
 NICENESS = 5
+OOM_SCORE = 500
+"""Of 1000: where memory runs out, the kernel ends this process and not the broadcast's."""
 IDLE_S = 0.1
 SCHEDULE_INTERVAL_S = 0.5
 
@@ -43,6 +45,21 @@ class EngineMessage(NamedTuple):
     """Seconds that the first calls of the model took."""
     accepts_any_size: bool = False
     """Whether frames are to be sent unresized: the engine's device fits them."""
+    gpu: str = ""
+    """UUID of the NVIDIA GPU that the engine runs on."""
+
+
+class MessageSender:
+    """Sends messages from any thread: a long one goes out in parts, which must not mix."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def __call__(self, message: EngineMessage) -> None:
+        """Send `message`; raise OSError where the broadcast process is gone."""
+        with self._lock:
+            self._connection.send(message)
 
 
 def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Connection) -> None:
@@ -54,20 +71,20 @@ def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Con
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(connection.recv, status=0)
+    prefer_as_oom_victim(OOM_SCORE)
     if hasattr(os, "nice"):
         os.nice(NICENESS)  # On a busy CPU the process that viewers depend on goes first.
+    send = MessageSender(connection)
     try:
         with _Heartbeat(outputs):
-            stream, warmup_s = open_stream(
-                config, lambda text: connection.send(EngineMessage("log", text))
-            )
-        any_size = stream.accepts_any_size
-        connection.send(EngineMessage("ready", warmup_s=warmup_s, accepts_any_size=any_size))
-        run_stream(stream, config, frames, outputs, connection)
+            stream, warmup_s = open_stream(config, lambda text: send(EngineMessage("log", text)))
+        ready = EngineMessage("ready", "", 0, warmup_s, stream.accepts_any_size, _gpu(config))
+        send(ready)
+        run_stream(stream, config, frames, outputs, send)
     except StreamcamError as error:
-        connection.send(EngineMessage("failed", str(error), error.exit_code))
+        send(EngineMessage("failed", str(error), error.exit_code))
     except Exception:
-        connection.send(EngineMessage("crashed", traceback.format_exc()))
+        send(EngineMessage("crashed", traceback.format_exc()))
 
 
 def open_stream(config: Config, report: Callable[[str], None]) -> tuple[LoadedStream, float]:
@@ -93,7 +110,7 @@ def run_stream(
     config: Config,
     frames: FrameRing,
     outputs: FrameRing,
-    connection: Connection,
+    send: Callable[[EngineMessage], None],
 ) -> NoReturn:
     """Run `stream` on the newest of `frames`, for ever; write what it gives to `outputs`."""
     parameters, version, reported_at = config.live, 0, 0.0
@@ -121,7 +138,17 @@ def run_stream(
             outputs.counters[DROPPED] = frames.missed + stream.counts["dropped"]
         if queued and time.monotonic() - reported_at > SCHEDULE_INTERVAL_S:
             reported_at = time.monotonic()
-            connection.send(EngineMessage("schedule", queued.delivery_summary))
+            send(EngineMessage("schedule", queued.delivery_summary))
+
+
+def _gpu(config: Config) -> str:
+    """Return the UUID of the NVIDIA GPU that the stream of `config` runs on; "" for none."""
+    if config.model == IDENTITY:
+        return ""
+    from streamcam.engines.device_info import gpu_uuid
+    from streamcam.engines.placement import pick_device
+
+    return gpu_uuid(pick_device(config.device))
 
 
 def _put(outputs: FrameRing, output: Frame, version: int) -> None:

@@ -1,42 +1,73 @@
-"""Memory and power of an NVIDIA GPU, read through NVML without torch."""
+"""Memory and power of the engine's NVIDIA GPU, read through NVML without torch."""
 
-import time
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 
-MAX_AGE_S = 1.0
+from streamcam.settings.environment import hides_gpus
+from streamcam.supervised_thread import SupervisedThread
+
+INTERVAL_S = 1.0
 
 
 class GpuStats:
-    """Read memory and power at most once a second; None where they cannot be read."""
+    """Read memory and power once a second, in a thread: a driver in trouble may not answer.
 
-    def __init__(self, device: str) -> None:
-        self._index = int(device.partition(":")[2] or 0)
-        self._enabled = device == "auto" or device.startswith("cuda")
-        self._read_at = -MAX_AGE_S
-        self._values: tuple[float | None, float | None] = (None, None)
-        self._handle: object | None = None
+    Args:
+        uuid: returns the UUID of the GPU, as NVML writes it; "" while none is known.
+    """
 
-    def read(self) -> tuple[float | None, float | None]:
-        """Return bytes of memory in use, and watts."""
-        now = time.monotonic()
-        if self._enabled and now - self._read_at >= MAX_AGE_S:
-            self._read_at = now
-            self._values = self._query()
-        return self._values
+    def __init__(self, uuid: Callable[[], str]) -> None:
+        self.memory: float | None = None
+        """Bytes in use; None while they cannot be read."""
+        self.power: float | None = None
+        """Watts; None while they cannot be read."""
+        self._uuid = uuid
+        self._stopping = threading.Event()
+        self._thread = SupervisedThread("gpu", self._read, self._stopping)
 
-    def _query(self) -> tuple[float | None, float | None]:
-        import pynvml
+    def start(self) -> None:
+        """Begin to read; returns at once."""
+        self._thread.start()
 
-        memory = power = None
-        try:
-            self._handle = self._handle or _nvml_handle(self._index)
-            memory = float(pynvml.nvmlDeviceGetMemoryInfo(self._handle).used)
-        except pynvml.NVMLError:
-            self._enabled = False  # No such GPU, or no driver: it will not appear later.
-            return None, None
-        with suppress(pynvml.NVMLError):  # Some GPUs do not report it.
-            power = pynvml.nvmlDeviceGetPowerUsage(self._handle) / 1000
-        return memory, power
+    def ask_to_stop(self) -> None:
+        """End the thread soon; returns at once, as the driver may never answer."""
+        self._stopping.set()
+
+    def _read(self) -> None:
+        while not self._stopping.wait(INTERVAL_S):
+            if uuid := self._uuid():
+                self.memory, self.power = read_gpu(uuid)
+
+
+def read_gpu(uuid: str) -> tuple[float | None, float | None]:
+    """Return bytes of memory in use, and watts; None for what the GPU `uuid` does not report."""
+    import pynvml
+
+    memory = power = None
+    with suppress(pynvml.NVMLError):
+        handle = nvml_handle(uuid)
+        memory = float(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+        power = pynvml.nvmlDeviceGetPowerUsage(handle) / 1000
+    return memory, power
+
+
+def nvml_handle(uuid: str) -> object:
+    """Return NVML's handle of a GPU, or of a part of one.
+
+    Its number would not do: torch counts what ``CUDA_VISIBLE_DEVICES`` leaves, fastest first.
+
+    Raises:
+        pynvml.NVMLError: there is no such GPU.
+    """
+    import pynvml
+
+    pynvml.nvmlInit()
+    try:
+        handle: object = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+    except pynvml.NVMLError:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-"))
+    return handle
 
 
 def expects_gpu(device: str) -> bool:
@@ -46,15 +77,7 @@ def expects_gpu(device: str) -> bool:
     if device != "auto":
         return device.startswith("cuda")
     try:
-        _nvml_handle(0)
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetCount() > 0 and not hides_gpus()
     except pynvml.NVMLError:
         return False
-    return True
-
-
-def _nvml_handle(index: int) -> object:
-    import pynvml
-
-    pynvml.nvmlInit()
-    handle: object = pynvml.nvmlDeviceGetHandleByIndex(index)
-    return handle

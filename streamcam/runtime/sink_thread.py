@@ -6,9 +6,10 @@ import time
 from typing import NamedTuple
 
 from streamcam.backoff import Backoff
-from streamcam.errors import StreamcamError
 from streamcam.runtime.dropping_queue import DroppingQueue
+from streamcam.runtime.outage_log import OutageLog
 from streamcam.stats import Latencies, Rate
+from streamcam.supervised_thread import SupervisedThread
 from streamcam.types import Frame, Sink
 
 log = logging.getLogger(__name__)
@@ -32,15 +33,16 @@ class SinkThread:
         self.name = name
         self.latencies = Latencies()
         self.rate = Rate()
-        self.problem: str | None = "opening"
-        """Why the sink takes no frames; None from the first one on that it has taken."""
         self.settled = threading.Event()
         """Set once the sink has taken its first frame, or has failed."""
         self._sink = sink
         self._open = False
         self._slot: DroppingQueue[OutgoingFrame] = DroppingQueue(QUEUE)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
+        self._outages = OutageLog(log, failed=f"{name}: ", bug="failed", back=f"{name} is back")
+        self._thread = SupervisedThread(
+            name, self._run, self._stopping, on_error=self._fail, backoff=Backoff(longest=5.0)
+        )
 
     def start(self) -> None:
         """Start to open the sink and send to it; returns at once."""
@@ -61,32 +63,28 @@ class SinkThread:
         self._thread.join(timeout_s)
 
     @property
+    def problem(self) -> str | None:
+        """Why the sink takes no frames; None from the first one on that it has taken."""
+        return self._outages.problem if self.settled.is_set() else "opening"
+
+    @property
     def line(self) -> str:
         """State of the sink in one line: its name, its rate or problem, and skipped frames."""
         state = self.problem or f"{self.rate.per_second(time.monotonic()):.1f} fps"
         skipped = f", {self._slot.dropped} skipped to keep up" if self._slot.dropped else ""
         return f"{self.name}: {state}{skipped}"
 
-    def _supervise(self) -> None:
-        backoff = Backoff(longest=5.0)
-        while not self._stopping.is_set():
-            began = time.monotonic()
-            try:
-                with self._sink as sink:
-                    self._open = True
-                    self._send_all(sink)
-                return
-            except StreamcamError as error:
-                if self.problem != str(error):
-                    log.warning("%s: %s; trying again", self.name, error)
-                self.problem = str(error)
-            except Exception:
-                # A bug in one sink is no reason for the others to stop.
-                log.exception("%s failed; trying again", self.name)
-                self.problem = "failed"
-            self._open = False
-            self.settled.set()
-            self._stopping.wait(backoff.next(healthy_s=time.monotonic() - began))
+    def _run(self) -> None:
+        with self._sink as sink:
+            self._slot.clear()  # Of frames from before it failed.
+            self._open = True
+            self._send_all(sink)
+
+    def _fail(self, error: BaseException) -> None:
+        # A bug in one sink is no reason for the others to stop.
+        self._open = False
+        self._outages.failed(error)
+        self.settled.set()
 
     def _send_all(self, sink: Sink) -> None:
         while True:
@@ -94,16 +92,10 @@ class SinkThread:
             if outgoing is None:
                 return
             sink.send(outgoing.frame)
-            if self.problem is not None:
-                self._took_first()
+            # Not on opening: some virtual cameras can be read only from their first frame on.
+            self._outages.works()
+            self.settled.set()
             now = time.monotonic()
             self.rate.tick(now)
             if outgoing.fresh:
                 self.latencies.add(now - outgoing.frame.captured_at)
-
-    def _took_first(self) -> None:
-        # Not on opening: some virtual cameras can be read only from their first frame on.
-        if self.settled.is_set():
-            log.info("%s is back", self.name)
-        self.problem = None
-        self.settled.set()

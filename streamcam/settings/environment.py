@@ -23,6 +23,11 @@ def torchrun_launch() -> Launch | None:
     return launch if launch.ranks > 1 else None
 
 
+def hides_gpus() -> bool:
+    """Return whether ``CUDA_VISIBLE_DEVICES`` leaves torch no GPU."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+
+
 def hub_is_offline() -> bool:
     """Return whether ``HF_HUB_OFFLINE``, the variable of huggingface_hub, forbids downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE")

@@ -72,7 +72,7 @@ class NetworkStream:
                         f"{without_password(self._url)}: no frame for {limit_s:.0f} s"
                     ) from None
                 continue
-            if isinstance(received, DeviceError):
+            if isinstance(received, BaseException):
                 raise received
             last_arrival, limit_s = time.monotonic(), READ_S[is_stored(self._url)] + 1
             self.rate = self._decoder.rate
@@ -87,7 +87,7 @@ class _DecoderThread(threading.Thread):
         super().__init__(name="url", daemon=True)
         self.rate = Fraction(30)
         self.cancelled = threading.Event()
-        self.images: queue.Queue[Image | DeviceError] = queue.Queue(2)
+        self.images: queue.Queue[Image | BaseException] = queue.Queue(2)
         self._url = url
 
     def run(self) -> None:
@@ -97,6 +97,8 @@ class _DecoderThread(threading.Thread):
             self._put(DeviceError(f"{url} has ended"))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._put(DeviceError(f"cannot read {url}: {_reason(error)}"))
+        except BaseException as error:
+            self._put(error)  # The reader would wait for a thread that is gone.
 
     def _decode(self) -> None:
         stored = is_stored(self._url)
@@ -124,7 +126,7 @@ class _DecoderThread(threading.Thread):
         self.cancelled.wait(early)
         return offset
 
-    def _put(self, item: Image | DeviceError) -> bool:
+    def _put(self, item: Image | BaseException) -> bool:
         """Queue `item`; return False once the thread is cancelled."""
         while not self.cancelled.is_set():
             try:

@@ -299,6 +299,27 @@ def test_on_air_a_child_process_checks_half_precision(tmp_path: Path, stage: Sma
     assert lines == ["the bfloat16 of small could not be checked; it is used all the same"]
 
 
+def test_requests_are_served_after_one_that_would_end_the_thread(
+    tmp_path: Path, stage: Small
+) -> None:
+    errors = [SystemExit(1)]
+
+    def report(line: str) -> None:
+        if errors:
+            raise errors.pop()
+        lines.append(line)
+
+    lines: list[str] = []
+    stages = EngineBuilder([CopyEngine()], Store(tmp_path), report, builder=list, waits=False)
+    stages(stage)(*call())
+    stages(small(seed=1))(*call())
+    for _ in range(500):
+        if lines:
+            break
+        threading.Event().wait(0.01)
+    assert lines[0].startswith("there is no copying engine of small")
+
+
 def test_a_build_that_breaks_unexpectedly_is_reported_and_later_requests_are_served(
     tmp_path: Path, stage: Small
 ) -> None:

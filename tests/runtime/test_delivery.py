@@ -104,7 +104,7 @@ def test_an_output_comes_back_on_the_canvas_with_its_packed_pixels(pixel_format:
                 build_config([SETTINGS]),
                 EndlessRing(frames),
                 engine._output_ring,
-                connection,
+                connection.send,
             )
         engine.state = "running"
         [output] = engine.outputs()

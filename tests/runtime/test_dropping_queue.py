@@ -35,3 +35,12 @@ def test_pauses_double_to_a_limit_and_start_over_after_a_healthy_run() -> None:
     assert [backoff.next() for _ in range(5)] == [1, 2, 4, 5, 5]
     assert backoff.next(healthy_s=3.0) == 5
     assert backoff.next(healthy_s=60.0) == pytest.approx(1.0)
+
+
+def test_a_cleared_queue_takes_items_again() -> None:
+    queue: DroppingQueue[str] = DroppingQueue(2)
+    queue.put("old")
+    queue.clear()
+    assert queue.get(0) is None
+    queue.put("new")
+    assert queue.get(0) == "new"

@@ -103,3 +103,15 @@ def test_a_refused_connection_is_reported_at_once() -> None:
 def test_a_password_is_not_shown() -> None:
     assert without_password("rtsp://me:secret@host:554/live?token=1") == "rtsp://host:554/live"
     assert without_password("udp://239.0.0.1:1234") == "udp://239.0.0.1:1234"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("a bug"), SystemExit(1)])
+def test_whatever_ends_the_decoder_reaches_the_reader_at_once(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("streamcam.sources.network_stream.av.open", fail)
+    with NetworkStream("http://127.0.0.1:1/") as source, pytest.raises(type(error)):
+        next(iter(source))

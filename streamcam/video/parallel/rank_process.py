@@ -6,7 +6,7 @@ import sys
 
 from torch._C._distributed_c10d import FileStore, Store
 
-from streamcam.child_process import end_with_parent
+from streamcam.child_process import end_with_parent, prefer_as_oom_victim
 from streamcam.errors import StreamcamError
 from streamcam.settings.config import Config
 from streamcam.standard_streams import protect_output
@@ -16,12 +16,16 @@ from streamcam.video.parallel.rendezvous import READY, open_transport, report_st
 from streamcam.video.parallel.ring_rank import serve_calls
 from streamcam.video.parallel.torchrun import is_over, join_round, torchrun_store
 
+OOM_SCORE = 250
+"""Of 1000: where memory runs out, the kernel ends this process and not the broadcast's."""
+
 
 def main() -> None:
     """Serve as the rank that a line of standard input describes; never returns."""
     protect_output()
     request = json.loads(sys.stdin.readline())
     end_with_parent(sys.stdin.read, status=1)
+    prefer_as_oom_victim(OOM_SCORE)
     info = RankInfo(*request["rank"])
     config = Config.model_validate(request["config"])
     live: bool = request["live"]
