@@ -34,6 +34,7 @@ LEVELS = [
         "plugins",
         "settings",
         "stats",
+        "telemetry",
         "types",
         "v4l2",
         "version",
