@@ -11,10 +11,12 @@ from collections.abc import Callable
 from math import prod
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamcam.child_process import start_guarded, start_resource_tracker, temporary_folder
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.backoff import Backoff
@@ -71,6 +73,7 @@ class EngineProcess:
         self._on_fatal_error = on_fatal_error
         self._accepts_any_size = False
         """Whether the engine fits frames itself, on its device."""
+        start_resource_tracker()
         self._frame_ring, self._output_ring = _create_rings(config)
         # Even if it is never started, nothing is left in shared memory.
         self._unlink = weakref.finalize(self, _unlink, self._frame_ring, self._output_ring)
@@ -166,6 +169,14 @@ class EngineProcess:
 
     def _run_once(self) -> StreamcamError | str:
         """Run one engine process from its start to its end; return why it ended."""
+        try:
+            with temporary_folder() as folder:
+                return self._run_in(folder)
+        except StreamcamError as error:
+            return error
+
+    def _run_in(self, folder: Path) -> StreamcamError | str:
+        """Run one engine process, with its temporary files in `folder`; return why it ended."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
@@ -175,7 +186,7 @@ class EngineProcess:
             daemon=True,
         )
         try:
-            process.start()
+            start_guarded(process.start, folder)
         except OSError as error:
             ours.close()
             theirs.close()
