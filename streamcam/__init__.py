@@ -12,11 +12,16 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+from streamcam import telemetry
 from streamcam.version import __version__
 
+TYPE_CHECKING = False
+"""As `typing.TYPE_CHECKING`: under ``python -m``, typing could come from the current folder."""
+
 if TYPE_CHECKING:
+    from typing import Any
+
     from streamcam.api import (
         Broadcast,
         ControlledStream,
@@ -82,7 +87,10 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+telemetry.turn_off()
+
+
+def __getattr__(name: str) -> "Any":
     # On first use: a command that needs a part of the package does not import the rest.
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

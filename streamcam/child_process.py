@@ -1,12 +1,103 @@
-"""Start child processes that end when their parent does, whatever either of them is doing."""
+"""Start child processes that end when their parent does, whatever either of them is doing.
+
+They import nothing from the folder that they are started in, and nor does what they start.
+"""
 
 import os
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
+
+from streamcam.errors import StreamcamError
+from streamcam.process_guard import FOLDER, guarded_environment, module_path
+
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""As -P: Python, started with -c as libraries do it, finds no modules in the current folder."""
+
+_ENVIRONMENT_LOCK = threading.Lock()
+"""Held while a thread starts a process with another environment than this one's."""
+
+
+@contextmanager
+def guarded_children() -> Iterator[None]:
+    """Start whatever is started meanwhile, by any library, in the environment of `start_child`.
+
+    For programs of our own. In those of others it would end children that are none of ours.
+
+    Raises:
+        StreamcamError: there is no room for temporary files, or for another process.
+    """
+    variables = _child_variables()
+    default, tempfile.tempdir = tempfile.tempdir, variables.get(FOLDER)
+    try:
+        with _environment(variables):
+            yield
+    finally:
+        tempfile.tempdir = default
+
+
+def start_guarded(start: Callable[[], object], folder: Path | None = None) -> None:
+    """Call `start`, which starts a process, in the environment of `start_child`.
+
+    Args:
+        start: returns once the process is there; the process inherits the environment.
+        folder: for the temporary files of the process; by default that of all.
+
+    Raises:
+        StreamcamError: there is no room for temporary files, or for another process.
+    """
+    variables = _child_variables() | ({} if folder is None else {FOLDER: str(folder)})
+    with _ENVIRONMENT_LOCK, _environment(variables):
+        start()
+
+
+def start_resource_tracker() -> None:
+    """Start Python's own process that frees shared memory, before the first use of it.
+
+    Raises:
+        StreamcamError: there is no room for temporary files, or for another process.
+    """
+    if os.name == "posix":
+        start_guarded(resource_tracker.ensure_running)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a new folder, which is gone afterwards, and when this process has been killed.
+
+    Raises:
+        StreamcamError: there is no room for temporary files, or for another process.
+    """
+    parent = _child_variables().get(FOLDER)
+    try:
+        folder = tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StreamcamError(f"no room for temporary files in {parent}: {error.strerror}") from None
+    with folder as name:
+        yield Path(name)
+
+
+def _child_variables() -> dict[str, str]:
+    return SAFE_PATH | dict(guarded_environment())
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, text in before.items():
+            if text is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = text
 
 
 def start_child(
@@ -16,7 +107,8 @@ def start_child(
 
     The child finds the modules that this process finds, and none in the folder it is started in
     unless this process looks there too. Its input stays open: a child that calls
-    `end_with_parent` on it ends with this process, even when this one is killed.
+    `end_with_parent` on it ends with this process, even when this one is killed; and whatever it
+    starts, and its temporary files, are gone then as well (`process_guard`).
 
     Args:
         main: ``package.module:function``, called without arguments.
@@ -27,22 +119,28 @@ def start_child(
     Returns:
         The process, its streams in UTF-8. If it died before it read its line, its exit status
         is all there is to see.
+
+    Raises:
+        StreamcamError: there is no room for temporary files, or for another process.
     """
     module, function = main.split(":")
     environment = {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONPATH": module_path(),
         # Its streams, whatever the locale is: paths and prompts hold any character.
         "PYTHONIOENCODING": "utf-8",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", f"from {module} import {function}; {function}()"],
-        env=os.environ | environment,
-        stdin=subprocess.PIPE,
-        stdout=stdout,
-        stderr=stderr,
-        encoding="utf-8",
-        start_new_session=new_session,
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", f"from {module} import {function}; {function}()"],
+            env=os.environ | _child_variables() | environment,
+            stdin=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
+            encoding="utf-8",
+            start_new_session=new_session,
+        )
+    except OSError as error:
+        raise StreamcamError(f"cannot start another process: {error.strerror}") from None
     assert process.stdin is not None
     try:
         process.stdin.write(f"{message}\n")

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from streamcam.child_process import start_child
+from streamcam.process_guard import module_path
 from tests.runtime.broadcast_helpers import until
 
 CHILD = """
@@ -29,6 +30,11 @@ def find_module():
 
 def session():
     print(os.getsid(0))
+
+def start_another():
+    import subprocess
+    words = "import socket; print('started by the child')"
+    subprocess.run([sys.executable, "-c", words], check=True)
 
 def leave():
     sys.exit(3)
@@ -83,6 +89,57 @@ def test_a_child_never_imports_from_the_folder_it_was_started_in(
         # As where Python was started with -c, or reads from a terminal.
         monkeypatch.setattr(sys, "path", [entry, *sys.path])
     assert output_of("find_module") == str(modules / "planted_or_not.py")
+
+
+PROGRAM = """
+    import multiprocessing
+    import subprocess
+    import sys
+    from multiprocessing.shared_memory import SharedMemory
+    from subprocess import PIPE
+
+    from streamcam.child_process import (
+        guarded_children, start_child, start_guarded, start_resource_tracker
+    )
+
+    if __name__ == "__main__":
+        start_resource_tracker()
+        memory = SharedMemory(create=True, size=4096)
+        process = multiprocessing.get_context("spawn").Process(target=print, args=("spawned",))
+        start_guarded(process.start)
+        process.join()
+        memory.unlink()
+        with start_child("child:start_another", "", stdout=PIPE, stderr=None) as process:
+            print(process.stdout.read().strip())
+        with guarded_children():
+            subprocess.run([sys.executable, "-c", "import socket; print('started by a library')"])
+        assert "PYTHONSAFEPATH" not in os.environ
+"""
+
+
+def test_nothing_that_is_started_imports_from_the_current_folder(
+    modules: Path, tmp_path: Path
+) -> None:
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    hits = tmp_path / "hits"
+    for name in {*sys.stdlib_module_names, "numpy", "psutil", "streamcam", "torch"}:
+        text = f"open({str(hits)!r}, 'a').write(__name__)"
+        (planted / f"{name}.py").write_text(text, encoding="utf-8")
+    program = modules / "program.py"
+    program.write_text("import os" + dedent(PROGRAM), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, program],
+        env=os.environ | {"PYTHONPATH": module_path()},
+        cwd=planted,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert not hits.exists()
+    lines = ["spawned", "started by the child", "started by a library"]
+    assert (done.stdout.splitlines(), done.stderr) == (lines, "")
 
 
 @pytest.mark.usefixtures("modules")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from streamcam.child_process import guarded_children
 from streamcam.errors import StreamcamError
 from streamcam.standard_streams import OUTPUT, protect_stderr
 from streamcam.version import __version__
@@ -29,6 +30,9 @@ COMMANDS = {
     "service": "service",
 }
 """Command to the module of this package that defines it."""
+
+GUARDED = ("run", "render", "engines", "bench")
+"""Commands that load models, and so start processes or use libraries that do."""
 
 SPIN_COUNT = "20000"
 """Times that PyTorch's idle threads poll for work before they sleep: half a millisecond.
@@ -67,8 +71,11 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="streamcam")
-def streamcam() -> None:
+@click.pass_context
+def streamcam(ctx: click.Context) -> None:
     """Put streaming diffusion between your camera and a virtual camera."""
+    if ctx.invoked_subcommand in GUARDED:
+        ctx.with_resource(guarded_children())
 
 
 def main() -> None:

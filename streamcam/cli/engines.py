@@ -88,10 +88,10 @@ def _line(entry: Entry) -> str:
     cache_key, refused = entry.manifest["identity"], entry.manifest.get("refused")
     if speeds := entry.manifest.get("ms"):
         timings = ", ".join(f"{name} {ms} ms" for name, ms in speeds.items())
-        model = cache_key["settings"]["model"]
+        model = cache_key["settings"].get("model", "unknown")
         return f"{start}  {entry.manifest['made'][:16]}  timings of {model}: {timings}"
     accuracy = f"refused: {refused}" if refused else f"{entry.manifest['psnr']:.0f} dB"
-    shape = cache_key["inputs"][0].partition(" ")[2]
+    shape = next(iter(cache_key["inputs"]), "").partition(" ")[2]
     return (
         f"{start}  {entry.manifest['made'][:16]}  {cache_key['engine']} {cache_key['dtype']}"
         f"  {cache_key['stage'].lower()} {shape}  {accuracy}"

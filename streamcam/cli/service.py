@@ -66,7 +66,8 @@ def install(arguments: tuple[str, ...]) -> None:
     """
     _check(arguments)
     path = unit_path()
-    write(path, unit([sys.executable, "-m", "streamcam", "run", "--log-json", *arguments]))
+    # Safe from modules in the folder that it is started in.
+    write(path, unit([sys.executable, "-P", "-m", "streamcam", "run", "--log-json", *arguments]))
     click.echo(f"wrote {path}")
     _require_systemctl(f"wrote {path}, but", "daemon-reload", f"enable --now {UNIT}")
     running = _query("is-active") == "active"

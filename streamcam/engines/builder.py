@@ -3,6 +3,7 @@
 Building takes long, and may end the process that does it, as native libraries can.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from queue import Queue
@@ -18,8 +19,10 @@ from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
 from streamcam.engines.store import Entry, Store
-from streamcam.errors import EngineError, StreamcamError, one_line
+from streamcam.errors import StreamcamError, one_line
 from streamcam.supervised_thread import SupervisedThread
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[str], None]
 Builder = Callable[[], Iterable[str]]
@@ -161,13 +164,16 @@ class EngineBuilder:
         name = _name(request, engine)
         if not isinstance(engine, EagerEngine):
             self._report(f"building the {name}, once for this model, size and machine")
+        try:
+            with torch.inference_mode(False), torch.no_grad():
+                self._build_into_store(request, engine, key)
+        except Exception as error:  # Whatever it is, the stage runs without.
+            self._report(f"the {name} cannot be built: {one_line(error)}")
+
+    def _build_into_store(self, request: BuildRequest, engine: Engine, key: str) -> None:
         manifest: dict[str, Any] = {"identity": request.cache_key(engine)}
         try:
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-                self._store.create(key, manifest) as folder,
-            ):
+            with self._store.create(key, manifest) as folder:
                 engine.build(request.flat, request.inputs, folder)
                 run = engine.load(folder) or request.flat
                 manifest["psnr"] = check_accuracy(run, request.flat, request.inputs, engine.dtype)
@@ -175,8 +181,6 @@ class EngineBuilder:
             # Stored, so that the next start does not try again.
             with self._store.create(key, manifest | {"refused": str(error)}):
                 pass
-        except Exception as error:  # Whatever it is, the stage runs without.
-            self._report(f"the {name} cannot be built: {one_line(error)}")
 
     def _activate(self, request: BuildRequest, engine: Engine, entry: Entry | None) -> bool:
         """Load the stored engine `entry` and activate it; return whether that could be done."""
@@ -193,6 +197,7 @@ class EngineBuilder:
             self._report(f"the {name} is refused: {refused}; continuing without it")
             return False
         try:
+            accuracy: float = entry.manifest["psnr"]
             run = engine.load(entry.folder) or request.flat
             if run is not request.flat:
                 with torch.inference_mode():
@@ -205,7 +210,7 @@ class EngineBuilder:
             return False
         request.activate(run)
         state = "is ready" if self._builds_here else "runs"
-        self._report(f"the {name} {state}, {entry.manifest['psnr']:.0f} dB against float32")
+        self._report(f"the {name} {state}, {accuracy:.0f} dB against float32")
         return True
 
     def _build_in_child(self) -> None:
@@ -216,7 +221,7 @@ class EngineBuilder:
         try:
             for line in builder():
                 self._report(line)
-        except EngineError as error:
+        except StreamcamError as error:
             self._report(str(error))
 
     # ---- the thread that waits for engines while the stream runs
@@ -235,11 +240,18 @@ class EngineBuilder:
     def _build_loop(self) -> None:
         while True:
             request = self._requests.get()
+            # Whatever is raised, by the report of it too: the stage runs on as it is, and the
+            # requests after this one are still served.
             try:
-                self._resolve(request, may_build=True)
-            except Exception as error:
-                # The stage runs on as it is, and the requests after this one are still served.
-                self._report(f"no engine for {request.stage_name}: {one_line(error)}")
+                self._resolve_or_report(request)
+            except Exception:
+                log.exception("no engine for %s", request.stage_name)
+
+    def _resolve_or_report(self, request: BuildRequest) -> None:
+        try:
+            self._resolve(request, may_build=True)
+        except Exception as error:
+            self._report(f"no engine for {request.stage_name}: {one_line(error)}")
 
 
 def _name(request: BuildRequest, engine: Engine) -> str:

@@ -3,23 +3,63 @@
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from platformdirs import user_cache_path
+from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 
 from streamcam.errors import EngineError
+from streamcam.owned_folder import OwnedFolder, remove_abandoned
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".making-"
 """Begins the names of folders that are still being written."""
 ABANDONED_S = 24 * 3600
+"""Age of an unfinished folder that nobody can be writing any more, where folders have no locks."""
+ATTEMPTS = 10
+"""To publish an engine, while others publish the same one."""
+
+
+class _Identity(BaseModel):
+    """Parts of a cache key that are listed; the rest is there to be read by people."""
+
+    model_config = ConfigDict(extra="allow")
+
+    engine: str = "unknown"
+    dtype: str = ""
+    stage: str = ""
+    inputs: list[str] = []
+    settings: dict[str, Any] = {}
+
+
+class _File(BaseModel):
+    bytes: int
+    sha256: str
+
+
+class _Manifest(BaseModel):
+    """All that is read of a manifest; one that does not hold it is damaged."""
+
+    model_config = ConfigDict(extra="allow")
+
+    identity: _Identity = _Identity()
+    made: str
+    files: dict[str, _File]
+    psnr: float | None = None
+    refused: str | None = None
+    ms: dict[str, FiniteFloat] | None = None
+
+    @model_validator(mode="after")
+    def _has_a_result(self) -> Self:
+        if self.psnr is None and self.refused is None and self.ms is None:
+            raise ValueError("neither an accuracy nor times")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +74,11 @@ class Entry:
     @property
     def bytes(self) -> int:
         """Its size on disk."""
-        return sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        total = 0
+        with suppress(OSError):  # It may be removed meanwhile.
+            for file in self.folder.rglob("*"):
+                total += file.stat().st_size if file.is_file() else 0
+        return total
 
 
 class Store:
@@ -55,8 +99,18 @@ class Store:
         return Entry(key, folder, manifest) if complete else None
 
     def entries(self) -> list[Entry]:
-        """Return all engines, newest first; damaged ones, without a manifest, last."""
-        folders = [f for f in _folders(self.folder) if not f.name.startswith(UNFINISHED)]
+        """Return all engines, newest first; damaged ones, without a manifest, last.
+
+        Raises:
+            EngineError: the folder cannot be read.
+        """
+        try:
+            folders = [f for f in self.folder.iterdir() if f.is_dir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise EngineError(f"cannot read {self.folder}: {error.strerror}") from None
+        folders = sorted(f for f in folders if not f.name.startswith(UNFINISHED))
         entries = [Entry(folder.name, folder, _manifest(folder)) for folder in folders]
         return sorted(entries, key=lambda entry: entry.manifest.get("made", ""), reverse=True)
 
@@ -68,6 +122,8 @@ class Store:
         """
         try:
             shutil.rmtree(entry.folder)
+        except FileNotFoundError:
+            return  # Somebody else has just removed it.
         except OSError as error:
             raise EngineError(f"cannot remove {entry.folder}: {error.strerror}") from None
 
@@ -76,60 +132,75 @@ class Store:
         """Yield a folder to write an engine's files into; without an error it becomes the engine.
 
         `manifest` is stored as it is when the context ends, with the list of files and their
-        digests. An engine already under the key is replaced.
+        digests. A complete engine already under the key stays, as others may be using it; figures
+        without files replace those before them.
 
         Raises:
             EngineError: the folder cannot be written to.
         """
         began = time.monotonic()
-        try:
+        with self._explain_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._remove_abandoned()
-            unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
+            remove_abandoned(self.folder, UNFINISHED, unlocked_after_s=ABANDONED_S)
+            unfinished = OwnedFolder(self.folder, UNFINISHED)
+        try:
+            yield unfinished.path
+            with self._explain_errors():
+                files = {file.name: _digest(file) for file in sorted(unfinished.path.iterdir())}
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                seconds = round(time.monotonic() - began, 1)
+                content = manifest | {"made": now, "seconds": seconds, "files": files}
+                text = json.dumps(content, indent=1)
+                (unfinished.path / MANIFEST).write_text(text, encoding="utf-8")
+                self._publish(unfinished.path, key)
+        finally:
+            unfinished.close()
+
+    @contextmanager
+    def _explain_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise EngineError(
                 f"cannot store engines in {self.folder}: {error.strerror}; choose another folder"
                 " with --set engine_dir=…"
             ) from None
-        try:
-            yield unfinished
-            files = {file.name: _digest(file) for file in sorted(unfinished.iterdir())}
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            seconds = round(time.monotonic() - began, 1)
-            content = manifest | {"made": now, "seconds": seconds, "files": files}
-            (unfinished / MANIFEST).write_text(json.dumps(content, indent=1), encoding="utf-8")
-            self._publish(unfinished, key)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
 
     def _publish(self, finished: Path, key: str) -> None:
-        if (self.folder / key).exists():
-            # A folder that is not empty cannot be renamed over: the old one is moved away first.
-            trash = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
-            (self.folder / key).rename(trash / key)
-            shutil.rmtree(trash, ignore_errors=True)
-        finished.rename(self.folder / key)
+        """Rename a folder to its key; other processes may be doing the same at any moment."""
+        target = self.folder / key
+        for attempt in range(ATTEMPTS):
+            try:
+                finished.rename(target)
+            except OSError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                return
+            if existing := self.find(key):
+                if not existing.manifest["files"]:
+                    with suppress(FileNotFoundError):  # It was removed meanwhile.
+                        (finished / MANIFEST).replace(target / MANIFEST)
+                return
+            self._discard(target)
 
-    def _remove_abandoned(self) -> None:
-        """Remove the unfinished folders of builds that were killed."""
-        for folder in _folders(self.folder):
-            abandoned = folder.stat().st_mtime < time.time() - ABANDONED_S
-            if folder.name.startswith(UNFINISHED) and abandoned:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(f for f in parent.iterdir() if f.is_dir()) if parent.is_dir() else []
+    def _discard(self, damaged: Path) -> None:
+        # A folder that is not empty cannot be renamed over: it is moved away first.
+        trash = OwnedFolder(self.folder, UNFINISHED)
+        try:
+            with suppress(FileNotFoundError):  # Another process was quicker.
+                damaged.rename(trash.path / damaged.name)
+        finally:
+            trash.close()
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest in `folder`, empty where it is missing or damaged."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        text = (folder / MANIFEST).read_bytes()
+        return _Manifest.model_validate_json(text).model_dump(exclude_none=True)
     except (OSError, ValueError):
         return {}
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    return manifest if isinstance(files, dict) else {}
 
 
 def _matches(file: Path, digest: object) -> bool:

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from math import prod
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 import numpy as np
 
 from streamcam.backoff import Backoff
+from streamcam.child_process import start_guarded, start_resource_tracker, temporary_folder
 from streamcam.errors import EngineError, StreamcamError, one_line
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.engine_worker import (
@@ -73,6 +75,7 @@ class EngineProcess:
         self._on_fatal_error = on_fatal_error
         self._accepts_any_size = False
         """Whether the engine fits frames itself, on its device."""
+        start_resource_tracker()
         self._frame_ring, self._output_ring = _create_rings(config)
         # Even if it is never started, nothing is left in shared memory.
         self._unlink = weakref.finalize(self, _unlink, self._frame_ring, self._output_ring)
@@ -169,6 +172,14 @@ class EngineProcess:
 
     def _run_once(self) -> StreamcamError | str:
         """Run one engine process from its start to its end; return why it ended."""
+        try:
+            with temporary_folder() as folder:
+                return self._run_in(folder)
+        except StreamcamError as error:
+            return error
+
+    def _run_in(self, folder: Path) -> StreamcamError | str:
+        """Run one engine process, with its temporary files in `folder`; return why it ended."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         with ours:
@@ -179,7 +190,7 @@ class EngineProcess:
                     name="streamcam-engine",
                     daemon=True,
                 )
-                process.start()
+                start_guarded(process.start, folder)
             try:
                 return self._monitor(process, ours)
             finally:

@@ -79,7 +79,7 @@ def test_install_writes_the_unit_and_starts_it(home: Home) -> None:
     done = home.run("install", "--", "--sink", "null", "--fps", "25")
     assert done.returncode == 0, done.stderr
     assert f"wrote {home.unit}" in done.stdout
-    expected = [sys.executable, "-m", "streamcam", "run", "--log-json"]
+    expected = [sys.executable, "-P", "-m", "streamcam", "run", "--log-json"]
     assert shlex.split(command(home.unit)) == [*expected, "--sink", "null", "--fps", "25"]
     assert home.calls()[-2:] == [
         "systemctl --user daemon-reload",

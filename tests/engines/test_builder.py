@@ -1,9 +1,12 @@
 """Stages get their engines while they run: at once, later, or never, without waiting."""
 
+import json
 import pickle
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from streamcam.engines import accuracy
 from streamcam.engines.builder import AcceleratedStage, EngineBuilder
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.flat_stage import FlatForward, FlatStage
-from streamcam.engines.store import Store
+from streamcam.engines.store import MANIFEST, Store
 from streamcam.errors import EngineError
 from tests.engines.conftest import Conditioning, Small, call, small
 
@@ -338,3 +341,76 @@ def test_a_build_that_breaks_unexpectedly_is_reported_and_later_requests_are_ser
             threading.Event().wait(0.01)
     assert lines[0] == "no engine for small: no memory left"
     assert lines[1].startswith("there is no copying engine of small")
+
+
+def lines_until(lines: list[str], count: int) -> list[str]:
+    for _ in range(2000):
+        if len(lines) >= count:
+            break
+        threading.Event().wait(0.01)
+    return lines
+
+
+def test_a_report_that_fails_does_not_end_the_thread_that_waits_for_engines(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines: list[str] = []
+
+    def report(line: str) -> None:
+        lines.append(line)
+        if len(lines) <= 2:
+            raise MemoryError
+
+    stages = EngineBuilder([CopyEngine()], Store(tmp_path), report, builder=list, waits=False)
+    for seed in (0, 1):
+        stages(small(seed=seed))(*call())
+    assert lines_until(lines, 3)[-1].startswith("there is no copying engine of small")
+    assert "no engine for small" in caplog.text
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    stages = EngineBuilder([CopyEngine()], Store(tmp_path), lines.append, builder=list, waits=False)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        stages(small(seed=0))(*call())
+    assert lines == ["no engine for small yet: can't start new thread"]
+    stages(small(seed=1))(*call())
+    # That of the first stage too.
+    assert [line.partition(";")[0] for line in lines_until(lines, 3)[1:]] == [
+        "there is no copying engine of small"
+    ] * 2
+
+
+def test_an_entry_without_an_accuracy_is_not_used_and_named(tmp_path: Path, stage: Small) -> None:
+    engine, store, lines = CopyEngine(), Store(tmp_path), []
+    EngineBuilder([engine], store, lambda _: None, builder=None, waits=True)(stage)(*call())
+    (entry,) = store.entries()
+    manifest = json.loads((entry.folder / MANIFEST).read_text())
+    del manifest["psnr"]
+    (entry.folder / MANIFEST).write_text(json.dumps(manifest | {"ms": {}}))
+    stages = EngineBuilder([engine], store, lines.append, builder=None, waits=True)
+    torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
+    assert lines[-1].endswith(f'run "streamcam engines remove {entry.key}"')
+
+
+def test_a_refusal_that_cannot_be_stored_is_reported(tmp_path: Path, stage: Small) -> None:
+    engine, lines = CopyEngine(error=1.0), []
+
+    class FullAfterwards(Store):
+        def create(self, key: str, manifest: dict[str, Any]) -> AbstractContextManager[Path]:
+            if "refused" in manifest:
+                raise EngineError("no space left on the disk")
+            return super().create(key, manifest)
+
+    stages = EngineBuilder(
+        [engine], FullAfterwards(tmp_path), lines.append, builder=None, waits=True
+    )
+    torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
+    assert "the copying engine of small cannot be built: no space left on the disk" in lines

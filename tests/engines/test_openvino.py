@@ -23,6 +23,7 @@ from streamcam.errors import EngineError
 from streamcam.settings.config_layers import build_config
 from tests.engines.conftest import Small, call
 from tests.engines.storms import SETTINGS, storm
+from tests.support.network import DeniedNetwork
 from tests.support.streams import TINY, RecordingStream, images, moving
 
 pytest.importorskip("openvino", reason="OpenVINO is an extra")
@@ -107,11 +108,15 @@ def test_many_live_changes_give_the_same_images_and_build_nothing(
     assert lines == lines_before
 
 
-def test_a_child_process_builds_the_engines_that_this_one_then_loads(tmp_path: Path) -> None:
+def test_a_child_process_builds_the_engines_that_this_one_then_loads_and_contacts_nobody(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = DeniedNetwork(tmp_path_factory.mktemp("network"), monkeypatch)
     settings = {"acceleration": "openvino", "engine_dir": str(tmp_path), "engine_wait": False}
     config = build_config([TINY, SETTINGS, settings])
     lines = list(build_in_child(ENGINE_BUILD_MAIN, config))
     assert sum("is ready, " in line for line in lines) == 3, lines
+    assert not network.attempts
     lines: list[str] = []
     stream = RecordingStream(load_image_model(config, lines.append), **SETTINGS)
     stream(moving(2, size=32))

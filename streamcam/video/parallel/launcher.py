@@ -8,16 +8,14 @@ import atexit
 import json
 import logging
 import subprocess
-import tempfile
 import time
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import Protocol
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
-from streamcam.child_process import start_child
+from streamcam.child_process import start_child, temporary_folder
 from streamcam.errors import EngineError
 from streamcam.settings.config import Config
 from streamcam.video.parallel.layer_loading import LoadedLayers
@@ -65,8 +63,9 @@ class LocalRanks:
 
     def __init__(self, config: Config, info: RankInfo, *, live: bool) -> None:
         self._info = info
-        self._folder = tempfile.TemporaryDirectory(prefix="streamcam-ranks-")
-        store_path = str(Path(self._folder.name) / "store")
+        self._folder = ExitStack()
+        # Gone with the process that this one belongs to, if this one is killed.
+        store_path = str(self._folder.enter_context(temporary_folder()) / "store")
         self._store = FileStore(store_path, info.world_size)
         self._processes = [
             _start_rank(
@@ -94,7 +93,7 @@ class LocalRanks:
             except subprocess.TimeoutExpired:
                 process.kill()
         dist.destroy_process_group()
-        self._folder.cleanup()
+        self._folder.close()
 
 
 class TorchrunRanks:
