@@ -32,6 +32,7 @@ LEVELS = [
         "geometry",
         "pixels",
         "plugins",
+        "redaction",
         "settings",
         "stats",
         "types",
