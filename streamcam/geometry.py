@@ -4,6 +4,7 @@ Every resizer of the package asks here, so that an image stands on the same pixe
 them made it.
 """
 
+from fractions import Fraction
 from typing import NamedTuple
 
 Size = tuple[int, int]
@@ -74,3 +75,22 @@ def uniform_scale(source: Size, target: Size, mode: str) -> float:
 def _centred(source: int, target: int, scale: float) -> AxisFit:
     length = max(1, round(source * scale))
     return AxisFit(source, source, (target - length) // 2, length)
+
+
+MAX_PIXEL_ASPECT = 8
+"""Pixels wider or narrower than this are an error in the file."""
+
+
+def square_pixel_size(size: Size, pixel_aspect: Fraction | None) -> Size:
+    """Return the size of an image whose pixels are made square by enlarging it along one axis.
+
+    Args:
+        size: (width, height) in pixels as they are stored.
+        pixel_aspect: width of a pixel divided by its height; None, 0 and absurd values count as 1.
+    """
+    if not pixel_aspect or not 1 / MAX_PIXEL_ASPECT <= pixel_aspect <= MAX_PIXEL_ASPECT:
+        return size
+    width, height = size
+    if pixel_aspect > 1:
+        return round(width * pixel_aspect), height
+    return width, round(height / pixel_aspect)

@@ -52,6 +52,21 @@ def oriented(image: Image, rotate: str, *, mirror: bool) -> Image:
     return _as_image(cv2.flip(image, 1)) if mirror else image
 
 
+def displayed(image: Image, matrix: tuple[int, int, int, int]) -> Image:
+    """Return `image` turned and flipped as a video's display matrix says.
+
+    Args:
+        image: as it is stored.
+        matrix: (a, b, c, d) of x' = ax + cy, y' = bx + dy, with y downwards; an angle between two
+            quarter turns counts as the nearer one.
+    """
+    a, b, c, d = matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = _as_image(cv2.transpose(image)), c, b
+    flip = {(True, False): 1, (False, True): 0, (True, True): -1}.get((a < 0, d < 0))
+    return image if flip is None else _as_image(cv2.flip(image, flip))
+
+
 def mixed(output: Image, camera: Image, share: float) -> Image:
     """Return `share` of `output` over `camera`, both of one size."""
     return _as_image(cv2.addWeighted(output, share, camera, 1 - share, 0.0))

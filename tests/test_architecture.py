@@ -38,6 +38,7 @@ LEVELS = [
         "pixels",
         "plugins",
         "process_guard",
+        "redaction",
         "settings",
         "standard_streams",
         "stats",

@@ -1,22 +1,25 @@
 """Network streams through PyAV, decoded in a thread of their own that can be left at any time."""
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from typing import Self
 
 import av
 from av.container import InputContainer
-from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from streamcam.errors import DeviceError
-from streamcam.sources.url_schemes import SCHEMES, STORED_SCHEMES
-from streamcam.sources.video_reader import COVER, upright
+from streamcam.redaction import redacted, redacted_url
+from streamcam.sources.pacing import Pacer
+from streamcam.sources.url_schemes import SCHEMES, is_http
+from streamcam.sources.video_decoder import VideoDecoder
 from streamcam.types import Frame, Image
+
+log = logging.getLogger(__name__)
 
 # Protocols that a playlist may lead on to: never to files of this machine.
 WHITELIST = ",".join((*SCHEMES, "tls", "crypto", "httpproxy", "rtmpt", "rtmpe", "dtls", "srtp"))
@@ -24,13 +27,17 @@ OPTIONS = {
     "protocol_whitelist": WHITELIST,
     "flags": "low_delay",
     "rtsp_flags": "prefer_tcp",
+    # A second is enough to find the tracks; FFmpeg takes five where there is no sound.
+    "analyzeduration": "1000000",
 }
-LIVE_OPTIONS = {"analyzeduration": "1000000"}
-"""A second is enough to find the tracks; FFmpeg takes five where there is no sound."""
 OPEN_S = 10.0
 READ_S = {True: 10.0, False: 5.0}
-"""Longest silence of a stored (True) or live stream: a playlist's segments lie seconds apart."""
+"""Longest silence over HTTP (True) or else: a playlist's segments lie seconds apart."""
 POLL_S = 0.2
+SNAPSHOTS_PER_S = 10
+"""How often a URL that gives one image is asked for the next one, at most."""
+DAMAGE_REPORT_S = 60.0
+"""Least time between two reports of damaged frames."""
 
 
 class NetworkStream:
@@ -63,20 +70,26 @@ class NetworkStream:
 
     def __iter__(self) -> Iterator[Frame]:
         last_arrival, limit_s, index = time.monotonic(), OPEN_S + 1, 0
+        image: Image | None = None
         while not self._stopped.is_set():
             try:
                 received = self._decoder.images.get(timeout=POLL_S)
             except queue.Empty:
-                if time.monotonic() - last_arrival > limit_s:
+                if image is not None and self._decoder.holding:
+                    # The file holds this frame for long; a source that gives none counts as lost.
+                    received = image
+                elif time.monotonic() - last_arrival > limit_s:
                     raise DeviceError(
-                        f"{without_password(self._url)}: no frame for {limit_s:.0f} s"
+                        f"{redacted_url(self._url)}: no frame for {limit_s:.0f} s"
                     ) from None
-                continue
+                else:
+                    continue
             if isinstance(received, BaseException):
                 raise received
-            last_arrival, limit_s = time.monotonic(), READ_S[is_stored(self._url)] + 1
+            image = received
+            last_arrival, limit_s = time.monotonic(), READ_S[is_http(self._url)] + 1
             self.rate = self._decoder.rate
-            yield Frame(received, index, last_arrival)
+            yield Frame(image, index, last_arrival)
             index += 1
 
 
@@ -88,43 +101,76 @@ class _DecoderThread(threading.Thread):
         self.rate = Fraction(30)
         self.cancelled = threading.Event()
         self.images: queue.Queue[Image | BaseException] = queue.Queue(2)
+        self.holding = False
+        """Whether the next frame is there and is not due for long."""
         self._url = url
+        self._snapshot_rate: Fraction | None = None
 
     def run(self) -> None:
-        url = without_password(self._url)
+        url = redacted_url(self._url)
         try:
-            self._decode()
+            if self._decode() == 1 and is_http(self._url):
+                self._repeat_snapshots()
             self._put(DeviceError(f"{url} has ended"))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self._put(DeviceError(f"cannot read {url}: {_reason(error)}"))
         except BaseException as error:
             self._put(error)  # The reader would wait for a thread that is gone.
 
-    def _decode(self) -> None:
-        stored = is_stored(self._url)
-        options = OPTIONS if stored else OPTIONS | LIVE_OPTIONS
-        timeouts = (OPEN_S, READ_S[stored])
-        with av.open(self._url, options=options, timeout=timeouts) as container:
-            tracks = [t for t in container.streams.video if not t.disposition & COVER]
-            if not tracks or container.format.name == "tty":
-                raise ValueError("it has no video track")
-            self.rate = tracks[0].average_rate or tracks[0].guessed_rate or self.rate
-            offset: float | None = None
-            for frame in _decoded(container, tracks[0]):
-                if stored and frame.time is not None:
-                    offset = self._pace(frame.time, offset)
-                if not self._put(upright(frame)):
-                    return
+    def _decode(self) -> int:
+        """Queue the images until the stream ends; return how many there were.
 
-    def _pace(self, presented_at: float, offset: float | None) -> float:
-        """Wait until the frame is due; return the stream's time less the clock's, in seconds."""
-        now = time.monotonic()
-        early = presented_at - now - offset if offset is not None else 0.0
-        if offset is None or not 0 <= early <= READ_S[True]:
-            # The first one, a late one, or a jump in the stream's time: it is due now.
-            return presented_at - now
-        self.cancelled.wait(early)
-        return offset
+        Raises:
+            ValueError: there was none.
+        """
+        with self._open() as container:
+            decoder = VideoDecoder(container, stopped=self.cancelled.is_set)
+            self.rate = self._snapshot_rate or decoder.rate
+            pacer = Pacer(self._url, container, float(1 / decoder.rate), self._hold)
+            damage = _DamageReport(self._url, decoder)
+            count = 0
+            for image, presented_at in decoder:
+                pacer.wait_until_due(presented_at)
+                if not self._put(image):
+                    return count
+                count += 1
+                damage.update()
+        if count == 0:
+            raise ValueError("holds no video that FFmpeg can decode")
+        return count
+
+    def _open(self) -> InputContainer:
+        open_url = partial(
+            av.open, self._url, options=OPTIONS, timeout=(OPEN_S, READ_S[is_http(self._url)])
+        )
+        try:
+            return open_url()
+        except av.error.InvalidDataError:
+            if not is_http(self._url):
+                raise
+        # Small cameras send JPEG in parts that are not quite MIME: it is found all the same.
+        return open_url(format="mjpeg")
+
+    def _hold(self, seconds: float) -> None:
+        self.holding = seconds > POLL_S
+        self.cancelled.wait(seconds)
+        self.holding = False
+
+    def _repeat_snapshots(self) -> None:
+        """Ask for the next image until cancelled; raise when none has come for too long."""
+        period = 1 / SNAPSHOTS_PER_S
+        last = time.monotonic()
+        while not self.cancelled.wait(max(0.0, last + period - time.monotonic())):
+            asked = time.monotonic()
+            # Cameras answer slowly; the rate says when to expect the next image.
+            self._snapshot_rate = Fraction(1 / max(asked - last, period)).limit_denominator(1000)
+            try:
+                self._decode()
+                last = asked
+            except (av.error.FFmpegError, OSError, ValueError):
+                if asked - last > READ_S[True]:
+                    raise
+                self.cancelled.wait(period)
 
     def _put(self, item: Image | BaseException) -> bool:
         """Queue `item`; return False once the thread is cancelled."""
@@ -137,11 +183,28 @@ class _DecoderThread(threading.Thread):
         return False
 
 
-def _decoded(container: InputContainer, track: VideoStream) -> Iterator[VideoFrame]:
-    for packet in container.demux(track):
-        # A stream joined in the middle, or with lost packets, lacks what some frames refer to.
-        with suppress(av.error.InvalidDataError):
-            yield from packet.decode()
+class _DamageReport:
+    """Logs how many frames were damaged, now and then; those before the first one do not count.
+
+    A stream joined in the middle lacks what its first frames refer to.
+    """
+
+    def __init__(self, url: str, decoder: VideoDecoder) -> None:
+        self._url = url
+        self._decoder = decoder
+        self._reported: int | None = None
+        self._reported_at = -DAMAGE_REPORT_S
+
+    def update(self) -> None:
+        """Log what was damaged since the last report, at most once every `DAMAGE_REPORT_S`."""
+        damaged = self._decoder.damaged
+        if self._reported is None:
+            self._reported = damaged
+        now = time.monotonic()
+        if damaged > self._reported and now - self._reported_at >= DAMAGE_REPORT_S:
+            count = damaged - self._reported
+            log.warning("%s: damaged frames: %d", redacted_url(self._url), count)
+            self._reported, self._reported_at = damaged, now
 
 
 def _reason(error: Exception) -> str:
@@ -149,16 +212,6 @@ def _reason(error: Exception) -> str:
         return "it does not answer"
     if isinstance(error, av.error.ProtocolNotFoundError):
         return "the FFmpeg that PyAV brings does not support this protocol"
-    return getattr(error, "strerror", None) or str(error)
-
-
-def is_stored(url: str) -> bool:
-    """Return whether `url` may lead to a file, which arrives faster than it is to be shown."""
-    return url.partition(":")[0].lower() in STORED_SCHEMES
-
-
-def without_password(url: str) -> str:
-    """Return `url` without the user, password and query that it may hold."""
-    scheme, _, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+    if type(error) is ValueError:
+        return f"it {error}"
+    return redacted(getattr(error, "strerror", None) or str(error))

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from itertools import count
 from threading import Event
 from typing import Self
 
@@ -14,8 +15,10 @@ from streamcam.types import Frame, Image, Source
 log = logging.getLogger(__name__)
 
 LONGEST_S = 2.0
-"""A longer pause between two frames is taken for an error of the file, a longer delay for a
-suspended machine: neither is waited for or caught up with."""
+"""A longer delay is taken for a suspended machine and not caught up with."""
+REPEAT_S = 0.1
+"""While a file holds a frame for long, it is given again so often: a source that gives nothing
+counts as lost, and what is changed meanwhile shows."""
 
 
 class LivePlayback:
@@ -68,20 +71,33 @@ class LivePlayback:
         period = float(1 / self.rate)
         due: float | None = None
         requested = self._clock()
+        shown: Image | None = None
+        number = count()
         with closing(self._steps(period)) as steps:
-            for index, (image, step) in enumerate(steps):
+            for image, step in steps:
                 now = self._clock()
                 due = now if due is None else due + step
                 late, decoding = now - due, now - requested
                 requested = now
                 if period < late <= LONGEST_S and decoding < period:
+                    next(number)
+                    shown = image
                     continue
                 if late > period:
                     due = now
-                if self._wait(max(0.0, due - now)):
+                for _ in self._pauses(due):
+                    if shown is not None:
+                        yield Frame(shown, next(number), self._clock())
+                if self._wait(max(0.0, due - self._clock())):
                     return
-                yield Frame(image, index, self._clock())
+                yield Frame(image, next(number), self._clock())
+                shown = image
                 requested = self._clock()
+
+    def _pauses(self, due: float) -> Iterator[None]:
+        """Wait for a time far ahead, and yield every `REPEAT_S`; end early when stopped."""
+        while due - self._clock() > 2 * REPEAT_S and not self._wait(REPEAT_S):
+            yield
 
     def _steps(self, period: float) -> Generator[tuple[Image, float]]:
         """Yield every image and the seconds since the one before, round after round."""
@@ -92,7 +108,7 @@ class LivePlayback:
                     for frame in source:
                         step = period if last is None else frame.captured_at - last
                         last = frame.captured_at
-                        yield frame.image, step if 0 < step <= LONGEST_S else period
+                        yield frame.image, step if step > 0 else period
             except MediaError as error:
                 if last is None:
                     raise

@@ -1,23 +1,23 @@
 """Video files read through PyAV: every frame, in order, at its own time."""
 
+import logging
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
 import av
-import numpy as np
-from av.stream import Disposition
-from av.video.frame import VideoFrame
+from av.format import Flags
 
 from streamcam.errors import MediaError
-from streamcam.types import Frame, Image
+from streamcam.sources.timeline import Timeline
+from streamcam.sources.video_decoder import VideoDecoder, has_flag
+from streamcam.types import Frame
 
-COVER = Disposition.attached_pic
+log = logging.getLogger(__name__)
 
 
 class VideoReader:
-    """The first video track of a file, turned upright as its metadata says.
+    """The first video track of a file, shown as its metadata says; what is damaged is skipped.
 
     Raises:
         MediaError: it is no video, or damaged; frames before the damage were yielded.
@@ -33,15 +33,13 @@ class VideoReader:
                 f"cannot read {path}: {error.strerror or error};"
                 " it should be a video, an image, a folder of images or a .npy array"
             ) from None
-        tracks = [t for t in self._container.streams.video if not t.disposition & COVER]
-        # FFmpeg decodes plain text as the screen of a terminal.
-        if not tracks or self._container.format.name == "tty":
+        try:
+            self._decoder = VideoDecoder(self._container, ahead=True)
+        except ValueError as error:
             self._container.close()
-            raise MediaError(f"{path} has no video track")
-        self._track = tracks[0]
-        self._track.thread_type = "AUTO"
-        self.rate = self._track.average_rate or self._track.guessed_rate or Fraction(30)
-        self.length = self._track.frames or self._estimated_length()
+            raise MediaError(f"{path} {error}") from None
+        self.rate = self._decoder.rate
+        self.length = self._decoder.track.frames or self._estimated_length()
 
     def _estimated_length(self) -> int | None:
         duration = self._container.duration
@@ -54,24 +52,22 @@ class VideoReader:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        start: float | None = None
+        may_jump = has_flag(self._container, Flags.ts_discont)
+        timeline = Timeline(float(1 / self.rate), may_jump=may_jump)
         index = -1
         try:
-            for index, decoded in enumerate(self._container.decode(self._track)):
-                time = float(index / self.rate) if decoded.time is None else decoded.time
-                start = time if start is None else start
-                yield Frame(upright(decoded), index, time - start)
+            for index, (image, time) in enumerate(self._decoder):
+                yield Frame(image, index, timeline.place(time))
         except av.error.FFmpegError as error:
             raise MediaError(
                 f"{self._path} is damaged after frame {index}: {error.strerror};"
                 f" --frames {index + 1} takes what comes before"
             ) from None
         if index < 0:
-            raise MediaError(f"{self._path} holds no frames")
+            raise MediaError(f"{self._path} holds no frames{self._reason()}")
+        if damaged := self._decoder.damaged:
+            log.warning("%s: %d damaged frames; %d were read", self._path, damaged, index + 1)
 
-
-def upright(decoded: VideoFrame) -> Image:
-    """Return the frame as ``(H, W, 3)`` uint8 RGB, turned upright by its rotation metadata."""
-    image: Image = decoded.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    quarter_turns = round(getattr(decoded, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
+    def _reason(self) -> str:
+        error = self._decoder.last_error
+        return f": {error.strerror}" if error else ""

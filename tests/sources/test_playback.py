@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -63,6 +64,41 @@ def test_a_file_plays_at_its_own_pace() -> None:
     assert brightness(got) == list(range(10))
     assert got[0].captured_at == 100.0
     assert gaps(got) == pytest.approx([PERIOD] * 9)
+
+
+class HoldingVideo(GreyVideo):
+    """Grey frames of which the third is held for six seconds, as in a recording of a screen."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in super().__iter__():
+            late = 6.0 if frame.index > 2 else 0.0
+            yield replace(frame, captured_at=frame.captured_at + late)
+
+
+def test_a_long_hold_lasts_and_its_frame_is_given_again_meanwhile() -> None:
+    _, frames = played(partial(HoldingVideo, 5), loop=False)
+    got = list(frames)
+    assert [frame.index for frame in got] == list(range(len(got)))
+    assert sorted(set(brightness(got))) == list(range(5))
+    assert got[-1].captured_at == pytest.approx(106.0 + 4 * PERIOD)
+    assert max(gaps(got)) < 0.3
+    assert brightness(got)[3:-2] == [2] * (len(got) - 5)
+
+
+def test_a_hold_shows_the_frame_before_it_even_if_that_was_late() -> None:
+    clock, frames = played(partial(HoldingVideo, 5), loop=False)
+    next(frames)
+    clock.now += 5 * PERIOD
+    assert brightness([next(frames)]) == [2]
+
+
+def test_stopping_ends_a_hold_at_once() -> None:
+    clock = Clock()
+    playback = LivePlayback(partial(HoldingVideo, 5, clock), loop=False)
+    frames = iter(playback)
+    assert brightness(list(islice(frames, 4)))[-1] == 2
+    playback.stop()
+    assert list(frames) == []
 
 
 def test_a_loop_goes_on_counting_and_keeps_the_rate() -> None:

@@ -1,4 +1,5 @@
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
 from streamcam.sources.video_reader import VideoReader
-from streamcam.types import Frame
+from streamcam.types import Frame, Image
 from tests.support.media import (
     BLUE,
     GREEN,
@@ -69,15 +70,64 @@ def test_time_begins_with_the_first_frame(tmp_path: Path) -> None:
     assert again == pytest.approx([0, 1 / 30, 2 / 30], abs=0.001)
 
 
-def test_a_frame_is_turned_as_the_file_says(tmp_path: Path) -> None:
+ONE = 1 << 16
+MATRICES: dict[str, tuple[tuple[int, int, int, int], Callable[[Image], Image]]] = {
+    "none": ((1, 0, 0, 1), lambda image: image),
+    "left to right": ((-1, 0, 0, 1), np.fliplr),
+    "top to bottom": ((1, 0, 0, -1), np.flipud),
+    "half turn": ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
+    "clockwise": ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+    "anticlockwise": ((0, -1, 1, 0), np.rot90),
+    "transposed": ((0, 1, 1, 0), lambda image: image.transpose(1, 0, 2)),
+    "transversed": ((0, -1, -1, 0), lambda image: np.rot90(image, 2).transpose(1, 0, 2)),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_frame_is_turned_and_flipped_as_the_file_says(tmp_path: Path, name: str) -> None:
+    (a, b, c, d), expected = MATRICES[name]
     image = plain((0, 0, 0), width=64, height=32)
-    image[:, :16] = 255
-    (frame,) = read(turned(encode(tmp_path / "a.mp4", [image])))
-    # What was on the left is on top after a quarter clockwise.
-    assert frame.image.shape == (64, 32, 3)
-    assert frame.image[4, 16].min() > 200
-    assert frame.image[60, 16].max() < 50
+    image[:16, :32], image[:16, 32:], image[16:, :32] = RED, GREEN, BLUE
+    matrix = (a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30)
+    (frame,) = read(turned(encode(tmp_path / "a.mp4", [image]), matrix))
+    wanted = expected(image)
+    assert frame.image.shape == wanted.shape
+    assert np.abs(frame.image.astype(int) - wanted).mean() < 12
     assert frame.image.flags.c_contiguous
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
+@pytest.mark.parametrize(
+    ("aspect", "shape"),
+    [("16/11", (48, 93)), ("2/1", (48, 128)), ("1/2", (96, 64)), ("1/1", (48, 64))],
+)
+def test_pixels_become_square(
+    tmp_path: Path, suffix: str, aspect: str, shape: tuple[int, int]
+) -> None:
+    options = {"x264-params": f"sar={aspect}"}
+    path = encode(tmp_path / f"a{suffix}", [plain(RED)], codec_options=options)
+    (frame,) = read(path)
+    assert frame.image.shape == (*shape, 3)
+    assert np.abs(frame.image.astype(int) - RED).max() < 12
+
+
+def test_a_wide_pixel_and_a_quarter_turn_go_together(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", [plain(RED)], codec_options={"x264-params": "sar=2/1"})
+    content = path.read_bytes()
+    width = struct.pack(">I", 128 << 16)
+    assert width in content
+    (frame,) = read(turned(path))
+    assert frame.image.shape == (128, 48, 3)
+
+
+def test_pixels_may_change_their_shape_on_the_way(tmp_path: Path) -> None:
+    for name, aspect in (("a.ts", "2/1"), ("b.ts", "1/1")):
+        options = {"x264-params": f"sar={aspect}"}
+        encode(tmp_path / name, [plain(RED)] * 8, codec_options=options)
+    joined = tmp_path / "ab.ts"
+    joined.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    widths = [frame.image.shape[1] for frame in read(joined)]
+    assert widths == [128] * 8 + [64] * 8
 
 
 def test_odd_sizes_are_read_whole(tmp_path: Path) -> None:
@@ -141,18 +191,89 @@ def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
-def test_damage_is_reported_with_the_number_of_readable_frames(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.mp4", noise(60))
+def damaged(path: Path, frame: int) -> Path:
+    """Write 30 frames that do not need each other, and destroy one of them."""
+    codec, pix_fmt, first, last = (
+        ("png", "rgb24", b"\x89PNG", b"IEND")
+        if path.suffix == ".mov"
+        else ("mjpeg", "yuvj420p", b"\xff\xd8\xff", b"\xff\xd9")
+    )
+    encode(path, [f.image for f in noise(30)], codec=codec, pix_fmt=pix_fmt)
     content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 3000] = bytes(byte ^ 0x5A for byte in content[middle : middle + 3000])
+    begin = -1
+    for _ in range(frame + 1):
+        begin = content.index(first, begin + 1)
+    end = content.index(last, begin)
+    content[begin:end] = bytes(end - begin)
     path.write_bytes(content)
-    frames: list[Frame] = []
-    with VideoReader(path) as source, pytest.raises(MediaError) as caught:
-        frames.extend(source)
-    assert len(frames) > 20
-    assert f"damaged after frame {len(frames) - 1}" in str(caught.value)
-    assert f"--frames {len(frames)} takes what comes before" in str(caught.value)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".mov"])
+@pytest.mark.parametrize("frame", [0, 15, 28, 29])
+def test_a_damaged_frame_is_skipped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, frame: int
+) -> None:
+    frames = read(damaged(tmp_path / f"a{suffix}", frame))
+    assert [f.index for f in frames] == list(range(29))
+    assert frames[-1].captured_at >= 28 / 30 - 0.001
+    assert f"a{suffix}: 1 damaged frames; 29 were read" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts", ".webm"])
+def test_frames_that_refer_to_damaged_ones_do_not_end_a_video(tmp_path: Path, suffix: str) -> None:
+    codec = "libvpx" if suffix == ".webm" else "libx264"
+    path = encode(
+        tmp_path / f"a{suffix}",
+        [f.image for f in noise(60)],
+        codec=codec,
+        codec_options={"g": "10"},
+    )
+    content = bytearray(path.read_bytes())
+    for share in (0.3, 0.6):
+        at = int(len(content) * share)
+        content[at : at + 2000] = bytes(byte ^ 0x5A for byte in content[at : at + 2000])
+    path.write_bytes(content)
+    frames = read(path)
+    assert len(frames) > 30
+    assert frames[-1].captured_at > 1.8
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".ts"])
+def test_a_truncated_video_is_read_as_far_as_it_goes(tmp_path: Path, suffix: str) -> None:
+    path = encode(tmp_path / f"a{suffix}", [f.image for f in noise(40)])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 6 // 10])
+    assert 15 < len(read(path)) < 40
+
+
+def test_a_video_of_which_nothing_can_be_decoded_is_an_error_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    path = encode(tmp_path / "a.mov", [plain(RED)] * 3, codec="png", pix_fmt="rgb24")
+    path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"\0PNG"))
+    with pytest.raises(MediaError, match=r"a\.mov holds no frames: Invalid data"):
+        read(path)
+
+
+def test_a_codec_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mkv", [plain(RED)])
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_FUTURE/XX/YYY"))
+    with pytest.raises(MediaError, match=r"a\.mkv has a video track of a codec that FFmpeg does"):
+        VideoReader(path)
+
+
+def test_joined_parts_play_one_after_the_other(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.ts", [f.image for f in noise(30)], codec_options={"bf": "0"})
+    path.write_bytes(path.read_bytes() * 2)
+    times = [frame.captured_at for frame in read(path)]
+    assert times == pytest.approx([i / 30 for i in range(60)], abs=0.002)
+
+
+def test_a_long_hold_is_kept(tmp_path: Path) -> None:
+    times = [0.0, 0.04, 6.0, 30.0]
+    path = write(tmp_path / "a.mkv", [Frame(plain(RED), i, t) for i, t in enumerate(times)])
+    assert [frame.captured_at for frame in read(path)] == pytest.approx(times, abs=0.001)
 
 
 def test_the_rate_survives_a_round_trip(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from textwrap import dedent
@@ -51,11 +51,19 @@ def write(path: Path, frames: Iterable[Frame], rate: Fraction = RATE) -> Path:
     return path
 
 
-def encode(path: Path, images: Iterable[Image], *, codec: str = "libx264", **options: Any) -> Path:
+def encode(
+    path: Path,
+    images: Iterable[Image],
+    *,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    codec_options: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Path:
     """Write a video as most programs do: not fragmented, with the index at the end."""
     with av.open(str(path), "w", options=options) as container:
-        track: Any = container.add_stream(codec, rate=RATE)
-        track.pix_fmt = "yuv420p"
+        track: Any = container.add_stream(codec, rate=RATE, options=dict(codec_options or {}))
+        track.pix_fmt = pix_fmt
         images = list(images)
         track.height, track.width = images[0].shape[:2]
         for image in images:
