@@ -32,6 +32,7 @@ LEVELS = [
         "geometry",
         "pixels",
         "plugins",
+        "regular_file",
         "settings",
         "stats",
         "types",

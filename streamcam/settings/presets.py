@@ -8,8 +8,10 @@ from typing import Any
 
 from streamcam.embedded_model import embedded
 from streamcam.errors import ConfigError, suggest
+from streamcam.regular_file import read_regular
 
 MODEL_SETTINGS_FILE = "streamcam.toml"
+MAX_BYTES = 1_000_000
 
 
 def load_preset(preset: str) -> dict[str, Any]:
@@ -21,7 +23,7 @@ def load_preset(preset: str) -> dict[str, Any]:
             raise ConfigError(f'no preset "{preset}": {suggest(preset, available)}')
         path = available[preset]
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(read_regular(path, MAX_BYTES).decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError(f"cannot read {path}: {reason}") from None

@@ -14,8 +14,10 @@ from streamcam.types import Frame, Image, Source
 log = logging.getLogger(__name__)
 
 LONGEST_S = 2.0
-"""A longer pause between two frames is taken for an error of the file, a longer delay for a
-suspended machine: neither is waited for or caught up with."""
+"""A longer delay is taken for a suspended machine, and not caught up with."""
+LONGEST_SILENCE_S, REPEAT_S = 1.5, 1.0
+"""A frame that is held for longer is repeated at this interval: a source that gives no frames for
+1.8 seconds counts as lost, and changes are carried out on the frames that come."""
 
 
 class LivePlayback:
@@ -65,40 +67,65 @@ class LivePlayback:
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        period = float(1 / self.rate)
+        for index, image in enumerate(self._images()):
+            yield Frame(image, index, self._clock())
+
+    def _images(self) -> Generator[Image]:
+        """Yield every image when it is due."""
         due: float | None = None
+        shown: Image | None = None
         requested = self._clock()
-        with closing(self._steps(period)) as steps:
-            for index, (image, step) in enumerate(steps):
+        with closing(self._steps()) as steps:
+            for image, step in steps:
                 now = self._clock()
                 due = now if due is None else due + step
                 late, decoding = now - due, now - requested
                 requested = now
-                if period < late <= LONGEST_S and decoding < period:
+                if step < late <= LONGEST_S and decoding < step:
                     continue
-                if late > period:
+                if late > step:
                     due = now
-                if self._wait(max(0.0, due - now)):
+                while shown is not None and due - self._clock() > LONGEST_SILENCE_S:
+                    if self._wait(REPEAT_S):
+                        return
+                    yield shown
+                if self._wait(max(0.0, due - self._clock())):
                     return
-                yield Frame(image, index, self._clock())
+                if image is None:
+                    return
+                yield image
+                shown = image
                 requested = self._clock()
 
-    def _steps(self, period: float) -> Generator[tuple[Image, float]]:
-        """Yield every image and the seconds since the one before, round after round."""
+    def _steps(self) -> Generator[tuple[Image | None, float]]:
+        """Yield every image and the seconds since the one before, round after round.
+
+        None comes after the very last image, where it is known how long that is shown.
+        """
+        period = step = float(1 / self.rate)
+        problem = ""
         while True:
-            last: float | None = None
+            last: Frame | None = None
             try:
                 with self._open() as source:
                     for frame in source:
-                        step = period if last is None else frame.captured_at - last
-                        last = frame.captured_at
-                        yield frame.image, step if 0 < step <= LONGEST_S else period
+                        if last is not None:
+                            step = frame.captured_at - last.captured_at
+                        last = frame
+                        yield frame.image, step if step > 0 else period
             except MediaError as error:
                 if last is None:
                     raise
                 # The readable part was shown; a damaged end counts as the end.
-                log.warning("%s", error)
-            if last is None or not self._loop:
+                if problem != str(error):
+                    log.warning("%s", error)
+                problem = str(error)
+            if last is None:
+                return
+            step = last.duration or period
+            if not self._loop:
+                if last.duration:
+                    yield None, step
                 return
 
 
