@@ -39,6 +39,8 @@ class Frame:
     """Seconds: of the monotonic clock for a live source, else from the start of the file."""
     packed: Bytes | None = None
     """The same image in the pixel format of the broadcast, if the device has made that too."""
+    duration: float | None = None
+    """Seconds that it is shown, where the file says so."""
 
 
 class Source(Protocol):

@@ -39,6 +39,7 @@ LEVELS = [
         "plugins",
         "process_guard",
         "redaction",
+        "regular_file",
         "settings",
         "standard_streams",
         "stats",

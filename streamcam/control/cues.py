@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from streamcam.errors import MediaError, ParameterError
+from streamcam.regular_file import read_regular
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 
+MAX_BYTES = 256_000_000
+"""Room for a day of changes at every frame."""
 MAX_LINE = 262_144
 """Characters: room for as many prompts as are allowed, at their longest, as escapes."""
 
@@ -62,7 +65,7 @@ def read_cues(path: Path, config: Config) -> Cues:
 def _read_lines(path: Path) -> list[str]:
     try:
         # Not splitlines(), which also splits where a text holds a U+2028.
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        return read_regular(path, MAX_BYTES).decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise MediaError(f"cannot read the cues {path}: {reason}") from None

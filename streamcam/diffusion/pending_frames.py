@@ -20,10 +20,15 @@ class PendingFrame:
     """Whether it is shown with the output of the frame before it."""
     vector: Vector | None
     """The frame as the similarity filter compares it; None if it was skipped or not compared."""
+    duration: float | None = None
 
     def output(self, image: DownloadedImage) -> Frame:
         """Return the output frame that shows `image`."""
-        return Frame(image.image, self.index, self.captured_at, image.packed)
+        return Frame(image.image, self.index, self.captured_at, image.packed, self.duration)
+
+
+def _pending(frame: Frame, *, skipped: bool, vector: Vector | None) -> PendingFrame:
+    return PendingFrame(frame.index, frame.captured_at, skipped, vector, frame.duration)
 
 
 class PendingDownload(NamedTuple):
@@ -58,7 +63,7 @@ class PendingFrames:
 
     def add(self, frame: Frame, vector: Vector | None) -> None:
         """Add a frame that the models process."""
-        self._queue.append(PendingFrame(frame.index, frame.captured_at, False, vector))
+        self._queue.append(_pending(frame, skipped=False, vector=vector))
         self.gathered += 1
 
     def add_skipped(self, frame: Frame) -> list[Frame]:
@@ -68,7 +73,7 @@ class PendingFrames:
             The frames whose outputs are here: the download in progress, and then the skipped
             ones whose turn it is.
         """
-        self._queue.append(PendingFrame(frame.index, frame.captured_at, True, None))
+        self._queue.append(_pending(frame, skipped=True, vector=None))
         return self.finish_download() + self._repeat_last_image()
 
     def start_download(self, images: list[DownloadedImage], wait: Callable[[], None]) -> None:

@@ -179,10 +179,28 @@ def local_path(name: str) -> Path | None:
     except (OSError, RuntimeError) as error:
         raise ModelError(f'cannot read "{name[:80]}": {one_line(error)[:80]}') from None
     if exists:
+        check_model_files(path)
         return path
     if HUB_ID.fullmatch(name) and path.suffix != ".safetensors":
         return None
     raise ModelError(f'no model "{name}": no file or folder here, nor a hub id (USER/NAME)')
+
+
+def check_model_files(path: Path) -> None:
+    """Check that opening the files of a model cannot wait for ever.
+
+    Args:
+        path: a file, or a folder in diffusers layout, which has files in two levels.
+
+    Raises:
+        ModelError: there is a pipe, a device or the like among them.
+    """
+    files = [*path.glob("*"), *path.glob("*/*")] if path.is_dir() else [path]
+    for file in files:
+        if not file.is_dir() and file.exists() and not file.is_file():
+            raise ModelError(
+                f"{file} is a pipe or a device, not a file; save what it gives to a file"
+            )
 
 
 def _single(repo: str, file: str, *, offline: bool) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from streamcam.embedded_model import embedded
 from streamcam.errors import ConfigError, suggest
+from streamcam.regular_file import read_regular
 from streamcam.settings.layer import Layer, toml_layer
 
 MODEL_SETTINGS_FILE = "streamcam.toml"
@@ -38,15 +39,7 @@ def load_preset(preset: str) -> Layer:
 
 def _read(path: Path) -> str:
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise ConfigError(f"cannot read {path}: it is a device or a pipe, not a file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ConfigError(
-                f"cannot read {path}: a file of settings takes at most {MAX_BYTES // 1000} kB"
-            )
-        return content.decode("utf-8-sig")
+        return read_regular(path, MAX_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

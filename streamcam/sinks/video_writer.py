@@ -17,14 +17,14 @@ from streamcam.types import Frame, Image
 CLOCK = Fraction(1, 90_000)
 
 # Players can open a file that was cut off anywhere: Matroska in clusters of a second,
-# MP4 in fragments of one. Bit-exact: the same frames make the same bytes.
-FRAGMENTS = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+# MP4 in fragments of one, from time 0 on however frames are reordered.
+# Bit-exact: the same frames make the same bytes.
+FRAGMENTS = {"movflags": "frag_keyframe+delay_moov+default_base_moof"}
+MP4_SUFFIXES = (".mp4", ".m4v", ".mov")
 CONTAINERS = {
     ".mkv": {"cluster_time_limit": "1000"},
     ".webm": {"cluster_time_limit": "1000"},
-    ".mp4": FRAGMENTS,
-    ".m4v": FRAGMENTS,
-    ".mov": FRAGMENTS,
+    **dict.fromkeys(MP4_SUFFIXES, FRAGMENTS),
 }
 Encoder = tuple[str, dict[str, str]]
 """FFmpeg's name of the encoder, and its options."""
@@ -46,6 +46,8 @@ class VideoWriter(AtomicOutput):
         self._suffix = path.suffix.lower()
         self._encoder = encoders[self._suffix]
         self._last_pts = -1
+        self._last_duration: float | None = None
+        self._first_dts: int | None = None
         self._image: Image | None = None
         self._yuv_frame: av.VideoFrame | None = None
 
@@ -75,9 +77,9 @@ class VideoWriter(AtomicOutput):
         yuv_frame = self._to_yuv(frame.image)
         self._last_pts = max(round(frame.captured_at / CLOCK), self._last_pts + 1)
         yuv_frame.pts, yuv_frame.time_base = self._last_pts, CLOCK
+        self._last_duration = frame.duration
         with self._write_errors():
-            for packet in self._track.encode(yuv_frame):
-                self._container.mux(packet)
+            self._mux(self._track.encode(yuv_frame))
 
     def _to_yuv(self, image: Image) -> av.VideoFrame:
         """Return `image` as YUV 4:2:0; the last one again is not converted twice."""
@@ -90,10 +92,31 @@ class VideoWriter(AtomicOutput):
 
     def finish(self) -> None:
         with self._write_errors():
-            for packet in self._track.encode(None) if self._last_pts >= 0 else ():
-                self._container.mux(packet)
+            packets = self._track.encode(None) if self._last_pts >= 0 else []
+            if packets:
+                self._set_last_duration(packets)
+            self._mux(packets)
             self._container.close()
         self._file.close()
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            if self._first_dts is None:
+                self._first_dts = packet.dts
+            self._container.mux(packet)
+
+    def _set_last_duration(self, packets: list[Any]) -> None:
+        """Have the last frame shown for its duration: no frame comes after it whose time tells."""
+        if self._last_duration is None:
+            return
+        duration = round(self._last_duration / CLOCK)
+        if self._suffix in MP4_SUFFIXES:
+            # MP4 adds up the durations of packets in the order they are stored in.
+            first = packets[0].dts if self._first_dts is None else self._first_dts
+            packets[-1].duration = max(1, self._last_pts + duration - packets[-1].dts + first)
+        else:
+            last = max(packets, key=lambda packet: packet.pts)
+            last.duration = duration
 
     def abort(self) -> None:
         # The error to report is the one of the write that failed.

@@ -1,35 +1,86 @@
-"""Image files as sources: one file, or a folder of them in the order of their names."""
+"""Image files as sources: one image or animation, or a folder of images in the order of names."""
 
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-from PIL import Image as Pillow
-from PIL import ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from streamcam.errors import MediaError
 from streamcam.sources.file_source import FileSource
+from streamcam.sources.image_decoder import DAMAGED, decode, opened_image
 from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
-from streamcam.types import Image
+from streamcam.types import Frame, Image
+
+log = logging.getLogger(__name__)
+
+Report = Callable[[str], None]
+"""Takes a line about what is damaged and was skipped."""
+
+SHORTEST_MS, INSTEAD_MS = 10, 100
+"""A frame that is to be shown for 10 ms or less is shown for 100 ms, as in all browsers."""
+REDUCED_OR_MASK = 0b101
+"""Bits of the tag "new subfile type" of a page of a TIFF that is no page to be looked at."""
+SUBFILE_TYPE = 254
 
 
 class ImageReader(FileSource):
-    """One image file as a single frame."""
+    """One image as a single frame; an animation as its frames at its own times; pages at `rate`.
 
-    def __init__(self, path: Path, rate: Fraction) -> None:
-        super().__init__(rate, length=1)
-        self._image = read(path)
+    Frames of an animation that are damaged are skipped, and counted in a line to `report`.
+
+    Raises:
+        MediaError: it is damaged, or no image.
+    """
+
+    def __init__(self, path: Path, rate: Fraction, report: Report = log.warning) -> None:
+        self._path, self._report = path, report
+        self._only: Image | None = None
+        with opened_image(path) as image:
+            self._numbers = _frame_numbers(image)
+            if len(self._numbers) == 1:
+                image.seek(self._numbers[0])
+                self._only = decode(image, flatten=image.format == "GIF")
+            elif _decoded(image, self._numbers[0]) is not None and (shown := _duration(image)):
+                rate = 1 / shown
+        super().__init__(rate, length=len(self._numbers))
 
     def images(self) -> Iterator[Image]:
-        yield self._image
+        return (frame.image for frame in self)
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._only is not None:
+            yield Frame(self._only, 0, 0.0)
+        else:
+            yield from self._frames()
+
+    def _frames(self) -> Iterator[Frame]:
+        index, time = 0, Fraction(0)
+        with opened_image(self._path) as image:
+            for number in self._numbers:
+                decoded = _decoded(image, number)
+                shown = _duration(image) or 1 / self.rate
+                if decoded is not None:
+                    yield Frame(decoded, index, float(time), duration=float(shown))
+                    index += 1
+                time += shown
+        if not index:
+            raise MediaError(f"cannot read the image {self._path}: all its frames are damaged")
+        if damaged := len(self._numbers) - index:
+            self._report(f"{self._path}: skipped {damaged} damaged frames of {index + damaged}")
 
 
 class ImageFolderReader(FileSource):
-    """Every image in a folder, ``2.png`` before ``10.png``."""
+    """Every image in a folder, ``2.png`` before ``10.png``.
 
-    def __init__(self, path: Path, rate: Fraction) -> None:
+    Args:
+        report: takes a line about the images that cannot be read, which are then skipped;
+            without it, such an image is an error.
+    """
+
+    def __init__(self, path: Path, rate: Fraction, report: Report | None = None) -> None:
         try:
             files = [p for p in path.iterdir() if _is_image(p)]
         except OSError as error:
@@ -40,9 +91,22 @@ class ImageFolderReader(FileSource):
             )
         super().__init__(rate, length=len(files))
         self._files = sorted(files, key=lambda p: (natural(p.name), p.name))
+        self._report = report
 
     def images(self) -> Iterator[Image]:
-        return map(read, self._files)
+        errors: list[MediaError] = []
+        for file in self._files:
+            try:
+                image = read(file)
+            except MediaError as error:
+                errors.append(error)
+                if self._report is None or len(errors) == len(self._files):
+                    raise
+            else:
+                yield image
+        if errors and self._report:
+            more = f", and {len(errors) - 1} more images" if len(errors) > 1 else ""
+            self._report(f"{errors[0]}{more}; skipped")
 
 
 def _is_image(path: Path) -> bool:
@@ -58,25 +122,50 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def read(path: Path) -> Image:
-    """Return the image in `path`, ``(H, W, 3)`` uint8 RGB, turned upright as its EXIF says.
+    """Return the image in `path`, ``(H, W, 3)`` uint8 sRGB, turned upright as its EXIF says.
 
     Raises:
         MediaError: it is damaged, or not an image.
     """
+    return next(iter(ImageReader(path, Fraction(1)))).image
+
+
+def _frame_numbers(image: ImageFile) -> list[int]:
+    """Return the numbers of the frames or pages of an open file that are to be shown."""
+    if image.format in ("MPO", "HEIF"):
+        # What comes with the image of a camera is a preview, or a map of its brightness.
+        return [image.tell()]
+    numbers = list(range(getattr(image, "n_frames", 1)))
+    if image.format == "PNG" and image.info.get("default_image"):
+        # An image for programs that do not know of animations.
+        return numbers[1:]
+    if image.format == "TIFF":
+        return [number for number in numbers if _is_page(image, number)] or [0]
+    return numbers
+
+
+def _is_page(image: ImageFile, number: int) -> bool:
     try:
-        with Pillow.open(path) as file:
-            return np.asarray(_eight_bit(ImageOps.exif_transpose(file)).convert("RGB"))
-    except UnidentifiedImageError:
-        raise MediaError(f"cannot read the image {path}: it is damaged, or not an image") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise MediaError(f"cannot read the image {path}: {reason}") from None
+        image.seek(number)
+        return not image.tag_v2.get(SUBFILE_TYPE, 0) & REDUCED_OR_MASK  # type: ignore[attr-defined]
+    except DAMAGED:
+        return True  # It counts as damaged when it is decoded.
 
 
-def _eight_bit(image: Pillow.Image) -> Pillow.Image:
-    """Scale 16-bit grey to 8 bits, which Pillow would cut off at white."""
-    if image.mode.startswith("I;16"):
-        return Pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("its pixels have 32 bits; save it with 8 or 16 bits")
-    return image
+def _decoded(image: ImageFile, number: int) -> Image | None:
+    """Return a frame of an animation, or a page; None if it is damaged."""
+    try:
+        image.seek(number)
+        return decode(image, flatten=image.format != "TIFF")
+    except DAMAGED:
+        # Nothing is left to decode, so that the next frame can be sought.
+        image.tile = []
+        return None
+
+
+def _duration(image: ImageFile) -> Fraction | None:
+    """Return for how many seconds the present frame is shown; None for a page."""
+    if image.format == "TIFF":
+        return None
+    duration_ms = image.info.get("duration", 0)
+    return Fraction(duration_ms if duration_ms > SHORTEST_MS else INSTEAD_MS) / 1000

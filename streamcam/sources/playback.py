@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from itertools import count
 from threading import Event
 from typing import Self
 
@@ -15,7 +14,7 @@ from streamcam.types import Frame, Image, Source
 log = logging.getLogger(__name__)
 
 LONGEST_S = 2.0
-"""A longer delay is taken for a suspended machine and not caught up with."""
+"""A longer delay is taken for a suspended machine, and not caught up with."""
 REPEAT_S = 0.1
 """While a file holds a frame for long, it is given again so often: a source that gives nothing
 counts as lost, and what is changed meanwhile shows."""
@@ -68,53 +67,66 @@ class LivePlayback:
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        period = float(1 / self.rate)
+        for index, image in enumerate(self._images()):
+            yield Frame(image, index, self._clock())
+
+    def _images(self) -> Generator[Image]:
+        """Yield every image when it is due."""
         due: float | None = None
-        requested = self._clock()
         shown: Image | None = None
-        number = count()
-        with closing(self._steps(period)) as steps:
+        requested = self._clock()
+        with closing(self._steps()) as steps:
             for image, step in steps:
                 now = self._clock()
                 due = now if due is None else due + step
                 late, decoding = now - due, now - requested
                 requested = now
-                if period < late <= LONGEST_S and decoding < period:
-                    next(number)
+                if step < late <= LONGEST_S and decoding < step:
                     shown = image
                     continue
-                if late > period:
+                if late > step:
                     due = now
-                for _ in self._pauses(due):
-                    if shown is not None:
-                        yield Frame(shown, next(number), self._clock())
+                while shown is not None and due - self._clock() > 2 * REPEAT_S:
+                    if self._wait(REPEAT_S):
+                        return
+                    yield shown
                 if self._wait(max(0.0, due - self._clock())):
                     return
-                yield Frame(image, next(number), self._clock())
+                if image is None:
+                    return
+                yield image
                 shown = image
                 requested = self._clock()
 
-    def _pauses(self, due: float) -> Iterator[None]:
-        """Wait for a time far ahead, and yield every `REPEAT_S`; end early when stopped."""
-        while due - self._clock() > 2 * REPEAT_S and not self._wait(REPEAT_S):
-            yield
+    def _steps(self) -> Generator[tuple[Image | None, float]]:
+        """Yield every image and the seconds since the one before, round after round.
 
-    def _steps(self, period: float) -> Generator[tuple[Image, float]]:
-        """Yield every image and the seconds since the one before, round after round."""
+        None comes after the very last image, where it is known how long that is shown.
+        """
+        period = step = float(1 / self.rate)
+        problem = ""
         while True:
-            last: float | None = None
+            last: Frame | None = None
             try:
                 with self._open() as source:
                     for frame in source:
-                        step = period if last is None else frame.captured_at - last
-                        last = frame.captured_at
+                        if last is not None:
+                            step = frame.captured_at - last.captured_at
+                        last = frame
                         yield frame.image, step if step > 0 else period
             except MediaError as error:
                 if last is None:
                     raise
                 # The readable part was shown; a damaged end counts as the end.
-                log.warning("%s", error)
-            if last is None or not self._loop:
+                if problem != str(error):
+                    log.warning("%s", error)
+                problem = str(error)
+            if last is None:
+                return
+            step = last.duration or period
+            if not self._loop:
+                if last.duration:
+                    yield None, step
                 return
 
 

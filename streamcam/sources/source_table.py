@@ -4,18 +4,23 @@ Another installed package adds a kind with an entry point in the group ``streamc
 name is the kind, its object a `SourceOpener`.
 """
 
+import errno
+import logging
 from collections.abc import Callable
 from fractions import Fraction
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from streamcam.errors import ConfigError, MediaError, suggest
 from streamcam.paths import expanded
 from streamcam.plugins import load_plugin, plugin_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
+from streamcam.sources.file_format import IMAGE_FORMATS, NPY, file_format
 from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
 from streamcam.sources.url_schemes import SCHEMES
 from streamcam.types import LiveSource, Source
+
+log = logging.getLogger(__name__)
 
 PLUGINS = "streamcam.sources"
 FILE = "file"
@@ -104,14 +109,17 @@ def _url(scheme: str, which: str, settings: BroadcastSettings) -> LiveSource:  #
 
 
 def _file(which: str, settings: BroadcastSettings) -> LiveSource:
+    from streamcam.sources.image_reader import ImageReader
     from streamcam.sources.playback import LivePlayback, RepeatedImage
 
     if not which:
         raise ConfigError('the source "file" needs a path, such as file:clip.mp4')
     path = expanded(which)
-    reopen = partial(open_file_source, path, settings.rate)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return LivePlayback(partial(RepeatedImage, reopen), loop=True)
+    # What is damaged is reported once, and not at every round.
+    reopen = partial(open_file_source, path, settings.rate, report=cache(log.warning))
+    with reopen() as source:
+        if isinstance(source, ImageReader) and source.length == 1:
+            return LivePlayback(partial(RepeatedImage, reopen), loop=True)
     return LivePlayback(reopen, loop=settings.loop)
 
 
@@ -124,31 +132,40 @@ SOURCES: dict[str, SourceOpener] = {
 }
 
 
-def open_file_source(path: Path, rate: Fraction) -> Source:
+def open_file_source(
+    path: Path, rate: Fraction, *, report: Callable[[str], None] | None = None
+) -> Source:
     """Return the source that reads every frame of `path`: a video, an image, a folder or a .npy.
 
     Args:
-        path: a video, an image, a folder of images or a .npy array.
+        path: a video, an image or animation, a folder of images or a .npy array; the content
+            decides which of them it is.
         rate: frames per second of what carries no rate of its own.
+        report: takes a line about images that are damaged and skipped; without it one in a folder
+            is an error.
 
     Raises:
         MediaError: there is nothing at `path`, or it is of no kind that can be read.
     """
     try:
-        path.stat()
+        name = file_format(path)
     except FileNotFoundError:
         raise MediaError(f"no such input: {path}") from None
-    except OSError as error:
-        raise MediaError(f"cannot read {path}: {error.strerror}") from None
-    if path.is_dir():
+    except IsADirectoryError:
         from streamcam.sources.image_reader import ImageFolderReader
 
-        return ImageFolderReader(path, rate)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImageFolderReader(path, rate, report)
+    except OSError as error:
+        is_device = error.errno == errno.EINVAL and path.is_char_device()
+        remedy = f"; a camera is camera:{path}" if is_device else ""
+        raise MediaError(f"cannot read {path}: {error.strerror}{remedy}") from None
+    suffix = path.suffix.lower()
+    # What has no known format and the name of an image or an array is a damaged one.
+    if name in IMAGE_FORMATS or (name is None and suffix in IMAGE_SUFFIXES):
         from streamcam.sources.image_reader import ImageReader
 
-        return ImageReader(path, rate)
-    if path.suffix.lower() == ".npy":
+        return ImageReader(path, rate, report or log.warning)
+    if name == NPY or (name is None and suffix == ".npy"):
         from streamcam.sources.npy_reader import NpyReader
 
         return NpyReader(path, rate)

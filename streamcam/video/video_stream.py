@@ -31,6 +31,7 @@ class PendingFrame:
 
     index: int
     captured_at: float
+    duration: float | None
 
 
 class PreviousChunk(NamedTuple):
@@ -155,7 +156,7 @@ class VideoStream:
         self._images.append(
             fitted_lanczos(frame.image, self._config.width, self._config.height, self._config.fit)
         )
-        self._pending_frames.append(PendingFrame(frame.index, frame.captured_at))
+        self._pending_frames.append(PendingFrame(frame.index, frame.captured_at, frame.duration))
         self.counts["processed"] += 1
 
     def _flush(self) -> list[Frame]:
@@ -267,6 +268,6 @@ class VideoStream:
         # Images beyond the pending frames are repeats that only filled up the last chunk.
         frames = [self._pending_frames.popleft() for _ in images[: len(self._pending_frames)]]
         return [
-            Frame(image, frame.index, frame.captured_at)
+            Frame(image, frame.index, frame.captured_at, duration=frame.duration)
             for image, frame in zip(images, frames, strict=False)
         ]

@@ -180,6 +180,7 @@ def _load_vae(folder: Path, config: Config, dtype: torch.dtype) -> Any:
         with wan_files.name_file_in_errors(path):
             return load_wan_vae(weights, dtype)
     where = Path(name).expanduser() if name and name != "full" else folder / "vae"
+    hub.check_model_files(where)
     with explain_load_errors(f"the autoencoder in {where}", where, "fetch the model again"):
         vae = AutoencoderKLWan.from_pretrained(
             where, dtype=dtype, use_safetensors=True, local_files_only=True

@@ -40,7 +40,11 @@ def weights_file(name: str, *, offline: bool) -> Path:
         ModelError: there is none, or more than one.
     """
     path = Path(name).expanduser()
+    if path.exists():
+        hub.check_model_files(path)
     if path.is_file():
+        # Its settings may lie next to it.
+        hub.check_model_files(path.with_name("config.json"))
         return path
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.suffix in SUFFIXES)

@@ -6,7 +6,10 @@ from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
 from streamcam.sources.image_reader import ImageFolderReader, ImageReader, natural, read
+from tests.support.heif import write_grid
 from tests.support.media import RATE, plain
+
+COLOURS = [(220, 30, 30), (30, 200, 30), (40, 40, 220), (220, 210, 40)]
 
 
 def save(path: Path, level: int = 0) -> None:
@@ -62,6 +65,37 @@ def test_a_folder_reads_one_image_at_a_time(tmp_path: Path) -> None:
     next(frames)
     with pytest.raises(MediaError, match=r"cannot read the image .*2\.png: it is damaged"):
         next(frames)
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif"])
+def test_an_image_of_several_tiles_is_read_whole(tmp_path: Path, suffix: str) -> None:
+    tiles = [plain(colour, width=64, height=64) for colour in COLOURS]
+    image = read(write_grid(tmp_path / f"a{suffix}", tiles, columns=2))
+    assert image.shape == (128, 128, 3)
+    corners = [image[y, x] for y, x in ((9, 9), (9, -9), (-9, 9), (-9, -9))]
+    assert np.abs(np.array(corners, int) - COLOURS).max() <= 3
+
+
+def test_a_folder_goes_on_after_damaged_images_where_they_are_reported(tmp_path: Path) -> None:
+    for level in range(5):
+        save(tmp_path / f"{level}.png", level)
+    for damaged in (0, 3):
+        (tmp_path / f"{damaged}.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    lines: list[str] = []
+    frames = list(ImageFolderReader(tmp_path, RATE, lines.append))
+    assert [int(frame.image[0, 0, 0]) for frame in frames] == [1, 2, 4]
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    (line,) = lines
+    assert "cannot read the image" in line
+    assert "0.png" in line
+    assert line.endswith(", and 1 more images; skipped")
+
+
+def test_a_folder_of_damaged_images_alone_is_an_error(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(MediaError, match="cannot read the image"):
+        list(ImageFolderReader(tmp_path, RATE, report=[].append))
 
 
 @pytest.mark.parametrize(

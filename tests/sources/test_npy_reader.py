@@ -1,3 +1,6 @@
+import os
+import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,86 @@ def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(MediaError, match=r"cannot read the array .*a\.npy: \S"):
             NpyReader(path, RATE)
+
+
+HEADER = "{'descr': %s, 'fortran_order': False, 'shape': %s, }"
+
+
+def array_file(path: Path, shape: str, descr: str = "'|u1'", *, size: int | None = None) -> Path:
+    """Write an array of 96 bytes with any header, which may claim to be of `size` bytes."""
+    text = (HEADER % (descr, shape)).encode("latin-1")
+    length = (len(text) if size is None else size).to_bytes(4, "little")
+    path.write_bytes(b"\x93NUMPY\x02\0" + length + text + bytes(96))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "complaint"),
+    [
+        ("(-2, 4, 4, 3)", r"a\.npy holds no frames: \(-2, 4, 4, 3\)"),
+        ("(-2, -4, 4, 3)", r"holds no frames"),
+        ("(2, -4, -4, 3)", r"holds no frames"),
+        ("(2, 4, 4, -3)", r"frames must be \(T, H, W, 3\)"),
+        (f"({10**15}, 4, 4, 3)", r"cannot read the array .*cut off, with 96 bytes of"),
+        (f"({10**30}, 4, 4, 3)", r"cannot read the array .*a side is longer than any disk"),
+        (f"(-0x{'f' * 9000}, 4, 4, 3)", r"cannot read the array .*a side is longer"),
+        (f"({'1' * 5000}, 4, 4, 3)", r"cannot read the array"),
+        ("(1, 100000, 100000, 3)", r"megapixels, more than the 67 that are read; make it smaller"),
+        ("((((", r"cannot read the array"),
+        ("(" * 400 + ")" * 400, r"cannot read the array"),
+        ("9 ** 9 ** 9", r"cannot read the array"),
+        ("None", r"cannot read the array"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused_in_one_line(
+    tmp_path: Path, shape: str, complaint: str
+) -> None:
+    with pytest.raises(MediaError, match=complaint) as caught:
+        NpyReader(array_file(tmp_path / "a.npy", shape), RATE)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "descr", ["'O'", "None", "'|V0'", "[('a', '|u1', (-1,))]", "'M8[ns]'", "'|S9999999999'", "{}"]
+)
+def test_a_type_that_cannot_be_is_refused_in_one_line(tmp_path: Path, descr: str) -> None:
+    with pytest.raises(MediaError, match=r"cannot read the array|frames must be") as caught:
+        NpyReader(array_file(tmp_path / "a.npy", "(2, 4, 4, 3)", descr), RATE)
+    assert "\n" not in str(caught.value)
+
+
+def test_any_damage_of_a_header_is_a_media_error_or_none(tmp_path: Path) -> None:
+    path, rng = array_file(tmp_path / "a.npy", "(2, 4, 4, 3)"), np.random.default_rng(0)
+    whole = path.read_bytes()
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole) - 96, 3):
+            damaged[place] = rng.choice(list(b"()-,'{}[]:0123456789\0\xff"))
+        path.write_bytes(damaged)
+        with suppress(MediaError):
+            list(NpyReader(path, RATE))
+
+
+def test_a_header_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
+    path = array_file(tmp_path / "a.npy", "(2, 4, 4, 3)", size=2**32 - 1)
+    with path.open("r+b") as file:
+        file.truncate(1 << 33)  # Sparse.
+    tracemalloc.start()
+    with pytest.raises(MediaError, match="cannot read the array"):
+        NpyReader(path, RATE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_an_array_that_is_cut_off_while_it_plays_is_an_error(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 64, 64, 3), np.uint8))
+    frames = iter(NpyReader(tmp_path / "a.npy", RATE))
+    next(frames)
+    os.truncate(tmp_path / "a.npy", 20_000)
+    with pytest.raises(MediaError, match=r"cannot read the array .*it ends within frame"):
+        list(frames)
 
 
 def test_an_npz_under_a_wrong_name_is_refused(tmp_path: Path) -> None:

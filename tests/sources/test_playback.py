@@ -1,17 +1,19 @@
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sources.file_source import FileSource
 from streamcam.sources.playback import LivePlayback, RepeatedImage
-from streamcam.sources.source_table import open_file_source
+from streamcam.sources.source_table import open_file_source, open_source
 from streamcam.types import Frame, Image
 from tests.support.media import RATE, encode, noise, plain
 
@@ -107,6 +109,76 @@ def test_a_loop_goes_on_counting_and_keeps_the_rate() -> None:
     assert brightness(got) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     assert [frame.index for frame in got] == list(range(10))
     assert gaps(got) == pytest.approx([PERIOD] * 9)
+
+
+class TimedVideo(FileSource):
+    """Grey frames, the n-th of brightness n and shown for the n-th of `durations`, in seconds."""
+
+    def __init__(self, durations: Sequence[float]) -> None:
+        super().__init__(RATE, len(durations))
+        self._durations = durations
+
+    def images(self) -> Iterator[Image]:
+        return (frame.image for frame in self)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for n, duration in enumerate(self._durations):
+            yield Frame(plain((n, n, n)), n, sum(self._durations[:n]), duration=duration)
+
+
+def played_for(durations: Sequence[float], *, loop: bool = True) -> Iterator[Frame]:
+    clock = Clock()
+    opened = partial(TimedVideo, durations)
+    return iter(LivePlayback(opened, loop=loop, clock=clock, wait=clock.wait))
+
+
+def test_the_last_frame_of_a_round_is_shown_for_its_duration() -> None:
+    changes = groupby(played_for([0.5, 1.0, 1.5]), key=lambda frame: int(frame.image[0, 0, 0]))
+    times = [next(frames).captured_at - 100 for _, frames in islice(changes, 9)]
+    assert times == pytest.approx([0, 0.5, 1.5, 3, 3.5, 4.5, 6, 6.5, 7.5])
+
+
+def test_the_very_last_frame_too_is_shown_for_its_duration() -> None:
+    clock = Clock()
+    opened = partial(TimedVideo, [0.5, 4.0])
+    got = list(LivePlayback(opened, loop=False, clock=clock, wait=clock.wait))
+    assert sorted(set(brightness(got))) == [0, 1]
+    assert max(gaps(got)) < 0.3
+    assert clock.now == pytest.approx(104.5)
+
+
+def test_a_slow_reader_misses_frames_of_any_duration_and_the_file_stays_on_time() -> None:
+    clock = Clock()
+    opened = partial(TimedVideo, [0.15] + [0.04] * 60)
+    frames = iter(LivePlayback(opened, loop=False, clock=clock, wait=clock.wait))
+    got = [next(frames), next(frames)]
+    clock.now += 0.4
+    got += list(frames)
+    assert brightness(got)[2] == pytest.approx(11, abs=1)
+    assert got[-1].captured_at == pytest.approx(100 + 0.15 + 59 * 0.04)
+
+
+def test_the_same_damage_is_logged_once_and_not_at_every_round(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    for level in range(4):
+        Pillow.fromarray(plain((level, level, level))).save(tmp_path / f"{level}.png")
+    (tmp_path / "1.png").write_bytes(b"damaged")
+    source = open_source(str(tmp_path), BroadcastSettings())
+    with caplog.at_level(logging.WARNING):
+        assert brightness(list(islice(source, 9))) == [0, 2, 3] * 3
+    assert caplog.text.count("cannot read the image") == 1
+
+
+def test_an_animation_is_played_and_one_image_of_any_name_repeated(tmp_path: Path) -> None:
+    images = [Pillow.fromarray(plain((level, level, level))) for level in (40, 80)]
+    settings = BroadcastSettings()
+    path = tmp_path / "a.png"
+    images[0].save(path, save_all=True, append_images=images[1:], duration=20)
+    assert brightness(list(islice(open_source(str(path), settings), 4))) == [40, 80, 40, 80]
+    images[0].save(tmp_path / "b", "PNG")
+    once = settings.model_copy(update={"loop": False})
+    assert brightness(list(islice(open_source(f"file:{tmp_path / 'b'}", once), 3))) == [40, 40, 40]
 
 
 def test_a_slow_reader_misses_frames_and_the_file_stays_on_time() -> None:
