@@ -125,6 +125,7 @@ them is logged once.
 ```
 streamcam osc send prompt "neon lights"
 streamcam osc send guidance_scale 1.4
+streamcam osc get prompt
 streamcam osc monitor
 ```
 

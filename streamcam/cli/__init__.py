@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from streamcam.errors import StreamcamError
+from streamcam.errors import StreamcamError, printable
 from streamcam.version import __version__
 
 COMMANDS = {
@@ -27,6 +27,8 @@ COMMANDS = {
     "service": "service",
 }
 """Command to the module of this package that defines it."""
+
+LINE_ENDS = "\n\t"
 
 SPIN_COUNT = "20000"
 """Times that PyTorch's idle threads poll for work before they sleep: half a millisecond.
@@ -80,7 +82,7 @@ def _run(command: Callable[..., Any]) -> int:
         # click returns the status that a command passed to `ctx.exit`.
         status = command(standalone_mode=False, obj=time.monotonic())
     except StreamcamError as error:
-        click.echo(f"streamcam: {error}", err=True)
+        click.echo(f"streamcam: {printable(str(error), keep=LINE_ENDS)}", err=True)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.status import Status as StatusLine
 
+from streamcam.errors import printable
 from streamcam.limits import LogRateFilter
 from streamcam.stats import Status
 
@@ -26,7 +27,8 @@ class _TextHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
-        text = self.format(record)
+        # Names of files, cameras and models are others' words.
+        text = printable(self.format(record), keep="\n\t")
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -69,3 +69,9 @@ def test_a_fault_that_repeats_does_not_flood_the_log(
     assert 50 <= len(repeated) < 100
     assert "another line" in other
     assert all(json.loads(line)["level"] == "error" for line in [*repeated, other] if as_json)
+
+
+def test_names_in_the_log_do_not_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    with reporting(as_json=False):
+        logging.getLogger("streamcam").warning("camera \x1b[2J\u202egnp.exe:\ngone")
+    assert capsys.readouterr().err == "camera \\u001b[2J\\u202egnp.exe:\ngone\n"

@@ -110,6 +110,9 @@ class Dispatcher:
                 continue
             transaction = trial
             (outcome.clamped if transaction.clamped else outcome.applied).append(name)
+            if transaction.clamped and not address.get:
+                # There is no value to send back, which would show it.
+                transaction.warnings.append("goes beyond its range; the nearest value was taken")
             outcome.warnings += [(name, warning) for warning in transaction.warnings]
         self._presets.current = transaction.preset or self._presets.current
         return transaction.changes(), transaction.fade_time()
