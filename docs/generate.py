@@ -126,14 +126,17 @@ them is logged once.
 ```
 streamcam osc send prompt "neon lights"
 streamcam osc send guidance_scale 1.4
+streamcam osc get prompt
 streamcam osc monitor
 ```
 
 **Any kind of number is accepted for a number**: i h f d T F N I and numeric texts. A float is
 rounded where a whole number is needed; a value out of range is clamped, and the clamped value sent
 back. NaN and infinities are refused. Flags take 0, 1, true, false, on and off; no argument is on.
-Words are taken by name or by index from 0. The arguments of a prompt are joined with spaces, up to
-1000 bytes of UTF-8. Every number also has an address with `/norm`, where 0 to 1 spans its range.
+Words are taken by name or by index from 0; an index that there is not is refused. The arguments of
+a prompt are joined with spaces, up to 1000 bytes of UTF-8; the rest of a longer one is left out,
+with a `/streamcam/warning`. Without an argument a prompt is refused; an empty text clears it.
+Every number also has an address with `/norm`, where 0 to 1 spans its range.
 
 **Triggers** fire without an argument, on true, and when a number rises to 0.5 or more; releasing a
 button does nothing.

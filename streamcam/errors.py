@@ -6,6 +6,7 @@ a bug and keeps its traceback.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from unicodedata import category
 
 
 class StreamcamError(Exception):
@@ -42,6 +43,8 @@ class EngineError(StreamcamError):
 
 MAX_LISTED = 24
 JOINERS = "\u200c\u200d"
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of Unicode: control, format, half a character, ends of lines and paragraphs."""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -54,16 +57,18 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"among those known: {', '.join(get_close_matches(name, known, n=8, cutoff=0))}"
 
 
-def printable(text: str) -> str:
+def printable(text: str, keep: str = "") -> str:
     """Return `text` with all that could move a cursor or turn the writing round as ``\\u202e``.
 
     These are the control characters (C0 and C1), line and paragraph separators, and the invisible
     ones that change the direction of what follows; joiners within emoji and words stay.
     """
-    return "".join(c if c.isprintable() or c in JOINERS else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() or c in keep else _shown(c) for c in text)
 
 
-def _escaped(character: str) -> str:
+def _shown(character: str) -> str:
+    if category(character) not in UNSEEN or character in JOINERS:
+        return character
     code = ord(character)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 

@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from streamcam.child_process import guarded_children
-from streamcam.errors import StreamcamError
+from streamcam.errors import StreamcamError, printable
 from streamcam.standard_streams import OUTPUT, protect_stderr
 from streamcam.version import __version__
 
@@ -33,6 +33,8 @@ COMMANDS = {
 
 GUARDED = ("run", "render", "engines", "bench")
 """Commands that load models, and so start processes or use libraries that do."""
+
+LINE_ENDS = "\n\t"
 
 SPIN_COUNT = "20000"
 """Times that PyTorch's idle threads poll for work before they sleep: half a millisecond.
@@ -101,7 +103,7 @@ def _run(command: Callable[..., Any]) -> int:
         # click returns the status that a command passed to `ctx.exit`.
         status = command(standalone_mode=False, obj=time.monotonic())
     except StreamcamError as error:
-        click.echo(f"streamcam: {error}", err=True)
+        click.echo(f"streamcam: {printable(str(error), keep=LINE_ENDS)}", err=True)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

@@ -21,8 +21,8 @@ from streamcam.control.osc.packets import (
     read_packet,
     write_packet,
 )
-from streamcam.control.osc.queries import query_rows
-from streamcam.errors import DeviceError, ParameterError
+from streamcam.control.osc.queries import QUERIES, query_rows
+from streamcam.errors import DeviceError, ParameterError, printable
 from streamcam.network import endpoint
 from streamcam.settings.broadcast_settings import BroadcastSettings
 
@@ -76,15 +76,34 @@ def _client_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.argument("arguments", nargs=-1, metavar="[ARGS]...", type=click.UNPROCESSED)
 @_client_options
 def send(address: str, arguments: tuple[str, ...], host: str, port: int, prefix: str) -> None:
-    """Send a message to a broadcast, and show the new value.
+    """Send a message to a broadcast, and show the new value or the answer.
 
     ADDRESS may leave out the prefix: "prompt" is /streamcam/prompt. An argument that looks like a
-    number is sent as one.
+    number is sent as one; an empty text ("") clears a prompt.
     """
     full = address if address.startswith("/") else f"{prefix}/{address}"
+    sent = Message(full, tuple(map(parse_argument, arguments)))
     with Client(host, port, prefix) as client:
-        client.ask(Message(full, tuple(map(parse_argument, arguments))))
-        for answer in client.ask(Message(f"{prefix}/get", (full,)), strict=False):
+        answers = client.ask(sent)
+        if full.removeprefix(f"{prefix}/") not in QUERIES:
+            answers = client.ask(Message(f"{prefix}/get", (full,)), strict=False)
+        for answer in answers:
+            click.echo(as_line(answer))
+
+
+@osc.command()
+@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@_client_options
+def get(addresses: tuple[str, ...], host: str, port: int, prefix: str) -> None:
+    """Show the values at addresses of a broadcast; without any, all that can be set."""
+    with Client(host, port, prefix) as client:
+        if addresses:
+            answers = [
+                a for name in addresses for a in client.ask(Message(f"{prefix}/get", (name,)))
+            ]
+        else:
+            answers = [a for a in client.all_values() if not a.address.endswith("/norm")]
+        for answer in answers:
             click.echo(as_line(answer))
 
 
@@ -110,7 +129,8 @@ def as_line(message: Message) -> str:
     """Return `message` as one line, with floats as short as they were meant."""
     parts = (f"{a:.6g}" if isinstance(a, float) else json.dumps(a, ensure_ascii=False)
              for a in message.arguments)  # fmt: skip
-    return " ".join([message.address, *parts])
+    # Whatever sends to this port must not move the cursor of the terminal.
+    return printable(" ".join([message.address, *parts]))
 
 
 class Client:
@@ -137,21 +157,30 @@ class Client:
     def ask(self, *messages: Message, strict: bool = True) -> list[Message]:
         """Send `messages` and a ping; return the messages that arrive before its answer.
 
+        Warnings go to stderr.
+
         Raises:
             ParameterError: one of them is refused, unless not `strict`.
             DeviceError: no answer arrives.
         """
         answers: list[Message] = []
+        asked = [*messages, Message(f"{self._prefix}/ping")]
+        pings = sum(message.address == f"{self._prefix}/ping" for message in asked)
         try:
-            for message in (*messages, Message(f"{self._prefix}/ping")):
+            for message in asked:
                 self._socket.send(write_packet(message))
             for answer in self._until(time.monotonic() + ANSWER_TIMEOUT):
-                if answer.address == f"{self._prefix}/pong":
+                name = answer.address.removeprefix(f"{self._prefix}/")
+                text = " ".join(map(str, answer.arguments))
+                pings -= name == "pong"
+                if not pings:
                     return answers
-                if answer.address != f"{self._prefix}/error":
+                if name == "warning":
+                    click.echo(f"streamcam: {printable(text)}", err=True)
+                elif name != "error":
                     answers.append(answer)
                 elif strict:
-                    raise ParameterError(" ".join(map(str, answer.arguments)))
+                    raise ParameterError(text)
         except ConnectionRefusedError:
             raise DeviceError(f"nobody listens to OSC at {self._server}") from None
         except PacketError as error:
@@ -160,6 +189,18 @@ class Client:
             f"no answer from {self._server}: it may have another --prefix, or its osc_allow does"
             " not let this machine in"
         )
+
+    def all_values(self) -> list[Message]:
+        """Return every value that can be set; raise as `ask` does."""
+        sync = Message(f"{self._prefix}/sync")
+        values = dict(self.ask(sync))
+        if f"{self._prefix}/preset/names" not in values:
+            # From another machine: a subscriber can show that it is there, and then gets the rest.
+            with self.subscribed():
+                self.ask()
+                values |= self.ask(sync)
+        figures = {row.address for row in feedback_rows(self._prefix)}
+        return [Message(*value) for value in values.items() if value[0] not in figures]
 
     @contextmanager
     def subscribed(self) -> Iterator[None]:
@@ -202,6 +243,11 @@ class Client:
         while (remaining := end - time.monotonic()) > 0:
             self._socket.settimeout(remaining)
             try:
-                yield from read_packet(self._socket.recv(MAX_PACKET))
+                messages = read_packet(self._socket.recv(MAX_PACKET))
             except TimeoutError:
                 return
+            for message in messages:
+                if message.address == f"{self._prefix}/confirm":
+                    self._socket.send(write_packet(message))
+                else:
+                    yield message

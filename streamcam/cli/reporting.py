@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.status import Status as StatusLine
 
 from streamcam.cli.output_pump import never_waiting
+from streamcam.errors import printable
 from streamcam.limits import LogRateFilter
 from streamcam.standard_streams import dropped_messages
 from streamcam.stats import Status
@@ -51,7 +52,8 @@ class _TextHandler(_LogHandler):
 
     def show(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
-        text = self.format(record)
+        # Names of files, cameras and models are others' words.
+        text = printable(self.format(record), keep="\n\t")
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 

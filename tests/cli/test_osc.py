@@ -15,6 +15,7 @@ from streamcam import cli
 from streamcam.cli.osc import as_line, osc, parse_argument
 from streamcam.control.osc.packets import Message
 from streamcam.settings.parameters import Parameters
+from streamcam.version import __version__
 from tests.control.osc.running_server import RunningServer, running_server
 
 
@@ -78,6 +79,88 @@ def test_send_shows_the_new_value(capsys: pytest.CaptureFixture[str]) -> None:
         assert running.control.target.similar_image_filter_threshold == -0.5
         assert run(capsys, "send", port(running), "reset") == (0, "", "")
         assert running.control.target.reset == 1
+
+
+def test_nothing_is_changed_silently(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_server() as running:
+        code, out, err = run(capsys, "send", port(running), "rotate", "45")
+        assert (code, out) == (2, "")
+        assert "known: 0, 180, 270, 90" in err
+        assert run(capsys, "send", port(running), "rotate", "1") == (
+            0,
+            '/streamcam/rotate "90"\n',
+            "",
+        )
+        code, out, err = run(capsys, "send", port(running), "prompt", "x" * 1001)
+        assert (code, len(out)) == (0, len('/streamcam/prompt ""\n') + 1000)
+        assert "1000 bytes" in err
+        # These have no value to show, which would tell it.
+        for beyond in ("blend_t 1.5", "prompt/blend sun moon -1", "seed_list [[-1,1]]"):
+            code, out, err = run(capsys, "send", port(running), *beyond.split())
+            assert (code, out) == (0, "")
+            assert "beyond its range; the nearest value was taken" in err
+            assert run(capsys, "send", port(running), "blend_t", "0.5")[2] == ""
+
+
+def test_only_an_empty_text_clears_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_server(prompt="cat") as running:
+        code, out, err = run(capsys, "send", port(running), "prompt")
+        assert (code, out) == (2, "")
+        assert 'an empty one, "", clears it' in err
+        assert running.control.target.prompt == (("cat", 1.0),)
+        done = run(capsys, "send", port(running), "prompt", "")
+        assert done == (0, '/streamcam/prompt ""\n', "")
+        assert running.control.target.prompt == (("", 1.0),)
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("snapshot", []),
+        ("blend_t 0.5", []),
+        ("seed/random", []),
+        ("/pause", []),
+        ("ping", [f'/streamcam/pong "{__version__}"']),
+        ("get mix", ["/streamcam/mix 1"]),
+        ("sync", ["/streamcam/mix 1", "/streamcam/seed 2"]),
+        ("unsubscribe", []),
+    ],
+)
+def test_answers_are_shown_and_the_broadcast_logs_nothing(
+    capsys: pytest.CaptureFixture[str], sent: str, shown: list[str]
+) -> None:
+    with running_server() as running:
+        code, out, err = run(capsys, "send", port(running), *sent.split())
+        assert (code, err, running.reports) == (0, "", [])
+        assert set(shown) <= set(out.splitlines())
+        assert bool(shown) is bool(out)
+
+
+def test_get_shows_values_and_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    with running_server(prompt="cat") as running:
+        done = run(capsys, "get", port(running), "prompt", "/streamcam/mix", "stat/fps")
+        lines = ['/streamcam/prompt "cat"', "/streamcam/mix 1", "/streamcam/stat/fps 24.5"]
+        assert done == (0, "\n".join([*lines, ""]), "")
+        code, out, err = run(capsys, "get", port(running))
+        assert (code, err) == (0, "")
+        assert {'/streamcam/prompt "cat"', "/streamcam/seed 2"} <= set(out.splitlines())
+        assert "/norm" not in out
+        assert "/stat/" not in out
+        code, out, err = run(capsys, "get", port(running), "guidance_scal")
+        assert (code, out) == (2, "")
+        assert '"guidance_scal" has no value to send' in err
+        assert running.reports == []
+
+
+def test_everything_is_shown_from_another_machine(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamcam.control.osc.amplification.is_loopback", lambda _host: False)
+    with running_server(prompt="cat " * 200) as running:
+        code, out, _ = run(capsys, "get", port(running))
+        assert code == 0
+        assert len(out.splitlines()) > 30
+        assert f'/streamcam/prompt "{"cat " * 200}"' in out.splitlines()
 
 
 def test_send_reports_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,3 +235,11 @@ def test_monitor_reports_that_nobody_answers(
 def test_a_message_is_shown_as_one_line() -> None:
     line = as_line(Message("/a", (1.2000000476837158, 3, "two\nlines \x1b[2J", None)))
     assert line == '/a 1.2 3 "two\\nlines \\u001b[2J" null'
+
+
+@pytest.mark.parametrize("text", ["\x9b2J", "\u202ecod.exe", "\u2066", "\u2028", "\ud800", "\x7f"])
+def test_no_message_moves_the_cursor_or_turns_the_writing_round(text: str) -> None:
+    escaped = f"\\u{ord(text[0]):04x}{text[1:]}"
+    assert as_line(Message(f"/{text}", (text, "日本語\u3000é 👩\u200d🎨"))) == (
+        f'/{escaped} "{escaped}" "日本語\u3000é 👩\u200d🎨"'
+    )

@@ -115,3 +115,9 @@ def test_lines_that_nobody_read_are_counted_once_there_is_room_again(
         "the camera is back",
     ]
     os.close(file.fileno())
+
+
+def test_names_in_the_log_do_not_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    with reporting(as_json=False):
+        logging.getLogger("streamcam").warning("camera \x1b[2J\u202egnp.exe:\ngone")
+    assert capsys.readouterr().err == "camera \\u001b[2J\\u202egnp.exe:\ngone\n"

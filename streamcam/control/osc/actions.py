@@ -11,6 +11,7 @@ from streamcam.control.osc.values import (
     Range,
     parse_choice,
     parse_flag,
+    parse_index,
     parse_number,
     parse_text,
 )
@@ -25,6 +26,7 @@ Getter = Callable[[Parameters], tuple[Argument, ...]]
 
 WEIGHT = Range(0, 1000)
 SHARE = Range(0, 1)
+LAST_SLOT = 3
 EMPTY_SLOT = ("", 0.0)
 
 
@@ -38,7 +40,8 @@ def set_number(name: str, range_: Range) -> Setter:
 def set_norm(name: str, range_: Range) -> Setter:
     def setter(changes: Transaction, arguments: Arguments) -> None:
         share = _clamped(changes, parse_number(arguments), SHARE)
-        changes[name] = _allowed(name, range_, changes).clamp(range_.from_norm(share))
+        value = range_.from_norm(share)
+        changes[name] = _clamped(changes, value, _allowed(name, range_, changes))
 
     return setter
 
@@ -98,7 +101,7 @@ def set_indices(changes: Transaction, arguments: Arguments) -> None:
 
 def set_prompt(name: str) -> Setter:
     def setter(changes: Transaction, arguments: Arguments) -> None:
-        text = parse_text(arguments, MAX_PROMPT_BYTES)
+        text = _prompt_text(changes, arguments)
         # A list of texts as JSON may be longer than one text, and is checked by the field.
         parsed = from_json(arguments[0]) if len(arguments) == 1 else None
         changes[name] = _parse_prompt(parsed) if isinstance(parsed, list) else ((text, 1.0),)
@@ -123,7 +126,7 @@ def set_prompt_list(changes: Transaction, arguments: Arguments) -> None:
 def set_slot_text(slot: int) -> Setter:
     def setter(changes: Transaction, arguments: Arguments) -> None:
         slots = _slots(changes, slot)
-        slots[slot] = (parse_text(arguments, MAX_PROMPT_BYTES), slots[slot][1])
+        slots[slot] = (_prompt_text(changes, arguments), slots[slot][1])
         changes["prompt"] = _without_empty_end(slots)
 
     return setter
@@ -150,11 +153,11 @@ def set_blend(changes: Transaction, arguments: Arguments) -> None:
     """Blend two prompts, given as texts or numbers of slots, by a number from 0 to 1."""
     if len(arguments) != 3:
         raise ParameterError("takes two prompts and a number from 0 to 1")
-    slots = _slots(changes, 3)
+    slots = _slots(changes, LAST_SLOT)
     first, second = (
-        parse_text([argument], MAX_PROMPT_BYTES)
+        _prompt_text(changes, [argument])
         if isinstance(argument, str)
-        else slots[int(Range(0, 3, whole=True).clamp(parse_number([argument])))][0]
+        else slots[_slot_index(argument)][0]
         for argument in arguments[:2]
     )
     t = _clamped(changes, parse_number(arguments[2:]), SHARE)
@@ -177,7 +180,7 @@ def set_seed_from_list(changes: Transaction, arguments: Arguments) -> None:
     except (TypeError, ValueError):
         raise ParameterError(f"takes seeds and weights as JSON, such as {example}") from None
     range_ = Range.of_field(Parameters.model_fields["seed"])
-    changes["seed"] = range_.clamp(seed) if range_ else seed
+    changes["seed"] = _clamped(changes, seed, range_) if range_ else seed
 
 
 def set_random_seed(changes: Transaction, _arguments: Arguments) -> None:
@@ -200,6 +203,22 @@ def _clamped(changes: Transaction, value: float, range_: Range) -> float:
     clamped = range_.clamp(value)
     changes.clamped |= abs(clamped - value) > (0.5 if range_.whole else 0)
     return clamped
+
+
+def _prompt_text(changes: Transaction, arguments: Arguments) -> str:
+    """Return the arguments as a text of at most `MAX_PROMPT_BYTES`, with a warning if it is cut."""
+    text = parse_text(arguments)
+    cut = text.encode()[:MAX_PROMPT_BYTES].decode(errors="ignore")
+    if cut != text:
+        changes.warnings.append(f"takes {MAX_PROMPT_BYTES} bytes; the rest is left out")
+    return cut
+
+
+def _slot_index(argument: Argument) -> int:
+    slot = parse_index([argument])
+    if slot > LAST_SLOT:
+        raise ParameterError(f"takes a text or a slot from 0 to {LAST_SLOT}, got {slot}")
+    return slot
 
 
 def _allowed(name: str, range_: Range, changes: Transaction) -> Range:

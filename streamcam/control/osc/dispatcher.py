@@ -29,6 +29,8 @@ class Outcome:
     refused: list[tuple[str, str]] = field(default_factory=list)
     """Addresses and reasons."""
     unknown: list[str] = field(default_factory=list)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
+    """Addresses of what was applied in part, and what was left out."""
 
 
 class Command(NamedTuple):
@@ -70,7 +72,7 @@ class Dispatcher:
         except ParameterError:
             # One contradicts another, or the number of steps: check each of them on its own.
             outcome.refused, self._presets.current = before
-            outcome.applied, outcome.clamped = [], []
+            outcome.applied, outcome.clamped, outcome.warnings = [], [], []
             self._control.update(
                 lambda target: self._collect(target, commands, outcome, strict=True)
             )
@@ -108,6 +110,10 @@ class Dispatcher:
                 continue
             transaction = trial
             (outcome.clamped if transaction.clamped else outcome.applied).append(name)
+            if transaction.clamped and not address.get:
+                # There is no value to send back, which would show it.
+                transaction.warnings.append("goes beyond its range; the nearest value was taken")
+            outcome.warnings += [(name, warning) for warning in transaction.warnings]
         self._presets.current = transaction.preset or self._presets.current
         return transaction.changes(), transaction.fade_time()
 

@@ -207,6 +207,11 @@ FEEDBACK = {
         "address, text",
         "What was wrong with a message, sent to its sender and the subscribers of the same host.",
     ),
+    "warning": (
+        "address, text",
+        "What was left out of a message that was applied, or of the value at an address; sent to"
+        " the same, or to all subscribers.",
+    ),
     "pong": ("text", "The version, in answer to /ping."),
     "preset/names": ("texts", "The names of the presets."),
 }

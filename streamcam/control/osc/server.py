@@ -225,6 +225,10 @@ class OscServer:
         for address, reason in outcome.refused:
             if self._may_answer(peer):
                 self._send_error(peer, address, reason)
+        for address, text in outcome.warnings:
+            if self._may_answer(peer):
+                self._report(f"OSC from {peer[0]}: {address} {text}")
+                self._send_to_host(peer, Message(f"{self._prefix}/warning", (address, text)))
         for address in outcome.unknown:
             # Finding the hint takes a millisecond, so it is looked for only if it is sent.
             if self._is_worth_an_answer(address) and self._may_answer(peer):
@@ -259,9 +263,12 @@ class OscServer:
         """Report what was wrong with a message to its sender and to the log."""
         if log_it:
             self._report(f"OSC from {peer[0]}: {printable(f'{address} {reason}'[:300]).strip()}")
-        error = Message(f"{self._prefix}/error", (address[:100], reason[:300]))
+        self._send_to_host(peer, Message(f"{self._prefix}/error", (address[:100], reason[:300])))
+
+    def _send_to_host(self, peer: Peer, message: Message) -> None:
+        """Send `message` to `peer` and to the subscribers of the same host."""
         for receiver in {peer, *self._subscribers.at(peer[0])}:
-            self.send(error, receiver)
+            self.send(message, receiver)
 
     def value_of(self, address: str) -> Message | None:
         for name in (address, self._prefix + address, f"{self._prefix}/{address}"):

@@ -21,6 +21,8 @@ class Transaction:
         """The preset that was loaded, to become the current one."""
         self.clamped = False
         """Whether the last message asked for a value out of range and got the nearest."""
+        self.warnings: list[str] = []
+        """What was left out of the last message."""
         self._changes: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -35,7 +37,7 @@ class Transaction:
         self._changes[name] = value
 
     def copy(self) -> "Transaction":
-        """Return an independent copy, with `clamped` cleared."""
+        """Return an independent copy, with `clamped` and `warnings` cleared."""
         copy = Transaction(self.before, self.presets, self.steps)
         copy.preset = self.preset
         copy._changes = dict(self._changes)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -103,7 +104,11 @@ def parse_flag(arguments: Sequence[Argument]) -> bool:
 
 
 def parse_choice(arguments: Sequence[Argument], choices: Sequence[str]) -> str:
-    """Return the choice of that name, or the one at that index, clamped."""
+    """Return the choice of that name, or the one at that index.
+
+    Raises:
+        ParameterError: there is none; the nearest one is not what was meant.
+    """
     if not choices:
         raise ParameterError("there is nothing to choose from")
     name = str(arguments[0]).strip() if arguments else ""
@@ -111,13 +116,23 @@ def parse_choice(arguments: Sequence[Argument], choices: Sequence[str]) -> str:
         name = str(int(arguments[0]))
     if name in choices:
         return name
-    try:
-        return choices[int(Range(0, len(choices) - 1, whole=True).clamp(parse_number(arguments)))]
-    except ParameterError:
-        raise ParameterError(f'no "{name:.40}": {suggest(name, choices)}') from None
+    with suppress(ParameterError, IndexError):
+        return choices[parse_index(arguments)]
+    raise ParameterError(f'no "{name:.40}": {suggest(name, choices)}')
 
 
-def parse_text(arguments: Sequence[Argument], max_bytes: int) -> str:
-    """Return the arguments joined with spaces, cut to `max_bytes` of UTF-8."""
-    shown = (f"{a:.7g}" if isinstance(a, float) else str(a) for a in arguments if a is not None)
-    return " ".join(shown).encode()[:max_bytes].decode(errors="ignore")
+def parse_index(arguments: Sequence[Argument]) -> int:
+    """Return the first argument as a whole number from 0; raise ParameterError if it is none."""
+    number = parse_number(arguments)
+    if arguments[0] is None or isinstance(arguments[0], bool) or number < 0 or number % 1:
+        raise ParameterError(f"takes an index from 0, got {arguments[0]!r:.40}")
+    return int(number)
+
+
+def parse_text(arguments: Sequence[Argument]) -> str:
+    """Return the arguments joined with spaces; raise ParameterError if there are none."""
+    if not arguments:
+        raise ParameterError('takes a text; an empty one, "", clears it')
+    return " ".join(
+        f"{a:.7g}" if isinstance(a, float) else str(a) for a in arguments if a is not None
+    )

@@ -191,10 +191,72 @@ def test_a_bundle_may_press_a_button_twice() -> None:
 
 @pytest.mark.parametrize(
     ("sent", "wanted"),
-    [("90", "90"), (90, "90"), (90.0, "90"), (1, "90"), (3.0, "270"), (7, "270"), (-1, "0")],
+    [("90", "90"), (90, "90"), (90.0, "90"), (1, "90"), (3.0, "270"), ("1", "90")],
 )
 def test_rotate_takes_degrees_or_an_index(sent: Argument, wanted: str) -> None:
     assert Harness(rotate="180")("/streamcam/rotate", sent).rotate == wanted
+
+
+@pytest.mark.parametrize("sent", [45, "45", 4, 7.0, -1, 1.4, 0.5, True, False, None, "", 2**70])
+def test_a_rotation_that_there_is_not_is_refused(sent: Argument) -> None:
+    harness = Harness(rotate="180")
+    assert harness("/streamcam/rotate", sent).rotate == "180"
+    [(address, reason)] = harness.outcome.refused
+    assert address == "/streamcam/rotate"
+    assert reason.startswith('no "')
+    if sent == 45:
+        assert reason == 'no "45": known: 0, 180, 270, 90'
+
+
+@pytest.mark.parametrize(
+    ("address", "arguments"),
+    [
+        ("prompt_interpolation", (2,)),
+        ("preset/load", (1000,)),
+        ("preset/load", (0.5,)),
+        ("preset/load", ()),
+        ("prompt/blend", (4, 0, 0.5)),
+        ("prompt/blend", (0, -1, 0.5)),
+        ("prompt/blend", (0.4, 1, 0.5)),
+        ("prompt/blend", (None, 1, 0.5)),
+    ],
+)
+def test_nothing_is_taken_for_the_nearest_word_or_slot(
+    address: str, arguments: tuple[Argument, ...]
+) -> None:
+    harness = Harness()
+    before = harness.control.target
+    assert harness(f"/streamcam/{address}", *arguments) == before
+    assert len(harness.outcome.refused) == 1
+
+
+@pytest.mark.parametrize("address", ["prompt", "negative_prompt", "prompt/a/text", "prompt/0"])
+def test_only_an_explicit_empty_text_clears_a_prompt(address: str) -> None:
+    harness = Harness(prompt="cat", negative_prompt="dog")
+    before = harness.control.target
+    assert harness(f"/streamcam/{address}") == before
+    [(_, reason)] = harness.outcome.refused
+    assert reason == 'takes a text; an empty one, "", clears it'
+    after = harness(f"/streamcam/{address}", "")
+    assert ("", 1.0) in (after.prompt[0], after.negative_prompt[0])
+
+
+@pytest.mark.parametrize(
+    ("address", "sent"),
+    [
+        ("seed_list", ("[[-5, 1]]",)),
+        ("num_inference_steps/norm", (0.0,)),
+        ("prompt/a/weight", (2000,)),
+        ("blend_t", (1.5,)),
+        ("t_index_list", (10, 400)),
+    ],
+)
+def test_every_number_that_is_clamped_counts_as_clamped(
+    address: str, sent: tuple[Argument, ...]
+) -> None:
+    harness = Harness()
+    harness(f"/streamcam/{address}", *sent)
+    assert harness.outcome.clamped == [f"/streamcam/{address}"]
 
 
 def test_every_choice_is_accepted_by_name_and_by_index() -> None:
@@ -218,6 +280,20 @@ def test_a_long_prompt_is_cut_between_letters() -> None:
     assert text == "ä" * 500
     text, _ = Harness()("/streamcam/prompt", "a" + "ä" * 3000).prompt[0]
     assert text == "a" + "ä" * 499
+
+
+@pytest.mark.parametrize(
+    ("address", "more"), [("prompt", ()), ("prompt/b/text", ()), ("blend", ("sun", 0.5))]
+)
+def test_a_prompt_that_is_cut_is_applied_with_a_warning(
+    address: str, more: tuple[Argument, ...]
+) -> None:
+    harness = Harness()
+    harness(f"/streamcam/{address}", "x" * 1000, *more)
+    assert harness.outcome.warnings == []
+    harness(f"/streamcam/{address}", "x" * 1001, *more)
+    [(name, text)] = harness.outcome.warnings
+    assert (name, text) == (f"/streamcam/{address}", "takes 1000 bytes; the rest is left out")
 
 
 def test_a_prompt_may_be_a_list_as_json() -> None:

@@ -97,6 +97,17 @@ def test_messages_for_other_programs_in_a_bundle_are_answered_once_and_the_rest_
         assert len(running.reports) == 3
 
 
+def test_what_was_left_out_is_sent_as_a_warning_to_whoever_sent_it() -> None:
+    with running_server() as running:
+        running.client.send("/streamcam/prompt", "x" * 1001)
+        assert running.client.wait_for("/streamcam/warning") == (
+            "/streamcam/prompt",
+            "takes 1000 bytes; the rest is left out",
+        )
+        assert running.control.target.prompt == (("x" * 1000, 1.0),)
+        assert len(running.reports) == 1
+
+
 def test_a_bundle_of_refused_messages_changes_nothing() -> None:
     with running_server() as running:
         before = running.control.parameters
