@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamcam.errors import EngineError, StreamcamError
+from streamcam.paths import leave_deleted_folder
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.backoff import Backoff
 from streamcam.runtime.engine_worker import (
@@ -174,6 +175,7 @@ class EngineProcess:
             name="streamcam-engine",
             daemon=True,
         )
+        leave_deleted_folder()
         try:
             process.start()
         except OSError as error:
