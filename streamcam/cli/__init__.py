@@ -1,5 +1,6 @@
 """The ``streamcam`` command: prints each error in one line and sets the exit code."""
 
+import io
 import os
 import signal
 import sys
@@ -69,10 +70,23 @@ def streamcam() -> None:
 def main() -> None:
     """Run the command line; print an error that the user can fix in one line."""
     signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        replace_unencodable(stream)
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when torch is imported, also in child processes.
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     sys.exit(_run(streamcam.main))
+
+
+def replace_unencodable(stream: object) -> None:
+    """Let `stream` print ? for what its encoding lacks, where it would raise or print an escape.
+
+    Escapes stay where a program may read them: stderr has them by default.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    if stream.errors != "backslashreplace" or stream.isatty():
+        stream.reconfigure(errors="replace")
 
 
 def _run(command: Callable[..., Any]) -> int:
