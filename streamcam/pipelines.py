@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from streamcam.errors import ConfigError
+from streamcam.paths import leave_deleted_folder
 from streamcam.settings.config import Config
 from streamcam.settings.environment import torchrun_launch
 from streamcam.types import Frame, Stream
@@ -80,6 +81,7 @@ def load_stream(config: Config, report: Report, *, live: bool = False) -> Loaded
     Raises:
         StreamcamError: something is missing, damaged or does not fit.
     """
+    leave_deleted_folder()
     pipeline = pipeline_of(config)
     return (pipeline.load_live if live else pipeline.load)(config, report)
 

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 
 from streamcam.errors import EngineError
 from streamcam.owned_folder import OwnedFolder, remove_abandoned
+from streamcam.paths import engines_folder, expanded
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".making-"
@@ -85,9 +85,12 @@ class Store:
     """A folder of engines; any number of processes may share it."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        """Use `folder`, by default one in the user's cache."""
-        default = user_cache_path("streamcam") / "engines"
-        self.folder = default if folder is None else Path(folder)
+        """Use `folder`, by default one in the user's cache.
+
+        Raises:
+            StreamcamError: no home folder is known to find it in.
+        """
+        self.folder = engines_folder() if folder is None else expanded(folder)
 
     def find(self, key: str) -> Entry | None:
         """Return the engine of that key, None where it is missing, incomplete or damaged."""

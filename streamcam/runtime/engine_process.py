@@ -18,6 +18,7 @@ import numpy as np
 from streamcam.backoff import Backoff
 from streamcam.child_process import start_guarded, start_resource_tracker, temporary_folder
 from streamcam.errors import EngineError, StreamcamError, one_line
+from streamcam.paths import leave_deleted_folder
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.engine_worker import (
     DROPPED,
@@ -190,6 +191,7 @@ class EngineProcess:
                     name="streamcam-engine",
                     daemon=True,
                 )
+                leave_deleted_folder()
                 start_guarded(process.start, folder)
             try:
                 return self._monitor(process, ours)

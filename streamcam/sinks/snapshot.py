@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Self
 
 import cv2
-from platformdirs import user_pictures_path
 
 from streamcam.errors import MediaError
-from streamcam.paths import expanded
+from streamcam.paths import expanded, snapshots_folder
 from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, temporary_path
 from streamcam.types import BroadcastView, Frame, Image
 
@@ -59,7 +58,7 @@ class SnapshotWriter:
             log.info("saved the snapshot %s", path)
 
     def _destination(self) -> Path:
-        return expanded(self._folder or user_pictures_path() / "streamcam")
+        return expanded(self._folder) if self._folder else snapshots_folder()
 
     def _counter(self) -> int:
         return self._view.parameters().snapshot
