@@ -1,5 +1,6 @@
 """The ``streamcam`` command: prints each error in one line and sets the exit code."""
 
+import logging
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from streamcam.errors import StreamcamError, printable
+from streamcam.limits import LogRateFilter
 from streamcam.version import __version__
 
 COMMANDS = {
@@ -74,6 +76,9 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when torch is imported, also in child processes.
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    if logging.lastResort:
+        # It prints the log of commands that do not show it by themselves.
+        logging.lastResort.addFilter(LogRateFilter())
     sys.exit(_run(streamcam.main))
 
 
