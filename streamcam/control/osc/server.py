@@ -3,7 +3,7 @@
 import logging
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 from typing import Self
@@ -103,6 +103,7 @@ class OscServer:
         )
         self._foreign: set[str] = set()
         self._last_state: object = None
+        self._stats_sent = 0
         self._next_feedback = self._next_stats = 0.0
 
     def __enter__(self) -> Self:
@@ -271,14 +272,12 @@ class OscServer:
             self.send(message, receiver)
 
     def value_of(self, address: str) -> Message | None:
-        for name in (address, self._prefix + address, f"{self._prefix}/{address}"):
-            full, known = self._addresses.find(name) or (name, None)
-            if known and known.get and (arguments := known.get(self._control.target)):
+        names = (address, self._prefix + address, f"{self._prefix}/{address}")
+        for full, known in filter(None, map(self._addresses.find, names)):
+            if known.get and (arguments := known.get(self._control.target)):
                 return Message(full, arguments)
-            for message in (*self._preset_values(), *stat_messages(self._prefix, self._status())):
-                if message.address == full:
-                    return message
-        return None
+        others = (*self._preset_values(), *stat_messages(self._prefix, self._status()))
+        return next((message for message in others if message.address in names), None)
 
     def current_values(self) -> list[Message]:
         """Return the messages with all values that subscribers are sent."""
@@ -299,7 +298,11 @@ class OscServer:
             self._subscribers.send_updates(self.current_values(), now, self.send)
         if now >= self._next_stats:
             self._next_stats = now + STATS_PERIOD
-            for message in stat_messages(self._prefix, self._status()):
+            messages = deque(stat_messages(self._prefix, self._status()))
+            # Whoever may be sent only some of them shall not always get the same ones.
+            self._stats_sent += 1
+            messages.rotate(self._stats_sent)
+            for message in messages:
                 for peer in self._subscribers.peers(now):
                     self.send(message, peer)
 

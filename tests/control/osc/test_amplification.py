@@ -91,6 +91,21 @@ def test_a_client_that_never_answers_gets_all_values_while_it_is_used(
     assert {"/streamcam/prompt", "/streamcam/mix/norm", "/streamcam/preset/names"} <= set(received)
 
 
+def test_a_client_that_never_answers_gets_all_figures_while_it_is_there(
+    running: RunningServer, remote: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamcam.control.osc.server.STATS_PERIOD", 0.01)
+    remote.send("/streamcam/subscribe", remote.port, 0)
+    received: set[str] = set()
+    for _ in range(200):
+        remote.send("/streamcam/ping")
+        received |= {m.address for m in remote.receive(0.02)}
+        if {f"/streamcam/stat/{name}" for name in ("fps", "state", "power")} <= received:
+            break
+    else:
+        pytest.fail(f"only {received}")
+
+
 def test_a_connection_over_tcp_shows_it_too(running: RunningServer, remote: Client) -> None:
     server = ("127.0.0.1", running.server.port)
     with socket.create_connection(server, 5, source_address=(REMOTE, 0)) as tcp:
