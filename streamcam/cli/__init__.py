@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from streamcam.child_process import guarded_children
 from streamcam.errors import StreamcamError, printable
+from streamcam.limits import LogRateFilter
 from streamcam.standard_streams import OUTPUT, protect_stderr
 from streamcam.version import __version__
 
@@ -92,6 +94,9 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when torch is imported, also in child processes.
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    if logging.lastResort:
+        # It prints the log of commands that do not show it by themselves.
+        logging.lastResort.addFilter(LogRateFilter())
     try:
         status = _run(streamcam.main)
         if sys.stdout:
