@@ -70,7 +70,7 @@ def render(
     input_path = paths[0] if len(paths) == 2 else None
     source = _source(input_path, config, frames, _rate(fps))
     length = min((n for n in (source.length, frames) if n), default=None)
-    cue_list = _cues(cues, config)
+    cue_list = _cues(cues, config, console)
     output = Path(paths[-1])
     for name in (input_path, cues):
         if name not in (None, PATTERN):
@@ -165,5 +165,8 @@ def _are_same(path: Path, other: Path) -> bool:
         return False  # A link that leads nowhere.
 
 
-def _cues(path: str | None, config: Config) -> Cues:
-    return read_cues(Path(path), config) if path else Cues({})
+def _cues(path: str | None, config: Config, console: Console) -> Cues:
+    if not path:
+        return Cues({})
+    with console.status("checking the cues"):
+        return read_cues(Path(path), config)

@@ -141,13 +141,12 @@ def test_links_that_lead_nowhere_are_not_followed(tmp_path: Path, existing: str)
 def test_a_file_that_appears_while_recording_stays_and_so_does_the_recording(
     tmp_path: Path,
 ) -> None:
+    sink = Recorder(tmp_path / "show.mkv", RATE, FakeBroadcastView())
+    sink.send(Frame(plain(RED), 0, 0.0))
+    (tmp_path / "show.mkv").write_text("mine")
     message = r"cannot write .*recorded until then: .*show\.partial\.mkv"
-    with (
-        pytest.raises(MediaError, match=message),
-        Recorder(tmp_path / "show.mkv", RATE, FakeBroadcastView()) as sink,
-    ):
-        sink.send(Frame(plain(RED), 0, 0.0))
-        (tmp_path / "show.mkv").write_text("mine")
+    with pytest.raises(MediaError, match=message):
+        sink.__exit__()
     assert (tmp_path / "show.mkv").read_text() == "mine"
     assert decoded(tmp_path / "show.partial.mkv") == 1
 
