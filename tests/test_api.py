@@ -159,6 +159,9 @@ def test_a_path_is_written_and_a_sink_that_needs_a_broadcast_is_refused(tmp_path
     with streamcam.open_sink(tmp_path / "a.png") as sink:
         sink.send(streamcam.Frame(np.full((8, 8, 3), 9, np.uint8), 0, 0.0))
     assert (tmp_path / "a.png").exists()
+    with pytest.raises(streamcam.MediaError, match="exists; choose another name"):
+        streamcam.open_sink(tmp_path / "a.png")
+    streamcam.open_sink(tmp_path / "a.png", overwrite=True)
     with pytest.raises(streamcam.ConfigError, match=r"streamcam\.Broadcast"):
         streamcam.open_sink("preview")
     with pytest.raises(streamcam.MediaError, match="no folder"):

@@ -1,6 +1,7 @@
 """Snapshots of the output, saved as PNG whenever the operator requests one."""
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,12 @@ import cv2
 
 from streamcam.errors import MediaError
 from streamcam.paths import expanded, snapshots_folder
-from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, temporary_path
+from streamcam.sinks.atomic_file import (
+    explain_os_error,
+    numbered_paths,
+    rename_to_free,
+    temporary_path,
+)
 from streamcam.types import BroadcastView, Frame, Image
 
 log = logging.getLogger(__name__)
@@ -81,7 +87,7 @@ def save_snapshot(image: Image, folder: Path, moment: datetime) -> Path:
         temporary = temporary_path(path)
         try:
             temporary.write_bytes(png.data)
-            temporary.rename(path)
+            rename_to_free(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -100,7 +106,7 @@ def _reserve(wanted: Path) -> Path:
             temporary.touch(exist_ok=False)
         except FileExistsError:
             continue
-        if not path.exists():
+        if not os.path.lexists(path):
             return path
         temporary.unlink()
     raise AssertionError("names never end")

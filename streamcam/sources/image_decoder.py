@@ -3,6 +3,8 @@
 import io
 import logging
 import pkgutil
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from PIL import ExifTags, ImageCms
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
-from streamcam.errors import MediaError
+from streamcam.errors import MediaError, one_line
 from streamcam.regular_file import open_regular
 from streamcam.sources.file_format import file_format
 from streamcam.types import Image
@@ -50,7 +52,19 @@ TURNS: dict[int, Callable[[Image], Image]] = {
 }
 """What turns an image upright, by its orientation in EXIF."""
 
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError)
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Pillow.DecompressionBombError,
+)
 """Errors of the decoders over files that are damaged."""
 
 
@@ -71,7 +85,7 @@ def opened_image(path: Path) -> Iterator[ImageFile]:
     except SyntaxError:
         raise MediaError(f"cannot read the image {path}: it is damaged, or not an image") from None
     except DAMAGED as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
+        reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
         raise MediaError(f"cannot read the image {path}: {reason}") from None
 
 

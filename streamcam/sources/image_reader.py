@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,6 +21,8 @@ Report = Callable[[str], None]
 
 SHORTEST_MS, INSTEAD_MS = 10, 100
 """A frame that is to be shown for 10 ms or less is shown for 100 ms, as in all browsers."""
+MAX_DAMAGED_IN_A_ROW = 50
+"""The rest counts as damaged too: a file may claim to have billions of frames."""
 REDUCED_OR_MASK = 0b101
 """Bits of the tag "new subfile type" of a page of a TIFF that is no page to be looked at."""
 SUBFILE_TYPE = 254
@@ -57,7 +59,7 @@ class ImageReader(FileSource):
             yield from self._frames()
 
     def _frames(self) -> Iterator[Frame]:
-        index, time = 0, Fraction(0)
+        index, time, damaged_in_a_row = 0, Fraction(0), 0
         with opened_image(self._path) as image:
             for number in self._numbers:
                 decoded = _decoded(image, number)
@@ -66,6 +68,9 @@ class ImageReader(FileSource):
                     yield Frame(decoded, index, float(time), duration=float(shown))
                     index += 1
                 time += shown
+                damaged_in_a_row = damaged_in_a_row + 1 if decoded is None else 0
+                if damaged_in_a_row == MAX_DAMAGED_IN_A_ROW:
+                    break
         if not index:
             raise MediaError(f"cannot read the image {self._path}: all its frames are damaged")
         if damaged := len(self._numbers) - index:
@@ -130,12 +135,12 @@ def read(path: Path) -> Image:
     return next(iter(ImageReader(path, Fraction(1)))).image
 
 
-def _frame_numbers(image: ImageFile) -> list[int]:
+def _frame_numbers(image: ImageFile) -> Sequence[int]:
     """Return the numbers of the frames or pages of an open file that are to be shown."""
     if image.format in ("MPO", "HEIF"):
         # What comes with the image of a camera is a preview, or a map of its brightness.
         return [image.tell()]
-    numbers = list(range(getattr(image, "n_frames", 1)))
+    numbers = range(getattr(image, "n_frames", 1))
     if image.format == "PNG" and image.info.get("default_image"):
         # An image for programs that do not know of animations.
         return numbers[1:]
