@@ -14,6 +14,7 @@ import pytest
 from streamcam.child_process import start_child
 from streamcam.process_guard import module_path
 from tests.runtime.broadcast_helpers import until
+from tests.support.planted import EVERYTHING, PlantedModules
 
 CHILD = """
 import os
@@ -120,24 +121,19 @@ PROGRAM = """
 def test_nothing_that_is_started_imports_from_the_current_folder(
     modules: Path, tmp_path: Path
 ) -> None:
-    planted = tmp_path / "planted"
-    planted.mkdir()
-    hits = tmp_path / "hits"
-    for name in {*sys.stdlib_module_names, "numpy", "psutil", "streamcam", "torch"}:
-        text = f"open({str(hits)!r}, 'a').write(__name__)"
-        (planted / f"{name}.py").write_text(text, encoding="utf-8")
+    planted = PlantedModules(tmp_path / "planted", EVERYTHING)
     program = modules / "program.py"
     program.write_text("import os" + dedent(PROGRAM), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, program],
         env=os.environ | {"PYTHONPATH": module_path()},
-        cwd=planted,
+        cwd=planted.folder,
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
-    assert not hits.exists()
+    assert not planted.imported
     lines = ["spawned", "started by the child", "started by a library"]
     assert (done.stdout.splitlines(), done.stderr) == (lines, "")
 

@@ -112,12 +112,15 @@ def _show_progress(frames: Generator[int], length: int | None, console: Console)
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    with bar as progress, stopping() as stop, closing(frames):
+    with bar as progress, closing(frames):
         task = progress.add_task("render", total=length, fps=0.0)
-        for written in frames:
-            progress.update(task, completed=written, fps=progress.tasks[0].speed or 0.0)
-            if stop.is_set():
-                raise KeyboardInterrupt
+        # Engines may be built for the first frame, which takes minutes: a signal interrupts that.
+        written = next(frames)
+        with stopping() as stop:
+            for written in frames:
+                progress.update(task, completed=written, fps=progress.tasks[0].speed or 0.0)
+                if stop.is_set():
+                    raise KeyboardInterrupt
         progress.update(task, total=written)
     return written
 

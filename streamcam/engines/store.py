@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -124,9 +125,7 @@ class Store:
             EngineError: its files cannot be removed.
         """
         try:
-            shutil.rmtree(entry.folder)
-        except FileNotFoundError:
-            return  # Somebody else has just removed it.
+            self._discard(entry.folder)
         except OSError as error:
             raise EngineError(f"cannot remove {entry.folder}: {error.strerror}") from None
 
@@ -187,14 +186,12 @@ class Store:
                 return
             self._discard(target)
 
-    def _discard(self, damaged: Path) -> None:
-        # A folder that is not empty cannot be renamed over: it is moved away first.
-        trash = OwnedFolder(self.folder, UNFINISHED)
-        try:
-            with suppress(FileNotFoundError):  # Another process was quicker.
-                damaged.rename(trash.path / damaged.name)
-        finally:
-            trash.close()
+    def _discard(self, folder: Path) -> None:
+        # Moved away first: nobody sees half of it, nor writes into it meanwhile.
+        trash = self.folder / f"{UNFINISHED}{folder.name}-{secrets.token_hex(4)}"
+        with suppress(FileNotFoundError):  # Another process was quicker.
+            folder.rename(trash)
+            shutil.rmtree(trash)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
