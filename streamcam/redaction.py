@@ -3,7 +3,7 @@
 import re
 
 URL = re.compile(r"""\b(?P<scheme>[a-z][a-z0-9+.-]*:)//(?P<rest>[^\s"'<>|]*)""", re.IGNORECASE)
-LOGIN = re.compile(r"""(?<![^\s"'=(])[^\s:/@"'=(]{1,200}:[^\s@/"']{1,200}@(?=[\w\[])""")
+LOGIN = re.compile(r"""(?<![^\s"'=(/])[^\s:/@"'=(]{1,200}:[^\s@/"']{1,200}@(?=[\w\[])""")
 """What looks like ``user:password@host`` without a scheme."""
 TRAILING = ".,:;)]}!"
 """Punctuation of the sentence that a URL stands in."""
@@ -22,7 +22,7 @@ def redacted(text: str) -> str:
 
 def redacted_url(url: str) -> str:
     """Return `redacted(url)` for text that is one URL as a whole, whatever characters it has."""
-    return redacted(re.sub(r"""[\s"'<>|]""", "_", url)) if "//" in url else redacted(url)
+    return redacted(re.sub(r"""[\s"'<>|]""", "_", url)) if "://" in url else redacted(url)
 
 
 def _without_secrets(match: re.Match[str]) -> str:

@@ -18,6 +18,8 @@ SECRETS = ("s3cret", "t0ken", "k3y", "us3r")
         ("rtsp://us3r@host", "rtsp://host"),
         ("rstp://us3r:s3cret@host/live", "rstp://host/live"),
         ("us3r:s3cret@host/live", "host/live"),
+        ("rtsp:/us3r:s3cret@host/live", "rtsp:/host/live"),
+        ("rtsp:us3r:s3cret@host/live", "host/live"),
         ("srt://host:9000?passphrase=s3cret&streamid=k3y", "srt://host:9000"),
         ("rtmp://host/app/k3y", "rtmp://host/app/***"),
         ("https://host/video;auth=t0ken", "https://host/video"),

@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 from streamcam.child_process import guarded_children
 from streamcam.errors import StreamcamError, printable
 from streamcam.limits import LogRateFilter
+from streamcam.redaction import redacted
 from streamcam.standard_streams import OUTPUT, protect_stderr
 from streamcam.version import __version__
 
@@ -122,13 +123,13 @@ def _run(command: Callable[..., Any]) -> int:
         # click returns the status that a command passed to `ctx.exit`.
         status = command(standalone_mode=False, obj=time.monotonic())
     except StreamcamError as error:
-        click.echo(f"streamcam: {printable(str(error), keep=LINE_ENDS)}", err=True)
+        click.echo(f"streamcam: {printable(redacted(str(error)), keep=LINE_ENDS)}", err=True)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        click.echo(f"streamcam: {_one_line(error)}", err=True)
+        click.echo(f"streamcam: {redacted(_one_line(error))}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("streamcam: stopped", err=True)

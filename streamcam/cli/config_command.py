@@ -12,6 +12,7 @@ import click
 from streamcam.cli.options import configured
 from streamcam.control.osc.addresses import Addresses
 from streamcam.errors import ConfigError
+from streamcam.redaction import redacted_url
 from streamcam.settings.base import Settings
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import PARTS, Config
@@ -33,13 +34,18 @@ def config() -> None:
 @config.command()
 @click.argument("presets", nargs=-1, metavar="[NAME|FILE.toml]...")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
-def show(presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
+@click.option("--secrets", is_flag=True, help="With the passwords and tokens in URLs.")
+def show(presets: tuple[str, ...], assignments: tuple[str, ...], *, secrets: bool) -> None:
     """Print every setting as TOML, those that were not given as comments.
 
     Later presets win, --set wins over everything. The output can be a file for --config, which
     runs the same: what stands in a comment is still left to the model and to this machine.
+    Passwords and tokens in URLs are left out, unless --secrets is given.
     """
-    text = toml(configured(presets, assignments, {}))
+    settings = configured(presets, assignments, {})
+    text = toml(settings if secrets else without_secrets(settings))
+    if not secrets and text != toml(settings):
+        click.echo("streamcam: left out what is secret in URLs; --secrets writes it", err=True)
     # TOML is UTF-8: to another encoding go escapes alone, so that a file of it can be read back.
     is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
     click.echo(text if is_utf8 else NOT_ASCII.sub(_escaped, text), nl=False)
@@ -61,6 +67,17 @@ def check(files: tuple[str, ...]) -> None:
             click.echo(f"{file}: ok")
     if invalid:
         raise ConfigError(f"{invalid} of {len(files)} are invalid")
+
+
+def without_secrets(settings: Config) -> Config:
+    """Return `settings` without the passwords and tokens in the URLs of source and sinks."""
+    broadcast = settings.broadcast
+    shown = {
+        "source": redacted_url(broadcast.source),
+        "sink": tuple(map(redacted_url, broadcast.sink)),
+    }
+    given = {name: value for name, value in shown.items() if value != getattr(broadcast, name)}
+    return settings.model_copy(update={"broadcast": broadcast.model_copy(update=given)})
 
 
 def toml(settings: Config) -> str:

@@ -15,6 +15,7 @@ from rich.status import Status as StatusLine
 from streamcam.cli.output_pump import never_waiting
 from streamcam.errors import printable
 from streamcam.limits import LogRateFilter
+from streamcam.redaction import redacted
 from streamcam.standard_streams import dropped_messages
 from streamcam.stats import Status
 
@@ -53,7 +54,7 @@ class _TextHandler(_LogHandler):
     def show(self, record: logging.LogRecord) -> None:
         style = "yellow" if record.levelno >= logging.WARNING else None
         # Names of files, cameras and models are others' words.
-        text = printable(self.format(record), keep="\n\t")
+        text = printable(redacted(self.format(record)), keep="\n\t")
         self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -64,10 +65,10 @@ class _JsonHandler(_LogHandler):
         line = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            "message": redacted(record.getMessage()),
         }
         if record.exc_info:
-            line["trace"] = logging.Formatter().formatException(record.exc_info)
+            line["trace"] = redacted(logging.Formatter().formatException(record.exc_info))
         line |= getattr(record, "status", {})
         click.echo(json.dumps(line, ensure_ascii=False), err=True)
 

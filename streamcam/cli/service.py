@@ -196,7 +196,7 @@ def write(path: Path, content: str) -> None:
         try:
             with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(content)
-            partial.chmod(0o644)
+            # The owner alone may read it, as mkstemp has it: a URL may hold a password.
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)

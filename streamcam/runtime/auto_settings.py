@@ -6,6 +6,7 @@ from streamcam.embedded_model import NANO
 from streamcam.errors import DeviceError
 from streamcam.network import page_url
 from streamcam.pipelines import pipeline_of
+from streamcam.redaction import redacted_url
 from streamcam.runtime.device_presence import device_kind
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config
@@ -67,7 +68,7 @@ def _model(config: Config) -> Choice:
 def _source(config: Config) -> Choice:
     spec = config.broadcast.source
     if spec != AUTO:
-        return Choice(spec, spec)
+        return Choice(spec, redacted_url(spec))
     from streamcam.sources.camera_list import first
 
     if camera := first():
@@ -83,7 +84,7 @@ def _sink(spec: str, broadcast: BroadcastSettings) -> Choice:
     if spec == "preview":
         return Choice(spec, page)
     if spec != AUTO:
-        return Choice(spec, spec)
+        return Choice(spec, redacted_url(spec))
     from streamcam.sinks.virtual_camera import find
 
     try:

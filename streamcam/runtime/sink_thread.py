@@ -6,6 +6,7 @@ import time
 from typing import NamedTuple
 
 from streamcam.backoff import Backoff
+from streamcam.redaction import redacted_url
 from streamcam.runtime.dropping_queue import DroppingQueue
 from streamcam.runtime.outage_log import OutageLog
 from streamcam.stats import Latencies, Rate
@@ -72,7 +73,7 @@ class SinkThread:
         """State of the sink in one line: its name, its rate or problem, and skipped frames."""
         state = self.problem or f"{self.rate.per_second(time.monotonic()):.1f} fps"
         skipped = f", {self._slot.dropped} skipped to keep up" if self._slot.dropped else ""
-        return f"{self.name}: {state}{skipped}"
+        return f"{redacted_url(self.name)}: {state}{skipped}"
 
     def _run(self) -> None:
         with self._sink as sink:

@@ -141,8 +141,8 @@ def open_file_source(
         path: a video, an image or animation, a folder of images or a .npy array; the content
             decides which of them it is.
         rate: frames per second of what carries no rate of its own.
-        report: takes a line about images that are damaged and skipped; without it one in a folder
-            is an error.
+        report: takes a line about images and frames that are damaged and skipped; without it a
+            damaged image in a folder is an error.
 
     Raises:
         MediaError: there is nothing at `path`, or it is of no kind that can be read.
@@ -171,4 +171,4 @@ def open_file_source(
         return NpyReader(path, rate)
     from streamcam.sources.video_reader import VideoReader
 
-    return VideoReader(path)
+    return VideoReader(path, report or log.warning)

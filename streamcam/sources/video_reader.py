@@ -1,7 +1,7 @@
 """Video files read through PyAV: every frame, in order, at its own time."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -19,12 +19,17 @@ log = logging.getLogger(__name__)
 class VideoReader:
     """The first video track of a file, shown as its metadata says; what is damaged is skipped.
 
+    Args:
+        path: the file.
+        report: takes a line about damaged frames, at the end; the log by default.
+
     Raises:
         MediaError: it is no video, or damaged; frames before the damage were yielded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, report: Callable[[str], None] = log.warning) -> None:
         self._path = path
+        self._report = report
         try:
             # An absolute path: FFmpeg takes "take:1.mp4" for the protocol "take".
             self._container = av.open(str(path.absolute()))
@@ -66,7 +71,7 @@ class VideoReader:
         if index < 0:
             raise MediaError(f"{self._path} holds no frames{self._reason()}")
         if damaged := self._decoder.damaged:
-            log.warning("%s: %d damaged frames; %d were read", self._path, damaged, index + 1)
+            self._report(f"{self._path}: damaged frames: {damaged}; read: {index + 1}")
 
     def _reason(self) -> str:
         error = self._decoder.last_error

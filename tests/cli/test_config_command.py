@@ -133,6 +133,27 @@ def test_settings_that_differ_from_the_default_are_marked() -> None:
     assert "# t_index_list =" in lines
 
 
+def test_passwords_are_shown_only_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    url = "rtsp://us3r:s3cret@host/live?token=t0ken"
+    words = ["show", "--set", f"source={url}", "--set", "prompt=http://a:b@c"]
+    code, out, err = run(words, capsys)
+    assert code == 0
+    assert 'source = "rtsp://host/live"' in out
+    assert "--secrets" in err
+    assert not any(secret in out + err for secret in ("us3r", "s3cret", "t0ken"))
+    assert 'prompt = "http://a:b@c"' in out
+    _, out, err = run([*words, "--secrets"], capsys)
+    assert f'source = "{url}"' in out
+    assert err == ""
+
+
+def test_an_error_shows_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--set", "sorce=rtsp://us3r:s3cret@host"], ["--sorce=rtsp://us3r:s3cret@host"]):
+        code, out, err = run(["show", *words], capsys)
+        assert code == 2
+        assert "s3cret" not in out + err
+
+
 def test_every_live_setting_is_shown() -> None:
     text = shown()
     assert all(f"\n{name} =" in text or f"\n# {name} =" in text for name in Parameters.model_fields)

@@ -45,6 +45,22 @@ def test_the_status_line_shows_a_lost_engine_and_source() -> None:
     assert "latency" not in line
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_log_shows_no_password_of_a_url(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    url = "rtsp://us3r:s3cret@host/live?token=t0ken"
+    with reporting(as_json=as_json):
+        logging.getLogger("streamcam").info("source: %s", url)
+        try:
+            raise ValueError(f"cannot open {url}")
+        except ValueError:
+            logging.getLogger("a.library").exception("a bug")
+    text = capsys.readouterr().err
+    assert text.count("rtsp://host/live") == 2
+    assert not any(secret in text for secret in ("us3r", "s3cret", "t0ken"))
+
+
 def test_the_log_is_text_or_json(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("streamcam.somewhere")
     with reporting(as_json=False):

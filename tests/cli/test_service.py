@@ -110,6 +110,11 @@ def test_without_xdg_config_home_the_unit_is_in_the_home_folder(home: Home) -> N
         file.unlink()
 
 
+def test_nobody_else_can_read_the_unit_since_a_url_may_hold_a_password(home: Home) -> None:
+    home.run("install")
+    assert home.unit.stat().st_mode & 0o077 == 0
+
+
 def test_the_unit_sets_the_folder_of_the_models(home: Home) -> None:
     home.run("install", HF_HOME="/big disk/50%")
     assert 'Environment="HF_HOME=/big disk/50%%"' in home.unit.read_text().splitlines()

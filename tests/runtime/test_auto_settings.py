@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub import constants
 
 from streamcam.runtime import auto_settings
-from streamcam.runtime.auto_settings import PREFERRED_MODEL, settle_model
+from streamcam.runtime.auto_settings import PREFERRED_MODEL, settle, settle_model
 from streamcam.settings.config_layers import build_config
 
 Equip = Callable[..., None]
@@ -59,3 +59,15 @@ def test_the_reason_recommends_a_large_model_only_on_a_gpu(equip: Equip) -> None
 def test_text_to_image_takes_the_large_model_on_any_device(equip: Equip) -> None:
     equip(gpu=False, cached=False)
     assert settle_model(build_config([{"mode": "txt2img"}]))[0].model == PREFERRED_MODEL
+
+
+def test_the_first_lines_show_no_password() -> None:
+    settings = {
+        "model": "passthrough",
+        "source": "rtsp://us3r:my s3cret@host/live?token=t0ken",
+        "sink": ["null", "rtmp://host/app/k3y"],
+    }
+    config, lines = settle(build_config([settings]))
+    assert config.broadcast.source == settings["source"]
+    assert lines[0] == "source: rtsp://host/live"
+    assert lines[-1] == "sink: null, rtmp://host/app/***"

@@ -81,3 +81,9 @@ def test_a_bug_is_logged_with_its_traceback_once(
     assert record.levelno == logging.ERROR
     assert record.exc_info
     assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_a_problem_shows_no_password(story: Story, caplog: pytest.LogCaptureFixture) -> None:
+    story.outages.failed(MediaError("cannot read rtsp://us3r:s3cret@host/live"))
+    assert story.outages.problem == "cannot read rtsp://host/live"
+    assert "s3cret" not in caplog.text

@@ -217,7 +217,7 @@ def test_a_damaged_frame_is_skipped_and_counted(
     frames = read(damaged(tmp_path / f"a{suffix}", frame))
     assert [f.index for f in frames] == list(range(29))
     assert frames[-1].captured_at >= 28 / 30 - 0.001
-    assert f"a{suffix}: 1 damaged frames; 29 were read" in caplog.text
+    assert f"a{suffix}: damaged frames: 1; read: 29" in caplog.text
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts", ".webm"])
