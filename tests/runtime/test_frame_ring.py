@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from streamcam.errors import EngineError
-from streamcam.runtime import frame_ring
-from streamcam.runtime.frame_ring import MAX_METADATA, SHARED_MEMORY, SPARE_SLOTS, FrameRing
+from streamcam.runtime import reserved_memory
+from streamcam.runtime.frame_ring import MAX_METADATA, SPARE_SLOTS, FrameRing
+from streamcam.runtime.reserved_memory import SHARED_MEMORY
 from streamcam.types import Image
 
 SHAPE = (48, 64, 3)
@@ -169,7 +170,7 @@ def test_shared_memory_that_cannot_be_created_is_an_error_with_the_remedy(
     def refuse(**_: object) -> SharedMemory:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(frame_ring, "SharedMemory", refuse)
+    monkeypatch.setattr(reserved_memory, "SharedMemory", refuse)
     with pytest.raises(EngineError, match=f"{os.strerror(number)}; .* must be there and writable"):
         FrameRing(SHAPE)
 
