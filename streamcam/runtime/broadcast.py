@@ -125,10 +125,12 @@ class BroadcastLoop:
         for sink_thread in self._sink_threads:
             sink_thread.ask_to_stop()
         self._capture.join(max(0.1, end - time.monotonic()))
-        if self.engine:
-            self.engine.stop()
-        for sink_thread in self._sink_threads:
-            sink_thread.join(max(0.1, end - time.monotonic()))
+        try:
+            if self.engine:
+                self.engine.stop()
+        finally:
+            for sink_thread in self._sink_threads:
+                sink_thread.join(max(0.1, end - time.monotonic()))
 
     def wait_until_sending(self, timeout_s: float) -> bool:
         """Wait until every sink has taken its first frame or has failed; return whether so."""

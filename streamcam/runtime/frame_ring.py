@@ -214,4 +214,6 @@ class FrameRing:
         with suppress(BufferError):
             self._memory.close()
         if unlink:
-            self._memory.unlink()
+            # Some systems delete the memory of a user who has logged out.
+            with suppress(FileNotFoundError):
+                self._memory.unlink()

@@ -24,6 +24,10 @@ from streamcam.types import Image
 
 SHAPE = (48, 64, 3)
 
+needs_folder = pytest.mark.skipif(
+    not SHARED_MEMORY.is_dir(), reason="shared memory has no folder on this system"
+)
+
 
 @pytest.fixture
 def ring() -> Iterator[FrameRing]:
@@ -99,6 +103,15 @@ def test_the_memory_is_deleted_by_the_last_close() -> None:
         SharedMemory(name)
 
 
+@needs_folder
+def test_memory_that_the_system_has_deleted_is_no_error_at_the_end() -> None:
+    ring = FrameRing(SHAPE)
+    (SHARED_MEMORY / ring._memory.name).unlink()
+    ring.put(image_of(7), 1, 0.0)
+    assert [entry.index for entry in ring.take()] == [1]
+    ring.close(unlink=True)
+
+
 def write_forever(ring: FrameRing) -> None:
     """Write frames of one colour each as fast as possible."""
     index = 0
@@ -129,11 +142,6 @@ def test_no_frame_is_torn_and_another_writer_continues_after_one_was_killed() ->
         assert seen >= 300
     finally:
         ring.close(unlink=True)
-
-
-needs_folder = pytest.mark.skipif(
-    not SHARED_MEMORY.is_dir(), reason="shared memory has no folder on this system"
-)
 
 
 @needs_folder
