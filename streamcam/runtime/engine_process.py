@@ -156,7 +156,8 @@ class EngineProcess:
             try:
                 failure = self._run_once()
             except Exception as error:  # Such as no file descriptors, or no memory.
-                failure = f"the engine cannot be run: {one_line(error)}"
+                reason = error.strerror if isinstance(error, OSError) else one_line(error)
+                failure = f"the engine cannot be run: {reason}"
             if self._stopping.is_set():
                 return
             was_running = self.state == RUNNING

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from threading import Event
@@ -24,6 +25,7 @@ from tests.runtime.broadcast_helpers import (
     on_air,
     until,
 )
+from tests.support.media import run_script
 
 RED, BLUE = (200, 40, 90), (20, 60, 220)
 BLACK = (0, 0, 0)
@@ -341,6 +343,28 @@ def test_no_process_and_no_shared_memory_is_left_behind() -> None:
     assert time.monotonic() - began < 2
     assert not any(is_engine(p) for p in psutil.Process().children())
     assert shared_memory() <= before
+
+
+HELPER_SIGNALS = """
+import psutil
+from streamcam.control.state import Control
+from streamcam.runtime.broadcast import BroadcastLoop
+from tests.runtime.broadcast_helpers import SMALL, FakeCamera, build_config
+
+config = build_config([SMALL])
+loop = BroadcastLoop(config, Control(config), FakeCamera(), lambda _: [])
+for child in psutil.Process().children():
+    status = open(f"/proc/{child.pid}/status").read()
+    print(int(status.partition("SigBlk:")[2].split()[0], 16))
+loop.engine.stop()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of a process as in /proc")
+def test_the_process_that_frees_shared_memory_outlives_the_terminal() -> None:
+    masks = [int(mask) for mask in run_script(HELPER_SIGNALS, "").split()]
+    assert masks
+    assert all(mask >> (signal.SIGHUP - 1) & 1 for mask in masks)
 
 
 def broadcast_forever() -> None:
