@@ -55,7 +55,9 @@ class BroadcastLoop:
         self._control = control
         self._capture = Capture(source, lambda: control.parameters, self._offer_frame)
         self.engine = (
-            None if config.model == PASSTHROUGH else EngineProcess(config, self._set_failed)
+            None
+            if config.model == PASSTHROUGH
+            else EngineProcess(config, self._set_failed, control.refuse)
         )
         self._switcher = Switcher(config, passthrough=self.engine is None)
         self._sink_threads = [SinkThread(name, sink) for name, sink in sinks(self)]
@@ -159,6 +161,7 @@ class BroadcastLoop:
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
+            notice=engine.notice if engine else "",
             uptime=now - self._started_at,
             model=self._config.model,
             vram=self._gpu_stats.memory,
