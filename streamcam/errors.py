@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from unicodedata import category
 
+MAX_SHOWN = 80
+"""Characters of a text that a message shows."""
+
 
 class StreamcamError(Exception):
     """An error that the user can fix; the message says how."""
@@ -23,6 +26,15 @@ class ConfigError(StreamcamError):
 
 class ParameterError(ConfigError):
     """A live parameter is unknown, out of range or cannot change while the model runs."""
+
+
+class PromptError(ParameterError):
+    """A text that the model cannot encode; it runs on with the texts before."""
+
+    def __init__(self, text: str, why: str) -> None:
+        shown = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+        super().__init__(f'the prompt "{shown}" cannot be encoded: {why}')
+        self.text = text
 
 
 class ModelError(StreamcamError):

@@ -26,6 +26,10 @@ class LoadedStream(Stream, Protocol):
     """How many frames were ``processed``, ``skipped`` and ``dropped``."""
 
     @property
+    def notice(self) -> str:
+        """A line on live values in use that have no effect; empty if all have."""
+
+    @property
     def accepts_any_size(self) -> bool:
         """Whether frames may come in any size: the device fits them; else they come fitted."""
 

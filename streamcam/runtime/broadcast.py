@@ -75,7 +75,7 @@ class BroadcastLoop:
         self.engine: EngineProcess | None = None
         if config.model != PASSTHROUGH:
             with _hangups_blocked():
-                self.engine = EngineProcess(config, self._set_failed)
+                self.engine = EngineProcess(config, self._set_failed, control.refuse)
         self._switcher = Switcher(config, passthrough=self.engine is None)
         self._sink_threads = [SinkThread(name, sink) for name, sink in sinks(self)]
         self._output_rate = Rate()
@@ -180,6 +180,7 @@ class BroadcastLoop:
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
+            notice=engine.notice if engine else "",
             uptime=now - self._started_at,
             model=self._config.model,
             vram=self._gpu_stats.memory,

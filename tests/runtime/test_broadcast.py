@@ -401,3 +401,5 @@ def test_a_new_prompt_changes_the_output_and_no_frame_is_lost_or_torn() -> None:
         images = {frame.image.tobytes() for frame in seen.frames[last:]}
         assert len(images) == 2
         assert seen.longest_gap(began) < GAP_S
+        control.change({"prompt": "a" * 90})
+        until(lambda: "the last 15 tokens" in broadcast.status().notice)
