@@ -10,6 +10,7 @@ from PIL.ImageFile import ImageFile
 
 from streamcam.errors import MediaError
 from streamcam.sources.file_source import FileSource
+from streamcam.sources.image_colours import Tags
 from streamcam.sources.image_decoder import DAMAGED, decode, opened_image
 from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
 from streamcam.types import Frame, Image
@@ -40,12 +41,14 @@ class ImageReader(FileSource):
     def __init__(self, path: Path, rate: Fraction, report: Report = log.warning) -> None:
         self._path, self._report = path, report
         self._only: Image | None = None
-        with opened_image(path) as image:
+        with opened_image(path) as (image, tags):
             self._numbers = _frame_numbers(image)
             if len(self._numbers) == 1:
                 image.seek(self._numbers[0])
-                self._only = decode(image, flatten=image.format == "GIF")
-            elif _decoded(image, self._numbers[0]) is not None and (shown := _duration(image)):
+                self._only = decode(image, tags, flatten=image.format == "GIF")
+            elif _decoded(image, tags, self._numbers[0]) is not None and (
+                shown := _duration(image)
+            ):
                 rate = 1 / shown
         super().__init__(rate, length=len(self._numbers))
 
@@ -60,9 +63,9 @@ class ImageReader(FileSource):
 
     def _frames(self) -> Iterator[Frame]:
         index, time, damaged_in_a_row = 0, Fraction(0), 0
-        with opened_image(self._path) as image:
+        with opened_image(self._path) as (image, tags):
             for number in self._numbers:
-                decoded = _decoded(image, number)
+                decoded = _decoded(image, tags, number)
                 shown = _duration(image) or 1 / self.rate
                 if decoded is not None:
                     yield Frame(decoded, index, float(time), duration=float(shown))
@@ -157,11 +160,11 @@ def _is_page(image: ImageFile, number: int) -> bool:
         return True  # It counts as damaged when it is decoded.
 
 
-def _decoded(image: ImageFile, number: int) -> Image | None:
+def _decoded(image: ImageFile, tags: Tags, number: int) -> Image | None:
     """Return a frame of an animation, or a page; None if it is damaged."""
     try:
         image.seek(number)
-        return decode(image, flatten=image.format != "TIFF")
+        return decode(image, tags, flatten=image.format != "TIFF")
     except DAMAGED:
         # Nothing is left to decode, so that the next frame can be sought.
         image.tile = []
