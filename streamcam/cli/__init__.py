@@ -2,7 +2,6 @@
 
 import errno
 import io
-import logging
 import os
 import signal
 import sys
@@ -16,7 +15,6 @@ from click.shell_completion import CompletionItem
 
 from streamcam.child_process import guarded_children
 from streamcam.errors import StreamcamError, printable
-from streamcam.limits import LogRateFilter
 from streamcam.redaction import redacted
 from streamcam.standard_streams import OUTPUT, protect_stderr
 from streamcam.version import __version__
@@ -95,9 +93,6 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when torch is imported, also in child processes.
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-    if logging.lastResort:
-        # It prints the log of commands that do not show it by themselves.
-        logging.lastResort.addFilter(LogRateFilter())
     try:
         status = _run(streamcam.main)
         if sys.stdout:

@@ -211,8 +211,7 @@ FEEDBACK = {
     ),
     "warning": (
         "address, text",
-        "What was left out of a message that was applied, or of the value at an address; sent to"
-        " the same, or to all subscribers.",
+        "What was left out of a message that was applied, sent to the same.",
     ),
     "pong": ("text", "The version, in answer to /ping."),
     "preset/names": ("texts", "The names of the presets."),

@@ -273,8 +273,8 @@ class OscServer:
             self._next_stats = now + STATS_PERIOD
             messages = deque(stat_messages(self._prefix, self._status()))
             # Whoever may be sent only some of them shall not always get the same ones.
-            self._stats_sent += 1
             messages.rotate(self._stats_sent)
+            self._stats_sent += 1
             for message in messages:
                 for peer in self._subscribers.peers(now):
                     self.send(message, peer)
