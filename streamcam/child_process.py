@@ -101,7 +101,13 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def start_child(
-    main: str, message: str, *, stdout: int, stderr: int | None, new_session: bool = False
+    main: str,
+    message: str,
+    *,
+    stdout: int,
+    stderr: int | None,
+    new_session: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Start another Python that calls a function, and write one line to its standard input.
 
@@ -115,6 +121,7 @@ def start_child(
         message: one line, of any length.
         stdout: as for `subprocess.Popen`, as is `stderr`.
         new_session: put the child out of the terminal's reach: Ctrl-C is for this process alone.
+        variables: of its environment, besides those of this process.
 
     Returns:
         The process, its streams in UTF-8. If it died before it read its line, its exit status
@@ -132,7 +139,7 @@ def start_child(
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", f"from {module} import {function}; {function}()"],
-            env=os.environ | _child_variables() | environment,
+            env=os.environ | _child_variables() | environment | dict(variables or {}),
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,
