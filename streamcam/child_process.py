@@ -70,20 +70,25 @@ def start_resource_tracker() -> None:
 def temporary_folder() -> Iterator[Path]:
     """Yield a new folder, which is gone afterwards, and when this process has been killed.
 
+    Where there is no room for one it is that of all temporary files, which goes with this process:
+    an engine on air that is started again may need none.
+
     Raises:
-        StreamcamError: there is no room for temporary files, or for another process.
+        StreamcamError: another process cannot be started.
     """
-    parent = _child_variables().get(FOLDER)
+    parent = Path(_child_variables()[FOLDER])
     try:
+        parent.mkdir(exist_ok=True)  # Others may clean up what is days old.
         folder = tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise StreamcamError(f"no room for temporary files in {parent}: {error.strerror}") from None
+    except OSError:
+        yield parent
+        return
     with folder as name:
         yield Path(name)
 
 
 def _child_variables() -> dict[str, str]:
-    return SAFE_PATH | dict(guarded_environment())
+    return {**SAFE_PATH, **guarded_environment()}
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def guarded_environment() -> Mapping[str, str]:
         StreamcamError: there is no room for temporary files, or for another process.
     """
     if MARK in os.environ:
-        return {name: os.environ[name] for name in (MARK, FOLDER) if name in os.environ}
+        return {MARK: os.environ[MARK], FOLDER: tempfile.gettempdir()}
     return _guard(os.getpid()).environment
 
 
