@@ -1,8 +1,10 @@
 """Child processes: their line of input, the modules they find, and their end with the parent."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from textwrap import dedent
@@ -11,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from streamcam.child_process import start_child
+from streamcam.child_process import start_child, temporary_folder
 from streamcam.process_guard import module_path
 from tests.runtime.broadcast_helpers import until
 from tests.support.planted import EVERYTHING, PlantedModules
@@ -136,6 +138,26 @@ def test_nothing_that_is_started_imports_from_the_current_folder(
     assert not planted.imported
     lines = ["spawned", "started by the child", "started by a library"]
     assert (done.stdout.splitlines(), done.stderr) == (lines, "")
+
+
+def test_a_temporary_folder_is_gone_afterwards_and_another_is_made_after_a_clean_up() -> None:
+    with temporary_folder() as folder:
+        (folder / "file").touch()
+    assert not folder.exists()
+    shutil.rmtree(folder.parent)
+    with temporary_folder() as folder:
+        assert folder.is_dir()
+
+
+def test_without_room_for_a_temporary_folder_that_of_all_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STREAMCAM_GUARD", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with temporary_folder() as folder:
+        assert folder == tmp_path / "file"
+    assert folder.exists()
 
 
 @pytest.mark.usefixtures("modules")

@@ -15,6 +15,7 @@ from streamcam.settings.config_layers import build_config
 from streamcam.video.parallel import rendezvous
 from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.ranks import RankInfo, rank_info
+from tests.runtime.broadcast_helpers import until
 from tests.support.media import run_script
 from tests.video.video_streams import TINY as STREAMED
 from tests.video.video_streams import loaded
@@ -50,7 +51,10 @@ def test_two_devices_render_what_one_renders(alone: np.ndarray, tmp_path: Path) 
     assert together[-1].std() > 1
 
 
-def test_a_device_that_dies_ends_the_engine() -> None:
+def test_a_device_that_dies_ends_the_engine_and_its_files_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     script = """
         import os, signal
         import numpy as np
@@ -76,6 +80,7 @@ def test_a_device_that_dies_ends_the_engine() -> None:
         os._exit(0)
     """
     assert run_script(script, "") == "a device of the pipeline is gone\n"
+    until(lambda: not list(tmp_path.iterdir()), 30)
 
 
 def test_ranks_started_by_torchrun_render_what_one_process_renders(
