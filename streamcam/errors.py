@@ -8,11 +8,16 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from unicodedata import category
 
+from streamcam.redaction import redacted
+
 
 class StreamcamError(Exception):
-    """An error that the user can fix; the message says how."""
+    """An error that the user can fix; the message says how, without passwords of URLs."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class ConfigError(StreamcamError):
