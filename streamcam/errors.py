@@ -8,14 +8,19 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from unicodedata import category
 
+from streamcam.redaction import redacted
+
 MAX_SHOWN = 80
 """Characters of a text that a message shows."""
 
 
 class StreamcamError(Exception):
-    """An error that the user can fix; the message says how."""
+    """An error that the user can fix; the message says how, without passwords of URLs."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class ConfigError(StreamcamError):

@@ -1,6 +1,11 @@
+import traceback
+
 import pytest
 
+from streamcam.errors import ConfigError, DeviceError, MediaError, StreamcamError
 from streamcam.redaction import redacted, redacted_url
+from streamcam.settings.broadcast_settings import BroadcastSettings
+from streamcam.sources.source_table import open_source
 
 SECRETS = ("s3cret", "t0ken", "k3y", "us3r")
 
@@ -46,6 +51,21 @@ def test_urls_inside_a_text_are_cut_and_the_text_stays(text: str) -> None:
     shown = redacted(text)
     assert not any(secret in shown for secret in SECRETS)
     assert "host" in shown
+
+
+@pytest.mark.parametrize("kind", [ConfigError, MediaError, DeviceError])
+def test_no_error_shows_a_password(kind: type[StreamcamError]) -> None:
+    error = kind("cannot read rtsp://us3r:s3cret@host/live")
+    assert str(error) == "cannot read rtsp://host/live"
+    assert "s3cret" not in "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("spec", ["us3r:s3cret@host", "rtsp:us3r:s3cret@host"])
+def test_a_source_without_its_slashes_is_refused_without_its_password(spec: str) -> None:
+    with pytest.raises(StreamcamError) as refused:
+        open_source(spec, BroadcastSettings())
+    assert "host" in str(refused.value)
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def _run(command: Callable[..., Any]) -> int:
         # click returns the status that a command passed to `ctx.exit`.
         status = command(standalone_mode=False, obj=time.monotonic())
     except StreamcamError as error:
-        click.echo(f"streamcam: {printable(redacted(str(error)), keep=LINE_ENDS)}", err=True)
+        click.echo(f"streamcam: {printable(str(error), keep=LINE_ENDS)}", err=True)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from streamcam.errors import StreamcamError
-from streamcam.redaction import redacted
 
 STEADY_S = 10.0
 """Seconds after which something that was back, and fails again, is worth a line again."""
@@ -44,7 +43,7 @@ class OutageLog:
     def failed(self, error: BaseException) -> None:
         """Note a failure; log it unless it is the one before again."""
         foreseen = isinstance(error, StreamcamError)
-        problem = redacted(str(error)) if foreseen else self._bug
+        problem = str(error) if foreseen else self._bug
         kind = re.sub(r"\d+", "", problem)  # Of two that differ in a number, one is enough.
         is_new = kind != self._logged
         if self.problem is None:

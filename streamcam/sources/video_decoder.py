@@ -54,14 +54,20 @@ class VideoDecoder:
         known: object = self.track.codec_context
         if known is None:
             raise ValueError("has a video track of a codec that FFmpeg does not know")
-        self.track.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         context = self.track.codec_context
+        if context.width * context.height > MAX_PIXELS:
+            raise ValueError(
+                f"has frames of {context.width}x{context.height}; 8192x8192 is the largest size"
+            )
+        context.options = {"max_pixels": str(MAX_PIXELS)}
         if ahead and context.width * context.height > CHEAP_PIXELS:
             context.thread_type = "AUTO"
         self.rate = self.track.average_rate or self.track.guessed_rate or Fraction(30)
         self.last_error: av.error.FFmpegError | None = None
         self._container = container
         self._stopped = stopped
+        self.may_jump = has_flag(container, Flags.ts_discont)
+        """Whether the format allows times that jump, as a broadcast does."""
         self._refused = 0
         self._corrupt = 0
 
@@ -102,7 +108,8 @@ class VideoDecoder:
             return
 
     def _frames(self, packet: "Packet[Any]") -> Iterable[VideoFrame]:
-        self._corrupt += packet.is_corrupt
+        # In a broadcast format the mark may only mean that parts were joined.
+        self._corrupt += packet.is_corrupt and not self.may_jump
         try:
             return self.track.decode(packet)
         except av.error.FFmpegError as error:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Self
 
 import av
-from av.format import Flags
 
 from streamcam.errors import MediaError
 from streamcam.sources.timeline import Timeline
-from streamcam.sources.video_decoder import VideoDecoder, has_flag
+from streamcam.sources.video_decoder import VideoDecoder
 from streamcam.types import Frame
 
 log = logging.getLogger(__name__)
@@ -57,8 +56,7 @@ class VideoReader:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        may_jump = has_flag(self._container, Flags.ts_discont)
-        timeline = Timeline(float(1 / self.rate), may_jump=may_jump)
+        timeline = Timeline(float(1 / self.rate), may_jump=self._decoder.may_jump)
         index = -1
         try:
             for index, (image, time) in enumerate(self._decoder):

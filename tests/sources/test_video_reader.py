@@ -9,6 +9,7 @@ import pytest
 from PIL import Image as Pillow
 
 from streamcam.errors import MediaError
+from streamcam.sources import video_decoder
 from streamcam.sources.video_reader import VideoReader
 from streamcam.types import Frame, Image
 from tests.support.media import (
@@ -265,10 +266,22 @@ def test_a_codec_that_nobody_knows_is_refused(tmp_path: Path) -> None:
         VideoReader(path)
 
 
-def test_joined_parts_play_one_after_the_other(tmp_path: Path) -> None:
+def test_frames_that_would_take_all_memory_are_refused_with_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(video_decoder, "MAX_PIXELS", 64 * 48 - 1)
+    path = encode(tmp_path / "a.mp4", [plain(RED)])
+    with pytest.raises(MediaError, match=r"a\.mp4 has frames of 64x48; 8192x8192 is the largest"):
+        VideoReader(path)
+
+
+def test_joined_parts_play_one_after_the_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = encode(tmp_path / "a.ts", [f.image for f in noise(30)], codec_options={"bf": "0"})
     path.write_bytes(path.read_bytes() * 2)
     times = [frame.captured_at for frame in read(path)]
+    assert not caplog.records
     assert times == pytest.approx([i / 30 for i in range(60)], abs=0.002)
 
 
