@@ -64,7 +64,7 @@ class SinkThread:
 
     @property
     def problem(self) -> str | None:
-        """Why the sink takes no frames; None from the first one on that it has taken."""
+        """Reason that the sink takes no frames; None from the first one on that it has taken."""
         return self._outages.problem if self.settled.is_set() else "opening"
 
     @property

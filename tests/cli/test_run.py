@@ -18,6 +18,9 @@ import pytest
 from click.testing import CliRunner
 
 import streamcam.cli.run as run_module
+from streamcam.backoff import Backoff
+from streamcam.control.state import Control
+from streamcam.errors import StreamcamError
 from streamcam.types import Frame
 from tests.runtime.broadcast_helpers import until
 from tests.support.media import decoded, decoded_so_far
@@ -112,6 +115,36 @@ def test_on_air_is_logged_only_once_a_slow_sink_has_taken_a_frame(
     [on_air] = [i for i, line in enumerate(lines) if line.startswith("on air after")]
     assert on_air > lines.index("the first frame was taken")
     assert ("not on air yet: no frame taken so far by null" in done.stderr) is (timeout_s == 0)
+
+
+def test_an_output_that_cannot_go_on_ends_the_command_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Control) -> None:
+        raise ValueError("no clock")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Control, "advance", fail)
+    monkeypatch.setattr("streamcam.runtime.broadcast.Backoff", lambda **_: Backoff(0.001, 0.001))
+    words = [*SMALL, *QUIET, "--model", "passthrough", "--sink", "null"]
+    done = CliRunner().invoke(run_module.run, words, obj=time.monotonic())
+    assert isinstance(done.exception, StreamcamError)
+    assert "no clock" in str(done.exception)
+
+
+def test_a_status_that_cannot_be_shown_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no terminal")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("streamcam.cli.reporting.Reporter.show", fail)
+    words = [*SMALL, *QUIET, "--model", "passthrough", "--sink", "null", "--duration", "0.5"]
+    done = CliRunner().invoke(run_module.run, words, obj=time.monotonic())
+    assert done.exit_code == 0
+    assert done.stderr.count("the status cannot be shown") == 1
+    assert "off air" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

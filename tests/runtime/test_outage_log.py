@@ -81,3 +81,17 @@ def test_a_bug_is_logged_with_its_traceback_once(
     assert record.levelno == logging.ERROR
     assert record.exc_info
     assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_a_handler_that_raises_fails_nothing_that_works() -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError(f"the log is gone: {record.getMessage()}")
+
+    log = logging.Logger("streamcam.somewhere")
+    log.addHandler(Broken())
+    outages = OutageLog(log, failed="recorder: ", bug="failed", back=BACK)
+    outages.failed(FULL)
+    assert outages.problem == str(FULL)
+    outages.works()
+    assert outages.problem is None
