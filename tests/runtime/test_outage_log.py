@@ -71,18 +71,6 @@ def test_another_failure_and_one_after_a_healthy_time_are_logged(story: Story) -
     assert story.lines == [LOST, BACK, gone, BACK, gone]
 
 
-def test_a_bug_is_logged_with_its_traceback_once(
-    story: Story, caplog: pytest.LogCaptureFixture
-) -> None:
-    for _ in range(3):
-        story.outages.failed(ZeroDivisionError("division by zero"))
-    assert story.outages.problem == "failed"
-    [record] = caplog.records
-    assert record.levelno == logging.ERROR
-    assert record.exc_info
-    assert record.exc_info[0] is ZeroDivisionError
-
-
 def test_a_handler_that_raises_fails_nothing_that_works() -> None:
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -95,3 +83,15 @@ def test_a_handler_that_raises_fails_nothing_that_works() -> None:
     assert outages.problem == str(FULL)
     outages.works()
     assert outages.problem is None
+
+
+def test_a_bug_is_logged_with_its_traceback_once(
+    story: Story, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        story.outages.failed(ZeroDivisionError("division by zero"))
+    assert story.outages.problem == "failed"
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info
+    assert record.exc_info[0] is ZeroDivisionError
