@@ -82,8 +82,8 @@ def _message_stream(stream: TextIO | None, descriptor: int) -> TextIO:
     else:
         encoding = stream.encoding
         try:
-            if stream.fileno() != descriptor:
-                return stream
+            if stream.fileno() != descriptor or (sys.platform == "win32" and stream.isatty()):
+                return stream  # Windows writes to its console in another way.
             stream.flush()
         except (OSError, ValueError):
             return stream  # A test's, which has no descriptor.

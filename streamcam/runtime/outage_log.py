@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from streamcam.errors import StreamcamError
 
@@ -53,14 +54,19 @@ class OutageLog:
         if is_new:
             self._is_flapping = False
             level, trace = (logging.WARNING, None) if foreseen else (logging.ERROR, error)
-            self._log.log(level, "%s%s; trying again", self._failed, problem, exc_info=trace)
+            self._write(level, f"{self._failed}{problem}; trying again", trace)
 
     def works(self) -> None:
         """Note that it works; log that if it has failed before, and stays."""
         if self.problem is not None:
             self.problem, self._worked_at = None, self._clock()
             if not self._is_flapping:
-                self._log.info(self._back)
+                self._write(logging.INFO, self._back)
         elif self._is_flapping and self._clock() - self._worked_at >= STEADY_S:
             self._is_flapping = False
-            self._log.info(self._back)
+            self._write(logging.INFO, self._back)
+
+    def _write(self, level: int, line: str, trace: BaseException | None = None) -> None:
+        # A handler that raises, as a program of others may have, must not fail what works.
+        with suppress(Exception):
+            self._log.log(level, "%s", line, exc_info=trace)

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.connection import wait
 
 import pytest
 
@@ -59,6 +60,23 @@ def test_a_reader_that_is_gone_holds_nobody_up(pipe: tuple[int, int]) -> None:
         for _ in range(100):
             with suppress(BlockingIOError):  # The pump is still at the last one.
                 os.write(stderr, b"nobody reads this")
+
+
+def test_a_pump_that_fails_goes_on(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, stderr = pipe
+    errors = [MemoryError(), SystemExit(1)]
+
+    def fail_first(descriptors: list[int]) -> list[object]:
+        if errors:
+            raise errors.pop()
+        return wait(descriptors)
+
+    monkeypatch.setattr(output_pump, "wait", fail_first)
+    with never_waiting([stderr]):
+        os.write(stderr, b"still here")
+        assert os.read(reader, 99) == b"still here"
+    assert not errors
+    os.close(reader)
 
 
 def test_a_child_is_not_made_to_wait_either(pipe: tuple[int, int]) -> None:

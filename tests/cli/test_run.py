@@ -120,6 +120,35 @@ def test_on_air_is_logged_only_once_a_slow_sink_has_taken_a_frame(
     assert ("not on air yet: no frame taken so far by null" in done.stderr) is (timeout_s == 0)
 
 
+def test_an_output_that_cannot_go_on_ends_the_command_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no clock")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("streamcam.control.state.Control.advance", fail)
+    monkeypatch.setattr("streamcam.supervised_thread.MAX_FAILURES", 3)
+    words = [*SMALL, *QUIET, "--model", "passthrough", "--sink", "null"]
+    done = CliRunner().invoke(run_module.run, words, obj=time.monotonic())
+    assert str(done.exception) == "the thread output fails again and again: no clock"
+
+
+def test_a_status_that_cannot_be_shown_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no terminal")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("streamcam.cli.reporting.Reporter.show", fail)
+    words = [*SMALL, *QUIET, "--model", "passthrough", "--sink", "null", "--duration", "0.5"]
+    done = CliRunner().invoke(run_module.run, words, obj=time.monotonic())
+    assert done.exit_code == 0
+    assert done.stderr.count("the status cannot be shown") == 1
+    assert "off air" in done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_broadcast_within_two_seconds_and_finishes_its_files(
     tmp_path: Path, number: signal.Signals

@@ -71,6 +71,20 @@ def test_another_failure_and_one_after_a_healthy_time_are_logged(story: Story) -
     assert story.lines == [LOST, BACK, gone, BACK, gone]
 
 
+def test_a_handler_that_raises_fails_nothing_that_works() -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError(f"the log is gone: {record.getMessage()}")
+
+    log = logging.Logger("streamcam.somewhere")
+    log.addHandler(Broken())
+    outages = OutageLog(log, failed="recorder: ", bug="failed", back=BACK)
+    outages.failed(FULL)
+    assert outages.problem == str(FULL)
+    outages.works()
+    assert outages.problem is None
+
+
 def test_a_bug_is_logged_with_its_traceback_once(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:

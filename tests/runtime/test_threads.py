@@ -1,12 +1,14 @@
 """Whatever a thread of a broadcast runs into, it goes on, or the broadcast ends with an error."""
 
 import errno
+import itertools
 import logging
 import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -203,6 +205,32 @@ def test_an_engine_is_tried_again_whatever_keeps_it_from_being_started(
         assert not fatal
     finally:
         engine.stop()
+
+
+def test_an_engine_may_be_stopped_while_others_use_it() -> None:
+    config = build_config([SMALL])
+    engine = EngineProcess(config, lambda _: None)
+    began, done = threading.Event(), threading.Event()
+
+    def offer() -> None:
+        for index in itertools.count():
+            engine.offer(Frame(IMAGE, index, 0.0), config.live)
+            began.set()
+            if done.is_set():
+                return
+
+    def ask() -> None:
+        while not done.is_set():
+            engine.outputs()
+            assert engine.taken == engine.dropped == engine.skipped == 0
+
+    with ThreadPoolExecutor(3) as pool:
+        others = [pool.submit(task) for task in (offer, ask, ask)]
+        assert began.wait(10)
+        engine.stop()
+        done.set()
+        for other in others:
+            other.result()
 
 
 def test_a_broadcast_whose_threads_cannot_all_start_ends_those_that_have(
