@@ -190,7 +190,7 @@ def _load_file(name: str, config: Config, dtype: torch.dtype, select: SelectLaye
 
 def _head_dim(folder: Path) -> int:
     """Return the head dimension in a published ``config.json``, else the usual one."""
-    with suppress(ModelError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+    with suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         config = read_json(folder / "config.json")
         return int(config["dim"]) // int(config["num_heads"])
     return HEAD_DIM
