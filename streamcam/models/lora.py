@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch.nn import Parameter
 
 from streamcam.errors import ModelError, one_line
 from streamcam.models import hub
@@ -81,17 +81,21 @@ def fuse(
 
 
 def _update(layer: Layer, lora: LoraFile, name: str, strength: float) -> None:
+    if layer.module is None:
+        return
     tensors = lora.layers[name]
     scale_of: Scale = partial(lora.scale_of, layer.part, layer.path, tensors)
-    weight = layer.module.weight
-    assert isinstance(weight, Tensor)
-    if tensors.keys() - BIAS_ROLES - {"alpha"}:
-        weight.data = updated_weight(weight.data, tensors, scale_of, strength)
-    if BIAS_ROLES & tensors.keys():
-        bias = getattr(layer.module, "bias", None)
-        if bias is None:
-            raise MisfitError("a bias where the model has none")
-        bias.data = updated_bias(bias.data, tensors, scale_of, strength)
+    for attribute, updated, changes in (
+        ("weight", updated_weight, tensors.keys() - BIAS_ROLES - {"alpha"}),
+        ("bias", updated_bias, tensors.keys() & BIAS_ROLES),
+    ):
+        if not changes:
+            continue
+        parameter = getattr(layer.module, attribute, None)
+        if not isinstance(parameter, Parameter):
+            raise MisfitError(f"a {attribute} where the model has none")
+        values = updated(parameter.data.cpu(), tensors, scale_of, strength)
+        parameter.data = values.to(parameter.device)
 
 
 def _check_base(lora: LoraFile, fitting: Mapping[str, Layer], file: Path, family: str) -> None:
@@ -107,7 +111,7 @@ def _check_base(lora: LoraFile, fitting: Mapping[str, Layer], file: Path, family
             )
     for name, layer in fitting.items():
         down = lora.layers[name].get("down")
-        if down is None or not layer.path.endswith(CROSS_ATTENTION):
+        if down is None or layer.part != "unet" or not layer.path.endswith(CROSS_ATTENTION):
             continue
         width, expected = down.shape[1], _width(layer)
         if width != expected:
@@ -126,8 +130,8 @@ PARTS = {
 
 
 def _width(layer: Layer) -> int:
-    weight = layer.module.weight
-    assert isinstance(weight, Tensor)
+    weight = getattr(layer.module, "weight", None)
+    assert isinstance(weight, Parameter)
     return weight.shape[1]
 
 

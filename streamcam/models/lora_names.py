@@ -17,10 +17,11 @@ class Layer(NamedTuple):
     """A layer of a model that a LoRA can change."""
 
     part: str
-    """``unet``, ``text_encoder`` or ``text_encoder_2``."""
+    """``unet``, ``text_encoder`` or ``text_encoder_2``; ``transformer`` of a video model."""
     path: str
     """Path of the module within its part."""
-    module: nn.Module
+    module: nn.Module | None
+    """None where another process has it."""
 
 
 def part_of(name: str) -> str:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from streamcam.errors import ModelError, StreamcamError, one_line
+from streamcam.regular_file import check_regular, read_regular
 
 MAX_JSON_BYTES = 64 * 1024**2
 """Vocabularies, the largest of such files, take 20 MB."""
@@ -47,12 +48,11 @@ def read_json(file: Path) -> dict[str, Any]:
     """Return the table in a small JSON file.
 
     Raises:
-        ModelError: it is no regular file, or too large.
+        OSError: it is no file, or too large.
         ValueError: it is damaged, or holds no table.
     """
-    _check_openable(file)
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = json.loads(read_regular(file, MAX_JSON_BYTES))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(table, dict):
@@ -125,8 +125,10 @@ def _check_openable(file: Path) -> None:
     """Raise ModelError for what is no regular file, and for settings that are far too large."""
     if not file.exists() or file.is_dir():
         return
-    if not file.is_file():
-        raise ModelError(f"{file} is no regular file; name another")
+    try:
+        check_regular(file)
+    except OSError as error:
+        raise ModelError(f"cannot read {file}: {error.strerror}") from None
     if file.suffix == ".json" and (size := file.stat().st_size) > MAX_JSON_BYTES:
         raise ModelError(f"{file} is too large for a file of settings ({size} bytes)")
 

@@ -17,6 +17,10 @@ class SharedSettings(Protocol):
     @property
     def mode(self) -> str: ...
     @property
+    def use_lcm_lora(self) -> bool | None: ...
+    @property
+    def lcm_lora_id(self) -> str | None: ...
+    @property
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
@@ -69,6 +73,8 @@ def _check_video(settings: SharedSettings) -> None:
             f"pipeline=video runs acceleration {', '.join(VIDEO_ACCELERATIONS)}, not"
             f" {settings.acceleration}: leave it out"
         )
+    if settings.use_lcm_lora or settings.lcm_lora_id:
+        raise ValueError("pipeline=video has no LCM-LoRA: leave use_lcm_lora and lcm_lora_id out")
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 

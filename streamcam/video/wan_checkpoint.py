@@ -28,6 +28,7 @@ from streamcam.video.random_wan import (
 )
 from streamcam.video.taehv import TAEHV, load_taehv
 from streamcam.video.umt5 import TextEncoder
+from streamcam.video.wan_lora import fuse_loras
 from streamcam.video.wan_weights import (
     HEAD_DIM,
     load_wan_transformer,
@@ -73,7 +74,7 @@ def load_components(
         folder = _base_folder(
             config.model if whole else config.video.video_base, config, whole=whole
         )
-        transformer = load_transformer(config, dtype, device, select)
+        transformer = load_transformer(config, dtype, device, select, report)
         report(f"model {config.model}: {_describe(transformer)}")
         return WanComponents(
             transformer,
@@ -84,13 +85,36 @@ def load_components(
 
 
 def load_transformer(
-    config: Config, dtype: torch.dtype, device: torch.device, select: SelectLayers = range
+    config: Config,
+    dtype: torch.dtype,
+    device: torch.device,
+    select: SelectLayers = range,
+    report: Report = lambda _line: None,
 ) -> Any:
     """Load the transformer of the model that `config` names, with the layers of `select` alone.
+
+    Its LoRAs are fused into them.
 
     Raises:
         ModelError: something is missing, damaged or does not fit.
     """
+    whole, layers = 0, range(0)
+
+    def remembered(count: int) -> range:
+        nonlocal whole, layers
+        whole, layers = count, select(count)
+        return layers
+
+    transformer = _load_base(config, dtype, device, remembered)
+    if config.lora:
+        with hub.offline_mode(offline=config.offline):
+            fuse_loras(transformer, layers, whole, config, report)
+    return transformer
+
+
+def _load_base(
+    config: Config, dtype: torch.dtype, device: torch.device, select: SelectLayers
+) -> Any:
     if config.model.startswith(RANDOM):
         name = config.model.removeprefix(RANDOM)
         return random_transformer(name, dtype, device, layers=select(layers_of(name)))
@@ -119,6 +143,8 @@ def fetch(config: Config, report: Report) -> None:
                 files.append(config.video.taehv)
             for name in files:
                 wan_files.weights_file(name, offline=offline)
+    for name in config.lora:
+        hub.lora_file(name, offline=offline)
     report(f"{config.model} is ready")
 
 
@@ -164,7 +190,7 @@ def _load_file(name: str, config: Config, dtype: torch.dtype, select: SelectLaye
 
 def _head_dim(folder: Path) -> int:
     """Return the head dimension in a published ``config.json``, else the usual one."""
-    with suppress(ModelError, OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+    with suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         config = read_json(folder / "config.json")
         return int(config["dim"]) // int(config["num_heads"])
     return HEAD_DIM
@@ -210,7 +236,7 @@ def _random_components(
     config: Config, dtype: torch.dtype, device: torch.device, report: Report, select: SelectLayers
 ) -> WanComponents:
     name = config.model.removeprefix(RANDOM)
-    transformer = load_transformer(config, dtype, device, select)
+    transformer = load_transformer(config, dtype, device, select, report)
     text_dim = transformer.config.text_dim
     report(f"model {config.model}: random weights, its output means nothing")
     return WanComponents(

@@ -251,11 +251,9 @@ def test_an_unknown_random_model_is_refused() -> None:
 
 
 def test_an_engine_that_video_does_not_support_is_refused() -> None:
-    config = build_config(
-        [{"pipeline": "video", "model": "random:tiny-wan", "acceleration": "openvino"}]
-    )
-    with pytest.raises(ConfigError, match="pipeline=video runs auto or eager or compiled"):
-        load_video_model(config)
+    settings = {"pipeline": "video", "model": "random:tiny-wan", "acceleration": "openvino"}
+    with pytest.raises(ConfigError, match="pipeline=video runs acceleration auto, eager, compiled"):
+        build_config([settings])
 
 
 def test_a_dtype_that_video_does_not_support_is_refused() -> None:
@@ -311,5 +309,5 @@ def test_a_fifo_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, file: s
     folder = save_pipeline(tmp_path)
     (folder / file).unlink()
     os.mkfifo(folder / file)
-    with pytest.raises(ModelError, match="is no regular file"):
+    with pytest.raises(ModelError, match="pipe"):
         load(folder)
