@@ -1,12 +1,13 @@
 """Presence of the devices that a model can run on, found out without torch."""
 
-import os
 import platform
 import re
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+
+from streamcam.settings.environment import visible_gpus
 
 ROOT = Path("/")
 BACKENDS = ("cuda", "hip", "xpu")
@@ -59,14 +60,8 @@ def nvidia_gpus(backends: frozenset[str]) -> int:
             pynvml.nvmlShutdown()
     except pynvml.NVMLError:
         return 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return count if visible is None else min(count, _listed(visible))
-
-
-def _listed(visible: str) -> int:
-    """Return how many devices the variable lists; those after an invalid one do not count."""
-    names = [name.strip() for name in visible.split(",")]
-    return next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))
+    visible = visible_gpus()
+    return count if visible is None else min(count, len(visible))
 
 
 def torch_backends() -> frozenset[str]:

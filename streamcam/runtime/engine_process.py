@@ -21,6 +21,7 @@ from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
 from streamcam.paths import leave_deleted_folder
 from streamcam.pixels import fitted, size_in_bytes
+from streamcam.runtime.device_presence import device_kind
 from streamcam.runtime.engine_worker import (
     DROPPED,
     HEARTBEAT,
@@ -30,7 +31,6 @@ from streamcam.runtime.engine_worker import (
     serve,
 )
 from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
-from streamcam.runtime.gpu_stats import expects_gpu
 from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -306,7 +306,7 @@ def _create_rings(config: Config) -> tuple[FrameRing, FrameRing]:
     """Return the rings of frames and of outputs, with room for all that a device does itself."""
     frame_size, output_size = (config.width, config.height), (config.width, config.height)
     packed = 0
-    if config.converts_on_device and expects_gpu(config.device):
+    if config.converts_on_device and device_kind(config.device) == "cuda":
         broadcast = config.broadcast
         frame_size = max(frame_size, broadcast.camera_size, key=prod)
         output_size = max(output_size, broadcast.canvas, key=prod)

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from streamcam.settings.environment import hides_gpus
 from streamcam.supervised_thread import SupervisedThread
 
 INTERVAL_S = 1.0
@@ -68,16 +67,3 @@ def nvml_handle(uuid: str) -> object:
     except pynvml.NVMLError:
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-"))
     return handle
-
-
-def expects_gpu(device: str) -> bool:
-    """Return whether the setting `device` means an NVIDIA GPU, as ``auto`` does where one is."""
-    import pynvml
-
-    if device != "auto":
-        return device.startswith("cuda")
-    try:
-        pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetCount() > 0 and not hides_gpus()
-    except pynvml.NVMLError:
-        return False

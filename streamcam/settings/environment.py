@@ -1,6 +1,7 @@
 """Environment variables that settings depend on, read here and nowhere else."""
 
 import os
+from itertools import takewhile
 from typing import NamedTuple
 
 
@@ -23,9 +24,13 @@ def torchrun_launch() -> Launch | None:
     return launch if launch.ranks > 1 else None
 
 
-def hides_gpus() -> bool:
-    """Return whether ``CUDA_VISIBLE_DEVICES`` leaves torch no GPU."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+def visible_gpus() -> list[str] | None:
+    """Return the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves to torch; None where it is not set."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return None
+    # Those after an invalid one do not count.
+    return list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))
 
 
 def hub_is_offline() -> bool:
