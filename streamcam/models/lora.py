@@ -62,6 +62,12 @@ def fuse(
     lora = read_lora(file)
     fitting = {name: names[name] for name in lora.layers if name in names}
     _check_base(lora, fitting, file, family)
+    twice = [path for path, count in Counter(fitting.values()).items() if count > 1]
+    if twice:
+        raise ModelError(
+            f"LoRA {file} holds {twice[0].path} under two names, of which it does not say which"
+            " one counts; choose a file with one of them"
+        )
     for name, layer in fitting.items():
         try:
             _update(layer, lora, name, strength)

@@ -94,6 +94,11 @@ def read_lora(file: Path) -> LoraFile:
                 f"LoRA {file} holds values that are no numbers (NaN or infinity), first in {name}:"
                 " its training or merging went wrong; choose another"
             )
+        if role in layers[layer]:
+            raise ModelError(
+                f"LoRA {file} holds several LoRAs in one: {name[:120]} is not the only one of its"
+                " layer; choose a file with one of them"
+            )
         layers[layer][role] = values
     if not layers:
         raise ModelError(

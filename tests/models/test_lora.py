@@ -324,6 +324,29 @@ def test_what_cannot_be_applied_is_refused_with_its_kind(
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            [f"{UNET_QUERY}.lora_{part}.{n}.weight" for n in ("one", "two") for part in "AB"],
+            "holds several LoRAs in one",
+        ),
+        (
+            [f"{prefix}{UNET_QUERY}.lora_{p}.weight" for prefix in ("", "unet.") for p in "AB"],
+            f"holds {UNET_QUERY} under two names",
+        ),
+    ],
+)
+def test_layers_that_are_in_a_file_twice_are_refused(
+    model_folder: Folder, tmp_path: Path, names: list[str], said: str
+) -> None:
+    file = tmp_path / "style.safetensors"
+    shapes = {"A": (RANK, 16), "B": (16, RANK)}
+    of_part = {name: name.rpartition("lora_")[2][0] for name in names}
+    save_file({name: torch.zeros(shapes[part]) for name, part in of_part.items()}, file)
+    assert said in refusal(model_folder("sd-turbo"), file)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_lora_with_values_that_are_no_numbers_is_refused(
     model_folder: Folder, pairs: dict[str, Pair], tmp_path: Path, bad: float
