@@ -16,6 +16,7 @@ import pytest
 from tests.runtime.broadcast_helpers import until
 from tests.support.media import decoded
 from tests.support.preloaded import start
+from tests.support.shared_memory import shared_memory
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and SIGHUP")
 
@@ -84,11 +85,11 @@ def test_a_full_disk_keeps_no_engine_from_being_started_again(tmp_path: Path) ->
 
 
 def test_a_closed_terminal_ends_the_broadcast_in_order(tmp_path: Path) -> None:
-    before = {path.name for path in Path("/dev/shm").glob("psm_*")}
     errors = tmp_path / "log"
     process = started(errors, tmp_path / "show.mkv", "--model", "identity", "--log-json")
     until(lambda: errors.exists() and "the engine is running" in errors.read_text(), 60)
     assert process.pid is not None
+    memory = shared_memory(process.pid)
     everybody = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
     # The system sends it to all processes of the terminal, and the shell once more.
     for _ in range(2):
@@ -100,7 +101,7 @@ def test_a_closed_terminal_ends_the_broadcast_in_order(tmp_path: Path) -> None:
     assert messages[-1].startswith("off air")
     assert not [message for message in messages if "has died" in message]
     assert decoded(tmp_path / "show.mkv") > 0
-    assert {path.name for path in Path("/dev/shm").glob("psm_*")} <= before
+    assert not [path for path in memory if path.exists()]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")

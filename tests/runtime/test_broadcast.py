@@ -26,6 +26,7 @@ from tests.runtime.broadcast_helpers import (
     until,
 )
 from tests.support.media import run_script
+from tests.support.shared_memory import shared_memory
 
 RED, BLUE = (200, 40, 90), (20, 60, 220)
 BLACK = (0, 0, 0)
@@ -330,19 +331,14 @@ def test_a_source_that_ends_ends_the_broadcast() -> None:
         assert broadcast.status().source == "ended"
 
 
-def shared_memory() -> set[str]:
-    """Return the names of Python's own shared memory on this machine, where it has names."""
-    return {path.name for path in Path("/dev/shm").glob("psm_*")}
-
-
 def test_no_process_and_no_shared_memory_is_left_behind() -> None:
-    before = shared_memory()
     with on_air() as (_, _, _, seen):
         until(lambda: near(seen.colour(), RED))
+        memory = shared_memory(os.getpid())
         began = time.monotonic()
     assert time.monotonic() - began < 2
     assert not any(is_engine(p) for p in psutil.Process().children())
-    assert shared_memory() <= before
+    assert not [path for path in memory if path.exists()]
 
 
 HELPER_SIGNALS = """

@@ -21,6 +21,7 @@ from streamcam.runtime import reserved_memory
 from streamcam.runtime.frame_ring import MAX_METADATA, SPARE_SLOTS, FrameRing
 from streamcam.runtime.reserved_memory import SHARED_MEMORY
 from streamcam.types import Image
+from tests.support.shared_memory import shared_memory
 
 SHAPE = (48, 64, 3)
 
@@ -161,14 +162,18 @@ def test_the_memory_is_reserved_before_anything_is_written_to_it(ring: FrameRing
 def test_memory_that_another_program_takes_first_is_an_error_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    created = set()
+
     def fill_up(*_: int) -> None:
+        created.update(shared_memory(os.getpid()) - before)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    before = set(SHARED_MEMORY.glob("psm_*"))
+    before = shared_memory(os.getpid())
     monkeypatch.setattr(os, "posix_fallocate", fill_up)
     with pytest.raises(EngineError, match="shm-size"):
         FrameRing(SHAPE)
-    assert set(SHARED_MEMORY.glob("psm_*")) <= before
+    assert created
+    assert not [path for path in created if path.exists()]
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.ENOENT, errno.EACCES])
