@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,7 +21,7 @@ from streamcam.cli.options import configured
 from streamcam.embedded_model import NANO
 from streamcam.engines.placement import pick_device
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import explain_os_error
+from streamcam.sinks.atomic_file import explain_os_error, numbered_paths
 from streamcam.version import __version__
 
 LIBRARIES = ("torch", "diffusers", "openvino", "tensorrt")
@@ -51,7 +52,7 @@ def measure_targets(minutes: float, rounds: int, write: Path | None, *, as_json:
         _check_writable(write)
     configs = configs_here()
     facts, today = facts_of(configs), datetime.now(UTC)
-    file = None if write is None else write / _file_name(facts, today)
+    file = None if write is None else _create(write / _file_name(facts, today))
     run = TargetRun(configs, bench_options.moving_scene, minutes, rounds)
     with bench_options.status() as status:
         run.report = status.update
@@ -73,6 +74,15 @@ def measure_targets(minutes: float, rounds: int, write: Path | None, *, as_json:
 def _file_name(facts: dict[str, Any], when: datetime) -> str:
     device = re.sub(r"[^a-z0-9]+", "-", str(facts["device"]).lower()).strip("-")
     return f"{when:%Y-%m-%d}-targets-{device}.md"
+
+
+def _create(wanted: Path) -> Path:
+    """Create an empty file under the first name that is free, and return its path."""
+    for path in numbered_paths(wanted):
+        with suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            return path
+    raise AssertionError("names never end")
 
 
 def _check_writable(folder: Path) -> None:

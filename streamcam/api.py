@@ -143,21 +143,25 @@ def open_source(spec: str | Path = "auto", *, paced: bool = False, **settings: A
     return open_live_source(config.broadcast.source, config.broadcast)
 
 
-def open_sink(spec: str | Path = "virtual-camera", **settings: Any) -> Sink:
+def open_sink(
+    spec: str | Path = "virtual-camera", *, overwrite: bool = False, **settings: Any
+) -> Sink:
     """Return a sink; enter it (``with``) and send it frames, of any size.
 
     Args:
         spec: ``virtual-camera``, ``virtual-camera:LABEL``, ``null``, a kind that a plugin adds,
             or the path of a video, an image, a folder or a ``.npy`` to write.
+        overwrite: replace an existing file once the new one is complete.
         settings: ``canvas``, ``canvas_fit``, ``fps``, ``pixel_format`` and the like.
 
     Raises:
         ConfigError: `spec` names no kind of sink, or one that only a `Broadcast` can feed.
-        MediaError: the file cannot be written there.
+        MediaError: the file cannot be written there, or exists.
     """
     broadcast = _configured(None, settings).broadcast
     if not is_sink_kind(str(spec)):
-        return open_file_sink(expanded(spec), Fraction(broadcast.rate))
+        rate = Fraction(broadcast.rate)
+        return open_file_sink(expanded(spec), rate, overwrite=overwrite)
     sink = open_live_sink(str(spec), broadcast, None)
     return _CanvasSink(sink, broadcast.canvas, broadcast.canvas_fit)
 

@@ -70,20 +70,25 @@ def start_resource_tracker() -> None:
 def temporary_folder() -> Iterator[Path]:
     """Yield a new folder, which is gone afterwards, and when this process has been killed.
 
+    Where there is no room for one it is that of all temporary files, which goes with this process:
+    an engine on air that is started again may need none.
+
     Raises:
-        StreamcamError: there is no room for temporary files, or for another process.
+        StreamcamError: another process cannot be started.
     """
-    parent = _child_variables().get(FOLDER)
+    parent = Path(_child_variables()[FOLDER])
     try:
+        parent.mkdir(exist_ok=True)  # Others may clean up what is days old.
         folder = tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True)
-    except OSError as error:
-        raise StreamcamError(f"no room for temporary files in {parent}: {error.strerror}") from None
+    except OSError:
+        yield parent
+        return
     with folder as name:
         yield Path(name)
 
 
 def _child_variables() -> dict[str, str]:
-    return SAFE_PATH | dict(guarded_environment())
+    return {**SAFE_PATH, **guarded_environment()}
 
 
 @contextmanager
@@ -101,7 +106,13 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def start_child(
-    main: str, message: str, *, stdout: int, stderr: int | None, new_session: bool = False
+    main: str,
+    message: str,
+    *,
+    stdout: int,
+    stderr: int | None,
+    new_session: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[str]:
     """Start another Python that calls a function, and write one line to its standard input.
 
@@ -115,6 +126,7 @@ def start_child(
         message: one line, of any length.
         stdout: as for `subprocess.Popen`, as is `stderr`.
         new_session: put the child out of the terminal's reach: Ctrl-C is for this process alone.
+        variables: of its environment, besides those of this process.
 
     Returns:
         The process, its streams in UTF-8. If it died before it read its line, its exit status
@@ -132,7 +144,7 @@ def start_child(
     try:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", f"from {module} import {function}; {function}()"],
-            env=os.environ | _child_variables() | environment,
+            env=os.environ | _child_variables() | environment | dict(variables or {}),
             stdin=subprocess.PIPE,
             stdout=stdout,
             stderr=stderr,

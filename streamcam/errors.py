@@ -10,6 +10,9 @@ from unicodedata import category
 
 from streamcam.redaction import redacted
 
+MAX_SHOWN = 80
+"""Characters of a text that a message shows."""
+
 
 class StreamcamError(Exception):
     """An error that the user can fix; the message says how, without passwords of URLs."""
@@ -28,6 +31,15 @@ class ConfigError(StreamcamError):
 
 class ParameterError(ConfigError):
     """A live parameter is unknown, out of range or cannot change while the model runs."""
+
+
+class PromptError(ParameterError):
+    """A text that the model cannot encode; it runs on with the texts before."""
+
+    def __init__(self, text: str, why: str) -> None:
+        shown = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
+        super().__init__(f'the prompt "{shown}" cannot be encoded: {why}')
+        self.text = text
 
 
 class ModelError(StreamcamError):

@@ -17,7 +17,11 @@ def page_url(host: str, port: int) -> str:
 
 
 def is_own_address(host: str) -> bool:
-    """Return whether the numeric address `host` is one of this machine's."""
+    """Return whether the numeric address `host` is one of this machine's.
+
+    Raises:
+        OSError: the system cannot tell, since it is out of descriptors, say.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, 0, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
@@ -25,6 +29,7 @@ def is_own_address(host: str) -> bool:
         with socket.socket(family, kind, protocol) as opened:
             opened.bind(address)
     except OSError as error:
-        # Anything else says nothing about the address, and then it is safer to count it as ours.
-        return error.errno not in (errno.EADDRNOTAVAIL, socket.EAI_NONAME)
+        if error.errno in (errno.EADDRNOTAVAIL, socket.EAI_NONAME):
+            return False
+        raise
     return True

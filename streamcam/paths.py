@@ -1,8 +1,17 @@
-"""Paths as users write them."""
+"""Paths as users write them, and the folders that a user has for a purpose."""
 
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from streamcam.errors import MediaError
+from platformdirs import user_cache_path, user_pictures_path
+
+from streamcam.errors import MediaError, StreamcamError
+
+log = logging.getLogger(__name__)
 
 
 def expanded(path: str | Path) -> Path:
@@ -16,4 +25,36 @@ def expanded(path: str | Path) -> Path:
     except RuntimeError:
         raise MediaError(
             f"cannot find {path}: no home folder is known; set HOME, or give the whole path"
+        ) from None
+
+
+def leave_deleted_folder() -> None:
+    """Change to the folder for temporary files if the current one has been deleted.
+
+    In no folder Python starts no process, and the library that torch computes with ends its own.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        os.chdir(tempfile.gettempdir())
+        log.warning("the folder streamcam was started in is gone; it goes on in %s", Path.cwd())
+
+
+def engines_folder() -> Path:
+    """Return the folder for engines, in the user's cache; raise StreamcamError if none is known."""
+    return _of_user(partial(user_cache_path, "streamcam"), "engines", "engine_dir") / "engines"
+
+
+def snapshots_folder() -> Path:
+    """Return the folder for snapshots, among the user's pictures, or raise StreamcamError."""
+    return _of_user(user_pictures_path, "snapshots", "snapshots") / "streamcam"
+
+
+def _of_user(find: Callable[[], Path], purpose: str, setting: str) -> Path:
+    try:
+        return find().expanduser()
+    except RuntimeError:
+        raise StreamcamError(
+            f"no home folder is known for {purpose}; set HOME, or name a folder with"
+            f" --set {setting}=FOLDER"
         ) from None

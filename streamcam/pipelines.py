@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from streamcam.errors import ConfigError
+from streamcam.paths import leave_deleted_folder
 from streamcam.settings.config import Config
 from streamcam.settings.environment import torchrun_launch
 from streamcam.types import Frame, Stream
@@ -23,6 +24,10 @@ class LoadedStream(Stream, Protocol):
 
     counts: Counter[str]
     """How many frames were ``processed``, ``skipped`` and ``dropped``."""
+
+    @property
+    def notice(self) -> str:
+        """A line on live values in use that have no effect; empty if all have."""
 
     @property
     def accepts_any_size(self) -> bool:
@@ -80,6 +85,7 @@ def load_stream(config: Config, report: Report, *, live: bool = False) -> Loaded
     Raises:
         StreamcamError: something is missing, damaged or does not fit.
     """
+    leave_deleted_folder()
     pipeline = pipeline_of(config)
     return (pipeline.load_live if live else pipeline.load)(config, report)
 

@@ -52,7 +52,7 @@ def guarded_environment() -> Mapping[str, str]:
         StreamcamError: there is no room for temporary files, or for another process.
     """
     if MARK in os.environ:
-        return {name: os.environ[name] for name in (MARK, FOLDER) if name in os.environ}
+        return {MARK: os.environ[MARK], FOLDER: tempfile.gettempdir()}
     return _guard(os.getpid()).environment
 
 
@@ -119,23 +119,24 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def end_marked(mark: str) -> None:
-    """Kill all processes that carry `mark`, and those that they start meanwhile."""
+def end_marked(mark: str, variable: str = MARK) -> None:
+    """Kill all processes that carry `mark` in `variable`, and those that they start meanwhile."""
     import psutil
 
     deadline = time.monotonic() + END_TIMEOUT_S
-    while (marked := list(_marked(mark))) and time.monotonic() < deadline:
+    while (marked := list(_marked(mark, variable))) and time.monotonic() < deadline:
         for process in marked:
             process.kill()
         psutil.wait_procs(marked, timeout=WAIT_S)
 
 
-def _marked(mark: str) -> Iterator["psutil.Process"]:
+def _marked(mark: str, variable: str) -> Iterator["psutil.Process"]:
     import psutil
 
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == mark and TRACKER not in " ".join(process.cmdline()):
+            carries_it = process.environ().get(variable) == mark
+            if carries_it and TRACKER not in " ".join(process.cmdline()):
                 yield process
         except (psutil.Error, OSError):
             continue  # It has just ended, or is another user's.

@@ -44,11 +44,14 @@ def read_regular(path: Path, max_bytes: int) -> bytes:
     Raises:
         OSError: it cannot be read, is longer, or is no file.
     """
+    content = bytearray()
     with open_regular(path) as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise OSError(errno.EFBIG, f"it is longer than {max_bytes // 1000:,} kB", str(path))
-    return content
+        while chunk := file.read(1 << 20):
+            content += chunk
+            if len(content) > max_bytes:
+                reason = f"it is longer than {max_bytes // 1000:,} kB"
+                raise OSError(errno.EFBIG, reason, str(path))
+    return bytes(content)
 
 
 def _check_mode(mode: int, path: Path) -> None:

@@ -1,9 +1,12 @@
 """Standard streams that harm nobody who prints: their reader may be gone, or their disk full."""
 
 import io
+import logging
 import os
 import sys
 from typing import Any, TextIO
+
+from streamcam.limits import LogRateFilter
 
 INPUT, OUTPUT, ERROR = 0, 1, 2
 
@@ -39,11 +42,14 @@ def protect_stderr() -> None:
     """Make ``sys.stderr`` one that never raises, and descriptors 0 to 2 of no use for files.
 
     A descriptor that the parent closed (``2>&-``) would be given to the next file or device that
-    is opened, and native libraries would print into it.
+    is opened, and native libraries would print into it. The log that is printed there is limited.
     """
     for descriptor in (INPUT, OUTPUT, ERROR):
         _reserve(descriptor)
     sys.stderr = _message_stream(sys.stderr, ERROR)
+    if logging.lastResort:
+        # It prints the log where nobody shows it: in children, and for some commands.
+        logging.lastResort.addFilter(LogRateFilter())
 
 
 def protect_output() -> None:

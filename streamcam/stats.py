@@ -42,6 +42,8 @@ class Status:
     """One line for each sink: its name and state."""
     schedule: str = ""
     """Schedule of the video stream, with its late and dropped frames, latency and jitter."""
+    notice: str = ""
+    """Newest remark of the engine on live values that have no effect, or were refused."""
 
 
 @dataclass(slots=True)

@@ -89,7 +89,13 @@ class SupervisedThread:
                         )
                     )
                     return
-            self._stopping.wait(self._backoff.next(healthy_s=ran_s))
+            self._pause(self._backoff.next(healthy_s=ran_s))
+
+    def _pause(self, seconds: float) -> None:
+        try:
+            self._stopping.wait(seconds)
+        except Exception:
+            time.sleep(seconds)  # Without memory there is no lock to wait for either.
 
     def _log(self, error: BaseException) -> None:
         log.error("the thread %s failed; running it again", self.name, exc_info=error)

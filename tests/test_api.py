@@ -159,6 +159,9 @@ def test_a_path_is_written_and_a_sink_that_needs_a_broadcast_is_refused(tmp_path
     with streamcam.open_sink(tmp_path / "a.png") as sink:
         sink.send(streamcam.Frame(np.full((8, 8, 3), 9, np.uint8), 0, 0.0))
     assert (tmp_path / "a.png").exists()
+    with pytest.raises(streamcam.MediaError, match="exists; choose another name"):
+        streamcam.open_sink(tmp_path / "a.png")
+    streamcam.open_sink(tmp_path / "a.png", overwrite=True)
     with pytest.raises(streamcam.ConfigError, match=r"streamcam\.Broadcast"):
         streamcam.open_sink("preview")
     with pytest.raises(streamcam.MediaError, match="no folder"):
@@ -179,8 +182,14 @@ def test_a_broadcast_is_updated_and_ends_with_its_block(tmp_path: Path) -> None:
     assert '"mirror": true' in out.with_suffix(".cues.jsonl").read_text()
 
 
-def test_a_model_that_is_not_there_ends_a_broadcast_with_its_error() -> None:
-    settings = {"model": "./nowhere/model.safetensors", "source": "pattern", "sink": "null"}
-    broadcast = streamcam.Broadcast(**settings, osc=False)
-    with pytest.raises(streamcam.StreamcamError, match="nowhere"), broadcast:
+def test_a_model_that_is_not_there_is_refused_before_the_broadcast() -> None:
+    with pytest.raises(streamcam.StreamcamError, match="nowhere"):
+        streamcam.Broadcast(model="./nowhere/model.safetensors", source="pattern", sink="null")
+
+
+def test_a_model_that_cannot_be_loaded_ends_a_broadcast_with_its_error(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(b"no weights")
+    broadcast = streamcam.Broadcast(model=str(path), source="pattern", sink="null", osc=False)
+    with pytest.raises(streamcam.StreamcamError, match=r"damaged\.safetensors"), broadcast:
         broadcast.wait(200)

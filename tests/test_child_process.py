@@ -1,8 +1,10 @@
 """Child processes: their line of input, the modules they find, and their end with the parent."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from textwrap import dedent
@@ -11,9 +13,10 @@ from typing import Any
 import psutil
 import pytest
 
-from streamcam.child_process import start_child
+from streamcam.child_process import start_child, temporary_folder
 from streamcam.process_guard import module_path
 from tests.runtime.broadcast_helpers import until
+from tests.support.planted import EVERYTHING, PlantedModules
 
 CHILD = """
 import os
@@ -120,26 +123,41 @@ PROGRAM = """
 def test_nothing_that_is_started_imports_from_the_current_folder(
     modules: Path, tmp_path: Path
 ) -> None:
-    planted = tmp_path / "planted"
-    planted.mkdir()
-    hits = tmp_path / "hits"
-    for name in {*sys.stdlib_module_names, "numpy", "psutil", "streamcam", "torch"}:
-        text = f"open({str(hits)!r}, 'a').write(__name__)"
-        (planted / f"{name}.py").write_text(text, encoding="utf-8")
+    planted = PlantedModules(tmp_path / "planted", EVERYTHING)
     program = modules / "program.py"
     program.write_text("import os" + dedent(PROGRAM), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, program],
         env=os.environ | {"PYTHONPATH": module_path()},
-        cwd=planted,
+        cwd=planted.folder,
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
-    assert not hits.exists()
+    assert not planted.imported
     lines = ["spawned", "started by the child", "started by a library"]
     assert (done.stdout.splitlines(), done.stderr) == (lines, "")
+
+
+def test_a_temporary_folder_is_gone_afterwards_and_another_is_made_after_a_clean_up() -> None:
+    with temporary_folder() as folder:
+        (folder / "file").touch()
+    assert not folder.exists()
+    shutil.rmtree(folder.parent)
+    with temporary_folder() as folder:
+        assert folder.is_dir()
+
+
+def test_without_room_for_a_temporary_folder_that_of_all_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STREAMCAM_GUARD", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with temporary_folder() as folder:
+        assert folder == tmp_path / "file"
+    assert folder.exists()
 
 
 @pytest.mark.usefixtures("modules")

@@ -1,8 +1,10 @@
 """Rates and percentiles."""
 
 import sys
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,18 @@ def test_old_latencies_are_forgotten() -> None:
     for _ in range(300):
         latencies.add(0.1)
     assert latencies.percentile(95) == 0.1
+
+
+class Forgotten(deque[float]):
+    """Events that another thread forgets between two looks at them."""
+
+    def __getitem__(self, index: Any) -> Any:
+        self.clear()
+        return super().__getitem__(index)
+
+
+def test_a_rate_may_change_while_it_is_read() -> None:
+    assert Rate(times=Forgotten([0.0, 1.0, 2.0])).per_second(2.0) == pytest.approx(1.0)
 
 
 def test_rates_and_latencies_can_be_read_by_several_threads() -> None:

@@ -1,6 +1,7 @@
 """The ``streamcam`` command: prints each error in one line and sets the exit code."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -87,6 +88,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _stop)  # Its terminal was closed; nohup ignores that.
+    for stream in (sys.stdout, sys.stderr):
+        replace_unencodable(stream)
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when torch is imported, also in child processes.
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
@@ -97,6 +100,17 @@ def main() -> None:
     except OSError as error:
         status = _end_output(error)
     sys.exit(status)
+
+
+def replace_unencodable(stream: object) -> None:
+    """Let `stream` print ? for what its encoding lacks, where it would raise or print an escape.
+
+    Escapes stay where a program may read them: stderr has them by default.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    if stream.errors != "backslashreplace" or stream.isatty():
+        stream.reconfigure(errors="replace")
 
 
 def _run(command: Callable[..., Any]) -> int:

@@ -24,7 +24,9 @@ from streamcam.runtime.device_presence import device_kind
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 
-MARKS = {OK: ("✓", "green"), NOTE: ("·", "dim"), WARNING: ("!", "yellow"), MISSING: ("✗", "red")}
+MARKS = {OK: "✓", NOTE: "·", WARNING: "!", MISSING: "✗"}
+ASCII_MARKS = {OK: "+", NOTE: ".", WARNING: "!", MISSING: "x"}
+STYLES = {OK: "green", NOTE: "dim", WARNING: "yellow", MISSING: "red"}
 
 
 @click.command(options_metavar="[OPTIONS]")
@@ -89,8 +91,17 @@ def _print(checks: list[Check]) -> None:
     # Lines are not wrapped, so that remedies can be copied.
     console = Console(highlight=False, soft_wrap=True)
     width = max(len(check.name) for check in checks)
+    marks, arrow = (MARKS, "→") if _can_print_marks(console.encoding) else (ASCII_MARKS, ">")
     for check in checks:
-        mark, style = MARKS[check.state]
-        console.print(f"[{style}]{mark}[/] {check.name:{width}}  {escape(check.text)}")
+        mark = f"[{STYLES[check.state]}]{marks[check.state]}[/]"
+        console.print(f"{mark} {check.name:{width}}  {escape(check.text)}")
         if check.remedy:
-            console.print(f"  {'':{width}}  [bold]→[/] {escape(check.remedy)}")
+            console.print(f"  {'':{width}}  [bold]{arrow}[/] {escape(check.remedy)}")
+
+
+def _can_print_marks(encoding: str) -> bool:
+    try:
+        "".join([*MARKS.values(), "→"]).encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

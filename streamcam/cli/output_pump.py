@@ -5,6 +5,7 @@ that writes to it waits, and no timeout ends that, in threads and child processe
 """
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -80,6 +81,8 @@ class _Pump:
             os.close(descriptor)
 
     def _copy(self) -> None:
+        # A terminal may stop a process in the background that writes to it, unless it blocks that.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         stopping = False
         while not stopping:
             stopping = self._stop in wait([self._source, self._stop])

@@ -21,9 +21,10 @@ from streamcam.pipelines import LoadedStream, load_stream, release_ranks, run_as
 from streamcam.runtime import offline_render
 from streamcam.runtime.auto_settings import settle_model
 from streamcam.settings.config import Config
+from streamcam.sinks.atomic_file import temporary_path
 from streamcam.sinks.sink_table import open_file_sink
 from streamcam.sources.source_table import open_file_source
-from streamcam.types import Sink, Source
+from streamcam.types import Source
 
 PATTERN = "pattern"
 FILE = click.Path(readable=False)
@@ -40,12 +41,14 @@ FILE = click.Path(readable=False)
     metavar="FILE",
     help='Live changes by frame, as JSON Lines: {"frame": 40, "seed": 7}.',
 )
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it is an existing file.")
 @settings()
 def render(
     paths: tuple[str, ...],
     frames: int | None,
     fps: str | None,
     cues: str | None,
+    overwrite: bool,
     presets: tuple[str, ...],
     assignments: tuple[str, ...],
     **flags: Any,
@@ -67,8 +70,12 @@ def render(
     input_path = paths[0] if len(paths) == 2 else None
     source = _source(input_path, config, frames, _rate(fps))
     length = min((n for n in (source.length, frames) if n), default=None)
-    sink = _sink(input_path, Path(paths[-1]), source.rate, length)
-    cue_list = _cues(cues, config)
+    cue_list = _cues(cues, config, console)
+    output = Path(paths[-1])
+    for name in (input_path, cues):
+        if name not in (None, PATTERN):
+            _check_not_over(output, Path(str(name)))
+    sink = open_file_sink(output, source.rate, length=length, overwrite=overwrite)
     if config is not requested:
         _report(console, f"model: {reason}")
     stream = _stream(config, console)
@@ -105,12 +112,15 @@ def _show_progress(frames: Generator[int], length: int | None, console: Console)
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    with bar as progress, stopping() as stop, closing(frames):
+    with bar as progress, closing(frames):
         task = progress.add_task("render", total=length, fps=0.0)
-        for written in frames:
-            progress.update(task, completed=written, fps=progress.tasks[0].speed or 0.0)
-            if stop.is_set():
-                raise KeyboardInterrupt
+        # Engines may be built for the first frame, which takes minutes: a signal interrupts that.
+        written = next(frames)
+        with stopping() as stop:
+            for written in frames:
+                progress.update(task, completed=written, fps=progress.tasks[0].speed or 0.0)
+                if stop.is_set():
+                    raise KeyboardInterrupt
         progress.update(task, total=written)
     return written
 
@@ -138,17 +148,28 @@ def _rate(fps: str | None) -> Fraction:
     return rate
 
 
-def _sink(input_path: str | None, output: Path, rate: Fraction, length: int | None) -> Sink:
-    sink = open_file_sink(output, rate, length=length)
-    if input_path not in (None, PATTERN):
-        source = Path(str(input_path)).resolve()
-        for path in (sink.path, sink.temporary_path):
-            if path.exists() and (path.samefile(source) or source.is_relative_to(path.resolve())):
-                raise MediaError(
-                    f"{output} would be written over {input_path}; choose another name"
-                )
-    return sink
+def _check_not_over(output: Path, source: Path) -> None:
+    """Raise MediaError if `output` is `source`, by whatever name, or one of the files in it."""
+    if not output.name:
+        return  # Refused as a name.
+    for path in (output, temporary_path(output)):
+        files = source.iterdir() if source.is_dir() else ()
+        if path.exists() and (
+            any(_are_same(path, file) for file in (source, *files))
+            or source.resolve().is_relative_to(path.resolve())
+        ):
+            raise MediaError(f"{output} would be written over {source}; choose another name")
 
 
-def _cues(path: str | None, config: Config) -> Cues:
-    return read_cues(Path(path), config) if path else Cues({})
+def _are_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False  # A link that leads nowhere.
+
+
+def _cues(path: str | None, config: Config, console: Console) -> Cues:
+    if not path:
+        return Cues({})
+    with console.status("checking the cues"):
+        return read_cues(Path(path), config)

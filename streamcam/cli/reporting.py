@@ -30,14 +30,19 @@ class _LogHandler(logging.Handler):
         self._stream = sys.stderr
         self._reported = dropped_messages(self._stream)
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Print `record` unless a filter drops it; return whether it was printed."""
         # A logger hands on what its handlers raise, into the threads that keep a show on air.
         with suppress(Exception):
-            if lost := dropped_messages(self._stream) - self._reported:
-                self._reported += lost
-                text = f"{lost} lines of the log were lost, as nobody read them"
-                self.show(logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None))
-            self.show(record)
+            return bool(super().handle(record))
+        return False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if lost := dropped_messages(self._stream) - self._reported:
+            self._reported += lost
+            text = f"{lost} lines of the log were lost, as nobody read them"
+            self.show(logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None))
+        self.show(record)
 
     def show(self, record: logging.LogRecord) -> None:
         """Print `record`."""

@@ -209,11 +209,14 @@ def _check(arguments: Sequence[str]) -> None:
     """Raise now the errors that "streamcam run" would raise at every start."""
     from streamcam.cli.options import configured
     from streamcam.cli.run import run
+    from streamcam.runtime.auto_settings import settle_model
+    from streamcam.runtime.startup_check import check_startup
 
     parameters = run.make_context("streamcam run", list(arguments)).params
     own = ("duration", "log_json")
     flags = {name: value for name, value in parameters.items() if name not in own}
-    configured(flags.pop("presets"), flags.pop("assignments"), flags)
+    config = configured(flags.pop("presets"), flags.pop("assignments"), flags)
+    check_startup(settle_model(config)[0])
 
 
 def _require_unit(path: Path) -> None:

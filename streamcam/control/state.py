@@ -1,10 +1,12 @@
 """The live state: the newest snapshot of the parameters, and fades from one to the next."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Any
 
+from streamcam.control.model_values import Item, items_of, with_values_of
+from streamcam.errors import ParameterError
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import MAX_PROMPTS, Parameters, Prompt, is_prompt
@@ -36,6 +38,7 @@ class Control:
         self._publishing = Lock()
         self._listeners: list[Listener] = []
         self._fade: _Fade | None = None
+        self._refused: dict[Item, str] = {}
 
     def change(self, changes: Changes, *, over: float | None = None) -> Parameters:
         """Apply `changes` as one; values that can fade do so over that many seconds.
@@ -65,6 +68,7 @@ class Control:
             before = self.target
             changes, over = decide(before)
             target = self._config.changed(before, changes)
+            self._check_refused(target)
             if over is None:
                 over = target.prompt_time if _texts(target) != _texts(before) else 0.0
             with self._publishing:
@@ -73,6 +77,26 @@ class Control:
                 if target != before:
                     self._move_to_target(over)
             return target
+
+    def refuse(self, items: Iterable[Item], why: str, instead: Parameters) -> None:
+        """Refuse values from now on, and go back to those of `instead` where the model reads them.
+
+        Args:
+            items: the values, of which the present ones need not have any.
+            why: the error that whoever sets them again gets.
+            instead: a snapshot that works.
+        """
+        with self._deciding, self._publishing:
+            self._refused |= dict.fromkeys(items, why)
+            if self._refused.keys() & (items_of(self.target) | items_of(self.parameters)):
+                self.target, self._fade = with_values_of(self.target, instead), None
+                self._publish(self.target)
+
+    def _check_refused(self, target: Parameters) -> None:
+        """Raise ParameterError for a target with values that are refused."""
+        if self._refused:
+            for item in items_of(target) & self._refused.keys():
+                raise ParameterError(self._refused[item])
 
     def _move_to_target(self, over: float) -> None:
         if over > 0:

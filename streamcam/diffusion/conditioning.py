@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion.image_model import ImageModel
-from streamcam.diffusion.stages import Condition, Text
+from streamcam.diffusion.stages import Condition, Text, dropped_notice
+from streamcam.errors import PromptError, one_line
 from streamcam.settings.parameters import Parameters, Prompt
 
 Value = TypeVar("Value")
@@ -45,6 +46,19 @@ class Conditioner:
         self._models = models
         self._texts: LruCache[Text] = LruCache(TEXT_CACHE_SIZE)
         self._conditions: LruCache[Condition] = LruCache(CONDITION_CACHE_SIZE)
+        self.notice = ""
+        """A line on the part of the prompts in use that is not read; empty if all is."""
+
+    def prepare(self, parameters: Parameters, *, negative: bool) -> None:
+        """Encode the texts of `parameters`, those of the negative prompt only if it is used.
+
+        Raises:
+            PromptError: a text cannot be encoded; nothing else has changed.
+        """
+        prompts = [parameters.prompt, *([parameters.negative_prompt] if negative else [])]
+        texts = dict.fromkeys(text for prompt in prompts for text, weight in prompt if weight)
+        notices = (dropped_notice(text, self._text(text)) for text in texts)
+        self.notice = "; ".join(filter(None, notices))
 
     def __call__(self, parameters: Parameters, *, negative: int, positive: int) -> Condition:
         """Return the condition of `negative` rows with the negative prompt, then `positive`."""
@@ -74,7 +88,13 @@ class Conditioner:
         )
 
     def _text(self, text: str) -> Text:
-        return self._texts(text, lambda: self._models.encode_text(text))
+        return self._texts(text, lambda: self._encoded(text))
+
+    def _encoded(self, text: str) -> Text:
+        try:
+            return self._models.encode_text(text)
+        except Exception as error:  # Out of memory, or whatever the libraries raise over a text.
+            raise PromptError(text, one_line(error)) from error
 
     def _condition(self, parts: list[tuple[Text, int]]) -> Condition:
         rows = sum(count for _, count in parts)

@@ -3,7 +3,7 @@
 The differences between checkpoints end here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,13 +13,20 @@ from torch import Tensor, nn
 from streamcam.diffusion.attention import PromptCache, enable_cross_frame_attention
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
+from streamcam.diffusion.stages import (
+    Condition,
+    Decode,
+    Denoise,
+    Encode,
+    Text,
+    dropped_notice,
+)
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.placement import place
 from streamcam.engines.store import Store
-from streamcam.errors import ConfigError
+from streamcam.errors import ConfigError, ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
@@ -105,7 +112,7 @@ def from_pipeline(
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
     accelerate = _accelerator(config, report, builds_here=builds_here)
     return ImageModel(
-        encode_text=lambda text: encode_text(pipe, text, device),
+        encode_text=lambda text: encode_text(pipe, text, device, report),
         encode=accelerate(Encode(vae)),
         denoise=accelerate(Denoise(unet, prediction, alphas_cumprod)),
         decode=accelerate(Decode(vae)),
@@ -152,13 +159,34 @@ def text_encoders(pipe: Any) -> list[Any]:
     return [encoder for name in names if (encoder := getattr(pipe, name, None)) is not None]
 
 
-def encode_text(pipe: Any, text: str, device: torch.device) -> Text:
-    """Return the embeddings of `text` by the pipeline's own text encoders."""
+def encode_text(pipe: Any, text: str, device: torch.device, report: Report = print) -> Text:
+    """Return the embeddings of `text` by the pipeline's own text encoders.
+
+    Raises:
+        ModelError: they are not finite.
+    """
     prompt_embeds, *rest = pipe.encode_prompt(
         prompt=text, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     # SDXL pipelines return (prompt, negative, pooled, negative pooled) embeddings.
-    return Text(prompt_embeds, rest[1] if len(rest) > 1 else None)
+    encoded = Text(prompt_embeds, rest[1] if len(rest) > 1 else None, _dropped_tokens(pipe, text))
+    for embeds in (encoded.prompt_embeds, encoded.pooled_prompt_embeds):
+        if embeds is not None and not torch.isfinite(embeds).all():
+            raise ModelError("its embeddings are not finite (NaN or infinity); try --dtype float32")
+    if notice := dropped_notice(text, encoded):
+        report(notice)
+    return encoded
+
+
+def _dropped_tokens(pipe: Any, text: str) -> int:
+    """Return how many tokens of `text` its encoders have no room for."""
+    named = (getattr(pipe, name, None) for name in ("tokenizer", "tokenizer_2"))
+    dropped: Iterator[int] = (
+        len(tokenizer(text, truncation=False).input_ids) - tokenizer.model_max_length
+        for tokenizer in named
+        if tokenizer is not None
+    )
+    return max(0, *dropped)
 
 
 def _time_ids(unet: Any, config: Config, device: torch.device) -> Tensor | None:

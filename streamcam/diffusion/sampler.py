@@ -50,6 +50,19 @@ class Sampler:
         self._latents: Tensor | None = None
         self._calls = 0
 
+    def prepare(self, parameters: Parameters) -> None:
+        """Encode the texts of `parameters` before they are used.
+
+        Raises:
+            PromptError: a text cannot be encoded; nothing has changed.
+        """
+        self._conditioner.prepare(parameters, negative=self._guidance.negative_rows(self._n) > 0)
+
+    @property
+    def notice(self) -> str:
+        """The part of the prompts in use that is not read, in one line; empty if all is."""
+        return self._conditioner.notice
+
     def update(self, parameters: Parameters) -> None:
         """Run with `parameters` from the next call on; latents in flight follow them too."""
         before, self.parameters = self.parameters, parameters

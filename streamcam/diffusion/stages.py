@@ -11,9 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.diffusion.schedule import signal_and_noise
+from streamcam.errors import MAX_SHOWN
 
 LCM_GUIDANCE = 8.5
 """The guidance scale that latent consistency models run at (diffusers' own default)."""
+
+
+START_AND_END = 2
+"""Tokens that every encoder adds to a text."""
 
 
 class Text(NamedTuple):
@@ -23,6 +28,19 @@ class Text(NamedTuple):
     """``(1, L, D)``."""
     pooled_prompt_embeds: Tensor | None
     """``(1, P)`` for SDXL."""
+    dropped_tokens: int = 0
+    """Tokens at the end of the text that the encoder had no room for."""
+
+
+def dropped_notice(text: str, encoded: Text) -> str:
+    """Return a line on what was not read of `text`; empty if all of it was."""
+    if not encoded.dropped_tokens:
+        return ""
+    read = encoded.prompt_embeds.shape[1] - START_AND_END
+    return (
+        f"the last {encoded.dropped_tokens} tokens of the prompt are not read, as this model reads"
+        f' {read}: "…{text[-MAX_SHOWN // 2 :]}"'
+    )
 
 
 class Condition(NamedTuple):

@@ -53,6 +53,10 @@ class DiffusionStream:
         self._pending = PendingFrames()
 
     @property
+    def notice(self) -> str:
+        return self.sampler.notice
+
+    @property
     def accepts_any_size(self) -> bool:
         """Whether frames of any size are fitted on the device."""
         return self.transfer.on_device
@@ -122,6 +126,9 @@ class DiffusionStream:
     def _update(self, parameters: Parameters) -> list[Frame]:
         """Run with `parameters` from now on.
 
+        Raises:
+            ParameterError: they are refused, and nothing has changed.
+
         Returns:
             The frames that were in flight before a reset; none otherwise.
         """
@@ -129,6 +136,7 @@ class DiffusionStream:
         if parameters is before:
             return []
         self.config.check(parameters)
+        self.sampler.prepare(parameters)
         if parameters.reset != before.reset:
             in_flight: list[Frame] = self.drain(parameters)
             return in_flight

@@ -1,15 +1,23 @@
 """Build engines in a child process, while the stream runs."""
 
+import secrets
 import subprocess
+import threading
 from collections.abc import Iterator
 
 from streamcam.child_process import start_child
 from streamcam.errors import EngineError
+from streamcam.process_guard import end_marked
 from streamcam.settings.config import Config
+
+MARK = "STREAMCAM_BUILD"
+"""Variable by which the processes of a build are found: compilers, and their workers."""
 
 
 def build_in_child(main: str, config: Config) -> Iterator[str]:
     """Build the engines of `config` in a child process at low priority; yield its output lines.
+
+    Once the child has ended, whatever it has started and left is ended as well.
 
     Args:
         main: ``package.module:function`` that builds them; it reads `config` from its standard
@@ -18,14 +26,29 @@ def build_in_child(main: str, config: Config) -> Iterator[str]:
 
     Raises:
         EngineError: the child failed, with its exit status.
+        StreamcamError: it cannot be started.
     """
+    mark = secrets.token_hex(8)
     process = start_child(
-        main, config.model_dump_json(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        main,
+        config.model_dump_json(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        variables={MARK: mark},
     )
     assert process.stdout is not None
+
+    def end_the_rest() -> None:
+        process.wait()
+        end_marked(mark, MARK)
+
+    # A thread, as the output has no end while a compiler's worker that is left holds it open.
+    watch = threading.Thread(target=end_the_rest, name="build", daemon=True)
     with process:
         # Its input stays open until here: the child ends when this process is gone.
+        watch.start()
         for line in process.stdout:
             yield line.rstrip()
+    watch.join()
     if process.returncode:
         raise EngineError(f"building engines ended with status {process.returncode}")

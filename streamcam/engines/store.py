@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 
 from streamcam.errors import EngineError
 from streamcam.owned_folder import OwnedFolder, remove_abandoned
+from streamcam.paths import engines_folder, expanded
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".making-"
@@ -85,9 +86,12 @@ class Store:
     """A folder of engines; any number of processes may share it."""
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        """Use `folder`, by default one in the user's cache."""
-        default = user_cache_path("streamcam") / "engines"
-        self.folder = default if folder is None else Path(folder)
+        """Use `folder`, by default one in the user's cache.
+
+        Raises:
+            StreamcamError: no home folder is known to find it in.
+        """
+        self.folder = engines_folder() if folder is None else expanded(folder)
 
     def find(self, key: str) -> Entry | None:
         """Return the engine of that key, None where it is missing, incomplete or damaged."""
@@ -121,9 +125,7 @@ class Store:
             EngineError: its files cannot be removed.
         """
         try:
-            shutil.rmtree(entry.folder)
-        except FileNotFoundError:
-            return  # Somebody else has just removed it.
+            self._discard(entry.folder)
         except OSError as error:
             raise EngineError(f"cannot remove {entry.folder}: {error.strerror}") from None
 
@@ -184,14 +186,12 @@ class Store:
                 return
             self._discard(target)
 
-    def _discard(self, damaged: Path) -> None:
-        # A folder that is not empty cannot be renamed over: it is moved away first.
-        trash = OwnedFolder(self.folder, UNFINISHED)
-        try:
-            with suppress(FileNotFoundError):  # Another process was quicker.
-                damaged.rename(trash.path / damaged.name)
-        finally:
-            trash.close()
+    def _discard(self, folder: Path) -> None:
+        # Moved away first: nobody sees half of it, nor writes into it meanwhile.
+        trash = self.folder / f"{UNFINISHED}{folder.name}-{secrets.token_hex(4)}"
+        with suppress(FileNotFoundError):  # Another process was quicker.
+            folder.rename(trash)
+            shutil.rmtree(trash)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def cached_models() -> list[CachedModel]:
 
     try:
         repos = scan_cache_dir().repos
-    except CacheNotFound:
+    except (CacheNotFound, RuntimeError):  # Also where no home folder is known.
         return []
     models = [
         CachedModel(
@@ -256,6 +256,13 @@ def _snapshot(
 @contextmanager
 def _explain_hub_errors(name: str, *, offline: bool, pull: str) -> Iterator[None]:
     """Turn errors of the cache and the hub into one line with the reason and the remedy."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if HF_HUB_CACHE.startswith("~"):  # Left as it is, it would become a folder of that name.
+        raise ModelError(
+            f"no model {name}: no folder here, and no home folder is known to keep models in; set"
+            " HOME or HF_HOME"
+        )
     try:
         yield
     except ModelError:

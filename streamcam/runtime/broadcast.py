@@ -1,11 +1,13 @@
 """Broadcast process: joins source, engine and sinks, and stays on air when one of them fails."""
 
 import logging
+import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from streamcam.backoff import Backoff
@@ -28,6 +30,22 @@ log = logging.getLogger(__name__)
 
 SWITCH_INTERVAL_S = 0.001
 STOP_S = 1.5
+
+
+@contextmanager
+def _hangups_blocked() -> Iterator[None]:
+    """Let a process that is started meanwhile outlive the terminal.
+
+    Python's process for shared memory would die with it, before the broadcast ends in order.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class BroadcastLoop:
@@ -54,9 +72,10 @@ class BroadcastLoop:
         self._config = config
         self._control = control
         self._capture = Capture(source, lambda: control.parameters, self._offer_frame)
-        self.engine = (
-            None if config.model == PASSTHROUGH else EngineProcess(config, self._set_failed)
-        )
+        self.engine: EngineProcess | None = None
+        if config.model != PASSTHROUGH:
+            with _hangups_blocked():
+                self.engine = EngineProcess(config, self._set_failed, control.refuse)
         self._switcher = Switcher(config, passthrough=self.engine is None)
         self._sink_threads = [SinkThread(name, sink) for name, sink in sinks(self)]
         self._output_rate = Rate()
@@ -106,10 +125,12 @@ class BroadcastLoop:
         for sink_thread in self._sink_threads:
             sink_thread.ask_to_stop()
         self._capture.join(max(0.1, end - time.monotonic()))
-        if self.engine:
-            self.engine.stop()
-        for sink_thread in self._sink_threads:
-            sink_thread.join(max(0.1, end - time.monotonic()))
+        try:
+            if self.engine:
+                self.engine.stop()
+        finally:
+            for sink_thread in self._sink_threads:
+                sink_thread.join(max(0.1, end - time.monotonic()))
 
     def wait_until_sending(self, timeout_s: float) -> bool:
         """Wait until every sink has taken its first frame or has failed; return whether so."""
@@ -159,6 +180,7 @@ class BroadcastLoop:
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
+            notice=engine.notice if engine else "",
             uptime=now - self._started_at,
             model=self._config.model,
             vram=self._gpu_stats.memory,

@@ -17,7 +17,9 @@ import numpy as np
 
 from streamcam.backoff import Backoff
 from streamcam.child_process import start_guarded, start_resource_tracker, temporary_folder
+from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
+from streamcam.paths import leave_deleted_folder
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.engine_worker import (
     DROPPED,
@@ -29,6 +31,7 @@ from streamcam.runtime.engine_worker import (
 )
 from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
 from streamcam.runtime.gpu_stats import expects_gpu
+from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.supervised_thread import SupervisedThread
@@ -45,7 +48,11 @@ SLOWEST_CALLS = 5
 """An engine counts as hung after so many times its slowest call, if that is more than the
 setting `engine_deadline`."""
 RECENT_CALLS = 100
+MAX_NOTICE = 300
 FRAME_COUNTERS = (TAKEN, DROPPED, SKIPPED)
+
+
+OnRefused = Callable[[set[Item], str, Parameters], None]
 
 
 class EngineProcess:
@@ -56,12 +63,19 @@ class EngineProcess:
     Args:
         config: what the engine runs.
         on_fatal_error: called once, from a thread, if the first engine process cannot run at all.
+        on_refused: called from a thread with values that the engine cannot run with, the reason
+            in one line, and a snapshot that works.
 
     Raises:
         EngineError: there is too little shared memory for the frames.
     """
 
-    def __init__(self, config: Config, on_fatal_error: Callable[[StreamcamError], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        on_fatal_error: Callable[[StreamcamError], None],
+        on_refused: OnRefused = lambda _items, _why, _instead: None,
+    ) -> None:
         self.state = LOADING
         self.detail = f"loading {config.model}"
         """Current activity, in a few words for a slate."""
@@ -70,9 +84,14 @@ class EngineProcess:
         """UUID of the engine's NVIDIA GPU, once it runs on one."""
         self.schedule = ""
         """The newest report of a video stream on its schedule, in one line."""
+        self.notice = ""
+        """The engine's newest remark on the live values, in one line; empty if it has none."""
         self.applied_parameters = (0, config.live)
         self._config = config
         self._on_fatal_error = on_fatal_error
+        self._on_refused = on_refused
+        self._history = ValueHistory(config.live, time.monotonic())
+        self._running_since = self._alive_at = 0.0
         self._accepts_any_size = False
         """Whether the engine fits frames itself, on its device."""
         start_resource_tracker()
@@ -81,7 +100,7 @@ class EngineProcess:
         self._unlink = weakref.finalize(self, _unlink, self._frame_ring, self._output_ring)
         self._earlier_counts: Counter[int] = Counter()
         """Frame counters of the engine processes before this one, added up."""
-        self._version = 1
+        self._version = FIRST_VERSION
         self._metadata = _to_metadata(config.live)
         self._stopping = threading.Event()
         self._call_seconds: deque[float] = deque([0.0], maxlen=RECENT_CALLS)
@@ -96,6 +115,7 @@ class EngineProcess:
         if parameters is not self.applied_parameters[1]:
             self._metadata = _to_metadata(parameters)
             self._version += 1
+            self._history.add(parameters, self._version, time.monotonic())
             self.applied_parameters = (frame.index, parameters)
         config = self._config
         image = frame.image
@@ -155,11 +175,14 @@ class EngineProcess:
             try:
                 failure = self._run_once()
             except Exception as error:  # Such as no file descriptors, or no memory.
-                failure = f"the engine cannot be run: {one_line(error)}"
+                reason = error.strerror if isinstance(error, OSError) else one_line(error)
+                failure = f"the engine cannot be run: {reason}"
             if self._stopping.is_set():
                 return
             was_running = self.state == RUNNING
             self.state, self.detail = LOST, "the engine is being restarted"
+            if was_running:
+                self._blame_values()
             if isinstance(failure, StreamcamError) and not was_running and not self.restarts:
                 # It never ran: the user has to mend this, another try would not.
                 self._on_fatal_error(failure)
@@ -190,6 +213,7 @@ class EngineProcess:
                     name="streamcam-engine",
                     daemon=True,
                 )
+                leave_deleted_folder()
                 start_guarded(process.start, folder)
             try:
                 return self._monitor(process, ours)
@@ -217,6 +241,7 @@ class EngineProcess:
                 if self.state == RUNNING:
                     self._call_seconds.append(now - heartbeat_at)
                 heartbeat, heartbeat_at = newest, now
+                self._alive_at = now
             elif now - heartbeat_at > self._deadline():
                 return f"the engine has hung for {now - heartbeat_at:.1f} s"
         return "stopped"
@@ -243,6 +268,11 @@ class EngineProcess:
             case "log":
                 log.info(message.text)
                 self.detail = message.text
+            case "notice":
+                self.notice = message.text
+            case "refused":
+                instead = self._history.of_version(message.version)
+                self._refuse(items_of_text(message.refused_text), message.text, instead)
             case "schedule":
                 self.schedule = message.text
             case "ready":
@@ -250,6 +280,7 @@ class EngineProcess:
                 self._accepts_any_size = message.accepts_any_size
                 self.gpu = message.gpu
                 self.state, self.detail = RUNNING, ""
+                self._running_since = time.monotonic()
                 log.info("the engine is running")
             case "failed":
                 error = EngineError(message.text)
@@ -258,6 +289,17 @@ class EngineProcess:
             case "crashed":
                 return f"the engine has crashed:\n{message.text}"
         return None
+
+    def _blame_values(self) -> None:
+        """Refuse values that the engine has crashed with twice."""
+        if blamed := self._history.crashed(self._running_since, self._alive_at):
+            shown = ", ".join(f"{name} {value!r}" for name, value in sorted(blamed, key=str))
+            self._refuse(blamed, f"the engine has crashed twice with {shown}", self._history.worked)
+
+    def _refuse(self, items: set[Item], why: str, instead: Parameters) -> None:
+        self.notice = f"{why[:MAX_NOTICE]}; going on with the values before, and refusing it"
+        log.error(self.notice)
+        self._on_refused(items, why, instead)
 
 
 def _create_rings(config: Config) -> tuple[FrameRing, FrameRing]:

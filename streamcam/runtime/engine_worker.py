@@ -9,12 +9,12 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Literal, NamedTuple, NoReturn
 
 from streamcam.child_process import end_with_parent, prefer_as_oom_victim
-from streamcam.errors import StreamcamError
+from streamcam.errors import PromptError, StreamcamError
 from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
@@ -36,9 +36,9 @@ SCHEDULE_INTERVAL_S = 0.5
 class EngineMessage(NamedTuple):
     """Message from the engine process to the broadcast process."""
 
-    kind: Literal["log", "schedule", "ready", "failed", "crashed"]
+    kind: Literal["log", "notice", "schedule", "ready", "refused", "failed", "crashed"]
     text: str = ""
-    """The log line, the schedule in one line, the error, or the traceback."""
+    """The log line, the notice, the schedule in one line, the error, or the traceback."""
     exit_code: int = 0
     """Of an error: what the command exits with."""
     warmup_s: float = 0.0
@@ -47,6 +47,10 @@ class EngineMessage(NamedTuple):
     """Whether frames are to be sent unresized: the engine's device fits them."""
     gpu: str = ""
     """UUID of the NVIDIA GPU that the engine runs on."""
+    refused_text: str = ""
+    """The prompt that the model cannot encode."""
+    version: int = 0
+    """Version of the parameters that the engine runs on with instead."""
 
 
 class MessageSender:
@@ -114,6 +118,7 @@ def run_stream(
 ) -> NoReturn:
     """Run `stream` on the newest of `frames`, for ever; write what it gives to `outputs`."""
     parameters, version, reported_at = config.live, 0, 0.0
+    accepted = Accepted(stream, parameters, send)
     queued = stream if isinstance(stream, QueuedStream) else None
     frames.take()  # What came while the model was loading is old.
     frames.missed = 0
@@ -130,7 +135,7 @@ def run_stream(
             if queued and entry is not received[-1]:
                 queued.put(frame)  # It chooses among all that have come.
                 continue
-            for output in stream(frame, parameters):
+            for output in accepted.run(frame, parameters, version):
                 _put(outputs, output, version)
             outputs.counters[HEARTBEAT] += 1
             outputs.counters[TAKEN] += len(received) if queued else 1
@@ -149,6 +154,50 @@ def _gpu(config: Config) -> str:
     from streamcam.engines.placement import pick_device
 
     return gpu_uuid(pick_device(config.device))
+
+
+class Accepted:
+    """Runs a stream with the newest parameters that it accepts, and reports those that it refuses.
+
+    Args:
+        stream: raises PromptError over parameters that it refuses, and has changed nothing then.
+        parameters: the first ones, that the stream has been warmed up with.
+        send: takes messages to the broadcast process.
+    """
+
+    def __init__(
+        self,
+        stream: LoadedStream,
+        parameters: Parameters,
+        send: Callable[[EngineMessage], None],
+    ) -> None:
+        self._stream, self._send = stream, send
+        self._parameters, self._version = parameters, 0
+        self._refused: int | None = None
+        self._notice = ""
+
+    def run(self, frame: Frame, parameters: Parameters, version: int) -> Sequence[Frame]:
+        """Return the outputs for `frame`, with `parameters` unless they are refused."""
+        if version != self._refused:
+            try:
+                outputs = self._stream(frame, parameters)
+            except PromptError as error:
+                self._refused = version
+                self._send(
+                    EngineMessage(
+                        "refused", str(error), refused_text=error.text, version=self._version
+                    )
+                )
+            else:
+                self._parameters, self._version = parameters, version
+                self._report_notice()
+                return outputs
+        return self._stream(frame, self._parameters)
+
+    def _report_notice(self) -> None:
+        if (notice := self._stream.notice) != self._notice:
+            self._notice = notice
+            self._send(EngineMessage("notice", notice))
 
 
 def _put(outputs: FrameRing, output: Frame, version: int) -> None:
@@ -181,6 +230,7 @@ class Identity:
 
     chunk = 1
     accepts_any_size = False
+    notice = ""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

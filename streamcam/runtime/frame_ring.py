@@ -6,29 +6,24 @@ being written, so that a reader that has made a torn copy notices. Either proces
 stop at any instruction, and the other goes on.
 """
 
-import errno
-import os
-import shutil
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from multiprocessing.connection import wait
-from multiprocessing.shared_memory import SharedMemory
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcam.errors import EngineError
+from streamcam.runtime.reserved_memory import create_shared_memory
 from streamcam.types import Bytes, Image
 
 MAX_METADATA = 256 * 1024
 """Bytes of metadata with a frame."""
 SPARE_SLOTS = 3
 """Slots beyond those a reader may be copying: the writer laps it only after so many frames."""
-SHARED_MEMORY = Path("/dev/shm")
 
 NEWEST = 0
 """Counter that holds the number of the newest frame."""
@@ -89,7 +84,7 @@ class FrameRing:
         slots = capacity + SPARE_SLOTS
         self._strides = (prod(shape), max_metadata)
         size = COUNTERS * 8 + slots * (SLOT_HEADER.itemsize + sum(self._strides))
-        self._memory = _create_memory(size)
+        self._memory = create_shared_memory(size)
         self._wakeups = socket.socketpair()
         self._map_memory()
 
@@ -219,59 +214,6 @@ class FrameRing:
         with suppress(BufferError):
             self._memory.close()
         if unlink:
-            self._memory.unlink()
-
-
-def _create_memory(size: int) -> SharedMemory:
-    """Return new shared memory of `size` bytes, all zero, which nobody else can take any more.
-
-    Raises:
-        EngineError: there is too little, or none.
-    """
-    _check_free_memory(size)
-    try:
-        memory = SharedMemory(create=True, size=size)
-    except OSError as error:
-        remedy = (
-            f'; {SHARED_MEMORY} must be there and writable: "mount -t tmpfs tmpfs {SHARED_MEMORY}"'
-            if error.errno in (errno.ENOENT, errno.EROFS, errno.EACCES)
-            else ""
-        )
-        raise EngineError(f"cannot create shared memory: {error.strerror}{remedy}") from None
-    try:
-        _reserve(memory, size)
-    except OSError as error:
-        memory.close()
-        memory.unlink()
-        if error.errno == errno.ENOSPC:
-            raise _too_little_memory(size) from None
-        raise EngineError(f"cannot reserve shared memory: {error.strerror}") from None
-    return memory
-
-
-def _reserve(memory: SharedMemory, size: int) -> None:
-    """Allocate all pages: one that is missing when it is written to kills the process."""
-    path = SHARED_MEMORY / memory.name.lstrip("/")
-    if hasattr(os, "posix_fallocate") and path.exists():
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        finally:
-            os.close(descriptor)
-
-
-def _check_free_memory(size: int) -> None:
-    """Raise EngineError where there is too little; the system may try for long to find more."""
-    with suppress(OSError):
-        usage = shutil.disk_usage(SHARED_MEMORY)
-        if usage.total and usage.free < size:  # Without a limit it has no size at all.
-            raise _too_little_memory(size)
-
-
-def _too_little_memory(size: int) -> EngineError:
-    free = shutil.disk_usage(SHARED_MEMORY).free
-    return EngineError(
-        f"{SHARED_MEMORY} has {free / 2**20:.0f} MB free, and the engine needs"
-        f" {size / 2**20:.0f} MB; make it larger (docker run --shm-size=256m) or choose a"
-        " smaller --width and --height, or --canvas"
-    )
+            # Some systems delete the memory of a user who has logged out.
+            with suppress(FileNotFoundError):
+                self._memory.unlink()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from streamcam.errors import StreamcamError
 
-STEADY_S = 30.0
+STEADY_S = 10.0
 """Seconds after which something that was back, and fails again, is worth a line again."""
 
 

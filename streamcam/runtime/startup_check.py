@@ -1,6 +1,7 @@
 """Check, before anything is on air, what the engine process would fail on after minutes."""
 
 from streamcam.engines.requirements import check_engine, check_float8
+from streamcam.engines.store import Store
 from streamcam.errors import ConfigError
 from streamcam.pipelines import pipeline_of
 from streamcam.runtime.auto_settings import PASSTHROUGH
@@ -16,6 +17,7 @@ def check_startup(config: Config) -> None:
         ConfigError: there is no such device here.
         EngineError: the acceleration asked for cannot run here.
         ModelError: the model, its autoencoder or a LoRA is missing.
+        StreamcamError: no home folder is known to keep engines in.
     """
     if config.model in (PASSTHROUGH, IDENTITY):
         return
@@ -30,6 +32,8 @@ def check_startup(config: Config) -> None:
         check_float8(config.acceleration)
         check_engine("tensorrt", device_kind(config.device))
     check_engine(config.acceleration, device_kind(config.device))
+    if config.acceleration != "eager":
+        Store(config.engine_dir)
 
 
 def _check_device(device: str) -> None:

@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.layer import Place
 
-MAX_SHOWN = 80
-"""Characters of a value in an error."""
+MAX_SHOWN, MAX_MESSAGE, MAX_PROBLEMS = 80, 300, 5
+"""Characters of a value in an error, of what is wrong with it, and problems that are listed."""
 
 
 def _nowhere(_name: str) -> str:
@@ -42,8 +42,9 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as problems:
-            lines = [_explain(cls, problem, place) for problem in problems.errors()]
-            raise error("; ".join(lines)) from None
+            lines = [_explain(cls, problem, place) for problem in problems.errors()[:MAX_PROBLEMS]]
+            more = problems.error_count() - len(lines)
+            raise error("; ".join([*lines, *([f"and {more} more"] if more else [])])) from None
         except ConfigError as problem:  # Raised by a validator that compares several fields.
             raise type(problem)(_with_places(cls, str(problem), place)) from None
 
@@ -106,7 +107,7 @@ def _explain(table: type[Settings], problem: Any, place: Place) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":
         return f'unknown setting "{name}": {suggest(name, accepted_names(table))}'
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = _cut(str(problem["msg"]).removeprefix("Value error, "), MAX_MESSAGE)
     if not name:
         return _with_places(table, message, place)
     where = f" ({given})" if (given := place(name)) else ""
@@ -135,4 +136,8 @@ def _shortened(value: Any) -> str:
         shown = repr(value)
     except (RecursionError, ValueError):  # Nested too deeply, or a number of thousands of digits.
         shown = f"a {type(value).__name__} too long to show"
-    return shown if len(shown) <= MAX_SHOWN else f"{shown[: MAX_SHOWN - 3]}..."
+    return _cut(shown, MAX_SHOWN)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -32,8 +32,8 @@ ENGINE_PLUGINS = "streamcam.engines"
 def _parse_loras(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
-    if isinstance(items, (list, tuple)):
-        return dict(_parse_lora(str(item)) for item in items)
+    if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
+        return dict(map(_parse_lora, items))
     return value
 
 
@@ -156,7 +156,7 @@ class Config(Settings):
     )
     device: Annotated[str, Traits(flag=True)] = Field(
         default="auto",
-        pattern=r"^(auto|cpu|mps|xpu|cuda(:\d+)?)$",
+        pattern=r"^(auto|cpu|mps|xpu|cuda(:[0-9]{1,2})?)$",
         description="auto, cpu, cuda, cuda:N, mps or xpu.",
     )
     dtype: Annotated[

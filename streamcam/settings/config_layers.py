@@ -32,7 +32,7 @@ def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
     """
     layers = list(layers)
     models = [split_layer(layer)[0].get("model") for layer in layers]
-    model = next((str(name) for name in reversed(models) if name is not None), AUTO)
+    model = next((name for name in reversed(models) if isinstance(name, str)), AUTO)
     layers = [model_settings(model, MODEL_DEFAULTS), *layers]
     fixed, live = _merge(layers)
     tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}

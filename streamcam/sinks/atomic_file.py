@@ -19,17 +19,26 @@ class AtomicOutput(ABC):
     """A sink that writes to `temporary_path` and moves the complete file to `path`.
 
     After an error nothing is left. After an interruption, and after a crash of the whole
-    process, what was rendered so far stays under the temporary name.
+    process, what was rendered so far stays under the temporary name, which is then not taken again.
+
+    Args:
+        path: where the complete file is to be.
+        overwrite: whether it may take the place of an existing file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
         self.path = path
         self.temporary_path = temporary_path(path)
+        self._overwrite = overwrite
         self._shape: tuple[int, ...] | None = None
 
     @abstractmethod
-    def begin(self) -> None:
-        """Open `temporary_path` for writing."""
+    def create(self) -> None:
+        """Create `temporary_path` and open it for writing.
+
+        Raises:
+            FileExistsError: there is something of that name.
+        """
 
     @abstractmethod
     def write(self, frame: Frame) -> None:
@@ -44,13 +53,26 @@ class AtomicOutput(ABC):
         """Close `temporary_path` without completing it; must not raise."""
 
     def __enter__(self) -> Self:
-        try:
-            with self.explained_errors():
-                self.begin()
-        except BaseException:
-            self.discard()
-            raise
+        self.begin()
         return self
+
+    def begin(self) -> None:
+        """Create the file under the first temporary name that is free.
+
+        Raises:
+            MediaError: it cannot be created.
+        """
+        with self.explained_errors():
+            for path in numbered_paths(temporary_path(self.path)):
+                self.temporary_path = path
+                try:
+                    self.create()
+                except FileExistsError:
+                    continue
+                except BaseException:
+                    self.discard()
+                    raise
+                return
 
     def send(self, frame: Frame) -> None:
         """Append `frame`, which must have the size of those before it.
@@ -77,15 +99,32 @@ class AtomicOutput(ABC):
         try:
             with self.explained_errors():
                 self.finish()
-                if kind is None:
-                    self.publish()
         except MediaError:
             self.discard()
             raise
+        if kind is None:
+            self.publish()
 
     def publish(self) -> None:
-        """Move the complete file to its own name, over an existing one."""
-        self.temporary_path.replace(self.path)
+        """Give the complete file its own name.
+
+        Raises:
+            MediaError: it cannot have it; it is then kept under the temporary name.
+        """
+        try:
+            self.move()
+        except OSError as error:
+            raise MediaError(
+                f"cannot write {self.path}: {explain_os_error(error)};"
+                f" the complete output is {self.temporary_path}"
+            ) from None
+
+    def move(self) -> None:
+        """Rename the complete file to `path`."""
+        if self._overwrite:
+            self.temporary_path.replace(self.path)
+        else:
+            rename_to_free(self.temporary_path, self.path)
 
     def discard(self) -> None:
         """Close and delete what was written."""
@@ -118,6 +157,24 @@ def numbered_paths(path: Path) -> Iterator[Path]:
     yield path
     for number in count(2):
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def rename_to_free(old: Path, new: Path) -> None:
+    """Rename a file, never over another one: Python's own rename would replace that.
+
+    Raises:
+        FileExistsError: `new` exists, be it a link that leads nowhere.
+    """
+    try:
+        new.hardlink_to(old)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):  # Not every disk has hard links.
+        if os.path.lexists(new):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new)) from None
+        old.rename(new)
+    else:
+        old.unlink()
 
 
 def explain_os_error(error: OSError) -> str:

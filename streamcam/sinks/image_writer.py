@@ -1,6 +1,6 @@
 """Image files as sinks: one file, or a folder of numbered PNGs."""
 
-import shutil
+import os
 from pathlib import Path
 
 from PIL import Image as Pillow
@@ -23,14 +23,14 @@ class ImageOutput(AtomicOutput):
 class ImageWriter(ImageOutput):
     """One image file, for one frame."""
 
-    def __init__(self, path: Path, length: int | None = None) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, length: int | None = None, *, overwrite: bool = False) -> None:
+        super().__init__(path, overwrite=overwrite)
         self._written = False
         if length is not None and length > 1:
             raise self._too_many()
 
-    def begin(self) -> None:
-        self.temporary_path.touch()
+    def create(self) -> None:
+        self.temporary_path.touch(exist_ok=False)
 
     def write(self, frame: Frame) -> None:
         if self._written:
@@ -51,15 +51,14 @@ class ImageFolderWriter(ImageOutput):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         try:
-            occupied = path.exists() and (not path.is_dir() or any(path.iterdir()))
+            is_folder = path.is_dir() and not path.is_symlink()
+            occupied = os.path.lexists(path) and not (is_folder and not any(path.iterdir()))
         except OSError as error:
             raise MediaError(f"cannot write {path}: {explain_os_error(error)}") from None
         if occupied:
             raise MediaError(f"{path} exists and is not an empty folder; choose another name")
 
-    def begin(self) -> None:
-        if self.temporary_path.exists():
-            shutil.rmtree(self.temporary_path)
+    def create(self) -> None:
         self.temporary_path.mkdir()
 
     def write(self, frame: Frame) -> None:
@@ -68,7 +67,7 @@ class ImageFolderWriter(ImageOutput):
         Pillow.fromarray(frame.image).save(unfinished, format="PNG", compress_level=1)
         unfinished.rename(self.temporary_path / f"{frame.index:06d}.png")
 
-    def publish(self) -> None:
+    def move(self) -> None:
         if self.path.exists():
             self.path.rmdir()
         self.temporary_path.rename(self.path)

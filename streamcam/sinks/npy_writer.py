@@ -19,13 +19,13 @@ class NpyWriter(AtomicOutput):
 
     HEADER_EVERY = 30
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        super().__init__(path, overwrite=overwrite)
         self._count = 0
         self._frame_shape: tuple[int, ...] = (0, 0, 3)
 
-    def begin(self) -> None:
-        self._file = self.temporary_path.open("wb")
+    def create(self) -> None:
+        self._file = self.temporary_path.open("xb")
 
     def write(self, frame: Frame) -> None:
         if not self._count:

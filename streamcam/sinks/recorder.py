@@ -1,6 +1,7 @@
 """Live recordings of the output, each with a cue file that repeats the show offline."""
 
 import logging
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -119,10 +120,9 @@ class Recording:
         self._start: float | None = None
         self._last_place = -1
         try:
-            with self._video.explained_errors():
-                self._video.begin()
+            self._video.begin()
         except BaseException:
-            self._discard()
+            self._close_cues()
             raise
 
     @property
@@ -154,8 +154,8 @@ class Recording:
         """Close both files and move the video to its own name."""
         with self._video.explained_errors():
             self._video.finish()
-            self._video.publish()
             self._cues.close()
+        self._video.publish()
 
     def keep(self) -> Path | None:
         """Close after an error, without raising; return the path of the video, None if empty."""
@@ -165,12 +165,17 @@ class Recording:
         self._video.abort()
         with suppress(OSError):
             self._cues.close()
-        with suppress(OSError):
+        try:
             self._video.publish()
-        return self.path if self.path.exists() else self._video.temporary_path
+        except MediaError:
+            return self._video.temporary_path
+        return self.path
 
     def _discard(self) -> None:
         self._video.discard()
+        self._close_cues()
+
+    def _close_cues(self) -> None:
         with suppress(OSError):
             self._cues.close()
         self._cues.path.unlink(missing_ok=True)
@@ -182,7 +187,7 @@ def _reserve(wanted: Path) -> tuple[Path, CueWriter]:
     The cue file is created here, which reserves the name.
     """
     for path in numbered_paths(wanted):
-        if path.exists() or temporary_path(path).exists():
+        if os.path.lexists(path) or os.path.lexists(temporary_path(path)):
             continue
         with suppress(FileExistsError):
             return path, CueWriter(path.with_name(f"{path.stem}.cues.jsonl"))

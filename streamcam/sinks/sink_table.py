@@ -19,6 +19,7 @@ from streamcam.types import BroadcastView, Sink
 PLUGINS = "streamcam.sinks"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mkv", ".mp4", ".mov", ".m4v", ".webm")
+FILE_SUFFIXES = (*VIDEO_SUFFIXES, ".npy", *IMAGE_SUFFIXES)
 
 SinkOpener = Callable[[str, BroadcastSettings, BroadcastView | None], Sink]
 """Takes what follows ``KIND:`` in the spec, the settings, and the view of the broadcast."""
@@ -109,7 +110,9 @@ SINKS: dict[str, SinkOpener] = {
 }
 
 
-def open_file_sink(path: Path, rate: Fraction, *, length: int | None = None) -> AtomicOutput:
+def open_file_sink(
+    path: Path, rate: Fraction, *, length: int | None = None, overwrite: bool = True
+) -> AtomicOutput:
     """Return the sink that writes `path`; its suffix decides the format, none means a folder.
 
     An existing file at `path` stays untouched until the new one is complete.
@@ -118,26 +121,31 @@ def open_file_sink(path: Path, rate: Fraction, *, length: int | None = None) -> 
         path: destination; its folder must exist.
         rate: frames per second of a video.
         length: number of frames that will come, where it is known.
+        overwrite: replace an existing file, else it is an error; a folder must be new or empty in
+            any case.
 
     Raises:
-        MediaError: the suffix is of no kind that can be written, or nothing can be written there.
+        MediaError: the suffix is of no kind that can be written, nothing can be written there, or
+            what is there must stay.
     """
     suffix = path.suffix.lower()
-    check_destination(path, may_be_folder=suffix not in (*VIDEO_SUFFIXES, ".npy", *IMAGE_SUFFIXES))
+    check_destination(path, may_be_folder=suffix not in FILE_SUFFIXES)
+    if suffix in FILE_SUFFIXES:
+        _check_free(path, overwrite=overwrite)
     if suffix in VIDEO_SUFFIXES:
         from streamcam.sinks.video_writer import VideoWriter
 
-        return VideoWriter(path, rate)
+        return VideoWriter(path, rate, overwrite=overwrite)
     if suffix == ".npy":
         from streamcam.sinks.npy_writer import NpyWriter
 
-        return NpyWriter(path)
+        return NpyWriter(path, overwrite=overwrite)
     if suffix in IMAGE_SUFFIXES:
         from streamcam.sinks.image_writer import ImageWriter
 
-        return ImageWriter(path, length)
+        return ImageWriter(path, length, overwrite=overwrite)
     if suffix and not path.is_dir():
-        kinds = ", ".join((*VIDEO_SUFFIXES, ".npy", *IMAGE_SUFFIXES))
+        kinds = ", ".join(FILE_SUFFIXES)
         raise MediaError(
             f"cannot write {path}: known are {kinds}, and a name without suffix"
             " for a folder of PNGs"
@@ -145,6 +153,16 @@ def open_file_sink(path: Path, rate: Fraction, *, length: int | None = None) -> 
     from streamcam.sinks.image_writer import ImageFolderWriter
 
     return ImageFolderWriter(path)
+
+
+def _check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise MediaError where writing `path` would take the place of something that must stay."""
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise MediaError(f"{path} exists; choose another name, or replace it with --overwrite")
+    if path.exists() and not path.is_file():
+        raise MediaError(f"{path} is a pipe or a device, not a file; choose another name")
 
 
 def check_destination(path: Path, *, may_be_folder: bool) -> None:

@@ -1,17 +1,22 @@
 """Snapshots of the output, saved as PNG whenever the operator requests one."""
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 import cv2
-from platformdirs import user_pictures_path
 
 from streamcam.errors import MediaError
-from streamcam.paths import expanded
-from streamcam.sinks.atomic_file import explain_os_error, numbered_paths, temporary_path
+from streamcam.paths import expanded, snapshots_folder
+from streamcam.sinks.atomic_file import (
+    explain_os_error,
+    numbered_paths,
+    rename_to_free,
+    temporary_path,
+)
 from streamcam.types import BroadcastView, Frame, Image
 
 log = logging.getLogger(__name__)
@@ -59,7 +64,7 @@ class SnapshotWriter:
             log.info("saved the snapshot %s", path)
 
     def _destination(self) -> Path:
-        return expanded(self._folder or user_pictures_path() / "streamcam")
+        return expanded(self._folder) if self._folder else snapshots_folder()
 
     def _counter(self) -> int:
         return self._view.parameters().snapshot
@@ -82,7 +87,7 @@ def save_snapshot(image: Image, folder: Path, moment: datetime) -> Path:
         temporary = temporary_path(path)
         try:
             temporary.write_bytes(png.data)
-            temporary.rename(path)
+            rename_to_free(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -101,7 +106,7 @@ def _reserve(wanted: Path) -> Path:
             temporary.touch(exist_ok=False)
         except FileExistsError:
             continue
-        if not path.exists():
+        if not os.path.lexists(path):
             return path
         temporary.unlink()
     raise AssertionError("names never end")

@@ -39,9 +39,14 @@ class VideoWriter(AtomicOutput):
     """H.264 in Matroska, MP4 or MOV; VP9 in WebM. BT.709, 4:2:0."""
 
     def __init__(
-        self, path: Path, rate: Fraction, encoders: Mapping[str, Encoder] = DEFAULT_ENCODERS
+        self,
+        path: Path,
+        rate: Fraction,
+        encoders: Mapping[str, Encoder] = DEFAULT_ENCODERS,
+        *,
+        overwrite: bool = False,
     ) -> None:
-        super().__init__(path)
+        super().__init__(path, overwrite=overwrite)
         self._rate = rate
         self._suffix = path.suffix.lower()
         self._encoder = encoders[self._suffix]
@@ -51,8 +56,8 @@ class VideoWriter(AtomicOutput):
         self._image: Image | None = None
         self._yuv_frame: av.VideoFrame | None = None
 
-    def begin(self) -> None:
-        self._file = UnbufferedFile(self.temporary_path, "wb")
+    def create(self) -> None:
+        self._file = UnbufferedFile(self.temporary_path, "xb")
         options = {"fflags": "+bitexact", "flush_packets": "1"} | CONTAINERS[self._suffix]
         self._container = av.open(
             self._file, "w", format=FORMATS.get(self._suffix, self._suffix[1:]), options=options

@@ -1,24 +1,23 @@
 """Decode one image of a file to upright 8-bit sRGB, in bounded memory."""
 
-import io
-import logging
 import pkgutil
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, ImageCms
+from PIL import ExifTags
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
-from streamcam.errors import MediaError
+from streamcam.errors import MediaError, one_line
 from streamcam.regular_file import open_regular
 from streamcam.sources.file_format import file_format
+from streamcam.sources.image_colours import TAGS_WITHIN, Tags, colour_conversion, colour_tags
 from streamcam.types import Image
-
-log = logging.getLogger(__name__)
 
 MAX_PIXELS = 1 << 26
 """8192x8192, more than telephones take as a rule; decoding needs up to 20 bytes a pixel."""
@@ -50,13 +49,27 @@ TURNS: dict[int, Callable[[Image], Image]] = {
 }
 """What turns an image upright, by its orientation in EXIF."""
 
-DAMAGED = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError)
+DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Pillow.DecompressionBombError,
+)
 """Errors of the decoders over files that are damaged."""
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[ImageFile]:
-    """Open the image file at `path`, as its content says; nothing is decoded yet.
+def opened_image(path: Path) -> Iterator[tuple[ImageFile, Tags]]:
+    """Open the image file at `path`, as its content says, and yield it with its colour tags.
+
+    Nothing is decoded yet.
 
     Raises:
         MediaError: it is damaged, too large or no image, here or while the context decodes it.
@@ -65,13 +78,16 @@ def opened_image(path: Path) -> Iterator[ImageFile]:
         format_name = file_format(path)
         if format_name not in DECODERS:
             raise SyntaxError
-        with open_regular(path) as file, _open(format_name, file) as image:
-            _limit_size(image)
-            yield image
+        with open_regular(path) as file:
+            tags = colour_tags(file.read(TAGS_WITHIN))
+            file.seek(0)
+            with _open(format_name, file) as image:
+                _limit_size(image)
+                yield image, tags
     except SyntaxError:
         raise MediaError(f"cannot read the image {path}: it is damaged, or not an image") from None
     except DAMAGED as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
+        reason = (isinstance(error, OSError) and error.strerror) or one_line(error)
         raise MediaError(f"cannot read the image {path}: {reason}") from None
 
 
@@ -81,11 +97,12 @@ def _open(format_name: str, file: BinaryIO) -> ImageFile:
     return decoder(file)
 
 
-def decode(image: ImageFile, *, flatten: bool = False) -> Image:
+def decode(image: ImageFile, tags: Tags, *, flatten: bool = False) -> Image:
     """Return the image that `image` is at, ``(H, W, 3)`` uint8 sRGB, turned upright.
 
     Args:
-        image: an open file; a JPEG of too many pixels comes at a fraction of its size.
+        image: an open file; a JPEG of too many pixels comes at half its size.
+        tags: of its colours.
         flatten: lay it over black where it is transparent, else transparency is left out.
 
     Raises:
@@ -95,7 +112,7 @@ def decode(image: ImageFile, *, flatten: bool = False) -> Image:
     image.load()
     if image.mode in ("I", "F"):
         raise ValueError("its pixels have 32 bits; save it with 8 or 16 bits")
-    convert = _colour_conversion(image)
+    convert = colour_conversion(image, tags)
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, ROWS):
@@ -136,32 +153,3 @@ def _eight_bit(image: Pillow.Image, *, flatten: bool) -> Pillow.Image:
     if image.mode in ("L", "1", "LA", "La"):
         return image.convert("L")
     return image if image.mode in ("CMYK", "LAB") else image.convert("RGB")
-
-
-def _colour_conversion(image: Pillow.Image) -> Callable[[Pillow.Image], Pillow.Image]:
-    """Return what converts 8-bit rows of `image` from the colours of its profile to sRGB."""
-    content = image.info.get("icc_profile")
-    grey = image.mode in ("L", "1", "LA", "La") or image.mode.startswith("I;16")
-    mode = "L" if grey else image.mode if image.mode in ("CMYK", "LAB") else "RGB"
-    try:
-        profile: Any = ImageCms.createProfile("LAB") if mode == "LAB" else None
-        if content and profile is None:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
-        if profile is None or not _fits(profile, mode):
-            return _to_rgb
-        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        log.warning("a colour profile is left out, as it is damaged: %s", error)
-        return _to_rgb
-    return lambda rows: ImageCms.applyTransform(rows, transform) or rows
-
-
-def _fits(profile: Any, mode: str) -> bool:
-    """Return whether `profile` is for pixels of `mode`: files with a wrong one are not rare."""
-    space = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK", "LAB": "Lab"}[mode]
-    described = getattr(profile, "profile", profile)
-    return bool(described.xcolor_space.strip() == space)
-
-
-def _to_rgb(image: Pillow.Image) -> Pillow.Image:
-    return image.convert("RGB")

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from PIL.ImageFile import ImageFile
 
 from streamcam.errors import MediaError
 from streamcam.sources.file_source import FileSource
+from streamcam.sources.image_colours import Tags
 from streamcam.sources.image_decoder import DAMAGED, decode, opened_image
 from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
 from streamcam.types import Frame, Image
@@ -21,6 +22,8 @@ Report = Callable[[str], None]
 
 SHORTEST_MS, INSTEAD_MS = 10, 100
 """A frame that is to be shown for 10 ms or less is shown for 100 ms, as in all browsers."""
+MAX_DAMAGED_IN_A_ROW = 50
+"""The rest counts as damaged too: a file may claim to have billions of frames."""
 REDUCED_OR_MASK = 0b101
 """Bits of the tag "new subfile type" of a page of a TIFF that is no page to be looked at."""
 SUBFILE_TYPE = 254
@@ -38,12 +41,14 @@ class ImageReader(FileSource):
     def __init__(self, path: Path, rate: Fraction, report: Report = log.warning) -> None:
         self._path, self._report = path, report
         self._only: Image | None = None
-        with opened_image(path) as image:
+        with opened_image(path) as (image, tags):
             self._numbers = _frame_numbers(image)
             if len(self._numbers) == 1:
                 image.seek(self._numbers[0])
-                self._only = decode(image, flatten=image.format == "GIF")
-            elif _decoded(image, self._numbers[0]) is not None and (shown := _duration(image)):
+                self._only = decode(image, tags, flatten=image.format == "GIF")
+            elif _decoded(image, tags, self._numbers[0]) is not None and (
+                shown := _duration(image)
+            ):
                 rate = 1 / shown
         super().__init__(rate, length=len(self._numbers))
 
@@ -57,15 +62,18 @@ class ImageReader(FileSource):
             yield from self._frames()
 
     def _frames(self) -> Iterator[Frame]:
-        index, time = 0, Fraction(0)
-        with opened_image(self._path) as image:
+        index, time, damaged_in_a_row = 0, Fraction(0), 0
+        with opened_image(self._path) as (image, tags):
             for number in self._numbers:
-                decoded = _decoded(image, number)
+                decoded = _decoded(image, tags, number)
                 shown = _duration(image) or 1 / self.rate
                 if decoded is not None:
                     yield Frame(decoded, index, float(time), duration=float(shown))
                     index += 1
                 time += shown
+                damaged_in_a_row = damaged_in_a_row + 1 if decoded is None else 0
+                if damaged_in_a_row == MAX_DAMAGED_IN_A_ROW:
+                    break
         if not index:
             raise MediaError(f"cannot read the image {self._path}: all its frames are damaged")
         if damaged := len(self._numbers) - index:
@@ -130,12 +138,12 @@ def read(path: Path) -> Image:
     return next(iter(ImageReader(path, Fraction(1)))).image
 
 
-def _frame_numbers(image: ImageFile) -> list[int]:
+def _frame_numbers(image: ImageFile) -> Sequence[int]:
     """Return the numbers of the frames or pages of an open file that are to be shown."""
     if image.format in ("MPO", "HEIF"):
         # What comes with the image of a camera is a preview, or a map of its brightness.
         return [image.tell()]
-    numbers = list(range(getattr(image, "n_frames", 1)))
+    numbers = range(getattr(image, "n_frames", 1))
     if image.format == "PNG" and image.info.get("default_image"):
         # An image for programs that do not know of animations.
         return numbers[1:]
@@ -152,11 +160,11 @@ def _is_page(image: ImageFile, number: int) -> bool:
         return True  # It counts as damaged when it is decoded.
 
 
-def _decoded(image: ImageFile, number: int) -> Image | None:
+def _decoded(image: ImageFile, tags: Tags, number: int) -> Image | None:
     """Return a frame of an animation, or a page; None if it is damaged."""
     try:
         image.seek(number)
-        return decode(image, flatten=image.format != "TIFF")
+        return decode(image, tags, flatten=image.format != "TIFF")
     except DAMAGED:
         # Nothing is left to decode, so that the next frame can be sought.
         image.tile = []

@@ -141,7 +141,11 @@ class _DecoderThread(threading.Thread):
 
     def _open(self) -> InputContainer:
         open_url = partial(
-            av.open, self._url, options=OPTIONS, timeout=(OPEN_S, READ_S[is_http(self._url)])
+            av.open,
+            self._url,
+            options=OPTIONS,
+            timeout=(OPEN_S, READ_S[is_http(self._url)]),
+            metadata_errors="replace",
         )
         try:
             return open_url()

@@ -76,11 +76,16 @@ class ToneMapper:
 @lru_cache(maxsize=4)
 def cube(transfer: int, primaries: int) -> str:
     """Return the table from the video's signal to sRGB as a ``.cube`` file, red fastest."""
+    rows = [f"{r:.5f} {g:.5f} {b:.5f}\n" for r, g, b in sdr_table(transfer, primaries)]
+    return f"LUT_3D_SIZE {EDGE}\n{''.join(rows)}"
+
+
+def sdr_table(transfer: int, primaries: int) -> Floats:
+    """Return sRGB values ``(EDGE³, 3)`` in [0, 1] for a grid of signal values, red fastest."""
     axis = np.linspace(0.0, 1.0, EDGE)
     blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")
     signal = np.stack([red, green, blue], axis=-1).reshape(-1, 3)
-    rows = [f"{r:.5f} {g:.5f} {b:.5f}\n" for r, g, b in to_sdr(signal, transfer, primaries)]
-    return f"LUT_3D_SIZE {EDGE}\n{''.join(rows)}"
+    return to_sdr(signal, transfer, primaries)
 
 
 def to_sdr(signal: Floats, transfer: int, primaries: int) -> Floats:

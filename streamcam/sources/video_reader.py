@@ -31,7 +31,7 @@ class VideoReader:
         self._report = report
         try:
             # An absolute path: FFmpeg takes "take:1.mp4" for the protocol "take".
-            self._container = av.open(str(path.absolute()))
+            self._container = av.open(str(path.absolute()), metadata_errors="replace")
         except (av.error.FFmpegError, OSError) as error:
             raise MediaError(
                 f"cannot read {path}: {error.strerror or error};"

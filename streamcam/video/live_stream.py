@@ -102,7 +102,11 @@ class LiveVideoStream(VideoStream):
         Args:
             frame: of any size; its time is from the monotonic clock.
             parameters: the newest ones; they apply to the chunk that runs now.
+
+        Raises:
+            PromptError: a text cannot be encoded; nothing has changed.
         """
+        self._prompt_tracker.check(parameters)
         self.put(frame)
         assert self._scheduler is not None
         released = self._update_parameters(parameters)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from streamcam.diffusion.conditioning import BLENDS, TEXT_CACHE_SIZE, LruCache
+from streamcam.errors import PromptError, one_line
 from streamcam.settings.parameters import Parameters
 
 CROSS_ATTENTION = "cross-attention"
@@ -56,6 +57,9 @@ class PromptTracker:
         self._recache_due = fading and self._kind != CROSS_ATTENTION
         return PromptChange(self._embeds, CROSS_ATTENTION if fading else self._kind)
 
+    def check(self, parameters: Parameters) -> None:
+        """Raise PromptError for texts that are known not to be encodable."""
+
     def _blend(self, parameters: Parameters) -> Tensor:
         weighted = [(text, weight) for text, weight in parameters.prompt if weight]
         embeds = [self._embed(text) for text, _ in weighted]
@@ -63,7 +67,13 @@ class PromptTracker:
         return blend(embeds, [weight for _, weight in weighted])
 
     def _embed(self, text: str) -> Tensor:
-        return self._embeds_by_text(text, lambda: self._encode_text(text))
+        return self._embeds_by_text(text, lambda: self._encode(text))
+
+    def _encode(self, text: str) -> Tensor:
+        try:
+            return self._encode_text(text)
+        except Exception as error:  # Out of memory, or whatever the libraries raise over a text.
+            raise PromptError(text, one_line(error)) from error
 
 
 class BackgroundPromptTracker(PromptTracker):
@@ -77,6 +87,7 @@ class BackgroundPromptTracker(PromptTracker):
         self._thread = ThreadPoolExecutor(1, "prompts")
         self._encoding: Future[list[tuple[str, Tensor]]] | None = None
         self._current: Parameters | None = None
+        self._failed: dict[str, PromptError] = {}
 
     def start(self, parameters: Parameters) -> Tensor:
         """Return the first prompt of a video; only the very first one is waited for."""
@@ -88,23 +99,38 @@ class BackgroundPromptTracker(PromptTracker):
         self._current = self._latest_encoded(parameters)
         return super().update(self._current)
 
+    def check(self, parameters: Parameters) -> None:
+        """Raise PromptError, again and again, for a text whose encoding has failed."""
+        for text, weight in parameters.prompt:
+            if weight and text in self._failed:
+                raise self._failed[text]
+
     def _latest_encoded(self, parameters: Parameters) -> Parameters:
         """Return `parameters` if all its texts are encoded, else those in use until now."""
         assert self._current is not None
         if self._encoding and self._encoding.done():
-            for text, embeds in self._encoding.result():
-                self._embeds_by_text(text, partial(_same, embeds))
+            self._take(self._encoding)
             self._encoding = None
         wanted = [text for text, weight in parameters.prompt if weight]
         missing = [text for text in wanted if text not in self._embeds_by_text]
         if not missing:
             return parameters
-        if self._encoding is None:
-            self._encoding = self._thread.submit(self._encode, missing)
+        if self._encoding is None and not any(text in self._failed for text in missing):
+            self._encoding = self._thread.submit(self._encode_all, missing)
         return self._current
 
-    def _encode(self, texts: Sequence[str]) -> list[tuple[str, Tensor]]:
-        return [(text, self._encode_text(text)) for text in texts]
+    def _take(self, encoding: "Future[list[tuple[str, Tensor]]]") -> None:
+        """Keep the texts that have been encoded, or the one that could not be."""
+        try:
+            encoded = encoding.result()
+        except PromptError as error:
+            self._failed[error.text] = error
+            return
+        for text, embeds in encoded:
+            self._embeds_by_text(text, partial(_same, embeds))
+
+    def _encode_all(self, texts: Sequence[str]) -> list[tuple[str, Tensor]]:
+        return [(text, self._encode(text)) for text in texts]
 
 
 def _prompt_key(parameters: Parameters) -> tuple[object, ...]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcam.errors import MAX_SHOWN, ModelError
+from streamcam.models.families import Report
 from streamcam.models.weights import check_no_missing_weights, explain_load_errors, tensor_names
 
 MAX_TOKENS = 512
@@ -22,12 +24,15 @@ class TextEncoder:
     Args:
         folder: in diffusers layout, with ``text_encoder`` and ``tokenizer``.
         device: where it encodes; between calls its weights are on the CPU.
+        report: takes a line where a text is too long to be read in whole.
 
     Raises:
         ModelError: files are missing or damaged.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, device: torch.device, report: Report = lambda _line: None
+    ) -> None:
         from transformers import AutoTokenizer, UMT5EncoderModel
 
         weights = folder / "text_encoder"
@@ -43,17 +48,27 @@ class TextEncoder:
         check_no_missing_weights(self._model, stored | tied, f"the text encoder in {folder}")
         self._model.eval().requires_grad_(False)
         self._device = device
+        self._report = report
 
     @torch.inference_mode()
     def __call__(self, text: str) -> Tensor:
         """Return ``(1, 512, text_dim)`` float32 on the device, zero past the text.
 
         Called on another thread, it runs on a GPU at the same time as other work.
+
+        Raises:
+            ModelError: the embeddings are not finite.
         """
         from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
+        text = prompt_clean(text)
+        if (dropped := len(self._tokenizer(text).input_ids) - MAX_TOKENS) > 0:
+            self._report(
+                f"the last {dropped} tokens of the prompt are not read, as this model reads"
+                f' {MAX_TOKENS}: "…{text[-MAX_SHOWN // 2 :]}"'
+            )
         tokens = self._tokenizer(
-            prompt_clean(text),
+            text,
             padding="max_length",
             max_length=MAX_TOKENS,
             truncation=True,
@@ -63,6 +78,8 @@ class TextEncoder:
             tokens = tokens.to(self._device)
             states = self._model(tokens.input_ids, tokens.attention_mask).last_hidden_state
             embeds: Tensor = states.float() * tokens.attention_mask[..., None]
+        if not torch.isfinite(embeds).all():
+            raise ModelError("its embeddings are not finite (NaN or infinity)")
         return embeds
 
     @contextmanager

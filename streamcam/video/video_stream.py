@@ -61,6 +61,8 @@ class VideoStream:
 
     accepts_any_size = False
     """Frames are fitted before they come."""
+    notice = ""
+    """Prompts are hardly ever longer than what is read; the log says so where one is."""
     _tracker_type: type[PromptTracker] = PromptTracker
 
     def __init__(self, models: VideoModel, config: Config) -> None:

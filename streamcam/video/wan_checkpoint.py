@@ -79,7 +79,7 @@ def load_components(
             transformer,
             _load_vae(folder, config, dtype).to(device),
             _load_taehv(config, dtype).to(device) if _uses_taehv(config) else None,
-            TextEncoder(folder, device),
+            TextEncoder(folder, device, report),
         )
 
 

@@ -58,6 +58,17 @@ def test_a_dated_page_is_written_without_figures_that_were_not_measured(
 
 
 @pytest.mark.usefixtures("_tiny")
+def test_the_page_of_an_earlier_run_stays(tmp_path: Path) -> None:
+    words = ["bench", "targets", "--minutes", "0", "--write", str(tmp_path)]
+    assert _run(lambda **how: streamcam.main(words, **how)) == 0
+    [page] = tmp_path.iterdir()
+    page.write_text("mine")
+    assert _run(lambda **how: streamcam.main(words, **how)) == 0
+    assert page.read_text() == "mine"
+    assert len(list(tmp_path.glob("20??-??-??-targets-*-2.md"))) == 1
+
+
+@pytest.mark.usefixtures("_tiny")
 def test_figures_measured_before_it_was_stopped_are_on_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

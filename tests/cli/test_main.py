@@ -1,6 +1,8 @@
 """Setup that every command does before its own work."""
 
+import logging
 import os
+import sys
 
 import pytest
 
@@ -11,6 +13,7 @@ from streamcam import cli
 def no_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_run", lambda _: 0)
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(logging, "lastResort", logging.StreamHandler(sys.stderr))
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         # Set, then deleted, so that monkeypatch also deletes the value a test leaves.
         monkeypatch.setenv(name, "")
@@ -34,3 +37,15 @@ def test_thread_variables_set_by_the_user_are_kept(
         cli.main()
     assert os.environ[name] == value
     assert os.environ.get("GOMP_SPINCOUNT", "7") == "7"
+
+
+def test_a_fault_that_repeats_does_not_flood_the_log_of_any_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last_resort = logging.StreamHandler(sys.stderr)
+    monkeypatch.setattr(logging, "lastResort", last_resort)
+    with pytest.raises(SystemExit):
+        cli.main()
+    for number in range(5000):
+        last_resort.handle(logging.LogRecord("x", 40, "x.py", 7, "damaged %d", (number,), None))
+    assert 50 <= len(capsys.readouterr().err.splitlines()) < 100

@@ -155,7 +155,7 @@ def test_get_shows_values_and_figures(capsys: pytest.CaptureFixture[str]) -> Non
 def test_everything_is_shown_from_another_machine(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcam.control.osc.amplification.is_loopback", lambda _host: False)
+    monkeypatch.setattr("streamcam.control.osc.amplification.is_this_machine", lambda _host: False)
     with running_server(prompt="cat " * 200) as running:
         code, out, _ = run(capsys, "get", port(running))
         assert code == 0

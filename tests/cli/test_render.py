@@ -144,6 +144,16 @@ INVALID = [
     (("c.partial.mkv", "c.mkv"), 1, "c.mkv would be written over c.partial.mkv"),
     (("d.partial", "d"), 1, "d would be written over d.partial; choose another name"),
     (("d.partial/1.png", "d"), 1, "d would be written over d.partial/1.png"),
+    (("p.npy", "--frames", "2"), 1, "p.npy exists; choose another name"),
+    (("pattern", "p.npy", "--frames", "2"), 1, "p.npy exists; choose another name"),
+    (("a.mkv", "link.mkv"), 1, "link.mkv would be written over a.mkv; choose another name"),
+    (("a.mkv", "hard.mkv", "--overwrite"), 1, "hard.mkv would be written over a.mkv; choose"),
+    (("link.mkv", "a.mkv", "--overwrite"), 1, "a.mkv would be written over link.mkv; choose"),
+    (("a.mkv", "a.mkv", "--overwrite"), 1, "a.mkv would be written over a.mkv; choose"),
+    (("e", "e/000001.png", "--overwrite"), 1, "e/000001.png would be written over e; choose"),
+    (("e", "of_e.png", "--overwrite"), 1, "of_e.png would be written over e; choose another"),
+    (("a.mkv", "cues.npy", "--cues", "cues.npy", "--overwrite"), 1, "would be written over cues"),
+    (("a.mkv", "full", "--overwrite"), 1, "full exists and is not an empty folder; choose"),
     (("a.mkv", "b.mkv", "--cues", "none.jsonl"), 1, "cannot read the cues none.jsonl: No such"),
     (("a.mkv", "b.mkv", "--cues", "cues.jsonl"), 2, "cues.jsonl, line 1: delta: "),
     (("a.mkv", "b.mkv", "--set", "widht=64"), 2, '"widht": did you mean "width"?'),
@@ -184,6 +194,13 @@ def write_inputs(folder: Path) -> None:
     np.save(folder / "grey.npy", np.zeros((4, 8, 8), np.uint8))
     np.save(folder / "float.npy", np.zeros((4, 8, 8, 3), np.float32))
     (folder / "cues.jsonl").write_text('{"frame": 0, "delta": -1}')
+    (folder / "cues.npy").write_text('{"frame": 0, "seed": 1}')
+    np.save(folder / "p.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    write(folder / "e", noise(3))
+    (folder / "e" / "lost.png").symlink_to("nowhere.png")
+    (folder / "link.mkv").symlink_to("a.mkv")
+    (folder / "hard.mkv").hardlink_to(folder / "a.mkv")
+    (folder / "of_e.png").hardlink_to(folder / "e" / "000002.png")
     (folder / "bad.toml").write_text("width = ")
     (folder / "unknown.toml").write_text("promt = 'a'")
 
@@ -233,9 +250,19 @@ def test_a_damaged_frame_leaves_an_earlier_output_unchanged(tmp_path: Path, rend
     assert render("a", "b.mp4")[0] == 0
     before = (tmp_path / "b.mp4").read_bytes()
     (tmp_path / "a" / "000005.png").write_bytes(b"damaged")
-    assert render("a", "b.mp4")[0] == 1
+    assert render("a", "b.mp4", "--overwrite")[0] == 1
     assert (tmp_path / "b.mp4").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b.mp4"]
+
+
+def test_an_existing_output_is_replaced_on_request_alone(tmp_path: Path, render: Render) -> None:
+    write(tmp_path / "a.npy", noise(2))
+    (tmp_path / "b.npy").write_bytes(b"mine")
+    code, errors = render("a.npy", "b.npy")
+    assert (code, "b.npy exists; choose another name, or replace it with" in errors) == (1, True)
+    assert (tmp_path / "b.npy").read_bytes() == b"mine"
+    assert render("a.npy", "b.npy", "--overwrite")[0] == 0
+    assert len(np.load(tmp_path / "b.npy")) == 2
 
 
 def test_frames_of_different_sizes_are_all_fitted(tmp_path: Path, render: Render) -> None:

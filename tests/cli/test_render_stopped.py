@@ -1,5 +1,6 @@
 """``streamcam render`` as a separate process that is stopped in the middle."""
 
+import os
 import signal
 import sys
 import time
@@ -12,8 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
+from streamcam.process_guard import module_path
 from tests.cli.test_render import TINY
 from tests.support.media import decoded_so_far
+from tests.support.planted import NOT_BY_RUNPY, PlantedModules
 from tests.support.preloaded import start
 
 FRAMES_BEFORE = 60
@@ -34,12 +37,18 @@ class Rendering:
         self.partial = output.with_name(f"{output.stem}.partial{output.suffix}")
         self._errors = output.parents[1] / f"{output.parent.name}.stderr"
         self._forked = None
+        self.planted = PlantedModules(
+            output.parents[1] / f"{output.parent.name}.planted", NOT_BY_RUNPY
+        )
         if preloaded:
             self._forked = start(words, self._errors)
             self._process = psutil.Process(self._forked.pid)
             return
         self._process = psutil.Popen(
-            [sys.executable, "-m", "streamcam", *words], stderr=self._errors.open("w")
+            [sys.executable, "-m", "streamcam", *words],
+            stderr=self._errors.open("w"),
+            env=os.environ | {"PYTHONPATH": module_path()},
+            cwd=self.planted.folder,
         )
 
     def wait_for(self, frames: int) -> None:
@@ -122,6 +131,7 @@ def test_an_interrupted_render_keeps_its_output(
     assert "Traceback" not in errors
     assert rendering.readable() >= FRAMES_BEFORE
     assert [p.name for p in rendering.partial.parent.iterdir()] == [rendering.partial.name]
+    assert not rendering.planted.imported
     if rendering.partial.suffix == ".mkv":
         with av.open(str(rendering.partial)) as container:
             assert container.duration, "a finished Matroska file knows how long it is"

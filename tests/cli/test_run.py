@@ -18,9 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 import streamcam.cli.run as run_module
+from streamcam.process_guard import module_path
 from streamcam.types import Frame
 from tests.runtime.broadcast_helpers import until
 from tests.support.media import decoded, decoded_so_far
+from tests.support.planted import NOT_BY_RUNPY, PlantedModules
 
 SMALL = ["--source", "pattern", "--canvas", "320x180", "--width", "64", "--height", "64"]
 QUIET = ["--set", "osc=false"]
@@ -32,9 +34,13 @@ def command(*arguments: object) -> list[str]:
 
 
 @contextmanager
-def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+def running(*arguments: object, folder: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        command(*arguments), stderr=subprocess.PIPE, text=True, env=os.environ | {"TERM": "dumb"}
+        command(*arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TERM": "dumb", "PYTHONPATH": module_path()},
+        cwd=folder,
     )
     try:
         yield process
@@ -118,10 +124,14 @@ def test_on_air_is_logged_only_once_a_slow_sink_has_taken_a_frame(
 def test_a_signal_stops_the_broadcast_within_two_seconds_and_finishes_its_files(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    out = tmp_path / "show.mkv"
-    with running("--model", "identity", "--sink", f"recorder:{out}", "--sink", "null") as process:
+    planted = PlantedModules(tmp_path / "planted", NOT_BY_RUNPY)
+    shows = tmp_path / "shows"
+    shows.mkdir()
+    out = shows / "show.mkv"
+    words = ("--model", "identity", "--sink", f"recorder:{out}", "--sink", "null")
+    with running(*words, folder=planted.folder) as process:
         read_until(process, "the engine is running")
-        until(lambda: decoded_so_far(tmp_path / "show.partial.mkv") > 20, 120, every=0.2)
+        until(lambda: decoded_so_far(shows / "show.partial.mkv") > 20, 120, every=0.2)
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
         began = time.monotonic()
@@ -130,7 +140,8 @@ def test_a_signal_stops_the_broadcast_within_two_seconds_and_finishes_its_files(
         assert time.monotonic() - began < 2
         until(lambda: not any(child.is_running() for child in children), 5)
     assert decoded(out) > 20
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["show.cues.jsonl", "show.mkv"]
+    assert sorted(path.name for path in shows.iterdir()) == ["show.cues.jsonl", "show.mkv"]
+    assert not planted.imported
 
 
 def test_ctrl_c_during_the_start_stops_without_a_traceback() -> None:

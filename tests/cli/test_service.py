@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from streamcam.cli.service import UNIT, quoted, unit, unit_path
+from streamcam.cli.service import UNIT, quoted, service, unit, unit_path
 from streamcam.errors import StreamcamError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
@@ -136,6 +137,19 @@ def test_invalid_options_are_refused_before_anything_is_written(
     assert message in done.stderr
     assert not home.unit.exists()
     assert home.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--model", "nanoo"], 'did you mean "nano"'), (["--lora", "no.safetensors"], "no model")],
+)
+def test_a_model_that_is_not_there_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    done = CliRunner().invoke(service, ["install", "--", *arguments])
+    assert message in str(done.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_systemctl_the_unit_is_written_and_the_commands_are_shown(home: Home) -> None:

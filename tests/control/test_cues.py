@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,25 @@ def test_a_prompt_may_hold_any_letter(opened: Opened) -> None:
     assert cues(0, CONFIG.live).prompt == ((text, 1.0),)
 
 
+def test_many_cues_take_little_more_memory_than_their_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with path.open("w") as file:
+        file.writelines(f'{{"frame": {n}, "delta": {n % 10 / 10}}}\n' for n in range(2000))
+    tracemalloc.start()
+    cues = read_cues(path, CONFIG)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < path.stat().st_size + 2000 * 100 + 100_000
+    assert cues(1999, CONFIG.live).delta == 0.9
+
+
+def test_a_cue_file_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.jsonl").open("wb") as file:
+        file.truncate(1 << 40)  # Sparse.
+    with pytest.raises(MediaError, match=r"cannot read the cues .*: it is longer than 256,000 kB"):
+        read_cues(tmp_path / "a.jsonl", CONFIG)
+
+
 def test_no_cues_change_nothing(opened: Opened) -> None:
     assert opened("")(0, CONFIG.live) is CONFIG.live
 
@@ -68,6 +88,7 @@ def test_no_cues_change_nothing(opened: Opened) -> None:
         ({"frame": -1}, r'line 2 has no "frame"'),
         ({"frame": True}, r'line 2 has no "frame"'),
         ({"frame": 1.5}, r'line 2 has no "frame"'),
+        ({"frame": 10**30}, r'line 2 has no "frame"'),
         ({"frame": 1, "sed": 7}, r'line 2: unknown parameter "sed": did you mean "seed"\?'),
         ({"frame": 1, "width": 64}, r'line 2: "width" is fixed at start'),
         ({"frame": 1, "delta": -1}, r"line 2: delta: .*got -1"),

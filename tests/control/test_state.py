@@ -169,3 +169,40 @@ def test_listeners_are_called_for_every_new_snapshot_and_only_for_those() -> Non
     clock.now += 1
     control.advance()
     assert [(b.guidance_scale, a.guidance_scale) for b, a in published] == [(0, 1), (1, 2)]
+
+
+def test_refused_values_give_way_and_stay_refused() -> None:
+    control, _ = control_and_clock(prompt="cat")
+    works = control.change({"prompt": "dog"})
+    control.change({"prompt": "bomb", "guidance_scale": 9.0, "freeze": True})
+    control.refuse({("prompt", "bomb")}, "it crashed", works)
+    after = control.parameters
+    assert after is control.target
+    assert (after.prompt, after.guidance_scale, after.freeze) == (
+        works.prompt,
+        works.guidance_scale,
+        True,
+    )
+    for changes in ({"prompt": "bomb"}, {"prompt": '[["cat", 1], ["bomb", 0.1]]', "seed": 3}):
+        with pytest.raises(ParameterError, match="it crashed"):
+            control.change(changes)
+        assert control.parameters is after
+    control.change({"prompt": '[["cat", 1], ["bomb", 0]]'})
+
+
+def test_a_fade_to_refused_values_ends() -> None:
+    control, clock = control_and_clock(prompt="cat", prompt_time=4)
+    works = control.parameters
+    control.change({"prompt": "bomb"})
+    clock.now += 1
+    assert len(control.advance().prompt) == 2
+    control.refuse({("prompt", "bomb")}, "it crashed", works)
+    clock.now += 1
+    assert control.advance().prompt == works.prompt
+
+
+def test_values_that_are_refused_but_not_in_use_change_nothing() -> None:
+    control, _ = control_and_clock(prompt="cat")
+    before = control.change({"seed": 9})
+    control.refuse({("prompt", "bomb")}, "it crashed", build_config([{}]).live)
+    assert control.parameters is before

@@ -1,10 +1,22 @@
 """Prompts: encoded once, blended by weight, linearly or spherically."""
 
+import copy
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from streamcam.diffusion.conditioning import LruCache, linear, slerp, slerp_between
-from tests.support.streams import RecordingStream, images, moving
+from streamcam.diffusion.image_model import encode_text
+from streamcam.diffusion.stages import Text, dropped_notice
+from streamcam.diffusion.stream import DiffusionStream
+from streamcam.errors import ModelError, PromptError
+from streamcam.models.random_models import random_pipeline
+from streamcam.settings.config_layers import build_config
+from streamcam.types import Frame
+from tests.diffusion.test_stream import SIZE, grey, stand_in
+from tests.support.streams import RecordingStream, images, moving, still
 
 A, B = torch.randn(2, 1, 7, 16, generator=torch.Generator().manual_seed(0))
 
@@ -78,3 +90,75 @@ def test_the_cache_drops_the_least_recently_used_result() -> None:
     for key in ("a", "b", "a", "c", "a", "b"):
         make(key)
     assert made == ["a", "b", "c", "b"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"reset": 1}, {"seed": 9}])
+def test_a_text_that_cannot_be_encoded_changes_nothing(changes: dict[str, Any]) -> None:
+    def stream() -> DiffusionStream:
+        config = build_config([{"width": SIZE, "height": SIZE, "steps": 2, "cfg_type": "full"}])
+        return DiffusionStream(stand_in(encode_text=encode_text), config)
+
+    def encode_text(text: str) -> Text:
+        if text == "a novel":
+            raise RuntimeError("out of memory")
+        return Text(torch.full((1, 2, 4), len(text) / 10.0), None)
+
+    plain, asked = stream(), stream()
+    live = plain.config.live
+    expected: list[Frame] = []
+    outputs: list[Frame] = []
+    for index, level in enumerate((20, 90, 200, 140)):
+        expected += plain(grey(level, index), live)
+        for field in ("prompt", "negative_prompt"):
+            with pytest.raises(PromptError, match="out of memory") as refused:
+                asked(grey(level, index), live.changed({field: "a novel"} | changes))
+            assert refused.value.text == "a novel"
+        outputs += asked(grey(level, index), live)
+    assert [f.index for f in outputs] == [f.index for f in expected]
+    np.testing.assert_array_equal(images(outputs), images(expected))
+
+
+def test_a_negative_prompt_that_nothing_reads_is_not_encoded() -> None:
+    stream = RecordingStream(steps=1, cfg_type="none")
+    stream(still(2), {1: {"negative_prompt": "blurry"}})
+    assert stream.calls["encode_text"] == 1
+
+
+# The random models spell texts letter by letter.
+FITS, TOO_LONG = "a" * 75, "a" * 75 + " then a castle"
+
+
+@pytest.fixture(scope="module", params=["tiny-sd-1.5", "tiny-sdxl"])
+def pipe(request: pytest.FixtureRequest) -> Any:
+    return random_pipeline(request.param)
+
+
+def test_tokens_that_a_model_has_no_room_for_are_said(pipe: Any) -> None:
+    lines: list[str] = []
+    cpu = torch.device("cpu")
+    assert encode_text(pipe, FITS, cpu, lines.append).dropped_tokens == 0
+    assert lines == []
+    encoded = encode_text(pipe, TOO_LONG, cpu, lines.append)
+    assert encoded.dropped_tokens == 11
+    assert lines == [dropped_notice(TOO_LONG, encoded)]
+    assert lines[0].startswith("the last 11 tokens of the prompt are not read, as this model reads")
+    assert "reads 75" in lines[0]
+    assert lines[0].endswith('then a castle"')
+
+
+def test_the_remark_on_a_long_prompt_stays_as_long_as_the_prompt() -> None:
+    stream = RecordingStream(steps=1)
+    heard = []
+    for index, text in enumerate(("a cat", TOO_LONG, TOO_LONG, "a dog")):
+        stream.stream(still(1, first=index)[0], stream.config.live.changed({"prompt": text}))
+        heard.append(stream.stream.notice)
+    assert [bool(notice) for notice in heard] == [False, True, True, False]
+    assert "the last 11 tokens" in heard[1]
+
+
+def test_embeddings_that_are_not_finite_refuse_the_text(pipe: Any) -> None:
+    broken = copy.deepcopy(pipe)
+    with torch.no_grad():
+        broken.text_encoder.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        encode_text(broken, "a cat", torch.device("cpu"))

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from threading import Event
@@ -24,6 +25,7 @@ from tests.runtime.broadcast_helpers import (
     on_air,
     until,
 )
+from tests.support.media import run_script
 
 RED, BLUE = (200, 40, 90), (20, 60, 220)
 BLACK = (0, 0, 0)
@@ -82,6 +84,18 @@ def test_a_killed_engine_is_restarted_and_on_engine_loss_is_shown_meanwhile(
         until(lambda: near(seen.colour(), BLUE))
         assert broadcast.status().restarts == 1
         assert seen.longest_gap(began) < GAP_S
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder in use cannot be deleted")
+def test_an_engine_starts_also_when_the_current_folder_has_been_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    with on_air() as (_, _, _, seen):
+        until(lambda: near(seen.colour(), RED))
 
 
 def test_a_hung_engine_is_restarted_after_its_deadline() -> None:
@@ -331,6 +345,28 @@ def test_no_process_and_no_shared_memory_is_left_behind() -> None:
     assert shared_memory() <= before
 
 
+HELPER_SIGNALS = """
+import psutil
+from streamcam.control.state import Control
+from streamcam.runtime.broadcast import BroadcastLoop
+from tests.runtime.broadcast_helpers import SMALL, FakeCamera, build_config
+
+config = build_config([SMALL])
+loop = BroadcastLoop(config, Control(config), FakeCamera(), lambda _: [])
+for child in psutil.Process().children():
+    status = open(f"/proc/{child.pid}/status").read()
+    print(int(status.partition("SigBlk:")[2].split()[0], 16))
+loop.engine.stop()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals of a process as in /proc")
+def test_the_process_that_frees_shared_memory_outlives_the_terminal() -> None:
+    masks = [int(mask) for mask in run_script(HELPER_SIGNALS, "").split()]
+    assert masks
+    assert all(mask >> (signal.SIGHUP - 1) & 1 for mask in masks)
+
+
 def broadcast_forever() -> None:
     with on_air() as (_, _, _, seen):
         until(lambda: near(seen.colour(), RED))
@@ -365,3 +401,5 @@ def test_a_new_prompt_changes_the_output_and_no_frame_is_lost_or_torn() -> None:
         images = {frame.image.tobytes() for frame in seen.frames[last:]}
         assert len(images) == 2
         assert seen.longest_gap(began) < GAP_S
+        control.change({"prompt": "a" * 90})
+        until(lambda: "the last 15 tokens" in broadcast.status().notice)

@@ -73,6 +73,7 @@ class OneOutput:
 
     chunk = 1
     accepts_any_size = True
+    notice = ""
 
     def __init__(self, output: Frame) -> None:
         self.counts: Counter[str] = Counter()

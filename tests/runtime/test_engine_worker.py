@@ -28,9 +28,11 @@ def test_long_messages_of_several_threads_do_not_mix() -> None:
         for _ in range(20):
             send(EngineMessage("log", letter * LONG))
 
-    with ours, theirs, ThreadPoolExecutor(3) as pool:
+    # The ends are closed first: where messages mix, both sides may wait for ever.
+    with ThreadPoolExecutor(4) as pool, ours, theirs:
         senders = [pool.submit(send_all, letter) for letter in "abc"]
-        received = [ours.recv().text for _ in range(60)]
+        receiver = pool.submit(lambda: [ours.recv().text for _ in range(60)])
+        received = receiver.result(30)
         for sender in senders:
             sender.result()
     assert sorted(received) == [letter * LONG for letter in "abc" for _ in range(20)]

@@ -17,11 +17,16 @@ import numpy as np
 import pytest
 
 from streamcam.errors import EngineError
-from streamcam.runtime import frame_ring
-from streamcam.runtime.frame_ring import MAX_METADATA, SHARED_MEMORY, SPARE_SLOTS, FrameRing
+from streamcam.runtime import reserved_memory
+from streamcam.runtime.frame_ring import MAX_METADATA, SPARE_SLOTS, FrameRing
+from streamcam.runtime.reserved_memory import SHARED_MEMORY
 from streamcam.types import Image
 
 SHAPE = (48, 64, 3)
+
+needs_folder = pytest.mark.skipif(
+    not SHARED_MEMORY.is_dir(), reason="shared memory has no folder on this system"
+)
 
 
 @pytest.fixture
@@ -98,6 +103,15 @@ def test_the_memory_is_deleted_by_the_last_close() -> None:
         SharedMemory(name)
 
 
+@needs_folder
+def test_memory_that_the_system_has_deleted_is_no_error_at_the_end() -> None:
+    ring = FrameRing(SHAPE)
+    (SHARED_MEMORY / ring._memory.name).unlink()
+    ring.put(image_of(7), 1, 0.0)
+    assert [entry.index for entry in ring.take()] == [1]
+    ring.close(unlink=True)
+
+
 def write_forever(ring: FrameRing) -> None:
     """Write frames of one colour each as fast as possible."""
     index = 0
@@ -128,11 +142,6 @@ def test_no_frame_is_torn_and_another_writer_continues_after_one_was_killed() ->
         assert seen >= 300
     finally:
         ring.close(unlink=True)
-
-
-needs_folder = pytest.mark.skipif(
-    not SHARED_MEMORY.is_dir(), reason="shared memory has no folder on this system"
-)
 
 
 @needs_folder
@@ -169,7 +178,7 @@ def test_shared_memory_that_cannot_be_created_is_an_error_with_the_remedy(
     def refuse(**_: object) -> SharedMemory:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(frame_ring, "SharedMemory", refuse)
+    monkeypatch.setattr(reserved_memory, "SharedMemory", refuse)
     with pytest.raises(EngineError, match=f"{os.strerror(number)}; .* must be there and writable"):
         FrameRing(SHAPE)
 

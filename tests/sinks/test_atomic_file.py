@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import temporary_path
+from streamcam.sinks.atomic_file import rename_to_free, temporary_path
 from streamcam.sinks.sink_table import open_file_sink
 from streamcam.types import Frame
 from tests.support.media import RATE, noise, read, run_script, write
@@ -92,6 +92,96 @@ def test_an_interruption_before_the_first_frame_leaves_nothing(tmp_path: Path, n
     with pytest.raises(KeyboardInterrupt):
         stop_with(KeyboardInterrupt(), tmp_path / name, [])
     assert not list(tmp_path.iterdir())
+
+
+FILES = OUTPUTS[:-1]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_existing_file_is_refused_and_replaced_only_on_request(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"mine")
+    with pytest.raises(MediaError, match=r"exists; choose another name, or replace it with --over"):
+        open_file_sink(path, RATE, overwrite=False)
+    assert path.read_bytes() == b"mine"
+    with open_file_sink(path, RATE, overwrite=True) as sink:
+        sink.send(noise(1)[0])
+    assert len(read(path)) == 1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_link_at_the_output_is_refused_and_what_it_leads_to_stays(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    for number, target in enumerate(("mine", "nowhere")):
+        path = tmp_path / f"{number}{name}"
+        path.symlink_to(tmp_path / target)
+        with pytest.raises(MediaError, match="exists; choose another name"):
+            open_file_sink(path, RATE, overwrite=False)
+        with open_file_sink(path, RATE, overwrite=True) as sink:
+            sink.send(noise(1)[0])
+        assert not path.is_symlink()
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes have names on POSIX")
+def test_a_pipe_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mkv")
+    with pytest.raises(MediaError, match="is a pipe or a device, not a file; choose another name"):
+        open_file_sink(tmp_path / "a.mkv", RATE, overwrite=True)
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "pipe"])
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_what_has_the_temporary_name_stays(tmp_path: Path, name: str, kind: str) -> None:
+    path, mine = tmp_path / name, tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    taken = temporary_path(path)
+    make = {"file": taken.touch, "link": lambda: taken.symlink_to(mine)}
+    make.get(kind, lambda: os.mkfifo(taken))()
+    status = taken.lstat()
+    write(path, noise(1))
+    assert len(read(path)) == 1
+    assert taken.lstat() == status
+    assert mine.read_bytes() == b"mine"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_a_file_that_appears_during_the_rendering_stays_and_so_does_the_output(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+
+    def render() -> None:
+        with open_file_sink(path, RATE, overwrite=False) as sink:
+            sink.send(noise(1)[0])
+            path.write_bytes(b"mine")
+
+    with pytest.raises(MediaError, match=r"cannot write .*; the complete output is .*partial"):
+        render()
+    assert path.read_bytes() == b"mine"
+    assert len(read(temporary_path(path))) == 1
+
+
+def test_where_there_are_no_hard_links_nothing_is_replaced_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*arguments: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refused)
+    (tmp_path / "old").write_bytes(b"new content")
+    (tmp_path / "taken").symlink_to("nowhere")
+    with pytest.raises(FileExistsError):
+        rename_to_free(tmp_path / "old", tmp_path / "taken")
+    rename_to_free(tmp_path / "old", tmp_path / "free")
+    assert (tmp_path / "free").read_bytes() == b"new content"
+    assert not (tmp_path / "old").exists()
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

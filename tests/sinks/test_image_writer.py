@@ -44,10 +44,20 @@ def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
             open_file_sink(tmp_path / name, RATE)
 
 
-def test_the_remains_of_a_crash_are_replaced(tmp_path: Path) -> None:
+def test_the_remains_of_a_crash_are_in_nobodys_way_and_stay(tmp_path: Path) -> None:
     (tmp_path / "a.partial").mkdir()
     (tmp_path / "a.partial" / "000007.png").touch()
     assert len(read(write(tmp_path / "a", noise(2)))) == 2
+    assert [p.name for p in (tmp_path / "a.partial").iterdir()] == ["000007.png"]
+
+
+def test_a_link_to_an_empty_folder_is_no_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a").symlink_to("empty")
+    (tmp_path / "b").symlink_to("nowhere")
+    for name in ("a", "b"):
+        with pytest.raises(MediaError, match=r"exists and is not an empty folder; choose another"):
+            open_file_sink(tmp_path / name, RATE)
 
 
 def test_every_image_of_an_unfinished_folder_is_complete(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ import socket
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import contextmanager, suppress
+from itertools import count, islice
 from threading import Event, Thread
 from urllib.parse import urlsplit
 
@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from streamcam.errors import DeviceError
-from streamcam.sinks.preview import Preview
+from streamcam.sinks.preview import FAULTS_AT_ONCE, Preview, connections, web
+from streamcam.sinks.preview.connections import MAX_PER_HOST, MAX_STREAMS
 from streamcam.sinks.preview.mjpeg import encoded
 from streamcam.types import Frame, Image
 from tests.support.media import BLUE, GREEN, RED, plain, run_script
@@ -22,15 +23,15 @@ from tests.support.scenes import STATUS, FakeBroadcastView
 
 
 @contextmanager
-def broadcast(sink: Preview, image: Image, fps: int = 50) -> Iterator[None]:
-    """Send one image again and again, as a broadcast does, until the block ends."""
+def broadcast(sink: Preview, *images: Image, fps: int = 50) -> Iterator[None]:
+    """Send the images again and again, as a broadcast does, until the block ends."""
     over = Event()
 
     def send() -> None:
-        index = 0
-        while not over.wait(1 / fps):
-            sink.send(Frame(image, index, 0.0))
-            index += 1
+        for index in count():
+            if over.wait(1 / fps):
+                return
+            sink.send(Frame(images[index % len(images)], index, 0.0))
 
     thread = Thread(target=send)
     thread.start()
@@ -261,6 +262,176 @@ def test_viewers_beyond_the_limit_are_refused_with_the_reason(preview: Preview) 
         viewer.next_image()
     for viewer in viewers:
         viewer.__exit__()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REQUEST_S", "STALLED_S", "SWEEP_S"):
+        monkeypatch.setattr(connections, name, 0.05)
+
+
+def connected(preview: Preview, host: str = "127.0.0.1") -> socket.socket:
+    address = urlsplit(preview.url)
+    server = (str(address.hostname), int(address.port or 0))
+    return socket.create_connection(server, timeout=5, source_address=(host, 0))
+
+
+def is_closed(opened: socket.socket) -> bool:
+    """Return True once the server has closed the connection, having read all it sent."""
+    with opened, suppress(ConnectionError):
+        while opened.recv(1 << 20):
+            pass
+    return True
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: local",
+        b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nx",
+    ],
+    ids=["nothing", "half a head", "idle after an answer", "half a body"],
+)
+def test_a_connection_is_closed_that_sends_no_whole_request(
+    impatient: None, preview: Preview, sent: bytes
+) -> None:
+    with connected(preview) as opened:
+        opened.sendall(sent)
+        with suppress(ConnectionError):
+            # A byte now and then makes no difference.
+            while opened.recv(1 << 16):
+                opened.sendall(b"x")
+    assert status_of(preview) == 200
+
+
+def test_half_open_connections_of_a_host_are_limited_and_keep_nobody_out(preview: Preview) -> None:
+    silent = [connected(preview, "127.0.0.2") for _ in range(MAX_PER_HOST + 8)]
+    assert all(is_closed(opened) for opened in silent[:8])
+    with connected(preview, "127.0.0.2") as latest:
+        latest.sendall(b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert latest.recv(100).startswith(b"HTTP/1.1 200")
+    silent += [connected(preview, f"127.0.0.{host}") for host in (3, 4) for _ in range(40)]
+    assert status_of(preview) == 200
+    for opened in silent:
+        opened.close()
+
+
+def test_a_stream_that_nobody_reads_makes_room_for_another(
+    impatient: None, preview: Preview
+) -> None:
+    rng = np.random.default_rng(0)
+    busy = [rng.integers(0, 256, (360, 640, 3), dtype=np.uint8) for _ in range(2)]
+    unread = [request(preview, "/after.mjpg") for _ in range(MAX_STREAMS)]
+    with broadcast(preview, *busy):
+        for _ in range(1000):
+            with httpx.stream("GET", f"{preview.url}after.mjpg", timeout=5) as answer:
+                if answer.status_code == 200:
+                    assert next(answer.iter_bytes())
+                    break
+        else:
+            pytest.fail("nobody makes room")
+    for reader in unread:
+        reader.close()
+
+
+def test_the_streams_of_one_host_keep_no_other_out(preview: Preview) -> None:
+    preview.send(Frame(plain(RED), 0, 0.0))
+    streams = [connected(preview, "127.0.0.2") for _ in range(MAX_STREAMS)]
+    ask = b"GET /after.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for stream in streams:
+        stream.sendall(ask)
+        assert stream.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    with connected(preview, "127.0.0.2") as more:
+        more.sendall(ask)
+        assert more.recv(100).startswith(b"HTTP/1.1 503")
+    with Viewer(preview) as viewer:
+        assert has_colour(viewer.next_image(), RED)
+    for stream in streams:
+        stream.close()
+
+
+def test_a_host_that_asks_too_often_waits_and_no_other_does(
+    view: FakeBroadcastView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "REQUESTS_AT_ONCE", 2)
+    monkeypatch.setattr(web, "REQUESTS_PER_SECOND", 0)
+    monkeypatch.setattr(web, "BUSY_PAUSE_S", 1.0)
+    with Preview("127.0.0.1", 0, view) as sink:
+        for _ in range(2):
+            assert status_of(sink) == 200
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{sink.url}stats", timeout=0.2)
+        with connected(sink, "127.0.0.2") as other:
+            other.sendall(b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert other.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), MemoryError(), SystemExit(3)]
+)
+def test_a_preview_that_cannot_be_started_is_an_error_and_leaves_the_port_free(
+    view: FakeBroadcastView, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    sink = Preview("127.0.0.1", 0, view)
+    with monkeypatch.context() as patch:
+        patch.setattr("asyncio.new_event_loop", fail)
+        patch.setattr("asyncio.events.new_event_loop", fail)
+        with pytest.raises(DeviceError, match="cannot open the preview"):
+            sink.__enter__()
+    again = Preview("127.0.0.1", urlsplit(sink.url).port or 0, view)
+    with again:
+        assert status_of(again) == 200
+
+
+def test_a_shortage_of_descriptors_is_one_line_now_and_then(
+    preview: Preview, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_listener: socket.socket) -> None:
+        refused.set()
+        raise OSError(24, "Too many open files")
+
+    refused = Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "accept", refuse)
+        opened = connected(preview)
+        assert refused.wait(5)
+    opened.sendall(b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert opened.recv(100).startswith(b"HTTP/1.1 200")
+    opened.close()
+    lines = [r.getMessage() for r in caplog.records]
+    assert 0 < len(lines) <= FAULTS_AT_ONCE
+    assert all("Too many open files" in line and "\n" not in line for line in lines)
+    assert all(r.exc_info is None for r in caplog.records)
+
+
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), MemoryError()])
+@pytest.mark.parametrize("broken", ["uvicorn.Server.on_tick", "asyncio.sleep"])
+def test_a_preview_whose_thread_dies_says_so_and_is_opened_again(
+    preview: Preview,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
+    error: BaseException,
+) -> None:
+    async def fail(*_arguments: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, fail)
+        preview._thread.join(5)
+    with pytest.raises(DeviceError, match="has stopped"):
+        preview.send(Frame(plain(RED), 0, 0.0))
+    assert [r.getMessage() for r in caplog.records if r.exc_info] == [
+        f"the preview at {preview.url} has stopped"
+    ]
+    preview.__exit__()
+    with preview:
+        assert status_of(preview) == 200
 
 
 def status_of(preview: Preview, **headers: str) -> int:

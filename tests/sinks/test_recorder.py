@@ -130,6 +130,27 @@ def test_existing_files_are_never_overwritten(tmp_path: Path, existing: str) -> 
     assert (tmp_path / "show-3.cues.jsonl").exists()
 
 
+@pytest.mark.parametrize("existing", ["show.mkv", "show.partial.mkv", "show.cues.jsonl"])
+def test_links_that_lead_nowhere_are_not_followed(tmp_path: Path, existing: str) -> None:
+    (tmp_path / existing).symlink_to(tmp_path / "elsewhere")
+    record(tmp_path / "show.mkv", FakeBroadcastView(), [0, 1 / 30])
+    assert not (tmp_path / "elsewhere").exists()
+    assert places(tmp_path / "show-2.mkv") == [0, 1]
+
+
+def test_a_file_that_appears_while_recording_stays_and_so_does_the_recording(
+    tmp_path: Path,
+) -> None:
+    sink = Recorder(tmp_path / "show.mkv", RATE, FakeBroadcastView())
+    sink.send(Frame(plain(RED), 0, 0.0))
+    (tmp_path / "show.mkv").write_text("mine")
+    message = r"cannot write .*recorded until then: .*show\.partial\.mkv"
+    with pytest.raises(MediaError, match=message):
+        sink.__exit__()
+    assert (tmp_path / "show.mkv").read_text() == "mine"
+    assert decoded(tmp_path / "show.partial.mkv") == 1
+
+
 def test_every_change_is_in_the_cue_file_as_it_happens(tmp_path: Path) -> None:
     view = FakeBroadcastView(Parameters(seed=7))
     sheet = tmp_path / "a.cues.jsonl"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamcam.errors import MediaError
+from streamcam.errors import MediaError, StreamcamError
 from streamcam.sinks import snapshot
 from streamcam.sinks.snapshot import SnapshotWriter, save_snapshot
 from tests.support.media import noise, read
@@ -134,6 +134,6 @@ def test_without_a_home_folder_a_snapshot_is_refused_and_none_is_made_up(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Path, "expanduser", unknown)
-    with pytest.raises(MediaError, match="no home folder is known; set HOME"):
+    with pytest.raises(StreamcamError, match="no home folder is known for snapshots; set HOME"):
         take_one(None)
     assert file_names(tmp_path) == []

@@ -1,5 +1,6 @@
 """Files of several images: every frame, for as long as the file says, whatever its name."""
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,18 @@ def test_an_animation_that_is_cut_off_is_read_as_far_as_it_goes(
     content = path.read_bytes()
     path.write_bytes(content[: len(content) * 6 // 10])
     assert 2 <= len(list(ImageReader(path, RATE, [].append))) <= 5
+
+
+def test_a_file_that_claims_billions_of_frames_ends_after_those_it_has(tmp_path: Path) -> None:
+    path = save(tmp_path / "a", list(map(plain, COLOURS)), "PNG", duration=100)
+    content = path.read_bytes()
+    claimed = b"acTL" + (1 << 31).to_bytes(4, "big") + bytes(4)
+    at = content.index(b"acTL")
+    checksum = zlib.crc32(claimed).to_bytes(4, "big")
+    path.write_bytes(content[:at] + claimed + checksum + content[at + 16 :])
+    lines: list[str] = []
+    assert len(list(ImageReader(path, RATE, lines.append))) == 4
+    assert "skipped 2147483644 damaged frames" in lines[0]
 
 
 @pytest.mark.parametrize("format_name", ["WEBP", "AVIF"])

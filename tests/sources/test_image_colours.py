@@ -13,6 +13,8 @@ from PIL import ImageCms
 
 from streamcam.errors import MediaError
 from streamcam.sources.image_reader import read
+from streamcam.sources.tone_mapping import to_sdr
+from tests.support.heif import write_grid
 from tests.support.icc import ADOBE_RGB, DISPLAY_P3, cmyk_profile, grey_profile, rgb_profile
 from tests.support.media import plain
 
@@ -71,6 +73,41 @@ def test_inks_are_converted_by_their_profile(tmp_path: Path, format_name: str) -
     wanted = in_srgb(image, profile)
     assert np.ptp(wanted) < 6
     assert read(tmp_path / "a")[5, 5] == pytest.approx(wanted, abs=3)
+
+
+def in_sdr(transfer: int, primaries: int) -> list[int]:
+    signal = np.array([COLOUR]) / 255
+    return (to_sdr(signal, transfer, primaries)[0] * 255).round().astype(int).tolist()
+
+
+def tag_png(path: Path, transfer: int, primaries: int) -> None:
+    """Put a chunk of coding-independent code points behind the header of a PNG."""
+    chunk = b"cICP" + bytes([primaries, transfer, 0, 1])
+    chunk = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    content = path.read_bytes()
+    path.write_bytes(content[:33] + chunk + content[33:])
+
+
+@pytest.mark.parametrize(("transfer", "primaries"), [(13, 12), (16, 9), (18, 9)])
+@pytest.mark.parametrize("suffix", [".png", ".avif", ".heic"])
+def test_wide_and_hdr_colours_that_are_tagged_become_srgb(
+    tmp_path: Path, suffix: str, transfer: int, primaries: int
+) -> None:
+    path, image = tmp_path / f"a{suffix}", plain(COLOUR, width=64, height=64)
+    if suffix == ".png":
+        Pillow.fromarray(image).save(path, icc_profile=grey_profile(1.0))
+        tag_png(path, transfer, primaries)
+    else:
+        write_grid(path, [image] * 2, 2, transfer=transfer, primaries=primaries)
+    wanted = in_sdr(transfer, primaries)
+    assert np.abs(np.subtract(wanted, COLOUR)).max() > 8
+    assert read(path)[5, 5].tolist() == pytest.approx(wanted, abs=6)
+
+
+def test_tags_of_srgb_change_nothing(tmp_path: Path) -> None:
+    Pillow.fromarray(plain(COLOUR)).save(tmp_path / "a.png")
+    tag_png(tmp_path / "a.png", 13, 1)
+    assert tuple(read(tmp_path / "a.png")[5, 5]) == COLOUR
 
 
 def test_an_image_in_lab_becomes_rgb(tmp_path: Path) -> None:

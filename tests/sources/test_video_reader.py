@@ -3,6 +3,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -14,6 +15,7 @@ from streamcam.types import Frame, Image
 from tests.support.media import (
     BLUE,
     GREEN,
+    RATE,
     RED,
     encode,
     noise,
@@ -302,3 +304,16 @@ def test_frames_are_not_overwritten_by_later_ones(tmp_path: Path) -> None:
     with VideoReader(path) as source:
         frames = [(frame.image, frame.image.copy()) for frame in source]
     assert all(np.array_equal(image, copy) for image, copy in frames)
+
+
+def test_a_title_that_is_not_utf_8_is_no_reason_to_refuse_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "latin.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Ganz_sch"
+        track = container.add_stream("libx264", rate=RATE)
+        track.width = track.height = 64
+        container.mux(track.encode(av.VideoFrame.from_ndarray(plain((9, 9, 9)), format="rgb24")))
+        container.mux(track.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"Ganz_sch", b"Ganz\xf6sch"))
+    with VideoReader(path) as video:
+        assert len(list(video)) == 1

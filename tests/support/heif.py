@@ -16,8 +16,10 @@ KINDS = {
 OPTIONS = {"libx265": {"x265-params": "log-level=0:keyint=1"}, "libsvtav1": {"preset": "12"}}
 
 
-def write_grid(path: Path, tiles: Sequence[Image], columns: int) -> Path:
-    """Write `tiles`, all of one size, row by row as one image."""
+def write_grid(
+    path: Path, tiles: Sequence[Image], columns: int, *, transfer: int = 13, primaries: int = 1
+) -> Path:
+    """Write `tiles`, all of one size, row by row as one image, tagged as sRGB or as given."""
     codec, item_kind, configuration, brand = KINDS[path.suffix]
     encoded = [_encoded(path.with_suffix(".mp4"), tile, codec) for tile in tiles]
     height, width = tiles[0].shape[:2]
@@ -31,7 +33,7 @@ def write_grid(path: Path, tiles: Sequence[Image], columns: int) -> Path:
         _find(encoded[0], configuration),
         _full(b"ispe", struct.pack(">II", width, height)),
         _full(b"ispe", struct.pack(">II", *size)),
-        _box(b"colr", b"nclx", struct.pack(">HHHB", 1, 13, 6, 0)),
+        _box(b"colr", b"nclx", struct.pack(">HHHB", primaries, transfer, 6, 0)),
     )
     used = [(number, [0x81, 2, 4]) for number in range(1, whole)] + [(whole, [3, 4])]
     associations = b"".join(struct.pack(">HB", i, len(u)) + bytes(u) for i, u in used)

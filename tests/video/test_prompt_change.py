@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamcam.errors import PromptError
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.video.live_stream import LiveVideoStream
@@ -69,7 +70,7 @@ def test_on_air_the_old_prompt_stays_until_the_newest_is_encoded() -> None:
     assert encoder.asked == ["a", "a dog", "a bird", "a hen"]
 
 
-def test_an_encoder_that_fails_on_air_raises() -> None:
+def test_a_text_that_cannot_be_encoded_on_air_is_refused_and_the_old_one_stays() -> None:
     def fails(text: str) -> Tensor:
         if text == "a":
             return torch.zeros(1, 2, 3)
@@ -77,11 +78,39 @@ def test_an_encoder_that_fails_on_air_raises() -> None:
 
     tracker = BackgroundPromptTracker(fails, "recache")
     tracker.start(snapshot("a"))
+    tracker.check(snapshot("b"))
     tracker.update(snapshot("b"))
     assert tracker._encoding is not None
     wait([tracker._encoding], PATIENCE_S)
-    with pytest.raises(RuntimeError, match="no memory"):
-        tracker.update(snapshot("b"))
+    assert tracker.update(snapshot("b")) is None
+    for _ in range(2):
+        with pytest.raises(PromptError, match="no memory") as refused:
+            tracker.check(snapshot("a", "b"))
+        assert refused.value.text == "b"
+    tracker.check(snapshot("a"))
+    assert tracker._encoding is None
+
+
+def test_a_prompt_is_refused_on_air_before_its_frame_is_taken() -> None:
+    config = RecordingStream(steps=1, deadline=60, target_fps=30).config
+    models = loaded("wan", "wan")
+
+    def encode_text(text: str) -> Tensor:
+        if text == "a novel":
+            raise RuntimeError("no memory")
+        return models.encode_text(text)
+
+    stream = LiveVideoStream(
+        models._replace(encode_text=encode_text), config, {Choice(1, 1, True): 0.001}
+    )
+    frames = moving(13, size=32)
+    outputs = live(stream, frames[:5], prompt="a novel")
+    wait([stream._prompt_tracker._encoding], PATIENCE_S)  # type: ignore[attr-defined]
+    outputs += live(stream, frames[5:9], prompt="a novel")
+    with pytest.raises(PromptError, match="no memory"):
+        live(stream, frames[9:10], prompt="a novel")
+    outputs += live(stream, frames[9:])
+    assert [f.index for f in outputs] == [*range(13)]
 
 
 def test_output_continues_while_a_prompt_is_encoded() -> None:

@@ -283,6 +283,16 @@ def test_files_to_fetch_are_found_by_name(tmp_path: Path) -> None:
         fetch(build_config([lacking, {"taehv": "elsewhere.pth"}]), reported.append)
 
 
+def test_tokens_that_the_text_encoder_has_no_room_for_are_said(tmp_path: Path) -> None:
+    components, reported = load(save_pipeline(tmp_path))
+    reported.clear()
+    components.encode_text("cat " * 511)
+    assert reported == []
+    components.encode_text("cat " * 514)
+    [line] = reported
+    assert line.startswith("the last 3 tokens of the prompt are not read, as this model reads 512")
+
+
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     folder = save_pipeline(tmp_path)
     (file,) = (folder / "transformer").glob("*.safetensors")

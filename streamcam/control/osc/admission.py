@@ -90,7 +90,13 @@ class Admission:
 
 def is_own_port(peer: Peer, own_port: int) -> bool:
     """Return whether `peer` is the UDP port `own_port` of this machine."""
-    return peer[1] == own_port and peer[-1] != TCP and is_own_address(peer[0])
+    if peer[1] != own_port or peer[-1] == TCP:
+        return False
+    try:
+        return is_own_address(peer[0])
+    except OSError:
+        # Where it cannot be told, better lose a packet than obey ourselves.
+        return True
 
 
 def _cost(packet: bytes) -> int:

@@ -3,17 +3,18 @@
 Anyone can send a UDP packet in another host's name, and what it asks for then goes to that host.
 So a host that has not shown that it receives gets a small multiple of what it has sent (as in
 RFC 9000, section 8.1). It shows it by sending back the text of a challenge, or by a TCP
-connection; this machine needs to show nothing.
+connection. This machine needs to show nothing, as systems drop what comes in its name from outside.
 """
 
 import hmac
 import secrets
 from collections import OrderedDict
+from contextlib import suppress
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 
 from streamcam.control.osc.sockets import TCP, Peer
 from streamcam.limits import MAX_KEYS
+from streamcam.network import is_own_address
 
 FACTOR = 10
 """Bytes that a host may get for each byte that it has sent."""
@@ -52,7 +53,7 @@ class AmplificationLimit:
 
     def is_proven(self, peer: Peer) -> bool:
         """Return whether the host of `peer` has shown that it receives what is sent to it."""
-        return peer[-1] == TCP or peer[0] in self._proven or is_loopback(peer[0])
+        return peer[-1] == TCP or peer[0] in self._proven or is_this_machine(peer[0])
 
     def challenge(self, host: str) -> str:
         """Return a text that nobody but `host` can know once it was sent there."""
@@ -72,9 +73,11 @@ class AmplificationLimit:
             self._proven.popitem(last=False)
 
 
-@lru_cache(MAX_KEYS)
-def is_loopback(host: str) -> bool:
-    """Return whether the address `host` is a loopback address, which no other machine can use."""
-    address = ip_address(host.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+def is_this_machine(host: str) -> bool:
+    """Return whether the address `host` is one of this machine's, as far as it can tell."""
+    with suppress(OSError):
+        return _is_own_address(host)
+    return False
+
+
+_is_own_address = lru_cache(MAX_KEYS)(is_own_address)

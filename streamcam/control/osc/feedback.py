@@ -167,6 +167,7 @@ def _mb(size: float | None) -> float | None:
 
 
 STATES = "loading, running, lost, stopped or passthrough."
+NOTICE = "Values without effect, such as the end of a long prompt, or refused ones."
 SKIPPED = "Frames skipped as similar to the one before."
 
 STATS = (
@@ -185,6 +186,7 @@ STATS = (
     Stat("skipped", "whole number", "frames", SKIPPED, lambda s: s.skipped),
     Stat("restarts", "whole number", "", "Engines after the first one.", lambda s: s.restarts),
     Stat("state", "text", "", STATES, lambda s: s.state),
+    Stat("notice", "text", "", NOTICE, lambda s: s.notice),
     Stat("source", "text", "", "live, lost or ended.", lambda s: s.source),
     Stat("vram", "number", "MB", "GPU memory in use.", lambda s: _mb(s.vram)),
     Stat("power", "number", "W", "Power draw of the GPU.", lambda s: s.power),
@@ -209,8 +211,7 @@ FEEDBACK = {
     ),
     "warning": (
         "address, text",
-        "What was left out of a message that was applied, or of the value at an address; sent to"
-        " the same, or to all subscribers.",
+        "What was left out of a message that was applied, sent to the same.",
     ),
     "pong": ("text", "The version, in answer to /ping."),
     "preset/names": ("texts", "The names of the presets."),

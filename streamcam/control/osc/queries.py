@@ -145,10 +145,10 @@ class Queries:
 
     def _at_port(self, peer: Peer, arguments: Sequence[Argument]) -> Peer:
         """Return `peer` with the port that it names, or with its own."""
+        port = parse_number(arguments) if arguments else peer[1]
+        if not (FIRST_PORT <= port <= 65535 and port == int(port)):
+            raise ParameterError(f"takes a port from {FIRST_PORT} to 65535, got {port:g}")
         if arguments:
-            port = parse_number(arguments)
-            if not (FIRST_PORT <= port <= 65535 and port == int(port)):
-                raise ParameterError(f"takes a port from {FIRST_PORT} to 65535, got {port:g}")
             peer = (peer[0], int(port), *(part for part in peer[2:] if part != TCP))
         if self._server.is_own(peer):
             raise ParameterError(f"port {peer[1]} is streamcam's own: name one that you listen to")

@@ -3,8 +3,9 @@
 import logging
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from threading import Event
 from typing import Self
 
@@ -29,10 +30,11 @@ from streamcam.control.osc.packets import (
 )
 from streamcam.control.osc.ports import Ports
 from streamcam.control.osc.queries import Queries
+from streamcam.control.osc.replies import Replies
 from streamcam.control.osc.sockets import Peer
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
-from streamcam.errors import StreamcamError, printable
+from streamcam.errors import StreamcamError
 from streamcam.limits import FairQueue, RateLimiter
 from streamcam.settings.config import Config
 from streamcam.stats import Status
@@ -46,8 +48,6 @@ IDLE_TIMEOUT = 0.2
 """Seconds after which the thread checks whether to stop, if no packet arrives."""
 ANSWERS_PER_SECOND = 5
 ANSWERS_AT_ONCE = 20
-MAX_FOREIGN = 256
-"""Addresses of other programs that are remembered: some send all they have, at every frame."""
 MAX_QUEUED = 1024
 """Packets that wait to be handled, of all hosts together."""
 HANDLING_S = 0.005
@@ -96,13 +96,14 @@ class OscServer:
         self._addresses = Addresses(settings.osc_prefix, settings.osc_alias)
         self._prefix = settings.osc_prefix
         self._dispatcher = Dispatcher(control, config, self._addresses, self._presets)
+        self._replies = Replies(self._prefix, self._subscribers, self.send, report)
         self._queries = Queries(self._prefix, self._subscribers, self)
         self._stopping = Event()
         self._thread = SupervisedThread(
             "osc", self._serve, self._stopping, on_error=self._failed, backoff=Backoff(**PAUSES)
         )
-        self._foreign: set[str] = set()
         self._last_state: object = None
+        self._stats_sent = 0
         self._next_feedback = self._next_stats = 0.0
 
     def __enter__(self) -> Self:
@@ -192,8 +193,7 @@ class OscServer:
             messages = read_packet(packet, unreadable)
         except PacketError as error:
             self.counts["malformed"] += 1
-            if self._may_answer(peer):
-                self._send_error(peer, "", str(error))
+            self._replies.error(peer, "", str(error))
             return
         if not self._admission.admits_messages(len(messages), packet, peer):
             return
@@ -206,9 +206,8 @@ class OscServer:
         for query in queries:
             self._answer_query(query, peer)
         self.counts["malformed"] += len(unreadable)
-        for address, reason in unreadable:
-            if self._is_worth_an_answer(address) and self._may_answer(peer):
-                self._send_error(peer, address, reason)
+        for message in unreadable:
+            self._replies.foreign(peer, message.address, partial(str, message.reason))
 
     def _apply(self, messages: Sequence[Message], peer: Peer) -> None:
         outcome = self._dispatcher.apply(messages, peer)
@@ -223,25 +222,15 @@ class OscServer:
         self.counts["refused"] += len(outcome.refused)
         self.counts["unknown"] += len(outcome.unknown)
         for address, reason in outcome.refused:
-            if self._may_answer(peer):
-                self._send_error(peer, address, reason)
+            self._replies.error(peer, address, reason)
         for address, text in outcome.warnings:
-            if self._may_answer(peer):
-                self._report(f"OSC from {peer[0]}: {address} {text}")
-                self._send_to_host(peer, Message(f"{self._prefix}/warning", (address, text)))
+            self._replies.warning(peer, address, text)
         for address in outcome.unknown:
             # Finding the hint takes a millisecond, so it is looked for only if it is sent.
-            if self._is_worth_an_answer(address) and self._may_answer(peer):
-                self._send_error(peer, address, f"is unknown: {self._addresses.suggest(address)}")
+            self._replies.foreign(peer, address, partial(self._hint, address))
 
-    def _is_worth_an_answer(self, address: str) -> bool:
-        """Return whether to answer an unknown address: those of other programs only once."""
-        if address.startswith(f"{self._prefix}/"):
-            return True
-        if address in self._foreign or len(self._foreign) >= MAX_FOREIGN:
-            return False
-        self._foreign.add(address)
-        return True
+    def _hint(self, address: str) -> str:
+        return f"is unknown: {self._addresses.suggest(address)}"
 
     def _answer_query(self, message: Message, peer: Peer) -> None:
         long = self._queries.has_long_answer(message.address)
@@ -251,34 +240,17 @@ class OscServer:
         problem = self._queries.answer(message, peer, time.monotonic())
         if problem:
             self.counts["refused"] += 1
-            if self._may_answer(peer):
-                # That an address has no value concerns only whoever has asked for it.
-                log_it = message.address != f"{self._prefix}/get"
-                self._send_error(peer, message.address, problem, log_it=log_it)
-
-    def _may_answer(self, peer: Peer) -> bool:
-        return self._answers.take(peer[0])
-
-    def _send_error(self, peer: Peer, address: str, reason: str, *, log_it: bool = True) -> None:
-        """Report what was wrong with a message to its sender and to the log."""
-        if log_it:
-            self._report(f"OSC from {peer[0]}: {printable(f'{address} {reason}'[:300]).strip()}")
-        self._send_to_host(peer, Message(f"{self._prefix}/error", (address[:100], reason[:300])))
-
-    def _send_to_host(self, peer: Peer, message: Message) -> None:
-        """Send `message` to `peer` and to the subscribers of the same host."""
-        for receiver in {peer, *self._subscribers.at(peer[0])}:
-            self.send(message, receiver)
+            # That an address has no value concerns only whoever has asked for it.
+            log_it = message.address != f"{self._prefix}/get"
+            self._replies.error(peer, message.address, problem, log_it=log_it)
 
     def value_of(self, address: str) -> Message | None:
-        for name in (address, self._prefix + address, f"{self._prefix}/{address}"):
-            full, known = self._addresses.find(name) or (name, None)
-            if known and known.get and (arguments := known.get(self._control.target)):
+        names = (address, self._prefix + address, f"{self._prefix}/{address}")
+        for full, known in filter(None, map(self._addresses.find, names)):
+            if known.get and (arguments := known.get(self._control.target)):
                 return Message(full, arguments)
-            for message in (*self._preset_values(), *stat_messages(self._prefix, self._status())):
-                if message.address == full:
-                    return message
-        return None
+        others = (*self._preset_values(), *stat_messages(self._prefix, self._status()))
+        return next((message for message in others if message.address in names), None)
 
     def current_values(self) -> list[Message]:
         """Return the messages with all values that subscribers are sent."""
@@ -299,7 +271,11 @@ class OscServer:
             self._subscribers.send_updates(self.current_values(), now, self.send)
         if now >= self._next_stats:
             self._next_stats = now + STATS_PERIOD
-            for message in stat_messages(self._prefix, self._status()):
+            messages = deque(stat_messages(self._prefix, self._status()))
+            # Whoever may be sent only some of them shall not always get the same ones.
+            messages.rotate(self._stats_sent)
+            self._stats_sent += 1
+            for message in messages:
                 for peer in self._subscribers.peers(now):
                     self.send(message, peer)
 

@@ -6,9 +6,13 @@ import logging
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
 
-from streamcam.errors import DeviceError
+from streamcam.errors import DeviceError, one_line
+from streamcam.limits import RateLimiter
 from streamcam.network import endpoint, page_url
 from streamcam.sinks.preview.mjpeg import FrameNotifier, LatestJpeg
 from streamcam.types import BroadcastView, Frame, Image
@@ -22,6 +26,9 @@ log = logging.getLogger(__name__)
 # buffer for it.
 SEND_BUFFER_BYTES = 256 * 1024
 STOP_S = 0.4
+FAULTS_PER_SECOND = 0.1
+FAULTS_AT_ONCE = 5
+"""Faults of connections that are logged; when descriptors run out, there are thousands."""
 
 
 class Preview:
@@ -40,6 +47,8 @@ class Preview:
         self._bind = bind
         self._port = port
         self._view = view
+        self._failure: BaseException | None = None
+        self._faults = RateLimiter(FAULTS_PER_SECOND, FAULTS_AT_ONCE)
         self._frame: Frame | None = None
         self._notifier = FrameNotifier()
         self.images: dict[str, LatestJpeg] = {}
@@ -59,10 +68,18 @@ class Preview:
         }
         started = threading.Event()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started)), name="preview", daemon=True
+            target=self._run, args=(started,), name="preview", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._socket.close()
+            raise DeviceError(f"cannot open the preview: {error}") from None
         started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            self._socket.close()
+            raise DeviceError(f"cannot open the preview: {one_line(self._failure)}")
         return self
 
     def send(self, frame: Frame) -> None:
@@ -75,11 +92,11 @@ class Preview:
         if not self._thread.is_alive():
             raise DeviceError(f"the preview at {self.url} has stopped")
         if self._notifier.viewers:
-            self._event_loop.call_soon_threadsafe(self._notifier.notify)
+            self._call(self._notifier.notify)
 
     def __exit__(self, *exception: object) -> None:
         if self._thread.is_alive():
-            self._event_loop.call_soon_threadsafe(self._notifier.close)
+            self._call(self._notifier.close)
         self._thread.join()
         self._socket.close()
 
@@ -90,35 +107,69 @@ class Preview:
         frame = self._view.input_frame()
         return None if frame is None else frame.image
 
-    async def _serve(self, started: threading.Event) -> None:
+    def _call(self, function: Callable[[], None]) -> None:
+        """Call `function` in the thread of the server."""
+        # The server may end at any time, and `send` reports that it has.
+        with suppress(RuntimeError):
+            self._event_loop.call_soon_threadsafe(function)
+
+    def _run(self, started: threading.Event) -> None:
+        """Serve until the sink is closed; whatever ends it before is logged, and ends the sink."""
+        self._failure = None
         try:
-            # Imported here, in this thread: a broadcast without a preview shall not pay for it.
-            import uvicorn
-
-            from streamcam.sinks.preview.web import application
-
-            self._event_loop = asyncio.get_running_loop()
-            site = application(self.images, self._notifier, self._view, self._socket, self._bind)
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    site,
-                    http="h11",
-                    ws="none",
-                    lifespan="off",
-                    log_config=None,
-                    log_level="error",
-                    access_log=False,
-                    server_header=False,
-                    limit_concurrency=64,
-                )
-            )
-            serving = asyncio.create_task(server.serve(sockets=[self._socket]))
+            asyncio.run(self._serve(started))
+        except BaseException as error:
+            self._failure = error
+            if started.is_set():
+                log.error("the preview at %s has stopped", self.url, exc_info=error)
         finally:
+            # Without descriptors, say, not even an event loop can be made.
             started.set()
+
+    def _log_fault(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log a fault of one connection, which ends nothing else."""
+        error = context.get("exception")
+        if self._faults.take("fault"):
+            reason = one_line(error) if error else "no reason given"
+            trace = None if isinstance(error, OSError) else error
+            log.warning("preview: %s: %s", context["message"], reason, exc_info=trace)
+
+    async def _serve(self, started: threading.Event) -> None:
+        # Imported here, in this thread: a broadcast without a preview shall not pay for it.
+        import uvicorn
+
+        from streamcam.sinks.preview.connections import ACCEPTED_AT_ONCE, Connection, Connections
+        from streamcam.sinks.preview.web import application
+
+        self._event_loop = asyncio.get_running_loop()
+        self._event_loop.set_exception_handler(self._log_fault)
+        connections = Connections()
+        site = application(
+            self.images, self._notifier, self._view, self._socket, self._bind, connections
+        )
+        server = uvicorn.Server(
+            uvicorn.Config(
+                site,
+                # Called to make a connection, as a class would be.
+                http=partial(Connection, connections),  # type: ignore[arg-type]
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                server_header=False,
+                backlog=ACCEPTED_AT_ONCE,
+            )
+        )
+        serving = asyncio.create_task(server.serve(sockets=[self._socket]))
+        watching = asyncio.create_task(connections.watch())
         closed = asyncio.create_task(self._notifier.wait_closed())
-        # A server that ends by itself has failed: its error is raised below.
-        await asyncio.wait([serving, closed], return_when=asyncio.FIRST_COMPLETED)
+        started.set()
+        # A task that ends by itself has failed: its error is raised below.
+        await asyncio.wait([serving, watching, closed], return_when=asyncio.FIRST_COMPLETED)
         await _stop(server, serving)
+        if watching.done():
+            watching.result()
 
 
 async def _stop(server: "Server", serving: "asyncio.Task[None]") -> None:

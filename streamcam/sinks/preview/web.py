@@ -1,5 +1,6 @@
 """Web application of the preview: its routes, and the check of Host and Origin."""
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,10 +24,15 @@ from starlette.responses import (
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from streamcam.limits import RateLimiter
+from streamcam.sinks.preview.connections import MAX_STREAMS, Connections
 from streamcam.sinks.preview.mjpeg import BOUNDARY, FrameNotifier, LatestJpeg, parts
 from streamcam.types import BroadcastView
 
-MAX_STREAMS = 16
+REQUESTS_PER_SECOND = 100
+REQUESTS_AT_ONCE = 300
+BUSY_PAUSE_S = 0.25
+"""Wait before each answer to a host that asks more often."""
 MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
 PAGES = {"/": "page.html", "/obs": "obs.html"}
 FRESH = {
@@ -45,9 +51,10 @@ def application(
     view: BroadcastView,
     listener: socket.socket,
     bind: str,
+    connections: Connections,
 ) -> ASGIApp:
     """Return the application of a preview that listens on `listener`, opened as `bind`."""
-    site = PreviewSite(images, notifier, view)
+    site = PreviewSite(images, notifier, view, connections)
     routes = [Route(path, partial(_page, name=name)) for path, name in PAGES.items()]
     routes += [
         Route("/stats", site.stats),
@@ -67,8 +74,13 @@ class PreviewSite:
     """Routes for the status, the images and the streams."""
 
     def __init__(
-        self, images: Mapping[str, LatestJpeg], notifier: FrameNotifier, view: BroadcastView
+        self,
+        images: Mapping[str, LatestJpeg],
+        notifier: FrameNotifier,
+        view: BroadcastView,
+        connections: Connections,
     ) -> None:
+        self._connections = connections
         self._images = images
         self._notifier = notifier
         self._view = view
@@ -86,7 +98,7 @@ class PreviewSite:
         latest = self._requested(request)
         if request.method == "HEAD":
             return Response(media_type=MULTIPART, headers=FRESH)
-        if self._notifier.viewers >= MAX_STREAMS:
+        if not self._connections.admit_stream(request.client):
             return PlainTextResponse(
                 f"{MAX_STREAMS} streams are being watched already; close one", 503, headers=FRESH
             )
@@ -135,13 +147,17 @@ class AllowedHosts:
 
 
 class HostCheck:
-    """Refuses requests for another host name, and those of pages of another origin."""
+    """Refuses requests for another host name or origin; delays those that are too many."""
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self._app = app
         self._hosts = hosts
+        self._requests = RateLimiter(REQUESTS_PER_SECOND, REQUESTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._requests.take((scope["client"] or ("",))[0]):
+            # Each connection is answered one request at a time, so this is a limit for all.
+            await asyncio.sleep(BUSY_PAUSE_S)
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if host not in self._hosts:

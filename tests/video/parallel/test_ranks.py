@@ -15,6 +15,7 @@ from streamcam.settings.config_layers import build_config
 from streamcam.video.parallel import rendezvous
 from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.ranks import RankInfo, rank_info
+from tests.runtime.broadcast_helpers import until
 from tests.support.media import run_script
 from tests.video.video_streams import TINY as STREAMED
 from tests.video.video_streams import loaded
@@ -50,7 +51,10 @@ def test_two_devices_render_what_one_renders(alone: np.ndarray, tmp_path: Path) 
     assert together[-1].std() > 1
 
 
-def test_a_device_that_dies_ends_the_engine() -> None:
+def test_a_device_that_dies_ends_the_engine_and_its_files_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     script = """
         import os, signal
         import numpy as np
@@ -68,12 +72,15 @@ def test_a_device_that_dies_ends_the_engine() -> None:
             for i in range(60):
                 stream(Frame(image, i, i / 30), config.live)
                 if i == 20:
-                    psutil.Process().children()[0].kill()
+                    children = psutil.Process().children()
+                    rank, = (c for c in children if "rank_process" in c.cmdline()[-1])
+                    rank.kill()
         except EngineError as error:
             print(str(error)[:32])
         os._exit(0)
     """
     assert run_script(script, "") == "a device of the pipeline is gone\n"
+    until(lambda: not list(tmp_path.iterdir()), 30)
 
 
 def test_ranks_started_by_torchrun_render_what_one_process_renders(
