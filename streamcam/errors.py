@@ -39,7 +39,7 @@ class PromptError(ParameterError):
     def __init__(self, text: str, why: str) -> None:
         shown = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
         super().__init__(f'the prompt "{shown}" cannot be encoded: {why}')
-        self.text = text
+        self.text, self.why = text, why
 
 
 class ModelError(StreamcamError):

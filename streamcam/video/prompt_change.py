@@ -87,7 +87,8 @@ class BackgroundPromptTracker(PromptTracker):
         self._thread = ThreadPoolExecutor(1, "prompts")
         self._encoding: Future[list[tuple[str, Tensor]]] | None = None
         self._current: Parameters | None = None
-        self._failed: dict[str, PromptError] = {}
+        self._failed: dict[str, str] = {}
+        """Reasons by text; an error itself would keep what was on the device alive."""
 
     def start(self, parameters: Parameters) -> Tensor:
         """Return the first prompt of a video; only the very first one is waited for."""
@@ -103,7 +104,7 @@ class BackgroundPromptTracker(PromptTracker):
         """Raise PromptError, again and again, for a text whose encoding has failed."""
         for text, weight in parameters.prompt:
             if weight and text in self._failed:
-                raise self._failed[text]
+                raise PromptError(text, self._failed[text])
 
     def _latest_encoded(self, parameters: Parameters) -> Parameters:
         """Return `parameters` if all its texts are encoded, else those in use until now."""
@@ -124,7 +125,7 @@ class BackgroundPromptTracker(PromptTracker):
         try:
             encoded = encoding.result()
         except PromptError as error:
-            self._failed[error.text] = error
+            self._failed[error.text] = error.why
             return
         for text, embeds in encoded:
             self._embeds_by_text(text, partial(_same, embeds))
