@@ -179,8 +179,14 @@ def test_a_broadcast_is_updated_and_ends_with_its_block(tmp_path: Path) -> None:
     assert '"mirror": true' in out.with_suffix(".cues.jsonl").read_text()
 
 
-def test_a_model_that_is_not_there_ends_a_broadcast_with_its_error() -> None:
-    settings = {"model": "./nowhere/model.safetensors", "source": "pattern", "sink": "null"}
-    broadcast = streamcam.Broadcast(**settings, osc=False)
-    with pytest.raises(streamcam.StreamcamError, match="nowhere"), broadcast:
+def test_a_model_that_is_not_there_or_damaged_ends_a_broadcast_with_its_error(
+    tmp_path: Path,
+) -> None:
+    settings = {"source": "pattern", "sink": "null", "osc": False}
+    with pytest.raises(streamcam.ModelError, match="nowhere"):
+        streamcam.Broadcast(model="./nowhere/model.safetensors", **settings)
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"no weights")
+    broadcast = streamcam.Broadcast(model=str(damaged), **settings)
+    with pytest.raises(streamcam.StreamcamError, match="damaged"), broadcast:
         broadcast.wait(200)
