@@ -69,7 +69,7 @@ def test_three_lines_explain_the_source_model_and_sink(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     assert [line.split(":")[0] for line in lines[:3]] == ["source", "model", "sink"]
-    assert "nano" in lines[1]
+    assert "nano, which comes with streamcam" in lines[1]
 
 
 def test_the_time_until_on_air_is_logged() -> None:
