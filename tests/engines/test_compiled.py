@@ -13,7 +13,7 @@ from streamcam.engines.accuracy import MIN_PSNR, psnr
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.compiled import CompiledEngine
 from streamcam.engines.flat_stage import FlatStage, flatten_args
-from streamcam.engines.selection import COMPILERS
+from streamcam.engines.requirements import COMPILERS
 from streamcam.engines.store import Store
 from streamcam.models.random_models import random_pipeline, random_tiny_vae
 from streamcam.settings.config_layers import build_config
