@@ -24,6 +24,7 @@ from streamcam.control.osc.packets import (
 from streamcam.control.osc.queries import QUERIES, query_rows
 from streamcam.errors import DeviceError, ParameterError, printable
 from streamcam.network import endpoint
+from streamcam.settings.base import as_utf8
 from streamcam.settings.broadcast_settings import BroadcastSettings
 
 ANSWER_TIMEOUT = 2.0
@@ -119,10 +120,11 @@ def monitor(host: str, port: int, prefix: str) -> None:
 
 
 def parse_argument(text: str) -> Argument:
-    """Return `text` as a number if it looks like one, else unchanged."""
+    """Return `text` as a number if it looks like one, else as UTF-8, whatever the locale is."""
     if re.fullmatch(r"[+-]?\d{1,19}", text) and -(2**63) <= int(text) < 2**63:
         return int(text)
-    return float(text) if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.I) else text
+    is_number = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.I)
+    return float(text) if is_number else as_utf8(text)
 
 
 def as_line(message: Message) -> str:

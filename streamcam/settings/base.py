@@ -103,6 +103,14 @@ def from_json(value: Any) -> Any:
     return value
 
 
+def as_utf8(text: str) -> str:
+    """Return an argument as UTF-8 where the locale is none: Python then keeps its bytes apart."""
+    try:
+        return text.encode(errors="surrogateescape").decode()
+    except UnicodeError:
+        return text  # Which is refused, as it is no text.
+
+
 def _explain(table: type[Settings], problem: Any, place: Place) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if problem["type"] == "extra_forbidden":

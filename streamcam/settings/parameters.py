@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from streamcam.errors import ParameterError, suggest
-from streamcam.settings.base import Settings, Traits, from_json
+from streamcam.settings.base import Settings, Traits, as_utf8, from_json
 
 MAX_PROMPT_BYTES = 1000
 MAX_PROMPTS = 16
@@ -17,18 +17,10 @@ MAX_PROMPTS = 16
 def _parse_prompt(value: Any) -> Any:
     value = from_json(value)
     if isinstance(value, str):
-        return ((_as_utf8(value), 1.0),)
+        return ((as_utf8(value), 1.0),)
     if isinstance(value, (list, tuple)):
         return tuple((item, 1.0) if isinstance(item, str) else item for item in value)
     return value
-
-
-def _as_utf8(text: str) -> str:
-    """Return an argument as UTF-8 where the locale is none: Python then keeps its bytes apart."""
-    try:
-        return text.encode(errors="surrogateescape").decode()
-    except UnicodeError:
-        return text  # Which is refused, as it is no text.
 
 
 def _check_prompt(prompt: tuple[tuple[str, float], ...]) -> tuple[tuple[str, float], ...]:

@@ -7,6 +7,7 @@ import pytest
 
 from streamcam import cli
 from streamcam.cli import replace_unencodable
+from streamcam.cli.osc import parse_argument
 from streamcam.errors import ConfigError
 from streamcam.settings.config_layers import build_config
 
@@ -81,6 +82,7 @@ def test_a_stream_without_an_encoding_is_left_alone(stream: object) -> None:
 )
 def test_a_prompt_is_utf_8_whatever_the_locale_is(argument: str, text: str) -> None:
     assert build_config([{"prompt": argument}]).live.prompt == ((text, 1.0),)
+    assert parse_argument(argument) == text
 
 
 @pytest.mark.parametrize("argument", ["caf\udce9", "\ud83d"])
