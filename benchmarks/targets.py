@@ -17,7 +17,6 @@ from streamcam.bench.energy import counter_for, measure
 from streamcam.bench.engine_comparison import Comparison, Result
 from streamcam.bench.harness import changed, iter_frames, no_report
 from streamcam.bench.image_bench import at_steps
-from streamcam.child_process import start_child
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import pick_dtype, place
@@ -25,6 +24,7 @@ from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import RANDOM, Report
 from streamcam.settings.config import Config
+from streamcam.system.child_process import start_child
 from streamcam.types import Image
 
 FIRST_OUTPUT_MAIN = "benchmarks.targets:first_output"

@@ -13,7 +13,7 @@
 
 from importlib import import_module
 
-from streamcam import telemetry
+from streamcam.system import telemetry
 from streamcam.version import __version__
 
 TYPE_CHECKING = False

@@ -14,7 +14,6 @@ import numpy as np
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.errors import ConfigError
-from streamcam.paths import expanded
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks
 from streamcam.pixels import fitted, oriented
 from streamcam.runtime.auto_settings import settle, settle_model
@@ -30,6 +29,7 @@ from streamcam.sinks.snapshot import SnapshotWriter
 from streamcam.sources.source_table import is_source_kind, open_file_source
 from streamcam.sources.source_table import open_source as open_live_source
 from streamcam.stats import Status
+from streamcam.system.paths import expanded
 from streamcam.types import BroadcastView, Frame, Image, Sink, Source
 
 log = logging.getLogger("streamcam")

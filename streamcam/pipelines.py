@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from streamcam.errors import ConfigError
-from streamcam.paths import leave_deleted_folder
 from streamcam.settings.config import Config
 from streamcam.settings.environment import torchrun_launch
+from streamcam.system.paths import leave_deleted_folder
 from streamcam.types import Frame, Stream
 
 Report = Callable[[str], None]

@@ -13,10 +13,10 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from streamcam.child_process import guarded_children
 from streamcam.errors import StreamcamError, printable
 from streamcam.redaction import redacted
-from streamcam.standard_streams import OUTPUT, protect_stderr
+from streamcam.system.child_process import guarded_children
+from streamcam.system.standard_streams import OUTPUT, protect_stderr
 from streamcam.version import __version__
 
 COMMANDS = {

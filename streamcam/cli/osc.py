@@ -23,9 +23,9 @@ from streamcam.control.osc.packets import (
 )
 from streamcam.control.osc.queries import QUERIES, query_rows
 from streamcam.errors import DeviceError, ParameterError, printable
-from streamcam.network import endpoint
 from streamcam.settings.base import as_utf8
 from streamcam.settings.broadcast_settings import BroadcastSettings
+from streamcam.system.network import endpoint
 
 ANSWER_TIMEOUT = 2.0
 """Seconds to wait for the answer of a broadcast."""

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.connection import wait
 
 from streamcam.errors import StreamcamError
-from streamcam.standard_streams import ERROR, OUTPUT
-from streamcam.supervised_thread import SupervisedThread
+from streamcam.system.standard_streams import ERROR, OUTPUT
+from streamcam.system.supervised_thread import SupervisedThread
 
 CAPACITY_BYTES = 2**20
 """Of output that waits for its reader; Linux's own default is a sixteenth."""

@@ -16,8 +16,8 @@ from streamcam.cli.output_pump import never_waiting
 from streamcam.errors import printable
 from streamcam.limits import LogRateFilter
 from streamcam.redaction import redacted
-from streamcam.standard_streams import dropped_messages
 from streamcam.stats import Status
+from streamcam.system.standard_streams import dropped_messages
 
 STATUS_INTERVAL_S = 10.0
 

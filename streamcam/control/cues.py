@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from streamcam.errors import MediaError, ParameterError
-from streamcam.regular_file import read_regular
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
+from streamcam.system.regular_file import read_regular
 
 MAX_BYTES = 256_000_000
 """Room for a day of changes at every frame."""

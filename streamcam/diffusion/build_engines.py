@@ -3,12 +3,12 @@
 import os
 import sys
 
-from streamcam.child_process import end_with_parent, prefer_as_oom_victim
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import StreamcamError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
+from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
 
 NICENESS = 10
 OOM_SCORE = 250

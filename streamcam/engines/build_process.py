@@ -5,10 +5,10 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-from streamcam.child_process import start_child
 from streamcam.errors import EngineError
-from streamcam.process_guard import end_marked
 from streamcam.settings.config import Config
+from streamcam.system.child_process import start_child
+from streamcam.system.process_guard import end_marked
 
 MARK = "STREAMCAM_BUILD"
 """Variable by which the processes of a build are found: compilers, and their workers."""

@@ -20,7 +20,7 @@ from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import StreamcamError, one_line
-from streamcam.supervised_thread import SupervisedThread
+from streamcam.system.supervised_thread import SupervisedThread
 
 log = logging.getLogger(__name__)
 

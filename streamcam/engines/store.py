@@ -15,8 +15,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 
 from streamcam.errors import EngineError
-from streamcam.owned_folder import OwnedFolder, remove_abandoned
-from streamcam.paths import engines_folder, expanded
+from streamcam.system.owned_folder import OwnedFolder, remove_abandoned
+from streamcam.system.paths import engines_folder, expanded
 
 MANIFEST = "manifest.json"
 UNFINISHED = ".making-"

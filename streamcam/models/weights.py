@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from streamcam.errors import ModelError, StreamcamError, one_line
-from streamcam.regular_file import check_regular, read_regular
+from streamcam.system.regular_file import check_regular, read_regular
 
 MAX_JSON_BYTES = 64 * 1024**2
 """Vocabularies, the largest of such files, take 20 MB."""

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 from streamcam.embedded_model import NANO
 from streamcam.errors import DeviceError
-from streamcam.network import page_url
 from streamcam.pipelines import pipeline_of
 from streamcam.redaction import redacted_url
 from streamcam.runtime.device_presence import device_kind
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config
 from streamcam.settings.config_layers import with_model
+from streamcam.system.network import page_url
 
 PASSTHROUGH = "passthrough"
 """The model that is none: the source is shown as it is."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from streamcam.backoff import Backoff
 from streamcam.control.state import Control
 from streamcam.errors import StreamcamError
 from streamcam.runtime.auto_settings import PASSTHROUGH
@@ -22,7 +21,8 @@ from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate, Status
-from streamcam.supervised_thread import SupervisedThread
+from streamcam.system.backoff import Backoff
+from streamcam.system.supervised_thread import SupervisedThread
 from streamcam.types import BroadcastView, Frame, Image, LiveSource, Sink
 
 log = logging.getLogger(__name__)

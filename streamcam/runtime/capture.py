@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
-from streamcam.backoff import Backoff
 from streamcam.pixels import oriented
 from streamcam.runtime.outage_log import OutageLog
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Rate
-from streamcam.supervised_thread import SupervisedThread
+from streamcam.system.backoff import Backoff
+from streamcam.system.supervised_thread import SupervisedThread
 from streamcam.types import Frame, LiveSource
 
 log = logging.getLogger(__name__)

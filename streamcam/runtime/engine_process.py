@@ -15,11 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from streamcam.backoff import Backoff
-from streamcam.child_process import start_guarded, start_resource_tracker, temporary_folder
 from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
-from streamcam.paths import leave_deleted_folder
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.device_presence import device_kind
 from streamcam.runtime.engine_worker import (
@@ -34,7 +31,10 @@ from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
 from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
-from streamcam.supervised_thread import SupervisedThread
+from streamcam.system.backoff import Backoff
+from streamcam.system.child_process import start_guarded, start_resource_tracker, temporary_folder
+from streamcam.system.paths import leave_deleted_folder
+from streamcam.system.supervised_thread import SupervisedThread
 from streamcam.types import Bytes, Frame
 
 log = logging.getLogger(__name__)

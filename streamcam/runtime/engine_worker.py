@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Literal, NamedTuple, NoReturn
 
-from streamcam.child_process import end_with_parent, prefer_as_oom_victim
 from streamcam.errors import PromptError, StreamcamError
 from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
-from streamcam.standard_streams import protect_output
+from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
+from streamcam.system.standard_streams import protect_output
 from streamcam.types import Frame
 
 HEARTBEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4

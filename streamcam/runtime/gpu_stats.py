@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from streamcam.supervised_thread import SupervisedThread
+from streamcam.system.supervised_thread import SupervisedThread
 
 INTERVAL_S = 1.0
 

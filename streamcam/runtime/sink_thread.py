@@ -5,12 +5,12 @@ import threading
 import time
 from typing import NamedTuple
 
-from streamcam.backoff import Backoff
 from streamcam.redaction import redacted_url
 from streamcam.runtime.dropping_queue import DroppingQueue
 from streamcam.runtime.outage_log import OutageLog
 from streamcam.stats import Latencies, Rate
-from streamcam.supervised_thread import SupervisedThread
+from streamcam.system.backoff import Backoff
+from streamcam.system.supervised_thread import SupervisedThread
 from streamcam.types import Frame, Sink
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from streamcam.embedded_model import embedded
 from streamcam.errors import ConfigError, suggest
-from streamcam.regular_file import read_regular
 from streamcam.settings.layer import Layer, toml_layer
+from streamcam.system.regular_file import read_regular
 
 MODEL_SETTINGS_FILE = "streamcam.toml"
 MAX_BYTES = 100_000

@@ -10,10 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from streamcam.errors import ConfigError, MediaError, suggest
-from streamcam.paths import expanded
 from streamcam.plugins import load_plugin, plugin_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks.atomic_file import AtomicOutput, explain_os_error, temporary_path
+from streamcam.system.paths import expanded
 from streamcam.types import BroadcastView, Sink
 
 PLUGINS = "streamcam.sinks"

@@ -10,13 +10,13 @@ from typing import Self
 import cv2
 
 from streamcam.errors import MediaError
-from streamcam.paths import expanded, snapshots_folder
 from streamcam.sinks.atomic_file import (
     explain_os_error,
     numbered_paths,
     rename_to_free,
     temporary_path,
 )
+from streamcam.system.paths import expanded, snapshots_folder
 from streamcam.types import BroadcastView, Frame, Image
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from streamcam.regular_file import open_regular
+from streamcam.system.regular_file import open_regular
 
 NPY = "NPY"
 VIDEO = "VIDEO"

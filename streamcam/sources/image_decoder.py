@@ -14,9 +14,9 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from streamcam.errors import MediaError, one_line
-from streamcam.regular_file import open_regular
 from streamcam.sources.file_format import file_format
 from streamcam.sources.image_colours import TAGS_WITHIN, Tags, colour_conversion, colour_tags
+from streamcam.system.regular_file import open_regular
 from streamcam.types import Image
 
 MAX_PIXELS = 1 << 26

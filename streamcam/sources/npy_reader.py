@@ -12,9 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from streamcam.errors import MediaError
-from streamcam.regular_file import open_regular
 from streamcam.sources.file_source import FileSource
 from streamcam.sources.image_decoder import check_size
+from streamcam.system.regular_file import open_regular
 from streamcam.types import Image
 
 HEADER_BYTES = 65_536

@@ -12,12 +12,12 @@ from functools import cache, partial
 from pathlib import Path
 
 from streamcam.errors import ConfigError, MediaError, suggest
-from streamcam.paths import expanded
 from streamcam.plugins import load_plugin, plugin_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sources.file_format import IMAGE_FORMATS, NPY, file_format
 from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
 from streamcam.sources.url_schemes import SCHEMES
+from streamcam.system.paths import expanded
 from streamcam.types import LiveSource, Source
 
 log = logging.getLogger(__name__)

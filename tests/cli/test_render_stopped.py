@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from streamcam.process_guard import module_path
+from streamcam.system.process_guard import module_path
 from tests.cli.test_render import TINY
 from tests.support.media import decoded_so_far
 from tests.support.planted import NOT_BY_RUNPY, PlantedModules

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from streamcam.cli.reporting import reporting, summary
-from streamcam.standard_streams import MessageFile
+from streamcam.system.standard_streams import MessageFile
 from tests.support.scenes import STATUS
 
 

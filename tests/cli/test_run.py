@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 import streamcam.cli.run as run_module
-from streamcam.process_guard import module_path
+from streamcam.system.process_guard import module_path
 from streamcam.types import Frame
 from tests.runtime.broadcast_helpers import until
 from tests.support.media import decoded, decoded_so_far
@@ -128,7 +128,7 @@ def test_an_output_that_cannot_go_on_ends_the_command_with_an_error(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("streamcam.control.state.Control.advance", fail)
-    monkeypatch.setattr("streamcam.supervised_thread.MAX_FAILURES", 3)
+    monkeypatch.setattr("streamcam.system.supervised_thread.MAX_FAILURES", 3)
     words = [*SMALL, *QUIET, "--model", "passthrough", "--sink", "null"]
     done = CliRunner().invoke(run_module.run, words, obj=time.monotonic())
     assert str(done.exception) == "the thread output fails again and again: no clock"

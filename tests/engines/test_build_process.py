@@ -9,7 +9,7 @@ from textwrap import dedent
 import psutil
 import pytest
 
-from streamcam.process_guard import module_path
+from streamcam.system.process_guard import module_path
 from tests.runtime.broadcast_helpers import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
@@ -28,7 +28,7 @@ PROGRAM = """
 """
 SLOW = """
     import os, subprocess, sys, threading, time
-    from streamcam.child_process import end_with_parent
+    from streamcam.system.child_process import end_with_parent
 
     COMPILER = "import time; print('compiling', flush=True); time.sleep(600)"
 

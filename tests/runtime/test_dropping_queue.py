@@ -4,8 +4,8 @@ from threading import Thread
 
 import pytest
 
-from streamcam.backoff import Backoff
 from streamcam.runtime.dropping_queue import DroppingQueue
+from streamcam.system.backoff import Backoff
 
 
 def test_the_oldest_item_is_dropped_and_counted_when_the_queue_is_full() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamcam.backoff import Backoff
 from streamcam.control.state import Control
 from streamcam.errors import MediaError, StreamcamError
 from streamcam.runtime import broadcast as broadcast_module
@@ -26,6 +25,7 @@ from streamcam.runtime.capture import Capture
 from streamcam.runtime.engine_process import LOST, EngineProcess
 from streamcam.runtime.sink_thread import OutgoingFrame, SinkThread
 from streamcam.settings.config_layers import build_config
+from streamcam.system.backoff import Backoff
 from streamcam.types import Frame
 from tests.runtime.broadcast_helpers import SMALL, FakeCamera, RecordingSink, on_air, until
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check
 from streamcam.cli.checks.own_processes import all_ours, port_owner
 from streamcam.cli.hardware import Accelerator, CpuInfo
-from streamcam.network import endpoint
+from streamcam.system.network import endpoint
 
 OPENCV = (
     "opencv-python",

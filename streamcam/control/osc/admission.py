@@ -9,8 +9,8 @@ from streamcam.control.osc.floods import FloodDetector, Sender
 from streamcam.control.osc.packets import MAX_MESSAGES
 from streamcam.control.osc.sockets import TCP, Peer
 from streamcam.limits import RateLimiter
-from streamcam.network import is_own_address
 from streamcam.settings.broadcast_settings import BroadcastSettings
+from streamcam.system.network import is_own_address
 
 BYTES_PER_MESSAGE = 64
 """A longer packet counts as several messages, since reading it takes as long."""

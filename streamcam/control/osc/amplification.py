@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from streamcam.control.osc.sockets import TCP, Peer
 from streamcam.limits import MAX_KEYS
-from streamcam.network import is_own_address
+from streamcam.system.network import is_own_address
 
 FACTOR = 10
 """Bytes that a host may get for each byte that it has sent."""

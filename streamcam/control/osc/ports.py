@@ -20,7 +20,7 @@ from streamcam.control.osc.sockets import (
 )
 from streamcam.errors import DeviceError
 from streamcam.limits import place_to_free
-from streamcam.network import endpoint
+from streamcam.system.network import endpoint
 
 MAX_CONNECTIONS = 16
 MAX_UNSENT = 1 << 18

@@ -9,7 +9,6 @@ from functools import partial
 from threading import Event
 from typing import Self
 
-from streamcam.backoff import Backoff
 from streamcam.control.osc.addresses import Addresses
 from streamcam.control.osc.admission import Admission, is_own_port
 from streamcam.control.osc.amplification import AmplificationLimit
@@ -38,7 +37,8 @@ from streamcam.errors import StreamcamError
 from streamcam.limits import FairQueue, RateLimiter
 from streamcam.settings.config import Config
 from streamcam.stats import Status
-from streamcam.supervised_thread import SupervisedThread
+from streamcam.system.backoff import Backoff
+from streamcam.system.supervised_thread import SupervisedThread
 
 log = logging.getLogger(__name__)
 

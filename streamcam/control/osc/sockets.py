@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from streamcam.errors import DeviceError
-from streamcam.network import endpoint
+from streamcam.system.network import endpoint
 
 Peer = tuple[Any, ...]
 """Address of a client's socket: host, port, and what IPv6 adds, or `TCP` for a connection."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from streamcam.errors import DeviceError, one_line
 from streamcam.limits import RateLimiter
-from streamcam.network import endpoint, page_url
 from streamcam.sinks.preview.mjpeg import FrameNotifier, LatestJpeg
+from streamcam.system.network import endpoint, page_url
 from streamcam.types import BroadcastView, Frame, Image
 
 if TYPE_CHECKING:

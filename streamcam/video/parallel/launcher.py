@@ -15,9 +15,9 @@ from typing import Protocol
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
-from streamcam.child_process import start_child, temporary_folder
 from streamcam.errors import EngineError
 from streamcam.settings.config import Config
+from streamcam.system.child_process import start_child, temporary_folder
 from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.ranks import RankInfo

@@ -6,10 +6,10 @@ import sys
 
 from torch._C._distributed_c10d import FileStore, Store
 
-from streamcam.child_process import end_with_parent, prefer_as_oom_victim
 from streamcam.errors import StreamcamError
 from streamcam.settings.config import Config
-from streamcam.standard_streams import protect_output
+from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
+from streamcam.system.standard_streams import protect_output
 from streamcam.video.parallel.layer_loading import load_layers
 from streamcam.video.parallel.ranks import RankInfo
 from streamcam.video.parallel.rendezvous import READY, open_transport, report_status

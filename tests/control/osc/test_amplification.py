@@ -155,7 +155,7 @@ def test_a_host_is_no_other_one_because_descriptors_ran_out(
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("streamcam.network.socket.socket", fail)
+        patch.setattr("streamcam.system.network.socket.socket", fail)
         assert not ORIGINAL("127.0.0.77")
         assert is_own_port(("192.0.2.1", 9000), 9000)
     assert ORIGINAL("127.0.0.77")

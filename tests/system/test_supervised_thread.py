@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from streamcam.backoff import Backoff
 from streamcam.errors import StreamcamError
-from streamcam.supervised_thread import MAX_FAILURES, SupervisedThread
+from streamcam.system.backoff import Backoff
+from streamcam.system.supervised_thread import MAX_FAILURES, SupervisedThread
 
 AT_ONCE = Backoff(first=0.0, longest=0.0)
 

@@ -14,7 +14,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 from streamcam.errors import StreamcamError
-from streamcam.process_guard import FOLDER, guarded_environment, module_path
+from streamcam.system.process_guard import FOLDER, guarded_environment, module_path
 
 SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 """As -P: Python, started with -c as libraries do it, finds no modules in the current folder."""

@@ -10,12 +10,12 @@ import pytest
 from streamcam.control.cues import read_cues
 from streamcam.errors import StreamcamError
 from streamcam.models import hub
-from streamcam.regular_file import open_regular, read_regular
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.presets import load_preset
 from streamcam.sources.image_reader import ImageFolderReader, read
 from streamcam.sources.npy_reader import NpyReader
 from streamcam.sources.source_table import open_file_source
+from streamcam.system.regular_file import open_regular, read_regular
 from streamcam.video import wan_files
 from tests.support.media import RATE
 

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from streamcam.child_process import start_child, temporary_folder
-from streamcam.process_guard import module_path
+from streamcam.system.child_process import start_child, temporary_folder
+from streamcam.system.process_guard import module_path
 from tests.runtime.broadcast_helpers import until
 from tests.support.planted import EVERYTHING, PlantedModules
 
@@ -22,7 +22,7 @@ CHILD = """
 import os
 import sys
 
-from streamcam.child_process import end_with_parent
+from streamcam.system.child_process import end_with_parent
 
 def echo():
     print(sys.stdin.readline().rstrip(), flush=True)
@@ -101,7 +101,7 @@ PROGRAM = """
     from multiprocessing.shared_memory import SharedMemory
     from subprocess import PIPE
 
-    from streamcam.child_process import (
+    from streamcam.system.child_process import (
         guarded_children, start_child, start_guarded, start_resource_tracker
     )
 
@@ -217,7 +217,7 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
     script = """
         import sys, time
         from subprocess import PIPE
-        from streamcam.child_process import start_child
+        from streamcam.system.child_process import start_child
         process = start_child("child:wait_forever", "", stdout=PIPE, stderr=None)
         process.stdout.readline()
         print(process.pid, flush=True)
@@ -240,7 +240,7 @@ def test_a_child_ends_when_its_parent_is_killed() -> None:
 def test_a_child_ends_if_the_watch_on_its_parent_breaks() -> None:
     script = """
         import time
-        from streamcam.child_process import end_with_parent
+        from streamcam.system.child_process import end_with_parent
 
         def broken():
             raise RuntimeError("no such message")

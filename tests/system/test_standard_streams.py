@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.standard_streams import MessageFile, dropped_messages
+from streamcam.system.standard_streams import MessageFile, dropped_messages
 
 FULL = Path("/dev/full")
 

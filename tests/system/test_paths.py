@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from streamcam import paths
 from streamcam.engines.store import Store
 from streamcam.errors import StreamcamError
-from streamcam.paths import engines_folder, expanded, leave_deleted_folder, snapshots_folder
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks.sink_table import open_sink
 from streamcam.sources.source_table import open_source
+from streamcam.system import paths
+from streamcam.system.paths import engines_folder, expanded, leave_deleted_folder, snapshots_folder
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be deleted")
 

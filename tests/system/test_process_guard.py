@@ -12,8 +12,8 @@ from textwrap import dedent
 import psutil
 import pytest
 
-from streamcam.owned_folder import GRACE_S, OwnedFolder, remove_abandoned
-from streamcam.process_guard import module_path
+from streamcam.system.owned_folder import GRACE_S, OwnedFolder, remove_abandoned
+from streamcam.system.process_guard import module_path
 from tests.runtime.broadcast_helpers import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of POSIX")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and loc
 PROGRAM = """
     import subprocess, sys, tempfile
     from multiprocessing.shared_memory import SharedMemory
-    from streamcam.child_process import guarded_children
+    from streamcam.system.child_process import guarded_children
 
     # Deaf, in a session of its own, and an orphan: as compilers' workers can be.
     ORPHAN = '''

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from streamcam.network import endpoint, is_own_address, page_url
+from streamcam.system.network import endpoint, is_own_address, page_url
 
 
 @pytest.mark.parametrize(

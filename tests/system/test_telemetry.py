@@ -7,8 +7,8 @@ from subprocess import PIPE
 
 import pytest
 
-from streamcam import telemetry
-from streamcam.child_process import start_child
+from streamcam.system import telemetry
+from streamcam.system.child_process import start_child
 from tests.support.network import DeniedNetwork
 
 CHILD = """

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamcam.errors import StreamcamError
-from streamcam.owned_folder import OwnedFolder, remove_abandoned
+from streamcam.system.owned_folder import OwnedFolder, remove_abandoned
 
 if TYPE_CHECKING:
     import psutil
@@ -95,7 +95,7 @@ def module_path() -> str:
 
     But none in the current folder, unless it has been named.
     """
-    own = str(Path(__file__).parents[1])
+    own = str(Path(__file__).parents[2])
     return os.pathsep.join([*filter(None, sys.path), own])
 
 

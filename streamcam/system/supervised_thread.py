@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from streamcam.backoff import Backoff
 from streamcam.errors import StreamcamError, one_line
+from streamcam.system.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

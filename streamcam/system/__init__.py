@@ -1,0 +1,1 @@
+"""The operating system: processes, threads, streams, files and network addresses."""
