@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from streamcam.engines.compiler_cache import keep_headers
 from streamcam.engines.cuda_graph import CudaGraph
 from streamcam.engines.device_info import device_fingerprint
 from streamcam.engines.flat_stage import FlatForward, FlatStage
@@ -31,6 +32,7 @@ class CompiledEngine:
     def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
         from torch._inductor import aoti_compile_and_package
 
+        keep_headers()
         program = torch.export.export(flat, tuple(inputs))
         on_gpu = self.device.type == "cuda"
         aoti_compile_and_package(

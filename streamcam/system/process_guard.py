@@ -30,7 +30,7 @@ COMPILER_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 PREFIX = "streamcam-guarded-"
 END_TIMEOUT_S = 60.0
 """For processes to end that were killed: one that waits for a device may take long."""
-WAIT_S = 1.0
+WAIT_S = 0.2
 TRACKER = "multiprocessing.resource_tracker"
 """Process of Python's own that frees shared memory once all others are gone, and then ends."""
 

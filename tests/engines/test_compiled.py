@@ -12,6 +12,7 @@ from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.engines.accuracy import MIN_PSNR, psnr
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.compiled import CompiledEngine
+from streamcam.engines.compiler_cache import keep_headers
 from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.requirements import COMPILERS
 from streamcam.engines.store import Store
@@ -107,3 +108,16 @@ def test_many_live_changes_give_the_same_images_and_compile_nothing(
     [entry] = Store(tmp_path).entries()
     assert entry.manifest["psnr"] >= MIN_PSNR[torch.float32]
     assert not torch._dynamo.utils.counters
+
+
+def test_precompiled_headers_are_kept_in_the_cache_and_not_among_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import codecache
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    for name in ("_HEADER_DIR", "_HEADER_LOCK_DIR"):
+        monkeypatch.setattr(codecache, name, "")
+    keep_headers()
+    assert Path(codecache._HEADER_DIR).parent == tmp_path
+    assert Path(codecache._HEADER_LOCK_DIR).is_relative_to(tmp_path)

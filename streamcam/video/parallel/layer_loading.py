@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from streamcam.engines.compiler_cache import keep_headers
 from streamcam.engines.placement import pick_device, pick_dtype
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
@@ -109,6 +110,7 @@ def causal_layers(
 def _compile(model: CausalWan, rows: range) -> None:
     # One for each number of rows and length of chunk; beyond its limit torch would go on as if
     # nothing had been compiled.
+    keep_headers()
     dynamo = torch._dynamo.config
     dynamo.recompile_limit = max(dynamo.recompile_limit, MAX_COMPILED_SHAPES)
     model.compile_layers(rows, lambda layer: torch.compile(layer, dynamic=False))
