@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def leave_deleted_folder() -> None:
 def engines_folder() -> Path:
     """Return the folder for engines, in the user's cache; raise StreamcamError if none is known."""
     return _of_user(partial(user_cache_path, "streamcam"), "engines", "engine_dir") / "engines"
+
+
+def compiler_cache() -> Path | None:
+    """Return the folder for what torch has compiled, in the user's cache; None if none is known.
+
+    Torch's own choice is in the folder for temporary files, where others could lay code ready.
+    """
+    with suppress(RuntimeError):
+        return user_cache_path("streamcam").expanduser() / "torchinductor"
+    return None
 
 
 def snapshots_folder() -> Path:

@@ -6,7 +6,6 @@ environment. The guard sees by a pipe that its process is gone, ends whatever ca
 removes the folder of their temporary files.
 """
 
-import getpass
 import os
 import shutil
 import signal
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from streamcam.errors import StreamcamError
 from streamcam.system.owned_folder import OwnedFolder, remove_abandoned
+from streamcam.system.paths import compiler_cache
 
 if TYPE_CHECKING:
     import psutil
@@ -84,9 +84,9 @@ def _guard(_pid: int) -> _Guard:
         folder.close()
         raise StreamcamError(f"cannot start another process: {error.strerror}") from None
     environment = {MARK: mark, FOLDER: str(folder.path)}
-    if COMPILER_CACHE not in os.environ:
+    if COMPILER_CACHE not in os.environ and (cache := compiler_cache()):
         # No temporary files: torch's next start finds what it has compiled.
-        environment[COMPILER_CACHE] = str(parent / f"torchinductor_{_user()}")
+        environment[COMPILER_CACHE] = str(cache)
     return _Guard(process, folder, environment)
 
 
@@ -97,13 +97,6 @@ def module_path() -> str:
     """
     own = str(Path(__file__).parents[2])
     return os.pathsep.join([*filter(None, sys.path), own])
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # Without a name there is a number.
-        return str(os.getuid()) if sys.platform != "win32" else "user"
 
 
 def main() -> None:

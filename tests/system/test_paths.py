@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from platformdirs import user_cache_path
 
 from streamcam.engines.store import Store
 from streamcam.errors import StreamcamError
@@ -11,7 +12,13 @@ from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks.sink_table import open_sink
 from streamcam.sources.source_table import open_source
 from streamcam.system import paths
-from streamcam.system.paths import engines_folder, expanded, leave_deleted_folder, snapshots_folder
+from streamcam.system.paths import (
+    compiler_cache,
+    engines_folder,
+    expanded,
+    leave_deleted_folder,
+    snapshots_folder,
+)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be deleted")
 
@@ -48,6 +55,16 @@ def test_without_a_home_folder_whatever_needs_one_says_so(
     with pytest.raises(StreamcamError, match=r"no home folder is known.*; set HOME, or") as refusal:
         use()
     assert "\n" not in str(refusal.value)
+
+
+def test_compiled_code_is_kept_where_only_the_user_writes() -> None:
+    folder = compiler_cache()
+    assert folder
+    assert folder.is_relative_to(user_cache_path("streamcam"))
+
+
+def test_without_a_home_folder_compiled_code_is_not_kept(homeless: None) -> None:
+    assert compiler_cache() is None
 
 
 def test_without_a_home_folder_whole_paths_work(homeless: None, tmp_path: Path) -> None:
