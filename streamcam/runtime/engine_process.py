@@ -5,37 +5,24 @@ import multiprocessing
 import signal
 import threading
 import time
-import weakref
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from math import prod
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import numpy as np
-
 from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
-from streamcam.pixels import fitted, size_in_bytes
-from streamcam.runtime.device_presence import device_kind
-from streamcam.runtime.engine_worker import (
-    DROPPED,
-    HEARTBEAT,
-    SKIPPED,
-    TAKEN,
-    EngineMessage,
-    serve,
-)
-from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
+from streamcam.runtime.engine_frames import EngineFrames
+from streamcam.runtime.engine_worker import DROPPED, SKIPPED, TAKEN, EngineMessage, serve
 from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.backoff import Backoff
-from streamcam.system.child_process import start_guarded, start_resource_tracker, temporary_folder
+from streamcam.system.child_process import start_guarded, temporary_folder
 from streamcam.system.paths import leave_deleted_folder
 from streamcam.system.supervised_thread import SupervisedThread
-from streamcam.types import Bytes, Frame
+from streamcam.types import Frame
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +36,6 @@ SLOWEST_CALLS = 5
 setting `engine_deadline`."""
 RECENT_CALLS = 100
 MAX_NOTICE = 300
-FRAME_COUNTERS = (TAKEN, DROPPED, SKIPPED)
-
-
 OnRefused = Callable[[set[Item], str, Parameters], None]
 
 
@@ -94,14 +78,8 @@ class EngineProcess:
         self._running_since = self._alive_at = 0.0
         self._accepts_any_size = False
         """Whether the engine fits frames itself, on its device."""
-        start_resource_tracker()
-        self._frame_ring, self._output_ring = _create_rings(config)
-        # Even if it is never started, nothing is left in shared memory.
-        self._unlink = weakref.finalize(self, _unlink, self._frame_ring, self._output_ring)
-        self._earlier_counts: Counter[int] = Counter()
-        """Frame counters of the engine processes before this one, added up."""
+        self._frames = EngineFrames(config)
         self._version = FIRST_VERSION
-        self._metadata = _to_metadata(config.live)
         self._stopping = threading.Event()
         self._call_seconds: deque[float] = deque([0.0], maxlen=RECENT_CALLS)
         self._thread = SupervisedThread("engine", self._supervise, self._stopping)
@@ -112,54 +90,44 @@ class EngineProcess:
 
     def offer(self, frame: Frame, parameters: Parameters) -> None:
         """Send the engine a frame with its snapshot; frames that it has not taken may be lost."""
-        if parameters is not self.applied_parameters[1]:
-            self._metadata = _to_metadata(parameters)
+        changed = parameters is not self.applied_parameters[1]
+        if changed:
             self._version += 1
             self._history.add(parameters, self._version, time.monotonic())
             self.applied_parameters = (frame.index, parameters)
-        config = self._config
-        image = frame.image
-        if not (self._accepts_any_size and self._frame_ring.has_room_for(image)):
-            image = fitted(image, config.width, config.height, config.fit)
-        self._frame_ring.put(
-            image, frame.index, frame.captured_at, version=self._version, metadata=self._metadata
+        self._frames.send(
+            frame,
+            parameters if changed else None,
+            self._version,
+            any_size=self._accepts_any_size,
         )
 
     def outputs(self) -> list[Frame]:
         """Return the outputs that have come since the last call, oldest first."""
-        entries = self._output_ring.take()
-        if self.state != RUNNING:
-            return []  # From an engine that is gone.
-        return [Frame(e.image, e.index, e.captured_at, _packed(e.metadata)) for e in entries]
+        outputs = self._frames.receive()
+        return outputs if self.state == RUNNING else []  # Those of an engine that is gone.
 
     @property
     def taken(self) -> int:
         """Frames that engines have taken."""
-        return self._total(TAKEN)
+        return self._frames.total(TAKEN)
 
     @property
     def dropped(self) -> int:
         """Frames that were overwritten by newer ones before a running engine took them."""
-        return self._total(DROPPED)
+        return self._frames.total(DROPPED)
 
     @property
     def skipped(self) -> int:
         """Frames that the similarity filter skipped."""
-        return self._total(SKIPPED)
+        return self._frames.total(SKIPPED)
 
     def stop(self) -> None:
         """End the engine process, by force if need be, and free the shared memory."""
         self._stopping.set()
         self._thread.join()
         self.state = STOPPED
-        self._unlink()
-
-    def _total(self, counter: int) -> int:
-        """Return a count over this engine process and those before it."""
-        return self._earlier_counts[counter] + self._count(counter)
-
-    def _count(self, counter: int) -> int:
-        return int(self._output_ring.counters[counter])
+        self._frames.close()
 
     # ---- the supervising thread
 
@@ -209,7 +177,7 @@ class EngineProcess:
             with theirs:
                 process = context.Process(
                     target=serve,
-                    args=(self._config, self._frame_ring, self._output_ring, theirs),
+                    args=(self._config, *self._frames.rings, theirs),
                     name="streamcam-engine",
                     daemon=True,
                 )
@@ -237,7 +205,7 @@ class EngineProcess:
                 process.join(1.0)
                 return f"the engine has died ({_cause(process.exitcode)})"
             now = time.monotonic()
-            if (newest := int(self._output_ring.counters[HEARTBEAT])) != heartbeat:
+            if (newest := self._frames.heartbeat) != heartbeat:
                 if self.state == RUNNING:
                     self._call_seconds.append(now - heartbeat_at)
                 heartbeat, heartbeat_at = newest, now
@@ -251,9 +219,7 @@ class EngineProcess:
         self.state, self.detail = LOADING, f"loading {self._config.model}"
         self._accepts_any_size = False
         self._call_seconds = deque([0.0], maxlen=RECENT_CALLS)
-        for counter in FRAME_COUNTERS:
-            self._earlier_counts[counter] += self._count(counter)
-            self._output_ring.counters[counter] = 0
+        self._frames.begin_counts()
 
     def _deadline(self) -> float:
         """Return the seconds without a heartbeat after which the engine counts as hung."""
@@ -300,39 +266,6 @@ class EngineProcess:
         self.notice = f"{why[:MAX_NOTICE]}; going on with the values before, and refusing it"
         log.error(self.notice)
         self._on_refused(items, why, instead)
-
-
-def _create_rings(config: Config) -> tuple[FrameRing, FrameRing]:
-    """Return the rings of frames and of outputs, with room for all that a device does itself."""
-    frame_size, output_size = (config.width, config.height), (config.width, config.height)
-    packed = 0
-    if config.converts_on_device and device_kind(config.device) == "cuda":
-        broadcast = config.broadcast
-        frame_size = max(frame_size, broadcast.camera_size, key=prod)
-        output_size = max(output_size, broadcast.canvas, key=prod)
-        packed = size_in_bytes(broadcast.pixel_format, broadcast.canvas)
-    frames = FrameRing((frame_size[1], frame_size[0], 3), capacity=config.waiting)
-    try:
-        shape = (output_size[1], output_size[0], 3)
-        return frames, FrameRing(shape, capacity=config.burst, max_metadata=packed)
-    except BaseException:
-        frames.close(unlink=True)
-        raise
-
-
-def _unlink(*rings: FrameRing) -> None:
-    for ring in rings:
-        ring.close(unlink=True)
-
-
-def _packed(metadata: bytes) -> Bytes | None:
-    return np.frombuffer(metadata, np.uint8) if metadata else None
-
-
-def _to_metadata(parameters: Parameters) -> bytes:
-    metadata = parameters.model_dump_json().encode()
-    assert len(metadata) <= MAX_METADATA, f"a snapshot of {len(metadata)} bytes"
-    return metadata
 
 
 def _cause(exitcode: int | None) -> str:

@@ -40,7 +40,7 @@ def _raise(error: StreamcamError) -> None:
 def offered(engine: EngineProcess, camera_frame: Frame) -> Image:
     """Return the image that reaches the engine."""
     engine.offer(camera_frame, Parameters())
-    [entry] = engine._frame_ring.take()
+    [entry] = engine._frames.rings[0].take()
     return entry.image
 
 
@@ -104,7 +104,7 @@ def test_an_output_comes_back_on_the_canvas_with_its_packed_pixels(pixel_format:
                 OneOutput(made),
                 build_config([SETTINGS]),
                 EndlessRing(frames),
-                engine._output_ring,
+                engine._frames.rings[1],
                 connection.send,
             )
         engine.state = "running"
