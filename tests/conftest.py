@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -40,3 +40,17 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
         return path
 
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport]:
+    """Let a log hold half a character: a worker ends the whole run when its report has one."""
+    del item
+    report = yield
+    report.sections = [(name, as_utf8(text)) for name, text in report.sections]
+    return report
+
+
+def as_utf8(text: str) -> str:
+    """Return `text` with what is no Unicode as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
