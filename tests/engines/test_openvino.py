@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from streamcam.engines.placement import place
 from streamcam.engines.selection import FASTEST
 from streamcam.engines.store import Store
 from streamcam.errors import EngineError
+from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from tests.engines.conftest import Small, call
 from tests.engines.storms import SETTINGS, storm
@@ -79,17 +82,49 @@ def test_a_dtype_that_the_cpu_lacks_is_refused_with_those_it_has(
         assert f"choose --dtype {' or '.join(map(name_of, able))}" in str(refused.value)
 
 
-@pytest.fixture(scope="module")
-def engine_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("engines")
+class Built(NamedTuple):
+    """What a child process that built engines left."""
+
+    config: Config
+    lines: list[str]
+    attempts: Sequence[str]
+    """Of it to reach the network."""
 
 
 @pytest.fixture(scope="module")
-def accelerated(engine_dir: Path) -> tuple[ImageModel, list[str]]:
-    lines: list[str] = []
-    settings = {"acceleration": "openvino", "engine_dir": str(engine_dir)}
+def built_in_child(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Return the settings of a stream whose engines a child process has built."""
+    folder = str(tmp_path_factory.mktemp("engines"))
+    settings = {"acceleration": "openvino", "engine_dir": folder, "engine_wait": False}
     config = build_config([TINY, SETTINGS, settings])
-    return load_image_model(config, lines.append, builds_here=True), lines
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        network = DeniedNetwork(tmp_path_factory.mktemp("network"), monkeypatch)
+        lines = list(build_in_child(ENGINE_BUILD_MAIN, config))
+        return Built(config, lines, network.attempts)
+
+
+@pytest.fixture(scope="module")
+def engine_dir(built_in_child: Built) -> Path:
+    return Path(str(built_in_child.config.engine_dir))
+
+
+@pytest.fixture(scope="module")
+def accelerated(built_in_child: Built) -> tuple[ImageModel, list[str]]:
+    """Return stages that load those engines when they are first called, and their lines."""
+    lines: list[str] = []
+    return load_image_model(built_in_child.config, lines.append), lines
+
+
+def test_a_child_process_builds_the_engines_that_this_one_then_loads_and_contacts_nobody(
+    built_in_child: Built, accelerated: tuple[ImageModel, list[str]]
+) -> None:
+    built = built_in_child.lines
+    assert sum("is ready, " in line for line in built) == 3, built
+    assert not built_in_child.attempts
+    models, lines = accelerated
+    RecordingStream(models, **SETTINGS)(moving(2, size=32))
+    assert not any("building" in line for line in lines)
+    assert sum("runs, " in line for line in lines) == 3
 
 
 def test_many_live_changes_give_the_same_images_and_build_nothing(
@@ -106,22 +141,6 @@ def test_many_live_changes_give_the_same_images_and_build_nothing(
     assert np.abs(ours.astype(int) - eager).max() <= 1
     assert len(Store(engine_dir).entries()) == built
     assert lines == lines_before
-
-
-def test_a_child_process_builds_the_engines_that_this_one_then_loads_and_contacts_nobody(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = DeniedNetwork(tmp_path_factory.mktemp("network"), monkeypatch)
-    settings = {"acceleration": "openvino", "engine_dir": str(tmp_path), "engine_wait": False}
-    config = build_config([TINY, SETTINGS, settings])
-    lines = list(build_in_child(ENGINE_BUILD_MAIN, config))
-    assert sum("is ready, " in line for line in lines) == 3, lines
-    assert not network.attempts
-    lines: list[str] = []
-    stream = RecordingStream(load_image_model(config, lines.append), **SETTINGS)
-    stream(moving(2, size=32))
-    assert not any("building" in line for line in lines)
-    assert sum("runs, " in line for line in lines) == 3
 
 
 def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_chosen(
