@@ -1,21 +1,20 @@
 """TensorRT as far as no GPU is needed: the export, and every call of its Python API.
 
-The stages go out as ONNX, which onnxruntime runs; the rest runs against a fake that holds to the
-signatures of the real module.
+The stages go out as ONNX, which onnxruntime runs, whole models in test_every_dtype; the rest runs
+against a fake that holds to the signatures of the real module.
 """
 
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -23,11 +22,11 @@ from torch import Tensor, nn
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines import tensorrt as module
-from streamcam.engines.accuracy import MIN_PSNR, probe_inputs, psnr
+from streamcam.engines.accuracy import psnr
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.flat_stage import FlatForward, FlatStage, flatten_args
 from streamcam.engines.store import Store
-from streamcam.engines.tensorrt import TensorRtEngine, export
+from streamcam.engines.tensorrt import TensorRtEngine
 from streamcam.errors import EngineError
 from streamcam.settings.config_layers import build_config
 from tests.engines import fake_tensorrt
@@ -48,10 +47,12 @@ def flat_of(stage: nn.Module, args: tuple[Any, ...]) -> tuple[FlatStage, list[Te
         return flat, [t.clone(memory_format=torch.contiguous_format) for t in tensors]
 
 
-def calls_of(settings: dict[str, Any]) -> dict[str, tuple[FlatStage, list[Tensor]]]:
+def calls_of(
+    settings: dict[str, Any], models: ImageModel | None = None
+) -> dict[str, tuple[FlatStage, list[Tensor]]]:
     """Return every stage of a stream, with its inputs."""
     config = build_config([settings, {"warmup": 1}])
-    models = load_image_model(config, lambda _: None)
+    models = models or load_image_model(config, lambda _: None)
     found: dict[str, tuple[FlatStage, list[Tensor]]] = {}
 
     def recorded(name: str) -> Any:
@@ -71,29 +72,6 @@ def calls_of(settings: dict[str, Any]) -> dict[str, tuple[FlatStage, list[Tensor
 
 NANO = {"model": "nano", "offline": True, "width": 64, "height": 64} | EAGER
 SDXL = TINY | {"model": "random:tiny-sdxl-turbo", "t_index_list": [20, 30], "cfg_type": "self"}
-
-
-@pytest.mark.parametrize(
-    ("settings", "names"),
-    [(NANO, STAGES), (SDXL, ["denoise"]), (SDXL | {"dtype": "float16"}, ["denoise"])],
-    ids=["nano", "sdxl", "sdxl in float16"],
-)
-def test_the_export_gives_what_the_stage_gives(
-    tmp_path: Path, settings: dict[str, Any], names: Sequence[str]
-) -> None:
-    calls = calls_of(settings)
-    for name in names:
-        flat, inputs = calls[name]
-        export(flat, inputs, tmp_path / f"{name}.onnx")
-        session = onnxruntime.InferenceSession(str(tmp_path / f"{name}.onnx"))
-        taken = session.get_inputs()
-        assert [tensor.name for tensor in taken] == [f"input_{i}" for i in range(len(inputs))]
-        # Fixed: TensorRT then chooses its kernels for these very shapes.
-        assert [tuple(tensor.shape) for tensor in taken] == [tuple(t.shape) for t in inputs]
-        given = probe_inputs(inputs)
-        [made] = session.run(None, {f"input_{i}": t.numpy() for i, t in enumerate(given)})
-        near = 100 if flat.is_float32 else MIN_PSNR[torch.float16]
-        assert psnr(torch.from_numpy(made), flat.in_float32()(*given)) > near, name
 
 
 class WithoutGraph:

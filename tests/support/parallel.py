@@ -11,7 +11,6 @@ import pytest
 SLOW = (
     "engines/test_every_dtype.py",
     "engines/test_compiled.py",
-    "engines/test_tensorrt.py",
     "video/parallel/test_ranks.py",
     "cli/test_render_stopped.py",
     "engines/test_float8.py",
