@@ -22,6 +22,8 @@ os.environ["AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"] = "O0"
 os.environ["AOT_INDUCTOR_ENABLE_LINE_TABLES"] = "0"
 # A shell that runs the tests in the background has its children ignore Ctrl-C, and theirs too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # And nohup has them ignore a closed terminal.
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
