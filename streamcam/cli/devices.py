@@ -14,6 +14,7 @@ from rich.table import Table
 from streamcam import v4l2
 from streamcam.cli.checks.own_processes import named_holders
 from streamcam.cli.hardware import Accelerator, CpuInfo, accelerators, cpu_info
+from streamcam.errors import printable
 from streamcam.sources.camera_list import CameraInfo, cameras
 from streamcam.sources.camera_modes import PREFERRED
 from streamcam.v4l2 import kernel_module
@@ -91,7 +92,8 @@ def _virtual(camera: CameraInfo) -> Row:
 def _print(console: Console, title: str, lines: Iterable[tuple[str, ...]]) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2))
     for line in list(lines) or [("none found",)]:
-        table.add_row(*map(escape, line))
+        # Devices say themselves what they are called.
+        table.add_row(*(escape(printable(cell)) for cell in line))
     console.print(title, table, sep="\n", highlight=False)
 
 

@@ -20,6 +20,7 @@ from streamcam.cli.checks.own_processes import named_holders
 from streamcam.cli.checks.virtual_camera_checks import check_virtual_cameras
 from streamcam.cli.hardware import accelerators, cpu_info
 from streamcam.cli.options import configured, settings
+from streamcam.errors import printable
 from streamcam.runtime.device_presence import device_kind
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
@@ -94,9 +95,9 @@ def _print(checks: list[Check]) -> None:
     marks, arrow = (MARKS, "→") if _can_print_marks(console.encoding) else (ASCII_MARKS, ">")
     for check in checks:
         mark = f"[{STYLES[check.state]}]{marks[check.state]}[/]"
-        console.print(f"{mark} {check.name:{width}}  {escape(check.text)}")
+        console.print(f"{mark} {check.name:{width}}  {escape(printable(check.text))}")
         if check.remedy:
-            console.print(f"  {'':{width}}  [bold]{arrow}[/] {escape(check.remedy)}")
+            console.print(f"  {'':{width}}  [bold]{arrow}[/] {escape(printable(check.remedy))}")
 
 
 def _can_print_marks(encoding: str) -> bool:

@@ -64,7 +64,7 @@ class _TextHandler(_LogHandler):
 
 
 class _JsonHandler(_LogHandler):
-    """Prints log records as JSON, one object per line."""
+    """Prints log records as JSON, one object per line, in ASCII: others' words hold anything."""
 
     def show(self, record: logging.LogRecord) -> None:
         line = {
@@ -75,7 +75,7 @@ class _JsonHandler(_LogHandler):
         if record.exc_info:
             line["trace"] = redacted(logging.Formatter().formatException(record.exc_info))
         line |= getattr(record, "status", {})
-        click.echo(json.dumps(line, ensure_ascii=False), err=True)
+        click.echo(json.dumps(line), err=True)
 
 
 class Reporter:

@@ -10,7 +10,7 @@ from streamcam.sources.camera_list import CameraInfo
 from tests.support.media import run_script
 
 CAMERA = CameraInfo("HD [Pro] Webcam", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-hd")
-DENIED = CameraInfo("Locked", "/dev/video4", "/dev/video4", problem="Permission denied")
+DENIED = CameraInfo("Locked\x9b2J\u202e", "/dev/video4", "/dev/video4", problem="Permission denied")
 LOOPBACK = CameraInfo("streamcam", "/dev/video10", "/dev/video10", virtual=True)
 
 
@@ -43,6 +43,7 @@ def test_cameras_are_shown_with_their_formats_and_problems() -> None:
     assert "YUYV UYVY: 640x480@30" in shown
     assert "MJPG: 1280x720@60" in shown
     assert "Permission denied" in shown
+    assert "Locked\\u009b2J\\u202e" in shown
     assert "24 GiB, 20 free, driver 570.1" in shown
 
 

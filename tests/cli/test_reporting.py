@@ -137,3 +137,11 @@ def test_names_in_the_log_do_not_move_the_cursor(capsys: pytest.CaptureFixture[s
     with reporting(as_json=False):
         logging.getLogger("streamcam").warning("camera \x1b[2J\u202egnp.exe:\ngone")
     assert capsys.readouterr().err == "camera \\u001b[2J\\u202egnp.exe:\ngone\n"
+
+
+def test_json_is_the_same_in_every_encoding(capsys: pytest.CaptureFixture[str]) -> None:
+    with reporting(as_json=True):
+        logging.getLogger("streamcam").warning("camera \x9b2J\u202e猫")
+    printed = capsys.readouterr().err
+    assert printed.isascii()
+    assert json.loads(printed)["message"] == "camera \x9b2J\u202e猫"
