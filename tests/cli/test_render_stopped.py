@@ -99,7 +99,7 @@ AS_USERS_DO, PRELOADED = False, True
 
 @pytest.mark.parametrize(
     "rendering",
-    [("a.mkv", AS_USERS_DO), ("a.mp4", PRELOADED), ("a.npy", PRELOADED)],
+    [("a.mkv", PRELOADED), ("a.mp4", PRELOADED), ("a.npy", PRELOADED)],
     indirect=True,
     ids=str,
 )
