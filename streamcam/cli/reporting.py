@@ -4,9 +4,10 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 
 import click
 from rich.console import Console
@@ -20,13 +21,19 @@ from streamcam.stats import Status
 from streamcam.system.standard_streams import dropped_messages
 
 STATUS_INTERVAL_S = 10.0
+FORMATTER = logging.Formatter()
 
 
 class _LogHandler(logging.Handler):
-    """Prints records; whoever logs never gets an error of it, nor waits."""
+    """Prints records; whoever logs never gets an error of it, nor waits.
 
-    def __init__(self) -> None:
+    Args:
+        show: prints a record.
+    """
+
+    def __init__(self, show: Callable[[logging.LogRecord], None]) -> None:
         super().__init__()
+        self._show = show
         self._stream = sys.stderr
         self._reported = dropped_messages(self._stream)
 
@@ -41,41 +48,29 @@ class _LogHandler(logging.Handler):
         if lost := dropped_messages(self._stream) - self._reported:
             self._reported += lost
             text = f"{lost} lines of the log were lost, as nobody read them"
-            self.show(logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None))
-        self.show(record)
-
-    def show(self, record: logging.LogRecord) -> None:
-        """Print `record`."""
-        raise NotImplementedError
+            self._show(logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None))
+        self._show(record)
 
 
-class _TextHandler(_LogHandler):
-    """Prints log records above the status line."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console = console
-
-    def show(self, record: logging.LogRecord) -> None:
-        style = "yellow" if record.levelno >= logging.WARNING else None
-        # Names of files, cameras and models are others' words.
-        text = printable(redacted(self.format(record)), keep="\n\t")
-        self._console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+def _show_text(record: logging.LogRecord, console: Console) -> None:
+    """Print a log record above the status line."""
+    style = "yellow" if record.levelno >= logging.WARNING else None
+    # Names of files, cameras and models may hold any character.
+    text = printable(redacted(FORMATTER.format(record)), keep="\n\t")
+    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
-class _JsonHandler(_LogHandler):
-    """Prints log records as JSON, one object per line, in ASCII: others' words hold anything."""
-
-    def show(self, record: logging.LogRecord) -> None:
-        line = {
-            "time": round(record.created, 3),
-            "level": record.levelname.lower(),
-            "message": redacted(record.getMessage()),
-        }
-        if record.exc_info:
-            line["trace"] = redacted(logging.Formatter().formatException(record.exc_info))
-        line |= getattr(record, "status", {})
-        click.echo(json.dumps(line), err=True)
+def _show_json(record: logging.LogRecord) -> None:
+    """Print a log record as one line of JSON, in ASCII: names and texts may hold any character."""
+    line = {
+        "time": round(record.created, 3),
+        "level": record.levelname.lower(),
+        "message": redacted(record.getMessage()),
+    }
+    if record.exc_info:
+        line["trace"] = redacted(FORMATTER.formatException(record.exc_info))
+    line |= getattr(record, "status", {})
+    click.echo(json.dumps(line), err=True)
 
 
 class Reporter:
@@ -105,7 +100,7 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
     is_terminal = Console(stderr=True).is_terminal
     with never_waiting():
         console = Console(stderr=True, force_terminal=is_terminal)
-        handler: logging.Handler = _JsonHandler() if as_json else _TextHandler(console)
+        handler = _LogHandler(_show_json if as_json else partial(_show_text, console=console))
         handler.addFilter(LogRateFilter())
         # At the root, so that what libraries log, asyncio for one, is limited and in JSON as well.
         root = logging.getLogger()
