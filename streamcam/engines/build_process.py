@@ -5,10 +5,11 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
-from streamcam.errors import EngineError
+from streamcam.errors import EngineError, StreamcamError
 from streamcam.settings.config import Config
 from streamcam.system.child_process import start_child
 from streamcam.system.process_guard import end_marked
+from streamcam.system.supervised_thread import SupervisedThread
 
 MARK = "STREAMCAM_BUILD"
 """Variable by which the processes of a build are found: compilers, and their workers."""
@@ -26,7 +27,7 @@ def build_in_child(main: str, config: Config) -> Iterator[str]:
 
     Raises:
         EngineError: the child failed, with its exit status.
-        StreamcamError: it cannot be started.
+        StreamcamError: it cannot be started, or what it has left cannot be ended.
     """
     mark = secrets.token_hex(8)
     process = start_child(
@@ -43,12 +44,15 @@ def build_in_child(main: str, config: Config) -> Iterator[str]:
         end_marked(mark, MARK)
 
     # A thread, as the output has no end while a compiler's worker that is left holds it open.
-    watch = threading.Thread(target=end_the_rest, name="build", daemon=True)
+    failures: list[StreamcamError] = []
+    watch = SupervisedThread("build", end_the_rest, threading.Event(), on_give_up=failures.append)
     with process:
         # Its input stays open until here: the child ends when this process is gone.
         watch.start()
         for line in process.stdout:
             yield line.rstrip()
     watch.join()
+    if failures:
+        raise failures[0]
     if process.returncode:
         raise EngineError(f"building engines ended with status {process.returncode}")

@@ -9,6 +9,10 @@ from textwrap import dedent
 import psutil
 import pytest
 
+from streamcam.engines import build_process
+from streamcam.errors import StreamcamError
+from streamcam.settings.config import Config
+from streamcam.system import supervised_thread
 from streamcam.system.process_guard import module_path
 from tests.runtime.broadcast_helpers import until
 
@@ -79,3 +83,29 @@ def tagged(tag: str) -> list[psutil.Process]:
         except (psutil.Error, OSError):
             continue
     return found
+
+
+def test_ending_what_a_build_has_left_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = 0
+
+    def end_at_last(_mark: str, _variable: str) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise MemoryError
+
+    monkeypatch.setattr(build_process, "end_marked", end_at_last)
+    assert list(build_process.build_in_child("platform:machine", Config())) == []
+    assert tries == 3
+
+
+def test_what_a_build_has_left_and_cannot_be_ended_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_mark: str, _variable: str) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(build_process, "end_marked", fail)
+    monkeypatch.setattr(supervised_thread, "MAX_FAILURES", 2)
+    with pytest.raises(StreamcamError, match="build fails again and again: no room"):
+        list(build_process.build_in_child("platform:machine", Config()))
