@@ -95,7 +95,8 @@ class SinkThread:
             sink.send(outgoing.frame)
             # Not on opening: some virtual cameras can be read only from their first frame on.
             self._outages.works()
-            self.settled.set()
+            if not self.settled.is_set():
+                self.settled.set()
             now = time.monotonic()
             self.rate.tick(now)
             if outgoing.fresh:
