@@ -117,7 +117,7 @@ def run_as_rank(config: Config, *, live: bool = False) -> bool:
 
 
 def release_ranks() -> None:
-    """Let the other processes end that torchrun started beside this one."""
+    """Let the other processes end that torchrun started together with this one."""
     if torchrun_launch():
         from streamcam.video.parallel import launcher
 

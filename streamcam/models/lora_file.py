@@ -53,7 +53,7 @@ class LoraFile:
     layers: Mapping[str, Mapping[str, Tensor]]
     """Tensors by the layer's name, as its trainer spells it, and by role."""
     peft: Mapping[str, Any]
-    """Settings that PEFT has stored beside the tensors, by ``PART.NAME``."""
+    """Settings that PEFT has stored with the tensors, by ``PART.NAME``."""
     has_embeddings: bool
     """Whether it also holds words for the prompt, which are not among the layers."""
 
@@ -147,7 +147,7 @@ def _has_factor(name: str, roles: Any) -> bool:
 
 
 def _peft_settings(file: Path, header: Mapping[str, str]) -> dict[str, Any]:
-    """Return what PEFT has stored: in the header, or in a file beside the weights."""
+    """Return what PEFT has stored: in the header, or in a file next to the weights."""
     if PEFT_HEADER in header and len(header[PEFT_HEADER]) <= MAX_JSON_BYTES:
         settings = json.loads(header[PEFT_HEADER])
     elif file.name == PEFT_FILE and (file.parent / PEFT_CONFIG).exists():

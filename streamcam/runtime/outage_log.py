@@ -33,7 +33,7 @@ class OutageLog:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.problem: str | None = None
-        """Why it does not work, in one line; None while it does."""
+        """Reason that it does not work, in one line; None while it does."""
         self._log = log
         self._failed, self._bug, self._back = failed, bug, back
         self._clock = clock
@@ -67,6 +67,6 @@ class OutageLog:
             self._write(logging.INFO, self._back)
 
     def _write(self, level: int, line: str, trace: BaseException | None = None) -> None:
-        # A handler that raises, as a program of others may have, must not fail what works.
+        # A log handler of the user's program may raise; that must not fail what works.
         with suppress(Exception):
             self._log.log(level, "%s", line, exc_info=trace)

@@ -27,7 +27,7 @@ _ENVIRONMENT_LOCK = threading.Lock()
 def guarded_children() -> Iterator[None]:
     """Start whatever is started meanwhile, by any library, in the environment of `start_child`.
 
-    For programs of our own. In those of others it would end children that are none of ours.
+    For programs of our own. In a user's program it would end children that are not ours.
 
     Raises:
         StreamcamError: there is no room for temporary files, or for another process.

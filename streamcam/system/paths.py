@@ -49,7 +49,7 @@ def engines_folder() -> Path:
 def compiler_cache() -> Path | None:
     """Return the folder for what torch has compiled, in the user's cache; None if none is known.
 
-    Torch's own choice is in the folder for temporary files, where others could lay code ready.
+    Torch's own choice is the folder for temporary files, where another user could put code.
     """
     with suppress(RuntimeError):
         return user_cache_path("streamcam").expanduser() / "torchinductor"

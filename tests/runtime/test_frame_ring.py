@@ -223,7 +223,7 @@ def test_a_ring_can_be_waited_for_whatever_the_number_of_its_descriptor(ring: Fr
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2048:
-        pytest.skip("this process may not have so many descriptors")
+        pytest.skip("the system allows fewer than 2048 open files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
     low = ring._wakeups
     try:

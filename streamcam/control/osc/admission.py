@@ -95,7 +95,7 @@ def is_own_port(peer: Peer, own_port: int) -> bool:
     try:
         return is_own_address(peer[0])
     except OSError:
-        # Where it cannot be told, better lose a packet than obey ourselves.
+        # Where the system cannot say, losing a packet is better than obeying ourselves.
         return True
 
 

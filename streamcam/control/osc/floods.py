@@ -1,7 +1,7 @@
 """Floods: find who sends far more than is accepted, and have the system drop it (Linux).
 
-All packets wait in one buffer of the system. While it is full of one sender's, those of others
-are lost before anyone can look at them; so a flood has to end before that buffer.
+All packets wait in one buffer of the system. While one sender fills it, those of other senders are
+lost before anyone can look at them; so a flood has to end before that buffer.
 """
 
 import ctypes
@@ -84,7 +84,7 @@ Instruction = tuple[int, int, int, int]
 
 LOAD_WORD, LOAD_HALF, LOAD_BYTE, AND, JUMP_IF_EQUAL, RETURN = 0x20, 0x28, 0x30, 0x54, 0x15, 0x06
 NETWORK_HEADER = -0x100000 & 0xFFFFFFFF
-"""Offsets from here on count from the header of IP, others from that of UDP."""
+"""Offsets from here on count from the IP header, lower ones from the UDP header."""
 ALL = 0xFFFFFFFF
 # From asm-generic/socket.h.
 SO_ATTACH_FILTER = 26
@@ -107,7 +107,7 @@ def drop_packets_of(senders: Sequence[Sender], udp: socket.socket) -> None:
 
 
 def _drop(sender: Sender) -> Iterator[Instruction]:
-    """Yield the instructions that drop the packets of `sender` and go on with all others."""
+    """Yield the instructions that drop the packets of `sender` and go on with the rest."""
     checks = list(_checks(sender))
     for number, (load, offset, mask, value) in enumerate(checks):
         yield (load, 0, 0, offset)

@@ -245,10 +245,10 @@ def test_clients_that_have_left_the_network_are_noticed_soon() -> None:
 
 
 def test_a_descriptor_beyond_1024_is_served() -> None:
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="descriptors are limited on POSIX")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < 1200:
-        pytest.skip("no such descriptors here")
+        pytest.skip("the system allows fewer than 1200 open files")
     with ExitStack() as stack:
         if soft != resource.RLIM_INFINITY and soft < 1200:
             resource.setrlimit(resource.RLIMIT_NOFILE, (1200, hard))
