@@ -1,4 +1,4 @@
-"""Limits: rates by token buckets, lines of a log, and places that hosts share fairly."""
+"""Limits: rates by token buckets, lines of a log, and a fair share for every host."""
 
 import logging
 import time
@@ -64,41 +64,48 @@ class LogRateFilter(logging.Filter):
         return True
 
 
-class Place(Protocol):
-    """A connection or stream that a host occupies."""
+class Client(Protocol):
+    """A connection, stream or subscription of a host."""
 
     @property
     def host(self) -> str: ...
 
     @property
     def waiting_since(self) -> float | None:
-        """Time since when the host has owed us something (a request, to read), None if nothing."""
+        """Time since when we wait for it (for a request, or for it to read), None if we do not."""
 
 
-P = TypeVar("P", bound=Place)
+C = TypeVar("C", bound=Client)
 T = TypeVar("T")
 
 
-def place_to_free(places: Iterable[P], newcomer: str, now: float, *, patience_s: float) -> P | None:
-    """Return which of `places`, all taken, to free for the host `newcomer`; None if none.
+def client_to_evict(clients: Iterable[C], host: str, now: float, *, patience_s: float) -> C | None:
+    """Return which of `clients` has to go for a new one of `host`, where no more fit.
 
-    It is one that has kept us waiting for `patience_s`, if its host has no fewer places than the
-    newcomer: of the host with the most, that which has done so longest. Else it is one of the
-    host with the most, as long as that keeps as many as the newcomer then has.
+    Args:
+        clients: all there are.
+        host: of the new one.
+        now: seconds, on the clock of `Client.waiting_since`.
+        patience_s: seconds for which we wait for a client before it may be evicted for that.
+
+    Returns:
+        One that we have waited for, if its host has no fewer clients than `host`: of the host
+        with the most, the one waited for longest. Else one of the host with the most, if that
+        keeps as many as `host` then has. Else None: the new one does not fit.
     """
-    places = list(places)
-    counts = Counter(place.host for place in places)
+    clients = list(clients)
+    counts = Counter(client.host for client in clients)
 
-    def rank(place: P) -> tuple[int, float]:
-        since = now if place.waiting_since is None else place.waiting_since
-        return counts[place.host], now - since
+    def rank(client: C) -> tuple[int, float]:
+        since = now if client.waiting_since is None else client.waiting_since
+        return counts[client.host], now - since
 
-    waiting = [p for p in places if counts[p.host] >= counts[newcomer]]
-    waiting = [p for p in waiting if p.waiting_since is not None and rank(p)[1] >= patience_s]
+    waiting = [c for c in clients if counts[c.host] >= counts[host]]
+    waiting = [c for c in waiting if c.waiting_since is not None and rank(c)[1] >= patience_s]
     if waiting:
         return max(waiting, key=rank)
-    largest = max(places, key=rank, default=None)
-    fair = largest is not None and counts[largest.host] >= counts[newcomer] + 2
+    largest = max(clients, key=rank, default=None)
+    fair = largest is not None and counts[largest.host] >= counts[host] + 2
     return largest if fair else None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from streamcam.limits import MAX_KEYS, FairQueue, LogRateFilter, RateLimiter, place_to_free
+from streamcam.limits import MAX_KEYS, FairQueue, LogRateFilter, RateLimiter, client_to_evict
 
 
 class Clock:
@@ -79,7 +79,7 @@ class Stream:
     ],
 )
 def test_a_place_is_freed_fairly(places: list[Stream], newcomer: str, wanted: int | None) -> None:
-    freed = place_to_free(places, newcomer, 10.0, patience_s=2.0)
+    freed = client_to_evict(places, newcomer, 10.0, patience_s=2.0)
     assert freed is (None if wanted is None else places[wanted])
 
 

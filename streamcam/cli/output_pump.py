@@ -23,7 +23,7 @@ RETRY_S = 0.05
 
 
 @contextmanager
-def never_waiting(descriptors: Iterable[int] = (OUTPUT, ERROR)) -> Iterator[None]:
+def nonblocking_output(descriptors: Iterable[int] = (OUTPUT, ERROR)) -> Iterator[None]:
     """Let nobody wait who writes to stdout or stderr: this process, its libraries, its children.
 
     What a reader has not taken waits in a pipe; when that is full, it is dropped. If the reader

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.status import Status as StatusLine
 
-from streamcam.cli.output_pump import never_waiting
+from streamcam.cli.output_pump import nonblocking_output
 from streamcam.errors import printable
 from streamcam.limits import LogRateFilter
 from streamcam.redaction import redacted
@@ -98,7 +98,7 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
     Until the end, nothing that this process and its children print makes them wait for a reader.
     """
     is_terminal = Console(stderr=True).is_terminal
-    with never_waiting():
+    with nonblocking_output():
         console = Console(stderr=True, force_terminal=is_terminal)
         handler = _LogHandler(_show_json if as_json else partial(_show_text, console=console))
         handler.addFilter(LogRateFilter())

@@ -118,7 +118,7 @@ def run_stream(
 ) -> NoReturn:
     """Run `stream` on the newest of `frames`, for ever; write what it gives to `outputs`."""
     parameters, version, reported_at = config.live, 0, 0.0
-    accepted = Accepted(stream, parameters, send)
+    runner = StreamRunner(stream, parameters, send)
     queued = stream if isinstance(stream, QueuedStream) else None
     frames.take()  # What came while the model was loading is old.
     frames.missed = 0
@@ -135,7 +135,7 @@ def run_stream(
             if queued and entry is not received[-1]:
                 queued.put(frame)  # It chooses among all that have come.
                 continue
-            for output in accepted.run(frame, parameters, version):
+            for output in runner.run(frame, parameters, version):
                 _put(outputs, output, version)
             outputs.counters[HEARTBEAT] += 1
             outputs.counters[TAKEN] += len(received) if queued else 1
@@ -156,7 +156,7 @@ def _gpu(config: Config) -> str:
     return gpu_uuid(pick_device(config.device))
 
 
-class Accepted:
+class StreamRunner:
     """Runs a stream with the newest parameters that it accepts, and reports those that it refuses.
 
     Args:

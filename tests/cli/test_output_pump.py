@@ -9,7 +9,7 @@ from multiprocessing.connection import wait
 import pytest
 
 from streamcam.cli import output_pump
-from streamcam.cli.output_pump import CAPACITY_BYTES, never_waiting
+from streamcam.cli.output_pump import CAPACITY_BYTES, nonblocking_output
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="descriptors as on Unix")
 
@@ -24,7 +24,7 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 def test_all_that_is_printed_arrives_in_order_by_the_end(pipe: tuple[int, int]) -> None:
     reader, stderr = pipe
-    with never_waiting([stderr]):
+    with nonblocking_output([stderr]):
         for number in range(1000):
             os.write(stderr, b"%d\n" % number)
     os.write(stderr, b"after\n")
@@ -42,7 +42,7 @@ def test_a_reader_that_has_stopped_holds_nobody_up(
     reader, stderr = pipe
     monkeypatch.setattr(output_pump, "DRAIN_S", 0.1)
     dropped = 0
-    with never_waiting([stderr]):
+    with nonblocking_output([stderr]):
         for _ in range(2 * CAPACITY_BYTES // 4096):
             try:
                 os.write(stderr, b"x" * 4096)
@@ -56,7 +56,7 @@ def test_a_reader_that_has_stopped_holds_nobody_up(
 def test_a_reader_that_is_gone_holds_nobody_up(pipe: tuple[int, int]) -> None:
     reader, stderr = pipe
     os.close(reader)
-    with never_waiting([stderr]):
+    with nonblocking_output([stderr]):
         for _ in range(100):
             with suppress(BlockingIOError):  # The pump is still at the last one.
                 os.write(stderr, b"nobody reads this")
@@ -72,7 +72,7 @@ def test_a_pump_that_fails_goes_on(pipe: tuple[int, int], monkeypatch: pytest.Mo
         return wait(descriptors)
 
     monkeypatch.setattr(output_pump, "wait", fail_first)
-    with never_waiting([stderr]):
+    with nonblocking_output([stderr]):
         os.write(stderr, b"still here")
         assert os.read(reader, 99) == b"still here"
     assert not errors
@@ -81,7 +81,7 @@ def test_a_pump_that_fails_goes_on(pipe: tuple[int, int], monkeypatch: pytest.Mo
 
 def test_a_child_is_not_made_to_wait_either(pipe: tuple[int, int]) -> None:
     reader, stderr = pipe
-    with never_waiting([stderr]):
+    with nonblocking_output([stderr]):
         assert os.get_inheritable(stderr)
         assert not os.get_blocking(stderr)
     assert os.get_blocking(stderr)

@@ -8,7 +8,7 @@ from streamcam.control.osc.addresses import Row
 from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.osc.sockets import Peer
 from streamcam.errors import ParameterError
-from streamcam.limits import place_to_free
+from streamcam.limits import client_to_evict
 from streamcam.stats import Status
 
 MAX_SUBSCRIBERS = 32
@@ -68,7 +68,7 @@ class Subscribers:
         """
         if peer not in self._subscribers and len(self._subscribers) >= MAX_SUBSCRIBERS:
             patience_s = 0.0 if proven else UNPROVEN_S
-            freed = place_to_free(
+            freed = client_to_evict(
                 self._subscribers.values(), str(peer[0]), now, patience_s=patience_s
             )
             if freed is None:

@@ -19,7 +19,7 @@ from streamcam.control.osc.sockets import (
     set_up_connection,
 )
 from streamcam.errors import DeviceError
-from streamcam.limits import place_to_free
+from streamcam.limits import client_to_evict
 from streamcam.system.network import endpoint
 
 MAX_CONNECTIONS = 16
@@ -214,7 +214,7 @@ class Ports:
         if len(self._connections) < MAX_CONNECTIONS:
             return True
         connections = self._connections.values()
-        freed = place_to_free(connections, host, time.monotonic(), patience_s=IDLE_S)
+        freed = client_to_evict(connections, host, time.monotonic(), patience_s=IDLE_S)
         for peer, connection in list(self._connections.items()):
             if connection is freed:
                 self._close_connection(peer)

@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from streamcam.limits import RateLimiter, place_to_free
+from streamcam.limits import RateLimiter, client_to_evict
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Connection(H11Protocol):
 
     def __init__(self, connections: "Connections", *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._others = connections
+        self._connections = connections
         self._request_since = self._now()
         self._unread_since: float | None = None
 
@@ -57,10 +57,10 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._others.add(self)
+        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._others.remove(self)
+        self._connections.remove(self)
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -101,7 +101,7 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Add a new connection, or close it if there is no room."""
         host = connection.host
-        of_host = [other for other in self if other.host == host]
+        of_host = [open_ for open_ in self if open_.host == host]
         if len(of_host) >= MAX_PER_HOST:
             has_room = self._make_room(of_host, host, patience_s=0.0)
         elif len(self._open) >= MAX_CONNECTIONS:
@@ -137,9 +137,9 @@ class Connections:
                 if connection.is_overdue():
                     self._close(connection)
 
-    def _make_room(self, places: list[Connection], host: str, *, patience_s: float) -> bool:
+    def _make_room(self, candidates: list[Connection], host: str, *, patience_s: float) -> bool:
         now = asyncio.get_running_loop().time()
-        freed = place_to_free(places, host, now, patience_s=patience_s)
+        freed = client_to_evict(candidates, host, now, patience_s=patience_s)
         if freed is not None:
             self._close(freed)
         if self._warnings.take(host):
