@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
             save_tiny_vae(path) if name == "taesd" else save_pipeline(name, path)
         return path
 
+    return folder
+
+
+@pytest.fixture
+def deleted_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a folder the current one and delete it; return its path."""
+    if sys.platform == "win32":
+        pytest.skip("a folder in use cannot be deleted on Windows")
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
     return folder
 
 

@@ -4,6 +4,8 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,16 @@ def write(root: Path, path: str, content: str | bytes) -> None:
     file = root / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+@contextmanager
+def port_in_use(kind: socket.SocketKind) -> Iterator[int]:
+    """Yield the number of a port of this machine that this process holds."""
+    with socket.socket(socket.AF_INET, kind) as holder:
+        holder.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            holder.listen()
+        yield holder.getsockname()[1]
 
 
 @pytest.fixture
@@ -209,11 +221,7 @@ def test_the_owner_of_a_port_is_named_and_streamcam_s_own_port_is_ok(
 ) -> None:
     if sys.platform != "linux":
         pytest.skip("other systems show owners only to administrators")
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            probe.listen()
-        number = probe.getsockname()[1]
+    with port_in_use(kind) as number:
         check = machine_checks.port("osc_port", kind, "127.0.0.1", number)
         assert f"({os.getpid()})" in check.text
         monkeypatch.setattr(own_processes, "is_broadcast", lambda _command: True)
@@ -311,11 +319,7 @@ def test_no_gpu_is_a_note_with_the_cores_of_the_cpu() -> None:
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 def test_a_port_in_use_is_a_warning(kind: socket.SocketKind) -> None:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
-            probe.listen()
-        number = probe.getsockname()[1]
+    with port_in_use(kind) as number:
         check = machine_checks.port("osc_port", kind, "127.0.0.1", number)
         assert check.state == WARNING
         assert "--set osc_port=NUMBER" in (check.remedy or "")

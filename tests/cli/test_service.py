@@ -244,13 +244,8 @@ def test_the_unit_sets_the_folders_of_the_user(monkeypatch: pytest.MonkeyPatch) 
     assert not any("XDG_DATA_HOME" in line or "XDG_CONFIG_HOME" in line for line in lines)
 
 
-def test_a_deleted_working_folder_is_explained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    folder.rmdir()
+@pytest.mark.usefixtures("deleted_folder")
+def test_a_deleted_working_folder_is_explained() -> None:
     with pytest.raises(StreamcamError, match="cannot tell the current folder"):
         unit(["python"])
 

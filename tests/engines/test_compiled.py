@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.engines.accuracy import MIN_PSNR, psnr
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.compiled import CompiledEngine
@@ -16,9 +15,8 @@ from streamcam.engines.compiler_cache import keep_headers
 from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.requirements import COMPILERS
 from streamcam.engines.store import Store
-from streamcam.models.random_models import random_pipeline, random_tiny_vae
-from streamcam.settings.config_layers import build_config
 from tests.engines.conftest import call, small
+from tests.engines.one_level import one_level_model
 from tests.engines.storms import SETTINGS, storm
 from tests.support.streams import TINY, RecordingStream, images, moving
 
@@ -67,30 +65,10 @@ def test_an_engine_built_with_one_thread_runs_with_all(
     assert any(b"#pragma omp parallel\n" in source for source in code)
 
 
-def one_level_model() -> ImageModel:
-    """Return a tiny model whose U-Net is one level, down and up again.
-
-    All that changes on air reaches it as it does a deeper one, and it compiles in a third of the
-    time.
-    """
-    pipe = random_pipeline("tiny-sd-turbo")
-    level = {
-        "block_out_channels": (16,),
-        "down_block_types": ("CrossAttnDownBlock2D",),
-        "mid_block_type": None,
-        "up_block_types": ("UpBlock2D",),
-        "attention_head_dim": 2,
-    }
-    torch.manual_seed(0)
-    pipe.unet = type(pipe.unet).from_config(pipe.unet.config, **level)
-    pipe.vae = random_tiny_vae(width=8)
-    return from_pipeline(pipe, build_config([TINY, SETTINGS]), torch.device("cpu"))
-
-
 def test_many_live_changes_give_the_same_images_and_compile_nothing(
     tmp_path: Path,
 ) -> None:
-    models = one_level_model()
+    models = one_level_model("tiny-sd-turbo", TINY, SETTINGS)
     frames, changes = moving(24, size=32), storm()
     eager = images(RecordingStream(models, **SETTINGS)(frames, changes))
 

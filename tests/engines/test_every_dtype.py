@@ -15,19 +15,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.engines.accuracy import MIN_PSNR, check_accuracy
 from streamcam.engines.compiled import CompiledEngine
-from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
+from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatStage
 from streamcam.engines.openvino import CPU as PROCESSOR
 from streamcam.engines.openvino import OpenVinoEngine, dtypes
 from streamcam.engines.tensorrt import PLAN, TensorRtEngine
-from streamcam.models.random_models import random_pipeline, random_tiny_vae
-from streamcam.settings.config_layers import build_config
 from tests.diffusion.test_goldens import GOLDENS
+from tests.engines.one_level import one_level_model
 from tests.engines.test_tensorrt import CPU, NANO, SDXL, STAGES, calls_of, tensorrt
 from tests.support.streams import EAGER
 
@@ -68,24 +66,9 @@ def calls(model: str, dtype: str) -> dict[str, tuple[FlatStage, list[Tensor]]]:
         settings = EAGER | named | {"use_lcm_lora": False, "width": 64, "height": 64}
         return calls_of(settings | {"dtype": dtype})
     settings = BUILT_IN[model] | {"dtype": dtype}
-    return calls_of(settings, one_level_model(settings) if "one level" in model else None)
-
-
-def one_level_model(settings: dict[str, Any]) -> ImageModel:
-    """Return a small SDXL whose U-Net is one level: with attention down, without it up."""
-    pipe = random_pipeline("tiny-sdxl-turbo")
-    level = {
-        "block_out_channels": (16,),
-        "down_block_types": ("CrossAttnDownBlock2D",),
-        "mid_block_type": None,
-        "up_block_types": ("UpBlock2D",),
-        "attention_head_dim": 2,
-    }
-    torch.manual_seed(0)
-    pipe.unet = type(pipe.unet).from_config(pipe.unet.config, **level)
-    pipe.vae = random_tiny_vae(width=8)
-    pipe.to(dtype_of(settings["dtype"]))
-    return from_pipeline(pipe, build_config([settings]), CPU)
+    return calls_of(
+        settings, one_level_model("tiny-sdxl-turbo", settings) if "one level" in model else None
+    )
 
 
 def stages_of(model: str) -> tuple[str, ...]:

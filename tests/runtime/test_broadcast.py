@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -87,14 +86,8 @@ def test_a_killed_engine_is_restarted_and_on_engine_loss_is_shown_meanwhile(
         assert seen.longest_gap(began) < GAP_S
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a folder in use cannot be deleted")
-def test_an_engine_starts_also_when_the_current_folder_has_been_deleted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    folder.rmdir()
+@pytest.mark.usefixtures("deleted_folder")
+def test_an_engine_starts_also_when_the_current_folder_has_been_deleted() -> None:
     with on_air() as (_, _, _, seen):
         until(lambda: near(seen.colour(), RED))
 

@@ -1,5 +1,4 @@
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from streamcam.system.paths import (
     leave_deleted_folder,
     snapshots_folder,
 )
-
-posix = pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be deleted")
 
 
 @pytest.fixture
@@ -72,16 +69,16 @@ def test_without_a_home_folder_whole_paths_work(homeless: None, tmp_path: Path) 
     assert Store(tmp_path).entries() == []
 
 
-@posix
-def test_a_deleted_current_folder_is_left_and_any_other_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_current_folder_that_is_there_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(tmp_path)
     leave_deleted_folder()
-    assert Path.cwd() == folder
-    folder.rmdir()
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.usefixtures("deleted_folder")
+def test_a_deleted_current_folder_is_left(caplog: pytest.LogCaptureFixture) -> None:
     leave_deleted_folder()
     assert os.access(Path.cwd(), os.W_OK)
     assert "is gone; it goes on in" in caplog.text
