@@ -172,6 +172,6 @@ class DiffusionStream:
         latents = None
         if new_frames and not self._from_noise:
             noise = self.sampler.draw_noise() if self._models.encode_uses_noise else None
-            latents = self._models.encode(self.transfer.batch(), noise)
+            latents = self._models.encode(self.transfer.batch(self.chunk), noise)
         x_0 = self.sampler(latents)
         return None if x_0 is None else self._models.decode(x_0)

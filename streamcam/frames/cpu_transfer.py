@@ -29,9 +29,9 @@ class CpuTransfer:
     def upload(self, image: Image) -> None:
         self._images.append(image)
 
-    def batch(self) -> Tensor:
+    def batch(self, count: int) -> Tensor:
         images, self._images = self._images, []
-        missing = self._config.frame_buffer_size - len(images)
+        missing = count - len(images)
         return to_tensor(images + images[-1:] * missing, self._device)
 
     def clear(self) -> None:

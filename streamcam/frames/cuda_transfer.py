@@ -60,11 +60,13 @@ class CudaTransfer:
     ) -> None:
         self._device, self._copy_streams = device, copy_streams
         self._size, self._fit = (config.width, config.height), config.fit
-        self._frames = config.frame_buffer_size
+        self._capacity = config.burst
         self._count, self._turn = 0, 0
-        self._batch = torch.empty(self._frames, 3, config.height, config.width, device=device)
+        self._batch = torch.empty(self._capacity, 3, config.height, config.width, device=device)
         self._uploads: _UploadBuffers | None = None
-        self._downloads = _DownloadBuffers(self._frames, self._size, output_format, device)
+        self._output_format = output_format
+        self._downloads: dict[int, _DownloadBuffers] = {}
+        self._buffers_of(config.chunk)  # Allocated now; a video's first chunk has one more frame.
 
     def prepare(self, image: Image) -> Image:
         return image
@@ -81,11 +83,12 @@ class CudaTransfer:
         buffers.normalise(raw, self._batch[self._count])
         self._count += 1
 
-    def batch(self) -> Tensor:
-        if self._count < self._frames:
-            self._batch[self._count :].copy_(self._batch[self._count - 1])
+    def batch(self, count: int) -> Tensor:
+        batch = self._batch[:count]
+        if self._count < count:
+            batch[self._count :].copy_(batch[self._count - 1])
         self._count, self._turn = 0, (self._turn + 1) % CALLS_AT_ONCE
-        return self._batch
+        return batch
 
     def clear(self) -> None:
         self._count = 0
@@ -95,7 +98,8 @@ class CudaTransfer:
         return host.to(self._device, non_blocking=True)
 
     def download(self, outputs: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
-        packed = self._downloads.convert(outputs)
+        buffers = self._buffers_of(len(outputs))
+        packed = buffers.convert(outputs)
         # Pinned memory comes from torch's own pool, and returns to it with the images.
         host = torch.empty(packed.shape, dtype=torch.uint8, pin_memory=self._copy_streams.pins)
         rows = host.numpy()
@@ -107,7 +111,7 @@ class CudaTransfer:
             if rows[:, -1].any():
                 raise EngineError(NOT_A_NUMBER)
 
-        return [self._downloads.image(row) for row in rows], wait
+        return [buffers.image(row) for row in rows], wait
 
     def synchronize(self) -> None:
         self._copy_streams.synchronize()
@@ -120,12 +124,20 @@ class CudaTransfer:
                 (width, height),
                 self._size,
                 self._fit,
-                frames=self._frames,
+                frames=self._capacity,
                 device=self._device,
                 pins=self._copy_streams.pins,
             )
             self._copy_streams.wait_for_model()
         return self._uploads
+
+    def _buffers_of(self, count: int) -> "_DownloadBuffers":
+        """Return the buffers for this number of outputs; a video has two or three."""
+        if count not in self._downloads:
+            self._downloads[count] = _DownloadBuffers(
+                count, self._size, self._output_format, self._device
+            )
+        return self._downloads[count]
 
 
 class _UploadBuffers:

@@ -21,7 +21,7 @@ class DownloadedImage(NamedTuple):
 
 
 class FrameTransfer(Protocol):
-    """Uploads the f frames of a call to the device, and downloads its f outputs."""
+    """Uploads the frames of a call to the device, and downloads its outputs."""
 
     on_device: bool
     """Whether the device resizes and converts: frames are then uploaded at full size."""
@@ -35,10 +35,10 @@ class FrameTransfer(Protocol):
     def upload(self, image: Image) -> None:
         """Add a prepared frame to the batch of the next call."""
 
-    def batch(self) -> Tensor:
-        """Return the batch, ``(f, 3, H, W)`` float32 in [-1, 1].
+    def batch(self, count: int) -> Tensor:
+        """Return the batch of `count` frames, ``(count, 3, H, W)`` float32 in [-1, 1].
 
-        Where frames are missing the last one is repeated. The tensor may be overwritten, in the
+        Where fewer were uploaded the last one is repeated. The tensor may be overwritten, in the
         device's order of work, once the next frame is uploaded.
         """
 
@@ -49,7 +49,7 @@ class FrameTransfer(Protocol):
         """Copy a CPU tensor to the device without waiting for it."""
 
     def download(self, outputs: Tensor) -> tuple[list[DownloadedImage], WaitForDownload]:
-        """Start to download outputs ``(f, 3, H, W)``, nominally in [-1, 1].
+        """Start to download outputs ``(T, 3, H, W)``, nominally in [-1, 1].
 
         Returns:
             The images, and a function to call before they are read, which raises an EngineError
