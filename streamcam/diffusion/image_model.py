@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.attention import PromptCache, enable_cross_frame_attention
+from streamcam.diffusion.attention import (
+    PromptCache,
+    enable_cross_frame_attention,
+    fuse_self_attention,
+)
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import (
@@ -24,6 +28,7 @@ from streamcam.diffusion.stages import (
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_tuning import tune
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.engines.placement import place
@@ -81,6 +86,7 @@ def load_image_model(
         ModelError: a file is missing, damaged or does not fit.
     """
     placement = place(config)
+    tune(placement.device, placement.dtype)
     if config.threads:
         torch.set_num_threads(config.threads)
     pipe = load_pipeline(config, placement.weights_dtype, report)
@@ -104,6 +110,10 @@ def from_pipeline(
         module.to(device).eval().requires_grad_(False)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
+    if device.type == "cuda":
+        # Tensor cores take convolutions in this layout only: others are converted each time.
+        unet.to(memory_format=torch.channels_last)
+        fuse_self_attention(unet)
     if type(vae).__name__ == "AutoencoderTiny":
         for part in (vae.encoder, vae.decoder):
             part.layers = fold(part.layers)
