@@ -28,6 +28,7 @@ from streamcam.diffusion.stages import (
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_info import is_nvidia_gpu
 from streamcam.engines.device_tuning import tune
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.graphed_calls import GraphedCalls
@@ -110,7 +111,7 @@ def from_pipeline(
         module.to(device).eval().requires_grad_(False)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
-    if device.type == "cuda":
+    if is_nvidia_gpu(device):
         # Tensor cores take convolutions in this layout only: others are converted each time.
         unet.to(memory_format=torch.channels_last)
         fuse_self_attention(unet)

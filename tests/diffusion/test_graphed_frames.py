@@ -1,15 +1,22 @@
 """Frames recorded as graphs: the same outputs as plain ones, through every live change."""
 
+import threading
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.builder import EngineBuilder
+from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.graphed_calls import GraphedCalls
+from streamcam.engines.store import Store
 from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 from streamcam.settings.config import Config
@@ -148,6 +155,76 @@ def test_a_new_engine_is_recorded_in_its_turn() -> None:
     strength[0] = 0.7
     both.assert_same(noise(8))
     assert both.graphs.captures == 2 * CALLS_AT_ONCE
+
+
+class Decoding(nn.Module):
+    """A stage that an engine can be built for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        image: torch.Tensor = stand_in().decode(latents) * self.scale
+        return image
+
+
+class OwnEngine:
+    """An engine that is the stage again, and records when it is called."""
+
+    name = "own"
+    dtype = weights_dtype = torch.float32
+
+    def __init__(self, graphs: FakeGraphs) -> None:
+        self._graphs = graphs
+        self.recorded = 0
+
+    def supports(self, flat: FlatStage) -> bool:  # noqa: ARG002
+        return True
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def build(self, flat: FlatStage, inputs: Any, folder: Path) -> None:  # noqa: ARG002
+        (folder / "own").touch()
+
+    def load(self, folder: Path) -> FlatForward:  # noqa: ARG002
+        def run(latents: torch.Tensor) -> torch.Tensor:
+            self.recorded += self._graphs.capturing
+            image: torch.Tensor = Decoding()(latents)
+            return image
+
+        return run
+
+
+def test_an_engine_that_is_ready_on_air_runs_in_the_graph_from_then_on(tmp_path: Path) -> None:
+    both = Graphed(stand_in(), config_of(steps=1))
+    store, may_build, has_changed = Store(tmp_path), threading.Event(), threading.Event()
+    engine = OwnEngine(both.graphs)
+
+    def process() -> Iterator[str]:
+        assert may_build.wait(20)
+        ahead = EngineBuilder([engine], store, lambda _: None, builder=None, waits=True)
+        ahead(Decoding())(torch.zeros(1, 4, 2, 2))
+        yield "built"
+
+    def report(line: str) -> None:
+        if "runs" in line:
+            has_changed.set()
+
+    builder = EngineBuilder([engine], store, report, builder=process, waits=False)
+    both.graphed = both._stream(
+        stand_in(decode=builder(Decoding()))._replace(
+            revision=lambda: builder.revision,
+            graphs=lambda: GraphedCalls(both.graphs, both.reports.append),
+        )
+    )
+    both.assert_same(noise(6))
+    assert (both.graphs.captures, engine.recorded) == (CALLS_AT_ONCE, 0)
+    may_build.set()
+    assert has_changed.wait(20)
+    both.assert_same(noise(6))
+    assert (both.graphs.captures, engine.recorded) == (2 * CALLS_AT_ONCE, CALLS_AT_ONCE)
 
 
 def test_a_frame_launches_a_graph_and_two_copies_and_no_more() -> None:
