@@ -238,9 +238,9 @@ class Config(Settings):
         return self._rules.burst(self)
 
     @property
-    def converts_on_device(self) -> bool:
-        """Whether a GPU fits camera frames to the model, and outputs to the canvas."""
-        return self._rules.converts_on_device
+    def fits_on_device(self) -> bool:
+        """Whether a GPU fits camera frames to the model, and takes them at full size."""
+        return self._rules.fits_on_device
 
     @property
     def num_steps(self) -> int:

@@ -132,13 +132,22 @@ class Layers:
         output: Tensor = self.model(x, chunk, text, cache, layers)
         if call.order:
             self._keep_replaced_sink_tokens(call, clones)
-        for row, slots, frames, shifts in zip(
-            call.rows, call.slots, call.frames, call.sink_shifts, strict=False
-        ):
-            if shifts:
-                threshold = call.sink_threshold
-                self.cache.refresh_sink_tokens(row, slots[0], frames[0], shifts, threshold)
+        if any(call.sink_shifts):
+            self._refresh_sink_tokens(call, self._newest_frames(call))
         return output
+
+    def _newest_frames(self, call: Call) -> tuple[Tensor, Tensor]:
+        """Return the slot and the number of each row's first frame, ``(rows,)`` int64 each."""
+        numbers = [[slots[0] for slots in call.slots], [frames[0] for frames in call.frames]]
+        slots, frames = torch.tensor(numbers).to(self.model.device, non_blocking=True)
+        return slots, frames
+
+    def _refresh_sink_tokens(self, call: Call, newest: tuple[Tensor, Tensor]) -> None:
+        """Let the newest frame of each row replace its stale sink tokens, where it may."""
+        for i, (row, shifts) in enumerate(zip(call.rows, call.sink_shifts, strict=True)):
+            if shifts:
+                slot, frame = newest[0][i : i + 1], newest[1][i]
+                self.cache.refresh_sink_tokens(row, slot, frame, shifts, call.sink_threshold)
 
     def _keep_replaced_sink_tokens(self, call: Call, clones: Sequence[Tensor]) -> None:
         """Keep, in each layer, the frames that it holds as sink tokens through a `recache`.
