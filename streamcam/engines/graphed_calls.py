@@ -37,13 +37,18 @@ class GraphedCalls:
     Args:
         capture: records calls; without it all run plainly.
         report: takes a line for the user.
+        name: of the calls, in these lines.
     """
 
     def __init__(
-        self, capture: Capture | None = None, report: Callable[[str], None] = print
+        self,
+        capture: Capture | None = None,
+        report: Callable[[str], None] = print,
+        name: str = "frames",
     ) -> None:
         self._capture = capture
         self._report = report
+        self._name = name
         self._version: object = None
         self._plain_calls = 0
         self._recorded: dict[Hashable, _RecordedCall] = {}
@@ -82,14 +87,14 @@ class GraphedCalls:
             replay = self._capture(call)
         except Exception as error:
             self._refused = True
-            reason = f"frames run without a CUDA graph: {one_line(error)}"
+            reason = f"{self._name} run without a CUDA graph: {one_line(error)}"
             if reason != self._last_reason:
                 self._report(reason)
             self._last_reason = reason
             return
         if not self._recorded:
             took_ms = (time.perf_counter() - began) * 1000
-            self._report(f"frames run as one CUDA graph, recorded in {took_ms:.0f} ms")
+            self._report(f"{self._name} run as one CUDA graph, recorded in {took_ms:.0f} ms")
         self._recorded[slot] = _RecordedCall(call, replay)
 
 

@@ -68,9 +68,9 @@ def choose_engines(
     if acceleration == "eager":
         return EngineChoice((), "eager")
     if acceleration == GRAPH:
-        check_engine(GRAPH, _kind(device))
+        check_engine(GRAPH, kind_of(device))
         return EngineChoice((), "graph, as asked", graphs=True)
-    graphs = _kind(device) == "cuda"
+    graphs = kind_of(device) == "cuda"
     is_plugin = acceleration in plugin_names(ENGINE_PLUGINS)
     if acceleration in ENGINES:
         shadows = "; an installed package has an engine of that name too, which is not used"
@@ -82,7 +82,7 @@ def choose_engines(
 
 
 def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings) -> EngineChoice:
-    kind = _kind(device)
+    kind = kind_of(device)
     if kind not in FASTEST:
         return EngineChoice(
             (), f"eager, since there are no engines for {kind}, and graph needs an NVIDIA GPU"
@@ -102,7 +102,7 @@ def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings)
     return EngineChoice((), f"eager, since {'; '.join(unavailable)}")
 
 
-def _kind(device: torch.device) -> str:
+def kind_of(device: torch.device) -> str:
     """Return the kind of `device`: its type, which torch calls cuda for AMD's GPUs as well."""
     return "rocm" if device.type == "cuda" and not is_nvidia_gpu(device) else device.type
 

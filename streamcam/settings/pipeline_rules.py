@@ -6,7 +6,7 @@ from typing import Protocol
 
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS, VideoSettings
 
-VIDEO_ACCELERATIONS = ("auto", "eager", "compiled")
+VIDEO_ACCELERATIONS = ("auto", "eager", "graph", "compiled")
 
 
 class SharedSettings(Protocol):

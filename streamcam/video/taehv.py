@@ -150,7 +150,11 @@ class TinyEncoder:
         self._stream = StreamingHalf(model.encoder)
         self._dtype = model.dtype
         self._plain = plain
-        self.reset()
+        self._started = False
+
+    @property
+    def steady(self) -> bool:
+        return self._started
 
     def reset(self) -> None:
         """Start another video."""
@@ -173,7 +177,11 @@ class TinyDecoder:
     def __init__(self, model: TAEHV) -> None:
         self._stream = StreamingHalf(model.decoder)
         self._dtype = model.dtype
-        self.reset()
+        self._started = False
+
+    @property
+    def steady(self) -> bool:
+        return self._started
 
     def reset(self) -> None:
         """Start another video."""

@@ -17,6 +17,7 @@ from streamcam.settings.video_settings import MAX_VIDEO_STEPS
 from streamcam.types import Frame, Image
 from streamcam.video import noise_control
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
+from streamcam.video.chunk_stages import ChunkStages
 from streamcam.video.device_memory import REMEDY, out_of_memory_errors
 from streamcam.video.flow_matching import FlowSchedule, Steps, add_noise
 from streamcam.video.noise_control import NoiseLevel
@@ -77,6 +78,7 @@ class VideoStream:
         self._models = models
         self._config = config
         self._transfer = transfer or frame_transfer(config, models.device)
+        self._stages = ChunkStages(models, self._transfer)
         self._flow = FlowSchedule.shifted(video.flow_shift)
         self._batched = config.use_denoising_batch
         self._steps = self._steps_of(config.num_steps)
@@ -204,8 +206,7 @@ class VideoStream:
         """Run one step of the current chunk and of all in flight; return the finished frames."""
         self.counts["chunks"] += 1
         images, self._images = self._images, []
-        with self._models.layers.timer("encode"):
-            latents = self._models.encode(self._transfer.batch(len(images)))
+        latents = self._stages.encode(len(images))
         level = self._noise_level(images, latents)
         self._previous = PreviousChunk(images[-1], latents[-1:], level)
         frames = self._update_prompt(level)
@@ -274,9 +275,7 @@ class VideoStream:
             return []
         if len(self._in_flight) > self._rollout.in_flight:
             self._in_flight.popleft()
-        with self._models.layers.timer("decode"):
-            decoded = self._models.decode(x_0)
-        images, wait = self._transfer.download(decoded)
+        images, wait = self._stages.decode(x_0)
         wait()
         # Images beyond the pending frames are repeats that only filled up the last chunk.
         frames = [self._pending_frames.popleft() for _ in images[: len(self._pending_frames)]]
