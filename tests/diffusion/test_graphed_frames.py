@@ -133,6 +133,13 @@ def test_skipped_frames_resets_and_drains_leave_the_graphs_in_use() -> None:
     assert both.reports[0].startswith("frames run as one CUDA graph")
 
 
+def test_an_incomplete_call_at_the_end_runs_plainly() -> None:
+    both = Graphed(stand_in(), config_of(steps=1, frame_buffer_size=3))
+    for _ in range(2):
+        both.assert_same(noise(20))
+        assert both.graphs.captures == CALLS_AT_ONCE
+
+
 def test_frames_of_another_size_are_recorded_again_also_in_the_middle_of_a_call() -> None:
     both = Graphed(stand_in(), config_of(steps=1, frame_buffer_size=2))
     small, large = noise(13, 20, 40), noise(11, 45, 80)
