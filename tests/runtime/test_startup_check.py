@@ -97,7 +97,7 @@ def test_what_is_for_nvidias_gpus_is_refused_on_amds(
     monkeypatch.setattr(startup_check, "torch_backends", lambda: frozenset({"hip"}))
     monkeypatch.setattr(startup_check, "is_certain", lambda _: True)
     config = build_config([{"model": "nano", "device": "cuda", "acceleration": acceleration}])
-    with pytest.raises(streamcam.EngineError, match="NVIDIA GPUs, not (on )?rocm"):
+    with pytest.raises(streamcam.EngineError, match=r"NVIDIA GPUs, not (on )?rocm"):
         check_startup(config)
 
 
