@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from streamcam.diffusion import image_model
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.graphed_calls import GraphedCalls
+from streamcam.engines.placement import Placement
+from streamcam.engines.selection import EngineChoice
 from streamcam.engines.store import Store
 from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.cuda_transfer import CudaTransfer, output_format
@@ -25,7 +28,7 @@ from tests.diffusion.test_stream import stand_in
 from tests.frames.test_transfer import config_of as transfer_config
 from tests.frames.test_transfer import noise
 from tests.support.fake_graphs import FakeGraphs, NotPermitted, counting_launches
-from tests.support.streams import RecordingStream
+from tests.support.streams import TINY, RecordingStream
 from tests.support.synchronous_copies import SynchronousCopyStreams
 
 CPU = torch.device("cpu")
@@ -319,3 +322,20 @@ def test_real_models_are_recorded_whole(settings: dict[str, Any]) -> None:
     both.assert_same(noise(10, 64, 64), live)
     assert both.graphs.captures == CALLS_AT_ONCE
     assert not any("without" in line for line in both.reports)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_a_model_is_loaded_with_graphs_where_those_are_chosen(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = EngineChoice((), "graph, as asked", graphs=chosen)
+    monkeypatch.setattr(image_model, "place", lambda _: Placement(CPU, torch.float32, choice))
+    monkeypatch.setattr(image_model, "CudaCapture", lambda _: FakeGraphs())
+    config, reports = transfer_config(**CANVAS | TINY | {"steps": 1}), list[str]()
+    models = image_model.load_image_model(config, reports.append)
+    first, second = models.graphs(), models.graphs()
+    assert first.captures is second.captures is chosen
+    assert first is not second
+    both = Graphed(models, config, graphs=models.graphs)
+    both.assert_same(noise(6, 64, 64))
+    assert ("frames run as one CUDA graph" in "".join(reports)) is chosen
