@@ -32,6 +32,7 @@ from tests.support.streams import TINY, RecordingStream
 from tests.support.synchronous_copies import SynchronousCopyStreams
 
 CPU = torch.device("cpu")
+DRAWN_ON_CPU = ("randn", "cat")
 LIVE: dict[int, dict[str, Any]] = {
     9: {"prompt": "a red dog"},
     10: {"prompt": [("a red dog", 1.0), ("snow", 0.5)]},
@@ -237,8 +238,15 @@ def test_an_engine_that_is_ready_on_air_runs_in_the_graph_from_then_on(tmp_path:
     assert (both.graphs.captures, engine.recorded) == (2 * CALLS_AT_ONCE, CALLS_AT_ONCE)
 
 
-def test_a_frame_launches_a_graph_and_two_copies_and_no_more() -> None:
-    both = Graphed(stand_in(), config_of(steps=2))
+@pytest.mark.parametrize(
+    ("settings", "noisy", "copies"),
+    [({}, False, 2), ({}, True, 3), ({"mode": "txt2img"}, False, 2)],
+    ids=["img2img", "full autoencoder", "txt2img"],
+)
+def test_a_frame_launches_a_graph_and_its_copies_and_no_more(
+    settings: dict[str, Any], noisy: bool, copies: int
+) -> None:
+    both = Graphed(stand_in(encode_uses_noise=noisy), config_of(steps=2, **settings))
     images = noise(12, 90, 160)
     both.assert_same(images)
     stream, live = both.graphed, both.config.live
@@ -249,7 +257,8 @@ def test_a_frame_launches_a_graph_and_two_copies_and_no_more() -> None:
         for index in range(8, 12):
             stream(Frame(images[index], index, 0.0), live)
     assert both.graphs.launches == launches + 4
-    assert seen.names == ["copy_"] * 8
+    # Fresh noise is drawn on the CPU.
+    assert [name for name in seen.names if name not in DRAWN_ON_CPU] == ["copy_"] * 4 * copies
 
 
 class Breaking:
