@@ -10,7 +10,9 @@ from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.pending_frames import PendingFrames
 from streamcam.diffusion.sampler import Sampler
 from streamcam.diffusion.similarity import METRICS, SimilarityFilter
+from streamcam.engines.graphed_calls import WARM_UP_CALLS
 from streamcam.frames import frame_transfer
+from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.transfer import FrameTransfer, OutputBuffer, UploadedFrames
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -75,12 +77,18 @@ class DiffusionStream:
     def warm_up(self) -> None:
         """Make the calls that ``warmup`` asks for, and forget them.
 
-        The first call of a compiled model is slow, and should not hold up a frame.
+        The first call of a compiled model is slow, and should not hold up a frame. Calls that are
+        recorded are recorded here, on frames as large as the canvas, as those of a camera mostly
+        are.
         """
-        black = Frame(np.zeros((self.config.height, self.config.width, 3), np.uint8), 0, 0.0)
+        size = (self.config.width, self.config.height)
+        width, height = self.config.broadcast.canvas if self.accepts_any_size else size
+        black = Frame(np.zeros((height, width, 3), np.uint8), 0, 0.0)
         unfiltered = self.config.live.changed({"enable_similar_image_filter": False})
         # With fewer than n calls nothing would be decoded.
         calls = max(self.config.warmup, self.config.num_steps) if self.config.warmup else 0
+        if calls and self._graphs.captures:
+            calls = max(calls, self.config.num_steps + WARM_UP_CALLS + CALLS_AT_ONCE)
         for _ in range(calls * self.chunk):
             self(black, unfiltered)
         self._pending.finish_download()

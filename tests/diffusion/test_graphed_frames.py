@@ -152,6 +152,18 @@ def test_frames_of_another_size_are_recorded_again_also_in_the_middle_of_a_call(
     assert not any("without" in line for line in both.reports)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_warm_up_records_the_calls_of_the_frames_to_come(steps: int) -> None:
+    both = Graphed(stand_in(), config_of(steps=steps, warmup=1))
+    both.graphed.warm_up()
+    assert both.graphs.captures == CALLS_AT_ONCE
+    height, width = both.config.broadcast.canvas[::-1]
+    both.assert_same(noise(8, height, width))
+    both.assert_same(noise(7, height, width))
+    assert both.graphs.captures == CALLS_AT_ONCE
+    assert both.graphs.launches > 8
+
+
 def test_a_new_engine_is_recorded_in_its_turn() -> None:
     strength = [0.5]
 
