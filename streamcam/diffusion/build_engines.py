@@ -5,6 +5,7 @@ import sys
 
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.errors import StreamcamError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
@@ -32,7 +33,8 @@ def build_engines(config: Config, report: Report, loading: Report) -> None:
         config, lambda line: report(line) if loaded else loading(line), builds_here=True
     )
     loaded = True
-    DiffusionStream(models, config).warm_up()
+    # Plain calls: nothing is gained by recording what runs once.
+    DiffusionStream(models._replace(graphs=GraphedCalls), config).warm_up()
 
 
 def serve() -> None:

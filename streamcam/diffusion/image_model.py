@@ -128,8 +128,7 @@ def from_pipeline(
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
     accelerate = _accelerator(config, report, builds_here=builds_here)
-    # Engines are built from plain calls.
-    graphs = place(config).choice.graphs and not builds_here
+    graphs = place(config).choice.graphs
     return ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device, report),
         encode=accelerate.stage(Encode(vae)),

@@ -10,7 +10,9 @@ from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.pending_frames import PendingFrames
 from streamcam.diffusion.sampler import Sampler
 from streamcam.diffusion.similarity import METRICS, SimilarityFilter
+from streamcam.engines.graphed_calls import WARM_UP_CALLS
 from streamcam.frames import frame_transfer
+from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.transfer import FrameTransfer, OutputBuffer, UploadedFrames
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -75,12 +77,18 @@ class DiffusionStream:
     def warm_up(self) -> None:
         """Make the calls that ``warmup`` asks for, and forget them.
 
-        The first call of a compiled model is slow, and should not hold up a frame.
+        The first call of a compiled model is slow, and should not hold up a frame. Calls that are
+        recorded are recorded here, on frames as large as the canvas, as those of a camera mostly
+        are.
         """
-        black = Frame(np.zeros((self.config.height, self.config.width, 3), np.uint8), 0, 0.0)
+        size = (self.config.width, self.config.height)
+        width, height = self.config.broadcast.canvas if self.accepts_any_size else size
+        black = Frame(np.zeros((height, width, 3), np.uint8), 0, 0.0)
         unfiltered = self.config.live.changed({"enable_similar_image_filter": False})
         # With fewer than n calls nothing would be decoded.
         calls = max(self.config.warmup, self.config.num_steps) if self.config.warmup else 0
+        if calls and self._graphs.captures:
+            calls = max(calls, self.config.num_steps + WARM_UP_CALLS + CALLS_AT_ONCE)
         for _ in range(calls * self.chunk):
             self(black, unfiltered)
         self._pending.finish_download()
@@ -177,14 +185,12 @@ class DiffusionStream:
     ) -> None:
         """Run a call, replayed as a graph if it is the one that is the same every time."""
         work = partial(self._work, uploaded, output)
-        in_place = uploaded is None or uploaded.memory is not None
-        if not (new_frames and in_place and self.sampler.steady):
+        memory = uploaded.memory if uploaded else self.transfer
+        if not (new_frames and memory and self.sampler.steady):
             work()
-        elif uploaded is None:
-            self._graphs(output.slot, self._models.revision(), work)
-        else:
-            version = (uploaded.memory, self._models.revision())
-            self._graphs((uploaded.slot, output.slot), version, work)
+            return
+        slot = (uploaded.slot if uploaded else None, output.slot)
+        self._graphs(slot, (memory, self._models.revision()), work)
 
     def _work(self, uploaded: UploadedFrames | None, output: OutputBuffer | None) -> None:
         """Do all work of a call on the device: from the frames uploaded to the bytes to download.

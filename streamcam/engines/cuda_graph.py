@@ -7,6 +7,7 @@ note on `reset`, torch 2.11 to 2.13). Here each of these is undone.
 """
 
 import ctypes
+import gc
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,7 @@ class CudaCapture:
             torch.cuda.device(self._index),
             torch.cuda.stream(self._stream),
             _spare_generator(self._index),
+            _no_garbage_collection(),
         ):
             torch.cuda.synchronize()
             # What plain calls have left there would be held twice.
@@ -72,6 +74,18 @@ def _spare_generator(index: int) -> Iterator[None]:
         yield
     finally:
         generator.graphsafe_set_state(state)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Free no lost cycles meanwhile: among them may be what CUDA frees, which ends a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, index: int, pool: "_POOL_HANDLE") -> None:

@@ -58,6 +58,10 @@ class OutputBuffers:
             device=device,
         )
         self._totals = torch.empty(frames, device=device)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin with the memory of the first call again."""
         self._turn = 0
 
     def next_turn(self) -> int:

@@ -82,7 +82,9 @@ class CudaTransfer:
         return self.uploaded(count).batch()
 
     def clear(self) -> None:
-        self._count = self._normalised = 0
+        self._turn = self._count = self._normalised = 0
+        for buffers in self._downloads.values():
+            buffers.clear()
 
     def copy_to_device(self, target: Tensor, source: Tensor) -> None:
         host = source.pin_memory() if self._copy_streams.pins else source

@@ -79,7 +79,10 @@ class FrameTransfer(Protocol):
         """Return the batch of the next call at once, see `UploadedFrames.batch`."""
 
     def clear(self) -> None:
-        """Drop the frames of the next batch."""
+        """Drop the frames of the next batch, once all calls before have been waited for.
+
+        The slots of the calls that follow are those of the first calls.
+        """
 
     def copy_to_device(self, target: Tensor, source: Tensor) -> None:
         """Copy a CPU tensor into one on the device without waiting for it."""

@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import nn
 
+from streamcam.diffusion import image_model
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.graphed_calls import GraphedCalls
+from streamcam.engines.placement import Placement
+from streamcam.engines.selection import EngineChoice
 from streamcam.engines.store import Store
 from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.cuda_transfer import CudaTransfer, output_format
@@ -25,10 +28,11 @@ from tests.diffusion.test_stream import stand_in
 from tests.frames.test_transfer import config_of as transfer_config
 from tests.frames.test_transfer import noise
 from tests.support.fake_graphs import FakeGraphs, NotPermitted, counting_launches
-from tests.support.streams import RecordingStream
+from tests.support.streams import TINY, RecordingStream
 from tests.support.synchronous_copies import SynchronousCopyStreams
 
 CPU = torch.device("cpu")
+DRAWN_ON_CPU = ("randn", "cat")
 LIVE: dict[int, dict[str, Any]] = {
     9: {"prompt": "a red dog"},
     10: {"prompt": [("a red dog", 1.0), ("snow", 0.5)]},
@@ -133,12 +137,31 @@ def test_skipped_frames_resets_and_drains_leave_the_graphs_in_use() -> None:
     assert both.reports[0].startswith("frames run as one CUDA graph")
 
 
+def test_an_incomplete_call_at_the_end_runs_plainly() -> None:
+    both = Graphed(stand_in(), config_of(steps=1, frame_buffer_size=3))
+    for _ in range(2):
+        both.assert_same(noise(20))
+        assert both.graphs.captures == CALLS_AT_ONCE
+
+
 def test_frames_of_another_size_are_recorded_again_also_in_the_middle_of_a_call() -> None:
     both = Graphed(stand_in(), config_of(steps=1, frame_buffer_size=2))
     small, large = noise(13, 20, 40), noise(11, 45, 80)
     both.assert_same([*small, *large, *small[:3]])
     assert both.graphs.captures >= 2 * CALLS_AT_ONCE
     assert not any("without" in line for line in both.reports)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_warm_up_records_the_calls_of_the_frames_to_come(steps: int) -> None:
+    both = Graphed(stand_in(), config_of(steps=steps, warmup=1))
+    both.graphed.warm_up()
+    assert both.graphs.captures == CALLS_AT_ONCE
+    height, width = both.config.broadcast.canvas[::-1]
+    both.assert_same(noise(8, height, width))
+    both.assert_same(noise(7, height, width))
+    assert both.graphs.captures == CALLS_AT_ONCE
+    assert both.graphs.launches > 8
 
 
 def test_a_new_engine_is_recorded_in_its_turn() -> None:
@@ -227,8 +250,15 @@ def test_an_engine_that_is_ready_on_air_runs_in_the_graph_from_then_on(tmp_path:
     assert (both.graphs.captures, engine.recorded) == (2 * CALLS_AT_ONCE, CALLS_AT_ONCE)
 
 
-def test_a_frame_launches_a_graph_and_two_copies_and_no_more() -> None:
-    both = Graphed(stand_in(), config_of(steps=2))
+@pytest.mark.parametrize(
+    ("settings", "noisy", "copies"),
+    [({}, False, 2), ({}, True, 3), ({"mode": "txt2img"}, False, 2)],
+    ids=["img2img", "full autoencoder", "txt2img"],
+)
+def test_a_frame_launches_a_graph_and_its_copies_and_no_more(
+    settings: dict[str, Any], noisy: bool, copies: int
+) -> None:
+    both = Graphed(stand_in(encode_uses_noise=noisy), config_of(steps=2, **settings))
     images = noise(12, 90, 160)
     both.assert_same(images)
     stream, live = both.graphed, both.config.live
@@ -239,7 +269,8 @@ def test_a_frame_launches_a_graph_and_two_copies_and_no_more() -> None:
         for index in range(8, 12):
             stream(Frame(images[index], index, 0.0), live)
     assert both.graphs.launches == launches + 4
-    assert seen.names == ["copy_"] * 8
+    # Fresh noise is drawn on the CPU.
+    assert [name for name in seen.names if name not in DRAWN_ON_CPU] == ["copy_"] * 4 * copies
 
 
 class Breaking:
@@ -312,3 +343,20 @@ def test_real_models_are_recorded_whole(settings: dict[str, Any]) -> None:
     both.assert_same(noise(10, 64, 64), live)
     assert both.graphs.captures == CALLS_AT_ONCE
     assert not any("without" in line for line in both.reports)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_a_model_is_loaded_with_graphs_where_those_are_chosen(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = EngineChoice((), "graph, as asked", graphs=chosen)
+    monkeypatch.setattr(image_model, "place", lambda _: Placement(CPU, torch.float32, choice))
+    monkeypatch.setattr(image_model, "CudaCapture", lambda _: FakeGraphs())
+    config, reports = transfer_config(**CANVAS | TINY | {"steps": 1}), list[str]()
+    models = image_model.load_image_model(config, reports.append)
+    first, second = models.graphs(), models.graphs()
+    assert first.captures is second.captures is chosen
+    assert first is not second
+    both = Graphed(models, config, graphs=models.graphs)
+    both.assert_same(noise(6, 64, 64))
+    assert ("frames run as one CUDA graph" in "".join(reports)) is chosen

@@ -214,6 +214,18 @@ def test_graphs_share_one_pool_while_any_of_them_is_in_use(cuda: Cuda) -> None:
     assert cuda.pools == {(0, 1): 0, (0, 2): 0}
 
 
+def test_no_garbage_is_collected_in_a_capture_and_it_is_again_afterwards(cuda: Cuda) -> None:
+    seen: list[bool] = []
+
+    def call() -> None:
+        seen.append(gc.isenabled())
+        cuda.invalid = True
+
+    with pytest.raises(RuntimeError):
+        CudaCapture(GPU)(call)
+    assert (seen, gc.isenabled()) == ([False], True)
+
+
 def test_draws_in_a_graph_do_not_move_the_default_generator(cuda: Cuda) -> None:
     before = cuda.generator.state.offset
 
