@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_tuning import tune
 from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.engines.requirements import check_engine
 from streamcam.engines.selection import GRAPH, kind_of
@@ -59,6 +60,7 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
     """
     info = rank_info(config)
     device, dtype = pick_placement(config, info)
+    tune(device, dtype)
     other_ranks = start_other_ranks(config, info, live=live) if info.world_size > 1 else None
     selection = LayerSelection(info)
     components = load_components(config, dtype, device, report, selection)
