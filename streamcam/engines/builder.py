@@ -6,6 +6,7 @@ Building takes long, and may end the process that does it, as native libraries c
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
 
@@ -13,11 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.engines.accuracy import AccuracyError, check_accuracy
+from streamcam.engines.build_failures import explained
+from streamcam.engines.build_progress import BuildProgress, ReportsSteps
 from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
 from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
+from streamcam.engines.shared_weights import SharesWeights
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import StreamcamError, one_line
 from streamcam.system.supervised_thread import SupervisedThread
@@ -109,11 +113,13 @@ class EngineBuilder:
         self._builds_here = builder is None
         self._builder = builder
         self._waits = waits
+        self._stages: list[nn.Module] = []
         self._requests: Queue[BuildRequest] = Queue()
         self._thread: SupervisedThread | None = None
 
     def __call__(self, stage: nn.Module) -> Stage:
         """Return `stage`, accelerated."""
+        self._stages.append(stage)
         return AcceleratedStage(stage, self)
 
     def request(
@@ -162,25 +168,39 @@ class EngineBuilder:
 
     def _build_here(self, request: BuildRequest, engine: Engine, key: str) -> None:
         name = _name(request, engine)
+        task = f"building the {name} ({self._position(request)})"
         if not isinstance(engine, EagerEngine):
-            self._report(f"building the {name}, once for this model, size and machine")
+            self._report(f"{task}, once for this model, size and machine")
         try:
-            with torch.inference_mode(False), torch.no_grad():
-                self._build_into_store(request, engine, key)
+            with (
+                BuildProgress(task, self._report) as progress,
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):
+                self._build_into_store(request, engine, key, progress)
         except Exception as error:  # Whatever it is, the stage runs without.
-            self._report(f"the {name} cannot be built: {one_line(error)}")
+            self._report(f"the {name} cannot be built: {explained(error)}")
 
-    def _build_into_store(self, request: BuildRequest, engine: Engine, key: str) -> None:
+    def _build_into_store(
+        self, request: BuildRequest, engine: Engine, key: str, progress: BuildProgress
+    ) -> None:
+        if isinstance(engine, ReportsSteps):
+            engine.on_step = progress.step
         manifest: dict[str, Any] = {"identity": request.cache_key(engine)}
         try:
             with self._store.create(key, manifest) as folder:
                 engine.build(request.flat, request.inputs, folder)
-                run = engine.load(folder) or request.flat
+                progress.step("measuring its accuracy")
+                run = load_engine(engine, folder, request.flat)
                 manifest["psnr"] = check_accuracy(run, request.flat, request.inputs, engine.dtype)
         except AccuracyError as error:
             # Stored, so that the next start does not try again.
             with self._store.create(key, manifest | {"refused": str(error)}):
                 pass
+
+    def _position(self, request: BuildRequest) -> str:
+        """Return which of the stages of this stream `request` is for."""
+        return f"{self._stages.index(request.flat.stage) + 1} of {len(self._stages)}"
 
     def _activate(self, request: BuildRequest, engine: Engine, entry: Entry | None) -> bool:
         """Load the stored engine `entry` and activate it; return whether that could be done."""
@@ -198,7 +218,7 @@ class EngineBuilder:
             return False
         try:
             accuracy: float = entry.manifest["psnr"]
-            run = engine.load(entry.folder) or request.flat
+            run = load_engine(engine, entry.folder, request.flat)
             if run is not request.flat:
                 with torch.inference_mode():
                     run(*request.inputs)  # The first call of an engine is slow.
@@ -252,6 +272,14 @@ class EngineBuilder:
             self._resolve(request, may_build=True)
         except Exception as error:
             self._report(f"no engine for {request.stage_name}: {one_line(error)}")
+
+
+def load_engine(engine: Engine, folder: Path, flat: FlatStage) -> FlatForward:
+    """Return the engine in `folder`, or `flat` itself where that runs as it is written."""
+    run = (
+        engine.load_for(folder, flat) if isinstance(engine, SharesWeights) else engine.load(folder)
+    )
+    return run or flat
 
 
 def _name(request: BuildRequest, engine: Engine) -> str:
