@@ -2,8 +2,7 @@
 
 import errno
 import signal
-
-import torch
+import sys
 
 from streamcam.errors import one_line
 
@@ -16,7 +15,8 @@ ELSEWHERE = 'build it while nothing else runs, with "streamcam engines build"'
 def explained(error: BaseException) -> str:
     """Return in one line why a build failed, and what to do where that is known."""
     text = str(error).lower()
-    if isinstance(error, torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")  # Without it nothing of the kind was raised.
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return (
             "the memory of the GPU is not enough; close other programs that use it, choose a"
             f" smaller --width and --height, or {ELSEWHERE}"

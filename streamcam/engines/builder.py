@@ -6,6 +6,7 @@ Building takes long, and may end the process that does it, as native libraries c
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
 from streamcam.engines.shared_weights import SharesWeights
 from streamcam.engines.store import Entry, Store
+from streamcam.engines.tuning import NotFasterError, Tunable, tune
 from streamcam.errors import StreamcamError, one_line
 from streamcam.system.supervised_thread import SupervisedThread
 
@@ -99,6 +101,7 @@ class EngineBuilder:
         *,
         builder: Builder | None,
         waits: bool,
+        tunes: bool = False,
     ) -> None:
         """Set up the engines to try.
 
@@ -109,6 +112,7 @@ class EngineBuilder:
             builder: builds the engines in a child process; None to build them in this one.
             waits: whether a stage's first call waits until its engine is there; otherwise the
                 stage runs as it is written meanwhile.
+            tunes: whether to search longer for fast kernels, where an engine can.
         """
         self._engines = engines
         self._store = store
@@ -116,6 +120,7 @@ class EngineBuilder:
         self._builds_here = builder is None
         self._builder = builder
         self._waits = waits
+        self._tunes = tunes
         self._stages: list[nn.Module] = []
         self.revision = 0
         """How often a stage has changed what it runs on: calls recorded before are out of date."""
@@ -157,6 +162,9 @@ class EngineBuilder:
                     return False
                 self._build(request, engine, key)
                 entry = self._store.find(key)
+            if entry is not None and self._tunes:
+                self._tune(request, engine, entry)
+                entry = self._store.find(key)
             if self._activate(request, engine, entry):
                 return True
         if not request.flat.is_float32:
@@ -178,7 +186,7 @@ class EngineBuilder:
             self._report(f"{task}, once for this model, size and machine")
         try:
             with (
-                BuildProgress(task, self._report) as progress,
+                self._progress(task, engine) as progress,
                 torch.inference_mode(False),
                 torch.no_grad(),
             ):
@@ -189,8 +197,6 @@ class EngineBuilder:
     def _build_into_store(
         self, request: BuildRequest, engine: Engine, key: str, progress: BuildProgress
     ) -> None:
-        if isinstance(engine, ReportsSteps):
-            engine.on_step = progress.step
         manifest: dict[str, Any] = {"identity": request.cache_key(engine)}
         try:
             with self._store.create(key, manifest) as folder:
@@ -202,6 +208,43 @@ class EngineBuilder:
             # Stored, so that the next start does not try again.
             with self._store.create(key, manifest | {"refused": str(error)}):
                 pass
+
+    def _tune(self, request: BuildRequest, engine: Engine, entry: Entry) -> None:
+        """Build the engine `entry` again with faster kernels, if there are any."""
+        name = _name(request, engine)
+        if not isinstance(engine, Tunable):
+            if not isinstance(engine, EagerEngine):
+                self._report(f"the {name} has nothing to tune")
+            return
+        if "psnr" not in entry.manifest:
+            return  # Refused.
+        task = f"tuning the {name} ({self._position(request)})"
+        self._report(f"{task}, which takes minutes")
+        load = partial(load_engine, engine, flat=request.flat)
+        try:
+            with (
+                self._progress(task, engine) as progress,
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):
+                speedup = tune(
+                    engine, load, request.flat, request.inputs, entry, self._store, progress
+                )
+        except NotFasterError as error:
+            self._report(
+                f"tuning the {name} did not pay: {error.speedup:.2f} times as fast, so that the one"
+                " before stays"
+            )
+        except Exception as error:
+            self._report(f"the {name} cannot be tuned: {explained(error)}; the one before stays")
+        else:
+            self._report(f"the tuned {name} is {speedup:.2f} times as fast as the one before")
+
+    def _progress(self, task: str, engine: Engine) -> BuildProgress:
+        progress = BuildProgress(task, self._report)
+        if isinstance(engine, ReportsSteps):
+            engine.on_step = progress.step
+        return progress
 
     def _position(self, request: BuildRequest) -> str:
         """Return which of the stages of this stream `request` is for."""
@@ -279,7 +322,7 @@ class EngineBuilder:
             self._report(f"no engine for {request.stage_name}: {one_line(error)}")
 
 
-def load_engine(engine: Engine, folder: Path, flat: FlatStage) -> FlatForward:
+def load_engine(engine: Any, folder: Path, flat: FlatStage) -> FlatForward:
     """Return the engine in `folder`, or `flat` itself where that runs as it is written."""
     run = (
         engine.load_for(folder, flat) if isinstance(engine, SharesWeights) else engine.load(folder)

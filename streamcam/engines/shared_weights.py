@@ -64,7 +64,7 @@ class Constants:
     def own(cls, program: ExportedProgram) -> Self:
         """Return the constants of an exported stage, which is changed: it has them as buffers.
 
-        The compiler would number the tensors made in a stage's code anew, and nothing would tell
+        The compiler would number the tensors made in a stage's code again, and nothing would tell
         which is which; buffers keep their names.
         """
         lifted: dict[str, Tensor] = {}
