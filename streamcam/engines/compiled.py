@@ -4,6 +4,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from streamcam.engines.build_progress import Report
 from streamcam.engines.compiler_cache import keep_headers
+from streamcam.engines.cuda_toolkit import cuda_for_compilers
 from streamcam.engines.device_info import device_fingerprint
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.shared_weights import Constants
@@ -90,12 +92,18 @@ class CompiledEngine:
             warnings.catch_warnings(action="ignore"),  # They are meant for the authors of models.
             tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as scratch,
             config.patch({"aot_inductor.output_path": scratch}),
+            self._compiler_settings(Path(scratch)),
         ):
             aoti_compile_and_package(
                 program,
                 package_path=str(folder / PACKAGE),
                 inductor_configs=self._settings() | dict(settings),
             )
+
+    def _compiler_settings(self, scratch: Path) -> AbstractContextManager[None]:
+        if self.device.type == "cuda" and torch.version.hip is None:
+            return cuda_for_compilers(scratch / "driver")
+        return nullcontext()
 
     def _settings(self) -> dict[str, Any]:
         return {
