@@ -18,6 +18,7 @@ from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
 from streamcam.engines.placement import pick_device, pick_dtype, place, timings_key
+from streamcam.engines.requirements import float8_engine
 from streamcam.engines.selection import ENGINES, FASTEST
 from streamcam.engines.store import Store
 from streamcam.engines.timings import save_timings
@@ -69,6 +70,7 @@ class Comparison:
         rounds: turns of each candidate.
         deadline: monotonic time after which no other candidate is made.
         report: called with each line of progress while engines are built.
+        tunes: whether to search longer for fast kernels.
 
     Raises:
         EngineError: `config` asks for float8, which cannot run here.
@@ -82,12 +84,14 @@ class Comparison:
         rounds: int,
         deadline: float = float("inf"),
         report: Report = no_report,
+        tunes: bool = False,
     ) -> None:
         self._config = config
         self._scene = scene
         self._rounds = rounds
         self._deadline = deadline
         self._report = report
+        self._tunes = tunes
         self._device = pick_device(config.device)
         self._calls = CALLS_ON_GPU if self._device.type == "cuda" else CALLS
         dtype = pick_dtype(config.dtype, self._device)
@@ -97,7 +101,7 @@ class Comparison:
         self._dtype = name_of(dtype)
         self._reports: list[str] = []
         self._engines = [(name, self._dtype) for name in ENGINES]
-        self._engines.append(("tensorrt", name_of(FLOAT8)))
+        self._engines.append((float8_engine(), name_of(FLOAT8)))
         self.left_out: list[str] = []
         """Candidates that cannot run here, each with the reason."""
 
@@ -191,7 +195,7 @@ class Comparison:
 
     def _load(self, config: Config, engine: str, dtype: str) -> tuple[Config, ImageModel]:
         config = changed(config, acceleration=engine, dtype=dtype)
-        return config, load_image_model(config, self._record, builds_here=True)
+        return config, load_image_model(config, self._record, builds_here=True, tunes=self._tunes)
 
     def _record(self, line: str) -> None:
         self._reports.append(line)
@@ -271,10 +275,11 @@ def _warm_up(candidate: Candidate, calls: int | None = None) -> None:
         made += 1
 
 
-def measure_engines(config: Config, report: Report) -> None:
+def measure_engines(config: Config, report: Report, *, tunes: bool = False) -> None:
     """Build every engine that ``auto`` may take, and save in the store how fast each one is.
 
-    They take turns at the whole stream, with as many threads as on air.
+    They take turns at the whole stream, with as many threads as on air. With `tunes`, each is
+    tuned before.
 
     Raises:
         StreamcamError: no engine runs here, or the store cannot be written to.
@@ -283,7 +288,9 @@ def measure_engines(config: Config, report: Report) -> None:
     cores = os.cpu_count() or 1
     on_air = {"threads": config.threads or max(1, cores - 1), "warmup": 1}
     scene = [np.full((config.height, config.width, 3), level, np.uint8) for level in LEVELS]
-    comparison = Comparison(config.model_copy(update=on_air), scene, rounds=ROUNDS, report=report)
+    comparison = Comparison(
+        config.model_copy(update=on_air), scene, rounds=ROUNDS, report=report, tunes=tunes
+    )
     speeds = comparison.speeds(FASTEST.get(device.type, ()))
     for why in comparison.left_out:
         report(f"left out: {why}")

@@ -75,11 +75,12 @@ class ImageModel(NamedTuple):
 
 
 def load_image_model(
-    config: Config, report: Report = print, *, builds_here: bool = False
+    config: Config, report: Report = print, *, builds_here: bool = False, tunes: bool = False
 ) -> ImageModel:
     """Load the model of `config` and move it to its device.
 
-    Engines that are missing are built in another process, or in this one if `builds_here`.
+    Engines that are missing are built in another process, or in this one if `builds_here`; with
+    `tunes` those of this process are tuned.
 
     Raises:
         ConfigError: the device is missing, or the size does not fit the model.
@@ -92,7 +93,9 @@ def load_image_model(
         torch.set_num_threads(config.threads)
     pipe = load_pipeline(config, placement.weights_dtype, report)
     report(str(placement))
-    return from_pipeline(pipe, config, placement.device, report, builds_here=builds_here)
+    return from_pipeline(
+        pipe, config, placement.device, report, builds_here=builds_here, tunes=tunes
+    )
 
 
 def from_pipeline(
@@ -102,6 +105,7 @@ def from_pipeline(
     report: Report = print,
     *,
     builds_here: bool = False,
+    tunes: bool = False,
 ) -> ImageModel:
     """Return the stages of a diffusers pipeline, accelerated as `config` says."""
     from diffusers import LCMScheduler
@@ -127,7 +131,7 @@ def from_pipeline(
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
-    accelerate = _accelerator(config, report, builds_here=builds_here)
+    accelerate = _accelerator(config, report, builds_here=builds_here, tunes=tunes)
     graphs = place(config).choice.graphs
     return ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device, report),
@@ -152,7 +156,7 @@ class _Accelerator(NamedTuple):
     """See `ImageModel.revision`."""
 
 
-def _accelerator(config: Config, report: Report, *, builds_here: bool) -> _Accelerator:
+def _accelerator(config: Config, report: Report, *, builds_here: bool, tunes: bool) -> _Accelerator:
     """Return what accelerates stages as `config` says."""
     placement = place(config)
     engines = list(placement.choice.engines)
@@ -164,7 +168,7 @@ def _accelerator(config: Config, report: Report, *, builds_here: bool) -> _Accel
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
     store = Store(config.engine_dir)
-    builder = EngineBuilder(engines, store, report, builder=process, waits=waits)
+    builder = EngineBuilder(engines, store, report, builder=process, waits=waits, tunes=tunes)
     return _Accelerator(builder, lambda: builder.revision)
 
 

@@ -8,11 +8,18 @@ import torch
 from streamcam.engines.device_info import is_nvidia_gpu
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.engine import Engine
-from streamcam.engines.requirements import check_engine, check_float8
+from streamcam.engines.requirements import (
+    check_engine,
+    check_float8,
+    float8_engine,
+    is_offered,
+)
 from streamcam.engines.timings import Timings
 from streamcam.errors import EngineError
 from streamcam.plugins import load_plugin, plugin_names
 from streamcam.settings.config import ENGINE_PLUGINS
+
+MakeEngine = Callable[[torch.device, torch.dtype], Engine]
 
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """The CPU instructions that compute in bfloat16, as torch calls them; the last is ARM's."""
@@ -90,6 +97,8 @@ def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings)
     unavailable: list[str] = []
     # Engines that were not measured keep their usual order, as the sort is stable.
     for name in sorted(FASTEST[kind], key=lambda name: measured.get(name, float("inf"))):
+        if not is_offered(name):
+            continue
         try:
             engines = () if name == GRAPH else (ENGINES[name](device, dtype),)
         except EngineError as error:
@@ -109,14 +118,15 @@ def kind_of(device: torch.device) -> str:
 
 def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:
     check_float8(acceleration)
-    engines = tuple(_tensorrt(device, dtype) for dtype in (FLOAT8, torch.float16))
+    name = float8_engine(acceleration)
+    engines = tuple(ENGINES[name](device, dtype) for dtype in (FLOAT8, torch.float16))
     if (capability := torch.cuda.get_device_capability(device)) < MIN_FLOAT8_CAPABILITY:
         raise EngineError(
             f"{torch.cuda.get_device_name(device)} does not compute in float8 (compute capability"
             f" {'.'.join(map(str, capability))}, where"
             f" {'.'.join(map(str, MIN_FLOAT8_CAPABILITY))} does); choose --dtype float16"
         )
-    reason = "tensorrt, which alone computes in it; the rest as float16"
+    reason = f"{name}, which computes in it; the rest as float16"
     return EngineChoice(engines, reason, graphs=True)
 
 
@@ -139,6 +149,14 @@ def _tensorrt(device: torch.device, dtype: torch.dtype) -> Engine:
     return TensorRtEngine(device, dtype)
 
 
+def _tensorrt_rtx(device: torch.device, dtype: torch.dtype) -> Engine:
+    check_engine("tensorrt-rtx", device.type)
+    from streamcam.engines.tensorrt import TensorRtEngine
+    from streamcam.engines.tensorrt_library import TENSORRT_RTX
+
+    return TensorRtEngine(device, dtype, TENSORRT_RTX)
+
+
 def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
     check_engine("compiled", device.type)
     from streamcam.engines.compiled import CompiledEngine
@@ -148,13 +166,14 @@ def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
 
 FASTEST = {
     "cpu": ("openvino", "compiled"),
-    "cuda": ("tensorrt", "compiled", GRAPH),
+    "cuda": ("tensorrt", "tensorrt-rtx", "compiled", GRAPH),
     "rocm": ("compiled",),
 }
 """The accelerations to try on each kind of device, usually the fastest first."""
-ENGINES: dict[str, Callable[[torch.device, torch.dtype], Engine]] = {
+ENGINES: dict[str, MakeEngine] = {
     "openvino": _openvino,
     "tensorrt": _tensorrt,
+    "tensorrt-rtx": _tensorrt_rtx,
     "compiled": _compiled,
 }
 """A function per engine that makes it for a device and a dtype.

@@ -23,7 +23,7 @@ from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
 AUTO = "auto"
-ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt")
+ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
 """The values of `acceleration` without any plugin."""
 ENGINE_PLUGINS = "streamcam.engines"
 """Group of the entry points through which installed packages add engines."""
@@ -164,7 +164,7 @@ class Config(Settings):
     ] = Field(
         default="auto",
         description="dtype of the models. auto: float16 on a GPU, bfloat16 on a CPU that supports"
-        " it, else float32. float8: the U-Net on tensorrt, everything else in float16.",
+        " it, else float32. float8: the U-Net on tensorrt(-rtx), everything else in float16.",
     )
     acceleration: Annotated[
         str, AfterValidator(_acceleration), Traits(flag=True, choices=ACCELERATIONS)

@@ -1,5 +1,6 @@
 """The choice of engines has a reason, and an engine that cannot run an error with the remedy."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from streamcam.engines.store import Store
 from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError
 from streamcam.settings.config_layers import build_config
+from tests.engines import fake_tensorrt_rtx
 from tests.support.streams import TINY
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")
@@ -119,6 +121,23 @@ def test_auto_on_a_gpu_takes_tensorrt_where_it_is_installed_else_compiled(
     )
 
 
+def test_auto_takes_tensorrt_for_rtx_where_it_alone_is_installed_and_knows_the_card(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: name)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_tensorrt_rtx)
+    installed(monkeypatch, "tensorrt_rtx", "onnx", "onnxscript")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "the card")
+    for capability, name in (((8, 9), "tensorrt-rtx"), ((9, 0), "compiled")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert choose_engines("auto", CUDA, torch.float16).name == name
+    assert "RTX is not made for the card" in choose_engines("auto", CUDA, torch.float16).reason
+    with pytest.raises(EngineError, match="not made for the card"):
+        choose_engines("tensorrt-rtx", CUDA, torch.float16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (12, 0))
+    assert choose_engines("auto", CUDA, FLOAT8).name == "tensorrt-rtx"
+
+
 def test_an_engine_that_cannot_run_is_an_error_with_the_remedy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -147,7 +166,7 @@ def test_float8_runs_on_tensorrt_and_the_rest_in_float16(
             ("tensorrt", torch.float16),
         ]
         assert {engine.weights_dtype for engine in chosen.engines} == {torch.float16}
-        assert chosen.reason == "tensorrt, which alone computes in it; the rest as float16"
+        assert chosen.reason == "tensorrt, which computes in it; the rest as float16"
 
 
 def test_float8_that_cannot_run_is_an_error_with_the_remedy(
