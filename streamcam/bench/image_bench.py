@@ -71,7 +71,7 @@ class ImageBenchmark:
         self._scene = scene
         self._rounds = rounds
         placement = place(config)
-        pipe = load_pipeline(config, placement.weights_dtype, no_report)
+        pipe = load_pipeline(config, placement.weights_dtype, no_report, placement.device)
         # The same weights twice: with the prompt's keys and values cached, and without.
         uncached_pipe = copy.copy(pipe)
         uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})

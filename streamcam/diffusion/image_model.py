@@ -77,7 +77,7 @@ def load_image_model(
     placement = place(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    pipe = load_pipeline(config, placement.weights_dtype, report)
+    pipe = load_pipeline(config, placement.weights_dtype, report, placement.device)
     report(str(placement))
     return from_pipeline(pipe, config, placement.device, report, builds_here=builds_here)
 
