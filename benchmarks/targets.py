@@ -13,6 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.target_table import (
+    BATCH,
+    DIFFUSERS,
+    ENERGY,
+    FOUR,
+    NANO_ENGINE,
+    ONE,
+    OVERHEAD,
+    RELEASE,
+    RESIDUAL,
+    SMALL_ENGINE,
+    START,
+    Outcome,
+    Target,
+)
 from streamcam.bench.energy import counter_for, measure
 from streamcam.bench.engine_comparison import Comparison, Result
 from streamcam.bench.harness import changed, iter_frames, no_report
@@ -31,53 +46,6 @@ FIRST_OUTPUT_MAIN = "benchmarks.targets:first_output"
 FIRST_OUTPUT = "first output"
 ENERGY_S = 10.0
 MAX_FPS = 240
-
-
-class Target(NamedTuple):
-    """A figure to reach: `bound` at least, or at most."""
-
-    where: str
-    what: str
-    bound: float
-    unit: str
-    at_most: bool = False
-
-
-OVERHEAD = Target("any", "pipeline time / bare model calls", 1.03, "×", at_most=True)
-NANO_ENGINE = Target("CPU", "embedded model, 256²: best engine over eager float32", 2.5, "×")
-SMALL_ENGINE = Target(
-    "CPU", "9M-parameter U-Net, 4 steps, self: best engine over eager float32", 2.0, "×"
-)
-DIFFUSERS = Target(
-    "CPU", "over diffusers' img2img pipeline in float32, same model, 4 steps", 4.0, "×"
-)
-ONE = Target("GPU", "SD-Turbo shapes, 512², 1 step: one frame per call", 250, "fps")
-FOUR = Target("GPU", "SD-Turbo shapes, 512², 1 step: frame_buffer_size 4", 450, "fps")
-BATCH = Target("GPU", "Stream Batch over sequential steps, 4 steps", 2.0, "×")
-RESIDUAL = Target("GPU", "RCFG self over CFG, 5 steps", 2.05, "×")
-ENERGY = Target("GPU", "watts, still scene: filter off over on", 2.4, "×")
-START = Target("GPU", "second start to first output, engines kept", 5.0, "s", at_most=True)
-TARGETS = (
-    OVERHEAD, NANO_ENGINE, SMALL_ENGINE, DIFFUSERS, ONE, FOUR, BATCH, RESIDUAL, ENERGY, START,
-)  # fmt: skip
-
-
-class Outcome(NamedTuple):
-    """Measurement of a target."""
-
-    target: Target
-    figure: float | None
-    """None where it was not measured."""
-    note: str
-    """The conditions of the measurement, or the reason that there is none."""
-
-    @property
-    def reached(self) -> bool | None:
-        """Whether the target is reached; None where it was not measured."""
-        if self.figure is None:
-            return None
-        target = self.target
-        return self.figure <= target.bound if target.at_most else self.figure >= target.bound
 
 
 class TargetConfigs(NamedTuple):
@@ -112,7 +80,7 @@ class TargetRun:
                         measured.setdefault(outcome.target, outcome)
                 except StreamcamError as error:
                     self.left_out.append(str(error))
-                yield [measured.get(target, self._missing(target)) for target in TARGETS]
+                yield [measured.get(target, self._missing(target)) for target in RELEASE]
 
     def _sections(self, folder: Path) -> Iterator[Callable[[], Iterator[Outcome]]]:
         if self.configs.gpu is not None:

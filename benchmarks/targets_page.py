@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from benchmarks.targets import Outcome, TargetConfigs, TargetRun
+from benchmarks.target_table import Outcome
+from benchmarks.targets import TargetConfigs, TargetRun
 from streamcam.bench.engine_comparison import Result
 from streamcam.bench.harness import machine
 from streamcam.cli import bench_options
@@ -132,10 +133,10 @@ def markdown(
     yield "|---|---|--:|--:|---|---|"
     for outcome in outcomes:
         target, figure, note = outcome
-        bound = f"{'≤' if target.at_most else '≥'} {target.bound:g} {target.unit}"
         measured = "" if figure is None else f"{figure:.2f} {target.unit}"
         reached = {True: "yes", False: "no", None: ""}[outcome.reached]
-        yield f"| {target.where} | {target.what} | {bound} | {measured} | {reached} | {note} |"
+        cells = (target.where, target.what, target.bound_text, measured, reached, note)
+        yield f"| {' | '.join(cells)} |"
     for title, results in tables:
         yield from _table(title, results)
     if left_out:
