@@ -173,10 +173,13 @@ def _load_video(config: Config, report: Report) -> LoadedStream:
 
 
 def _load_live_video(config: Config, report: Report) -> LoadedStream:
+    from streamcam.frames import frame_transfer
     from streamcam.video.live_stream import LiveVideoStream
     from streamcam.video.video_model import load_video_model
 
-    return LiveVideoStream(load_video_model(config, report, live=True), config, report=report)
+    models = load_video_model(config, report, live=True)
+    transfer = frame_transfer(config, models.device, on_air=True)
+    return LiveVideoStream(models, config, report=report, transfer=transfer)
 
 
 def _fetch_video(config: Config, report: Report) -> None:

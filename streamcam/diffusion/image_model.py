@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.attention import PromptCache, enable_cross_frame_attention
+from streamcam.diffusion.attention import (
+    PromptCache,
+    enable_cross_frame_attention,
+    fuse_self_attention,
+)
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.stages import (
@@ -23,7 +27,10 @@ from streamcam.diffusion.stages import (
 )
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder
+from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_tuning import tune
 from streamcam.engines.eager import EagerEngine
+from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.engines.placement import place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, ModelError
@@ -60,6 +67,10 @@ class ImageModel(NamedTuple):
     """Whether `encode` samples from a posterior, as the full autoencoder does."""
     time_ids: Tensor | None
     device: torch.device
+    revision: Callable[[], int] = lambda: 0
+    """Returns another number whenever a stage runs on another engine than before."""
+    graphs: Callable[[], GraphedCalls] = GraphedCalls
+    """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
 
 
 def load_image_model(
@@ -75,6 +86,7 @@ def load_image_model(
         ModelError: a file is missing, damaged or does not fit.
     """
     placement = place(config)
+    tune(placement.device, placement.dtype)
     if config.threads:
         torch.set_num_threads(config.threads)
     pipe = load_pipeline(config, placement.weights_dtype, report, placement.device)
@@ -98,6 +110,10 @@ def from_pipeline(
         module.to(device).eval().requires_grad_(False)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
+    if device.type == "cuda":
+        # Tensor cores take convolutions in this layout only: others are converted each time.
+        unet.to(memory_format=torch.channels_last)
+        fuse_self_attention(unet)
     if type(vae).__name__ == "AutoencoderTiny":
         for part in (vae.encoder, vae.decoder):
             part.layers = fold(part.layers)
@@ -111,37 +127,45 @@ def from_pipeline(
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
     accelerate = _accelerator(config, report, builds_here=builds_here)
+    # Engines are built from plain calls.
+    graphs = place(config).choice.graphs and not builds_here
     return ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device, report),
-        encode=accelerate(Encode(vae)),
-        denoise=accelerate(Denoise(unet, prediction, alphas_cumprod)),
-        decode=accelerate(Decode(vae)),
+        encode=accelerate.stage(Encode(vae)),
+        denoise=accelerate.stage(Denoise(unet, prediction, alphas_cumprod)),
+        decode=accelerate.stage(Decode(vae)),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
         latent_shape=(vae.config.latent_channels, config.height // scale, config.width // scale),
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
+        revision=accelerate.revision,
+        graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
 
 
-def _accelerator(
-    config: Config, report: Report, *, builds_here: bool
-) -> Callable[[nn.Module], Callable[..., Tensor]]:
-    """Return the function that accelerates a stage as `config` says.
+class _Accelerator(NamedTuple):
+    stage: Callable[[nn.Module], Callable[..., Tensor]]
+    """Accelerates a stage; in float32 without an engine it returns the stage itself."""
+    revision: Callable[[], int]
+    """See `ImageModel.revision`."""
 
-    In float32 without an engine it returns the stage itself.
-    """
+
+def _accelerator(config: Config, report: Report, *, builds_here: bool) -> _Accelerator:
+    """Return what accelerates stages as `config` says."""
     placement = place(config)
     engines = list(placement.choice.engines)
     if placement.weights_dtype != torch.float32:
         engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
-        return lambda stage: stage
-    builder = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)
+        return _Accelerator(lambda stage: stage, lambda: 0)
+    process = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
-    return EngineBuilder(engines, Store(config.engine_dir), report, builder=builder, waits=waits)
+    store = Store(config.engine_dir)
+    builder = EngineBuilder(engines, store, report, builder=process, waits=waits)
+    return _Accelerator(builder, lambda: builder.revision)
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:

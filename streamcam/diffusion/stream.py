@@ -1,17 +1,17 @@
 """StreamDiffusion as a Stream: frames in, the model's outputs out, in order."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.pending_frames import PendingFrames
 from streamcam.diffusion.sampler import Sampler
 from streamcam.diffusion.similarity import METRICS, SimilarityFilter
 from streamcam.frames import frame_transfer
-from streamcam.frames.transfer import FrameTransfer
+from streamcam.frames.transfer import FrameTransfer, OutputBuffer, UploadedFrames
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
@@ -44,7 +44,10 @@ class DiffusionStream:
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()
         self.transfer = transfer or frame_transfer(config, models.device)
-        self.sampler = Sampler(models, config, self.transfer.to_device)
+        self._graphs = models.graphs()
+        self.sampler = Sampler(
+            models, config, self.transfer.copy_to_device, fixed=self._graphs.captures
+        )
         self._models = models
         self._ahead = ahead and self.transfer.on_device
         self._from_noise = config.mode == "txt2img"
@@ -153,25 +156,45 @@ class DiffusionStream:
         """
         self.counts["calls"] += 1
         self._pending.gathered = 0
-        images = self._generate(new_frames=new_frames)
-        if images is None:
+        output_is_due = self.sampler.begin(new_frames=new_frames)
+        uploaded = None
+        if new_frames and not self._from_noise:
+            uploaded = self.transfer.uploaded(self.chunk)
+        if not output_is_due:
+            self._work(uploaded, None)
             self.transfer.synchronize()
             return []
-        downloaded, wait = self.transfer.download(images)
+        output = self.transfer.output_buffer(self.chunk)
+        self._launch(uploaded, output, new_frames=new_frames)
+        downloaded, wait = output.download()
         before = self._pending.finish_download()
         self._pending.start_download(downloaded, wait)
         self._filter.shown(self._pending.last_shown)
         return before if self._ahead else self._pending.finish_download()
 
-    def _generate(self, *, new_frames: bool) -> Tensor | None:
-        """Run the models: all work of a call on the device, between upload and download.
+    def _launch(
+        self, uploaded: UploadedFrames | None, output: OutputBuffer, *, new_frames: bool
+    ) -> None:
+        """Run a call, replayed as a graph if it is the one that is the same every time."""
+        work = partial(self._work, uploaded, output)
+        in_place = uploaded is None or uploaded.memory is not None
+        if not (new_frames and in_place and self.sampler.steady):
+            work()
+        elif uploaded is None:
+            self._graphs(output.slot, self._models.revision(), work)
+        else:
+            version = (uploaded.memory, self._models.revision())
+            self._graphs((uploaded.slot, output.slot), version, work)
 
-        Returns:
-            ``(f, 3, H, W)``, nominally in [-1, 1]; None while the first frames are in flight.
+    def _work(self, uploaded: UploadedFrames | None, output: OutputBuffer | None) -> None:
+        """Do all work of a call on the device: from the frames uploaded to the bytes to download.
+
+        Nothing here depends on values of the device, nor changes anything on the CPU, so that a
+        graph can do the same. Without frames the last ones are repeated.
         """
         latents = None
-        if new_frames and not self._from_noise:
-            noise = self.sampler.draw_noise() if self._models.encode_uses_noise else None
-            latents = self._models.encode(self.transfer.batch(), noise)
-        x_0 = self.sampler(latents)
-        return None if x_0 is None else self._models.decode(x_0)
+        if uploaded is not None:
+            latents = self._models.encode(uploaded.batch(), self.sampler.encoder_noise)
+        x_0 = self.sampler.step(latents)
+        if output is not None:
+            output.write(self._models.decode(x_0))

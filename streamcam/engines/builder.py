@@ -72,8 +72,11 @@ class AcceleratedStage:
         self._weights_hash = self._weights_hash or hash_weights(self.stage)
 
         def activate(run: FlatForward) -> None:
-            # One assignment: a call runs on the old one or on the new one.
-            self._runs[signature] = run
+            if self._runs[signature] is not run:
+                # One assignment: a call runs on the old one or on the new one.
+                self._runs[signature] = run
+                # Only then: who sees the new number must find the new one.
+                self._builder.revision += 1
 
         self._builder.request(flat, tensors, self._weights_hash, activate)
 
@@ -109,6 +112,8 @@ class EngineBuilder:
         self._builds_here = builder is None
         self._builder = builder
         self._waits = waits
+        self.revision = 0
+        """How often a stage has changed what it runs on: calls recorded before are out of date."""
         self._requests: Queue[BuildRequest] = Queue()
         self._thread: SupervisedThread | None = None
 

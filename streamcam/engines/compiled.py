@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from streamcam.engines.compiler_cache import keep_headers
-from streamcam.engines.cuda_graph import CudaGraph
 from streamcam.engines.device_info import device_fingerprint
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 
@@ -15,7 +14,7 @@ PACKAGE = "engine.pt2"
 
 
 class CompiledEngine:
-    """Compiles stages with AOTInductor; on CUDA they run as CUDA graphs."""
+    """Compiles stages with AOTInductor."""
 
     name = "compiled"
 
@@ -50,9 +49,14 @@ class CompiledEngine:
         from torch._inductor import aoti_load_package
 
         package = str(folder / PACKAGE)
-        if self.device.type == "cuda":
-            return CudaGraph(aoti_load_package(package, device_index=self.device.index or 0))
-        return _ContiguousInputs(aoti_load_package(package))
+        if self.device.type != "cuda":
+            return _ContiguousInputs(aoti_load_package(package))
+        # A package that several threads may run waits between its calls, which no CUDA graph can
+        # record; this one launches its kernels on the current stream, and no more.
+        runner = aoti_load_package(
+            package, run_single_threaded=True, device_index=self.device.index or 0
+        )
+        return _ContiguousInputs(runner)
 
 
 class _ContiguousInputs:

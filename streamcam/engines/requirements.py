@@ -13,7 +13,7 @@ def check_engine(name: str, device: str) -> None:
 
     Args:
         name: as in the setting ``acceleration``; engines of other packages check themselves.
-        device: type of the device, as torch calls it: cpu, cuda, mps or xpu.
+        device: type of the device, as torch calls it: cpu, cuda, mps or xpu; and rocm.
     """
     if check := _CHECKS.get(name):
         check(device)
@@ -58,4 +58,12 @@ def _compiled(device: str) -> None:
         )
 
 
-_CHECKS = {"openvino": _openvino, "tensorrt": _tensorrt, "compiled": _compiled}
+def _graph(device: str) -> None:
+    if device != "cuda":
+        raise EngineError(
+            f"graph records frames as CUDA graphs, for NVIDIA GPUs, not {device};"
+            " choose --acceleration eager"
+        )
+
+
+_CHECKS = {"graph": _graph, "openvino": _openvino, "tensorrt": _tensorrt, "compiled": _compiled}

@@ -16,6 +16,9 @@ from streamcam.settings.config import ENGINE_PLUGINS
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 """The CPU instructions that compute in bfloat16, as torch calls them; the last is ARM's."""
 
+GRAPH = "graph"
+"""The acceleration without an engine: frames as they are written, recorded as CUDA graphs."""
+
 MIN_FLOAT8_CAPABILITY = (8, 9)
 """The least compute capability of an NVIDIA GPU that computes in float8."""
 
@@ -27,11 +30,15 @@ class EngineChoice(NamedTuple):
     """In the order of preference; without one, stages run as they are written."""
     reason: str
     """A line for the user, which begins with the engine's name."""
+    graphs: bool = False
+    """Whether whole frames are recorded as CUDA graphs, on engines or as the stages are written."""
 
     @property
     def name(self) -> str:
         """Name of the preferred engine."""
-        return self.engines[0].name if self.engines else "eager"
+        if self.engines:
+            return self.engines[0].name
+        return GRAPH if self.graphs else "eager"
 
 
 def computes_in_bfloat16() -> bool:
@@ -59,30 +66,44 @@ def choose_engines(
         return _choose_fastest(device, dtype, measured or {})
     if acceleration == "eager":
         return EngineChoice((), "eager")
+    if acceleration == GRAPH:
+        check_engine(GRAPH, _kind(device))
+        return EngineChoice((), "graph, as asked", graphs=True)
+    graphs = _kind(device) == "cuda"
     is_plugin = acceleration in plugin_names(ENGINE_PLUGINS)
     if acceleration in ENGINES:
         shadows = "; an installed package has an engine of that name too, which is not used"
         engine = ENGINES[acceleration](device, dtype)
-        return EngineChoice((engine,), f"{acceleration}, as asked{shadows if is_plugin else ''}")
+        reason = f"{acceleration}, as asked{shadows if is_plugin else ''}"
+        return EngineChoice((engine,), reason, graphs)
     engine = load_plugin(ENGINE_PLUGINS, acceleration)(device, dtype)
-    return EngineChoice((engine,), f"{acceleration}, as asked, from an installed package")
+    return EngineChoice((engine,), f"{acceleration}, as asked, from an installed package", graphs)
 
 
 def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings) -> EngineChoice:
-    if device.type not in FASTEST:
-        return EngineChoice((), f"eager, since there are no engines for {device.type}")
+    kind = _kind(device)
+    if kind not in FASTEST:
+        return EngineChoice(
+            (), f"eager, since there are no engines for {kind}, and graph needs an NVIDIA GPU"
+        )
     unavailable: list[str] = []
     # Engines that were not measured keep their usual order, as the sort is stable.
-    for name in sorted(FASTEST[device.type], key=lambda name: measured.get(name, float("inf"))):
+    for name in sorted(FASTEST[kind], key=lambda name: measured.get(name, float("inf"))):
         try:
-            engine = ENGINES[name](device, dtype)
+            engines = () if name == GRAPH else (ENGINES[name](device, dtype),)
         except EngineError as error:
             unavailable.append(str(error))
         else:
             since = f", since {'; '.join(unavailable)}" if unavailable else ""
             basis = f": {_listed(measured)}, measured" if name in measured else " as a rule"
-            return EngineChoice((engine,), f"{name}, the fastest here{basis}{since}")
+            reason = f"{name}, the fastest here{basis}{since}"
+            return EngineChoice(engines, reason, graphs=kind == "cuda")
     return EngineChoice((), f"eager, since {'; '.join(unavailable)}")
+
+
+def _kind(device: torch.device) -> str:
+    """Return the kind of `device`: its type, which torch calls cuda for AMD's GPUs as well."""
+    return "rocm" if device.type == "cuda" and torch.version.hip else device.type
 
 
 def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:
@@ -94,7 +115,8 @@ def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:
             f" {'.'.join(map(str, capability))}, where"
             f" {'.'.join(map(str, MIN_FLOAT8_CAPABILITY))} does); choose --dtype float16"
         )
-    return EngineChoice(engines, "tensorrt, which alone computes in it; the rest as float16")
+    reason = "tensorrt, which alone computes in it; the rest as float16"
+    return EngineChoice(engines, reason, graphs=True)
 
 
 def _listed(measured: Timings) -> str:
@@ -123,8 +145,12 @@ def _compiled(device: torch.device, dtype: torch.dtype) -> Engine:
     return CompiledEngine(device, dtype)
 
 
-FASTEST = {"cpu": ("openvino", "compiled"), "cuda": ("tensorrt", "compiled")}
-"""The engines to try on each type of device, usually the fastest first."""
+FASTEST = {
+    "cpu": ("openvino", "compiled"),
+    "cuda": ("tensorrt", "compiled", GRAPH),
+    "rocm": ("compiled",),
+}
+"""The accelerations to try on each kind of device, usually the fastest first."""
 ENGINES: dict[str, Callable[[torch.device, torch.dtype], Engine]] = {
     "openvino": _openvino,
     "tensorrt": _tensorrt,

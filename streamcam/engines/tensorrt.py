@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from streamcam.engines.cuda_graph import CudaGraph
 from streamcam.engines.device_info import device_fingerprint
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.flat_stage import FlatForward, FlatStage
@@ -35,7 +34,7 @@ OUTPUT = "output"
 
 
 class TensorRtEngine:
-    """Builds stages into plans, which run as CUDA graphs on torch's current stream."""
+    """Builds stages into plans, which run on torch's current stream."""
 
     name = "tensorrt"
 
@@ -72,7 +71,7 @@ class TensorRtEngine:
             engine = runtime.deserialize_cuda_engine((folder / PLAN).read_bytes())
             if engine is None:
                 raise EngineError(f"TensorRT cannot load its plan: {logger.first_error()}")
-            return CudaGraph(Execution(engine, self.device))
+            return Execution(engine, self.device)
 
 
 def export(flat: FlatStage, inputs: Sequence[Tensor], file: Path) -> None:
@@ -162,10 +161,10 @@ class Execution:
         self._dtype = _torch_dtype(engine.get_tensor_dtype(OUTPUT))
 
     def __call__(self, *tensors: Tensor) -> Tensor:
-        """Run the stage; the tensors must be contiguous, as those of `CudaGraph` are."""
+        """Run the stage."""
         result = torch.empty(self._shape, dtype=self._dtype, device=self._device)
-        for name, tensor in zip([*self._inputs, OUTPUT], [*tensors, result], strict=True):
-            assert tensor.is_contiguous(), (name, tensor.stride())
+        inputs = [tensor.contiguous() for tensor in tensors]
+        for name, tensor in zip([*self._inputs, OUTPUT], [*inputs, result], strict=True):
             self._check(self._context.set_tensor_address(name, tensor.data_ptr()))
         stream = torch.cuda.current_stream(self._device).cuda_stream
         self._check(self._context.execute_async_v3(stream))

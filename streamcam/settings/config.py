@@ -23,7 +23,7 @@ from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
 AUTO = "auto"
-ACCELERATIONS = (AUTO, "eager", "compiled", "openvino", "tensorrt")
+ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt")
 """The values of `acceleration` without any plugin."""
 ENGINE_PLUGINS = "streamcam.engines"
 """Group of the entry points through which installed packages add engines."""
@@ -170,8 +170,8 @@ class Config(Settings):
         str, AfterValidator(_acceleration), Traits(flag=True, choices=ACCELERATIONS)
     ] = Field(
         default=AUTO,
-        description="How the models run: as they are written, or on engines made for this machine."
-        " auto: the fastest that is here.",
+        description="How the models run: as they are written (eager; graph: as CUDA graphs), or on"
+        " engines made for this machine. auto: the fastest that is here.",
     )
     engine_dir: str | None = Field(
         default=None,

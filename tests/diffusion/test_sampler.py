@@ -19,7 +19,7 @@ def models() -> ImageModel:
 
 def sampler_of(models: ImageModel, **settings: Any) -> Sampler:
     base = {"cfg_type": "self", "guidance_scale": 1.4, "delta": 0.8}
-    return Sampler(models, build_config([TINY, base | settings]), send=lambda tensor: tensor)
+    return Sampler(models, build_config([TINY, base | settings]), copy=torch.Tensor.copy_)
 
 
 def latents_of(models: ImageModel, *, seed: int) -> torch.Tensor:

@@ -66,7 +66,7 @@ def test_measured_times_are_stored_for_these_settings_only(tmp_path: Path) -> No
 def test_auto_gives_the_reason_for_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         choose_engines("auto", MPS, torch.float16).reason
-        == "eager, since there are no engines for mps"
+        == "eager, since there are no engines for mps, and graph needs an NVIDIA GPU"
     )
     without(monkeypatch, openvino=True, compiler=True)
     cpu, gpu = (
@@ -74,9 +74,28 @@ def test_auto_gives_the_reason_for_eager(monkeypatch: pytest.MonkeyPatch) -> Non
         choose_engines("auto", CUDA, torch.float16),
     )
     assert (cpu.engines, gpu.engines) == ((), ())
+    assert (cpu.name, gpu.name) == ("eager", "graph")
+    assert gpu.reason.startswith("graph, the fastest here as a rule, since")
     assert 'run pip install "streamcam[openvino]"' in cpu.reason
     assert "needs a C++ compiler" in cpu.reason
     assert "needs a C++ compiler" in gpu.reason
+
+
+def test_frames_are_recorded_as_graphs_on_an_nvidia_gpu_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: name)
+    for acceleration in ("graph", "compiled", "auto"):
+        assert choose_engines(acceleration, CUDA, torch.float16).graphs
+    assert not choose_engines("eager", CUDA, torch.float16).graphs
+    assert not choose_engines("compiled", CPU, torch.float32).graphs
+    for device in (CPU, MPS, torch.device("xpu")):
+        with pytest.raises(EngineError, match=rf"not {device.type}; choose --acceleration eager"):
+            choose_engines("graph", device, torch.float16)
+    monkeypatch.setattr(torch.version, "hip", "7.1")
+    with pytest.raises(EngineError, match="for NVIDIA GPUs, not rocm"):
+        choose_engines("graph", CUDA, torch.float16)
+    assert not choose_engines("auto", CUDA, torch.float16).graphs
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
