@@ -1,5 +1,6 @@
 """Targets that streamcam is held to: what is measured, and how far it must reach."""
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -66,3 +67,15 @@ GPU_CHECK = (
     VIDEO_OUTSIDE, START,
 )  # fmt: skip
 """Targets of ``python -m benchmarks.gpu_check``."""
+
+
+def markdown_rows(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """Yield the lines of a table of outcomes in Markdown."""
+    yield "| where | what | target | measured | reached | |"
+    yield "|---|---|--:|--:|---|---|"
+    for outcome in outcomes:
+        target, figure, note = outcome
+        measured = "" if figure is None else f"{figure:.2f} {target.unit}"
+        reached = {True: "yes", False: "no", None: ""}[outcome.reached]
+        cells = (target.where, target.what, target.bound_text, measured, reached, note)
+        yield f"| {' | '.join(cells)} |"
