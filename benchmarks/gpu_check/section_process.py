@@ -15,12 +15,11 @@ from pathlib import Path
 
 from benchmarks.gpu_check.check_settings import CheckSettings
 from benchmarks.gpu_check.records import Record, SectionEnd
-from benchmarks.gpu_check.section_table import Section
+from benchmarks.gpu_check.section_table import PACKAGE, Section
 from streamcam.errors import StreamcamError, one_line
 from streamcam.system.child_process import guarded_children
 from streamcam.system.process_guard import end_marked
 
-PACKAGE = "benchmarks.gpu_check"
 SECTION = "STREAMCAM_GPU_CHECK"
 """Variable by which the processes of a section are found."""
 FORKSERVER, SPAWN = "forkserver", "spawn"
@@ -169,7 +168,7 @@ def _serve(
             problem = BAD_FORK
             return
         module, function = section.function.split(":")
-        run = getattr(import_module(f"{PACKAGE}.{module}"), function)
+        run = getattr(import_module(module), function)
         for record in run(settings, section.engine):
             sending.send(record)
     except StreamcamError as error:

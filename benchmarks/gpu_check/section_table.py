@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from streamcam.settings.config import ACCELERATIONS, AUTO
 
+PACKAGE = "benchmarks.gpu_check"
+START = f"{PACKAGE}.start_section:start"
 NOTHING_TO_BUILD = ("eager", "graph")
 """Engines that run at once."""
 
@@ -13,7 +15,7 @@ class Section(NamedTuple):
 
     name: str
     function: str
-    """``module:function`` in this package, called with the settings of the check and `engine`."""
+    """``module:function``, called with the settings of the check and `engine`."""
     limit_s: float
     """It is ended after so long."""
     least_s: float
@@ -24,17 +26,17 @@ class Section(NamedTuple):
 
 
 SECTIONS = (
-    Section("device", "device_section:device", 40, 5, repeats=False),
-    Section("answers", "answers_section:answers", 60, 15),
-    Section("1 step", "speed_sections:one_step", 60, 15),
-    Section("start", "start_section:start", 60, 15, engine="graph"),
-    Section("4 steps", "speed_sections:four_steps", 60, 15),
-    Section("4 frames a call", "speed_sections:four_frames", 45, 15),
-    Section("techniques", "speed_sections:techniques", 60, 20),
-    Section("video", "video_section:video", 60, 20),
-    Section("energy", "energy_section:energy", 60, 20),
-    Section("live", "live_section:live", 60, 20),
-    Section("sdxl-turbo", "speed_sections:sdxl_turbo", 60, 20),
+    Section("device", f"{PACKAGE}.device_section:device", 40, 5, repeats=False),
+    Section("answers", f"{PACKAGE}.answers_section:answers", 60, 15),
+    Section("1 step", f"{PACKAGE}.speed_sections:one_step", 60, 15),
+    Section("start", START, 60, 15, engine="graph"),
+    Section("4 steps", f"{PACKAGE}.speed_sections:four_steps", 60, 15),
+    Section("4 frames a call", f"{PACKAGE}.speed_sections:four_frames", 45, 15),
+    Section("techniques", f"{PACKAGE}.speed_sections:techniques", 60, 20),
+    Section("video", f"{PACKAGE}.video_section:video", 60, 20),
+    Section("energy", f"{PACKAGE}.energy_section:energy", 60, 20),
+    Section("live", f"{PACKAGE}.live_section:live", 60, 20),
+    Section("sdxl-turbo", f"{PACKAGE}.speed_sections:sdxl_turbo", 60, 20),
 )
 
 
@@ -44,7 +46,7 @@ def sections() -> list[Section]:
     builds = [
         Section(
             f"{engine}{suffix}",
-            f"build_section:{function}",
+            f"{PACKAGE}.build_section:{function}",
             limit_s=180,
             least_s=30,
             repeats=False,
@@ -54,7 +56,14 @@ def sections() -> list[Section]:
         for engine in built
     ]
     starts = [
-        Section(f"{engine} start", "start_section:start", 60, 10, repeats=False, engine=engine)
+        Section(
+            f"{engine} start",
+            START,
+            60,
+            10,
+            repeats=False,
+            engine=engine,
+        )
         for engine in built
     ]
     return [*SECTIONS, *builds, *starts]
