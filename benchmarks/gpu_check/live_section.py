@@ -8,14 +8,15 @@ from streamcam.bench.broadcast_overhead import on_air
 from streamcam.engines.placement import place
 from streamcam.errors import EngineError
 
-CAMERA_FPS = 60.0
+CAMERA_FPS, SMALL_CAMERA_FPS = 60.0, 10.0
 
 
 def live(check: CheckSettings, engine: str) -> Iterator[Record]:  # noqa: ARG001
     """Yield rate, latency and dropped frames, on each engine that runs at once."""
+    rate = SMALL_CAMERA_FPS if check.is_small else CAMERA_FPS
     for name in reversed(check.ready_engines):
         try:
-            config = check.config(acceleration=name, fps=CAMERA_FPS)
+            config = check.config(acceleration=name, fps=rate)
             place(config)
         except EngineError as error:
             yield LeftOut(f"live on {name}: {error}")

@@ -35,7 +35,7 @@ SECTIONS = (
     Section("techniques", f"{PACKAGE}.speed_sections:techniques", 60, 20),
     Section("video", f"{PACKAGE}.video_section:video", 60, 20),
     Section("energy", f"{PACKAGE}.energy_section:energy", 60, 20),
-    Section("live", f"{PACKAGE}.live_section:live", 60, 20),
+    Section("live", f"{PACKAGE}.live_section:live", 90, 20),
     Section("sdxl-turbo", f"{PACKAGE}.speed_sections:sdxl_turbo", 60, 20),
 )
 
