@@ -28,6 +28,7 @@ from streamcam.diffusion.stages import (
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_info import is_nvidia_gpu
 from streamcam.engines.device_tuning import tune
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.graphed_calls import GraphedCalls
@@ -110,7 +111,7 @@ def from_pipeline(
         module.to(device).eval().requires_grad_(False)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
-    if device.type == "cuda":
+    if is_nvidia_gpu(device):
         # Tensor cores take convolutions in this layout only: others are converted each time.
         unet.to(memory_format=torch.channels_last)
         fuse_self_attention(unet)
@@ -127,8 +128,7 @@ def from_pipeline(
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
     accelerate = _accelerator(config, report, builds_here=builds_here)
-    # Engines are built from plain calls.
-    graphs = place(config).choice.graphs and not builds_here
+    graphs = place(config).choice.graphs
     return ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device, report),
         encode=accelerate.stage(Encode(vae)),

@@ -103,17 +103,6 @@ class Sampler:
         if parameters.delta != before.delta:
             self._delta.fill_(parameters.delta)
 
-    def __call__(self, latents: Tensor | None) -> Tensor | None:
-        """Make one call of Stream Batch, see `begin` and `step`.
-
-        Returns:
-            ``(f, C, h, w)`` x_0 of the frames that entered n - 1 calls ago; None while those
-            are still in flight.
-        """
-        x_0_is_due = self.begin(new_frames=latents is not None)
-        x_0 = self.step(latents)
-        return x_0 if x_0_is_due else None
-
     def begin(self, *, new_frames: bool) -> bool:
         """Prepare a call: draw its noise, and take over the prompts in use.
 

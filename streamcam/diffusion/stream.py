@@ -177,14 +177,12 @@ class DiffusionStream:
     ) -> None:
         """Run a call, replayed as a graph if it is the one that is the same every time."""
         work = partial(self._work, uploaded, output)
-        in_place = uploaded is None or uploaded.memory is not None
-        if not (new_frames and in_place and self.sampler.steady):
+        memory = uploaded.memory if uploaded else self.transfer
+        if not (new_frames and memory and self.sampler.steady):
             work()
-        elif uploaded is None:
-            self._graphs(output.slot, self._models.revision(), work)
-        else:
-            version = (uploaded.memory, self._models.revision())
-            self._graphs((uploaded.slot, output.slot), version, work)
+            return
+        slot = (uploaded.slot if uploaded else None, output.slot)
+        self._graphs(slot, (memory, self._models.revision()), work)
 
     def _work(self, uploaded: UploadedFrames | None, output: OutputBuffer | None) -> None:
         """Do all work of a call on the device: from the frames uploaded to the bytes to download.

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from streamcam.engines.device_tuning import exact_float32
 from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.errors import EngineError
@@ -57,7 +58,8 @@ def check_accuracy(
         AccuracyError: it is below the minimum of `dtype`.
     """
     probe = probe_inputs(inputs)
-    reference = flat.in_float32()(*probe)
+    with exact_float32():
+        reference = flat.in_float32()(*probe)
     if not torch.isfinite(reference).all():
         raise AccuracyError("the stage itself gives values that are no numbers, even in float32")
     reached = psnr(run(*probe), reference)

@@ -50,7 +50,8 @@ class AcceleratedStage:
     """A stage that runs on an engine once one is ready, and as it is written until then.
 
     An engine is for one set of shapes: the first call with new shapes requests one for them.
-    The tensors of a call must not be written to afterwards, as an engine may read them again.
+    On a CPU the tensors of a call must not be written to afterwards, as an engine may read them
+    again; on a GPU the next call may find its values in the same memory.
     """
 
     def __init__(self, stage: nn.Module, builder: "EngineBuilder") -> None:

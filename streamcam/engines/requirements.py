@@ -46,7 +46,7 @@ def _tensorrt(device: str) -> None:
 
 
 def _compiled(device: str) -> None:
-    if device not in ("cpu", "cuda"):
+    if device not in ("cpu", "cuda", "rocm"):
         raise EngineError(
             f"compiled runs on CPUs and on NVIDIA GPUs, not on {device};"
             " choose --acceleration eager"

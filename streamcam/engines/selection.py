@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from streamcam.engines.device_info import is_nvidia_gpu
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.engine import Engine
 from streamcam.engines.requirements import check_engine, check_float8
@@ -103,7 +104,7 @@ def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings)
 
 def _kind(device: torch.device) -> str:
     """Return the kind of `device`: its type, which torch calls cuda for AMD's GPUs as well."""
-    return "rocm" if device.type == "cuda" and torch.version.hip else device.type
+    return "rocm" if device.type == "cuda" and not is_nvidia_gpu(device) else device.type
 
 
 def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:

@@ -53,8 +53,9 @@ class FramesOnDevice:
         """Take the frames of `turn`; of the batch, those in ``range(*rest)`` are still missing."""
         self._buffers, self._turn, self._batch = buffers, turn, batch
         self._begin, self._end = rest
-        self.slot: Hashable = (turn, self._end)
-        self.memory: object = None if self._begin else buffers
+        self.slot: Hashable = turn
+        is_whole = rest == (0, len(batch))
+        self.memory: object = buffers if is_whole else None
 
     def batch(self) -> Tensor:
         if self._begin < self._end:

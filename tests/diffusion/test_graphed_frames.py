@@ -1,15 +1,25 @@
 """Frames recorded as graphs: the same outputs as plain ones, through every live change."""
 
+import threading
+from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from streamcam.diffusion import image_model
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.builder import EngineBuilder
+from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.graphed_calls import GraphedCalls
+from streamcam.engines.placement import Placement
+from streamcam.engines.selection import EngineChoice
+from streamcam.engines.store import Store
 from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 from streamcam.settings.config import Config
@@ -18,10 +28,11 @@ from tests.diffusion.test_stream import stand_in
 from tests.frames.test_transfer import config_of as transfer_config
 from tests.frames.test_transfer import noise
 from tests.support.fake_graphs import FakeGraphs, NotPermitted, counting_launches
-from tests.support.streams import RecordingStream
+from tests.support.streams import TINY, RecordingStream
 from tests.support.synchronous_copies import SynchronousCopyStreams
 
 CPU = torch.device("cpu")
+DRAWN_ON_CPU = ("randn", "cat")
 LIVE: dict[int, dict[str, Any]] = {
     9: {"prompt": "a red dog"},
     10: {"prompt": [("a red dog", 1.0), ("snow", 0.5)]},
@@ -126,6 +137,13 @@ def test_skipped_frames_resets_and_drains_leave_the_graphs_in_use() -> None:
     assert both.reports[0].startswith("frames run as one CUDA graph")
 
 
+def test_an_incomplete_call_at_the_end_runs_plainly() -> None:
+    both = Graphed(stand_in(), config_of(steps=1, frame_buffer_size=3))
+    for _ in range(2):
+        both.assert_same(noise(20))
+        assert both.graphs.captures == CALLS_AT_ONCE
+
+
 def test_frames_of_another_size_are_recorded_again_also_in_the_middle_of_a_call() -> None:
     both = Graphed(stand_in(), config_of(steps=1, frame_buffer_size=2))
     small, large = noise(13, 20, 40), noise(11, 45, 80)
@@ -150,8 +168,85 @@ def test_a_new_engine_is_recorded_in_its_turn() -> None:
     assert both.graphs.captures == 2 * CALLS_AT_ONCE
 
 
-def test_a_frame_launches_a_graph_and_two_copies_and_no_more() -> None:
-    both = Graphed(stand_in(), config_of(steps=2))
+class Decoding(nn.Module):
+    """A stage that an engine can be built for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        image: torch.Tensor = stand_in().decode(latents) * self.scale
+        return image
+
+
+class OwnEngine:
+    """An engine that is the stage again, and records when it is called."""
+
+    name = "own"
+    dtype = weights_dtype = torch.float32
+
+    def __init__(self, graphs: FakeGraphs) -> None:
+        self._graphs = graphs
+        self.recorded = 0
+
+    def supports(self, flat: FlatStage) -> bool:  # noqa: ARG002
+        return True
+
+    def fingerprint(self) -> dict[str, str]:
+        return {}
+
+    def build(self, flat: FlatStage, inputs: Any, folder: Path) -> None:  # noqa: ARG002
+        (folder / "own").touch()
+
+    def load(self, folder: Path) -> FlatForward:  # noqa: ARG002
+        def run(latents: torch.Tensor) -> torch.Tensor:
+            self.recorded += self._graphs.capturing
+            image: torch.Tensor = Decoding()(latents)
+            return image
+
+        return run
+
+
+def test_an_engine_that_is_ready_on_air_runs_in_the_graph_from_then_on(tmp_path: Path) -> None:
+    both = Graphed(stand_in(), config_of(steps=1))
+    store, may_build, has_changed = Store(tmp_path), threading.Event(), threading.Event()
+    engine = OwnEngine(both.graphs)
+
+    def process() -> Iterator[str]:
+        assert may_build.wait(20)
+        ahead = EngineBuilder([engine], store, lambda _: None, builder=None, waits=True)
+        ahead(Decoding())(torch.zeros(1, 4, 2, 2))
+        yield "built"
+
+    def report(line: str) -> None:
+        if "runs" in line:
+            has_changed.set()
+
+    builder = EngineBuilder([engine], store, report, builder=process, waits=False)
+    both.graphed = both._stream(
+        stand_in(decode=builder(Decoding()))._replace(
+            revision=lambda: builder.revision,
+            graphs=lambda: GraphedCalls(both.graphs, both.reports.append),
+        )
+    )
+    both.assert_same(noise(6))
+    assert (both.graphs.captures, engine.recorded) == (CALLS_AT_ONCE, 0)
+    may_build.set()
+    assert has_changed.wait(20)
+    both.assert_same(noise(6))
+    assert (both.graphs.captures, engine.recorded) == (2 * CALLS_AT_ONCE, CALLS_AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "noisy", "copies"),
+    [({}, False, 2), ({}, True, 3), ({"mode": "txt2img"}, False, 2)],
+    ids=["img2img", "full autoencoder", "txt2img"],
+)
+def test_a_frame_launches_a_graph_and_its_copies_and_no_more(
+    settings: dict[str, Any], noisy: bool, copies: int
+) -> None:
+    both = Graphed(stand_in(encode_uses_noise=noisy), config_of(steps=2, **settings))
     images = noise(12, 90, 160)
     both.assert_same(images)
     stream, live = both.graphed, both.config.live
@@ -162,7 +257,8 @@ def test_a_frame_launches_a_graph_and_two_copies_and_no_more() -> None:
         for index in range(8, 12):
             stream(Frame(images[index], index, 0.0), live)
     assert both.graphs.launches == launches + 4
-    assert seen.names == ["copy_"] * 8
+    # Fresh noise is drawn on the CPU.
+    assert [name for name in seen.names if name not in DRAWN_ON_CPU] == ["copy_"] * 4 * copies
 
 
 class Breaking:
@@ -235,3 +331,20 @@ def test_real_models_are_recorded_whole(settings: dict[str, Any]) -> None:
     both.assert_same(noise(10, 64, 64), live)
     assert both.graphs.captures == CALLS_AT_ONCE
     assert not any("without" in line for line in both.reports)
+
+
+@pytest.mark.parametrize("chosen", [True, False])
+def test_a_model_is_loaded_with_graphs_where_those_are_chosen(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice = EngineChoice((), "graph, as asked", graphs=chosen)
+    monkeypatch.setattr(image_model, "place", lambda _: Placement(CPU, torch.float32, choice))
+    monkeypatch.setattr(image_model, "CudaCapture", lambda _: FakeGraphs())
+    config, reports = transfer_config(**CANVAS | TINY | {"steps": 1}), list[str]()
+    models = image_model.load_image_model(config, reports.append)
+    first, second = models.graphs(), models.graphs()
+    assert first.captures is second.captures is chosen
+    assert first is not second
+    both = Graphed(models, config, graphs=models.graphs)
+    both.assert_same(noise(6, 64, 64))
+    assert ("frames run as one CUDA graph" in "".join(reports)) is chosen
