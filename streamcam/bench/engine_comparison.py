@@ -12,8 +12,16 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from streamcam.bench.candidates import Candidate, median_speedup
+from streamcam.bench.device_use import DeviceUse, device_use
 from streamcam.bench.diffusers_baseline import diffusers_candidate
-from streamcam.bench.harness import bare_calls, changed, iter_frames, matrix_rate, no_report
+from streamcam.bench.harness import (
+    bare_calls,
+    changed,
+    iter_frames,
+    matrix_rate,
+    no_report,
+    synchronize,
+)
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
@@ -27,6 +35,7 @@ from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.types import Image
 
+EAGER = "eager"
 WARM_S, WARM_CALLS = 1.0, 3
 ROUNDS = 21
 LEVELS = (0, 85, 170, 255)
@@ -35,6 +44,10 @@ CALLS, CALLS_ON_GPU = 3, 8
 """Calls that are timed in a turn; a GPU works on while the CPU prepares the next one."""
 FAILURES = ("is refused", "cannot be", "there is no")
 """Parts of the reports that an engine was not used, and the stage ran without it."""
+
+
+Maker = Callable[[], list[Candidate]]
+"""Makes candidates, or raises a StreamcamError where they cannot run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,8 @@ class Result:
     """Times as fast as each baseline, round by round; without one, as the first line."""
     over_bare: float | None
     """Time over that of the bare model calls, round by round; None where these are no line."""
+    use: DeviceUse | None = None
+    """Launches of a frame, and the GPU's share of its time, where that was asked for."""
 
     @property
     def fps(self) -> float:
@@ -109,10 +124,24 @@ class Comparison:
         """Leave out all engines but one, which runs in the dtype of the settings."""
         self._engines = [pair for pair in self._engines if pair == (engine, self._dtype)]
 
-    @torch.inference_mode()
     def results(self) -> list[Result]:
         """Run all candidates in turns, and return the lines."""
-        candidates = self._measure(self._candidates())
+        lines: list[Result] = self._results(self._makers(), profiled=False)
+        return lines
+
+    def streams(self, engines: Sequence[str], others: Mapping[str, Maker]) -> list[Result]:
+        """Return a line for the whole stream on each engine, and for all `others`.
+
+        Each line has its `DeviceUse`. The baselines are eager, and those of `others` that say so.
+        """
+        own = {engine: partial(self._stream_on, engine, self._config) for engine in engines}
+        lines: list[Result] = self._results((*own.items(), *others.items()), profiled=True)
+        return lines
+
+    @torch.inference_mode()
+    def _results(self, makers: Iterable[tuple[str, Maker]], *, profiled: bool) -> list[Result]:
+        made = (candidate for name, make in makers for candidate in self._make(name, make))
+        candidates = self._measure(made)
         if not candidates:
             return []
         baselines = [c for c in candidates if c.is_baseline] or candidates[:1]
@@ -127,6 +156,7 @@ class Comparison:
                 share=flops / candidate.median_s / rates[candidate.dtype],
                 ratios={base.name: median_speedup(base, candidate) for base in baselines},
                 over_bare=median_speedup(candidate, candidate.bare) if candidate.bare else None,
+                use=device_use(candidate, self._device) if profiled else None,
             )
             for candidate in candidates
         ]
@@ -165,15 +195,15 @@ class Comparison:
                 candidate.seconds.append(self._seconds_per_frame(candidate))
         return candidates
 
-    def _candidates(self) -> Iterator[Candidate]:
+    def _makers(self) -> Iterator[tuple[str, Maker]]:
         dtypes = list(dict.fromkeys(("float32", self._dtype)))
         for dtype in dtypes:
-            yield from self._make("diffusers' pipeline", partial(self._baseline, dtype))
+            yield "diffusers' pipeline", partial(self._baseline, dtype)
         for engine, dtype in (*(("eager", dtype) for dtype in dtypes), *self._engines):
-            yield from self._make(f"{engine} {dtype}", partial(self._engine, engine, dtype))
-        yield from self._make("sequential steps", self._sequential)
+            yield f"{engine} {dtype}", partial(self._engine, engine, dtype)
+        yield "sequential steps", self._sequential
 
-    def _make(self, name: str, make: Callable[[], list[Candidate]]) -> list[Candidate]:
+    def _make(self, name: str, make: Maker) -> list[Candidate]:
         """Return what `make` returns, warmed up; if it cannot run, note that and return none."""
         if time.monotonic() > self._deadline:
             self.left_out.append(f"{name}: the time was over")
@@ -209,7 +239,8 @@ class Comparison:
         config, models = self._load(config, engine, self._dtype)
         f, n = config.frame_buffer_size, config.num_steps
         step = self._stream_step(config, models)
-        return [Candidate(engine, step, f, n, dtype_of(self._dtype))]
+        is_eager = engine == EAGER
+        return [Candidate(engine, step, f, n, dtype_of(self._dtype), is_baseline=is_eager)]
 
     def _engine(self, engine: str, dtype: str) -> list[Candidate]:
         """Return the bare model calls on an engine, and the stream on it."""
@@ -241,16 +272,12 @@ class Comparison:
     def _seconds_per_frame(self, candidate: Candidate) -> float:
         # As on air: the caches hold what this candidate left in them, not the one before it.
         candidate.step()
-        self._synchronize()
+        synchronize(self._device)
         started_at = time.perf_counter()
         for _ in range(self._calls):
             candidate.step()
-        self._synchronize()
+        synchronize(self._device)
         return (time.perf_counter() - started_at) / (self._calls * candidate.frames)
-
-    def _synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
 
     def _memory(self) -> int:
         if self._device.type == "cuda":

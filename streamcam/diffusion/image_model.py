@@ -91,7 +91,7 @@ def load_image_model(
     tune(placement.device, placement.dtype)
     if config.threads:
         torch.set_num_threads(config.threads)
-    pipe = load_pipeline(config, placement.weights_dtype, report)
+    pipe = load_pipeline(config, placement.weights_dtype, report, placement.device)
     report(str(placement))
     return from_pipeline(
         pipe, config, placement.device, report, builds_here=builds_here, tunes=tunes
