@@ -22,13 +22,14 @@ from streamcam.diffusion.stages import (
     dropped_notice,
 )
 from streamcam.engines.build_process import build_in_child
-from streamcam.engines.builder import EngineBuilder
+from streamcam.engines.builder import EngineBuilder, WeightsSource
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.placement import place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
+from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
 
 ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
@@ -77,9 +78,15 @@ def load_image_model(
     placement = place(config)
     if config.threads:
         torch.set_num_threads(config.threads)
+    before = weights_source(config, placement.weights_dtype)
     pipe = load_pipeline(config, placement.weights_dtype, report)
     report(str(placement))
-    return from_pipeline(pipe, config, placement.device, report, builds_here=builds_here)
+    # What was exchanged while it was read may be neither the old nor the new.
+    unchanged = weights_source(config, placement.weights_dtype) == before
+    source = WeightsSource(*before) if unchanged else None
+    return from_pipeline(
+        pipe, config, placement.device, report, builds_here=builds_here, source=source
+    )
 
 
 def from_pipeline(
@@ -89,8 +96,12 @@ def from_pipeline(
     report: Report = print,
     *,
     builds_here: bool = False,
+    source: WeightsSource | None = None,
 ) -> ImageModel:
-    """Return the stages of a diffusers pipeline, accelerated as `config` says."""
+    """Return the stages of a diffusers pipeline, accelerated as `config` says.
+
+    With the `source` of its weights their hash is remembered from start to start.
+    """
     from diffusers import LCMScheduler
 
     unet, vae = pipe.unet, pipe.vae
@@ -110,7 +121,7 @@ def from_pipeline(
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
-    accelerate = _accelerator(config, report, builds_here=builds_here)
+    accelerate = _accelerator(config, report, builds_here=builds_here, source=source)
     return ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device, report),
         encode=accelerate(Encode(vae)),
@@ -126,7 +137,7 @@ def from_pipeline(
 
 
 def _accelerator(
-    config: Config, report: Report, *, builds_here: bool
+    config: Config, report: Report, *, builds_here: bool, source: WeightsSource | None
 ) -> Callable[[nn.Module], Callable[..., Tensor]]:
     """Return the function that accelerates a stage as `config` says.
 
@@ -141,7 +152,9 @@ def _accelerator(
     builder = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
-    return EngineBuilder(engines, Store(config.engine_dir), report, builder=builder, waits=waits)
+    return EngineBuilder(
+        engines, Store(config.engine_dir), report, builder=builder, waits=waits, source=source
+    )
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:

@@ -29,6 +29,15 @@ Builder = Callable[[], Iterable[str]]
 """Builds every engine of the stream in a child process; yields the lines that it prints."""
 
 
+class WeightsSource(NamedTuple):
+    """Origin of the weights of all stages."""
+
+    settings: str
+    """Hash of the settings and the versions that they depend on."""
+    files: str | None
+    """Identity of the files that they are read from; None where these have just changed."""
+
+
 class BuildRequest(NamedTuple):
     """A stage that needs an engine, for calls of one set of shapes."""
 
@@ -69,7 +78,7 @@ class AcceleratedStage:
         return self._runs[signature](*tensors)
 
     def _request_engine(self, flat: FlatStage, tensors: list[Tensor], signature: Signature) -> None:
-        self._weights_hash = self._weights_hash or hash_weights(self.stage)
+        self._weights_hash = self._weights_hash or self._builder.weights_hash(self.stage)
 
         def activate(run: FlatForward) -> None:
             # One assignment: a call runs on the old one or on the new one.
@@ -92,6 +101,7 @@ class EngineBuilder:
         *,
         builder: Builder | None,
         waits: bool,
+        source: WeightsSource | None = None,
     ) -> None:
         """Set up the engines to try.
 
@@ -102,7 +112,9 @@ class EngineBuilder:
             builder: builds the engines in a child process; None to build them in this one.
             waits: whether a stage's first call waits until its engine is there; otherwise the
                 stage runs as it is written meanwhile.
+            source: what the weights come from, if that is known: their hash is then remembered.
         """
+        self._source = source
         self._engines = engines
         self._store = store
         self._report = report
@@ -115,6 +127,18 @@ class EngineBuilder:
     def __call__(self, stage: nn.Module) -> Stage:
         """Return `stage`, accelerated."""
         return AcceleratedStage(stage, self)
+
+    def weights_hash(self, stage: nn.Module) -> str:
+        """Return the SHA-256 of the weights of `stage`, remembered while its files are the same."""
+        if self._source is None:
+            return hash_weights(stage)
+        name = f"{type(stage).__name__} of {self._source.settings}"
+        remembered = self._store.hashes.recall(name, self._source.files)
+        if remembered:
+            return remembered
+        sha256 = hash_weights(stage)
+        self._store.hashes.remember(name, self._source.files, sha256)
+        return sha256
 
     def request(
         self,
