@@ -5,21 +5,18 @@ computed from. What cannot be read, or may come from someone else, is computed a
 """
 
 import hashlib
-import os
-import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
 from streamcam.system.file_identity import identity
-from streamcam.system.regular_file import open_regular, read_regular
+from streamcam.system.private_file import read_private, replace_private
+from streamcam.system.regular_file import open_regular
 
 FILE = "hashes.json"
 MAX_BYTES = 4 * 1024**2
 MAX_ENTRIES = 4096
-SHARED_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class _Remembered(BaseModel):
@@ -73,36 +70,12 @@ class HashMemory:
         hashes[name] = _Remembered(identity=of, sha256=sha256)
         newest = dict(list(hashes.items())[-MAX_ENTRIES:])
         with suppress(OSError):
-            self._write(_Content(hashes=newest).model_dump_json(indent=1))
+            replace_private(self._file, _Content(hashes=newest).model_dump_json(indent=1).encode())
 
     def _read(self) -> dict[str, _Remembered]:
         with suppress(OSError, ValidationError):
-            if is_own(self._file):
-                content = read_regular(self._file, MAX_BYTES)
-                return _Content.model_validate_json(content).hashes
+            return _Content.model_validate_json(read_private(self._file, MAX_BYTES)).hashes
         return {}
-
-    def _write(self, text: str) -> None:
-        handle, name = tempfile.mkstemp(prefix=".hashes-", dir=self._file.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).replace(self._file)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-
-def is_own(file: Path) -> bool:
-    """Return whether nobody but this user, and the administrator, can have written `file`.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    status = file.stat()
-    if not hasattr(os, "geteuid"):
-        return True
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & SHARED_WRITE
 
 
 def printable_path(path: Path) -> str:

@@ -88,15 +88,6 @@ def test_a_memory_that_others_can_write_is_not_trusted(tmp_path: Path, hashed: l
     assert not (tmp_path / FILE).stat().st_mode & stat.S_IWOTH, "and it was written anew"
 
 
-def test_a_memory_of_another_user_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stranger = os.stat_result((0o100644, 0, 0, 1, 12345, 0, 0, 0, 0, 0))
-    monkeypatch.setattr(hash_memory.os, "geteuid", lambda: 54321, raising=False)
-    monkeypatch.setattr(Path, "stat", lambda _self, **_: stranger)
-    assert not hash_memory.is_own(tmp_path / FILE)
-
-
 def test_hashes_need_no_place_to_be_remembered_in(tmp_path: Path, hashed: list[str]) -> None:
     for _ in range(2):
         HashMemory(tmp_path / "no such folder").file_hash(tmp_path / "file")
