@@ -31,6 +31,7 @@ from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
 from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 
 ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
 """The function that a child process calls to build engines; it loads the same model."""
@@ -61,6 +62,10 @@ class ImageModel(NamedTuple):
     """Whether `encode` samples from a posterior, as the full autoencoder does."""
     time_ids: Tensor | None
     device: torch.device
+    is_ready_for: Callable[[Parameters], bool] = lambda _: True
+    """Whether those parameters can be used at once, and need not wait for a model to be loaded."""
+    on_warm: Callable[[], None] = lambda: None
+    """To be called once all kinds of calls have been made."""
 
 
 def load_image_model(

@@ -67,6 +67,15 @@ class AcceleratedStage:
         self._builder = builder
         self._runs: dict[Signature, FlatForward] = {}
         self._weights_hash: str | None = None
+        self._flat: dict[Signature, tuple[FlatStage, list[Tensor]]] = {}
+
+    def engine_keys(self) -> dict[Signature, list[tuple[int, str]]]:
+        """Return the engines to try for each kind of call so far: their numbers and their keys."""
+        return {
+            signature: self._builder.keys(*flat, self._weights_hash)
+            for signature, flat in self._flat.items()
+            if self._weights_hash is not None
+        }
 
     def __call__(self, *args: Any) -> Tensor:
         """Run the stage."""
@@ -79,6 +88,8 @@ class AcceleratedStage:
 
     def _request_engine(self, flat: FlatStage, tensors: list[Tensor], signature: Signature) -> None:
         self._weights_hash = self._weights_hash or self._builder.weights_hash(self.stage)
+
+        self._flat[signature] = flat, [tensor.to("meta") for tensor in tensors]
 
         def activate(run: FlatForward) -> None:
             # One assignment: a call runs on the old one or on the new one.
@@ -127,6 +138,16 @@ class EngineBuilder:
     def __call__(self, stage: nn.Module) -> Stage:
         """Return `stage`, accelerated."""
         return AcceleratedStage(stage, self)
+
+    def keys(
+        self, flat: FlatStage, inputs: list[Tensor], weights_hash: str
+    ) -> list[tuple[int, str]]:
+        """Return the numbers of the engines to try for a stage, and the keys of their files."""
+        return [
+            (number, hash_key(cache_key(flat.stage, weights_hash, inputs, engine)))
+            for number, engine in enumerate(self._engines)
+            if engine.supports(flat)
+        ]
 
     def weights_hash(self, stage: nn.Module) -> str:
         """Return the SHA-256 of the weights of `stage`, remembered while its files are the same."""

@@ -50,7 +50,7 @@ class HashMemory:
         if remembered := self.recall(name, before):
             return remembered
         with open_regular(path) as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         if identity(path) == before:
             self.remember(name, before, sha256)
         return sha256
