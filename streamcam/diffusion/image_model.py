@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from streamcam.diffusion.attention import PromptCache, enable_cross_frame_attention
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.stages import (
     Condition,
     Decode,
@@ -23,12 +24,14 @@ from streamcam.diffusion.stages import (
 )
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
+from streamcam.engines.device_memory import device_memory
 from streamcam.engines.eager import EagerEngine
-from streamcam.engines.placement import place
+from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
-from streamcam.errors import ConfigError, ModelError
+from streamcam.errors import ConfigError, EngineError, ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
+from streamcam.models.weight_bytes import model_size
 from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -83,6 +86,9 @@ def load_image_model(
     placement = place(config)
     if config.threads:
         torch.set_num_threads(config.threads)
+    size, memory = model_size(config), device_memory(placement.device)
+    if size and memory:
+        report(memory_line(config, size, placement, memory))
     before = weights_source(config, placement.weights_dtype)
     pipe = load_pipeline(config, placement.weights_dtype, report)
     report(str(placement))
@@ -154,12 +160,26 @@ def _accelerator(
         engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
         return lambda stage: stage
-    builder = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)
+    builder = None if builds_here else partial(_build_in_child, config, placement)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
     return EngineBuilder(
         engines, Store(config.engine_dir), report, builder=builder, waits=waits, source=source
     )
+
+
+def _build_in_child(config: Config, placement: Placement) -> Iterator[str]:
+    """Build the engines of `config` in a process that loads the same model; yield its lines.
+
+    Raises:
+        EngineError: there is no room for it.
+    """
+    size, memory = model_size(config), device_memory(placement.device)
+    if size and memory:
+        need = memory_need(config, size, placement)
+        if refusal := build_refusal(need, placement, memory):
+            raise EngineError(refusal)
+    yield from build_in_child(ENGINE_BUILD_MAIN, config)
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:
