@@ -138,11 +138,11 @@ def _load_image(config: Config, report: Report) -> LoadedStream:
 
 
 def _load_live_image(config: Config, report: Report) -> LoadedStream:
-    from streamcam.diffusion.image_model import load_image_model
+    from streamcam.diffusion.quick_start import load_live_image_model
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.frames import frame_transfer
 
-    model = load_image_model(config, report)
+    model = load_live_image_model(config, report)
     return DiffusionStream(model, config, frame_transfer(config, model.device, on_air=True))
 
 

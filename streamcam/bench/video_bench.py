@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from streamcam.bench.harness import iter_frames, synchronize
+from streamcam.engines.device_memory import peak_memory
 from streamcam.errors import ConfigError
 from streamcam.pipelines import PIPELINES, pipeline_of
 from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
 from streamcam.video.delivery_stats import DeliveryStats
-from streamcam.video.device_memory import peak_memory
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.ring_rank import RankStatus

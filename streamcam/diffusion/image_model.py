@@ -17,6 +17,7 @@ from streamcam.diffusion.attention import (
 )
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.stages import (
     Condition,
     Decode,
@@ -26,18 +27,22 @@ from streamcam.diffusion.stages import (
     dropped_notice,
 )
 from streamcam.engines.build_process import build_in_child
-from streamcam.engines.builder import EngineBuilder
+from streamcam.engines.builder import EngineBuilder, WeightsSource
 from streamcam.engines.cuda_graph import CudaCapture
 from streamcam.engines.device_info import is_nvidia_gpu
+from streamcam.engines.device_memory import device_memory
 from streamcam.engines.device_tuning import tune
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.graphed_calls import GraphedCalls
-from streamcam.engines.placement import place
+from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
-from streamcam.errors import ConfigError, ModelError
+from streamcam.errors import ConfigError, EngineError, ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
+from streamcam.models.weight_bytes import model_size
+from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 
 ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
 """The function that a child process calls to build engines; it loads the same model."""
@@ -72,6 +77,10 @@ class ImageModel(NamedTuple):
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
     """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
+    is_ready_for: Callable[[Parameters], bool] = lambda _: True
+    """Whether those parameters can be used at once, and need not wait for a model to be loaded."""
+    on_warm: Callable[[], None] = lambda: None
+    """To be called once all kinds of calls have been made."""
 
 
 def load_image_model(
@@ -91,10 +100,23 @@ def load_image_model(
     tune(placement.device, placement.dtype)
     if config.threads:
         torch.set_num_threads(config.threads)
+    size, memory = model_size(config), device_memory(placement.device)
+    if size and memory:
+        report(memory_line(config, size, placement, memory))
+    before = weights_source(config, placement.weights_dtype)
     pipe = load_pipeline(config, placement.weights_dtype, report, placement.device)
     report(str(placement))
+    # What was exchanged while it was read may be neither the old nor the new.
+    unchanged = weights_source(config, placement.weights_dtype) == before
+    source = WeightsSource(*before) if unchanged else None
     return from_pipeline(
-        pipe, config, placement.device, report, builds_here=builds_here, tunes=tunes
+        pipe,
+        config,
+        placement.device,
+        report,
+        builds_here=builds_here,
+        tunes=tunes,
+        source=source,
     )
 
 
@@ -106,8 +128,12 @@ def from_pipeline(
     *,
     builds_here: bool = False,
     tunes: bool = False,
+    source: WeightsSource | None = None,
 ) -> ImageModel:
-    """Return the stages of a diffusers pipeline, accelerated as `config` says."""
+    """Return the stages of a diffusers pipeline, accelerated as `config` says.
+
+    With the `source` of its weights their hash is remembered from start to start.
+    """
     from diffusers import LCMScheduler
 
     unet, vae = pipe.unet, pipe.vae
@@ -131,7 +157,7 @@ def from_pipeline(
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
-    accelerate = _accelerator(config, report, builds_here=builds_here, tunes=tunes)
+    accelerate = _accelerator(config, report, builds_here=builds_here, tunes=tunes, source=source)
     graphs = place(config).choice.graphs
     return ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device, report),
@@ -156,7 +182,14 @@ class _Accelerator(NamedTuple):
     """See `ImageModel.revision`."""
 
 
-def _accelerator(config: Config, report: Report, *, builds_here: bool, tunes: bool) -> _Accelerator:
+def _accelerator(
+    config: Config,
+    report: Report,
+    *,
+    builds_here: bool,
+    tunes: bool,
+    source: WeightsSource | None,
+) -> _Accelerator:
     """Return what accelerates stages as `config` says."""
     placement = place(config)
     engines = list(placement.choice.engines)
@@ -164,12 +197,33 @@ def _accelerator(config: Config, report: Report, *, builds_here: bool, tunes: bo
         engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
         return _Accelerator(lambda stage: stage, lambda: 0)
-    process = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)
+    process = None if builds_here else partial(_build_in_child, config, placement)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
-    store = Store(config.engine_dir)
-    builder = EngineBuilder(engines, store, report, builder=process, waits=waits, tunes=tunes)
+    builder = EngineBuilder(
+        engines,
+        Store(config.engine_dir),
+        report,
+        builder=process,
+        waits=waits,
+        tunes=tunes,
+        source=source,
+    )
     return _Accelerator(builder, lambda: builder.revision)
+
+
+def _build_in_child(config: Config, placement: Placement) -> Iterator[str]:
+    """Build the engines of `config` in a process that loads the same model; yield its lines.
+
+    Raises:
+        EngineError: there is no room for it.
+    """
+    size, memory = model_size(config), device_memory(placement.device)
+    if size and memory:
+        need = memory_need(config, size, placement)
+        if refusal := build_refusal(need, placement, memory):
+            raise EngineError(refusal)
+    yield from build_in_child(ENGINE_BUILD_MAIN, config)
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:

@@ -18,6 +18,8 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 
+WAITS = "what has changed is used in some seconds, once the whole model is loaded"
+
 
 class DiffusionStream:
     """StreamDiffusion: `n` steps of different frames in one call, `f` frames at a time.
@@ -56,10 +58,11 @@ class DiffusionStream:
         metric = METRICS[config.similar_image_filter_metric]
         self._filter = SimilarityFilter(metric, config.num_steps * self.chunk, config.live.seed)
         self._pending = PendingFrames()
+        self._waits = False
 
     @property
     def notice(self) -> str:
-        return self.sampler.notice
+        return WAITS if self._waits else self.sampler.notice
 
     @property
     def accepts_any_size(self) -> bool:
@@ -94,6 +97,8 @@ class DiffusionStream:
         self._pending.finish_download()
         self.counts.clear()
         self._reset(self.config.live)
+        if calls:
+            self._models.on_warm()
 
     @torch.inference_mode()
     def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
@@ -135,7 +140,7 @@ class DiffusionStream:
         return self.sampler.parameters.enable_similar_image_filter and not self._from_noise
 
     def _update(self, parameters: Parameters) -> list[Frame]:
-        """Run with `parameters` from now on.
+        """Run with `parameters` from now on, or from when the model for them is loaded.
 
         Raises:
             ParameterError: they are refused, and nothing has changed.
@@ -145,8 +150,12 @@ class DiffusionStream:
         """
         before = self.sampler.parameters
         if parameters is before:
+            self._waits = False
             return []
         self.config.check(parameters)
+        self._waits = not self._models.is_ready_for(parameters)
+        if self._waits:
+            return []  # Asked again with the next frame: no frame waits for a model to load.
         self.sampler.prepare(parameters)
         if parameters.reset != before.reset:
             in_flight: list[Frame] = self.drain(parameters)

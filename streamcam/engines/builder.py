@@ -35,6 +35,15 @@ Builder = Callable[[], Iterable[str]]
 """Builds every engine of the stream in a child process; yields the lines that it prints."""
 
 
+class WeightsSource(NamedTuple):
+    """Origin of the weights of all stages."""
+
+    settings: str
+    """Hash of the settings and the versions that they depend on."""
+    files: str | None
+    """Identity of the files that they are read from; None where these have just changed."""
+
+
 class BuildRequest(NamedTuple):
     """A stage that needs an engine, for calls of one set of shapes."""
 
@@ -65,6 +74,15 @@ class AcceleratedStage:
         self._builder = builder
         self._runs: dict[Signature, FlatForward] = {}
         self._weights_hash: str | None = None
+        self._flat: dict[Signature, tuple[FlatStage, list[Tensor]]] = {}
+
+    def engine_keys(self) -> dict[Signature, list[tuple[int, str]]]:
+        """Return the engines to try for each kind of call so far: their numbers and their keys."""
+        return {
+            signature: self._builder.keys(*flat, self._weights_hash)
+            for signature, flat in self._flat.items()
+            if self._weights_hash is not None
+        }
 
     def __call__(self, *args: Any) -> Tensor:
         """Run the stage."""
@@ -76,7 +94,9 @@ class AcceleratedStage:
         return self._runs[signature](*tensors)
 
     def _request_engine(self, flat: FlatStage, tensors: list[Tensor], signature: Signature) -> None:
-        self._weights_hash = self._weights_hash or hash_weights(self.stage)
+        self._weights_hash = self._weights_hash or self._builder.weights_hash(self.stage)
+
+        self._flat[signature] = flat, [tensor.to("meta") for tensor in tensors]
 
         def activate(run: FlatForward) -> None:
             if self._runs[signature] is not run:
@@ -103,6 +123,7 @@ class EngineBuilder:
         builder: Builder | None,
         waits: bool,
         tunes: bool = False,
+        source: WeightsSource | None = None,
     ) -> None:
         """Set up the engines to try.
 
@@ -114,7 +135,9 @@ class EngineBuilder:
             waits: whether a stage's first call waits until its engine is there; otherwise the
                 stage runs as it is written meanwhile.
             tunes: whether to search longer for fast kernels, where an engine can.
+            source: what the weights come from, if that is known: their hash is then remembered.
         """
+        self._source = source
         self._engines = engines
         self._store = store
         self._report = report
@@ -132,6 +155,28 @@ class EngineBuilder:
         """Return `stage`, accelerated."""
         self._stages.append(stage)
         return AcceleratedStage(stage, self)
+
+    def keys(
+        self, flat: FlatStage, inputs: list[Tensor], weights_hash: str
+    ) -> list[tuple[int, str]]:
+        """Return the numbers of the engines to try for a stage, and the keys of their files."""
+        return [
+            (number, hash_key(cache_key(flat.stage, weights_hash, inputs, engine)))
+            for number, engine in enumerate(self._engines)
+            if engine.supports(flat)
+        ]
+
+    def weights_hash(self, stage: nn.Module) -> str:
+        """Return the SHA-256 of the weights of `stage`, remembered while its files are the same."""
+        if self._source is None:
+            return hash_weights(stage)
+        name = f"{type(stage).__name__} of {self._source.settings}"
+        remembered = self._store.hashes.recall(name, self._source.files)
+        if remembered:
+            return remembered
+        sha256 = hash_weights(stage)
+        self._store.hashes.remember(name, self._source.files, sha256)
+        return sha256
 
     def request(
         self,

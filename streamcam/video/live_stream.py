@@ -7,6 +7,12 @@ from math import ceil
 import numpy as np
 import torch
 
+from streamcam.engines.device_memory import (
+    REMEDY,
+    OutOfMemory,
+    out_of_memory_errors,
+    release_cached_memory,
+)
 from streamcam.errors import ConfigError
 from streamcam.frames.transfer import FrameTransfer
 from streamcam.models.families import Report
@@ -15,12 +21,6 @@ from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.cache_plan import Cursor, plan_chunk
 from streamcam.video.delivery_stats import DeliveryStats
-from streamcam.video.device_memory import (
-    REMEDY,
-    OutOfMemory,
-    out_of_memory_errors,
-    release_cached_memory,
-)
 from streamcam.video.prompt_change import BackgroundPromptTracker
 from streamcam.video.scheduler import Choice, LatencyTable, Objective, Scheduler
 from streamcam.video.video_model import VideoModel

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from streamcam.engines.device_memory import REMEDY, out_of_memory_errors
 from streamcam.frames import frame_transfer
 from streamcam.frames.image_tensors import fitted_lanczos
 from streamcam.frames.transfer import FrameTransfer
@@ -18,7 +19,6 @@ from streamcam.types import Frame, Image
 from streamcam.video import noise_control
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
 from streamcam.video.chunk_stages import ChunkStages
-from streamcam.video.device_memory import REMEDY, out_of_memory_errors
 from streamcam.video.flow_matching import FlowSchedule, Steps, add_noise
 from streamcam.video.noise_control import NoiseLevel
 from streamcam.video.prompt_change import PromptTracker
