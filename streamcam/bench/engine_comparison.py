@@ -15,8 +15,9 @@ from streamcam.bench.candidates import Candidate, median_speedup
 from streamcam.bench.diffusers_baseline import diffusers_candidate
 from streamcam.bench.harness import bare_calls, changed, iter_frames, matrix_rate, no_report
 from streamcam.diffusion.image_model import ImageModel, load_image_model
+from streamcam.diffusion.rehearsal import StreamRehearsal
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
+from streamcam.engines.dtypes import FLOAT8, INT8, dtype_of, name_of
 from streamcam.engines.placement import pick_device, pick_dtype, place, timings_key
 from streamcam.engines.selection import ENGINES, FASTEST
 from streamcam.engines.store import Store
@@ -71,7 +72,7 @@ class Comparison:
         report: called with each line of progress while engines are built.
 
     Raises:
-        EngineError: `config` asks for float8, which cannot run here.
+        EngineError: `config` asks for float8 or int8, which cannot run here.
     """
 
     def __init__(
@@ -91,13 +92,16 @@ class Comparison:
         self._device = pick_device(config.device)
         self._calls = CALLS_ON_GPU if self._device.type == "cuda" else CALLS
         dtype = pick_dtype(config.dtype, self._device)
-        if dtype == FLOAT8:
-            # It has a line of its own, next to the dtype that its other stages are in.
+        asked_for = dtype
+        if dtype in (FLOAT8, INT8):
+            # They have lines of their own, next to the dtype that the rest is in.
             dtype = place(config).weights_dtype
         self._dtype = name_of(dtype)
         self._reports: list[str] = []
         self._engines = [(name, self._dtype) for name in ENGINES]
         self._engines.append(("tensorrt", name_of(FLOAT8)))
+        if asked_for == INT8:  # Its build takes a minute.
+            self._engines.append(("openvino", name_of(INT8)))
         self.left_out: list[str] = []
         """Candidates that cannot run here, each with the reason."""
 
@@ -112,7 +116,7 @@ class Comparison:
         if not candidates:
             return []
         baselines = [c for c in candidates if c.is_baseline] or candidates[:1]
-        rates = {c.dtype: matrix_rate(self._device, c.dtype) for c in candidates}
+        rates = {c.dtype: self._matrix_rate(c.dtype) for c in candidates}
         flops = self._flops_per_frame()
         return [
             Result(
@@ -191,7 +195,9 @@ class Comparison:
 
     def _load(self, config: Config, engine: str, dtype: str) -> tuple[Config, ImageModel]:
         config = changed(config, acceleration=engine, dtype=dtype)
-        return config, load_image_model(config, self._record, builds_here=True)
+        return config, load_image_model(
+            config, self._record, builds_here=True, rehearse=StreamRehearsal
+        )
 
     def _record(self, line: str) -> None:
         self._reports.append(line)
@@ -247,6 +253,10 @@ class Comparison:
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+    def _matrix_rate(self, dtype: torch.dtype) -> float:
+        # torch has no fast product in int8 for all CPUs.
+        return matrix_rate(self._device, torch.float32 if dtype == INT8 else dtype)
 
     def _memory(self) -> int:
         if self._device.type == "cuda":

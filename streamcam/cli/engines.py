@@ -52,8 +52,8 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
             f"pipeline={config.pipeline} uses no engines, so there is nothing to build:"
             " acceleration=compiled compiles its layers each time it starts"
         )
-    # Only one engine runs float8, so there is nothing to compare.
-    if config.acceleration == "auto" and config.dtype != "float8":
+    # Only one engine runs these, so there is nothing to compare.
+    if config.acceleration == "auto" and config.dtype not in ("float8", "int8"):
         measure_engines(config, click.echo)
     else:
         build_engines(config, click.echo)

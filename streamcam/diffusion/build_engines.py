@@ -4,6 +4,7 @@ import os
 import sys
 
 from streamcam.diffusion.image_model import load_image_model
+from streamcam.diffusion.rehearsal import StreamRehearsal
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import StreamcamError
 from streamcam.models.families import Report
@@ -29,7 +30,10 @@ def build_engines(config: Config, report: Report, loading: Report) -> None:
     config = config.model_copy(update={"warmup": 1})
     loaded = False
     models = load_image_model(
-        config, lambda line: report(line) if loaded else loading(line), builds_here=True
+        config,
+        lambda line: report(line) if loaded else loading(line),
+        builds_here=True,
+        rehearse=StreamRehearsal,
     )
     loaded = True
     DiffusionStream(models, config).warm_up()

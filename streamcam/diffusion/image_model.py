@@ -24,6 +24,7 @@ from streamcam.diffusion.stages import (
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.eager import EagerEngine
+from streamcam.engines.flat_stage import Rehearsal
 from streamcam.engines.placement import place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, ModelError
@@ -62,12 +63,21 @@ class ImageModel(NamedTuple):
     device: torch.device
 
 
+Rehearse = Callable[["ImageModel", Config], Rehearsal]
+"""Returns the rehearsal of a model, given its stages as they are written."""
+
+
 def load_image_model(
-    config: Config, report: Report = print, *, builds_here: bool = False
+    config: Config,
+    report: Report = print,
+    *,
+    builds_here: bool = False,
+    rehearse: Rehearse | None = None,
 ) -> ImageModel:
     """Load the model of `config` and move it to its device.
 
-    Engines that are missing are built in another process, or in this one if `builds_here`.
+    Engines that are missing are built in another process, or in this one if `builds_here`; those
+    in int8 need a rehearsal.
 
     Raises:
         ConfigError: the device is missing, or the size does not fit the model.
@@ -79,7 +89,9 @@ def load_image_model(
         torch.set_num_threads(config.threads)
     pipe = load_pipeline(config, placement.weights_dtype, report)
     report(str(placement))
-    return from_pipeline(pipe, config, placement.device, report, builds_here=builds_here)
+    return from_pipeline(
+        pipe, config, placement.device, report, builds_here=builds_here, rehearse=rehearse
+    )
 
 
 def from_pipeline(
@@ -89,6 +101,7 @@ def from_pipeline(
     report: Report = print,
     *,
     builds_here: bool = False,
+    rehearse: Rehearse | None = None,
 ) -> ImageModel:
     """Return the stages of a diffusers pipeline, accelerated as `config` says."""
     from diffusers import LCMScheduler
@@ -110,12 +123,11 @@ def from_pipeline(
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
-    accelerate = _accelerator(config, report, builds_here=builds_here)
-    return ImageModel(
+    model = ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device, report),
-        encode=accelerate(Encode(vae)),
-        denoise=accelerate(Denoise(unet, prediction, alphas_cumprod)),
-        decode=accelerate(Decode(vae)),
+        encode=Encode(vae),
+        denoise=Denoise(unet, prediction, alphas_cumprod),
+        decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
         latent_shape=(vae.config.latent_channels, config.height // scale, config.width // scale),
@@ -123,11 +135,18 @@ def from_pipeline(
         time_ids=_time_ids(unet, config, device),
         device=device,
     )
+    rehearsal = rehearse(model, config) if rehearse else None
+    accelerate = _accelerator(config, report, builds_here=builds_here, rehearsal=rehearsal)
+    return model._replace(
+        encode=accelerate(model.encode),
+        denoise=accelerate(model.denoise),
+        decode=accelerate(model.decode),
+    )
 
 
 def _accelerator(
-    config: Config, report: Report, *, builds_here: bool
-) -> Callable[[nn.Module], Callable[..., Tensor]]:
+    config: Config, report: Report, *, builds_here: bool, rehearsal: Rehearsal | None
+) -> Callable[[Any], Callable[..., Tensor]]:
     """Return the function that accelerates a stage as `config` says.
 
     In float32 without an engine it returns the stage itself.
@@ -141,7 +160,14 @@ def _accelerator(
     builder = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
-    return EngineBuilder(engines, Store(config.engine_dir), report, builder=builder, waits=waits)
+    return EngineBuilder(
+        engines,
+        Store(config.engine_dir),
+        report,
+        builder=builder,
+        waits=waits,
+        rehearsal=rehearsal,
+    )
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import torch
 
-from streamcam.engines.dtypes import FLOAT8
+from streamcam.engines.dtypes import FLOAT8, INT8
 from streamcam.engines.engine import Engine
-from streamcam.engines.requirements import check_engine, check_float8
+from streamcam.engines.requirements import check_engine, check_float8, check_int8
 from streamcam.engines.timings import Timings
 from streamcam.errors import EngineError
 from streamcam.plugins import load_plugin, plugin_names
@@ -55,6 +55,10 @@ def choose_engines(
     """
     if dtype == FLOAT8:
         return _choose_for_float8(acceleration, device)
+    if dtype == INT8:
+        check_int8(acceleration, device.type)
+        pair = tuple(_openvino(device, each) for each in (INT8, torch.float32))
+        return EngineChoice(pair, "openvino, which alone computes in it; the rest as float32")
     if acceleration == "auto":
         return _choose_fastest(device, dtype, measured or {})
     if acceleration == "eager":

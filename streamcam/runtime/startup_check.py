@@ -1,6 +1,6 @@
 """Check, before anything is on air, what the engine process would fail on after minutes."""
 
-from streamcam.engines.requirements import check_engine, check_float8
+from streamcam.engines.requirements import check_engine, check_float8, check_int8
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError
 from streamcam.pipelines import pipeline_of
@@ -31,6 +31,8 @@ def check_startup(config: Config) -> None:
     if config.dtype == "float8":
         check_float8(config.acceleration)
         check_engine("tensorrt", device_kind(config.device))
+    if config.dtype == "int8":
+        check_int8(config.acceleration, device_kind(config.device))
     check_engine(config.acceleration, device_kind(config.device))
     if config.acceleration != "eager":
         Store(config.engine_dir)
