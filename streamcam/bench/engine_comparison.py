@@ -1,6 +1,5 @@
 """Compare all engines on the same weights in one run, with their limits and diffusers' pipeline."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
+from streamcam.system.cores import available_cores
 from streamcam.types import Image
 
 WARM_S, WARM_CALLS = 1.0, 3
@@ -290,7 +290,7 @@ def measure_engines(config: Config, report: Report) -> None:
         StreamcamError: no engine runs here, or the store cannot be written to.
     """
     device, dtype, _ = place(config)
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     on_air = {"threads": config.threads or max(1, cores - 1), "warmup": 1}
     scene = [np.full((config.height, config.width, 3), level, np.uint8) for level in LEVELS]
     comparison = Comparison(config.model_copy(update=on_air), scene, rounds=ROUNDS, report=report)
