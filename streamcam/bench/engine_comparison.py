@@ -1,6 +1,5 @@
 """Compare all engines on the same weights in one run, with their limits and diffusers' pipeline."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ from streamcam.bench.harness import (
     synchronize,
 )
 from streamcam.diffusion.image_model import ImageModel, load_image_model
+from streamcam.diffusion.rehearsal import StreamRehearsal
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
+from streamcam.engines.dtypes import FLOAT8, INT8, dtype_of, name_of
 from streamcam.engines.placement import pick_device, pick_dtype, place, timings_key
 from streamcam.engines.requirements import float8_engine
 from streamcam.engines.selection import ENGINES, FASTEST
@@ -33,6 +33,7 @@ from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
+from streamcam.system.cores import available_cores
 from streamcam.types import Image
 
 EAGER = "eager"
@@ -88,7 +89,7 @@ class Comparison:
         tunes: whether to search longer for fast kernels.
 
     Raises:
-        EngineError: `config` asks for float8, which cannot run here.
+        EngineError: `config` asks for float8 or int8, which cannot run here.
     """
 
     def __init__(
@@ -110,13 +111,16 @@ class Comparison:
         self._device = pick_device(config.device)
         self._calls = CALLS_ON_GPU if self._device.type == "cuda" else CALLS
         dtype = pick_dtype(config.dtype, self._device)
-        if dtype == FLOAT8:
-            # It has a line of its own, next to the dtype that its other stages are in.
+        asked_for = dtype
+        if dtype in (FLOAT8, INT8):
+            # They have lines of their own, next to the dtype that the rest is in.
             dtype = place(config).weights_dtype
         self._dtype = name_of(dtype)
         self._reports: list[str] = []
         self._engines = [(name, self._dtype) for name in ENGINES]
         self._engines.append((float8_engine(), name_of(FLOAT8)))
+        if asked_for == INT8:  # Its build takes a minute.
+            self._engines.append(("openvino", name_of(INT8)))
         self.left_out: list[str] = []
         """Candidates that cannot run here, each with the reason."""
 
@@ -145,7 +149,7 @@ class Comparison:
         if not candidates:
             return []
         baselines = [c for c in candidates if c.is_baseline] or candidates[:1]
-        rates = {c.dtype: matrix_rate(self._device, c.dtype) for c in candidates}
+        rates = {c.dtype: self._matrix_rate(c.dtype) for c in candidates}
         flops = self._flops_per_frame()
         return [
             Result(
@@ -225,7 +229,13 @@ class Comparison:
 
     def _load(self, config: Config, engine: str, dtype: str) -> tuple[Config, ImageModel]:
         config = changed(config, acceleration=engine, dtype=dtype)
-        return config, load_image_model(config, self._record, builds_here=True, tunes=self._tunes)
+        return config, load_image_model(
+            config,
+            self._record,
+            builds_here=True,
+            tunes=self._tunes,
+            rehearse=StreamRehearsal,
+        )
 
     def _record(self, line: str) -> None:
         self._reports.append(line)
@@ -279,6 +289,10 @@ class Comparison:
         synchronize(self._device)
         return (time.perf_counter() - started_at) / (self._calls * candidate.frames)
 
+    def _matrix_rate(self, dtype: torch.dtype) -> float:
+        # torch has no fast product in int8 for all CPUs.
+        return matrix_rate(self._device, torch.float32 if dtype == INT8 else dtype)
+
     def _memory(self) -> int:
         if self._device.type == "cuda":
             return torch.cuda.memory_reserved(self._device)
@@ -312,7 +326,7 @@ def measure_engines(config: Config, report: Report, *, tunes: bool = False) -> N
         StreamcamError: no engine runs here, or the store cannot be written to.
     """
     device, dtype, _ = place(config)
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     on_air = {"threads": config.threads or max(1, cores - 1), "warmup": 1}
     scene = [np.full((config.height, config.width, 3), level, np.uint8) for level in LEVELS]
     comparison = Comparison(

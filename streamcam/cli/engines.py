@@ -61,8 +61,8 @@ def build(
             " acceleration=compiled compiles its layers each time it starts"
         )
     with build_report() as report:
-        # Only one engine runs float8, so there is nothing to compare.
-        if config.acceleration == "auto" and config.dtype != "float8":
+        # Only one engine runs these, so there is nothing to compare.
+        if config.acceleration == "auto" and config.dtype not in ("float8", "int8"):
             measure_engines(config, report, tunes=tune)
         else:
             build_engines(config, report, tune)

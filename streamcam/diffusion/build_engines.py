@@ -4,6 +4,7 @@ import os
 import sys
 
 from streamcam.diffusion.image_model import load_image_model
+from streamcam.diffusion.rehearsal import StreamRehearsal
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.build_progress import ThrottledProgress
 from streamcam.engines.graphed_calls import GraphedCalls
@@ -36,6 +37,7 @@ def build_engines(config: Config, report: Report, loading: Report, *, tunes: boo
         lambda line: report(line) if loaded else loading(line),
         builds_here=True,
         tunes=tunes,
+        rehearse=StreamRehearsal,
     )
     loaded = True
     # Plain calls: nothing is gained by recording what runs once.

@@ -33,6 +33,7 @@ from streamcam.engines.device_info import is_nvidia_gpu
 from streamcam.engines.device_memory import device_memory
 from streamcam.engines.device_tuning import tune
 from streamcam.engines.eager import EagerEngine
+from streamcam.engines.flat_stage import Rehearsal
 from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
@@ -83,13 +84,22 @@ class ImageModel(NamedTuple):
     """To be called once all kinds of calls have been made."""
 
 
+Rehearse = Callable[["ImageModel", Config], Rehearsal]
+"""Returns the rehearsal of a model, given its stages as they are written."""
+
+
 def load_image_model(
-    config: Config, report: Report = print, *, builds_here: bool = False, tunes: bool = False
+    config: Config,
+    report: Report = print,
+    *,
+    builds_here: bool = False,
+    tunes: bool = False,
+    rehearse: Rehearse | None = None,
 ) -> ImageModel:
     """Load the model of `config` and move it to its device.
 
-    Engines that are missing are built in another process, or in this one if `builds_here`; with
-    `tunes` those of this process are tuned.
+    Engines that are missing are built in another process, or in this one if `builds_here`: with
+    `tunes` they are tuned, and those in int8 need a rehearsal.
 
     Raises:
         ConfigError: the device is missing, or the size does not fit the model.
@@ -117,6 +127,7 @@ def load_image_model(
         builds_here=builds_here,
         tunes=tunes,
         source=source,
+        rehearse=rehearse,
     )
 
 
@@ -129,6 +140,7 @@ def from_pipeline(
     builds_here: bool = False,
     tunes: bool = False,
     source: WeightsSource | None = None,
+    rehearse: Rehearse | None = None,
 ) -> ImageModel:
     """Return the stages of a diffusers pipeline, accelerated as `config` says.
 
@@ -157,26 +169,39 @@ def from_pipeline(
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
-    accelerate = _accelerator(config, report, builds_here=builds_here, tunes=tunes, source=source)
     graphs = place(config).choice.graphs
-    return ImageModel(
+    model = ImageModel(
         encode_text=lambda text: encode_text(pipe, text, device, report),
-        encode=accelerate.stage(Encode(vae)),
-        denoise=accelerate.stage(Denoise(unet, prediction, alphas_cumprod)),
-        decode=accelerate.stage(Decode(vae)),
+        encode=Encode(vae),
+        denoise=Denoise(unet, prediction, alphas_cumprod),
+        decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
         latent_shape=(vae.config.latent_channels, config.height // scale, config.width // scale),
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
-        revision=accelerate.revision,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
+    )
+    rehearsal = rehearse(model, config) if rehearse else None
+    accelerate = _accelerator(
+        config,
+        report,
+        builds_here=builds_here,
+        tunes=tunes,
+        source=source,
+        rehearsal=rehearsal,
+    )
+    return model._replace(
+        encode=accelerate.stage(model.encode),
+        denoise=accelerate.stage(model.denoise),
+        decode=accelerate.stage(model.decode),
+        revision=accelerate.revision,
     )
 
 
 class _Accelerator(NamedTuple):
-    stage: Callable[[nn.Module], Callable[..., Tensor]]
+    stage: Callable[[Any], Callable[..., Tensor]]
     """Accelerates a stage; in float32 without an engine it returns the stage itself."""
     revision: Callable[[], int]
     """See `ImageModel.revision`."""
@@ -189,6 +214,7 @@ def _accelerator(
     builds_here: bool,
     tunes: bool,
     source: WeightsSource | None,
+    rehearsal: Rehearsal | None,
 ) -> _Accelerator:
     """Return what accelerates stages as `config` says."""
     placement = place(config)
@@ -208,6 +234,7 @@ def _accelerator(
         waits=waits,
         tunes=tunes,
         source=source,
+        rehearsal=rehearsal,
     )
     return _Accelerator(builder, lambda: builder.revision)
 

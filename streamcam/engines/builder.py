@@ -14,14 +14,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.engines.accuracy import AccuracyError, check_accuracy
+from streamcam.engines.accuracy import EngineRefusedError, check_accuracy, check_images
 from streamcam.engines.build_failures import explained
 from streamcam.engines.build_progress import BuildProgress, ReportsSteps
 from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
-from streamcam.engines.dtypes import FLOAT8, name_of
+from streamcam.engines.dtypes import FLOAT8, INT8, name_of
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
-from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
+from streamcam.engines.flat_stage import (
+    FlatForward,
+    FlatStage,
+    Rehearsal,
+    Signature,
+    Stage,
+    flatten_args,
+)
 from streamcam.engines.shared_weights import SharesWeights
 from streamcam.engines.store import Entry, Store
 from streamcam.engines.tuning import NotFasterError, Tunable, tune
@@ -88,7 +95,8 @@ class AcceleratedStage:
         """Run the stage."""
         tensors, signature, structure = flatten_args(args)
         if signature not in self._runs:
-            flat = FlatStage(self.stage, structure, [leaf is not None for leaf in signature])
+            present = [leaf is not None for leaf in signature]
+            flat = FlatStage(self.stage, structure, present, self._builder.rehearsal)
             self._runs[signature] = flat
             self._request_engine(flat, tensors, signature)
         return self._runs[signature](*tensors)
@@ -124,6 +132,7 @@ class EngineBuilder:
         waits: bool,
         tunes: bool = False,
         source: WeightsSource | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         """Set up the engines to try.
 
@@ -136,7 +145,9 @@ class EngineBuilder:
                 stage runs as it is written meanwhile.
             tunes: whether to search longer for fast kernels, where an engine can.
             source: what the weights come from, if that is known: their hash is then remembered.
+            rehearsal: where engines are built here, the calls to quantise stages on.
         """
+        self.rehearsal = rehearsal
         self._source = source
         self._engines = engines
         self._store = store
@@ -250,7 +261,9 @@ class EngineBuilder:
                 progress.step("measuring its accuracy")
                 run = load_engine(engine, folder, request.flat)
                 manifest["psnr"] = check_accuracy(run, request.flat, request.inputs, engine.dtype)
-        except AccuracyError as error:
+                if engine.dtype == INT8:
+                    manifest["image_psnr"] = check_images(run, request.flat)
+        except EngineRefusedError as error:
             # Stored, so that the next start does not try again.
             with self._store.create(key, manifest | {"refused": str(error)}):
                 pass
@@ -323,6 +336,9 @@ class EngineBuilder:
             )
             return False
         request.activate(run)
+        if self.rehearsal and engine.dtype == INT8:
+            # The images of the stages after it are judged with all that has been accepted.
+            self.rehearsal.accept(request.flat.stage, run)
         state = "is ready" if self._builds_here else "runs"
         self._report(f"the {name} {state}, {accuracy:.0f} dB against float32")
         return True
@@ -379,6 +395,7 @@ def load_engine(engine: Any, folder: Path, flat: FlatStage) -> FlatForward:
 def _name(request: BuildRequest, engine: Engine) -> str:
     if isinstance(engine, EagerEngine):
         return f"{name_of(engine.dtype)} of {request.stage_name}"
-    # The one dtype in which an engine is tried before another of its kind.
-    kind = f"{engine.name} float8" if engine.dtype == FLOAT8 else engine.name
+    # The dtypes in which an engine is tried before another of its kind.
+    coarse = engine.dtype in (FLOAT8, INT8)
+    kind = f"{engine.name} {name_of(engine.dtype)}" if coarse else engine.name
     return f"{kind} engine of {request.stage_name}"

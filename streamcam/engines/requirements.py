@@ -45,6 +45,24 @@ def float8_engine(acceleration: str = "auto") -> str:
     return "tensorrt-rtx" if only_rtx else "tensorrt"
 
 
+def check_int8(acceleration: str, device: str) -> None:
+    """Raise EngineError with the remedy if int8 cannot run on `acceleration` and `device` here."""
+    if acceleration not in ("auto", "openvino"):
+        raise EngineError(
+            f"{acceleration} does not compute in int8; choose --acceleration openvino, or"
+            " --dtype auto"
+        )
+    if device != "cpu":
+        raise EngineError(
+            f"int8 is for CPUs, not for {device}; choose --device cpu, or --dtype auto"
+        )
+    _openvino(device)
+    if not find_spec("nncf"):
+        raise EngineError(
+            'int8 needs nncf, which is not installed; run pip install "streamcam[openvino]"'
+        )
+
+
 def _openvino(device: str) -> None:
     if not find_spec("openvino"):
         raise EngineError('openvino is not installed; run pip install "streamcam[openvino]"')

@@ -6,11 +6,12 @@ from typing import NamedTuple
 import torch
 
 from streamcam.engines.device_info import is_nvidia_gpu
-from streamcam.engines.dtypes import FLOAT8
+from streamcam.engines.dtypes import FLOAT8, INT8
 from streamcam.engines.engine import Engine
 from streamcam.engines.requirements import (
     check_engine,
     check_float8,
+    check_int8,
     float8_engine,
     is_offered,
 )
@@ -68,8 +69,8 @@ def choose_engines(
         EngineError: the engine asked for cannot run here.
         StreamcamError: the package that brings the engine asked for cannot be loaded.
     """
-    if dtype == FLOAT8:
-        return _choose_for_float8(acceleration, device)
+    if choose := {FLOAT8: _choose_for_float8, INT8: _choose_for_int8}.get(dtype):
+        return choose(acceleration, device)
     if acceleration == "auto":
         return _choose_fastest(device, dtype, measured or {})
     if acceleration == "eager":
@@ -128,6 +129,12 @@ def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:
         )
     reason = f"{name}, which computes in it; the rest as float16"
     return EngineChoice(engines, reason, graphs=True)
+
+
+def _choose_for_int8(acceleration: str, device: torch.device) -> EngineChoice:
+    check_int8(acceleration, device.type)
+    pair = tuple(_openvino(device, each) for each in (INT8, torch.float32))
+    return EngineChoice(pair, "openvino, which alone computes in it; the rest as float32")
 
 
 def _listed(measured: Timings) -> str:

@@ -19,6 +19,7 @@ from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
+from streamcam.system.cores import available_cores
 from streamcam.system.standard_streams import protect_output
 from streamcam.types import Frame
 
@@ -97,7 +98,7 @@ def open_stream(config: Config, report: Callable[[str], None]) -> tuple[LoadedSt
         return Identity(), 0.0
     # Never cold on air: the first call is slow, and shows how long a frame may take.
     # A core is left to capture and output: what they would take from the model, it loses anyway.
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     on_air = {
         "warmup": max(1, config.warmup),
         "threads": config.threads or max(1, cores - 1),

@@ -1,6 +1,11 @@
 """Check, before anything is on air, what the engine process would fail on after minutes."""
 
-from streamcam.engines.requirements import check_engine, check_float8, float8_engine
+from streamcam.engines.requirements import (
+    check_engine,
+    check_float8,
+    check_int8,
+    float8_engine,
+)
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError
 from streamcam.pipelines import pipeline_of
@@ -39,6 +44,8 @@ def check_startup(config: Config) -> None:
     if config.dtype == "float8":
         check_float8(config.acceleration)
         check_engine(float8_engine(config.acceleration), kind)
+    if config.dtype == "int8":
+        check_int8(config.acceleration, kind)
     check_engine(config.acceleration, kind)
     if config.acceleration != "eager":
         Store(config.engine_dir)

@@ -160,11 +160,12 @@ class Config(Settings):
         description="auto, cpu, cuda, cuda:N, mps or xpu.",
     )
     dtype: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16", "float8"], Traits(flag=True)
+        Literal["auto", "float32", "float16", "bfloat16", "float8", "int8"], Traits(flag=True)
     ] = Field(
         default="auto",
         description="dtype of the models. auto: float16 on a GPU, bfloat16 on a CPU that supports"
-        " it, else float32. float8: the U-Net on tensorrt(-rtx), everything else in float16.",
+        " it, else float32. float8: the U-Net on tensorrt(-rtx), everything else in float16. int8:"
+        " openvino on a CPU, with the layers that it would harm in float32.",
     )
     acceleration: Annotated[
         str, AfterValidator(_acceleration), Traits(flag=True, choices=ACCELERATIONS)

@@ -8,11 +8,13 @@ import sys
 import time
 from threading import Event
 
+import cv2
 import numpy as np
 import psutil
 import pytest
 
 from streamcam.errors import EngineError
+from streamcam.runtime import broadcast as broadcast_module
 from streamcam.stats import Status
 from streamcam.types import Frame
 from tests.runtime.broadcast_helpers import (
@@ -392,3 +394,16 @@ def test_a_new_prompt_changes_the_output_and_no_frame_is_lost_or_torn() -> None:
         assert seen.longest_gap(began) < GAP_S
         control.change({"prompt": "a" * 90})
         until(lambda: "the last 15 tokens" in broadcast.status().notice)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 1), (32, 4)])
+def test_on_few_cores_opencv_leaves_them_to_the_model(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr(broadcast_module, "available_cores", lambda: cores)
+    before = cv2.getNumThreads()
+    try:
+        with on_air(model="passthrough"):
+            assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(before)
