@@ -44,7 +44,7 @@ class BroadcastSettings(Settings):
         min_length=1,
         max_length=16,
         description="virtual-camera[:LABEL], preview, recorder:FILE or null; may be given several"
-        " times. auto: the virtual camera, else the preview.",
+        " times. auto: the virtual camera, if there is one, and the preview page.",
     )
     canvas: Annotated[tuple[Side, Side], BeforeValidator(parse_size), Traits(flag=True)] = Field(
         default=(1280, 720),
@@ -88,7 +88,8 @@ class BroadcastSettings(Settings):
         default=8090,
         ge=0,
         le=65535,
-        description="Port of the preview page; 0 takes a free one.",
+        description="Port of the preview page; 0 takes a free one. If none is given and this one is"
+        " in use, the next free one is taken.",
     )
     osc: bool = Field(default=True, description="Listen to OSC.")
     osc_bind: Annotated[str, Traits(flag=True)] = Field(
