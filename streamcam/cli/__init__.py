@@ -21,6 +21,7 @@ from streamcam.version import __version__
 
 COMMANDS = {
     "run": "run",
+    "prompt": "prompt",
     "render": "render",
     "devices": "devices",
     "doctor": "doctor",

@@ -43,7 +43,7 @@ class Client:
 
     def __init__(self, host: str, port: int, prefix: str) -> None:
         self._server = endpoint(host, port)
-        self._prefix = prefix
+        self.prefix = prefix
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_DGRAM
@@ -69,13 +69,13 @@ class Client:
             DeviceError: no answer arrives.
         """
         answers: list[Message] = []
-        asked = [*messages, Message(f"{self._prefix}/ping")]
-        pings = sum(message.address == f"{self._prefix}/ping" for message in asked)
+        asked = [*messages, Message(f"{self.prefix}/ping")]
+        pings = sum(message.address == f"{self.prefix}/ping" for message in asked)
         try:
             for message in asked:
                 self._socket.send(write_packet(message))
             for answer in self._until(time.monotonic() + ANSWER_TIMEOUT):
-                name = answer.address.removeprefix(f"{self._prefix}/")
+                name = answer.address.removeprefix(f"{self.prefix}/")
                 text = " ".join(map(str, answer.arguments))
                 pings -= name == "pong"
                 if not pings:
@@ -87,7 +87,10 @@ class Client:
                 elif strict:
                     raise ParameterError(text)
         except ConnectionRefusedError:
-            raise DeviceError(f"nobody listens to OSC at {self._server}") from None
+            raise DeviceError(
+                f"no broadcast listens to OSC at {self._server}; start one with"
+                ' "streamcam run", or name its --host and --port'
+            ) from None
         except PacketError as error:
             raise ParameterError(f"that cannot be sent: {error}") from None
         raise DeviceError(
@@ -97,14 +100,14 @@ class Client:
 
     def all_values(self) -> list[Message]:
         """Return every value that can be set; raise as `ask` does."""
-        sync = Message(f"{self._prefix}/sync")
+        sync = Message(f"{self.prefix}/sync")
         values = dict(self.ask(sync))
-        if f"{self._prefix}/preset/names" not in values:
+        if f"{self.prefix}/preset/names" not in values:
             # From another machine: a subscriber can show that it is there, and then gets the rest.
             with self.subscribed():
                 self.ask()
                 values |= self.ask(sync)
-        figures = {row.address for row in feedback_rows(self._prefix)}
+        figures = {row.address for row in feedback_rows(self.prefix)}
         return [Message(*value) for value in values.items() if value[0] not in figures]
 
     @contextmanager
@@ -141,7 +144,7 @@ class Client:
 
     def _send(self, name: str) -> None:
         with suppress(ConnectionRefusedError):
-            self._socket.send(write_packet(Message(f"{self._prefix}/{name}")))
+            self._socket.send(write_packet(Message(f"{self.prefix}/{name}")))
 
     def _until(self, end: float) -> Iterator[Message]:
         """Yield the messages that arrive before `end`."""
@@ -152,7 +155,7 @@ class Client:
             except TimeoutError:
                 return
             for message in messages:
-                if message.address == f"{self._prefix}/confirm":
+                if message.address == f"{self.prefix}/confirm":
                     self._socket.send(write_packet(message))
                 else:
                     yield message

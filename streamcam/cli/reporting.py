@@ -151,6 +151,8 @@ def summary(status: Status) -> str:
         parts.append(f"{status.vram / 2**30:.1f} GiB of GPU memory")
     if status.power is not None:
         parts.append(f"{status.power:.0f} W")
+    if status.notice:
+        parts.append(status.notice)
     return " · ".join(parts)
 
 

@@ -198,6 +198,15 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
         yield f"prompt/{letter}/weight", weight
         if slot < 2:
             yield f"prompt/{slot}", replace(text, description=f"The same as /prompt/{letter}/text.")
+    yield (
+        "prompt/fade",
+        Address(
+            "text, number",
+            "up to 1000 bytes; 0 – 600 s",
+            "Set the prompt, fading over these seconds, whatever /prompt/time is.",
+            actions.set_prompt_over,
+        ),
+    )
     blend = Address(
         "a, b, number",
         "texts or slots 0 – 3; 0 – 1",
