@@ -22,6 +22,7 @@ from streamcam.version import __version__
 COMMANDS = {
     "run": "run",
     "prompt": "prompt",
+    "presets": "presets_command",
     "render": "render",
     "devices": "devices",
     "doctor": "doctor",

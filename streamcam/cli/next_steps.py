@@ -41,7 +41,10 @@ def next_steps(
     if osc_port is not None and config.model != PASSTHROUGH:
         command = f"{program()} prompt{_client_options(config.broadcast, osc_port)}"
         example = next(text for text in EXAMPLES if text != status.prompt)
-        yield (f'change it: type {command} "{example}" in another terminal; Ctrl-C here ends it')
+        yield (
+            f'change it: type {command} "{example}" in another terminal;'
+            f' "{program()} presets" lists looks; Ctrl-C here ends it'
+        )
 
 
 def _shown(config: Config, status: Status) -> str:

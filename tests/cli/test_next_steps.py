@@ -36,7 +36,8 @@ def test_three_lines_name_what_is_on_air_where_and_what_to_type() -> None:
     assert lines() == [
         'on air after 0.42 s: the camera through nano as "pencil sketch", once that is loaded',
         f'see it: {PAGE}, or choose the camera "studio" in OBS, Zoom or a browser',
-        'change it: type streamcam prompt "oil painting" in another terminal; Ctrl-C here ends it',
+        'change it: type streamcam prompt "oil painting" in another terminal;'
+        ' "streamcam presets" lists looks; Ctrl-C here ends it',
     ]
 
 

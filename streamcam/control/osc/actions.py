@@ -204,6 +204,10 @@ def load_preset(changes: Transaction, arguments: Arguments) -> None:
     changes.load(parse_choice(arguments, changes.presets.names) if arguments else "")
 
 
+def refresh_presets(changes: Transaction, _arguments: Arguments) -> None:
+    changes.presets.refresh()
+
+
 def step_preset(step: int) -> Setter:
     def setter(changes: Transaction, _arguments: Arguments) -> None:
         changes.load(changes.presets.step(step, changes.preset or changes.presets.current))

@@ -236,6 +236,8 @@ def _other_addresses() -> Iterator[tuple[str, Address]]:
     yield "preset/load", Address("text or index", "name of a preset", about, actions.load_preset)
     yield "preset/next", _trigger("Load the next preset.", actions.step_preset(1))
     yield "preset/prev", _trigger("Load the previous preset.", actions.step_preset(-1))
+    about = "Read the presets again, so that one that was saved meanwhile is found."
+    yield "preset/refresh", _trigger(about, actions.refresh_presets)
 
 
 def _trigger(description: str, setter: Setter) -> Address:
