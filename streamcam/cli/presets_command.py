@@ -40,7 +40,8 @@ def presets(ctx: click.Context) -> None:
 @presets.command(name="list")
 def list_() -> None:
     """Show each preset with a line on it, and the looks that nano knows by name."""
-    looks, others = [], []
+    looks: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
     for name, path in sorted(find_presets().items()):
         is_look, line = _described(path)
         (looks if is_look else others).append((name, line))

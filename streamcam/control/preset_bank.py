@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from streamcam.errors import ConfigError, ParameterError, suggest
+from streamcam.settings.aliases import model_id
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import MODEL_DEFAULTS, place_in, split_layer
@@ -121,7 +122,7 @@ def _live_values(layer: Layer, config: Config, start: Parameters) -> dict[str, A
         ConfigError: a setting is unknown, or a live value is refused.
     """
     fixed, live = split_layer(layer)
-    if fixed.get("model", config.model) != config.model:
+    if model_id(str(fixed.get("model", config.model))) != config.model:
         # Its numbers were chosen for another model and mean nothing here.
         return {}
     parsed = Parameters.parse(live, place=partial(place_in, [layer]))

@@ -5,8 +5,9 @@ from fractions import Fraction
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from streamcam.settings.aliases import sink_spec, source_spec
 from streamcam.settings.base import Settings, Traits, from_json
 
 Size = tuple[int, int]
@@ -29,22 +30,26 @@ def _parse_list(value: Any) -> Any:
 
 Side = Annotated[int, Field(ge=16, le=8192)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
+Sinks = Annotated[
+    tuple[Annotated[str, AfterValidator(sink_spec)], ...], BeforeValidator(_parse_list)
+]
 
 
 class BroadcastSettings(Settings):
     """The settings of ``streamcam run`` that are not the model's."""
 
-    source: Annotated[str, Traits(flag=True)] = Field(
+    source: Annotated[str, BeforeValidator(source_spec), Traits(flag=True)] = Field(
         default="auto",
-        description="camera[:NAME|PATH|INDEX], demo, pattern, a file or a URL."
+        description="camera[:NAME|PATH|INDEX], demo, pattern, a file or a URL; 0 and webcam are"
+        " cameras too."
         " auto: the first camera, else the demo.",
     )
-    sink: Annotated[Words, Traits(flag=True, repeatable=True)] = Field(
+    sink: Annotated[Sinks, Traits(flag=True, repeatable=True)] = Field(
         default=("auto",),
         min_length=1,
         max_length=16,
-        description="virtual-camera[:LABEL], preview, recorder:FILE or null; may be given several"
-        " times. auto: the virtual camera, if there is one, and the preview page.",
+        description="virtual-camera[:LABEL] (or v4l2, obs), preview, recorder:FILE or null; may be"
+        " given several times. auto: the virtual camera, if there is one, and the preview page.",
     )
     canvas: Annotated[tuple[Side, Side], BeforeValidator(parse_size), Traits(flag=True)] = Field(
         default=(1280, 720),

@@ -41,6 +41,8 @@ def open_sink(spec: str, settings: BroadcastSettings, view: BroadcastView | None
     """
     kind, which = _parse(spec)
     if not is_sink_kind(spec):
+        if ":" not in spec and Path(spec).suffix.lower() in VIDEO_SUFFIXES:
+            raise ConfigError(f'unknown sink "{spec}": to record a video, recorder:{spec}')
         known = suggest(kind, [*SINKS, *plugin_names(PLUGINS)])
         raise ConfigError(f'unknown sink "{spec}": {known}')
     opener: SinkOpener = SINKS[kind] if kind in SINKS else load_plugin(PLUGINS, kind)
