@@ -55,8 +55,12 @@ def source_spec(value: Any) -> Any:
     return _renamed(text, SOURCES, "streamcam.sources")
 
 
-def sink_spec(text: str) -> str:
-    """Return the spec of a sink for another name: ``v4l2``, ``obs``, ``/dev/video10``."""
+def sink_specs(specs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the specs of sinks for other names: ``v4l2``, ``obs``, ``/dev/video10``."""
+    return tuple(map(_sink_spec, specs))
+
+
+def _sink_spec(text: str) -> str:
     if DEVICE.fullmatch(text):
         return f"{VIRTUAL_CAMERA}:{text}"
     return _renamed(text, SINKS, "streamcam.sinks")

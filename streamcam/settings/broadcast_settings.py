@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
-from streamcam.settings.aliases import sink_spec, source_spec
+from streamcam.settings.aliases import sink_specs, source_spec
 from streamcam.settings.base import Settings, Traits, from_json
 
 Size = tuple[int, int]
@@ -30,9 +30,6 @@ def _parse_list(value: Any) -> Any:
 
 Side = Annotated[int, Field(ge=16, le=8192)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
-Sinks = Annotated[
-    tuple[Annotated[str, AfterValidator(sink_spec)], ...], BeforeValidator(_parse_list)
-]
 
 
 class BroadcastSettings(Settings):
@@ -44,7 +41,7 @@ class BroadcastSettings(Settings):
         " cameras too."
         " auto: the first camera, else the demo.",
     )
-    sink: Annotated[Sinks, Traits(flag=True, repeatable=True)] = Field(
+    sink: Annotated[Words, AfterValidator(sink_specs), Traits(flag=True, repeatable=True)] = Field(
         default=("auto",),
         min_length=1,
         max_length=16,
