@@ -23,7 +23,7 @@ TORCH = $(shell grep -o 'torch>=[^"]*' pyproject.toml)
 # What running needs, and nothing else.
 $(RUNS): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing streamcam, once: 1.5 GB on disk with torch for processors, 7 GB for NVIDIA"
+	@echo "Installing streamcam, once: 1.7 GB on disk with torch for processors, 7 GB for NVIDIA"
 	@$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) --timeout 15 \
 		--retries 1 '$(TORCH)' || echo "No torch from $(TORCH_INDEX): taking that of PyPI")
 	$(BIN)/python -m pip install --editable .

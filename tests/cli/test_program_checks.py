@@ -12,7 +12,7 @@ from tests.cli.test_doctor import loopback
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="v4l2loopback is of Linux")
 
 
-def notes(root: Path, *names: str, **environment: str) -> dict[str, Check]:
+def checks_by_name(root: Path, *names: str, **environment: str) -> dict[str, Check]:
     devices = [loopback(name) for name in names]
     found = list(check_programs(devices, environment, root, root / "home"))
     assert all(check.state == NOTE and check.remedy for check in found)
@@ -20,17 +20,17 @@ def notes(root: Path, *names: str, **environment: str) -> dict[str, Check]:
 
 
 def test_loading_at_start_up_is_offered_before_there_is_a_device(tmp_path: Path) -> None:
-    assert "modules-load.d" in (notes(tmp_path)["at start-up"].remedy or "")
+    assert "modules-load.d" in (checks_by_name(tmp_path)["at start-up"].remedy or "")
     file = tmp_path / "etc/modules-load.d/v4l2loopback.conf"
     file.parent.mkdir(parents=True)
     file.write_text("v4l2loopback\n")
-    assert notes(tmp_path) == {}
+    assert checks_by_name(tmp_path) == {}
 
 
 def test_obs_is_noted_unless_it_has_a_device_of_its_own(tmp_path: Path) -> None:
-    note = notes(tmp_path, "streamcam")["OBS"]
+    note = checks_by_name(tmp_path, "streamcam")["OBS"]
     assert 'card_label=streamcam,"OBS Virtual Camera"' in (note.remedy or "")
-    assert notes(tmp_path, "streamcam", "OBS Virtual Camera") == {}
+    assert checks_by_name(tmp_path, "streamcam", "OBS Virtual Camera") == {}
 
 
 def test_sandboxed_programs_are_named_with_their_permission(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_sandboxed_programs_are_named_with_their_permission(tmp_path: Path) -> N
     ):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
-    found = notes(tmp_path, "streamcam", "OBS")
+    found = checks_by_name(tmp_path, "streamcam", "OBS")
     assert found["Snap"].remedy == "sudo snap connect firefox:camera"
     remedy = found["Flatpak"].remedy or ""
     assert "--device=all com.obsproject.Studio" in remedy
@@ -49,8 +49,8 @@ def test_sandboxed_programs_are_named_with_their_permission(tmp_path: Path) -> N
 
 
 def test_wayland_is_explained_where_there_is_a_virtual_camera(tmp_path: Path) -> None:
-    assert "Wayland" not in notes(tmp_path, XDG_SESSION_TYPE="wayland")
-    assert "Wayland" not in notes(tmp_path, "OBS", XDG_SESSION_TYPE="x11")
+    assert "Wayland" not in checks_by_name(tmp_path, XDG_SESSION_TYPE="wayland")
+    assert "Wayland" not in checks_by_name(tmp_path, "OBS", XDG_SESSION_TYPE="x11")
     assert "wireplumber" in (
-        notes(tmp_path, "OBS", XDG_SESSION_TYPE="wayland")["Wayland"].remedy or ""
+        checks_by_name(tmp_path, "OBS", XDG_SESSION_TYPE="wayland")["Wayland"].remedy or ""
     )
