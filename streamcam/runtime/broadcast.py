@@ -18,6 +18,7 @@ from streamcam.runtime.auto_settings import PASSTHROUGH
 from streamcam.runtime.capture import Capture
 from streamcam.runtime.engine_process import RUNNING, EngineProcess
 from streamcam.runtime.gpu_stats import GpuStats
+from streamcam.runtime.parameters_summary import active_overrides, prompt_text
 from streamcam.runtime.sink_thread import OutgoingFrame, SinkThread
 from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
@@ -176,6 +177,7 @@ class BroadcastLoop:
     def status(self) -> Status:
         now = time.monotonic()
         engine = self.engine
+        parameters = self._control.target
         latencies = next((t.latencies for t in self._sink_threads if t.latencies.recent), None)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
@@ -195,7 +197,16 @@ class BroadcastLoop:
             vram=self._gpu_stats.memory,
             power=self._gpu_stats.power,
             sinks=tuple(sink_thread.line for sink_thread in self._sink_threads),
+            prompt=prompt_text(parameters.prompt),
+            preset=self._control.preset,
+            overrides=active_overrides(parameters),
+            recording=self._recording(),
+            page=next((t.page for t in self._sink_threads if t.page), None),
         )
+
+    def _recording(self) -> str | None:
+        paths = [t.recording for t in self._sink_threads]
+        return next((str(path) for path in paths if path), None)
 
     def _source_state(self, now: float) -> str:
         if self._capture.ended.is_set():

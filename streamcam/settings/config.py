@@ -14,6 +14,7 @@ from pydantic import (
 
 from streamcam.errors import ParameterError, suggest
 from streamcam.plugins import plugin_names
+from streamcam.settings.aliases import dtype_name, model_id
 from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
@@ -74,11 +75,12 @@ class Config(Settings):
         default="image",
         description="Diffuse each frame on its own (image), or as part of a steady video (video).",
     )
-    model: Annotated[str, Traits(flag=True)] = Field(
+    model: Annotated[str, AfterValidator(model_id), Traits(flag=True)] = Field(
         default=AUTO,
         validation_alias=AliasChoices("model", "model_id_or_path"),
         description="Hub id, folder in diffusers layout, .safetensors file, random:NAME, or nano,"
-        " which comes with streamcam. auto: SD-Turbo if it is in the cache and there is a GPU, else"
+        " which comes with streamcam; sd-turbo, sdxl-turbo and sd15 for short."
+        " auto: SD-Turbo if it is in the cache and there is a GPU, else"
         " nano.",
     )
     single_file_config: str | None = Field(
@@ -160,12 +162,15 @@ class Config(Settings):
         description="auto, cpu, cuda, cuda:N, mps or xpu.",
     )
     dtype: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16", "float8", "int8"], Traits(flag=True)
+        Literal["auto", "float32", "float16", "bfloat16", "float8", "int8"],
+        BeforeValidator(dtype_name),
+        Traits(flag=True),
     ] = Field(
         default="auto",
-        description="dtype of the models. auto: float16 on a GPU, bfloat16 on a CPU that supports"
-        " it, else float32. float8: the U-Net on tensorrt(-rtx), everything else in float16. int8:"
-        " openvino on a CPU, with the layers that it would harm in float32.",
+        description="dtype of the models; fp32, fp16, bf16 and fp8 for short. auto: float16 on a"
+        " GPU, bfloat16 on a CPU that supports it, else float32. float8: the U-Net on"
+        " tensorrt(-rtx), everything else in float16. int8: openvino on a CPU, with the layers"
+        " that it would harm in float32.",
     )
     acceleration: Annotated[
         str, AfterValidator(_acceleration), Traits(flag=True, choices=ACCELERATIONS)

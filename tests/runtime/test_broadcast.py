@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from threading import Event
 
 import cv2
@@ -291,6 +292,31 @@ def test_the_model_gets_no_more_frames_than_fps_limit() -> None:
         seen.wait_for(100)
         until(lambda: broadcast.status().fps_out > 40 and broadcast.status().fps_model > 7, 60)
         assert broadcast.status().fps_model == pytest.approx(10, abs=3)
+
+
+class PageAndRecorder(RecordingSink):
+    """Sink that serves a page and records."""
+
+    url = "http://127.0.0.1:8091/"
+    recording: Path | None = None
+
+
+def test_the_status_names_the_page_the_recording_and_what_is_on_air() -> None:
+    sink = PageAndRecorder()
+    with on_air(sinks={"both": sink}, model="passthrough", prompt="a cat") as on:
+        broadcast, control, _, _ = on
+        assert broadcast.wait_until_sending(20)
+        status = broadcast.status()
+        assert (status.page, status.recording, status.overrides) == (sink.url, None, ())
+        assert (status.prompt, status.preset) == ("a cat", None)
+        sink.recording = Path("show-2.mkv")
+        control.preset = "oil"
+        control.change({"panic": True, "prompt": [["a cat", 3], ["a dog", 1]]})
+        status = broadcast.status()
+        assert (status.overrides, status.recording) == (("panic",), "show-2.mkv")
+        assert (status.prompt, status.preset) == ("a cat 75% + a dog 25%", "oil")
+        sink.failing.set()
+        until(lambda: broadcast.status().page is None)
 
 
 def test_passthrough_shows_the_camera_and_runs_no_engine() -> None:
