@@ -1,4 +1,4 @@
-"""What a C++ compiler needs to build for CUDA where no toolkit is installed: headers, a library."""
+"""Find CUDA's headers and the driver's library for a C++ compiler, with or without a toolkit."""
 
 import os
 import sys
