@@ -1,4 +1,4 @@
-"""What a C++ compiler needs to build for CUDA where no toolkit is installed: torch brings most."""
+"""Find CUDA's headers and the driver's library for a C++ compiler, with or without a toolkit."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from streamcam.errors import EngineError
 
-HEADER = "cuda.h"
-WHEELS = ("nvidia.cu13", "nvidia.cuda_runtime")
-"""Packages with CUDA's headers that torch's own wheels depend on; the second is CUDA 12's."""
+HEADERS = ("cuda.h", "cuda_runtime_api.h", "crt/host_defines.h", "nv/target")
+WHEELS = ("nvidia.cu13",)
+"""Packages with CUDA's headers: torch's wheels bring half of them, the extra the others."""
 DRIVER = "libcuda.so"
 
 
@@ -29,7 +29,7 @@ def cuda_for_compilers(scratch: Path) -> Iterator[None]:
 
     installed = cpp_extension.CUDA_HOME
     root = toolkit([Path(installed)] if installed else [])
-    variables = {"CPATH": [root / "include"], "LIBRARY_PATH": list(_driver_folder(scratch))}
+    variables = {"CPATH": includes(root), "LIBRARY_PATH": list(_driver_folder(scratch))}
     before = {name: os.environ.get(name) for name in variables}
     for name, folders in variables.items():
         if folders:
@@ -57,12 +57,17 @@ def toolkit(installed: Sequence[Path]) -> Path:
         EngineError: there is none, with the remedy.
     """
     for root in [*installed, *_wheels()]:
-        if (root / "include" / HEADER).is_file():
+        if all(any((folder / header).is_file() for folder in includes(root)) for header in HEADERS):
             return root
     raise EngineError(
-        f"CUDA's header {HEADER} is missing, which compiled needs for NVIDIA GPUs; run pip install"
-        " nvidia-cuda-runtime, install the CUDA toolkit, or choose --acceleration graph"
+        "CUDA's headers are missing, which compiled needs for NVIDIA GPUs; run pip install"
+        ' "streamcam[compiled]", install the CUDA toolkit, or choose --acceleration graph'
     )
+
+
+def includes(root: Path) -> list[Path]:
+    """Return the folders of headers in a toolkit: since CUDA 13 some have one of their own."""
+    return [root / "include", root / "include" / "cccl"]
 
 
 def _wheels() -> Iterator[Path]:

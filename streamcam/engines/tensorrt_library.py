@@ -31,8 +31,8 @@ class Library:
 
     def check(self, device: torch.device) -> None:
         """Raise EngineError if the library is not made for the GPU `device`."""
-        if self.times_kernels:
-            return  # Made for all that torch runs on.
+        if self.times_kernels or device.type != "cuda":
+            return  # Made for all that torch runs on; and a CPU can build for cards elsewhere.
         known = self.load().ComputeCapability
         major, minor = torch.cuda.get_device_capability(device)
         names = sorted(

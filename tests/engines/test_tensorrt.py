@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,8 +75,8 @@ NANO = {"model": "nano", "offline": True, "width": 64, "height": 64} | EAGER
 SDXL = TINY | {"model": "random:tiny-sdxl-turbo", "t_index_list": [20, 30], "cfg_type": "self"}
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let a CPU play a GPU, on which the fakes run instead of the real modules."""
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_tensorrt_rtx)
@@ -89,15 +90,17 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def tensorrt(gpu: None) -> Any:
+def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return the fake of TensorRT, in the real module's place."""
-    return fake_tensorrt
+    with fakes(monkeypatch):
+        yield fake_tensorrt
 
 
 @pytest.fixture
-def rtx(gpu: None) -> Any:
+def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return the fake of TensorRT for RTX, in the real module's place."""
-    return fake_tensorrt_rtx
+    with fakes(monkeypatch):
+        yield fake_tensorrt_rtx
 
 
 def test_it_gives_what_the_stage_gives_call_after_call(
@@ -337,13 +340,13 @@ FAKES += [(real, fake_tensorrt_rtx) for real in REAL if real == "tensorrt_rtx"]
 
 
 @pytest.mark.skipif(not REAL, reason="TensorRT is an extra, for NVIDIA GPUs")
-@pytest.mark.parametrize(("real_name", "fakes"), FAKES)
+@pytest.mark.parametrize(("real_name", "fake_module"), FAKES)
 def test_the_fakes_have_only_names_and_arguments_of_the_real_modules(
-    real_name: str, fakes: Any
+    real_name: str, fake_module: Any
 ) -> None:
     tensorrt = importlib.import_module(real_name)
-    for name, fake in inspect.getmembers(fakes, inspect.isclass):
-        if fake.__module__ != fakes.__name__ or name == "Severity":
+    for name, fake in inspect.getmembers(fake_module, inspect.isclass):
+        if fake.__module__ != fake_module.__name__ or name == "Severity":
             continue
         real = getattr(tensorrt, name)
         public = [key for key in vars(fake) if not key.startswith("_") and key not in OWN]
