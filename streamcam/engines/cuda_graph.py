@@ -61,7 +61,12 @@ class CudaCapture:
                 self._newest = None
                 raise
         self._newest = weakref.ref(graph)
-        return graph.replay
+
+        def replay() -> None:
+            # Looked up in each call, so that a profiler may put its own in the place of it.
+            graph.replay()
+
+        return replay
 
 
 @contextmanager
