@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from streamcam.engines.device_tuning import exact_float32
 from streamcam.engines.dtypes import FLOAT8, INT8, name_of
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.errors import EngineError
@@ -21,6 +22,8 @@ MIN_PSNR = {
 """The least PSNR in dB that an engine must reach, by the dtype that it computes in."""
 MIN_IMAGE_PSNR = 30.0
 """The least PSNR in dB of the final images where stages compute in int8."""
+ROOM = 2
+"""Times the weights in float32 that must be free on a GPU to run them there as well."""
 PATCH_SIZE = 8
 """Side in pixels of the patches in a probe."""
 
@@ -74,7 +77,7 @@ def check_accuracy(
     """
     rehearsal = flat.rehearsal if dtype == INT8 else None
     probes = rehearsal.samples(flat.stage).held_out if rehearsal else [probe_inputs(inputs)]
-    in_float32 = flat.in_float32()
+    in_float32 = float32_reference(flat, probes[0][0].device)
     noise = [10 ** (-_psnr_of_call(run, in_float32, probe) / 10) for probe in probes]
     reached = -10 * log10(sum(noise) / len(noise))
     if reached < MIN_PSNR[dtype]:
@@ -102,7 +105,19 @@ def check_images(run: FlatForward, flat: FlatStage) -> float:
 
 
 def _psnr_of_call(run: FlatForward, in_float32: FlatForward, probe: Sequence[Tensor]) -> float:
-    reference = in_float32(*probe)
+    with exact_float32():
+        reference = in_float32(*probe)
     if not torch.isfinite(reference).all():
         raise AccuracyError("the stage itself gives values that are no numbers, even in float32")
     return psnr(run(*probe), reference)
+
+
+def float32_reference(flat: FlatStage, device: torch.device) -> FlatForward:
+    """Return `flat` in float32: on the CPU where a GPU's free memory would be short of a copy.
+
+    A stream may be running there, which a full GPU would end.
+    """
+    needed = sum(weight.numel() * torch.float32.itemsize for weight in flat.parameters())
+    if device.type == "cuda" and torch.cuda.mem_get_info(device)[0] < ROOM * needed:
+        return flat.in_float32_on_cpu()
+    return flat.in_float32()
