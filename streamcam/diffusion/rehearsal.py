@@ -88,7 +88,7 @@ class StreamRehearsal:
         return [text for text, weight in self._config.live.prompt if weight]
 
     def _record(self, scenes: Sequence[Image], prompts: Sequence[str]) -> dict[str, list[Call]]:
-        recorders = {name: _Recorder(getattr(self.model, name)) for name in STAGES}
+        recorders: dict[str, Any] = {name: _Recorder(getattr(self.model, name)) for name in STAGES}
         self._run(self.model._replace(**recorders), scenes, prompts)
         return {name: recorder.calls for name, recorder in recorders.items()}
 
@@ -97,7 +97,7 @@ class StreamRehearsal:
         return self._images({})
 
     def _images(self, replaced: dict[str, FlatForward]) -> list[Image]:
-        stages = {name: _flattening(run) for name, run in replaced.items()}
+        stages: dict[str, Any] = {name: _flattening(run) for name, run in replaced.items()}
         scenes = list(_scenes(self._config, seed=1, count=OTHER_IMAGES))
         return self._run(self.model._replace(**stages), scenes, OTHER_PROMPTS)
 
