@@ -97,7 +97,7 @@ class StreamRehearsal:
         return self._images({})
 
     def _images(self, replaced: dict[str, FlatForward]) -> list[Image]:
-        stages = {name: _flattening(run) for name, run in replaced.items()}
+        stages: dict[str, Any] = {name: _flattening(run) for name, run in replaced.items()}
         scenes = list(_scenes(self._config, seed=1, count=OTHER_IMAGES))
         return self._run(_with_stages(self.model, stages), scenes, OTHER_PROMPTS)
 

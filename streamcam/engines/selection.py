@@ -117,6 +117,12 @@ def kind_of(device: torch.device) -> str:
     return "rocm" if device.type == "cuda" and not is_nvidia_gpu(device) else device.type
 
 
+def _choose_for_int8(acceleration: str, device: torch.device) -> EngineChoice:
+    check_int8(acceleration, device.type)
+    engines = tuple(_openvino(device, dtype) for dtype in (INT8, torch.float32))
+    return EngineChoice(engines, "openvino, which alone computes in it; the rest as float32")
+
+
 def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:
     check_float8(acceleration)
     name = float8_engine(acceleration)
