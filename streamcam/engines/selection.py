@@ -137,12 +137,6 @@ def _choose_for_float8(acceleration: str, device: torch.device) -> EngineChoice:
     return EngineChoice(engines, reason, graphs=True)
 
 
-def _choose_for_int8(acceleration: str, device: torch.device) -> EngineChoice:
-    check_int8(acceleration, device.type)
-    pair = tuple(_openvino(device, each) for each in (INT8, torch.float32))
-    return EngineChoice(pair, "openvino, which alone computes in it; the rest as float32")
-
-
 def _listed(measured: Timings) -> str:
     by_time = sorted(measured.items(), key=lambda item: item[1])
     return ", ".join(f"{name} {ms:.1f} ms" for name, ms in by_time)
