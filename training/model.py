@@ -66,6 +66,7 @@ strength = 0.2
 cfg_type = "self"
 guidance_scale = 1.0
 prompt = "pencil sketch"
+empty_prompt = "camera"
 """
 EMBEDDING_STD = 0.3
 """CLIP's own 0.02 lets the positions dominate the words until late in the training."""

@@ -22,8 +22,9 @@ from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
 from streamcam.system.standard_streams import protect_output
 from streamcam.types import Frame
 
-HEARTBEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
-"""Counters of the output ring: signs of life, and frames taken, dropped and skipped."""
+HEARTBEAT, TAKEN, DROPPED, SKIPPED, NEWEST_TAKEN = 1, 2, 3, 4, 5
+"""Counters of the output ring: signs of life, frames taken, dropped and skipped, and the index of
+the newest frame taken."""
 
 IDENTITY = "identity"
 NICENESS = 5
@@ -127,6 +128,8 @@ def run_stream(
         if not frames.wait(IDLE_S):
             continue
         received = frames.take()
+        if received:
+            outputs.counters[NEWEST_TAKEN] = received[-1].index
         for entry in received:
             if entry.version != version:
                 parameters = Parameters.model_validate_json(entry.metadata)
@@ -202,7 +205,14 @@ class StreamRunner:
 
 def _put(outputs: FrameRing, output: Frame, version: int) -> None:
     packed = b"" if output.packed is None else output.packed
-    outputs.put(output.image, output.index, output.captured_at, version=version, metadata=packed)
+    outputs.put(
+        output.image,
+        output.index,
+        output.captured_at,
+        version=version,
+        metadata=packed,
+        made_of=output.made_of,
+    )
 
 
 class _Heartbeat:
