@@ -249,6 +249,11 @@ class Broadcast:
         """Return frame rates, latencies, counts and the state of the engine and every sink."""
         return self._loop.status()
 
+    @property
+    def first_output_at(self) -> float | None:
+        """Monotonic time at which the model's first output was there; None until then."""
+        return self._loop.first_output_at
+
     def wait_until_sending(self, timeout_s: float) -> bool:
         """Wait until every sink has taken its first frame or has failed; return whether so."""
         return self._loop.wait_until_sending(timeout_s)

@@ -66,9 +66,11 @@ def _broadcast(
     )
     with Broadcast(config) as broadcast:
         on_air = _wait_until_on_air(broadcast, began, stop)
+        has_output = False
         end = time.monotonic() + duration if duration else float("inf")
         while not (stop.wait(POLL_INTERVAL_S) or broadcast.wait(0) or time.monotonic() >= end):
             on_air = on_air or _report_on_air(broadcast, began)
+            has_output = has_output or _report_first_output(broadcast, began)
             try:
                 reporter.show(broadcast.status())
                 shown.works()
@@ -100,4 +102,12 @@ def _report_on_air(broadcast: Broadcast, began: float) -> bool:
     if broadcast.waiting() or not broadcast.sending():
         return False
     log.info("on air after %.2f s", time.monotonic() - began)
+    return True
+
+
+def _report_first_output(broadcast: Broadcast, began: float) -> bool:
+    """Return whether the model has given an output, and log when it gave the first if so."""
+    if broadcast.first_output_at is None:
+        return False
+    log.info("the model's first output after %.1f s", broadcast.first_output_at - began)
     return True

@@ -6,6 +6,8 @@ Building takes long, and may end the process that does it, as native libraries c
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
 
@@ -13,12 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.engines.accuracy import AccuracyError, check_accuracy
+from streamcam.engines.build_failures import explained
+from streamcam.engines.build_progress import BuildProgress, ReportsSteps
 from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
 from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
+from streamcam.engines.shared_weights import SharesWeights
 from streamcam.engines.store import Entry, Store
+from streamcam.engines.tuning import NotFasterError, Tunable, tune
 from streamcam.errors import StreamcamError, one_line
 from streamcam.system.supervised_thread import SupervisedThread
 
@@ -27,6 +33,15 @@ log = logging.getLogger(__name__)
 Report = Callable[[str], None]
 Builder = Callable[[], Iterable[str]]
 """Builds every engine of the stream in a child process; yields the lines that it prints."""
+
+
+class WeightsSource(NamedTuple):
+    """Origin of the weights of all stages."""
+
+    settings: str
+    """Hash of the settings and the versions that they depend on."""
+    files: str | None
+    """Identity of the files that they are read from; None where these have just changed."""
 
 
 class BuildRequest(NamedTuple):
@@ -50,7 +65,8 @@ class AcceleratedStage:
     """A stage that runs on an engine once one is ready, and as it is written until then.
 
     An engine is for one set of shapes: the first call with new shapes requests one for them.
-    The tensors of a call must not be written to afterwards, as an engine may read them again.
+    On a CPU the tensors of a call must not be written to afterwards, as an engine may read them
+    again; on a GPU the next call may find its values in the same memory.
     """
 
     def __init__(self, stage: nn.Module, builder: "EngineBuilder") -> None:
@@ -58,6 +74,15 @@ class AcceleratedStage:
         self._builder = builder
         self._runs: dict[Signature, FlatForward] = {}
         self._weights_hash: str | None = None
+        self._flat: dict[Signature, tuple[FlatStage, list[Tensor]]] = {}
+
+    def engine_keys(self) -> dict[Signature, list[tuple[int, str]]]:
+        """Return the engines to try for each kind of call so far: their numbers and their keys."""
+        return {
+            signature: self._builder.keys(*flat, self._weights_hash)
+            for signature, flat in self._flat.items()
+            if self._weights_hash is not None
+        }
 
     def __call__(self, *args: Any) -> Tensor:
         """Run the stage."""
@@ -69,11 +94,16 @@ class AcceleratedStage:
         return self._runs[signature](*tensors)
 
     def _request_engine(self, flat: FlatStage, tensors: list[Tensor], signature: Signature) -> None:
-        self._weights_hash = self._weights_hash or hash_weights(self.stage)
+        self._weights_hash = self._weights_hash or self._builder.weights_hash(self.stage)
+
+        self._flat[signature] = flat, [tensor.to("meta") for tensor in tensors]
 
         def activate(run: FlatForward) -> None:
-            # One assignment: a call runs on the old one or on the new one.
-            self._runs[signature] = run
+            if self._runs[signature] is not run:
+                # One assignment: a call runs on the old one or on the new one.
+                self._runs[signature] = run
+                # Only then: who sees the new number must find the new one.
+                self._builder.revision += 1
 
         self._builder.request(flat, tensors, self._weights_hash, activate)
 
@@ -92,6 +122,8 @@ class EngineBuilder:
         *,
         builder: Builder | None,
         waits: bool,
+        tunes: bool = False,
+        source: WeightsSource | None = None,
     ) -> None:
         """Set up the engines to try.
 
@@ -102,19 +134,49 @@ class EngineBuilder:
             builder: builds the engines in a child process; None to build them in this one.
             waits: whether a stage's first call waits until its engine is there; otherwise the
                 stage runs as it is written meanwhile.
+            tunes: whether to search longer for fast kernels, where an engine can.
+            source: what the weights come from, if that is known: their hash is then remembered.
         """
+        self._source = source
         self._engines = engines
         self._store = store
         self._report = report
         self._builds_here = builder is None
         self._builder = builder
         self._waits = waits
+        self._tunes = tunes
+        self._stages: list[nn.Module] = []
+        self.revision = 0
+        """How often a stage has changed what it runs on: calls recorded before are out of date."""
         self._requests: Queue[BuildRequest] = Queue()
         self._thread: SupervisedThread | None = None
 
     def __call__(self, stage: nn.Module) -> Stage:
         """Return `stage`, accelerated."""
+        self._stages.append(stage)
         return AcceleratedStage(stage, self)
+
+    def keys(
+        self, flat: FlatStage, inputs: list[Tensor], weights_hash: str
+    ) -> list[tuple[int, str]]:
+        """Return the numbers of the engines to try for a stage, and the keys of their files."""
+        return [
+            (number, hash_key(cache_key(flat.stage, weights_hash, inputs, engine)))
+            for number, engine in enumerate(self._engines)
+            if engine.supports(flat)
+        ]
+
+    def weights_hash(self, stage: nn.Module) -> str:
+        """Return the SHA-256 of the weights of `stage`, remembered while its files are the same."""
+        if self._source is None:
+            return hash_weights(stage)
+        name = f"{type(stage).__name__} of {self._source.settings}"
+        remembered = self._store.hashes.recall(name, self._source.files)
+        if remembered:
+            return remembered
+        sha256 = hash_weights(stage)
+        self._store.hashes.remember(name, self._source.files, sha256)
+        return sha256
 
     def request(
         self,
@@ -146,6 +208,9 @@ class EngineBuilder:
                     return False
                 self._build(request, engine, key)
                 entry = self._store.find(key)
+            if entry is not None and self._tunes:
+                self._tune(request, engine, entry)
+                entry = self._store.find(key)
             if self._activate(request, engine, entry):
                 return True
         if not request.flat.is_float32:
@@ -162,25 +227,74 @@ class EngineBuilder:
 
     def _build_here(self, request: BuildRequest, engine: Engine, key: str) -> None:
         name = _name(request, engine)
+        task = f"building the {name} ({self._position(request)})"
         if not isinstance(engine, EagerEngine):
-            self._report(f"building the {name}, once for this model, size and machine")
+            self._report(f"{task}, once for this model, size and machine")
         try:
-            with torch.inference_mode(False), torch.no_grad():
-                self._build_into_store(request, engine, key)
+            with (
+                self._progress(task, engine) as progress,
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):
+                self._build_into_store(request, engine, key, progress)
         except Exception as error:  # Whatever it is, the stage runs without.
-            self._report(f"the {name} cannot be built: {one_line(error)}")
+            self._report(f"the {name} cannot be built: {explained(error)}")
 
-    def _build_into_store(self, request: BuildRequest, engine: Engine, key: str) -> None:
+    def _build_into_store(
+        self, request: BuildRequest, engine: Engine, key: str, progress: BuildProgress
+    ) -> None:
         manifest: dict[str, Any] = {"identity": request.cache_key(engine)}
         try:
             with self._store.create(key, manifest) as folder:
                 engine.build(request.flat, request.inputs, folder)
-                run = engine.load(folder) or request.flat
+                progress.step("measuring its accuracy")
+                run = load_engine(engine, folder, request.flat)
                 manifest["psnr"] = check_accuracy(run, request.flat, request.inputs, engine.dtype)
         except AccuracyError as error:
             # Stored, so that the next start does not try again.
             with self._store.create(key, manifest | {"refused": str(error)}):
                 pass
+
+    def _tune(self, request: BuildRequest, engine: Engine, entry: Entry) -> None:
+        """Build the engine `entry` again with faster kernels, if there are any."""
+        name = _name(request, engine)
+        if not isinstance(engine, Tunable):
+            if not isinstance(engine, EagerEngine):
+                self._report(f"the {name} has nothing to tune")
+            return
+        if "psnr" not in entry.manifest:
+            return  # Refused.
+        task = f"tuning the {name} ({self._position(request)})"
+        self._report(f"{task}, which takes minutes")
+        load = partial(load_engine, engine, flat=request.flat)
+        try:
+            with (
+                self._progress(task, engine) as progress,
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):
+                speedup = tune(
+                    engine, load, request.flat, request.inputs, entry, self._store, progress
+                )
+        except NotFasterError as error:
+            self._report(
+                f"tuning the {name} did not pay: {error.speedup:.2f} times as fast, so that the one"
+                " before stays"
+            )
+        except Exception as error:
+            self._report(f"the {name} cannot be tuned: {explained(error)}; the one before stays")
+        else:
+            self._report(f"the tuned {name} is {speedup:.2f} times as fast as the one before")
+
+    def _progress(self, task: str, engine: Engine) -> BuildProgress:
+        progress = BuildProgress(task, self._report)
+        if isinstance(engine, ReportsSteps):
+            engine.on_step = progress.step
+        return progress
+
+    def _position(self, request: BuildRequest) -> str:
+        """Return which of the stages of this stream `request` is for."""
+        return f"{self._stages.index(request.flat.stage) + 1} of {len(self._stages)}"
 
     def _activate(self, request: BuildRequest, engine: Engine, entry: Entry | None) -> bool:
         """Load the stored engine `entry` and activate it; return whether that could be done."""
@@ -198,7 +312,7 @@ class EngineBuilder:
             return False
         try:
             accuracy: float = entry.manifest["psnr"]
-            run = engine.load(entry.folder) or request.flat
+            run = load_engine(engine, entry.folder, request.flat)
             if run is not request.flat:
                 with torch.inference_mode():
                     run(*request.inputs)  # The first call of an engine is slow.
@@ -252,6 +366,14 @@ class EngineBuilder:
             self._resolve(request, may_build=True)
         except Exception as error:
             self._report(f"no engine for {request.stage_name}: {one_line(error)}")
+
+
+def load_engine(engine: Any, folder: Path, flat: FlatStage) -> FlatForward:
+    """Return the engine in `folder`, or `flat` itself where that runs as it is written."""
+    run = (
+        engine.load_for(folder, flat) if isinstance(engine, SharesWeights) else engine.load(folder)
+    )
+    return run or flat
 
 
 def _name(request: BuildRequest, engine: Engine) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 Stage = Callable[..., Tensor]
@@ -45,6 +46,24 @@ class FlatStage(nn.Module):
 
         def run(*tensors: Tensor) -> Tensor:
             result: Tensor = flat(*(t.float() if t.is_floating_point() else t for t in tensors))
+            return result
+
+        return run
+
+    def in_float32_on_cpu(self) -> FlatForward:
+        """Return this stage in float32 on the CPU, wherever it is; slow, and little memory there.
+
+        The result takes and returns tensors of any device, and copies them.
+        """
+        weights = {
+            name: each.detach().cpu().float() if each.is_floating_point() else each.cpu()
+            for name, each in (*self.named_parameters(), *self.named_buffers())
+        }
+
+        def run(*tensors: Tensor) -> Tensor:
+            plain = (t.cpu().float() if t.is_floating_point() else t.cpu() for t in tensors)
+            with torch.no_grad():
+                result: Tensor = functional_call(self, weights, tuple(plain))
             return result
 
         return run

@@ -67,6 +67,8 @@ class BroadcastLoop:
     ) -> None:
         self.failed: StreamcamError | None = None
         """The error that `over` was set for, if any."""
+        self.first_output_at: float | None = None
+        """Monotonic time at which the model's first output was there; None until then."""
         self.over = threading.Event()
         """Set when the broadcast cannot go on: the source has ended, or the model is unusable."""
         self._config = config
@@ -241,6 +243,8 @@ class BroadcastLoop:
         if self.engine.state != RUNNING:
             self._outputs.clear()
             return None
+        if outputs and self.first_output_at is None:
+            self.first_output_at = now
         for _ in outputs:
             self._output_rate.tick(now)
         self._outputs.extend(outputs)

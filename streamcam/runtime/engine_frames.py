@@ -112,9 +112,10 @@ def _create_rings(config: Config) -> tuple[FrameRing, FrameRing]:
     """Return the rings of frames and of outputs, with room for all that a device does itself."""
     frame_size, output_size = (config.width, config.height), (config.width, config.height)
     packed = 0
-    if config.converts_on_device and device_kind(config.device) == "cuda":
+    if device_kind(config.device) == "cuda":
         broadcast = config.broadcast
-        frame_size = max(frame_size, broadcast.camera_size, key=prod)
+        if config.fits_on_device:
+            frame_size = max(frame_size, broadcast.camera_size, key=prod)
         output_size = max(output_size, broadcast.canvas, key=prod)
         packed = size_in_bytes(broadcast.pixel_format, broadcast.canvas)
     frames = FrameRing((frame_size[1], frame_size[0], 3), capacity=config.waiting)

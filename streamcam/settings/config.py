@@ -23,7 +23,7 @@ from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
 AUTO = "auto"
-ACCELERATIONS = (AUTO, "eager", "compiled", "openvino", "tensorrt")
+ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
 """The values of `acceleration` without any plugin."""
 ENGINE_PLUGINS = "streamcam.engines"
 """Group of the entry points through which installed packages add engines."""
@@ -169,14 +169,14 @@ class Config(Settings):
     ] = Field(
         default="auto",
         description="dtype of the models. auto: float16 on a GPU, bfloat16 on a CPU that supports"
-        " it, else float32. float8: the U-Net on tensorrt, everything else in float16.",
+        " it, else float32. float8: the U-Net on tensorrt(-rtx), everything else in float16.",
     )
     acceleration: Annotated[
         str, AfterValidator(_acceleration), Traits(flag=True, choices=ACCELERATIONS)
     ] = Field(
         default=AUTO,
-        description="How the models run: as they are written, or on engines made for this machine."
-        " auto: the fastest that is here.",
+        description="How the models run: as they are written (eager; graph: as CUDA graphs), or on"
+        " engines made for this machine. auto: the fastest that is here.",
     )
     engine_dir: str | None = Field(
         default=None,
@@ -243,9 +243,9 @@ class Config(Settings):
         return self._rules.burst(self)
 
     @property
-    def converts_on_device(self) -> bool:
-        """Whether a GPU fits camera frames to the model, and outputs to the canvas."""
-        return self._rules.converts_on_device
+    def fits_on_device(self) -> bool:
+        """Whether a GPU fits camera frames to the model, and takes them at full size."""
+        return self._rules.fits_on_device
 
     def shows_camera(self, parameters: Parameters) -> bool:
         """Return whether the prompts of `parameters` are empty, and that means the camera image."""
