@@ -61,6 +61,7 @@ MODEL_SETTINGS = """\
 # How this model is best run; whatever is given at the start wins.
 width = 256
 height = 256
+shape = "camera"
 steps = 1
 strength = 0.2
 cfg_type = "self"

@@ -123,6 +123,11 @@ class Config(Settings):
         description="What an empty prompt shows: the model's output for it, or the camera image"
         " itself.",
     )
+    shape: Annotated[Literal["fixed", "camera"], Traits(model_default=True)] = Field(
+        default="fixed",
+        description="Shape of the model's image on air: width and height as they are (fixed), or"
+        " the camera's, with the shorter of both for its shorter side.",
+    )
     fit: Literal["fill", "fit", "stretch"] = Field(
         default="fill",
         description="How an input of another aspect ratio is fitted: crop, add bars, or distort.",
