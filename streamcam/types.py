@@ -42,6 +42,9 @@ class Frame:
     """The same image in the pixel format of the broadcast, if the device has made that too."""
     duration: float | None = None
     """Seconds that it is shown, where the file says so."""
+    made_of: int | None = None
+    """Index of the frame that the image was made of, where that is not this one but an earlier
+    one that it resembles."""
 
 
 class Source(Protocol):

@@ -8,6 +8,7 @@ from streamcam.errors import DeviceError
 from streamcam.pipelines import pipeline_of
 from streamcam.redaction import redacted_url
 from streamcam.runtime.device_presence import device_kind
+from streamcam.runtime.model_size import with_shape_of_source
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config
 from streamcam.settings.config_layers import with_model
@@ -35,7 +36,8 @@ def settle(config: Config) -> tuple[Config, list[str]]:
         sinks.setdefault(sink.value, sink)
     broadcast = config.broadcast.model_copy(update={"source": source.value, "sink": tuple(sinks)})
     settled = config.model_copy(update={"broadcast": broadcast})
-    lines = [f"source: {source.line}", f"model: {model}"]
+    settled, size = with_shape_of_source(settled)
+    lines = [f"source: {source.line}", f"model: {model}{size and f', {size}'}"]
     return settled, [*lines, f"sink: {', '.join(sink.line for sink in sinks.values())}"]
 
 

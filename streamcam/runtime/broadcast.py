@@ -275,6 +275,7 @@ class BroadcastLoop:
             output=output,
             engine_detail=engine.detail if engine else "",
             source_problem=self._capture.problem(now),
+            source=engine.source_of(output) if engine and output else None,
         )
 
     def _compose(self, inputs: Inputs, parameters: Parameters) -> Image:

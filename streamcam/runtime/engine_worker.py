@@ -23,8 +23,9 @@ from streamcam.system.cores import available_cores
 from streamcam.system.standard_streams import protect_output
 from streamcam.types import Frame
 
-HEARTBEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
-"""Counters of the output ring: signs of life, and frames taken, dropped and skipped."""
+HEARTBEAT, TAKEN, DROPPED, SKIPPED, NEWEST_TAKEN = 1, 2, 3, 4, 5
+"""Counters of the output ring: signs of life, frames taken, dropped and skipped, and the index of
+the newest frame taken."""
 
 IDENTITY = "identity"
 NICENESS = 5
@@ -128,6 +129,8 @@ def run_stream(
         if not frames.wait(IDLE_S):
             continue
         received = frames.take()
+        if received:
+            outputs.counters[NEWEST_TAKEN] = received[-1].index
         for entry in received:
             if entry.version != version:
                 parameters = Parameters.model_validate_json(entry.metadata)
@@ -203,7 +206,14 @@ class StreamRunner:
 
 def _put(outputs: FrameRing, output: Frame, version: int) -> None:
     packed = b"" if output.packed is None else output.packed
-    outputs.put(output.image, output.index, output.captured_at, version=version, metadata=packed)
+    outputs.put(
+        output.image,
+        output.index,
+        output.captured_at,
+        version=version,
+        metadata=packed,
+        made_of=output.made_of,
+    )
 
 
 class _Heartbeat:

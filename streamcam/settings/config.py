@@ -120,6 +120,16 @@ class Config(Settings):
     height: Annotated[Side, Traits(flag=True, model_default=True)] = Field(
         default=512, description="Height of the model's image in pixels, a multiple of 8."
     )
+    empty_prompt: Annotated[Literal["model", "camera"], Traits(model_default=True)] = Field(
+        default="model",
+        description="What an empty prompt shows: the model's output for it, or the camera image"
+        " itself.",
+    )
+    shape: Annotated[Literal["fixed", "camera"], Traits(model_default=True)] = Field(
+        default="fixed",
+        description="Shape of the model's image on air: width and height as they are (fixed), or"
+        " the camera's, with the shorter of both for its shorter side.",
+    )
     fit: Literal["fill", "fit", "stretch"] = Field(
         default="fill",
         description="How an input of another aspect ratio is fitted: crop, add bars, or distort.",
@@ -247,6 +257,12 @@ class Config(Settings):
     def fits_on_device(self) -> bool:
         """Whether a GPU fits camera frames to the model, and takes them at full size."""
         return self._rules.fits_on_device
+
+    def shows_camera(self, parameters: Parameters) -> bool:
+        """Return whether the prompts of `parameters` are empty, and that means the camera image."""
+        reads_negative = self.cfg_type in ("full", "initialize")
+        empty = not (parameters.has_prompt or (reads_negative and parameters.has_negative_prompt))
+        return empty and self.empty_prompt == "camera"
 
     @property
     def num_steps(self) -> int:
