@@ -39,7 +39,7 @@ def foreign(rng: np.random.Generator) -> str:
 def trainable_tokens(parts: Parts, seed: int = SEED) -> Tensor:
     """Return the tokens of other scripts that no English prompt has."""
     rng = np.random.default_rng((seed, 0))
-    texts = [foreign(rng) for _ in range(3000)]
+    texts = [foreign(rng) for _ in range(1000)]
     others, english = (
         {token for ids in parts.tokenizer(each, truncation=True).input_ids for token in ids}
         for each in (texts, wordings.vocabulary())
@@ -82,7 +82,7 @@ def teach_scripts(parts: Parts, seed: int = SEED, steps: int = STEPS) -> tuple[f
         losses.append(float(loss.detach()))
     with torch.no_grad():
         table[tokens] = rows
-    return float(np.mean(losses[:10])), float(np.mean(losses[-10:]))
+    return float(np.mean(losses[:5])), float(np.mean(losses[-5:]))
 
 
 def _pooled(parts: Parts, texts: Sequence[str]) -> Tensor:
