@@ -40,6 +40,7 @@ from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, EngineError, ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
+from streamcam.models.prompt_reader import PromptReader, load_prompt_reader
 from streamcam.models.weight_bytes import model_size
 from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
@@ -170,8 +171,9 @@ def from_pipeline(
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
     graphs = place(config).choice.graphs
+    reader = load_prompt_reader(config.model, unet)
     model = ImageModel(
-        encode_text=lambda text: encode_text(pipe, text, device, report),
+        encode_text=partial(encode_text, pipe, device=device, report=report, reader=reader),
         encode=Encode(vae),
         denoise=Denoise(unet, prediction, alphas_cumprod),
         decode=Decode(vae),
@@ -268,8 +270,16 @@ def text_encoders(pipe: Any) -> list[Any]:
     return [encoder for name in names if (encoder := getattr(pipe, name, None)) is not None]
 
 
-def encode_text(pipe: Any, text: str, device: torch.device, report: Report = print) -> Text:
+def encode_text(
+    pipe: Any,
+    text: str,
+    device: torch.device,
+    report: Report = print,
+    reader: PromptReader | None = None,
+) -> Text:
     """Return the embeddings of `text` by the pipeline's own text encoders.
+
+    With a `reader` the result also says which looks the model takes from it, unless it names them.
 
     Raises:
         ModelError: they are not finite.
@@ -278,7 +288,12 @@ def encode_text(pipe: Any, text: str, device: torch.device, report: Report = pri
         prompt=text, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     # SDXL pipelines return (prompt, negative, pooled, negative pooled) embeddings.
-    encoded = Text(prompt_embeds, rest[1] if len(rest) > 1 else None, _dropped_tokens(pipe, text))
+    encoded = Text(
+        prompt_embeds,
+        rest[1] if len(rest) > 1 else None,
+        _dropped_tokens(pipe, text),
+        reader.surprising(text, prompt_embeds) if reader and text.strip() else "",
+    )
     for embeds in (encoded.prompt_embeds, encoded.pooled_prompt_embeds):
         if embeds is not None and not torch.isfinite(embeds).all():
             raise ModelError("its embeddings are not finite (NaN or infinity); try --dtype float32")
