@@ -35,11 +35,18 @@ DETAIL_NOISE = 4.0
 """Variance of detail, in squared levels, that counts as none."""
 MAX_SLOPE = 3.0
 """Contrast of the camera is raised by this factor at most, since its noise is raised too."""
-UNRELATED, RELATED = 0.3, 0.55
+UNRELATED, RELATED = 0.35, 0.6
 """Squared correlation of detail up to which none is carried, and from which all of it is."""
+OTHER_COLOURS, SAME_COLOURS = 0.4, 0.7
+"""Correlation of colours up to which the output follows the camera's grey, and from which it
+follows its colours."""
+COLOUR_NOISE = 4.0
+"""Mean square of colour, in levels, that counts as none."""
+IN_COLOUR: Floats = np.eye(3, dtype=np.float32)
+IN_GREY: Floats = np.tile(np.array([0.299, 0.587, 0.114], np.float32), (3, 1))
 LEAST_WEIGHT = 0.02
 """If no pixel has this weight, the output is enlarged as it is."""
-BANDS = 6
+BANDS = 16
 """Parts that the large image is computed in, so that they stay in the processor's cache."""
 
 
@@ -77,10 +84,12 @@ class GuidedUpsampler:
         weight = strength * detail_weight(x, y)
         if weight.max(initial=0.0) < LEAST_WEIGHT:
             return None
-        a, b = affine_fit(*(_floats(_shrunk(image, self._fit_size)) for image in (x, y)))
+        x, y = (_shrunk(image, self._fit_size) for image in (x, y))
+        guide = guide_matrix(x, y)
+        a, b = affine_fit(cast(Floats, cv2.transform(_floats(x), guide)), _floats(y))
         w = cast(Floats, cv2.merge([_area_mean(weight, self._fit_size)] * 3))
         self._upsample(w * a, w * b, 1 - w, _shrunk(output, self._small))
-        return self._applied(camera)
+        return self._applied(camera, guide)
 
     def _upsample(self, slope: Floats, offset: Floats, rest: Floats, output: Image) -> None:
         """Enlarge the slope, and the offset with `rest` of `output` added."""
@@ -91,14 +100,21 @@ class GuidedUpsampler:
         cv2.resize(slope, self._large, dst=self._slope, interpolation=cv2.INTER_LINEAR)
         cv2.resize(self._small_offset, self._large, dst=self._offset, interpolation=cv2.INTER_CUBIC)
 
-    def _applied(self, camera: Image) -> Image:
-        """Return slope times `camera` plus offset, rounded and within 0 to 255."""
+    def _applied(self, camera: Image, guide: Floats) -> Image:
+        """Return slope times `guide` of `camera` plus offset, rounded and within 0 to 255."""
+        in_colour, in_grey = np.array_equal(guide, IN_COLOUR), np.array_equal(guide, IN_GREY)
         result = np.empty_like(camera, order="C")
         rows = len(self._band)
         for top in range(0, len(camera), rows):
             part = slice(top, top + rows)
             sums, frame = self._offset[part], self._band[: len(camera[part])]
-            np.copyto(frame, camera[part])
+            if in_grey:  # On bytes, which is quicker.
+                grey = cv2.cvtColor(camera[part], cv2.COLOR_RGB2GRAY)
+                np.copyto(frame, cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB))
+            else:
+                np.copyto(frame, camera[part])
+            if not (in_colour or in_grey):
+                cv2.transform(frame, guide, dst=frame)
             cv2.accumulateProduct(self._slope[part], frame, sums)
             # Negative sums are cut first: the conversion takes absolute values.
             cv2.threshold(sums, 0, 0, cv2.THRESH_TOZERO, dst=sums)
@@ -118,6 +134,29 @@ def detail_weight(camera: Image, output: Image) -> Floats:
     r2 /= (variances[0] + DETAIL_NOISE) * (variances[1] + DETAIL_NOISE)
     t: Floats = np.clip((r2 - UNRELATED) / (RELATED - UNRELATED), 0, 1)
     return _box(t * t * (3 - 2 * t), WEIGHT_RADIUS // 2)
+
+
+def guide_matrix(camera: Image, output: Image) -> Floats:
+    """Return the ``(3, 3)`` matrix that makes of RGB what `output` follows: its colours, or grey.
+
+    Where the colours of the camera are not those of the output, in a pencil sketch or in false
+    colours, they would shine through at every edge. Their correlation is one number for the whole
+    frame, which moves slowly.
+    """
+    x, y = (_colours(image) for image in (camera, output))
+    energies = float((x * x).mean()) + COLOUR_NOISE, float((y * y).mean()) + COLOUR_NOISE
+    # A negative turns colours round and keeps their places.
+    correlation = abs(float((x * y).mean())) / sqrt(energies[0] * energies[1])
+    share = min(max((correlation - OTHER_COLOURS) / (SAME_COLOURS - OTHER_COLOURS), 0.0), 1.0)
+    return share * IN_COLOUR + (1 - share) * IN_GREY
+
+
+def _colours(image: Image) -> Floats:
+    """Return how colours differ from grey, less the tint that all of the image has."""
+    values = _floats(image)
+    values -= values.mean(2, keepdims=True)
+    values -= values.mean((0, 1))
+    return values
 
 
 def affine_fit(camera: Floats, output: Floats) -> tuple[Floats, Floats]:

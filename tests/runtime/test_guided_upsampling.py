@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from streamcam.pixels import fitted
+from streamcam.pixels import fitted, mixed
 from streamcam.runtime.guided_upsampling import GuidedUpsampler
 from streamcam.types import Image
 from tests.support.textures import textured
@@ -52,8 +52,21 @@ def test_a_look_that_keeps_the_scene_gets_its_detail(upsample: GuidedUpsampler, 
     assert difference(plain(small), wanted) > 3
 
 
+@pytest.mark.parametrize("paper", [(255, 255, 255), (220, 170, 120)])
+def test_a_look_in_one_colour_gets_detail_without_the_camera_s_colours(
+    upsample: GuidedUpsampler, paper: tuple[int, int, int]
+) -> None:
+    def printed(image: Image) -> Image:
+        grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))[..., None]
+        return np.asarray(grey * (np.array(paper) / 255), np.uint8)
+
+    detailed = upsample(printed(SEEN), CAMERA, 1.0)
+    assert detailed is not None
+    assert difference(detailed, printed(CAMERA)) < 0.7
+
+
 def test_softness_of_the_model_is_made_up_for(upsample: GuidedUpsampler) -> None:
-    soft = cv2.GaussianBlur(SEEN, (0, 0), 1.2)
+    soft = np.asarray(cv2.GaussianBlur(SEEN, (0, 0), 1.2), np.uint8)
     detailed = upsample(soft, CAMERA, 1.0)
     assert detailed is not None
     assert difference(detailed, CAMERA) < difference(plain(soft), CAMERA) / 2
@@ -65,19 +78,19 @@ def test_a_look_with_structure_of_its_own_gets_none(upsample: GuidedUpsampler, l
 
 
 def test_each_part_of_an_image_is_judged_by_itself(upsample: GuidedUpsampler) -> None:
-    mixed = SEEN.copy()
-    mixed[:, 112:] = REPLACING["blocks"](SEEN)[:, 112:]
-    detailed = upsample(mixed, CAMERA, 1.0, SEEN)
+    parts = SEEN.copy()
+    parts[:, 112:] = REPLACING["blocks"](SEEN)[:, 112:]
+    detailed = upsample(parts, CAMERA, 1.0, SEEN)
     assert detailed is not None
     assert difference(detailed[:, :240], CAMERA[:, :240]) < 0.7
-    assert difference(detailed[:, 400:], plain(mixed)[:, 400:]) < 0.7
+    assert difference(detailed[:, 400:], plain(parts)[:, 400:]) < 0.7
 
 
 def test_strength_is_a_share_of_the_detail(upsample: GuidedUpsampler) -> None:
     full, half = upsample(SEEN, CAMERA, 1.0), upsample(SEEN, CAMERA, 0.5)
     assert full is not None
     assert half is not None
-    assert difference(half, cv2.addWeighted(full, 0.5, plain(SEEN), 0.5, 0)) < 1
+    assert difference(half, mixed(full, plain(SEEN), 0.5)) < 1
     assert upsample(SEEN, CAMERA, 0.0) is None
 
 
