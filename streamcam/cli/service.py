@@ -213,7 +213,7 @@ def _check(arguments: Sequence[str]) -> None:
     from streamcam.runtime.startup_check import check_startup
 
     parameters = run.make_context("streamcam run", list(arguments)).params
-    own = ("duration", "log_json")
+    own = ("duration", "log_json", "no_browser")
     flags = {name: value for name, value in parameters.items() if name not in own}
     config = configured(flags.pop("presets"), flags.pop("assignments"), flags)
     check_startup(settle_model(config)[0])

@@ -99,7 +99,8 @@ def _quantized(
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-    nncf.set_log_level(logging.ERROR)
+    # Its own function for that would set the level of every handler of the process.
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     overflow = OverflowFix.DISABLE if _adds_without_overflow() else OverflowFix.ENABLE
     ignored = [rf"__module\.{re.escape(name)}/.*" for name in in_float32]
     with _compiled_by(compile_model):

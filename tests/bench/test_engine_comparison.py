@@ -105,7 +105,7 @@ def test_streams_on_engines_have_their_use_of_the_device_and_eager_as_baseline()
 
 def test_float8_that_cannot_run_is_an_error_before_anything_is_measured() -> None:
     config = build_config([TINY, {"dtype": "float8", "acceleration": "auto"}])
-    with pytest.raises(EngineError, match="tensorrt runs on NVIDIA GPUs, not on cpu"):
+    with pytest.raises(EngineError, match="runs on NVIDIA GPUs, not on cpu"):
         Comparison(config, SCENE, rounds=1)
 
 

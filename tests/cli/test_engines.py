@@ -83,7 +83,7 @@ def test_float8_on_a_cpu_is_refused_with_the_reason(
     arguments = ["engines", "build", *model, "--set", f"engine_dir={store.folder}"]
     assert _run(lambda **options: streamcam.main(arguments, **options)) == 1
     output = capsys.readouterr()
-    assert "tensorrt runs on NVIDIA GPUs, not on cpu; choose --device cuda" in output.err
+    assert "runs on NVIDIA GPUs, not on cpu; choose --device cuda" in output.err
     assert len(store.entries()) == 2
 
 

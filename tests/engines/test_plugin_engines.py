@@ -104,8 +104,8 @@ def test_an_unknown_engine_is_refused_with_all_that_are_there(install: Install) 
     with pytest.raises(ConfigError) as refused:
         build_config([{"acceleration": "miror"}])
     assert str(refused.value) == (
-        "acceleration: must be one of auto, eager, graph, compiled, openvino, tensorrt, mirror"
-        " (did you mean \"mirror\"?), got 'miror'"
+        "acceleration: must be one of auto, eager, graph, compiled, openvino, tensorrt,"
+        " tensorrt-rtx, mirror (did you mean \"mirror\"?), got 'miror'"
     )
     with pytest.raises(ConfigError, match=r"one of auto, .*, mirror, got 'zzz'"):
         build_config([{"acceleration": "zzz"}])

@@ -87,6 +87,7 @@ def test_frames_are_recorded_as_graphs_on_an_nvidia_gpu_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(requirements.shutil, "which", lambda name: name)
+    installed(monkeypatch)
     for acceleration in ("graph", "compiled", "auto"):
         assert choose_engines(acceleration, CUDA, torch.float16).graphs
     assert not choose_engines("eager", CUDA, torch.float16).graphs

@@ -97,7 +97,7 @@ def test_it_is_kept_only_where_it_is_faster_and_accurate(
     [entry] = Store(tmp_path).entries()
     assert json.loads((entry.folder / "engine").read_text())["pause_s"] == kept_s
     assert ("tuned" in entry.manifest) == (kept_s == 0)
-    assert [folder.name for folder in tmp_path.iterdir()] == [entry.key]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [entry.key]
 
 
 def test_an_engine_without_tuning_says_so_and_runs(tmp_path: Path, stage: Small) -> None:

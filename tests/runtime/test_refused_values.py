@@ -117,7 +117,7 @@ class Frames:
             raise EngineError("that was all")
         version, text = self._texts.pop(0)
         metadata = CONFIG.live.changed({"prompt": text}).model_dump_json().encode()
-        return [RingFrame(IMAGE, version, 0.0, version, metadata)]
+        return [RingFrame(IMAGE, version, 0.0, version, metadata, version)]
 
 
 def messages_of(stream: Picky, *texts: str) -> list[EngineMessage]:

@@ -108,7 +108,7 @@ def test_what_is_for_nvidias_gpus_is_refused_on_amds(
         ({"acceleration": "graph"}, "for NVIDIA GPUs, not cpu; choose --acceleration eager"),
         ({"acceleration": "tensorrt"}, "tensorrt runs on NVIDIA GPUs, not on cpu"),
         ({"acceleration": "compiled"}, r"compiled needs a C\+\+ compiler"),
-        ({"dtype": "float8"}, "tensorrt runs on NVIDIA GPUs, not on cpu"),
+        ({"dtype": "float8"}, "runs on NVIDIA GPUs, not on cpu"),
         ({"dtype": "float8", "acceleration": "eager"}, "eager does not compute in float8"),
     ],
 )

@@ -517,7 +517,8 @@ def test_an_address_of_another_machine_is_reported(view: FakeBroadcastView, bind
 def test_stats_are_the_status(preview: Preview) -> None:
     answer = httpx.get(f"{preview.url}stats").json()
     assert answer == {name: getattr(STATUS, name) for name in answer} | {
-        "sinks": list(STATUS.sinks)
+        "sinks": list(STATUS.sinks),
+        "overrides": list(STATUS.overrides),
     }
     assert answer["latency_p95"] == 0.11
 
