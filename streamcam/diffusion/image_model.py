@@ -66,7 +66,7 @@ class ImageModel(NamedTuple):
     time_ids: Tensor | None
     device: torch.device
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
-    """Whether those parameters can be used at once, and need not wait for a model to be loaded."""
+    """Whether those parameters can be used at once, and need not wait for a text encoder."""
     on_warm: Callable[[], None] = lambda: None
     """To be called once all kinds of calls have been made."""
 
