@@ -165,7 +165,7 @@ came from and at the subscribers of the same host. Each host may send `osc_rate`
 and hosts take turns; a message longer than 64 bytes counts as several, and a host that floods is
 not heard for some seconds. There may be 16 TCP connections; one more takes the place of one that
 has been idle for ten seconds, or of a host that has most of them. Patterns (`*`, `?`) are not
-expanded. No message can name a file, a model or a command: presets are read at start, and a preset
+expanded. No message can name a file, a model or a command: presets are known by name, and a preset
 only changes what may change on air.
 
 **Presets replace each other.** Each sets the whole look (prompts, strength or indices, guidance),

@@ -213,6 +213,7 @@ class Broadcast:
         self._control = Control(self.config)
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
         self._loop = BroadcastLoop(self.config, self._control, source, self._sinks)
+        self._osc: OscServer | None = None
         self._stack = ExitStack()
 
     def _sinks(self, view: BroadcastView) -> Iterable[tuple[str, Sink]]:
@@ -225,9 +226,8 @@ class Broadcast:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             if self.config.broadcast.osc:
-                stack.enter_context(
-                    OscServer(self._control, self.config, self._loop.status, log.warning)
-                )
+                self._osc = OscServer(self._control, self.config, self._loop.status, log.warning)
+                stack.enter_context(self._osc)
             stack.enter_context(self._loop)
             stack.callback(release_ranks)
             self._stack = stack.pop_all()
@@ -244,6 +244,11 @@ class Broadcast:
     def update(self, *, over: float | None = None, **changes: Any) -> Parameters:
         """Change parameters on air; see `ControlledStream.update`."""
         return self._control.change(changes, over=over)
+
+    @property
+    def osc_port(self) -> int | None:
+        """The UDP port of OSC, also where 0 took a free one; None without OSC."""
+        return self._osc.port if self._osc else None
 
     def status(self) -> Status:
         """Return frame rates, latencies, counts and the state of the engine and every sink."""

@@ -42,6 +42,16 @@ class Status:
     """One line for each sink: its name and state."""
     schedule: str = ""
     """Schedule of the video stream, with its late and dropped frames, latency and jitter."""
+    prompt: str = ""
+    """The prompt as one text, with the shares of several."""
+    preset: str | None = None
+    """The preset that was loaded last, while on air."""
+    overrides: tuple[str, ...] = ()
+    """Which of panic, blackout, freeze and bypass are on, the strongest first."""
+    recording: str | None = None
+    """Path of the video that is being recorded."""
+    page: str | None = None
+    """URL of the preview page."""
     notice: str = ""
     """Newest remark of the engine on live values that have no effect, or were refused."""
 

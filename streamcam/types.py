@@ -13,8 +13,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,9 @@ class Frame:
     """The same image in the pixel format of the broadcast, if the device has made that too."""
     duration: float | None = None
     """Seconds that it is shown, where the file says so."""
+    made_of: int | None = None
+    """Index of the frame that the image was made of, where that is not this one but an earlier
+    one that it resembles."""
 
 
 class Source(Protocol):
@@ -95,6 +99,23 @@ class Sink(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
     def send(self, frame: Frame) -> None: ...
+
+
+@runtime_checkable
+class PageSink(Protocol):
+    """Sink that serves a page while it is entered."""
+
+    url: str
+    """Address for a browser."""
+
+
+@runtime_checkable
+class RecorderSink(Protocol):
+    """Sink that records."""
+
+    @property
+    def recording(self) -> Path | None:
+        """The video that is being written, None while there is none."""
 
 
 class BroadcastView(Protocol):

@@ -9,10 +9,11 @@ from pathlib import Path
 import diffusers
 import torch
 
-from training import dataset, evaluate, model, text, tokenizer, train
+from training import dataset, evaluate, model, scripts, text, tokenizer, train
 from training.export import export, weight_bytes
 from training.learner import Log
 from training.plan import TrainingPlan, plan_for, smoke_plan
+from training.understanding import write_prompt_reader
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -65,7 +66,11 @@ def run(plan: TrainingPlan, **evaluation: int) -> Path:
     log.write(stage="latents", scenes=len(latents))
     train.train_unet(parts, latents, plan, log)
     train.train_together(parts, latents, images, plan, log)
+    for part in (parts.unet, parts.text_encoder):
+        part.cpu()
+    scripts.teach_scripts(parts, steps=plan.steps or scripts.STEPS)
     folder = export(parts, plan.out / "model")
+    log.write(stage="prompt reader", result=write_prompt_reader(parts, folder))
     log.write(stage="export", bytes=weight_bytes(folder))
     sheets = plan.out / "evaluation"
     print(evaluate.evaluate(folder, sheets, seed=plan.seed, size=plan.size, **evaluation))

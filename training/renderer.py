@@ -15,14 +15,15 @@ Prompt = str | list[list[Any]]
 
 
 class Renderer:
-    """Model that is loaded once and renders any images at one size."""
+    """Model that is loaded once and renders any images at one size: a side, or width and height."""
 
-    def __init__(self, model: str | Path, size: int) -> None:
+    def __init__(self, model: str | Path, size: int | tuple[int, int]) -> None:
+        width, height = (size, size) if isinstance(size, int) else size
         # Without a denoising batch every call returns the output of its own frame.
         self._base = {
             "model": str(model),
-            "width": size,
-            "height": size,
+            "width": width,
+            "height": height,
             "cfg_type": "none",
             "use_denoising_batch": False,
             "guidance_scale": 1.0,

@@ -17,6 +17,8 @@ from streamcam.types import Image
 
 RAPL = Path("/sys/class/powercap")
 SETTLE_S = 1.0
+MAX_FPS = 240
+"""The highest rate of a camera."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +22,8 @@ from streamcam.version import __version__
 
 COMMANDS = {
     "run": "run",
+    "prompt": "prompt",
+    "presets": "presets_command",
     "render": "render",
     "devices": "devices",
     "doctor": "doctor",
@@ -32,6 +35,16 @@ COMMANDS = {
     "service": "service",
 }
 """Command to the module of this package that defines it."""
+
+SYNONYMS = {
+    **dict.fromkeys(("start", "go", "live", "stream", "preview"), "run"),
+    **dict.fromkeys(("looks", "preset", "styles"), "presets"),
+    **dict.fromkeys(("cameras", "list"), "devices"),
+    **dict.fromkeys(("check", "diagnose"), "doctor"),
+    **dict.fromkeys(("model", "download", "pull"), "models"),
+    **dict.fromkeys(("benchmark",), "bench"),
+}
+"""Words that people try for a command, and the command."""
 
 GUARDED = ("run", "render", "engines", "bench")
 """Commands that load models, and so start processes or use libraries that do."""
@@ -63,6 +76,17 @@ class _LazyGroup(click.Group):
         module = import_module(f"streamcam.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` begin with; raise NoSuchCommand with the nearest one."""
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            meant = {name: name for name in COMMANDS} | SYNONYMS
+            nearest = get_close_matches(args[0].lower(), meant, n=1)
+            hint = f'; did you mean "{meant[nearest[0]]}"?' if nearest else ""
+            raise click.UsageError(f'no command "{args[0]:.40}"{hint}', ctx)
+        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return names without help, which would import every command at each press of Tab."""

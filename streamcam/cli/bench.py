@@ -120,7 +120,8 @@ def engines(
     All take turns, and each is timed after a first call, as one of many on air. "×" is how many
     times as fast as that pipeline, in float32 and in the dtype that all run in. "of the
     device" is the share of the rate that the device reaches in a large matrix product in the same
-    dtype. Without --model nano is measured.
+    dtype; int8, which --dtype int8 adds, is compared with float32. Without --model nano is
+    measured.
     """
     from streamcam.bench.engine_comparison import Comparison
     from streamcam.bench.harness import machine

@@ -97,28 +97,28 @@ def _lines(table: Settings, default: Settings, leave_out: Container[str] = ()) -
         if name in leave_out:
             continue
         value, default_value = getattr(table, name), getattr(default, name)
-        shown_default = "none" if default_value is None else _value(default_value)
+        shown_default = "none" if default_value is None else toml_value(default_value)
         comment = "" if value == default_value else f"  # default: {shown_default}"
         # TOML has no null; a missing key means the same.
-        shown = f"{name} =" if value is None else f"{name} = {_value(value)}"
+        shown = f"{name} =" if value is None else f"{name} = {toml_value(value)}"
         # A default that was written out would win over the one of the model's own folder.
         given = value is not None and name in table.model_fields_set
         yield f"{'' if given else '# '}{shown}{comment}"
 
 
-def _value(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """Return one value as TOML."""
     if isinstance(value, str):
         # A JSON string is a basic string of TOML, but for DEL, which JSON leaves as it is.
         text = SURROGATE.sub("\ufffd", value)
         return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
     if _is_plain_prompt(value):
-        return _value(value[0][0])
+        return toml_value(value[0][0])
     if isinstance(value, dict):
-        inner = ", ".join(f"{_value(key)} = {_value(item)}" for key, item in value.items())
+        inner = ", ".join(f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"
     if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(toml_value, value))}]"
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 

@@ -8,6 +8,7 @@ from streamcam.cli.options import configured, settings
 from streamcam.embedded_model import NANO, embedded
 from streamcam.errors import ModelError
 from streamcam.pipelines import pipeline_of
+from streamcam.settings.aliases import model_id
 
 
 @click.group()
@@ -58,6 +59,7 @@ def pull(
 @click.argument("name", metavar="ID")
 def path(name: str) -> None:
     """Print the folder of a model: of nano, or of one in the cache."""
+    name = model_id(name)
     from streamcam.models.hub import cached_models, local_path
 
     if (folder := local_path(name)) is not None:

@@ -32,6 +32,8 @@ class Control:
         """The newest snapshot; read it once and use all of it."""
         self.target = config.live
         """The operator's latest choice: the end of the current fade, or the newest snapshot."""
+        self.preset: str | None = None
+        """Name of the preset that was loaded last."""
         self._config = config
         self._clock = clock
         self._deciding = Lock()

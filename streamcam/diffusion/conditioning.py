@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion.image_model import ImageModel
-from streamcam.diffusion.stages import Condition, Text, dropped_notice
+from streamcam.diffusion.stages import Condition, Text, dropped_notice, understood_notice
 from streamcam.errors import PromptError, one_line
 from streamcam.settings.parameters import Parameters, Prompt
 
@@ -47,7 +47,7 @@ class Conditioner:
         self._texts: LruCache[Text] = LruCache(TEXT_CACHE_SIZE)
         self._conditions: LruCache[Condition] = LruCache(CONDITION_CACHE_SIZE)
         self.notice = ""
-        """A line on the part of the prompts in use that is not read; empty if all is."""
+        """A line on how the prompts in use are understood, and on what of them is not read."""
 
     def prepare(self, parameters: Parameters, *, negative: bool) -> None:
         """Encode the texts of `parameters`, those of the negative prompt only if it is used.
@@ -56,8 +56,9 @@ class Conditioner:
             PromptError: a text cannot be encoded; nothing else has changed.
         """
         texts = texts_of(parameters, negative=negative)
-        notices = (dropped_notice(text, self._text(text)) for text in texts)
-        self.notice = "; ".join(filter(None, notices))
+        notices = [dropped_notice(text, self._text(text)) for text in texts]
+        named = [self._text(text) for text, weight in parameters.prompt if weight]
+        self.notice = "; ".join(filter(None, [*notices, understood_notice(named)]))
 
     def __call__(self, parameters: Parameters, *, negative: int, positive: int) -> Condition:
         """Return the condition of `negative` rows with the negative prompt, then `positive`."""

@@ -10,7 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.attention import PromptCache, enable_cross_frame_attention
+from streamcam.diffusion.attention import (
+    PromptCache,
+    enable_cross_frame_attention,
+    fuse_self_attention,
+)
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
@@ -24,13 +28,19 @@ from streamcam.diffusion.stages import (
 )
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
+from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_info import is_nvidia_gpu
 from streamcam.engines.device_memory import device_memory
+from streamcam.engines.device_tuning import tune
 from streamcam.engines.eager import EagerEngine
+from streamcam.engines.flat_stage import Rehearsal
+from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, EngineError, ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
+from streamcam.models.prompt_reader import PromptReader, load_prompt_reader
 from streamcam.models.weight_bytes import model_size
 from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
@@ -65,18 +75,32 @@ class ImageModel(NamedTuple):
     """Whether `encode` samples from a posterior, as the full autoencoder does."""
     time_ids: Tensor | None
     device: torch.device
+    revision: Callable[[], int] = lambda: 0
+    """Returns another number whenever a stage runs on another engine than before."""
+    graphs: Callable[[], GraphedCalls] = GraphedCalls
+    """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
     """Whether those parameters can be used at once, and need not wait for a text encoder."""
     on_warm: Callable[[], None] = lambda: None
     """To be called once all kinds of calls have been made."""
 
 
+Rehearse = Callable[["ImageModel", Config], Rehearsal]
+"""Returns the rehearsal of a model, given its stages as they are written."""
+
+
 def load_image_model(
-    config: Config, report: Report = print, *, builds_here: bool = False
+    config: Config,
+    report: Report = print,
+    *,
+    builds_here: bool = False,
+    tunes: bool = False,
+    rehearse: Rehearse | None = None,
 ) -> ImageModel:
     """Load the model of `config` and move it to its device.
 
-    Engines that are missing are built in another process, or in this one if `builds_here`.
+    Engines that are missing are built in another process, or in this one if `builds_here`: with
+    `tunes` they are tuned, and those in int8 need a rehearsal.
 
     Raises:
         ConfigError: the device is missing, or the size does not fit the model.
@@ -84,19 +108,27 @@ def load_image_model(
         ModelError: a file is missing, damaged or does not fit.
     """
     placement = place(config)
+    tune(placement.device, placement.dtype)
     if config.threads:
         torch.set_num_threads(config.threads)
     size, memory = model_size(config), device_memory(placement.device)
     if size and memory:
         report(memory_line(config, size, placement, memory))
     before = weights_source(config, placement.weights_dtype)
-    pipe = load_pipeline(config, placement.weights_dtype, report)
+    pipe = load_pipeline(config, placement.weights_dtype, report, placement.device)
     report(str(placement))
     # What was exchanged while it was read may be neither the old nor the new.
     unchanged = weights_source(config, placement.weights_dtype) == before
     source = WeightsSource(*before) if unchanged else None
     return from_pipeline(
-        pipe, config, placement.device, report, builds_here=builds_here, source=source
+        pipe,
+        config,
+        placement.device,
+        report,
+        builds_here=builds_here,
+        tunes=tunes,
+        source=source,
+        rehearse=rehearse,
     )
 
 
@@ -107,7 +139,9 @@ def from_pipeline(
     report: Report = print,
     *,
     builds_here: bool = False,
+    tunes: bool = False,
     source: WeightsSource | None = None,
+    rehearse: Rehearse | None = None,
 ) -> ImageModel:
     """Return the stages of a diffusers pipeline, accelerated as `config` says.
 
@@ -120,6 +154,10 @@ def from_pipeline(
         module.to(device).eval().requires_grad_(False)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
+    if is_nvidia_gpu(device):
+        # Tensor cores take convolutions in this layout only: others are converted each time.
+        unet.to(memory_format=torch.channels_last)
+        fuse_self_attention(unet)
     if type(vae).__name__ == "AutoencoderTiny":
         for part in (vae.encoder, vae.decoder):
             part.layers = fold(part.layers)
@@ -132,40 +170,75 @@ def from_pipeline(
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
-    accelerate = _accelerator(config, report, builds_here=builds_here, source=source)
-    return ImageModel(
-        encode_text=lambda text: encode_text(pipe, text, device, report),
-        encode=accelerate(Encode(vae)),
-        denoise=accelerate(Denoise(unet, prediction, alphas_cumprod)),
-        decode=accelerate(Decode(vae)),
+    graphs = place(config).choice.graphs
+    reader = load_prompt_reader(config.model, unet)
+    model = ImageModel(
+        encode_text=partial(encode_text, pipe, device=device, report=report, reader=reader),
+        encode=Encode(vae),
+        denoise=Denoise(unet, prediction, alphas_cumprod),
+        decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
         latent_shape=(vae.config.latent_channels, config.height // scale, config.width // scale),
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
+        graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
+    )
+    rehearsal = rehearse(model, config) if rehearse else None
+    accelerate = _accelerator(
+        config,
+        report,
+        builds_here=builds_here,
+        tunes=tunes,
+        source=source,
+        rehearsal=rehearsal,
+    )
+    return model._replace(
+        encode=accelerate.stage(model.encode),
+        denoise=accelerate.stage(model.denoise),
+        decode=accelerate.stage(model.decode),
+        revision=accelerate.revision,
     )
 
 
-def _accelerator(
-    config: Config, report: Report, *, builds_here: bool, source: WeightsSource | None
-) -> Callable[[nn.Module], Callable[..., Tensor]]:
-    """Return the function that accelerates a stage as `config` says.
+class _Accelerator(NamedTuple):
+    stage: Callable[[Any], Callable[..., Tensor]]
+    """Accelerates a stage; in float32 without an engine it returns the stage itself."""
+    revision: Callable[[], int]
+    """See `ImageModel.revision`."""
 
-    In float32 without an engine it returns the stage itself.
-    """
+
+def _accelerator(
+    config: Config,
+    report: Report,
+    *,
+    builds_here: bool,
+    tunes: bool,
+    source: WeightsSource | None,
+    rehearsal: Rehearsal | None,
+) -> _Accelerator:
+    """Return what accelerates stages as `config` says."""
     placement = place(config)
     engines = list(placement.choice.engines)
     if placement.weights_dtype != torch.float32:
         engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
-        return lambda stage: stage
-    builder = None if builds_here else partial(_build_in_child, config, placement)
+        return _Accelerator(lambda stage: stage, lambda: 0)
+    process = None if builds_here else partial(_build_in_child, config, placement)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
-    return EngineBuilder(
-        engines, Store(config.engine_dir), report, builder=builder, waits=waits, source=source
+    builder = EngineBuilder(
+        engines,
+        Store(config.engine_dir),
+        report,
+        builder=process,
+        waits=waits,
+        tunes=tunes,
+        source=source,
+        rehearsal=rehearsal,
     )
+    return _Accelerator(builder, lambda: builder.revision)
 
 
 def _build_in_child(config: Config, placement: Placement) -> Iterator[str]:
@@ -197,8 +270,16 @@ def text_encoders(pipe: Any) -> list[Any]:
     return [encoder for name in names if (encoder := getattr(pipe, name, None)) is not None]
 
 
-def encode_text(pipe: Any, text: str, device: torch.device, report: Report = print) -> Text:
+def encode_text(
+    pipe: Any,
+    text: str,
+    device: torch.device,
+    report: Report = print,
+    reader: PromptReader | None = None,
+) -> Text:
     """Return the embeddings of `text` by the pipeline's own text encoders.
+
+    With a `reader` the result also says which looks the model takes from it, unless it names them.
 
     Raises:
         ModelError: they are not finite.
@@ -207,7 +288,12 @@ def encode_text(pipe: Any, text: str, device: torch.device, report: Report = pri
         prompt=text, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     # SDXL pipelines return (prompt, negative, pooled, negative pooled) embeddings.
-    encoded = Text(prompt_embeds, rest[1] if len(rest) > 1 else None, _dropped_tokens(pipe, text))
+    encoded = Text(
+        prompt_embeds,
+        rest[1] if len(rest) > 1 else None,
+        _dropped_tokens(pipe, text),
+        reader.surprising(text, prompt_embeds) if reader and text.strip() else "",
+    )
     for embeds in (encoded.prompt_embeds, encoded.pooled_prompt_embeds):
         if embeds is not None and not torch.isfinite(embeds).all():
             raise ModelError("its embeddings are not finite (NaN or infinity); try --dtype float32")

@@ -161,10 +161,14 @@ class _StartMemory:
         self, record: StartRecord, runs: dict[str, dict[Signature, FlatForward]], report: Report
     ) -> ImageModel:
         texts = _Texts(record, self._config, self._write, report)
-        stages = {name: _EngineStage(runs[name], name, self._load_whole) for name in STAGES}
+        encode, denoise, decode = (
+            _EngineStage(runs[name], name, self._load_whole) for name in STAGES
+        )
         return ImageModel(
             encode_text=texts,
-            **stages,
+            encode=encode,
+            denoise=denoise,
+            decode=decode,
             add_prompt_kv=lambda embeds: projected(embeds, record.projections),
             alphas_cumprod=record.alphas_cumprod,
             latent_shape=record.latent_shape,

@@ -5,6 +5,7 @@
 whatever dtype runs inside.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +31,8 @@ class Text(NamedTuple):
     """``(1, P)`` for SDXL."""
     dropped_tokens: int = 0
     """Tokens at the end of the text that the encoder had no room for."""
+    understood_as: str = ""
+    """Looks that the model takes from the text, if it can say and the text does not."""
 
 
 def dropped_notice(text: str, encoded: Text) -> str:
@@ -41,6 +44,12 @@ def dropped_notice(text: str, encoded: Text) -> str:
         f"the last {encoded.dropped_tokens} tokens of the prompt are not read, as this model reads"
         f' {read}: "…{text[-MAX_SHOWN // 2 :]}"'
     )
+
+
+def understood_notice(texts: Sequence[Text]) -> str:
+    """Return a line on what the texts of a prompt are understood as; empty if they say it."""
+    names = dict.fromkeys(text.understood_as for text in texts if text.understood_as)
+    return f"understood as: {' + '.join(names)}" if names else ""
 
 
 class Condition(NamedTuple):

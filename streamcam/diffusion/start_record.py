@@ -43,6 +43,7 @@ class _Header(BaseModel):
     engines: list[StageEngines]
     texts: list[str]
     dropped_tokens: list[int]
+    understood_as: list[str]
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class StartRecord:
             engines=self.engines,
             texts=[name for name, _ in texts],
             dropped_tokens=[text.dropped_tokens for _, text in texts],
+            understood_as=[text.understood_as for _, text in texts],
         )
         tensors = {"alphas_cumprod": self.alphas_cumprod}
         if self.time_ids is not None:
@@ -101,7 +103,12 @@ def read_record(file: Path, device: torch.device) -> StartRecord | None:
         header = _Header.model_validate_json(metadata[HEADER])
         tensors = {name: tensor.to(device) for name, tensor in load(content).items()}
         texts = {
-            name: Text(tensors[f"embeds.{i}"], tensors.get(f"pooled.{i}"), header.dropped_tokens[i])
+            name: Text(
+                tensors[f"embeds.{i}"],
+                tensors.get(f"pooled.{i}"),
+                header.dropped_tokens[i],
+                header.understood_as[i],
+            )
             for i, name in enumerate(header.texts)
         }
         count = sum(name.startswith("weight.") for name in tensors)

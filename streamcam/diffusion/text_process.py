@@ -81,7 +81,7 @@ class TextProcess:
             text = self._asked.get() if text is None else text
             try:
                 result: Text | ModelError = self._encoded(text)
-            except (StreamcamError, OSError, ValueError, LookupError) as error:
+            except (StreamcamError, OSError, ValueError, LookupError, TypeError) as error:
                 result = ModelError(one_line(error))
             self._on_encoded(text, result)
             text = None
@@ -116,7 +116,7 @@ def decoded(answer: dict[str, Any]) -> Text:
     if "error" in answer:
         raise ModelError(answer["error"])
     tensors = load(base64.b64decode(answer["tensors"]))
-    return Text(tensors["embeds"], tensors.get("pooled"), int(answer["dropped_tokens"]))
+    return Text(tensors["embeds"], tensors.get("pooled"), **answer["notes"])
 
 
 def serve() -> None:
@@ -152,9 +152,11 @@ def _text_encoder(config: Config) -> Callable[[str], Text]:
     from streamcam.diffusion.image_model import encode_text, text_encoders
     from streamcam.engines.placement import place
     from streamcam.models.checkpoint import load_pipeline
+    from streamcam.models.prompt_reader import load_prompt_reader
 
     placement = place(config)
     pipe = load_pipeline(config, placement.weights_dtype, lambda _: None)
+    reader = load_prompt_reader(config.model, pipe.unet)
     for encoder in text_encoders(pipe):
         encoder.to(placement.device).eval().requires_grad_(False)
     # The rest has been checked, and is not needed.
@@ -162,7 +164,7 @@ def _text_encoder(config: Config) -> Callable[[str], Text]:
 
     def encode(text: str) -> Text:
         with torch.inference_mode():
-            return encode_text(pipe, text, placement.device, lambda _: None)
+            return encode_text(pipe, text, placement.device, lambda _: None, reader)
 
     return encode
 
@@ -185,5 +187,8 @@ def _answer(encode: Callable[[str], Text], text: str) -> dict[str, Any]:
     plain = {name: tensor.cpu().contiguous().clone() for name, tensor in tensors.items()}
     return {
         "tensors": base64.b64encode(save(plain)).decode(),
-        "dropped_tokens": encoded.dropped_tokens,
+        "notes": {
+            "dropped_tokens": encoded.dropped_tokens,
+            "understood_as": encoded.understood_as,
+        },
     }

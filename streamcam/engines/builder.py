@@ -6,19 +6,32 @@ Building takes long, and may end the process that does it, as native libraries c
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from streamcam.engines.accuracy import AccuracyError, check_accuracy
+from streamcam.engines.accuracy import EngineRefusedError, check_accuracy, check_images
+from streamcam.engines.build_failures import explained
+from streamcam.engines.build_progress import BuildProgress, ReportsSteps
 from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
-from streamcam.engines.dtypes import FLOAT8, name_of
+from streamcam.engines.dtypes import FLOAT8, INT8, name_of
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
-from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
+from streamcam.engines.flat_stage import (
+    FlatForward,
+    FlatStage,
+    Rehearsal,
+    Signature,
+    Stage,
+    flatten_args,
+)
+from streamcam.engines.shared_weights import SharesWeights
 from streamcam.engines.store import Entry, Store
+from streamcam.engines.tuning import NotFasterError, Tunable, tune
 from streamcam.errors import StreamcamError, one_line
 from streamcam.system.supervised_thread import SupervisedThread
 
@@ -59,7 +72,8 @@ class AcceleratedStage:
     """A stage that runs on an engine once one is ready, and as it is written until then.
 
     An engine is for one set of shapes: the first call with new shapes requests one for them.
-    The tensors of a call must not be written to afterwards, as an engine may read them again.
+    On a CPU the tensors of a call must not be written to afterwards, as an engine may read them
+    again; on a GPU the next call may find its values in the same memory.
     """
 
     def __init__(self, stage: nn.Module, builder: "EngineBuilder") -> None:
@@ -81,7 +95,8 @@ class AcceleratedStage:
         """Run the stage."""
         tensors, signature, structure = flatten_args(args)
         if signature not in self._runs:
-            flat = FlatStage(self.stage, structure, [leaf is not None for leaf in signature])
+            present = [leaf is not None for leaf in signature]
+            flat = FlatStage(self.stage, structure, present, self._builder.rehearsal)
             self._runs[signature] = flat
             self._request_engine(flat, tensors, signature)
         return self._runs[signature](*tensors)
@@ -92,8 +107,11 @@ class AcceleratedStage:
         self._flat[signature] = flat, [tensor.to("meta") for tensor in tensors]
 
         def activate(run: FlatForward) -> None:
-            # One assignment: a call runs on the old one or on the new one.
-            self._runs[signature] = run
+            if self._runs[signature] is not run:
+                # One assignment: a call runs on the old one or on the new one.
+                self._runs[signature] = run
+                # Only then: who sees the new number must find the new one.
+                self._builder.revision += 1
 
         self._builder.request(flat, tensors, self._weights_hash, activate)
 
@@ -112,7 +130,9 @@ class EngineBuilder:
         *,
         builder: Builder | None,
         waits: bool,
+        tunes: bool = False,
         source: WeightsSource | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         """Set up the engines to try.
 
@@ -123,8 +143,11 @@ class EngineBuilder:
             builder: builds the engines in a child process; None to build them in this one.
             waits: whether a stage's first call waits until its engine is there; otherwise the
                 stage runs as it is written meanwhile.
+            tunes: whether to search longer for fast kernels, where an engine can.
             source: what the weights come from, if that is known: their hash is then remembered.
+            rehearsal: where engines are built here, the calls to quantise stages on.
         """
+        self.rehearsal = rehearsal
         self._source = source
         self._engines = engines
         self._store = store
@@ -132,11 +155,16 @@ class EngineBuilder:
         self._builds_here = builder is None
         self._builder = builder
         self._waits = waits
+        self._tunes = tunes
+        self._stages: list[nn.Module] = []
+        self.revision = 0
+        """How often a stage has changed what it runs on: calls recorded before are out of date."""
         self._requests: Queue[BuildRequest] = Queue()
         self._thread: SupervisedThread | None = None
 
     def __call__(self, stage: nn.Module) -> Stage:
         """Return `stage`, accelerated."""
+        self._stages.append(stage)
         return AcceleratedStage(stage, self)
 
     def keys(
@@ -191,6 +219,9 @@ class EngineBuilder:
                     return False
                 self._build(request, engine, key)
                 entry = self._store.find(key)
+            if entry is not None and self._tunes:
+                self._tune(request, engine, entry)
+                entry = self._store.find(key)
             if self._activate(request, engine, entry):
                 return True
         if not request.flat.is_float32:
@@ -207,25 +238,76 @@ class EngineBuilder:
 
     def _build_here(self, request: BuildRequest, engine: Engine, key: str) -> None:
         name = _name(request, engine)
+        task = f"building the {name} ({self._position(request)})"
         if not isinstance(engine, EagerEngine):
-            self._report(f"building the {name}, once for this model, size and machine")
+            self._report(f"{task}, once for this model, size and machine")
         try:
-            with torch.inference_mode(False), torch.no_grad():
-                self._build_into_store(request, engine, key)
+            with (
+                self._progress(task, engine) as progress,
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):
+                self._build_into_store(request, engine, key, progress)
         except Exception as error:  # Whatever it is, the stage runs without.
-            self._report(f"the {name} cannot be built: {one_line(error)}")
+            self._report(f"the {name} cannot be built: {explained(error)}")
 
-    def _build_into_store(self, request: BuildRequest, engine: Engine, key: str) -> None:
+    def _build_into_store(
+        self, request: BuildRequest, engine: Engine, key: str, progress: BuildProgress
+    ) -> None:
         manifest: dict[str, Any] = {"identity": request.cache_key(engine)}
         try:
             with self._store.create(key, manifest) as folder:
                 engine.build(request.flat, request.inputs, folder)
-                run = engine.load(folder) or request.flat
+                progress.step("measuring its accuracy")
+                run = load_engine(engine, folder, request.flat)
                 manifest["psnr"] = check_accuracy(run, request.flat, request.inputs, engine.dtype)
-        except AccuracyError as error:
+                if engine.dtype == INT8:
+                    manifest["image_psnr"] = check_images(run, request.flat)
+        except EngineRefusedError as error:
             # Stored, so that the next start does not try again.
             with self._store.create(key, manifest | {"refused": str(error)}):
                 pass
+
+    def _tune(self, request: BuildRequest, engine: Engine, entry: Entry) -> None:
+        """Build the engine `entry` again with faster kernels, if there are any."""
+        name = _name(request, engine)
+        if not isinstance(engine, Tunable):
+            if not isinstance(engine, EagerEngine):
+                self._report(f"the {name} has nothing to tune")
+            return
+        if "psnr" not in entry.manifest:
+            return  # Refused.
+        task = f"tuning the {name} ({self._position(request)})"
+        self._report(f"{task}, which takes minutes")
+        load = partial(load_engine, engine, flat=request.flat)
+        try:
+            with (
+                self._progress(task, engine) as progress,
+                torch.inference_mode(False),
+                torch.no_grad(),
+            ):
+                speedup = tune(
+                    engine, load, request.flat, request.inputs, entry, self._store, progress
+                )
+        except NotFasterError as error:
+            self._report(
+                f"tuning the {name} did not pay: {error.speedup:.2f} times as fast, so that the one"
+                " before stays"
+            )
+        except Exception as error:
+            self._report(f"the {name} cannot be tuned: {explained(error)}; the one before stays")
+        else:
+            self._report(f"the tuned {name} is {speedup:.2f} times as fast as the one before")
+
+    def _progress(self, task: str, engine: Engine) -> BuildProgress:
+        progress = BuildProgress(task, self._report)
+        if isinstance(engine, ReportsSteps):
+            engine.on_step = progress.step
+        return progress
+
+    def _position(self, request: BuildRequest) -> str:
+        """Return which of the stages of this stream `request` is for."""
+        return f"{self._stages.index(request.flat.stage) + 1} of {len(self._stages)}"
 
     def _activate(self, request: BuildRequest, engine: Engine, entry: Entry | None) -> bool:
         """Load the stored engine `entry` and activate it; return whether that could be done."""
@@ -243,7 +325,7 @@ class EngineBuilder:
             return False
         try:
             accuracy: float = entry.manifest["psnr"]
-            run = engine.load(entry.folder) or request.flat
+            run = load_engine(engine, entry.folder, request.flat)
             if run is not request.flat:
                 with torch.inference_mode():
                     run(*request.inputs)  # The first call of an engine is slow.
@@ -254,6 +336,9 @@ class EngineBuilder:
             )
             return False
         request.activate(run)
+        if self.rehearsal and engine.dtype == INT8:
+            # The images of the stages after it are judged with all that has been accepted.
+            self.rehearsal.accept(request.flat.stage, run)
         state = "is ready" if self._builds_here else "runs"
         self._report(f"the {name} {state}, {accuracy:.0f} dB against float32")
         return True
@@ -299,9 +384,18 @@ class EngineBuilder:
             self._report(f"no engine for {request.stage_name}: {one_line(error)}")
 
 
+def load_engine(engine: Any, folder: Path, flat: FlatStage) -> FlatForward:
+    """Return the engine in `folder`, or `flat` itself where that runs as it is written."""
+    run = (
+        engine.load_for(folder, flat) if isinstance(engine, SharesWeights) else engine.load(folder)
+    )
+    return run or flat
+
+
 def _name(request: BuildRequest, engine: Engine) -> str:
     if isinstance(engine, EagerEngine):
         return f"{name_of(engine.dtype)} of {request.stage_name}"
-    # The one dtype in which an engine is tried before another of its kind.
-    kind = f"{engine.name} float8" if engine.dtype == FLOAT8 else engine.name
+    # The dtypes in which an engine is tried before another of its kind.
+    coarse = engine.dtype in (FLOAT8, INT8)
+    kind = f"{engine.name} {name_of(engine.dtype)}" if coarse else engine.name
     return f"{kind} engine of {request.stage_name}"

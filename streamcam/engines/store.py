@@ -20,6 +20,8 @@ from streamcam.system.owned_folder import OwnedFolder, remove_abandoned
 from streamcam.system.paths import engines_folder, expanded
 
 MANIFEST = "manifest.json"
+TIMINGS = "timings-{}.cache"
+"""Names of files next to the engines: times of kernels, which several engines share."""
 UNFINISHED = ".making-"
 """Begins the names of folders that are still being written."""
 ABANDONED_S = 24 * 3600
@@ -131,13 +133,27 @@ class Store:
         except OSError as error:
             raise EngineError(f"cannot remove {entry.folder}: {error.strerror}") from None
 
+    def remove_timings(self) -> None:
+        """Remove the times of kernels that were measured while engines were built.
+
+        Raises:
+            EngineError: a file cannot be removed.
+        """
+        try:
+            for file in self.folder.glob(TIMINGS.format("*")):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise EngineError(f"cannot remove {file}: {error.strerror}") from None
+
     @contextmanager
-    def create(self, key: str, manifest: dict[str, Any]) -> Iterator[Path]:
+    def create(
+        self, key: str, manifest: dict[str, Any], *, replaces: bool = False
+    ) -> Iterator[Path]:
         """Yield a folder to write an engine's files into; without an error it becomes the engine.
 
         `manifest` is stored as it is when the context ends, with the list of files and their
-        digests. A complete engine already under the key stays, as others may be using it; figures
-        without files replace those before them.
+        digests. A complete engine already under the key stays, as others may be using it, unless
+        the new one `replaces` it; figures without files replace those before them.
 
         Raises:
             EngineError: the folder cannot be written to.
@@ -157,6 +173,8 @@ class Store:
                 content = manifest | {"made": now, "seconds": seconds, "files": files}
                 text = json.dumps(content, indent=1)
                 (unfinished.path / MANIFEST).write_text(text, encoding="utf-8")
+                if replaces:
+                    self._discard(self.folder / key)
                 self._publish(unfinished.path, key)
         finally:
             unfinished.close()

@@ -11,7 +11,7 @@ from streamcam.models import hub
 from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
 from streamcam.models.lora import fuse_all
-from streamcam.models.random_models import random_pipeline
+from streamcam.models.random_models import CPU, random_pipeline
 from streamcam.models.single_file import load_single_file
 from streamcam.models.weights import (
     check_finite,
@@ -50,15 +50,23 @@ REQUIRED_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
 """Alternative sets of files that each part must have: libraries make up the missing ones."""
 
 
-def load_pipeline(config: Config, dtype: torch.dtype, report: Report) -> Any:
-    """Return the diffusers pipeline that `config` names, on the CPU, with its LoRAs fused.
+def load_pipeline(
+    config: Config, dtype: torch.dtype, report: Report, device: torch.device = CPU
+) -> Any:
+    """Return the diffusers pipeline that `config` names, with its LoRAs fused.
+
+    Args:
+        config: what to load.
+        dtype: of the weights.
+        report: takes a line for the user at a time.
+        device: makes random weights, if it is a GPU; all others are loaded on the CPU.
 
     Raises:
         ModelError: something is missing, damaged or does not fit.
     """
     _silence_libraries()
     with hub.offline_mode(offline=config.offline):
-        pipe = _load_base(config, dtype, report)
+        pipe = _load_base(config, dtype, report, device)
         _check_is_streamable(pipe, config.model)
         report(
             f"model {config.model}: {_family_name(pipe)}, {pipe.scheduler.config.prediction_type}"
@@ -88,9 +96,9 @@ def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
     report(f"{config.model} is ready")
 
 
-def _load_base(config: Config, dtype: torch.dtype, report: Report) -> Any:
+def _load_base(config: Config, dtype: torch.dtype, report: Report, device: torch.device) -> Any:
     if config.model.startswith(RANDOM):
-        return random_pipeline(config.model.removeprefix(RANDOM)).to(dtype)
+        return random_pipeline(config.model.removeprefix(RANDOM), dtype=dtype, device=device)
     path = hub.local_path(config.model)
     if path is not None and path.is_file():
         own_vae = keeps_own(config, SINGLE_FILE_VAE)

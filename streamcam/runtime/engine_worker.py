@@ -19,11 +19,13 @@ from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
+from streamcam.system.cores import available_cores
 from streamcam.system.standard_streams import protect_output
 from streamcam.types import Frame
 
-HEARTBEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
-"""Counters of the output ring: signs of life, and frames taken, dropped and skipped."""
+HEARTBEAT, TAKEN, DROPPED, SKIPPED, NEWEST_TAKEN = 1, 2, 3, 4, 5
+"""Counters of the output ring: signs of life, frames taken, dropped and skipped, and the index of
+the newest frame taken."""
 
 IDENTITY = "identity"
 NICENESS = 5
@@ -97,7 +99,7 @@ def open_stream(config: Config, report: Callable[[str], None]) -> tuple[LoadedSt
         return Identity(), 0.0
     # Never cold on air: the first call is slow, and shows how long a frame may take.
     # A core is left to capture and output: what they would take from the model, it loses anyway.
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     on_air = {
         "warmup": max(1, config.warmup),
         "threads": config.threads or max(1, cores - 1),
@@ -127,6 +129,8 @@ def run_stream(
         if not frames.wait(IDLE_S):
             continue
         received = frames.take()
+        if received:
+            outputs.counters[NEWEST_TAKEN] = received[-1].index
         for entry in received:
             if entry.version != version:
                 parameters = Parameters.model_validate_json(entry.metadata)
@@ -202,7 +206,14 @@ class StreamRunner:
 
 def _put(outputs: FrameRing, output: Frame, version: int) -> None:
     packed = b"" if output.packed is None else output.packed
-    outputs.put(output.image, output.index, output.captured_at, version=version, metadata=packed)
+    outputs.put(
+        output.image,
+        output.index,
+        output.captured_at,
+        version=version,
+        metadata=packed,
+        made_of=output.made_of,
+    )
 
 
 class _Heartbeat:

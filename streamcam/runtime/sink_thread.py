@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from streamcam.redaction import redacted_url
@@ -11,7 +12,7 @@ from streamcam.runtime.outage_log import OutageLog
 from streamcam.stats import Latencies, Rate
 from streamcam.system.backoff import Backoff
 from streamcam.system.supervised_thread import SupervisedThread
-from streamcam.types import Frame, Sink
+from streamcam.types import Frame, PageSink, RecorderSink, Sink
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,17 @@ class SinkThread:
     def problem(self) -> str | None:
         """Reason that the sink takes no frames; None from the first one on that it has taken."""
         return self._outages.problem if self.settled.is_set() else "opening"
+
+    @property
+    def page(self) -> str | None:
+        """URL of the page that the sink serves, if it does."""
+        sink = self._sink
+        return sink.url if isinstance(sink, PageSink) and self.problem is None else None
+
+    @property
+    def recording(self) -> Path | None:
+        """The video that the sink is writing, if it does."""
+        return self._sink.recording if isinstance(self._sink, RecorderSink) else None
 
     @property
     def line(self) -> str:

@@ -5,8 +5,9 @@ from fractions import Fraction
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
+from streamcam.settings.aliases import sink_specs, source_spec
 from streamcam.settings.base import Settings, Traits, from_json
 
 Size = tuple[int, int]
@@ -34,17 +35,18 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 class BroadcastSettings(Settings):
     """The settings of ``streamcam run`` that are not the model's."""
 
-    source: Annotated[str, Traits(flag=True)] = Field(
+    source: Annotated[str, BeforeValidator(source_spec), Traits(flag=True)] = Field(
         default="auto",
-        description="camera[:NAME|PATH|INDEX], demo, pattern, a file or a URL."
+        description="camera[:NAME|PATH|INDEX], demo, pattern, a file or a URL; 0 and webcam are"
+        " cameras too."
         " auto: the first camera, else the demo.",
     )
-    sink: Annotated[Words, Traits(flag=True, repeatable=True)] = Field(
+    sink: Annotated[Words, AfterValidator(sink_specs), Traits(flag=True, repeatable=True)] = Field(
         default=("auto",),
         min_length=1,
         max_length=16,
-        description="virtual-camera[:LABEL], preview, recorder:FILE or null; may be given several"
-        " times. auto: the virtual camera, else the preview.",
+        description="virtual-camera[:LABEL] (or v4l2, obs), preview, recorder:FILE or null; may be"
+        " given several times. auto: the virtual camera, if there is one, and the preview page.",
     )
     canvas: Annotated[tuple[Side, Side], BeforeValidator(parse_size), Traits(flag=True)] = Field(
         default=(1280, 720),
@@ -88,7 +90,8 @@ class BroadcastSettings(Settings):
         default=8090,
         ge=0,
         le=65535,
-        description="Port of the preview page; 0 takes a free one.",
+        description="Port of the preview page; 0 takes a free one. If none is given and this one is"
+        " in use, the next free one is taken.",
     )
     osc: bool = Field(default=True, description="Listen to OSC.")
     osc_bind: Annotated[str, Traits(flag=True)] = Field(

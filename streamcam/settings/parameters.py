@@ -146,6 +146,13 @@ class Parameters(Settings):
         le=1,
         description="Opacity of the model's output over the camera image; 0 shows the camera.",
     )
+    detail: Annotated[float, Traits(flag=True, fades=True, group="Output")] = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the camera's fine detail that is carried to the enlarged output,"
+        " where the look keeps the scene; 0 enlarges the output as it is.",
+    )
     bypass: Annotated[bool, Traits(group="Output")] = Field(
         default=False, description="Show the camera image instead of the model's output."
     )
@@ -210,6 +217,16 @@ class Parameters(Settings):
         elif changes.get("strength") is not None:
             values["t_index_list"] = None
         return type(self).parse(values, ParameterError)
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether the prompt says anything."""
+        return any(text.strip() for text, weight in self.prompt if weight)
+
+    @property
+    def has_negative_prompt(self) -> bool:
+        """Whether the negative prompt says anything."""
+        return any(text.strip() for text, weight in self.negative_prompt if weight)
 
     def indices(self, steps: int, default_strength: float) -> tuple[int, ...]:
         """Return the `steps` ascending schedule indices that this snapshot selects."""

@@ -1,15 +1,26 @@
 """Settings in TOML files: presets by name, and the file that a model's folder may hold."""
 
+import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from streamcam.embedded_model import embedded
-from streamcam.errors import ConfigError, suggest
+from streamcam.errors import ConfigError, StreamcamError, suggest
 from streamcam.settings.layer import Layer, toml_layer
+from streamcam.system.paths import presets_folder
 from streamcam.system.regular_file import read_regular
 
 MODEL_SETTINGS_FILE = "streamcam.toml"
+SAFE_NAME = re.compile(r"\w([\w .-]{0,62}\w)?")
+RESERVED = (
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+)
+"""Names that no file can have on Windows."""
 MAX_BYTES = 100_000
 """Size of a file of settings; all that there are, and their comments, take a tenth of it."""
 
@@ -49,13 +60,39 @@ def _read(path: Path) -> str:
 
 
 def find_presets() -> dict[str, Path]:
-    """Return the presets that come with streamcam and those in ``./configs``, which win."""
+    """Return the presets by name: those that come with streamcam, the user's, and ``./configs``.
+
+    Of one name the last wins.
+    """
+    folders = [shipped_folder()]
+    with suppress(StreamcamError):  # Where no home folder is known, there are none of the user.
+        folders.append(presets_folder())
+    folders.append(Path("configs"))
+    return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the presets that come with streamcam."""
     package = Path(__file__).parents[1]
     # Inside the package where it is installed; next to it in a checkout.
     installed = package / "configs"
-    shipped = installed if installed.is_dir() else package.parent / "configs"
-    folders = (shipped, Path("configs"))
-    return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def preset_file(name: str) -> Path:
+    """Return the file that the user's preset `name` is, or would be, kept in.
+
+    Raises:
+        ConfigError: `name` is no name for a preset, or one that comes with streamcam has it.
+        StreamcamError: no home folder is known.
+    """
+    if not SAFE_NAME.fullmatch(name) or name.lower() in RESERVED or name.endswith(".toml"):
+        raise ConfigError(
+            f'"{name:.40}" is no name for a preset: it takes letters, digits, spaces, - and _'
+        )
+    if (shipped_folder() / f"{name}.toml").exists():
+        raise ConfigError(f'the preset "{name}" comes with streamcam; choose another name')
+    return presets_folder() / f"{name}.toml"
 
 
 def model_settings(model: str, allowed: Collection[str]) -> Layer:

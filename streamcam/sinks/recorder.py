@@ -54,6 +54,12 @@ class Recorder:
         self._clock = clock
         self._recording: Recording | None = None
 
+    @property
+    def recording(self) -> Path | None:
+        """The video that is being written, None while there is none."""
+        recording = self._recording
+        return recording.path if recording else None
+
     def __enter__(self) -> Self:
         return self
 

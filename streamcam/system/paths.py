@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from platformdirs import user_cache_path, user_pictures_path
+from platformdirs import user_cache_path, user_config_path, user_pictures_path
 
 from streamcam.errors import MediaError, StreamcamError
 
@@ -54,6 +54,16 @@ def compiler_cache() -> Path | None:
     with suppress(RuntimeError):
         return user_cache_path("streamcam").expanduser() / "torchinductor"
     return None
+
+
+def presets_folder() -> Path:
+    """Return the folder for the user's presets, in their configuration; raise StreamcamError."""
+    try:
+        return user_config_path("streamcam").expanduser() / "presets"
+    except RuntimeError:
+        raise StreamcamError(
+            "no home folder is known for presets; set HOME, or XDG_CONFIG_HOME"
+        ) from None
 
 
 def snapshots_folder() -> Path:

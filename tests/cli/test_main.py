@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 
+import click
 import pytest
 
 from streamcam import cli
@@ -49,3 +50,23 @@ def test_a_fault_that_repeats_does_not_flood_the_log_of_any_command(
     for number in range(5000):
         last_resort.handle(logging.LogRecord("x", 40, "x.py", 7, "damaged %d", (number,), None))
     assert 50 <= len(capsys.readouterr().err.splitlines()) < 100
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("rnu", "run"),
+        ("prmpt", "prompt"),
+        ("strat", "run"),
+        ("looks", "presets"),
+        ("doctr", "doctor"),
+    ],
+)
+def test_a_wrong_command_names_the_one_that_was_meant(typed: str, meant: str) -> None:
+    with pytest.raises(click.UsageError, match=f'no command "{typed}"; did you mean "{meant}"'):
+        cli.streamcam.main([typed], standalone_mode=False)
+
+
+def test_an_unknown_command_is_refused_and_nothing_is_guessed() -> None:
+    with pytest.raises(click.UsageError, match=r'^no command "xyzzy"$'):
+        cli.streamcam.main(["xyzzy", "--help"], standalone_mode=False)

@@ -32,8 +32,24 @@ def test_the_status_line_shows_rates_latency_and_counts() -> None:
     )
     line = summary(status)
     assert line == (
-        "running · in 30 · model 24.6 · out 30 fps · latency 41/57 ms · 7 skipped to keep up"
-        " · 3.0 GiB · 81 W"
+        "running · fps: camera 30, model 24.6, output 30 · delay 41 ms (95% within 57)"
+        " · 7 skipped to keep up · 3.0 GiB of GPU memory · 81 W"
+    )
+
+
+def test_the_status_line_shows_what_is_on_air() -> None:
+    line = summary(
+        replace(
+            STATUS,
+            overrides=("panic", "freeze"),
+            prompt="[red]oil[/red] " + "x" * 100,
+            preset="oil",
+            recording="/home/me/show-2.mkv",
+        )
+    )
+    assert line.startswith(
+        f'PANIC · FREEZE · running · "[red]oil[/red] {"x" * 24}…" · preset oil'
+        " · recording show-2.mkv · fps:"
     )
 
 

@@ -168,6 +168,6 @@ def test_engines_built_ahead_for_auto_are_measured_and_the_fastest_is_chosen(
 def test_a_child_process_that_cannot_load_the_model_gives_the_reason(tmp_path: Path) -> None:
     config = build_config([{"model": str(tmp_path / "nothing"), "offline": True}])
     lines: list[str] = []
-    with pytest.raises(EngineError, match="building engines ended with status 1"):
+    with pytest.raises(EngineError, match="builds engines ended with status 1"):
         lines.extend(build_in_child(ENGINE_BUILD_MAIN, config))
     assert any("nothing" in line for line in lines), lines

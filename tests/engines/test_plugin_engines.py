@@ -53,7 +53,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_the_words_of_the_setting_are_the_engines_of_the_table() -> None:
-    assert set(ACCELERATIONS) == {"auto", "eager", *ENGINES}
+    assert set(ACCELERATIONS) == {"auto", "eager", "graph", *ENGINES}
     assert literal_values(Config.model_fields["acceleration"]) == ACCELERATIONS
 
 
@@ -104,7 +104,7 @@ def test_an_unknown_engine_is_refused_with_all_that_are_there(install: Install) 
     with pytest.raises(ConfigError) as refused:
         build_config([{"acceleration": "miror"}])
     assert str(refused.value) == (
-        "acceleration: must be one of auto, eager, compiled, openvino, tensorrt, mirror"
+        "acceleration: must be one of auto, eager, graph, compiled, openvino, tensorrt, mirror"
         " (did you mean \"mirror\"?), got 'miror'"
     )
     with pytest.raises(ConfigError, match=r"one of auto, .*, mirror, got 'zzz'"):

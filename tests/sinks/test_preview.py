@@ -492,6 +492,22 @@ def test_a_port_in_use_is_reported_with_the_remedy(
         Preview("127.0.0.1", port, view).__enter__()
 
 
+def test_another_port_is_taken_where_one_may_be_and_then_kept(
+    preview: Preview, view: FakeBroadcastView, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = urlsplit(preview.url).port or 0
+    other = Preview("127.0.0.1", port, view, tries=10)
+    with caplog.at_level("INFO", "streamcam"), other:
+        first = other.url
+        assert status_of(other) == 200
+    assert first != preview.url
+    assert caplog.messages == [f"port {port} is in use, so the preview page is {first}"]
+    preview.__exit__(None, None, None)
+    with other:
+        assert other.url == first
+    preview.__enter__()
+
+
 @pytest.mark.parametrize("bind", ["no.such.host.invalid", "192.0.2.1"])
 def test_an_address_of_another_machine_is_reported(view: FakeBroadcastView, bind: str) -> None:
     with pytest.raises(DeviceError, match=r"no such address; set (one|another) with"):

@@ -101,12 +101,24 @@ def set_indices(changes: Transaction, arguments: Arguments) -> None:
 
 def set_prompt(name: str) -> Setter:
     def setter(changes: Transaction, arguments: Arguments) -> None:
-        text = _prompt_text(changes, arguments)
         # A list of texts as JSON may be longer than one text, and is checked by the field.
         parsed = from_json(arguments[0]) if len(arguments) == 1 else None
-        changes[name] = _parse_prompt(parsed) if isinstance(parsed, list) else ((text, 1.0),)
+        if isinstance(parsed, list):
+            changes[name] = _parse_prompt(parsed)
+        else:
+            changes[name] = ((_prompt_text(changes, arguments), 1.0),)
 
     return setter
+
+
+def set_prompt_over(changes: Transaction, arguments: Arguments) -> None:
+    """Set the prompt from texts; the last argument is the seconds of the fade."""
+    if len(arguments) < 2:
+        raise ParameterError('takes a text and seconds, such as "oil painting" 4')
+    range_ = Range.of_field(Parameters.model_fields["prompt_time"])
+    seconds = parse_number(arguments[-1:])
+    set_prompt("prompt")(changes, arguments[:-1])
+    changes.over = _clamped(changes, seconds, range_) if range_ else seconds
 
 
 def get_prompt(name: str) -> Getter:
@@ -190,6 +202,10 @@ def set_random_seed(changes: Transaction, _arguments: Arguments) -> None:
 
 def load_preset(changes: Transaction, arguments: Arguments) -> None:
     changes.load(parse_choice(arguments, changes.presets.names) if arguments else "")
+
+
+def refresh_presets(changes: Transaction, _arguments: Arguments) -> None:
+    changes.presets.refresh()
 
 
 def step_preset(step: int) -> Setter:

@@ -198,6 +198,15 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
         yield f"prompt/{letter}/weight", weight
         if slot < 2:
             yield f"prompt/{slot}", replace(text, description=f"The same as /prompt/{letter}/text.")
+    yield (
+        "prompt/fade",
+        Address(
+            "text, number",
+            "up to 1000 bytes; 0 – 600 s",
+            "Set the prompt, fading over these seconds, whatever /prompt/time is.",
+            actions.set_prompt_over,
+        ),
+    )
     blend = Address(
         "a, b, number",
         "texts or slots 0 – 3; 0 – 1",
@@ -227,6 +236,8 @@ def _other_addresses() -> Iterator[tuple[str, Address]]:
     yield "preset/load", Address("text or index", "name of a preset", about, actions.load_preset)
     yield "preset/next", _trigger("Load the next preset.", actions.step_preset(1))
     yield "preset/prev", _trigger("Load the previous preset.", actions.step_preset(-1))
+    about = "Read the presets again, so that one that was saved meanwhile is found."
+    yield "preset/refresh", _trigger(about, actions.refresh_presets)
 
 
 def _trigger(description: str, setter: Setter) -> Address:

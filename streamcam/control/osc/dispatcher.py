@@ -76,6 +76,7 @@ class Dispatcher:
             self._control.update(
                 lambda target: self._collect(target, commands, outcome, strict=True)
             )
+        self._control.preset = self._presets.current
         return outcome
 
     def _commands(

@@ -167,7 +167,7 @@ def _mb(size: float | None) -> float | None:
 
 
 STATES = "loading, running, lost, stopped or passthrough."
-NOTICE = "Values without effect, such as the end of a long prompt, or refused ones."
+NOTICE = "How a prompt is understood, values without effect or refused, the end of a long prompt."
 SKIPPED = "Frames skipped as similar to the one before."
 
 STATS = (

@@ -265,7 +265,7 @@ class OscServer:
         if now < self._next_feedback or not self._subscribers.peers(now):
             return
         self._next_feedback = now + FEEDBACK_PERIOD
-        state = (self._control.target, self._presets.current)
+        state = (self._control.target, self._presets.current, self._presets.names)
         if state != self._last_state or self._subscribers.holding:
             self._last_state = state
             self._subscribers.send_updates(self.current_values(), now, self.send)

@@ -19,6 +19,8 @@ class Transaction:
         """Denoising steps, fixed at start."""
         self.preset: str | None = None
         """The preset that was loaded, to become the current one."""
+        self.over: float | None = None
+        """Seconds of the fade that a message asked for."""
         self.clamped = False
         """Whether the last message asked for a value out of range and got the nearest."""
         self.warnings: list[str] = []
@@ -40,6 +42,7 @@ class Transaction:
         """Return an independent copy, with `clamped` and `warnings` cleared."""
         copy = Transaction(self.before, self.presets, self.steps)
         copy.preset = self.preset
+        copy.over = self.over
         copy._changes = dict(self._changes)
         return copy
 
@@ -57,6 +60,8 @@ class Transaction:
 
     def fade_time(self) -> float | None:
         """Return the seconds of the fade: ``preset_time`` for a preset, None for the default."""
+        if self.over is not None:
+            return self.over
         return float(self["preset_time"]) if self.preset else None
 
     def _with_a_weight(self, prompt: Prompt) -> Prompt:

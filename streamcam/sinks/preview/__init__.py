@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 # buffer for it.
 SEND_BUFFER_BYTES = 256 * 1024
 STOP_S = 0.4
+MAX_PORT = 65535
 FAULTS_PER_SECOND = 0.1
 FAULTS_AT_ONCE = 5
 """Faults of connections that are logged; when descriptors run out, there are thousands."""
@@ -38,14 +39,16 @@ class Preview:
         bind: address or name to listen on; 127.0.0.1 keeps it to this machine.
         port: TCP port; 0 takes a free one.
         view: gives the newest input frame and the status of the broadcast.
+        tries: number of ports to try, from `port` on; the first that is free is taken.
 
     Raises:
         DeviceError: when entered, where it cannot listen there.
     """
 
-    def __init__(self, bind: str, port: int, view: BroadcastView) -> None:
+    def __init__(self, bind: str, port: int, view: BroadcastView, *, tries: int = 1) -> None:
         self._bind = bind
         self._port = port
+        self._ports = list(range(port, min(port + tries, MAX_PORT + 1)))
         self._view = view
         self._failure: BaseException | None = None
         self._faults = RateLimiter(FAULTS_PER_SECOND, FAULTS_AT_ONCE)
@@ -57,10 +60,15 @@ class Preview:
         """Address of the page; the port is final once the sink is entered."""
 
     def __enter__(self) -> Self:
-        self._socket = _listen(self._bind, self._port)
-        self.url = page_url(*self._socket.getsockname()[:2])
+        self._socket = _listen(self._bind, self._ports)
+        address, port = self._socket.getsockname()[:2]
+        self.url = page_url(address, port)
         if not self._port:
             log.info("preview page %s", self.url)
+        elif port != self._ports[0]:
+            log.info("port %d is in use, so the preview page is %s", self._ports[0], self.url)
+            # Opened again after an error, it is where the viewers of the page expect it.
+            self._ports.sort(key=lambda other: other != port)
         self._notifier = FrameNotifier()
         self.images = {
             "after": LatestJpeg(self._output_image),
@@ -181,17 +189,26 @@ async def _stop(server: "Server", serving: "asyncio.Task[None]") -> None:
     await serving
 
 
-def _listen(bind: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = found[0]
-        listener = socket.create_server((str(address[0]), int(address[1])), family=family)
-    except OSError as error:
-        where = endpoint(bind, port)
-        raise DeviceError(f"cannot open the preview on {where}: {_explain(error)}") from None
-    # Connections inherit the size.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    return listener
+def _listen(bind: str, ports: Sequence[int]) -> socket.socket:
+    """Return a socket that listens on the first of `ports` that is free."""
+    for port in ports:
+        try:
+            listener = _listen_on(bind, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and port != ports[-1]:
+                continue
+            where = endpoint(bind, ports[0])
+            raise DeviceError(f"cannot open the preview on {where}: {_explain(error)}") from None
+        # Connections inherit the size.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        return listener
+    raise AssertionError("there is at least one port")
+
+
+def _listen_on(bind: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = found[0]
+    return socket.create_server((str(address[0]), int(address[1])), family=family)
 
 
 def _explain(error: OSError) -> str:

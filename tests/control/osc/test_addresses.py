@@ -445,7 +445,7 @@ def test_presets_are_loaded_by_name_by_index_and_one_after_the_other() -> None:
     assert {"neon", "oil", "pencil"} <= set(names)
     assert harness("/streamcam/preset/load", "neon").strength == 0.55
     harness("/streamcam/preset/load", float(names.index("oil")))
-    assert harness.presets.current == "oil"
+    assert harness.presets.current == harness.control.preset == "oil"
     for _ in names:
         harness("/streamcam/preset/next")
     assert harness.presets.current == "oil"
