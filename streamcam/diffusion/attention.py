@@ -7,11 +7,26 @@ plain tensors, which every engine accepts.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Projection(NamedTuple):
+    """The weights of a linear layer."""
+
+    weight: Tensor
+    """``(inner, D)``."""
+    bias: Tensor | None
+    """``(inner,)``."""
+
+
+def projected(prompt_embeds: Tensor, projections: Sequence[Projection]) -> Tensor:
+    """Return what `PromptCache` makes of embeddings ``(b, L, D)``, from its `projections`."""
+    parts = [F.linear(prompt_embeds, *projection) for projection in projections]
+    return torch.cat([prompt_embeds, *parts], dim=-1) if parts else prompt_embeds
 
 
 class PromptCache(nn.Module):
@@ -37,6 +52,13 @@ class PromptCache(nn.Module):
         unet.set_attn_processor(processors)
         if unet.config.addition_embed_type == "text":
             unet.add_embedding = EmbeddingsOnly(unet.add_embedding, width)
+
+    def projections(self) -> list[Projection] | None:
+        """Return the weights of every projection in order; None where there is more to it."""
+        if any(layer.norm_cross for layer in self._layers):
+            return None
+        linear = [part for layer in self._layers for part in (layer.to_k, layer.to_v)]
+        return [Projection(part.weight, part.bias) for part in linear]
 
     def forward(self, prompt_embeds: Tensor) -> Tensor:
         """Return ``(b, L, D + sum of 2 * inner)`` for embeddings ``(b, L, D)``."""

@@ -80,7 +80,7 @@ class ImageModel(NamedTuple):
     graphs: Callable[[], GraphedCalls] = GraphedCalls
     """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
-    """Whether those parameters can be used at once, and need not wait for a model to be loaded."""
+    """Whether those parameters can be used at once, and need not wait for a text encoder."""
     on_warm: Callable[[], None] = lambda: None
     """To be called once all kinds of calls have been made."""
 

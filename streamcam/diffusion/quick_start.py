@@ -1,22 +1,22 @@
-"""Start on engines before the model is loaded.
+"""Start on engines without the model.
 
 Nearly all of a start's time goes into libraries and weights that a stream whose engines are in the
-store does not run. It starts from what the last start has recorded; the model itself is loaded
-once frames flow, for other prompts and other kinds of calls. Engines' files are checked as ever.
+store does not run. It starts from what the last start has recorded; prompts that are new are
+encoded by another process, which loads once frames flow. Engines' files are checked as ever.
 """
 
 import logging
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from streamcam.diffusion.attention import PromptCache, projected
+from streamcam.diffusion.conditioning import texts_of
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stages import Text, dropped_notice
@@ -27,13 +27,14 @@ from streamcam.diffusion.start_record import (
     read_record,
     signature_of,
 )
+from streamcam.diffusion.text_process import TextProcess
 from streamcam.engines.builder import AcceleratedStage
 from streamcam.engines.cache_key import hash_key
 from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatForward, Signature, flatten_args
 from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Entry, Store
-from streamcam.errors import one_line
+from streamcam.errors import ModelError, one_line
 from streamcam.models.families import Report
 from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
@@ -104,7 +105,7 @@ class _StartMemory:
         if record is None or record.identity != self._identity:
             return None
         config = self._config
-        if not self._needs_nothing_else(record, config.live):
+        if any(text not in record.texts for text in self._texts_of(config.live)):
             return None
         loaded = self._engines(record)
         if loaded is None:
@@ -117,13 +118,11 @@ class _StartMemory:
             report(line)
         return self._quick_model(record, runs, report)
 
-    def _needs_nothing_else(self, record: StartRecord, parameters: Parameters) -> bool:
-        """Return whether the record has all the texts, and no blend is to be made of them."""
+    def _texts_of(self, parameters: Parameters) -> list[str]:
+        """Return the texts that are used of `parameters`."""
         config = self._config
         negative = GUIDANCE[config.cfg_type].negative_rows(config.num_steps) > 0
-        prompts = [parameters.prompt, *([parameters.negative_prompt] if negative else [])]
-        texts = [[text for text, weight in prompt if weight] for prompt in prompts]
-        return all(len(each) == 1 and each[0] in record.texts for each in texts)
+        return texts_of(parameters, negative=negative)
 
     def _engines(
         self, record: StartRecord
@@ -161,42 +160,29 @@ class _StartMemory:
     def _quick_model(
         self, record: StartRecord, runs: dict[str, dict[Signature, FlatForward]], report: Report
     ) -> ImageModel:
-        whole = _LoadedLater(self._load_whole, report)
-        encode, denoise, decode = (_EngineStage(runs[name], name, whole) for name in STAGES)
+        texts = _Texts(record, self._config, self._write, report)
+        encode, denoise, decode = (
+            _EngineStage(runs[name], name, self._load_whole) for name in STAGES
+        )
         return ImageModel(
-            encode_text=partial(self._encode_text, record, whole, report),
+            encode_text=texts,
             encode=encode,
             denoise=denoise,
             decode=decode,
-            add_prompt_kv=partial(self._add_prompt_kv, record, whole),
+            add_prompt_kv=lambda embeds: projected(embeds, record.projections),
             alphas_cumprod=record.alphas_cumprod,
             latent_shape=record.latent_shape,
             encode_uses_noise=record.encode_uses_noise,
             time_ids=record.time_ids,
             device=self._placement.device,
-            is_ready_for=lambda live: whole.is_there() or self._needs_nothing_else(record, live),
-            on_warm=lambda: whole.begin_after(LOAD_AFTER_S),
+            is_ready_for=lambda live: texts.are_known(self._texts_of(live)),
+            on_warm=texts.prepare,
         )
 
     def _load_whole(self) -> ImageModel:
-        # One thread: the others compute frames.
-        config = self._config.model_copy(update={"threads": 1})
-        return self.recording(load_image_model(config, log.debug))
-
-    @staticmethod
-    def _encode_text(record: StartRecord, whole: "_LoadedLater", report: Report, text: str) -> Text:
-        if (encoded := record.texts.get(text)) is None:
-            return whole.model().encode_text(text)
-        if notice := dropped_notice(text, encoded):
-            report(notice)
-        return encoded
-
-    @staticmethod
-    def _add_prompt_kv(record: StartRecord, whole: "_LoadedLater", embeds: Tensor) -> Tensor:
-        for known, states in record.states:
-            if known.shape == embeds.shape and torch.equal(known, embeds):
-                return states
-        return whole.model().add_prompt_kv(embeds)
+        # Another start of this kind would come to the same: without its record it is a whole one.
+        self._file.unlink(missing_ok=True)
+        return load_image_model(self._config, log.debug)
 
     # ---- what is left for the next start
 
@@ -207,33 +193,23 @@ class _StartMemory:
         ):
             return model
         texts: dict[str, Text] = {}
-        states: list[tuple[Tensor, Tensor]] = []
-        if self._record is not None:
-            texts, states = self._record.texts, self._record.states
 
         def encode_text(text: str) -> Text:
-            texts.pop(text, None)
             texts[text] = model.encode_text(text)
+            if self._record is not None:
+                self._write_in_background()
             return texts[text]
 
-        def add_prompt_kv(embeds: Tensor) -> Tensor:
-            made = model.add_prompt_kv(embeds)
-            # Blends are left out: in a fade there is another one every frame.
-            if any(embeds is text.prompt_embeds for text in texts.values()):
-                states.append((embeds, made))
-                self._write_in_background()
-            return made
-
         def on_warm() -> None:
-            self._record = self._new_record(model, texts, states)
+            self._record = self._new_record(model, texts)
             self._write_in_background()
 
-        return model._replace(encode_text=encode_text, add_prompt_kv=add_prompt_kv, on_warm=on_warm)
+        return model._replace(encode_text=encode_text, on_warm=on_warm)
 
-    def _new_record(
-        self, model: ImageModel, texts: dict[str, Text], states: list[tuple[Tensor, Tensor]]
-    ) -> StartRecord | None:
-        if self._identity is None:
+    def _new_record(self, model: ImageModel, texts: dict[str, Text]) -> StartRecord | None:
+        cache = model.add_prompt_kv
+        projections = cache.projections() if isinstance(cache, PromptCache) else []
+        if self._identity is None or projections is None:
             return None
         engines = [
             StageEngines(stage=stage, signature=plain_signature(signature), tried=tried)
@@ -247,8 +223,8 @@ class _StartMemory:
             model.alphas_cumprod,
             model.time_ids,
             engines,
+            projections,
             texts,
-            states,
         )
 
     def _write_in_background(self) -> None:
@@ -263,54 +239,78 @@ class _StartMemory:
 
 
 class _EngineStage:
-    """A stage on engines alone; calls of another kind wait for the model."""
+    """A stage on engines alone; a call of another kind loads the model, and waits for it."""
 
     def __init__(
-        self, runs: dict[Signature, FlatForward], name: str, whole: "_LoadedLater"
+        self,
+        runs: dict[Signature, FlatForward],
+        name: str,
+        load_whole: Callable[[], ImageModel],
     ) -> None:
         self._runs = runs
         self._name = name
-        self._whole = whole
+        self._load_whole = load_whole
+        self._stage: Callable[..., Tensor] | None = None
 
     def __call__(self, *args: Any) -> Tensor:
         tensors, signature, _ = flatten_args(args)
         if run := self._runs.get(signature):
             return run(*tensors)
-        result: Tensor = getattr(self._whole.model(), self._name)(*args)
-        return result
+        if self._stage is None:
+            self._stage = getattr(self._load_whole(), self._name)
+        return self._stage(*args)
 
 
-class _LoadedLater:
-    """A model that a thread loads, some time after the start or when it is asked for."""
+class _Texts:
+    """The texts of a record, to which those that are asked for are added by another process.
 
-    def __init__(self, load: Callable[[], ImageModel], report: Report) -> None:
-        self._load = load
+    Args:
+        record: of the last start; what is added is kept in it.
+        config: names the model.
+        write: writes the record; called from a thread.
+        report: takes lines for the user.
+    """
+
+    def __init__(
+        self, record: StartRecord, config: Config, write: Callable[[], None], report: Report
+    ) -> None:
+        self._texts = record.texts
+        self._write = write
         self._report = report
-        self._loaded: Future[ImageModel] = Future()
-        self._begun = threading.Lock()
-        self._may_begin = threading.Event()
+        self._process = TextProcess(config, self._add)
+        self._asked: set[str] = set()
+        self._failures: dict[str, ModelError] = {}
 
-    def begin_after(self, seconds: float) -> None:
-        """Load it in a thread, after so many seconds at the latest."""
-        if self._begun.acquire(blocking=False):
-            threading.Thread(
-                target=self._run, args=(seconds,), name="whole model", daemon=True
-            ).start()
+    def prepare(self) -> None:
+        """Have the process load, once the first frames are on air."""
+        self._process.start(LOAD_AFTER_S)
 
-    def is_there(self) -> bool:
-        """Return whether `model` need not wait."""
-        return self._loaded.done()
+    def are_known(self, texts: Sequence[str]) -> bool:
+        """Return whether no text has to be waited for; ask for those that have."""
+        missing = [t for t in texts if t not in self._texts and t not in self._failures]
+        for text in missing:
+            if text not in self._asked:
+                self._asked.add(text)
+                self._process.encode(text)
+        return not missing
 
-    def model(self) -> ImageModel:
-        """Return the model; raise what loading it has raised."""
-        self._may_begin.set()
-        self.begin_after(0)
-        return self._loaded.result()
+    def __call__(self, text: str) -> Text:
+        """Return the embeddings of a text that is known.
 
-    def _run(self, seconds: float) -> None:
-        self._may_begin.wait(seconds)
-        try:
-            self._loaded.set_result(self._load())
-        except BaseException as error:
-            self._loaded.set_exception(error)
-            self._report(f"the stream goes on, but knows no new prompts: {one_line(error)}")
+        Raises:
+            ModelError: it cannot be encoded.
+        """
+        if (failure := self._failures.pop(text, None)) is not None:
+            raise failure
+        encoded = self._texts[text]
+        if notice := dropped_notice(text, encoded):
+            self._report(notice)
+        return encoded
+
+    def _add(self, text: str, result: Text | ModelError) -> None:
+        if isinstance(result, ModelError):
+            self._failures[text] = result
+        else:
+            self._texts[text] = result
+        self._asked.discard(text)
+        self._write()

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from streamcam.diffusion.attention import Projection
 from streamcam.diffusion.stages import Text
 from streamcam.engines.dtypes import dtype_of, name_of
 from streamcam.engines.flat_stage import Signature
@@ -56,10 +57,10 @@ class StartRecord:
     alphas_cumprod: Tensor
     time_ids: Tensor | None
     engines: list[StageEngines]
+    projections: list[Projection]
+    """Of prompt embeddings to the keys and values of every cross-attention."""
     texts: dict[str, Text] = field(default_factory=dict)
     """The newest last."""
-    states: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    """Prompt embeddings, and the encoder hidden states made of them."""
 
     def write(self, file: Path) -> None:
         """Write the record, with as many of the newest texts as there is room for.
@@ -84,8 +85,10 @@ class StartRecord:
             tensors[f"embeds.{i}"] = text.prompt_embeds
             if text.pooled_prompt_embeds is not None:
                 tensors[f"pooled.{i}"] = text.pooled_prompt_embeds
-        for i, (embeds, states) in enumerate(_newest(list(self.states))):
-            tensors[f"from.{i}"], tensors[f"states.{i}"] = embeds, states
+        for i, (weight, bias) in enumerate(self.projections):
+            tensors[f"weight.{i}"] = weight
+            if bias is not None:
+                tensors[f"bias.{i}"] = bias
         # Copies: safetensors refuses tensors that share memory.
         plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
         replace_private(file, save(plain, {HEADER: header.model_dump_json()}))
@@ -108,7 +111,7 @@ def read_record(file: Path, device: torch.device) -> StartRecord | None:
             )
             for i, name in enumerate(header.texts)
         }
-        count = sum(name.startswith("states.") for name in tensors)
+        count = sum(name.startswith("weight.") for name in tensors)
         return StartRecord(
             header.identity,
             header.latent_shape,
@@ -116,8 +119,8 @@ def read_record(file: Path, device: torch.device) -> StartRecord | None:
             tensors["alphas_cumprod"],
             tensors.get("time_ids"),
             header.engines,
+            [Projection(tensors[f"weight.{i}"], tensors.get(f"bias.{i}")) for i in range(count)],
             texts,
-            [(tensors[f"from.{i}"], tensors[f"states.{i}"]) for i in range(count)],
         )
     except (OSError, ValueError, LookupError, TypeError, SafetensorError, ValidationError):
         return None
@@ -133,13 +136,12 @@ def signature_of(plain: Sequence[tuple[list[int], str] | None]) -> Signature:
     return tuple(leaf and (torch.Size(leaf[0]), dtype_of(leaf[1])) for leaf in plain)
 
 
-def _newest(items: list[tuple[str, Text]] | list[tuple[Tensor, Tensor]]) -> list:  # type: ignore[type-arg]
-    kept: list[object] = []
+def _newest(texts: list[tuple[str, Text]]) -> list[tuple[str, Text]]:
+    kept: list[tuple[str, Text]] = []
     room = MAX_TEXT_BYTES
-    for item in reversed(items):
-        parts = item[1] if isinstance(item[1], Text) else item
-        room -= sum(part.nbytes for part in parts if isinstance(part, Tensor))
+    for name, text in reversed(texts):
+        room -= sum(part.nbytes for part in text if isinstance(part, Tensor))
         if room < 0:
             break
-        kept.insert(0, item)
+        kept.insert(0, (name, text))
     return kept

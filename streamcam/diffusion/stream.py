@@ -18,7 +18,7 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 
-WAITS = "what has changed is used in some seconds, once the whole model is loaded"
+WAITS = "the new prompt is used in some seconds, once what encodes it is loaded"
 
 
 class DiffusionStream:
@@ -140,7 +140,7 @@ class DiffusionStream:
         return self.sampler.parameters.enable_similar_image_filter and not self._from_noise
 
     def _update(self, parameters: Parameters) -> list[Frame]:
-        """Run with `parameters` from now on, or from when the model for them is loaded.
+        """Run with `parameters` from now on, or from when their prompts are encoded.
 
         Raises:
             ParameterError: they are refused, and nothing has changed.
@@ -155,7 +155,7 @@ class DiffusionStream:
         self.config.check(parameters)
         self._waits = not self._models.is_ready_for(parameters)
         if self._waits:
-            return []  # Asked again with the next frame: no frame waits for a model to load.
+            return []  # Asked again with the next frame: none waits for a text encoder to load.
         self.sampler.prepare(parameters)
         if parameters.reset != before.reset:
             in_flight: list[Frame] = self.drain(parameters)

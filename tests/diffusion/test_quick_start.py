@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion import image_model, quick_start
+from streamcam.diffusion.start_record import read_record
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines import selection
 from streamcam.engines.flat_stage import FlatForward, FlatStage
-from streamcam.errors import PromptError
+from streamcam.errors import ModelError, PromptError
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
-from tests.runtime.broadcast_helpers import until
 
 SIZE = 64
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -48,18 +48,15 @@ class PickledEngine:
 
 
 class Loads:
-    """Whole models that were loaded; with `gate` unset, loading waits; `error` is raised."""
+    """Whole models that were loaded; with an `error` it is raised instead."""
 
     def __init__(self, load: Callable[..., Any]) -> None:
         self.count = 0
-        self.gate = threading.Event()
-        self.gate.set()
         self.error: Exception | None = None
         self._load = load
 
     def __call__(self, *args: Any) -> Any:
         self.count += 1
-        assert self.gate.wait(20)
         if self.error:
             raise self.error
         return self._load(*args)
@@ -124,17 +121,18 @@ def settings(folder: Path, prompt: Any = "oil", **changes: Any) -> Config:
 
 def start(config: Config, report: Callable[[str], None] = lambda _: None) -> DiffusionStream:
     """Start as an engine process does, building what is missing; wait for what it records."""
-    whole = image_model.load_image_model
-
-    def build_here(*args: Any) -> Any:
-        return whole(*args, builds_here=True)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quick_start, "load_image_model", build_here)
+        build_here(patch)
         stream = DiffusionStream(quick_start.load_live_image_model(config, report), config)
         stream.warm_up()
     wait_for_record()
     return stream
+
+
+def build_here(patch: pytest.MonkeyPatch) -> None:
+    """Let missing engines be built in this process."""
+    whole = image_model.load_image_model
+    patch.setattr(quick_start, "load_image_model", lambda *args: whole(*args, builds_here=True))
 
 
 def wait_for_record() -> None:
@@ -167,40 +165,84 @@ def test_a_prompt_of_before_is_known_at_the_next_start(before: Before, loads: Lo
     assert not loads.count
 
 
-def test_a_blend_is_made_once_the_whole_model_is_loaded(
-    before: Before, loads: Loads, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_known_prompts_are_blended_without_the_model(before: Before, loads: Loads) -> None:
     config = settings(before.folder)
-    blend = config.changed(config.live, {"prompt": BOTH})
-    monkeypatch.setattr(quick_start, "LOAD_AFTER_S", 0.0)
-    loads.gate.clear()
     stream = start(config)
-    assert image(stream, blend) == before.oil
-    assert "once the whole model is loaded" in stream.notice
-    loads.gate.set()
-    until(lambda: image(stream, blend) == before.both)
-    assert not stream.notice
+    assert image(stream, config.changed(config.live, {"prompt": BOTH})) == before.both
+    blended = settings(before.folder, BOTH)
+    assert image(start(blended), blended.live) == before.both
+    assert not loads.count
 
 
-def test_a_model_that_cannot_be_loaded_later_refuses_prompts_and_goes_on(
+class FakeTextProcess:
+    """A process that answers when it is told to."""
+
+    def __init__(self, config: Config, on_encoded: Callable[[str, Any], None]) -> None:
+        del config
+        self.answer = on_encoded
+        self.asked: list[str] = []
+        FakeTextProcess.newest = self
+
+    newest: "FakeTextProcess"
+
+    def start(self, delay_s: float = 0.0) -> None:
+        self.delay_s = delay_s
+
+    def encode(self, text: str) -> None:
+        self.asked.append(text)
+
+
+def test_a_new_prompt_is_used_once_another_process_has_encoded_it(
     before: Before, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(quick_start, "TextProcess", FakeTextProcess)
     config = settings(before.folder)
-    monkeypatch.setattr(quick_start, "LOAD_AFTER_S", 0.0)
-    loads.error = RuntimeError("the disk is gone")
-    lines: list[str] = []
-    stream = start(config, lines.append)
-    until(lambda: lines[-1].endswith("the disk is gone"))
+    stream, process = start(config), FakeTextProcess.newest
+    assert process.delay_s == quick_start.LOAD_AFTER_S
+    changed = config.changed(config.live, {"prompt": "chalk"})
+    assert image(stream, changed) == before.oil
+    assert process.asked == ["chalk"], "once"
+    assert "once what encodes it is loaded" in stream.notice
+    ink = read_record(next(before.folder.glob("*.start")), torch.device("cpu")).texts["ink"]  # type: ignore[union-attr]
+    process.answer("chalk", ink)
+    assert image(stream, changed) == before.ink
+    assert not stream.notice
+    chalk = settings(before.folder, "chalk")
+    assert image(start(chalk), chalk.live) == before.ink, "and is known at the next start"
+    assert not loads.count
+
+
+def test_a_prompt_that_cannot_be_encoded_is_refused_and_may_be_tried_again(
+    before: Before, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick_start, "TextProcess", FakeTextProcess)
+    config = settings(before.folder)
+    stream, process = start(config), FakeTextProcess.newest
+    changed = config.changed(config.live, {"prompt": "chalk"})
+    image(stream, changed)
+    process.answer("chalk", ModelError("the disk is gone"))
     with pytest.raises(PromptError, match="the disk is gone"):
-        image(stream, config.changed(config.live, {"prompt": "unheard of"}))
+        image(stream, changed)
     assert image(stream, config.live) == before.oil
+    image(stream, changed)
+    assert process.asked == ["chalk", "chalk"]
+    assert not loads.count
+
+
+def test_a_call_of_another_kind_loads_the_model(before: Before, loads: Loads) -> None:
+    config = settings(before.folder)
+    model = quick_start.load_live_image_model(config, lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        build_here(patch)
+        assert model.decode(torch.zeros(2, *model.latent_shape)).shape == (2, 3, SIZE, SIZE)
+    assert loads.count == 1
+    assert not [*before.folder.glob("*.start")], "so that the next start is a whole one"
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"prompt": "unheard of"},
-        {"prompt": BOTH},
         {"live": {"negative_prompt": "grey"}, "cfg_type": "full"},
         {"frame_buffer_size": 2},
         {"model": "random:tiny-sd-1.5"},
