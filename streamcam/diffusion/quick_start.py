@@ -34,12 +34,13 @@ from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatForward, Signature, flatten_args
 from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Entry, Store
-from streamcam.errors import ModelError, one_line
+from streamcam.errors import ModelError, StreamcamError, one_line
 from streamcam.models.families import Report
 from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.file_identity import joint_identity
+from streamcam.system.supervised_thread import SupervisedThread
 
 log = logging.getLogger(__name__)
 
@@ -228,14 +229,22 @@ class _StartMemory:
         )
 
     def _write_in_background(self) -> None:
-        if self._record is not None:
-            threading.Thread(target=self._write, name="start record", daemon=True).start()
+        if self._record is None:
+            return
+        try:
+            SupervisedThread("start record", self._write, threading.Event()).start()
+        except StreamcamError as error:
+            log.warning("the next start will take longer: %s", error)
 
     def _write(self) -> None:
-        with self._lock, suppress(OSError):
-            assert self._record is not None
-            self._store.folder.mkdir(parents=True, exist_ok=True)
-            self._record.write(self._file)
+        """Write the record; whatever goes wrong, this start needs nothing of it."""
+        assert self._record is not None
+        try:
+            with self._lock:
+                self._store.folder.mkdir(parents=True, exist_ok=True)
+                self._record.write(self._file)
+        except Exception as error:
+            log.warning("the next start will take longer: %s: %s", self._file, one_line(error))
 
 
 class _EngineStage:
@@ -283,16 +292,24 @@ class _Texts:
 
     def prepare(self) -> None:
         """Have the process load, once the first frames are on air."""
-        self._process.start(LOAD_AFTER_S)
+        with suppress(StreamcamError):  # Said of the first text that is asked for.
+            self._process.start(LOAD_AFTER_S)
 
     def are_known(self, texts: Sequence[str]) -> bool:
         """Return whether no text has to be waited for; ask for those that have."""
         missing = [t for t in texts if t not in self._texts and t not in self._failures]
         for text in missing:
             if text not in self._asked:
-                self._asked.add(text)
-                self._process.encode(text)
+                self._ask_for(text)
         return not missing
+
+    def _ask_for(self, text: str) -> None:
+        self._asked.add(text)
+        try:
+            self._process.encode(text)
+        except StreamcamError as error:
+            self._asked.discard(text)
+            self._failures[text] = ModelError(str(error))
 
     def __call__(self, text: str) -> Text:
         """Return the embeddings of a text that is known.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, Queue
 from typing import Any
 
@@ -76,12 +77,14 @@ class TextProcess:
         try:
             text = self._asked.get(timeout=self._delay_s)
         except Empty:
-            self._start_child()  # It loads the model now, to be ready when it is needed.
+            # It loads the model now, to be ready when it is needed; a failure is that text's.
+            with suppress(StreamcamError, OSError):
+                self._start_child()
         while True:
             text = self._asked.get() if text is None else text
             try:
                 result: Text | ModelError = self._encoded(text)
-            except (StreamcamError, OSError, ValueError, LookupError, TypeError) as error:
+            except Exception as error:  # Without an answer the text would be awaited for ever.
                 result = ModelError(one_line(error))
             self._on_encoded(text, result)
             text = None
@@ -142,7 +145,7 @@ def serve() -> None:
     end_with_parent(read, status=0)  # While the model is loaded too.
     try:
         encode: Callable[[str], Text] = _text_encoder(config)
-    except Exception as error:  # Told over each text that is asked for.
+    except Exception as error:  # The answer to each text that is asked for.
         encode = _failing(one_line(error))
     for line in iter(asked.get, None):
         print(json.dumps(_answer(encode, json.loads(line))), file=answers, flush=True)

@@ -157,6 +157,24 @@ def test_a_second_start_loads_no_model_and_gives_the_same(before: Before, loads:
     assert sum("dB against float32" in line for line in lines) == 3
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("a bug")])
+def test_a_record_that_cannot_be_written_costs_nothing_but_the_next_start(
+    tmp_path: Path,
+    loads: Loads,  # noqa: ARG001
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(quick_start.StartRecord, "write", fail)
+    config = settings(tmp_path)
+    assert image(start(config), config.live)
+    assert "the next start will take longer" in caplog.text
+    assert "failed; running it again" not in caplog.text
+
+
 def test_a_prompt_of_before_is_known_at_the_next_start(before: Before, loads: Loads) -> None:
     config = settings(before.folder, "ink")
     stream = start(config)

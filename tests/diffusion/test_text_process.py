@@ -13,7 +13,7 @@ from streamcam.diffusion import text_process
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.text_process import TextProcess
-from streamcam.errors import ModelError
+from streamcam.errors import ModelError, StreamcamError
 from streamcam.settings.config import Config
 
 CONFIG = Config(model="nano", device="cpu", dtype="float32", acceleration="eager")
@@ -35,6 +35,25 @@ def test_texts_are_answered_in_order_and_another_process_follows_one_that_died()
     assert float(oil.prompt_embeds.mean()) == 2.0
     assert isinstance(died, ModelError)
     assert str(died) == "the process that encodes texts ended with status 3"
+
+
+@pytest.mark.parametrize("error", [StreamcamError("no room"), RuntimeError("a bug")])
+def test_a_text_is_answered_whatever_goes_wrong(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    answers: Queue[tuple[str, Text | ModelError]] = Queue()
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(text_process, "start_child", fail)
+    process = TextProcess(CONFIG, lambda *answer: answers.put(answer))
+    for text in ("ink", "oil"):
+        process.encode(text)
+        answered, result = answers.get(timeout=10)
+        assert answered == text
+        assert isinstance(result, ModelError)
+        assert str(error) in str(result)
 
 
 def served(
@@ -69,7 +88,7 @@ def test_the_process_gives_what_the_model_gives(
         assert encoded[2:] == expected[2:]
 
 
-def test_a_model_that_cannot_be_loaded_is_told_over_each_text(
+def test_a_model_that_cannot_be_loaded_is_the_answer_to_each_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = CONFIG.model_copy(update={"model": str(tmp_path / "gone")})
