@@ -160,7 +160,7 @@ def test_a_second_start_loads_no_model_and_gives_the_same(before: Before, loads:
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("a bug")])
 def test_a_record_that_cannot_be_written_costs_nothing_but_the_next_start(
     tmp_path: Path,
-    loads: Loads,  # noqa: ARG001
+    loads: Loads,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
