@@ -36,7 +36,7 @@ PRELOADED = (
 )
 """Imported once for all sections, which takes seconds; none of them may use a GPU."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""Of the process that others are forked from: they would wait for ever for threads of its own."""
+"""For the process that sections are forked from: a fork has none of its threads to wait for."""
 QUIET = {"TRANSFORMERS_VERBOSITY": "error"}
 BAD_FORK = "bad fork"
 JOIN_S, DUMP_S = 10.0, 0.5

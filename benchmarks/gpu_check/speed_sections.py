@@ -74,10 +74,10 @@ def compared(
 ) -> Iterator[Record]:
     """Yield a line for `config` on each engine, and the targets that follow from them."""
     comparison = _comparison(check, config)
-    others: dict[str, Maker] = {}
+    candidates: dict[str, Maker] = {}
     if published:
-        others[PUBLISHED_CODE] = partial(published_candidate, config, moving_scene(config))
-    lines = comparison.streams(engines, others)
+        candidates[PUBLISHED_CODE] = partial(published_candidate, config, moving_scene(config))
+    lines = comparison.streams(engines, candidates)
     yield from map(LeftOut, comparison.left_out)
     for line in lines:
         yield Reading(line.name, _values(line))

@@ -133,13 +133,13 @@ class Comparison:
         lines: list[Result] = self._results(self._makers(), profiled=False)
         return lines
 
-    def streams(self, engines: Sequence[str], others: Mapping[str, Maker]) -> list[Result]:
-        """Return a line for the whole stream on each engine, and for all `others`.
+    def streams(self, engines: Sequence[str], candidates: Mapping[str, Maker]) -> list[Result]:
+        """Return a line for the whole stream on each engine, and for all `candidates`.
 
-        Each line has its `DeviceUse`. The baselines are eager, and those of `others` that say so.
+        Each line has its `DeviceUse`. The baselines are eager, and those of `candidates` that say so.
         """
         own = {engine: partial(self._stream_on, engine, self._config) for engine in engines}
-        lines: list[Result] = self._results((*own.items(), *others.items()), profiled=True)
+        lines: list[Result] = self._results((*own.items(), *candidates.items()), profiled=True)
         return lines
 
     @torch.inference_mode()

@@ -71,7 +71,7 @@ def memory_line(config: Config, size: ModelSize, placement: Placement, free: Dev
 
 
 def build_refusal(need: MemoryNeed, placement: Placement, free: DeviceMemory) -> str:
-    """Return why engines cannot be built beside a running stream; empty if they can."""
+    """Return why engines cannot be built while a stream runs; empty if they can."""
     if need.to_build <= free.free:
         return ""
     return (

@@ -84,7 +84,7 @@ class TextProcess:
             text = self._asked.get() if text is None else text
             try:
                 result: Text | ModelError = self._encoded(text)
-            except Exception as error:  # Without an answer the text would be awaited for ever.
+            except Exception as error:  # Without an answer the stream would go on waiting.
                 result = ModelError(one_line(error))
             self._on_encoded(text, result)
             text = None

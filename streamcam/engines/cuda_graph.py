@@ -100,7 +100,7 @@ def _abandon(graph: torch.cuda.CUDAGraph, index: int, pool: "_POOL_HANDLE") -> N
     try:
         torch._C._cuda_endAllocateToPool(index, pool)
     except RuntimeError:
-        # The capture had an end: torch itself has told its allocators.
+        # The capture had an end: torch itself has informed its allocators.
         graph.reset()
         return
     torch._C._cuda_releasePool(index, pool)

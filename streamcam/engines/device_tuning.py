@@ -23,7 +23,7 @@ def tune(device: torch.device, dtype: torch.dtype) -> None:
     """
     if not is_nvidia_gpu(device):
         return
-    # The shapes never change, so timing kernels in the first call pays for ever.
+    # The shapes never change, so timing kernels in the first call pays off.
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.benchmark_limit = TIMED_KERNELS
     if dtype != torch.float32:

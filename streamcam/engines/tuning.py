@@ -59,7 +59,7 @@ def tune(
         inputs: of a call.
         entry: the engine before.
         store: that holds it.
-        progress: told each step.
+        progress: takes each step.
 
     Raises:
         NotFasterError: it is not worth it on this device, or the device was too busy to tell; the

@@ -93,7 +93,7 @@ class Layers:
 
     Args:
         model: the layers.
-        graphs: for the calls that go on for ever, over a full cache; None to run them plainly.
+        graphs: for the steady calls, over a full cache; None to run them plainly.
     """
 
     pipeline_depth = 1

@@ -193,7 +193,7 @@ def test_known_prompts_are_blended_without_the_model(before: Before, loads: Load
 
 
 class FakeTextProcess:
-    """A process that answers when it is told to."""
+    """A process that answers on request."""
 
     def __init__(self, config: Config, on_encoded: Callable[[str, Any], None]) -> None:
         del config

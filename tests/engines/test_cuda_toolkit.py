@@ -1,4 +1,4 @@
-"""CUDA's headers are found where no toolkit is installed, and compilers are told of them."""
+"""CUDA's headers are found where no toolkit is installed, and passed to the compilers."""
 
 import os
 from pathlib import Path

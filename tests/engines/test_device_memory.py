@@ -1,4 +1,4 @@
-"""The free memory of a device is read wherever its driver tells it."""
+"""The free memory of a device is read wherever its driver reports it."""
 
 from collections import namedtuple
 from pathlib import Path

@@ -85,7 +85,7 @@ def test_a_memory_that_others_can_write_is_not_trusted(tmp_path: Path, hashed: l
     (tmp_path / FILE).chmod(0o666)
     HashMemory(tmp_path).file_hash(tmp_path / "file")
     assert len(hashed) == 2
-    assert not (tmp_path / FILE).stat().st_mode & stat.S_IWOTH, "and it was written anew"
+    assert not (tmp_path / FILE).stat().st_mode & stat.S_IWOTH, "and it was written again"
 
 
 def test_hashes_need_no_place_to_be_remembered_in(tmp_path: Path, hashed: list[str]) -> None:
