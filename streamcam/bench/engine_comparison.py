@@ -136,7 +136,7 @@ class Comparison:
     def streams(self, engines: Sequence[str], candidates: Mapping[str, Maker]) -> list[Result]:
         """Return a line for the whole stream on each engine, and for all `candidates`.
 
-        Each line has its `DeviceUse`. The baselines are eager, and those of `candidates` that say so.
+        Each has its `DeviceUse`. Baselines are eager, and those of `candidates` that say so.
         """
         own = {engine: partial(self._stream_on, engine, self._config) for engine in engines}
         lines: list[Result] = self._results((*own.items(), *candidates.items()), profiled=True)
