@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from streamcam.cli import streamcam
 from streamcam.cli.run import run
-from streamcam.control.osc.addresses import Addresses, Row
+from streamcam.control.addresses import Addresses, Row
 from streamcam.control.osc.feedback import feedback_rows
 from streamcam.control.osc.queries import query_rows
 from streamcam.settings.base import Settings, accepted_names, literal_values, traits

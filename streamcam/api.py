@@ -13,6 +13,7 @@ import numpy as np
 
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
+from streamcam.control.surface import ControlSurface
 from streamcam.errors import ConfigError
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks
 from streamcam.pixels import fitted, oriented
@@ -211,8 +212,11 @@ class Broadcast:
         self.config, self.choices = settle(_configured(config, settings))
         check_startup(self.config)
         self._control = Control(self.config)
+        self._surface = ControlSurface(self._control, self.config, log.warning)
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
-        self._loop = BroadcastLoop(self.config, self._control, source, self._sinks)
+        self._loop = BroadcastLoop(
+            self.config, self._control, source, self._sinks, self._web_routes
+        )
         self._osc: OscServer | None = None
         self._stack = ExitStack()
 
@@ -223,10 +227,14 @@ class Broadcast:
         folder = Path(broadcast.snapshots) if broadcast.snapshots else None
         yield "snapshots", SnapshotWriter(folder, view)
 
+    def _web_routes(self) -> Sequence[Any]:
+        """Return the routes of the protocols that the web server carries."""
+        return []
+
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             if self.config.broadcast.osc:
-                self._osc = OscServer(self._control, self.config, self._loop.status, log.warning)
+                self._osc = OscServer(self._surface, self._loop.status, log.warning)
                 stack.enter_context(self._osc)
             stack.enter_context(self._loop)
             stack.callback(release_ranks)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,3 +132,6 @@ class BroadcastView(Protocol):
 
     def applied_parameters(self) -> tuple[int, Parameters]:
         """Return the index of the first frame with the model's present parameters, and those."""
+
+    def web_routes(self) -> Sequence[Any]:
+        """Return the Starlette routes that are served with the preview's own, ahead of them."""

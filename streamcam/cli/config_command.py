@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from streamcam.cli.options import configured
-from streamcam.control.osc.addresses import Addresses
+from streamcam.control.addresses import Addresses
 from streamcam.errors import ConfigError
 from streamcam.redaction import redacted_url
 from streamcam.settings.base import Settings

@@ -8,9 +8,9 @@ import click
 
 from streamcam.cli.options import configured
 from streamcam.cli.osc_client import Client, client_options
-from streamcam.control.osc.addresses import Addresses
+from streamcam.control.addresses import Addresses
+from streamcam.control.messages import Argument, Message
 from streamcam.control.osc.feedback import feedback_rows
-from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.osc.queries import QUERIES, query_rows
 from streamcam.errors import printable
 from streamcam.settings.base import as_utf8

@@ -8,15 +8,9 @@ from typing import Self
 
 import click
 
+from streamcam.control.messages import Argument, Message
 from streamcam.control.osc.feedback import feedback_rows
-from streamcam.control.osc.packets import (
-    MAX_PACKET,
-    Argument,
-    Message,
-    PacketError,
-    read_packet,
-    write_packet,
-)
+from streamcam.control.osc.packets import MAX_PACKET, PacketError, read_packet, write_packet
 from streamcam.errors import DeviceError, ParameterError, printable
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.system.network import endpoint

@@ -10,9 +10,9 @@ import click
 from streamcam.cli.config_command import toml_value
 from streamcam.cli.options import configured, given, settings
 from streamcam.cli.osc_client import Client, client_options
-from streamcam.control.osc.packets import Message
-from streamcam.control.osc.values import parse_number
+from streamcam.control.messages import Message
 from streamcam.control.preset_bank import LOOK
+from streamcam.control.values import parse_number
 from streamcam.embedded_model import LOOKS
 from streamcam.errors import ConfigError, StreamcamError, printable, suggest
 from streamcam.runtime.parameters_summary import prompt_text

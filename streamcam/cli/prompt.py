@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from streamcam.cli.osc_client import Client, client_options
-from streamcam.control.osc.packets import Message
+from streamcam.control.messages import Message
 from streamcam.errors import printable
 from streamcam.runtime.parameters_summary import prompt_text
 from streamcam.settings.base import as_utf8

@@ -6,9 +6,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 import cv2
 
@@ -62,6 +62,7 @@ class BroadcastLoop:
         control: holds the newest live parameters.
         source: the camera or what stands in for it.
         sinks: returns the sinks with their names, given this broadcast as their `BroadcastView`.
+        web_routes: returns the Starlette routes that the preview serves with its own.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class BroadcastLoop:
         control: Control,
         source: LiveSource,
         sinks: Callable[[BroadcastView], Iterable[tuple[str, Sink]]],
+        web_routes: Callable[[], Sequence[Any]] = tuple,
     ) -> None:
         self.failed: StreamcamError | None = None
         """The error that `over` was set for, if any."""
@@ -77,6 +79,7 @@ class BroadcastLoop:
         """Monotonic time at which the model's first output was there; None until then."""
         self.over = threading.Event()
         """Set when the broadcast cannot go on: the source has ended, or the model is unusable."""
+        self.web_routes = web_routes
         self._config = config
         self._control = control
         self._capture = Capture(source, lambda: control.parameters, self._offer_frame)

@@ -13,7 +13,7 @@ import pytest
 
 from streamcam import cli
 from streamcam.cli.osc import as_line, osc, parse_argument
-from streamcam.control.osc.packets import Message
+from streamcam.control.messages import Message
 from streamcam.settings.parameters import Parameters
 from streamcam.version import __version__
 from tests.control.osc.running_server import RunningServer, running_server

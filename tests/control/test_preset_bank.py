@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from streamcam.control.osc.addresses import Addresses
-from streamcam.control.osc.dispatcher import Dispatcher
-from streamcam.control.osc.packets import Message
+from streamcam.control.addresses import Addresses
+from streamcam.control.dispatcher import Dispatcher
+from streamcam.control.messages import Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
 from streamcam.settings.config_layers import build_config

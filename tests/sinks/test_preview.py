@@ -12,6 +12,11 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from streamcam.errors import DeviceError
 from streamcam.sinks.preview import FAULTS_AT_ONCE, Preview, connections, web
@@ -553,3 +558,24 @@ def test_players_read_the_stream(preview: Preview) -> None:
         frames = islice(container.decode(video=0), 2)
         images = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
     assert all(has_colour(image, GREEN) for image in images)
+
+
+def test_a_route_of_the_broadcast_is_served_too_and_answers_a_websocket_of_this_page_only(
+    view: FakeBroadcastView,
+) -> None:
+    async def echo(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text("heard " + await socket.receive_text())
+        await socket.close()
+
+    view.routes = [WebSocketRoute("/echo", echo)]
+    with Preview("127.0.0.1", 0, view) as preview:
+        address = preview.url.replace("http", "ws") + "echo"
+        with connect(address) as client:
+            client.send("go")
+            assert client.recv() == "heard go"
+        with (
+            pytest.raises(InvalidStatus, match="403"),
+            connect(address, origin=Origin("http://evil.org")),
+        ):
+            pass

@@ -31,6 +31,7 @@ class FakeBroadcastView:
         self.newest_input: Frame | None = None
         self.current_status = STATUS
         self.applied = (0, parameters or Parameters())
+        self.routes: list[Any] = []
 
     def input_frame(self) -> Frame | None:
         return self.newest_input
@@ -43,6 +44,9 @@ class FakeBroadcastView:
 
     def applied_parameters(self) -> tuple[int, Parameters]:
         return self.applied
+
+    def web_routes(self) -> list[Any]:
+        return self.routes
 
     def change(self, applied_from: int = 0, **changes: Any) -> None:
         """Change live values from the frame `applied_from` on."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
 from pythonosc.parsing import osc_types
 
+from streamcam.control.messages import Argument, Message
 from streamcam.errors import StreamcamError
 
 MAX_PACKET = 8192
@@ -22,18 +23,9 @@ BUNDLE = b"#bundle\0"
 BUNDLE_HEADER = len(BUNDLE) + 8
 """Bytes of the word and the time tag, which is read as "now"."""
 
-Argument = int | float | str | bool | None
-
 
 class PacketError(StreamcamError):
     """A packet is not OSC, or exceeds the limits."""
-
-
-class Message(NamedTuple):
-    """An address and the arguments sent to it."""
-
-    address: str
-    arguments: tuple[Argument, ...] = ()
 
 
 class Unreadable(NamedTuple):

@@ -4,15 +4,14 @@ import logging
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event
 from typing import Self
 
-from streamcam.control.osc.addresses import Addresses
+from streamcam.control.messages import Message
 from streamcam.control.osc.admission import Admission, is_own_port
 from streamcam.control.osc.amplification import AmplificationLimit
-from streamcam.control.osc.dispatcher import Dispatcher
 from streamcam.control.osc.feedback import (
     STATS_PERIOD,
     Subscribers,
@@ -20,22 +19,14 @@ from streamcam.control.osc.feedback import (
     stat_messages,
 )
 from streamcam.control.osc.floods import Sender
-from streamcam.control.osc.packets import (
-    Message,
-    PacketError,
-    Unreadable,
-    read_packet,
-    write_packet,
-)
+from streamcam.control.osc.packets import PacketError, Unreadable, read_packet, write_packet
 from streamcam.control.osc.ports import Ports
 from streamcam.control.osc.queries import Queries
 from streamcam.control.osc.replies import Replies
 from streamcam.control.osc.sockets import Peer
-from streamcam.control.preset_bank import PresetBank
-from streamcam.control.state import Control
+from streamcam.control.surface import ControlSurface
 from streamcam.errors import StreamcamError
 from streamcam.limits import FairQueue, RateLimiter
-from streamcam.settings.config import Config
 from streamcam.stats import Status
 from streamcam.system.backoff import Backoff
 from streamcam.system.supervised_thread import SupervisedThread
@@ -61,29 +52,23 @@ class OscServer:
 
     def __init__(
         self,
-        control: Control,
-        config: Config,
+        surface: ControlSurface,
         status: Callable[[], Status],
         report: Callable[[str], None],
     ) -> None:
-        """Prepare to listen at ``config.broadcast.osc_bind:osc_port``.
+        """Prepare to listen at the settings' ``osc_bind:osc_port``.
 
         Args:
-            control: the live parameters, which messages change.
-            config: settings fixed at start.
+            surface: what messages change and queries ask for.
             status: returns the state of the broadcast; called from the server's thread.
             report: takes a line for the log; called from the server's thread.
-
-        Raises:
-            ConfigError: an entry of ``osc_alias`` leads nowhere.
         """
-        settings = config.broadcast
+        settings = surface.config.broadcast
         self.counts: Counter[str] = Counter()
         """Packets and messages by result."""
         self.port = settings.osc_port
         """The UDP port; if set to 0, the free one that was taken on entering."""
         self._host = settings.osc_bind
-        self._control = control
         self._status = status
         self._report = report
         self._admission = Admission(settings, self.counts, report)
@@ -92,10 +77,8 @@ class OscServer:
         self._amplification = AmplificationLimit()
         self._queue = FairQueue[tuple[bytes, Peer]](MAX_QUEUED)
         self._subscribers = Subscribers()
-        self._presets = PresetBank(config, report)
-        self._addresses = Addresses(settings.osc_prefix, settings.osc_alias)
-        self._prefix = settings.osc_prefix
-        self._dispatcher = Dispatcher(control, config, self._addresses, self._presets)
+        self._surface = surface
+        self._prefix = surface.prefix
         self._replies = Replies(self._prefix, self._subscribers, self.send, report)
         self._queries = Queries(self._prefix, self._subscribers, self)
         self._stopping = Event()
@@ -210,7 +193,7 @@ class OscServer:
             self._replies.foreign(peer, message.address, partial(str, message.reason))
 
     def _apply(self, messages: Sequence[Message], peer: Peer) -> None:
-        outcome = self._dispatcher.apply(messages, peer)
+        outcome = self._surface.apply(messages, peer)
         now = time.monotonic()
         for name in outcome.applied:
             self._subscribers.moved(peer[0], name, now)
@@ -230,7 +213,7 @@ class OscServer:
             self._replies.foreign(peer, address, partial(self._hint, address))
 
     def _hint(self, address: str) -> str:
-        return f"is unknown: {self._addresses.suggest(address)}"
+        return f"is unknown: {self._surface.addresses.suggest(address)}"
 
     def _answer_query(self, message: Message, peer: Peer) -> None:
         long = self._queries.has_long_answer(message.address)
@@ -246,26 +229,19 @@ class OscServer:
 
     def value_of(self, address: str) -> Message | None:
         names = (address, self._prefix + address, f"{self._prefix}/{address}")
-        for full, known in filter(None, map(self._addresses.find, names)):
-            if known.get and (arguments := known.get(self._control.target)):
-                return Message(full, arguments)
-        others = (*self._preset_values(), *stat_messages(self._prefix, self._status()))
-        return next((message for message in others if message.address in names), None)
+        if found := next(filter(None, map(self._surface.value_of, names)), None):
+            return found
+        figures = stat_messages(self._prefix, self._status())
+        return next((message for message in figures if message.address in names), None)
 
     def current_values(self) -> list[Message]:
-        """Return the messages with all values that subscribers are sent."""
-        return [*self._addresses.messages(self._control.target), *self._preset_values()]
-
-    def _preset_values(self) -> Iterator[Message]:
-        if self._presets.current:
-            yield Message(f"{self._prefix}/preset/load", (self._presets.current,))
-        yield Message(f"{self._prefix}/preset/names", self._presets.names)
+        return self._surface.values()
 
     def _send_feedback(self, now: float) -> None:
         if now < self._next_feedback or not self._subscribers.peers(now):
             return
         self._next_feedback = now + FEEDBACK_PERIOD
-        state = (self._control.target, self._presets.current, self._presets.names)
+        state = self._surface.state()
         if state != self._last_state or self._subscribers.holding:
             self._last_state = state
             self._subscribers.send_updates(self.current_values(), now, self.send)

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 SEND_BUFFER_BYTES = 256 * 1024
 STOP_S = 0.4
 MAX_PORT = 65535
+MAX_MESSAGE_BYTES = 64 * 1024
+"""Longest message of a WebSocket client; more closes the connection."""
 FAULTS_PER_SECOND = 0.1
 FAULTS_AT_ONCE = 5
 """Faults of connections that are logged; when descriptors run out, there are thousands."""
@@ -160,7 +162,8 @@ class Preview:
                 site,
                 # Called to make a connection, as a class would be.
                 http=partial(Connection, connections),  # type: ignore[arg-type]
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE_BYTES,
                 lifespan="off",
                 log_config=None,
                 log_level="error",

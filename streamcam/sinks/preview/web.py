@@ -55,7 +55,8 @@ def application(
 ) -> ASGIApp:
     """Return the application of a preview that listens on `listener`, opened as `bind`."""
     site = PreviewSite(images, notifier, view, connections)
-    routes = [Route(path, partial(_page, name=name)) for path, name in PAGES.items()]
+    routes = list(view.web_routes())
+    routes += [Route(path, partial(_page, name=name)) for path, name in PAGES.items()]
     routes += [
         Route("/stats", site.stats),
         Route("/{which}.mjpg", site.stream),

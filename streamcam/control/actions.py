@@ -5,9 +5,9 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from streamcam.control.osc.packets import Argument
-from streamcam.control.osc.transaction import Transaction
-from streamcam.control.osc.values import (
+from streamcam.control.messages import Argument
+from streamcam.control.transaction import Transaction
+from streamcam.control.values import (
     Range,
     parse_choice,
     parse_flag,

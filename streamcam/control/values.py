@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from pydantic.fields import FieldInfo
 
-from streamcam.control.osc.packets import Argument
+from streamcam.control.messages import Argument
 from streamcam.errors import ParameterError, suggest
 
 UNBOUNDED = 1e9

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from pydantic.fields import FieldInfo
 
-from streamcam.control.osc import actions
-from streamcam.control.osc.actions import Getter, Setter
-from streamcam.control.osc.packets import Message
-from streamcam.control.osc.values import Range
+from streamcam.control import actions
+from streamcam.control.actions import Getter, Setter
+from streamcam.control.messages import Message
+from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import literal_values, traits
 from streamcam.settings.parameters import Parameters, is_prompt

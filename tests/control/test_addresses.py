@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamcam.control.osc.addresses import WITHOUT_PREFIX, Addresses
-from streamcam.control.osc.dispatcher import Dispatcher, Outcome
-from streamcam.control.osc.packets import Argument, Message
+from streamcam.control.addresses import WITHOUT_PREFIX, Addresses
+from streamcam.control.dispatcher import Dispatcher, Outcome
+from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
 from streamcam.settings.base import literal_values

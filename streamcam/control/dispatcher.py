@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from streamcam.control.osc.addresses import Address, Addresses
-from streamcam.control.osc.packets import Argument, Message
-from streamcam.control.osc.transaction import Transaction
-from streamcam.control.osc.values import parse_flag
+from streamcam.control.addresses import Address, Addresses
+from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Changes, Control
+from streamcam.control.transaction import Transaction
+from streamcam.control.values import parse_flag
 from streamcam.errors import ParameterError
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters

@@ -1,0 +1,71 @@
+"""The control surface: all that an operator can change, by address, whichever protocol is used."""
+
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
+from typing import Any
+
+from streamcam.control.addresses import Addresses
+from streamcam.control.dispatcher import Dispatcher, Outcome
+from streamcam.control.messages import Message
+from streamcam.control.preset_bank import PresetBank
+from streamcam.control.state import Control
+from streamcam.settings.config import Config
+
+
+class ControlSurface:
+    """The table of addresses, what they change, and the presets; shared by all protocols.
+
+    Any thread may call any method: messages are applied one packet after the other.
+    """
+
+    def __init__(self, control: Control, config: Config, report: Callable[[str], None]) -> None:
+        """Read the presets and make the table.
+
+        Args:
+            control: the live parameters, which messages change.
+            config: settings fixed at start.
+            report: takes a line for the log.
+
+        Raises:
+            ConfigError: an entry of ``osc_alias`` leads nowhere.
+        """
+        settings = config.broadcast
+        self.config = config
+        self.control = control
+        self.prefix = settings.osc_prefix
+        """Beginning of every address."""
+        self.presets = PresetBank(config, report)
+        self.addresses = Addresses(settings.osc_prefix, settings.osc_alias)
+        self._dispatcher = Dispatcher(control, config, self.addresses, self.presets)
+        self._applying = Lock()
+
+    def apply(self, messages: Sequence[Message], source: Any) -> Outcome:
+        """Apply `messages` as one change; a refused one does not hinder the rest.
+
+        Args:
+            messages: those of one packet, in their order.
+            source: their sender, hashable, as each sender's buttons are tracked separately.
+        """
+        with self._applying:
+            return self._dispatcher.apply(messages, source)
+
+    def state(self) -> object:
+        """Return all that `values` follows from: it is equal as long as no value has changed."""
+        return (self.control.target, self.presets.current, self.presets.names)
+
+    def values(self) -> list[Message]:
+        """Return the current value of every address that has one: the operator's latest choice."""
+        return [*self.addresses.messages(self.control.target), *self._preset_values()]
+
+    def value_of(self, address: str) -> Message | None:
+        """Return the current value of an address or alias, None if it has none."""
+        if found := self.addresses.find(address):
+            name, known = found
+            arguments = known.get(self.control.target) if known.get else ()
+            return Message(name, arguments) if arguments else None
+        return next((value for value in self._preset_values() if value.address == address), None)
+
+    def _preset_values(self) -> Iterator[Message]:
+        if self.presets.current:
+            yield Message(f"{self.prefix}/preset/load", (self.presets.current,))
+        yield Message(f"{self.prefix}/preset/names", self.presets.names)
