@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from streamcam.control import actions
 from streamcam.control.actions import Getter, Setter
+from streamcam.control.commands import COMMANDS, Command
 from streamcam.control.messages import Message
 from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest
@@ -75,6 +76,7 @@ class Addresses:
         prefix: str,
         aliases: Mapping[str, str] | None = None,
         table: type[Parameters] = Parameters,
+        commands: Mapping[str, Command] = COMMANDS,
     ) -> None:
         """Make the table; raise ConfigError for an alias that leads nowhere.
 
@@ -82,12 +84,20 @@ class Addresses:
             prefix: beginning of every address, such as ``/streamcam``.
             aliases: more addresses, and those they stand for with or without the prefix.
             table: the parameters to have addresses.
+            commands: what has an address without being a parameter, by name.
         """
         self.prefix = prefix
         self.known = {f"{prefix}/{name}": address for name, address in _addresses(table)}
+        self.commands = {f"{prefix}/{name}": name for name in commands}
+        """Names of the commands by address."""
+        self._declared = commands
         self.aliases = {f"/{name}": f"{prefix}/{name}" for name in WITHOUT_PREFIX}
         for alias, target in (aliases or {}).items():
             self.aliases[_checked(alias)] = self._resolve(alias, target)
+
+    def command(self, address: str) -> str | None:
+        """Return the name of the command at `address`, which may be an alias; None if none."""
+        return self.commands.get(address) or self.commands.get(self.aliases.get(address, ""))
 
     def find(self, address: str) -> tuple[str, Address] | None:
         """Return the full name and entry of `address`, which may be an alias; None if unknown."""
@@ -102,17 +112,21 @@ class Addresses:
                 yield Message(name, arguments)
 
     def rows(self) -> Iterator[Row]:
-        """Yield the rows of the addresses that change parameters."""
+        """Yield the rows of the addresses that change parameters, and of the commands."""
         for name, address in self.known.items():
             direction = "both" if address.get else "in"
             yield Row(name, direction, address.types, address.values, address.description)
+        for full, name in self.commands.items():
+            command = self._declared[name]
+            direction = "both" if command.has_value else "in"
+            yield Row(full, direction, command.types, command.values, command.description)
 
     def suggest(self, address: str) -> str:
-        return suggest(address[:80], self.known)
+        return suggest(address[:80], [*self.known, *self.commands])
 
     def _resolve(self, alias: str, target: str) -> str:
         for name in (target, self.prefix + target):
-            if name in self.known:
+            if name in self.known or name in self.commands:
                 return name
         raise ConfigError(f'osc_alias "{alias}": there is no "{target}": {self.suggest(target)}')
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from streamcam.control.addresses import Address, Addresses
+from streamcam.control.commands import BoundCommands
 from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Changes, Control
@@ -33,8 +34,8 @@ class Outcome:
     """Addresses of what was applied in part, and what was left out."""
 
 
-class Command(NamedTuple):
-    """A message whose address is known."""
+class Change(NamedTuple):
+    """A message that changes parameters."""
 
     name: str
     address: Address
@@ -45,9 +46,15 @@ class Dispatcher:
     """Applies messages to the live parameters."""
 
     def __init__(
-        self, control: Control, config: Config, addresses: Addresses, presets: PresetBank
+        self,
+        control: Control,
+        config: Config,
+        addresses: Addresses,
+        presets: PresetBank,
+        commands: BoundCommands | None = None,
     ) -> None:
         self._control = control
+        self._bound = commands or BoundCommands()
         self._config = config
         self._addresses = addresses
         self._presets = presets
@@ -61,29 +68,41 @@ class Dispatcher:
             source: their sender, as each sender's buttons are tracked separately.
         """
         outcome = Outcome()
-        commands = list(self._commands(messages, source, outcome))
-        if not commands:
+        wanted = list(self._changes(messages, source, outcome))
+        if not wanted:
             return outcome
+        done = list(outcome.applied)
         before = (list(outcome.refused), self._presets.current)
         try:
             self._control.update(
-                lambda target: self._collect(target, commands, outcome, strict=False)
+                lambda target: self._collect(target, wanted, outcome, strict=False)
             )
         except ParameterError:
             # One contradicts another, or the number of steps: check each of them on its own.
             outcome.refused, self._presets.current = before
-            outcome.applied, outcome.clamped, outcome.warnings = [], [], []
-            self._control.update(
-                lambda target: self._collect(target, commands, outcome, strict=True)
-            )
+            outcome.applied, outcome.clamped, outcome.warnings = done, [], []
+            self._control.update(lambda target: self._collect(target, wanted, outcome, strict=True))
         self._control.preset = self._presets.current
         return outcome
 
-    def _commands(
+    def _run(self, name: str, message: Message, source: Any, outcome: Outcome) -> None:
+        """Run a command; that of a button only if it is pressed."""
+        trigger = self._bound.declared[name].trigger
+        try:
+            if not trigger or self._buttons.press((source, name), message.arguments):
+                self._bound.run(name, message.arguments)
+                outcome.applied.append(message.address)
+        except ParameterError as error:
+            outcome.refused.append((message.address, str(error)))
+
+    def _changes(
         self, messages: Sequence[Message], source: Any, outcome: Outcome
-    ) -> Iterator[Command]:
-        """Yield the messages to apply; those to a trigger only if they fire it."""
+    ) -> Iterator[Change]:
+        """Yield the messages to apply, those to a trigger only if they fire it; run commands."""
         for message in messages:
+            if command := self._addresses.command(message.address):
+                self._run(command, message, source, outcome)
+                continue
             entry = self._addresses.find(message.address)
             if entry is None:
                 outcome.unknown.append(message.address)
@@ -91,16 +110,16 @@ class Dispatcher:
             name, address = entry
             try:
                 if not address.trigger or self._buttons.press((source, name), message.arguments):
-                    yield Command(name, address, message.arguments)
+                    yield Change(name, address, message.arguments)
             except ParameterError as error:
                 outcome.refused.append((message.address, str(error)))
 
     def _collect(
-        self, target: Parameters, commands: Sequence[Command], outcome: Outcome, *, strict: bool
+        self, target: Parameters, wanted: Sequence[Change], outcome: Outcome, *, strict: bool
     ) -> tuple[Changes, float | None]:
-        """Return the changes that `commands` make to `target`, and the seconds of their fade."""
+        """Return the changes that `wanted` make to `target`, and the seconds of their fade."""
         transaction = Transaction(target, self._presets, self._config.num_steps)
-        for name, address, arguments in commands:
+        for name, address, arguments in wanted:
             trial = transaction.copy()
             try:
                 address.set(trial, arguments)

@@ -1,10 +1,11 @@
 """The control surface: all that an operator can change, by address, whichever protocol is used."""
 
 from collections.abc import Callable, Iterator, Sequence
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from streamcam.control.addresses import Addresses
+from streamcam.control.commands import BoundCommands
 from streamcam.control.dispatcher import Dispatcher, Outcome
 from streamcam.control.messages import Message
 from streamcam.control.preset_bank import PresetBank
@@ -36,8 +37,11 @@ class ControlSurface:
         """Beginning of every address."""
         self.presets = PresetBank(config, report)
         self.addresses = Addresses(settings.osc_prefix, settings.osc_alias)
-        self._dispatcher = Dispatcher(control, config, self.addresses, self.presets)
-        self._applying = Lock()
+        self.commands = BoundCommands()
+        """What a broadcast has bound to the addresses of commands."""
+        self._dispatcher = Dispatcher(control, config, self.addresses, self.presets, self.commands)
+        # A command may apply messages of its own, as a cue does.
+        self._applying = RLock()
 
     def apply(self, messages: Sequence[Message], source: Any) -> Outcome:
         """Apply `messages` as one change; a refused one does not hinder the rest.
@@ -51,11 +55,20 @@ class ControlSurface:
 
     def state(self) -> object:
         """Return all that `values` follows from: it is equal as long as no value has changed."""
-        return (self.control.target, self.presets.current, self.presets.names)
+        return (
+            self.control.target,
+            self.presets.current,
+            self.presets.names,
+            list(self._command_values()),
+        )
 
     def values(self) -> list[Message]:
         """Return the current value of every address that has one: the operator's latest choice."""
-        return [*self.addresses.messages(self.control.target), *self._preset_values()]
+        return [
+            *self.addresses.messages(self.control.target),
+            *self._preset_values(),
+            *self._command_values(),
+        ]
 
     def value_of(self, address: str) -> Message | None:
         """Return the current value of an address or alias, None if it has none."""
@@ -63,7 +76,13 @@ class ControlSurface:
             name, known = found
             arguments = known.get(self.control.target) if known.get else ()
             return Message(name, arguments) if arguments else None
-        return next((value for value in self._preset_values() if value.address == address), None)
+        others = (*self._preset_values(), *self._command_values())
+        return next((value for value in others if value.address == address), None)
+
+    def _command_values(self) -> Iterator[Message]:
+        for address, name in self.addresses.commands.items():
+            if arguments := self.commands.read(name):
+                yield Message(address, arguments)
 
     def _preset_values(self) -> Iterator[Message]:
         if self.presets.current:

@@ -1,0 +1,62 @@
+"""Commands: addresses that do something besides changing parameters, such as saving a preset.
+
+They are declared in a table, from which the docs, ``streamcam osc list`` and every protocol
+follow; a broadcast binds those that it can run.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from streamcam.control.messages import Argument
+from streamcam.errors import ParameterError
+
+Run = Callable[[Sequence[Argument]], None]
+"""Takes the arguments; raises ParameterError if they are refused. It must not block."""
+Read = Callable[[], tuple[Argument, ...]]
+"""Returns the present value as arguments, none if there is none. It must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A declared command; its texts are those of a `Row`."""
+
+    types: str
+    """number, whole number, 0 or 1, text, trigger, ..."""
+    values: str
+    """Range or choices."""
+    description: str
+    unavailable: str
+    """Why it is refused, and the remedy, where nothing is bound to it."""
+    trigger: bool = False
+    """A button: pressing it counts, not releasing it."""
+    has_value: bool = False
+    """Its value is also sent as feedback."""
+
+
+COMMANDS: Mapping[str, Command] = {}
+"""All commands by their address without the prefix."""
+
+
+class BoundCommands:
+    """The declared commands and the functions that a broadcast has bound to them."""
+
+    def __init__(self, declared: Mapping[str, Command] = COMMANDS) -> None:
+        self.declared = declared
+        self._bound: dict[str, tuple[Run, Read | None]] = {}
+
+    def bind(self, name: str, run: Run, read: Read | None = None) -> None:
+        """Let the command `name` call `run`, and have the value that `read` returns."""
+        if name not in self.declared:
+            raise KeyError(name)
+        self._bound[name] = (run, read)
+
+    def run(self, name: str, arguments: Sequence[Argument]) -> None:
+        """Run a command; raise ParameterError if it is refused, or if nothing is bound to it."""
+        if name not in self._bound:
+            raise ParameterError(self.declared[name].unavailable)
+        self._bound[name][0](arguments)
+
+    def read(self, name: str) -> tuple[Argument, ...]:
+        """Return the value of a command as arguments, none if it has none."""
+        read = self._bound[name][1] if name in self._bound else None
+        return read() if read else ()
