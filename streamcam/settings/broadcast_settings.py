@@ -127,6 +127,16 @@ class BroadcastSettings(Settings):
         description="More OSC addresses and the ones they stand for, such as"
         ' {"/layer1/opacity" = "/mix/norm"}.',
     )
+    oscquery: bool = Field(
+        default=True,
+        description="Serve the table of OSC addresses by OSCQuery, on the port of the preview page,"
+        " where OSC is on.",
+    )
+    mdns: bool = Field(
+        default=True,
+        description="Announce OSC and OSCQuery on the local network (mDNS, Bonjour), so that other"
+        " programs list streamcam.",
+    )
     snapshots: str | None = Field(
         default=None,
         description="Folder that snapshots are written to. Default: streamcam in the user's"
