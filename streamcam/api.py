@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from streamcam.control.obs.obs_link import ObsLink
 from streamcam.control.osc.server import OscServer
 from streamcam.control.oscquery.announcement import OSC, OSCQUERY, Announcement, Service
 from streamcam.control.state import Control
@@ -262,6 +263,8 @@ class Broadcast:
                 self._osc = OscServer(self._surface, self._loop.status, log.warning)
                 stack.enter_context(self._osc)
             stack.enter_context(self._loop)
+            if self.config.broadcast.obs:
+                stack.enter_context(ObsLink(self._surface, self._loop.status, log.warning))
             stack.callback(release_ranks)
             # Its end takes a while, in which the others end too.
             stack.callback(announcement.stop)

@@ -34,6 +34,8 @@ class Control:
         """The operator's latest choice: the end of the current fade, or the newest snapshot."""
         self.preset: str | None = None
         """Name of the preset that was loaded last."""
+        self.obs = ""
+        """State of OBS: live, recording, idle or not connected; empty where it is not in use."""
         self._config = config
         self._clock = clock
         self._deciding = Lock()
