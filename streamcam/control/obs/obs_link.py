@@ -142,7 +142,8 @@ class ObsLink:
 
     def _follow(self, obs: ObsConnection) -> None:
         """Follow OBS until the end, or until it is gone."""
-        self._live = bool(obs.request("GetStreamStatus").get("outputActive"))
+        stream = obs.request("GetStreamStatus")
+        self._live = bool(stream.get("outputActive")) and not stream.get("outputReconnecting")
         self._recording = self._is_recording(obs)
         scene = str(obs.request("GetCurrentProgramScene").get("currentProgramSceneName", ""))
         self._audio.reconnected(obs)

@@ -1,77 +1,16 @@
 import socket
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
-from queue import Queue
-from typing import Any
 
 import pytest
 from websockets.sync.server import ServerConnection
 
-from streamcam.control.dispatcher import Outcome
 from streamcam.control.messages import Message
 from streamcam.control.obs import obs_link
-from streamcam.control.obs.obs_link import ObsLink
-from streamcam.control.state import Control
-from streamcam.control.surface import ControlSurface
-from streamcam.settings.config_layers import build_config
-from streamcam.stats import Status
 from streamcam.system.backoff import Backoff
 from tests.control.obs.fake_obs import FakeObs
+from tests.control.obs.linked import linked
 from tests.control.osc.running_server import STATUS
-
-
-class RecordingSurface(ControlSurface):
-    """Surface that keeps what is sent to it."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.applied: Queue[Message] = Queue()
-
-    def apply(self, messages: Sequence[Message], source: Any) -> Outcome:
-        outcome = super().apply(messages, source)
-        for message in messages:
-            self.applied.put(message)
-        return outcome
-
-
-class Linked:
-    """A link, the parameters that it changes, and what it reports."""
-
-    def __init__(self, surface: RecordingSurface, reports: "Queue[str]") -> None:
-        self.surface, self.reports = surface, reports
-        self.status = STATUS
-
-    @property
-    def state(self) -> str:
-        return self.surface.control.obs
-
-    def wait_until(self, state: str) -> None:
-        """Wait until OBS is shown as in `state`."""
-        end = time.monotonic() + 5
-        while self.state != state:
-            assert time.monotonic() < end, self.state
-            time.sleep(0.005)
-
-    def send(self, name: str, *arguments: Any) -> Outcome:
-        return self.surface.apply([Message(f"/streamcam/{name}", arguments)], "me")
-
-    def value(self, name: str) -> tuple[Any, ...]:
-        found = self.surface.value_of(f"/streamcam/{name}")
-        return found.arguments if found else ()
-
-    def current_status(self) -> Status:
-        return self.status
-
-
-@contextmanager
-def linked(obs: str, **settings: Any) -> Iterator[Linked]:
-    config = build_config([{"obs": obs, **settings}])
-    reports: Queue[str] = Queue()
-    link = Linked(RecordingSurface(Control(config), config, reports.put), reports)
-    with ObsLink(link.surface, link.current_status, reports.put):
-        yield link
 
 
 @pytest.fixture(autouse=True)
