@@ -89,19 +89,19 @@ class Parameters(Settings):
         description="How far to go from the input: picks the timesteps (t_index_list is the exact"
         " form). Default: 0.4, and 1 for text to image.",
     )
-    t_index_list: Annotated[
-        Indices | None, Traits(flag=True, model_default=True, group="Look")
-    ] = Field(
-        default=None,
-        description="Indices of the denoising steps in the schedule, ascending; 0 is pure noise.",
+    t_index_list: Annotated[Indices | None, Traits(flag=True, model_default=True, group="Look")] = (
+        Field(
+            default=None,
+            description="Indices of the denoising steps in the schedule, ascending; 0 is pure noise.",
+        )
     )
-    num_inference_steps: Annotated[
-        int, Traits(flag=True, model_default=True, group="Look")
-    ] = Field(
-        default=50,
-        ge=1,
-        le=1000,
-        description="Length of the schedule that t_index_list points into.",
+    num_inference_steps: Annotated[int, Traits(flag=True, model_default=True, group="Look")] = (
+        Field(
+            default=50,
+            ge=1,
+            le=1000,
+            description="Length of the schedule that t_index_list points into.",
+        )
     )
     guidance_scale: Annotated[
         float, Traits(flag=True, model_default=True, fades=True, group="Look")
@@ -128,9 +128,9 @@ class Parameters(Settings):
     similar_image_filter_threshold: Annotated[float, Traits(group="Look")] = Field(
         default=0.98, ge=-1, le=1, description="Similarity from which a frame may be skipped."
     )
-    similar_image_filter_max_skip_frame: Annotated[
-        int, Traits(unit="frames", group="Look")
-    ] = Field(default=10, ge=0, le=100_000, description="Most frames skipped in a row.")
+    similar_image_filter_max_skip_frame: Annotated[int, Traits(unit="frames", group="Look")] = (
+        Field(default=10, ge=0, le=100_000, description="Most frames skipped in a row.")
+    )
     reset: Annotated[int, Traits(trigger=True, group="Look")] = Field(
         default=0, ge=0, lt=2**63, description="Counter: raising it restarts the stream."
     )
