@@ -92,7 +92,8 @@ class Parameters(Settings):
     t_index_list: Annotated[Indices | None, Traits(flag=True, model_default=True, group="Look")] = (
         Field(
             default=None,
-            description="Indices of the denoising steps in the schedule, ascending; 0 is pure noise.",
+            description="Indices of the denoising steps in the schedule, ascending; 0 is pure"
+            " noise.",
         )
     )
     num_inference_steps: Annotated[int, Traits(flag=True, model_default=True, group="Look")] = (
