@@ -38,8 +38,12 @@ def installed() -> str | None:
 class Browser:
     """One page of a headless Chromium, controlled by its debugging protocol through a pipe."""
 
-    def __init__(self, width: int = 1280, height: int = 720) -> None:
+    def __init__(
+        self, width: int = 1280, height: int = 720, *, scale: float = 1, phone: bool = False
+    ) -> None:
         self._size = width, height
+        self._scale = scale
+        self._phone = phone
         self._calls = 0
         self._unread = b""
         self._session: dict[str, str] = {}
@@ -80,9 +84,11 @@ class Browser:
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
-            deviceScaleFactor=1,
-            mobile=False,
+            deviceScaleFactor=self._scale,
+            mobile=self._phone,
         )
+        if self._phone:
+            self.call("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=2)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Return the browser's answer to one call of its protocol."""
