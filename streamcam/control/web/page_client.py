@@ -3,8 +3,7 @@
 import asyncio
 import json
 import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,10 +21,16 @@ from streamcam.version import __version__
 
 log = logging.getLogger(__name__)
 
-MAX_REPLIES = 64
-"""Replies that wait for a page to read; the oldest are dropped."""
+MAX_REPLIES = 8
+"""Replies that wait for a page to read them; with so many, no more is taken from it."""
 WARNING_S = 60.0
 """Seconds between two lines about the same host."""
+BROKEN_RULES = {
+    1002: "what is no message of a WebSocket",
+    1007: "text that is not UTF-8",
+    1009: "a message that is too long",
+}
+"""Codes with which the server closes a WebSocket, and the reasons."""
 OPERATOR = "operator"
 VIEWER_REFUSAL = "this link is for viewing only; ask the operator for the other one"
 
@@ -76,7 +81,7 @@ class PageClient:
         self._host = websocket.client.host if websocket.client else ""
         self._source = object()
         self._ready = asyncio.Event()
-        self._replies: deque[str] = deque(maxlen=MAX_REPLIES)
+        self._replies: asyncio.Queue[str] = asyncio.Queue(MAX_REPLIES)
         self._values = self._live = self._lines = 0
         self._status = ""
 
@@ -120,8 +125,8 @@ class PageClient:
     def _due(self) -> Iterator[str]:
         """Yield what the page has not had, each the newest at the time that it is asked for."""
         updates = self._updates
-        while self._replies:
-            yield self._replies.popleft()
+        while not self._replies.empty():
+            yield self._replies.get_nowait()
         if updates.values.version != self._values:
             since, self._values = self._values, updates.values.version
             yield updates.values.text_since(since)
@@ -139,26 +144,35 @@ class PageClient:
         while True:
             event = await self._websocket.receive()
             if event["type"] != "websocket.receive":
+                self._warn_of_protocol(event)
                 return
             try:
                 packet = read_page_message(event.get("text"))
             except PageError as error:
                 self._limits.warn(self._host, f"a message {error}")
-                self._reply(None, refused=[("", str(error))])
+                await self._reply(None, refused=[("", str(error))])
                 continue
             await self._handle(packet)
 
+    def _warn_of_protocol(self, event: Mapping[str, Any]) -> None:
+        """Log why the server has ended the connection, if the page has broken the rules."""
+        if event.get("code") in BROKEN_RULES:
+            reason = BROKEN_RULES[event["code"]]
+            self._limits.warn(self._host, f"disconnected, as it has sent {reason}")
+
     async def _handle(self, packet: Packet) -> None:
         if self._role != OPERATOR:
-            self._reply(packet.id, refused=[(m.address, VIEWER_REFUSAL) for m in packet.messages])
+            refused = [(m.address, VIEWER_REFUSAL) for m in packet.messages]
+            await self._reply(packet.id, refused=refused)
         elif not self._limits.admits(self._host, len(packet.messages)):
             self._limits.warn(self._host, "more messages than osc_rate allows; some are lost")
             reason = "too many messages a second; this one is lost"
-            self._reply(packet.id, refused=[(m.address, reason) for m in packet.messages])
+            refused = [(m.address, reason) for m in packet.messages]
+            await self._reply(packet.id, refused=refused)
         else:
             # Not in the event loop: whoever changes something else at the time may take long.
             outcome = await asyncio.to_thread(self._apply, packet.messages)
-            self._reply(packet.id, **self._shown(outcome))
+            await self._reply(packet.id, **self._shown(outcome))
 
     def _apply(self, messages: Sequence[Message]) -> Outcome:
         return self._surface.apply(messages, self._source)
@@ -174,7 +188,7 @@ class PageClient:
             "values": {value.address: shown(value.arguments) for value in values if value},
         }
 
-    def _reply(self, id_: int | str | None, **result: Any) -> None:
+    async def _reply(self, id_: int | str | None, **result: Any) -> None:
         empty: dict[str, Any] = {"refused": [], "warnings": [], "unknown": [], "values": {}}
-        self._replies.append(json.dumps({"type": "reply", "id": id_} | empty | result))
+        await self._replies.put(json.dumps({"type": "reply", "id": id_} | empty | result))
         self._ready.set()

@@ -7,6 +7,8 @@ from streamcam.control.messages import Message
 
 MAX_MESSAGES = 256
 """Messages in one packet."""
+MAX_ADDRESS = 200
+"""Characters of an address."""
 MAX_SHOWN = 40
 """Characters of what a client has sent that an answer repeats."""
 
@@ -57,6 +59,8 @@ def _message(item: Any) -> Message:
     if not isinstance(item, list) or not item or not isinstance(item[0], str):
         raise PageError('takes messages such as ["/streamcam/strength", 0.4]')
     address, *arguments = item
+    if len(address) > MAX_ADDRESS:
+        raise PageError(f"takes addresses of at most {MAX_ADDRESS} characters")
     if not all(isinstance(argument, int | float | str | None) for argument in arguments):
         raise PageError(f"{address:.{MAX_SHOWN}} takes numbers and texts")
     return Message(address, tuple(arguments))

@@ -1,9 +1,11 @@
 """Server of the control page on a free port, and pages with a real WebSocket, for its tests."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.sync.client import ClientConnection, connect
 
@@ -19,8 +21,8 @@ from tests.support.scenes import FakeBroadcastView
 class Page:
     """A page as a browser runs it: it reads when it is asked to, and sends."""
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
+    def __init__(self, opened: ClientConnection) -> None:
+        self.socket = opened
         self.hello: dict[str, Any] = self.next("hello")
 
     def next(self, kind: str) -> dict[str, Any]:
@@ -64,8 +66,18 @@ class RunningPage:
     def page(self, **options: Any) -> Iterator[Page]:
         """Open a page and read what it is greeted with."""
         url = f"{self.preview.url.replace('http', 'ws')}control"
-        with connect(url, **options) as socket:
-            yield Page(socket)
+        with connect(url, **options) as opened:
+            yield Page(opened)
+
+    @contextmanager
+    def stuck_page(self) -> Iterator[Page]:
+        """Open a page that reads hardly anything before it is asked to."""
+        address = urlsplit(self.preview.url)
+        with socket.socket() as small:
+            small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            small.connect((str(address.hostname), int(address.port or 0)))
+            with self.page(sock=small, max_queue=1, close_timeout=0.1) as page:
+                yield page
 
 
 @contextmanager
