@@ -1,7 +1,7 @@
 // The WebSocket: connects again by itself, and gives up on a server that no longer sends anything.
 
 const SILENCE_MS = 4000; // The status comes twice a second.
-const RETRY_MS = [300, 1000, 2000, 4000];
+const RETRY_MS = [300, 600, 1000, 2000];
 
 export class Connection {
   constructor(url, { onMessage, onState }) {
@@ -42,8 +42,19 @@ export class Connection {
     // Closing may take as long as the network does, so nobody waits for it.
     socket?.close();
     this.onState("lost");
+    if (this.failures > 0) this.explain();
     const wait = RETRY_MS[Math.min(this.failures++, RETRY_MS.length - 1)];
     this.timer = setTimeout(() => this.open(), wait);
+  }
+
+  // A browser does not say why a WebSocket is refused, so ask in another way.
+  async explain() {
+    try {
+      const answer = await fetch("/stats", { cache: "no-store" });
+      this.onState("lost", answer.ok ? "" : (await answer.text()).slice(0, 300));
+    } catch {
+      this.onState("lost");
+    }
   }
 
   retry() {

@@ -3,7 +3,7 @@ import { LearnButton } from "./midi.js";
 import { dismiss, useNotices } from "./notices.js";
 import { OverrideBanner } from "./overrides.js";
 import { toggleHelp } from "./shortcuts.js";
-import { useConnection, useSession, useStatus } from "./store.js";
+import { useConnection, useRefusal, useSession, useStatus } from "./store.js";
 import { html } from "./ui.js";
 
 const LEVELS = { running: "good", passthrough: "good", loading: "busy" };
@@ -38,9 +38,13 @@ export function Header() {
 
 export function Banners() {
   const isLost = useConnection() === "lost";
+  const refusal = useRefusal();
+  const text = refusal
+    ? `streamcam answers: ${refusal}.`
+    : "The show goes on; nothing can be changed from here until streamcam answers again.";
   return html`<div class="banners">
     <div class="connection-banner" role="alert">
-      ${isLost && html`<strong>No connection.</strong> <span>The show goes on; nothing can be changed from here until streamcam answers again.</span>`}
+      ${isLost && html`<strong>No connection.</strong> <span>${text}</span>`}
     </div>
     <${OverrideBanner} />
   </div>`;

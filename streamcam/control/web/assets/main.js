@@ -45,17 +45,17 @@ function Page() {
     <main>
       <div class="column first">
         <${Picture} />
-        <fieldset disabled=${locked} class="stage-controls"><${Overrides} /><${Recording} /></fieldset>
-        <fieldset disabled=${locked}>
+        <fieldset role="none" disabled=${locked} class="stage-controls"><${Overrides} /><${Recording} /></fieldset>
+        <fieldset role="none" disabled=${locked}>
           <${Panel} title="Prompt" tab="Prompt"><${Prompts} /><${Group} rows=${groups.get("Prompt")} /><//>
         </fieldset>
       </div>
-      <fieldset disabled=${locked} class="column">
+      <fieldset role="none" disabled=${locked} class="column">
         ${middle.map(([group, found]) => html`<${Panel} key=${group} title=${group} tab=${KNOWN_GROUPS.includes(group) ? "Look" : "Show"}>
           <${Group} rows=${found} /><//>`)}
       </fieldset>
       <div class="column">
-        <fieldset disabled=${locked}>
+        <fieldset role="none" disabled=${locked}>
           ${hasCues() && html`<${Panel} title="Cues" tab="Show"><${Cues} /><//>`}
           <${Panel} title="Presets" tab="Show" tools=${html`<${PresetTools} />`}><${Presets} /><//>
           ${hasTempo() && html`<${Panel} title="Tempo" tab="Show"><${Tempo} /><//>`}

@@ -74,7 +74,7 @@ function Crossfader() {
 
 function History({ onPick }) {
   const prompts = usePromptHistory();
-  return html`<details class="history">
+  return html`<details class="history" aria-label="Prompts used before">
     <summary>History <span class="count">${prompts.length || ""}</span></summary>
     <ul>
       ${prompts.map((text) => html`<li key=${text}>

@@ -9,6 +9,7 @@ const MAX_LINES = 200;
 
 const state = {
   connection: "connecting", // connecting, open or lost
+  refusal: "", // Why the server does not let this page in.
   version: "",
   role: "viewer",
   prefix: "",
@@ -27,9 +28,11 @@ export function connect(url) {
   connection = new Connection(url, { onMessage: receive, onState: setConnection });
 }
 
-function setConnection(next) {
-  if (state.connection === next) return;
-  state.connection = next;
+function setConnection(next, refusal = "") {
+  if (state.connection === next && state.refusal === refusal) return;
+  // An answer that comes late says nothing about a connection that is open again.
+  if (refusal && state.connection === "open") return;
+  Object.assign(state, { connection: next, refusal });
   if (next === "lost") {
     // What was not sent in time shall not come as a surprise later.
     outbox.clear();
@@ -143,4 +146,5 @@ export const useLive = (name) => useKey(`live ${name}`, () => state.live[name]);
 export const useStatus = () => useKey("status", () => state.status);
 export const useLines = () => useKey("log", () => state.lines);
 export const useConnection = () => useKey("connection", () => state.connection);
+export const useRefusal = () => useKey("connection", () => state.refusal);
 export const useSession = () => useKey("hello", () => state);
