@@ -42,6 +42,7 @@ class ControlSurface:
         self._dispatcher = Dispatcher(control, config, self.addresses, self.presets, self.commands)
         # A command may apply messages of its own, as a cue does.
         self._applying = RLock()
+        self._listeners: list[Callable[[], None]] = []
 
     def apply(self, messages: Sequence[Message], source: Any) -> Outcome:
         """Apply `messages` as one change; a refused one does not hinder the rest.
@@ -51,7 +52,22 @@ class ControlSurface:
             source: their sender, hashable, as each sender's buttons are tracked separately.
         """
         with self._applying:
-            return self._dispatcher.apply(messages, source)
+            outcome = self._dispatcher.apply(messages, source)
+        self.notify()
+        return outcome
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every packet, from the thread that applied it; it must not block.
+
+        Changes of parameters by fades and by other means than messages are reported by
+        `Control.listen`.
+        """
+        self._listeners.append(listener)
+
+    def notify(self) -> None:
+        """Call the listeners: the value of a command has changed, by itself perhaps."""
+        for listener in self._listeners:
+            listener()
 
     def state(self) -> object:
         """Return all that `values` follows from: it is equal as long as no value has changed."""
