@@ -101,7 +101,11 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="streamcam")
 @click.pass_context
 def streamcam(ctx: click.Context) -> None:
-    """Put streaming diffusion between your camera and a virtual camera."""
+    """Put streaming diffusion between your camera and a virtual camera.
+
+    Begin with "streamcam run", which goes on air with what this machine has. Then, in another
+    terminal, "streamcam prompt" changes the look, and "streamcam doctor" says what is missing.
+    """
     if ctx.invoked_subcommand in GUARDED:
         ctx.with_resource(guarded_children())
 

@@ -33,8 +33,14 @@ def config() -> None:
 
 @config.command()
 @click.argument("presets", nargs=-1, metavar="[NAME|FILE.toml]...")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
-@click.option("--secrets", is_flag=True, help="With the passwords and tokens in URLs.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting by its name; wins over the files.",
+)
+@click.option("--secrets", is_flag=True, help="Also print the passwords and tokens in URLs.")
 def show(presets: tuple[str, ...], assignments: tuple[str, ...], *, secrets: bool) -> None:
     """Print every setting as TOML, those that were not given as comments.
 

@@ -23,8 +23,12 @@ def osc() -> None:
 
 @osc.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-@click.option("--config", "presets", multiple=True, metavar="NAME|FILE.toml", help="Preset.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
+@click.option(
+    "--config", "presets", multiple=True, metavar="NAME|FILE.toml", help="Preset, or a TOML file."
+)
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting by its name."
+)
 def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
     """Show every address with its types, its range and a description."""
     settings = configured(presets, assignments, {}).broadcast
