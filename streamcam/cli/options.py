@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
+from streamcam.cli import value_completion
 from streamcam.errors import ConfigError
 from streamcam.settings.base import Settings, is_number, literal_values, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
@@ -28,12 +29,14 @@ def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
             multiple=True,
             metavar="NAME|FILE.toml",
             help="Preset by its name, or a TOML file; may be given several times, later ones win.",
+            shell_complete=value_completion.preset_files,
         ),
         click.Option(
             ["--set", "assignments"],
             multiple=True,
             metavar="KEY=VALUE",
             help="Any setting by its name; wins over everything else.",
+            shell_complete=value_completion.assignments,
         ),
     ]
     flags = [
@@ -67,6 +70,7 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
         [flag, name],
         multiple=traits(field).repeatable,
         metavar=metavar,
+        shell_complete=value_completion.field_values(name, field),
         help=f"{field.description} [{default}{own}]" if show_default else field.description,
     )
 
