@@ -50,7 +50,7 @@ class BroadcastSettings(Settings):
     )
     canvas: Annotated[tuple[Side, Side], BeforeValidator(parse_size), Traits(flag=True)] = Field(
         default=(1280, 720),
-        description="Size of the output, as WIDTHxHEIGHT.",
+        description="Size of the output.",
     )
     fps: Annotated[float, Traits(flag=True)] = Field(
         default=30.0,
