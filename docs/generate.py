@@ -105,6 +105,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def _as_text(default: tuple[Any, ...]) -> str:
+    if not default:
+        return ""
     if isinstance(default[0], tuple):
         return str(default[0][0])
     is_size = isinstance(default[0], int) and len(default) == 2

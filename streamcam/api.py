@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from streamcam.control.midi.midi_control import MidiControl
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
@@ -220,6 +221,8 @@ class Broadcast:
         )
         self._page = PageServer(self._surface, self._loop.status, self._loop.latency_history)
         self._osc: OscServer | None = None
+        midi = self.config.broadcast.midi
+        self._midi = MidiControl(self._surface, log.warning) if midi else None
         self._stack = ExitStack()
 
     def _sinks(self, view: BroadcastView) -> Iterable[tuple[str, Sink]]:
@@ -239,6 +242,8 @@ class Broadcast:
             if self.config.broadcast.osc:
                 self._osc = OscServer(self._surface, self._loop.status, log.warning)
                 stack.enter_context(self._osc)
+            if self._midi:
+                stack.enter_context(self._midi)
             stack.enter_context(self._loop)
             stack.callback(release_ranks)
             self._stack = stack.pop_all()

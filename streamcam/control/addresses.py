@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 
 from streamcam.control import actions
 from streamcam.control.actions import Getter, Setter
-from streamcam.control.commands import COMMANDS, Command
+from streamcam.control.command_declaration import Command
+from streamcam.control.commands import COMMANDS
 from streamcam.control.messages import Message
 from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest

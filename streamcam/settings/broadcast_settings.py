@@ -127,6 +127,12 @@ class BroadcastSettings(Settings):
         description="More OSC addresses and the ones they stand for, such as"
         ' {"/layer1/opacity" = "/mix/norm"}.',
     )
+    midi: Annotated[Words, Traits(flag=True, repeatable=True)] = Field(
+        default=(),
+        max_length=16,
+        description="MIDI inputs that control it: a name or a part of one, may be given several"
+        " times; auto: all. streamcam devices lists them.",
+    )
     snapshots: str | None = Field(
         default=None,
         description="Folder that snapshots are written to. Default: streamcam in the user's"
