@@ -133,6 +133,16 @@ class BroadcastSettings(Settings):
         description="MIDI inputs that control it: a name or a part of one, may be given several"
         " times; auto: all. streamcam devices lists them.",
     )
+    oscquery: bool = Field(
+        default=True,
+        description="Serve the table of OSC addresses by OSCQuery, on the port of the preview page,"
+        " where OSC is on.",
+    )
+    mdns: bool = Field(
+        default=True,
+        description="Announce OSC and OSCQuery on the local network (mDNS, Bonjour), so that other"
+        " programs list streamcam.",
+    )
     snapshots: str | None = Field(
         default=None,
         description="Folder that snapshots are written to. Default: streamcam in the user's"
