@@ -14,6 +14,7 @@ import numpy as np
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
+from streamcam.control.tempo.tempo_room import TempoRoom
 from streamcam.errors import ConfigError
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks
 from streamcam.pixels import fitted, oriented
@@ -217,6 +218,7 @@ class Broadcast:
         self._loop = BroadcastLoop(
             self.config, self._control, source, self._sinks, self._web_routes
         )
+        self._tempo = TempoRoom(self._surface, self._loop.status)
         self._osc: OscServer | None = None
         self._stack = ExitStack()
 
@@ -233,6 +235,7 @@ class Broadcast:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            stack.enter_context(self._tempo)
             if self.config.broadcast.osc:
                 self._osc = OscServer(self._surface, self._loop.status, log.warning)
                 stack.enter_context(self._osc)
