@@ -12,10 +12,9 @@ from streamcam.control.oscquery.announcement import OSC, OSCQUERY, Announcement,
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.control.tempo.tempo_room import TempoRoom
-from  import LatencyHistory
 from streamcam.control.web.page_server import PageServer
 from streamcam.settings.config import Config
-from streamcam.stats import Status
+from streamcam.stats import LatencyHistory, Status
 
 log = logging.getLogger("streamcam")
 
