@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from streamcam.control.command_declaration import Command
 from streamcam.control.messages import Argument
+from streamcam.control.midi.midi_commands import MIDI_COMMANDS
 from streamcam.control.obs.obs_commands import OBS_COMMANDS
+from streamcam.control.tempo.tempo_commands import TEMPO_COMMANDS
 from streamcam.errors import ParameterError
 
 Run = Callable[[Sequence[Argument]], None]
@@ -17,7 +19,11 @@ Read = Callable[[], tuple[Argument, ...]]
 """Returns the present value as arguments, none if there is none. It must not block."""
 
 
-COMMANDS: Mapping[str, Command] = {**OBS_COMMANDS}
+COMMANDS: Mapping[str, Command] = {
+    **MIDI_COMMANDS,
+    **OBS_COMMANDS,
+    **TEMPO_COMMANDS,
+}
 """All commands by their address without the prefix."""
 
 
@@ -33,6 +39,10 @@ class BoundCommands:
         if name not in self.declared:
             raise KeyError(name)
         self._bound[name] = (run, read)
+
+    def is_bound(self, name: str) -> bool:
+        """Return whether the command `name` can be run."""
+        return name in self._bound
 
     def run(self, name: str, arguments: Sequence[Argument]) -> None:
         """Run a command; raise ParameterError if it is refused, or if nothing is bound to it."""
