@@ -212,12 +212,11 @@ class Broadcast:
         check_startup(self.config)
         self._control = Control(self.config)
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
-        self._loop = BroadcastLoop(
-            self.config, self._control, source, self._sinks, self._web_routes
-        )
+        self._loop = BroadcastLoop(self.config, self._control, source, self._sinks)
         self._room = ControlRoom(
             self.config, self._control, self._loop.status, self._loop.latency_history
         )
+        self._loop.web_routes = self._room.web_routes
         self._stack = ExitStack()
 
     def _sinks(self, view: BroadcastView) -> Iterable[tuple[str, Sink]]:
@@ -226,9 +225,6 @@ class Broadcast:
             yield spec, open_live_sink(spec, broadcast, view)
         folder = Path(broadcast.snapshots) if broadcast.snapshots else None
         yield "snapshots", SnapshotWriter(folder, view)
-
-    def _web_routes(self) -> Sequence[Any]:
-        return self._room.web_routes()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -61,6 +61,11 @@ class ControlRoom:
         """The UDP port of OSC; None without OSC."""
         return self._osc.port if self._osc else None
 
+    @property
+    def changes(self) -> int:
+        """How many messages of OSC have been applied so far."""
+        return self._osc.counts["applied"] if self._osc else 0
+
     def web_routes(self) -> Sequence[Any]:
         """Return the Starlette routes of the protocols that the web server carries."""
         routes = self._page.routes()

@@ -62,7 +62,6 @@ class BroadcastLoop:
         control: holds the newest live parameters.
         source: the camera or what stands in for it.
         sinks: returns the sinks with their names, given this broadcast as their `BroadcastView`.
-        web_routes: returns the Starlette routes that the preview serves with its own.
     """
 
     def __init__(
@@ -71,7 +70,6 @@ class BroadcastLoop:
         control: Control,
         source: LiveSource,
         sinks: Callable[[BroadcastView], Iterable[tuple[str, Sink]]],
-        web_routes: Callable[[], Sequence[Any]] = tuple,
     ) -> None:
         self.failed: StreamcamError | None = None
         """The error that `over` was set for, if any."""
@@ -79,7 +77,8 @@ class BroadcastLoop:
         """Monotonic time at which the model's first output was there; None until then."""
         self.over = threading.Event()
         """Set when the broadcast cannot go on: the source has ended, or the model is unusable."""
-        self.web_routes = web_routes
+        self.web_routes: Callable[[], Sequence[Any]] = tuple
+        """Returns the Starlette routes that the preview serves too; to be set before entering."""
         self.latency_history = LatencyHistory()
         """Latencies of the last minute, for as long as somebody asks for the status."""
         self._config = config
