@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
+from streamcam.system.web_tokens import WebTokens
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` uint8 RGB."""
@@ -132,6 +133,9 @@ class BroadcastView(Protocol):
 
     def applied_parameters(self) -> tuple[int, Parameters]:
         """Return the index of the first frame with the model's present parameters, and those."""
+
+    def web_tokens(self) -> WebTokens:
+        """Return the tokens that let another machine in to the preview."""
 
     def web_routes(self) -> Sequence[Any]:
         """Return the Starlette routes that are served with the preview's own, ahead of them."""

@@ -27,6 +27,7 @@ from streamcam.stats import LatencyHistory, Rate, Status
 from streamcam.system.backoff import Backoff
 from streamcam.system.cores import available_cores
 from streamcam.system.supervised_thread import SupervisedThread
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import BroadcastView, Frame, Image, LiveSource, Sink
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class BroadcastLoop:
         source: the camera or what stands in for it.
         sinks: returns the sinks with their names, given this broadcast as their `BroadcastView`.
         web_routes: returns the Starlette routes that the preview serves with its own.
+        tokens: let another machine in to the preview; drawn if none are given.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class BroadcastLoop:
         source: LiveSource,
         sinks: Callable[[BroadcastView], Iterable[tuple[str, Sink]]],
         web_routes: Callable[[], Sequence[Any]] = tuple,
+        tokens: WebTokens | None = None,
     ) -> None:
         self.failed: StreamcamError | None = None
         """The error that `over` was set for, if any."""
@@ -80,6 +83,7 @@ class BroadcastLoop:
         self.over = threading.Event()
         """Set when the broadcast cannot go on: the source has ended, or the model is unusable."""
         self.web_routes = web_routes
+        self._tokens = tokens or WebTokens()
         self.latency_history = LatencyHistory()
         """Latencies of the last minute, for as long as somebody asks for the status."""
         self._config = config
@@ -178,6 +182,9 @@ class BroadcastLoop:
 
     def applied_parameters(self) -> tuple[int, Parameters]:
         return self.engine.applied_parameters if self.engine else self._passthrough_parameters
+
+    def web_tokens(self) -> WebTokens:
+        return self._tokens
 
     def status(self) -> Status:
         now = time.monotonic()
