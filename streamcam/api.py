@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from streamcam.control.midi.midi_control import MidiControl
 from streamcam.control.osc.server import OscServer
+from streamcam.control.oscquery.announcement import OSC, OSCQUERY, Announcement, Service
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.control.web.page_server import PageServer
@@ -226,6 +228,8 @@ class Broadcast:
         )
         self._page = PageServer(self._surface, self._loop.status, self._loop.latency_history)
         self._osc: OscServer | None = None
+        midi = self.config.broadcast.midi
+        self._midi = MidiControl(self._surface, log.warning) if midi else None
         self._stack = ExitStack()
 
     def _sinks(self, view: BroadcastView) -> Iterable[tuple[str, Sink]]:
@@ -237,16 +241,43 @@ class Broadcast:
 
     def _web_routes(self) -> Sequence[Any]:
         """Return the routes of the protocols that the web server carries."""
-        return self._page.routes()
+        return [*self._oscquery_routes(), *self._page.routes()]
+
+    def _oscquery_routes(self) -> Sequence[Any]:
+        if self._osc is None or not self.config.broadcast.oscquery:
+            return []
+        # Imported here: a broadcast without a page shall not pay for it.
+        from streamcam.control.oscquery.routes import oscquery_routes
+
+        return oscquery_routes(self._surface, self._osc.port, self._loop.status, log.warning)
+
+    def _announced(self) -> Sequence[Service]:
+        """Return the services that other programs on the network may look for."""
+        settings = self.config.broadcast
+        if self._osc is None:
+            return []
+        services = [Service(OSC, settings.osc_bind, self._osc.port)]
+        page = self._loop.status().page
+        if page and settings.oscquery:
+            port = urlsplit(page).port or settings.preview_port
+            services.append(Service(OSCQUERY, settings.web_bind, port))
+        return services
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self._page)
+            announcement = Announcement(self._announced, log.warning)
+            if self.config.broadcast.mdns:
+                stack.enter_context(announcement)
             if self.config.broadcast.osc:
                 self._osc = OscServer(self._surface, self._loop.status, log.warning)
                 stack.enter_context(self._osc)
+            if self._midi:
+                stack.enter_context(self._midi)
             stack.enter_context(self._loop)
             stack.callback(release_ranks)
+            # Its end takes a while, in which the others end too.
+            stack.callback(announcement.stop)
             self._stack = stack.pop_all()
         return self
 

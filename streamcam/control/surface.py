@@ -90,8 +90,10 @@ class ControlSurface:
         """Return the current value of an address or alias, None if it has none."""
         if found := self.addresses.find(address):
             name, known = found
-            arguments = known.get(self.control.target) if known.get else ()
-            return Message(name, arguments) if arguments else None
+            if known.get:
+                arguments = known.get(self.control.target)
+                return Message(name, arguments) if arguments else None
+            address = name
         others = (*self._preset_values(), *self._command_values())
         return next((value for value in others if value.address == address), None)
 

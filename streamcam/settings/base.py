@@ -96,6 +96,12 @@ def literal_values(field: FieldInfo) -> tuple[str, ...]:
     return tuple(a for a in get_args(field.annotation) if isinstance(a, str))
 
 
+def is_number(field: FieldInfo) -> bool:
+    """Return whether a field holds a number, or may hold one."""
+    kinds = set(get_args(field.annotation) or (field.annotation,))
+    return kinds <= {int, float, type(None)}
+
+
 def from_json(value: Any) -> Any:
     """Parse a list or table written as JSON; return anything else unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):

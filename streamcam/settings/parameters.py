@@ -75,7 +75,7 @@ class Parameters(Settings):
         Prompt, Traits(flag=True, model_default=True, fades=True, group="Prompt")
     ] = Field(
         default=(("", 1.0),),
-        description="What the image should avoid (cfg_type full and initialize).",
+        description="What the image should avoid; works with cfg_type full and initialize.",
     )
     prompt_interpolation: Annotated[Literal["linear", "slerp"], Traits(group="Prompt")] = Field(
         default="linear", description="How the embeddings of weighted prompts are blended."
@@ -86,8 +86,8 @@ class Parameters(Settings):
         default=None,
         ge=0,
         le=1,
-        description="How far to go from the input: picks the timesteps (t_index_list is the exact"
-        " form). Default: 0.4, and 1 for text to image.",
+        description="How far to go from the camera image: picks the timesteps (t_index_list is the"
+        " exact form). Default: the model's own, else 0.4; 1 for text to image.",
     )
     t_index_list: Annotated[Indices | None, Traits(flag=True, model_default=True, group="Look")] = (
         Field(
@@ -117,7 +117,8 @@ class Parameters(Settings):
             default=1.0,
             ge=0,
             le=10,
-            description="Share of the virtual negative noise in residual guidance (RCFG).",
+            description="Strength of the virtual negative prompt in residual guidance (cfg_type"
+            " self and initialize).",
         )
     )
     seed: Annotated[int, Traits(flag=True, group="Look")] = Field(
