@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 import streamcam
 from streamcam.errors import ConfigError
-from tests.control.osc.running_server import Client
+from tests.control.osc.running_server import Client, message
 from tests.control.web.running_page import Page
 
 OPEN = {
@@ -66,6 +66,16 @@ def test_a_viewer_sees_all_and_changes_nothing(broadcast: streamcam.Broadcast) -
     assert not broadcast.parameters.panic
 
 
+def test_a_viewer_changes_nothing_over_oscquery_either(broadcast: streamcam.Broadcast) -> None:
+    link = page_link(broadcast, "viewer").replace("control", "")
+    with connect(link) as opened:
+        opened.send(message("/streamcam/blackout", 1))
+        # Answered once what was sent before is handled.
+        opened.send(json.dumps({"COMMAND": "LISTEN", "DATA": "/streamcam/blackout"}))
+        assert opened.recv(timeout=5)
+    assert not broadcast.parameters.blackout
+
+
 def test_nobody_is_let_in_without_the_token(broadcast: streamcam.Broadcast) -> None:
     link = page_link(broadcast, "operator")
     for wrong in (link.partition("?")[0], f"{link}x"):
@@ -77,7 +87,7 @@ def test_nobody_is_let_in_without_the_token(broadcast: streamcam.Broadcast) -> N
 def test_the_page_loads_nothing_that_does_not_come_with_it(broadcast: streamcam.Broadcast) -> None:
     page = page_link(broadcast, "operator").replace("ws:", "http:").replace("control", "")
     with httpx.Client() as browser:
-        answer = browser.get(page)
+        answer = browser.get(page, headers={"Accept": "text/html"})
         assert answer.headers["content-type"].startswith("text/html")
         policy = answer.headers["content-security-policy"]
         assert "script-src 'self';" in policy
