@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from streamcam.control.messages import Argument
 from streamcam.control.midi.midi_control import MidiControl
 from streamcam.control.osc.server import OscServer
 from streamcam.control.oscquery.announcement import OSC, OSCQUERY, Announcement, Service
+from streamcam.control.sink_commands import retry_sinks
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.control.web.page_server import PageServer
@@ -227,6 +229,7 @@ class Broadcast:
             self.config, self._control, source, self._sinks, self._web_routes, self._tokens
         )
         self._page = PageServer(self._surface, self._loop.status, self._loop.latency_history)
+        self._surface.commands.bind("sink/retry", self._retry_sinks)
         self._osc: OscServer | None = None
         midi = self.config.broadcast.midi
         self._midi = MidiControl(self._surface, log.warning) if midi else None
@@ -238,6 +241,9 @@ class Broadcast:
             yield spec, open_live_sink(spec, broadcast, view)
         folder = Path(broadcast.snapshots) if broadcast.snapshots else None
         yield "snapshots", SnapshotWriter(folder, view)
+
+    def _retry_sinks(self, arguments: Sequence[Argument]) -> None:
+        retry_sinks(arguments, self._loop.sink_names, self._loop.retry_sink)
 
     def _web_routes(self) -> Sequence[Any]:
         """Return the routes of the protocols that the web server carries."""

@@ -119,6 +119,15 @@ class RecorderSink(Protocol):
         """The video that is being written, None while there is none."""
 
 
+@runtime_checkable
+class SavingSink(Protocol):
+    """Sink that saves files."""
+
+    @property
+    def saved(self) -> Path | None:
+        """The file that was completed last, None before the first."""
+
+
 class BroadcastView(Protocol):
     """State of a broadcast that its sinks may read, from any thread."""
 

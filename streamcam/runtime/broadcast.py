@@ -172,6 +172,16 @@ class BroadcastLoop:
             sink_thread.name for sink_thread in self._sink_threads if sink_thread.problem is None
         }
 
+    @property
+    def sink_names(self) -> list[str]:
+        """Names of all sinks, without the secrets of URLs."""
+        return [sink_thread.shown_name for sink_thread in self._sink_threads]
+
+    def retry_sink(self, name: str) -> bool:
+        """Open the sinks of that name that have failed again at once; return whether any had."""
+        had_failed = [t.retry() for t in self._sink_threads if t.shown_name == name]
+        return any(had_failed)
+
     # ---- BroadcastView
 
     def input_frame(self) -> Frame | None:
@@ -194,6 +204,7 @@ class BroadcastLoop:
         p50 = latencies.percentile(50) if latencies else None
         p95 = latencies.percentile(95) if latencies else None
         self.latency_history.add(now, p50, p95)
+        sink_states = tuple(sink_thread.state for sink_thread in self._sink_threads)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
             source=self._source_state(now),
@@ -211,7 +222,11 @@ class BroadcastLoop:
             model=self._config.model,
             vram=self._gpu_stats.memory,
             power=self._gpu_stats.power,
-            sinks=tuple(sink_thread.line for sink_thread in self._sink_threads),
+            sinks=tuple(state.line for state in sink_states),
+            sink_states=sink_states,
+            microphone_delay_ms=None if p50 is None else round(p50 * 1000),
+            last_snapshot=self._saved(recordings=False),
+            last_recording=self._saved(recordings=True),
             prompt=prompt_text(parameters.prompt),
             preset=self._control.preset,
             overrides=active_overrides(parameters),
@@ -221,6 +236,11 @@ class BroadcastLoop:
 
     def _recording(self) -> str | None:
         paths = [t.recording for t in self._sink_threads]
+        return next((str(path) for path in paths if path), None)
+
+    def _saved(self, *, recordings: bool) -> str | None:
+        """Return the path of the newest recording, or else of the newest snapshot."""
+        paths = [t.saved for t in self._sink_threads if t.is_recorder == recordings]
         return next((str(path) for path in paths if path), None)
 
     def _source_state(self, now: float) -> str:

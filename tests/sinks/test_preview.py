@@ -528,6 +528,7 @@ def test_stats_are_the_status(preview: Preview) -> None:
     assert answer == {name: getattr(STATUS, name) for name in answer} | {
         "sinks": list(STATUS.sinks),
         "overrides": list(STATUS.overrides),
+        "sink_states": list(STATUS.sink_states),
     }
     assert answer["latency_p95"] == 0.11
 

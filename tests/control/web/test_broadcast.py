@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -26,8 +27,9 @@ OPEN = {
 
 
 @pytest.fixture(scope="module")
-def broadcast() -> Iterator[streamcam.Broadcast]:
-    with streamcam.Broadcast(**OPEN) as broadcast:
+def broadcast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[streamcam.Broadcast]:
+    snapshots = str(tmp_path_factory.mktemp("snapshots"))
+    with streamcam.Broadcast(**OPEN, snapshots=snapshots) as broadcast:
         broadcast.wait_until_sending(30)
         yield broadcast
 
@@ -95,6 +97,34 @@ def test_the_page_loads_nothing_that_does_not_come_with_it(broadcast: streamcam.
         assert "://" not in answer.text
         missing = browser.get(page.replace("?", "assets/../page_routes.py?"))
         assert missing.status_code == 404
+
+
+def test_a_page_sees_its_snapshot_saved_and_the_delay_for_a_microphone(
+    broadcast: streamcam.Broadcast,
+) -> None:
+    with connect(page_link(broadcast, "operator")) as opened:
+        page = Page(opened)
+        page.send(["/streamcam/snapshot"])
+        for _ in range(20):
+            status = page.next("status")["status"]
+            if status["last_snapshot"]:
+                break
+        assert Path(status["last_snapshot"]).is_file()
+        assert status["microphone_delay_ms"] == round(status["latency_p50"] * 1000)
+        assert [(sink["name"], sink["problem"]) for sink in status["sink_states"]] == [
+            ("preview", None),
+            ("snapshots", None),
+        ]
+
+
+def test_an_output_that_works_is_not_opened_again(broadcast: streamcam.Broadcast) -> None:
+    with connect(page_link(broadcast, "operator")) as opened:
+        page = Page(opened)
+        retry = "/streamcam/sink/retry"
+        assert page.send([retry])["refused"] == [[retry, "every output works"]]
+        assert page.send([retry, "preview"])["refused"] == [[retry, "preview works"]]
+        ((_, reason),) = page.send([retry, "previw"])["refused"]
+        assert 'did you mean "preview"' in reason
 
 
 @pytest.mark.parametrize("token", ["short", "with space", "x" * 129])
