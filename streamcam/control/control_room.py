@@ -87,7 +87,7 @@ class ControlRoom:
         page = self._status().page
         if page and self._settings.oscquery:
             port = urlsplit(page).port or self._settings.preview_port
-            services.append(Service(OSCQUERY, self._settings.preview_bind, port))
+            services.append(Service(OSCQUERY, self._settings.web_bind, port))
         return services
 
     def __enter__(self) -> Self:
