@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from streamcam.control.midi.control_targets import Targets
 from streamcam.control.midi.controls import Control, Movement
-from streamcam.control.midi.mapped_controls import MappedControls, is_lit
+from streamcam.control.midi.mapped_controls import MappedControls, is_lit, is_position
 from streamcam.control.midi.mapping import Assignment, PortMapping
 from streamcam.control.surface import ControlSurface
 
@@ -75,11 +75,9 @@ class ControllerFeedback:
         if not wanted or entry.kind not in SENDABLE:
             return None
         target = self._targets.find(assignment.address)
-        if assignment.value is None and target.kind in ("number", "choice"):
-            is_fader = entry.kind != "note" or assignment.velocity
-            if is_fader:
-                share = self._controls.share_of(target, assignment)
-                return None if share is None else (share, False)
+        if is_position(entry, assignment, target):
+            share = self._controls.share_of(target, assignment)
+            return None if share is None else (share, False)
         value = self._surface.value_of(target.address)
         if target.kind == "trigger" or (value is None and assignment.value is None):
             return None

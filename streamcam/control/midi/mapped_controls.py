@@ -23,6 +23,8 @@ class ControlState:
 
     share: float | None = None
     """Its last position."""
+    sent: float | None = None
+    """The position that was sent last; a change that waits for the beat takes effect later."""
     result: float | None = None
     """The value that it set last, as a share; another one was set by another client."""
     exact: float = 0.0
@@ -72,7 +74,7 @@ class MappedControls:
                 target = self._targets.find(assignment.address)
                 if movement.steps is not None or assignment.relative != "off":
                     steps[key] = steps.get(key, 0) + self._steps(key, movement)
-                elif _is_position(movement.control, assignment, target):
+                elif is_position(movement.control, assignment, target):
                     if movement.control.kind != "note" or movement.raw:
                         paths.setdefault(key, []).append(movement.share)
                 else:
@@ -186,9 +188,12 @@ class MappedControls:
         if pickup and not assignment.motor and control.kind != "note":
             current = self.share_of(target, assignment)
             is_ours = current is None or current == state.result
+            if state.sent is not None:
+                is_ours |= self._picks_up(target, [state.sent], current)
             path = path if previous is None else [previous, *path]
             if not is_ours and not self._picks_up(target, path, current):
                 return
+        state.sent = share
         batch.moved.append((state, target, assignment))
         if target.kind == "choice":
             choices = self._targets.choices(target)
@@ -214,6 +219,10 @@ class MappedControls:
         state, target = self._state(key), self._targets.find(assignment.address)
         if count == 0:
             return
+        if assignment.value is not None:
+            if count > 0:
+                batch.set(target.address, assignment.value)
+            return
         if target.kind == "trigger":
             if count > 0:
                 batch.messages.append(Message(target.address, (True,)))
@@ -238,13 +247,13 @@ class MappedControls:
         batch.moved.append((state, target, assignment))
 
 
-def _is_position(control: Control, assignment: Assignment, target: Target) -> bool:
+def is_position(control: Control, assignment: Assignment, target: Target) -> bool:
     """Return whether a control sets a value by its position, rather than by being pressed."""
     if assignment.value is not None or target.kind not in ("number", "choice"):
         return False
     if control.kind == "note":
         return assignment.velocity
-    return control.kind != "program"
+    return control.kind != "program" and assignment.mode != "toggle"
 
 
 def _ends(target: Target, assignment: Assignment) -> tuple[float, float]:

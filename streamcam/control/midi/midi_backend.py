@@ -13,7 +13,7 @@ AUTO = "auto"
 THROUGH = re.compile(r"midi through|rtmidi (in|out)put client", re.IGNORECASE)
 """Ports that only pass on what programs send, which ``auto`` leaves out."""
 SEQUENCER = Path("/dev/snd/seq")
-NUMBERS = re.compile(r" \d+:\d+$" if sys.platform == "linux" else r" \d+$")
+NUMBERS = re.compile({"linux": r" \d+:\d+$", "win32": r" \d+$"}.get(sys.platform, r"(?!)"))
 """End of a name that is another one after the device was plugged in again."""
 
 

@@ -1,6 +1,7 @@
 """The MIDI room as a whole: ports come and go, are learnt, and the show goes on."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -122,6 +123,8 @@ def test_a_pad_learns_a_value_and_an_edited_file_is_read_again(room: Room) -> No
         (("mixx",), "did you mean"),
         (("prompt",), "takes more than a control sends"),
         ((5,), "takes an address"),
+        (("prompt", "x" * 1001), "1000 bytes at most"),
+        (("mix", math.nan), "finite"),
     ],
 )
 def test_what_cannot_be_learnt_is_refused_with_the_remedy(
