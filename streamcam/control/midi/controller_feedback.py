@@ -60,6 +60,8 @@ class ControllerFeedback:
             if self._shown.get(entry) == raw and not (is_light and moved_at is not None):
                 continue
             self._shown[entry] = raw
+            if is_light:
+                self._moved_at.pop(entry, None)
             channel = entry.channel or self._channels.get(entry, 1)
             yield entry._replace(channel=channel), share
         for entry, moved_at in list(self._moved_at.items()):

@@ -263,6 +263,7 @@ def test_a_pad_shows_the_flag_whatever_it_did_to_its_own_light() -> None:
     controller.feedback()
     controller(0x94, 36, 100)
     assert controller.feedback(after_s=0.01) == [(0x94, 36, 127)]
+    assert controller.feedback(after_s=0.01) == []
     controller(0x84, 36, 0)
     assert controller.feedback(after_s=0.01) == [(0x94, 36, 127)]
 
