@@ -39,7 +39,12 @@ class Room:
     def __init__(self, folder: Path, **given: Any) -> None:
         self.folder = folder
         self.surface = surface_of(midi="auto", **given)
-        self.machine = MemoryMidi("Midi Through:Midi Through Port-0 14:0", "Pads 20:0")
+        # The last is what this library shows of an output that is open.
+        self.machine = MemoryMidi(
+            "Midi Through:Midi Through Port-0 14:0",
+            "Pads 20:0",
+            "RtMidiOut Client:RtMidi output 129:0",
+        )
         self.reports: list[str] = []
         self.clock: list[tuple[int, Sequence[int]]] = []
         self.control = MidiControl(
