@@ -234,13 +234,14 @@ class MidiControl:
         ports = self._plugged.ports
         mappings = [port.mapping for port in ports]
         if mappings != self._shown[0]:
-            lines = tuple(
+            # Two controllers of the same name share their mappings.
+            lines = dict.fromkeys(
                 f"{assignment.address}: {control}, {port.title}"
                 for port in ports
                 for control, assignments in port.mapping.controls.items()
                 for assignment in assignments
             )
-            self._shown = (mappings, lines or ("",))
+            self._shown = (mappings, tuple(lines) or ("",))
         return self._shown[1]
 
     # The thread that follows the ports.
