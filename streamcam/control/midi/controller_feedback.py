@@ -41,6 +41,10 @@ class ControllerFeedback:
                 self._shown[entry] = movement.raw
             break
 
+    def clear(self) -> None:
+        """Forget what the controls show."""
+        self._shown.clear()
+
     def due(self, mapping: PortMapping, now: float) -> Iterator[tuple[Control, float]]:
         """Yield the controls that show something else than their value, and what they shall show.
 

@@ -205,7 +205,12 @@ def test_a_busy_port_and_a_missing_one_are_reported_once_and_tried_again(tmp_pat
     machine.failing = True
     ports.send_feedback(ports.ports[1], 0.0)
     ports.send_feedback(ports.ports[1], 1.0)
-    assert reports[2:] == ["MIDI: no more feedback to nanoKONTROL2 SLIDER/KNOB: No such device"]
+    assert reports[2:] == ["MIDI: no feedback to nanoKONTROL2 SLIDER/KNOB: No such device"]
+    machine.failing = False
+    ports.poll()
+    ports.send_feedback(ports.ports[1], 2.0)
+    shown = {tuple(data[:2]) for name, data in machine.sent if name.startswith("nano")}
+    assert {(0xB0, number) for number in (1, 2, 3, 4, 41, 60)} <= shown
     ports.close()
     assert machine.opened == {}
 
