@@ -13,6 +13,8 @@ from streamcam.control.surface import ControlSurface
 NEAR = 1.5 / 127
 """Distance from the current value at which a fader picks it up."""
 PRESSED = 0.5
+FROM_ONE = ("cue/jump",)
+"""Addresses whose numbers begin at 1, where those of programs begin at 0."""
 MAX_PRESSES = 16
 """Presses of one button that count in one batch; only a fault sends more."""
 
@@ -144,7 +146,7 @@ class MappedControls:
             if is_pressed:
                 batch.messages.append(Message(target.address, (True,)))
         elif movement.control.kind == "program" and entry.number is None:
-            batch.set(target.address, movement.raw + assignment.offset)
+            batch.set(target.address, movement.raw + _offset(target, assignment))
         elif assignment.mode == "follow":
             batch.set(target.address, self._switched(target, assignment, on=down))
         elif is_pressed:
@@ -245,6 +247,12 @@ class MappedControls:
         state.exact = min(max(moved, min(low, high)), max(low, high))
         batch.set(target.address, round(state.exact) if target.whole else state.exact)
         batch.moved.append((state, target, assignment))
+
+
+def _offset(target: Target, assignment: Assignment) -> int:
+    if assignment.offset is None:
+        return 1 if target.name in FROM_ONE else 0
+    return assignment.offset
 
 
 def is_position(control: Control, assignment: Assignment, target: Target) -> bool:

@@ -43,8 +43,8 @@ class Assignment(Settings):
     """Sent to a button, as colour or brightness, while what it stands for is on."""
     off: Level = 0
     """Sent to a button while it is off."""
-    offset: int = 0
-    """Added to the number of a program change."""
+    offset: int | None = None
+    """Added to the number of a program change; by default so that 0 is the first."""
 
     @field_validator("range")
     @classmethod
