@@ -66,7 +66,8 @@ class Traits:
     unit: str = ""
     """Of its numbers, as shown after them: ``s``, ``degrees``."""
     group: str = ""
-    """Heading that it is listed under."""
+    """Heading that it is listed under; those of live parameters are a performer's: Prompt, Look,
+    Camera, Output, Safety."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 
