@@ -10,6 +10,7 @@ from streamcam.control.command_declaration import Command
 from streamcam.control.messages import Argument
 from streamcam.control.midi.midi_commands import MIDI_COMMANDS
 from streamcam.control.obs.obs_commands import OBS_COMMANDS
+from streamcam.control.sink_commands import SINK_COMMANDS
 from streamcam.control.tempo.tempo_commands import TEMPO_COMMANDS
 from streamcam.errors import ParameterError
 
@@ -23,6 +24,7 @@ COMMANDS: Mapping[str, Command] = {
     **MIDI_COMMANDS,
     **OBS_COMMANDS,
     **TEMPO_COMMANDS,
+    **SINK_COMMANDS,
 }
 """All commands by their address without the prefix."""
 

@@ -32,6 +32,8 @@ class ControlRoom:
         control: Control,
         status: Callable[[], Status],
         latency_history: LatencyHistory,
+        *,
+        asks_for_token: bool = False,
     ) -> None:
         """Prepare the protocols that the settings ask for.
 
@@ -40,6 +42,7 @@ class ControlRoom:
             control: the live parameters.
             status: returns the state of the broadcast.
             latency_history: returns the latencies of the last minute.
+            asks_for_token: whether the web server answers only whoever has a token.
 
         Raises:
             ConfigError: an alias leads nowhere, or a package is not installed.
@@ -47,6 +50,7 @@ class ControlRoom:
         settings = config.broadcast
         self._settings = settings
         self._status = status
+        self._asks_for_token = asks_for_token
         self.surface = ControlSurface(control, config, log.warning)
         self._page = PageServer(self.surface, status, latency_history)
         self._tempo = TempoRoom(self.surface, status)
@@ -62,6 +66,11 @@ class ControlRoom:
     def osc_port(self) -> int | None:
         """The UDP port of OSC; None without OSC."""
         return self._osc.port if self._osc else None
+
+    @property
+    def changes(self) -> int:
+        """How many messages of OSC have been applied so far."""
+        return self._osc.counts["applied"] if self._osc else 0
 
     def web_routes(self) -> Sequence[Any]:
         """Return the Starlette routes of the protocols that the web server carries."""
@@ -82,9 +91,10 @@ class ControlRoom:
             return []
         services = [Service(OSC, self._settings.osc_bind, self.osc_port)]
         page = self._status().page
-        if page and self._settings.oscquery:
+        # Whoever lists it has no token to give.
+        if page and self._settings.oscquery and not self._asks_for_token:
             port = urlsplit(page).port or self._settings.preview_port
-            services.append(Service(OSCQUERY, self._settings.preview_bind, port))
+            services.append(Service(OSCQUERY, self._settings.web_bind, port))
         return services
 
     def __enter__(self) -> Self:
@@ -102,6 +112,8 @@ class ControlRoom:
     def ask_to_stop(self) -> None:
         """Begin what takes a while at the end, while other parts of the broadcast end too."""
         self._announcement.stop()
+        if self._obs:
+            self._obs.stop()
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()

@@ -17,6 +17,7 @@ from streamcam.control.oscquery.namespace import Namespace, Values
 from streamcam.control.surface import ControlSurface
 from streamcam.errors import printable
 from streamcam.limits import RateLimiter
+from streamcam.system.web_tokens import VIEWER
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class Listeners:
         self._watching: asyncio.Task[None] | None = None
         self._values: Values = {}
         self._state: object = None
+        self._look_again = False
+        """The values are to be sent again, though none has changed."""
         self._next_status = 0.0
         rate = surface.config.broadcast.osc_rate
         self._messages = RateLimiter(rate, rate)
@@ -120,7 +123,8 @@ class Listeners:
         figures = any(listener.wants_figures for listener in self._listeners)
         state = self._surface.state()
         due = figures and now >= self._next_status
-        if due or state != self._state:
+        if due or state != self._state or self._look_again:
+            self._look_again = False
             first = self._state is None
             before, self._values = self._values, self._namespace.values(with_status=figures)
             self._state = state
@@ -182,6 +186,9 @@ class Listeners:
         }
 
     async def _take_packet(self, listener: Listener, packet: bytes) -> None:
+        if listener.socket.scope.get("role") == VIEWER:
+            self._fault(listener, "sends changes over a link that is for viewing only")
+            return
         unreadable: list[Unreadable] = []
         try:
             messages = read_packet(packet, unreadable)
@@ -193,9 +200,13 @@ class Listeners:
         if len(messages) > 1 and not self._messages.take(listener.host, len(messages) - 1):
             self._log(listener.host, "sends more than osc_rate allows; some is lost")
             return
+        # Before they are applied: the change may be seen before this goes on.
+        listener.moved(self._names(messages), asyncio.get_running_loop().time())
         # Large bundles that contradict themselves take a while.
         outcome = await asyncio.to_thread(self._surface.apply, messages, listener.client)
-        listener.moved(outcome.applied, asyncio.get_running_loop().time())
+        if others := [*outcome.clamped, *(address for address, _ in outcome.refused)]:
+            listener.release(others)
+            self._look_again = True
         hint = self._surface.addresses.suggest
         problems = [
             *outcome.refused,
@@ -208,6 +219,11 @@ class Listeners:
         for address, text in outcome.warnings:
             if self._faults.take((listener.client, "answer")):
                 listener.answer(Message(f"{prefix}/warning", (address[:100], text[:300])))
+
+    def _names(self, messages: Sequence[Message]) -> list[str]:
+        """Return the full names of the addresses that `messages` are sent to."""
+        found = (self._surface.addresses.find(message.address) for message in messages)
+        return [entry[0] if entry else m.address for entry, m in zip(found, messages, strict=True)]
 
     def _fault(self, listener: Listener, reason: str) -> None:
         if not self._faults.take(listener.client):
