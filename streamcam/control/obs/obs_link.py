@@ -37,7 +37,7 @@ POLL_S = 0.1
 LATENCY_PERIOD_S = 1.0
 PASSWORD_PAUSE_S = 10.0
 """Seconds between two tries with a password that is refused."""
-STOP_S = 2.0
+STOP_S = 0.8
 LOCAL = ("localhost", "127.0.0.1", "::1")
 NOT_CONNECTED, LIVE, RECORDING, IDLE = "not connected", "live", "recording", "idle"
 CUE = "cue:"
