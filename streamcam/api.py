@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from streamcam.control.osc.server import OscServer
+from streamcam.control.preset_editor import PresetEditor
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.errors import ConfigError
@@ -233,6 +234,7 @@ class Broadcast:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            stack.enter_context(PresetEditor(self._surface))
             if self.config.broadcast.osc:
                 self._osc = OscServer(self._surface, self._loop.status, log.warning)
                 stack.enter_context(self._osc)

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 
 from streamcam.control import actions
 from streamcam.control.actions import Getter, Setter
-from streamcam.control.commands import COMMANDS, Command
+from streamcam.control.command_declaration import Command
+from streamcam.control.commands import COMMANDS
 from streamcam.control.messages import Message
 from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest
@@ -24,6 +25,7 @@ SHORT_NAMES = {
     "prompt/interpolation": "prompt_interpolation",
     "prompt/time": "prompt_time",
     "preset/time": "preset_time",
+    "preset/easing": "preset_easing",
     "similarity/enable": "enable_similar_image_filter",
     "similarity/threshold": "similar_image_filter_threshold",
     "similarity/max_skip": "similar_image_filter_max_skip_frame",

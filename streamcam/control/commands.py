@@ -5,9 +5,10 @@ follow; a broadcast binds those that it can run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from streamcam.control.command_declaration import Command
 from streamcam.control.messages import Argument
+from streamcam.control.preset_commands import PRESET_COMMANDS
 from streamcam.errors import ParameterError
 
 Run = Callable[[Sequence[Argument]], None]
@@ -16,25 +17,13 @@ Read = Callable[[], tuple[Argument, ...]]
 """Returns the present value as arguments, none if there is none. It must not block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A declared command; its texts are those of a `Row`."""
-
-    types: str
-    """number, whole number, 0 or 1, text, trigger, ..."""
-    values: str
-    """Range or choices."""
-    description: str
-    unavailable: str
-    """Why it is refused, and the remedy, where nothing is bound to it."""
-    trigger: bool = False
-    """A button: pressing it counts, not releasing it."""
-    has_value: bool = False
-    """Its value is also sent as feedback."""
-
-
-COMMANDS: Mapping[str, Command] = {}
+COMMANDS: Mapping[str, Command] = {**PRESET_COMMANDS}
 """All commands by their address without the prefix."""
+
+
+def only_read(_arguments: Sequence[Argument]) -> None:
+    """Run a command that is there for its value alone: refuse."""
+    raise ParameterError("is only read; nothing can be sent to it")
 
 
 class BoundCommands:
@@ -49,6 +38,10 @@ class BoundCommands:
         if name not in self.declared:
             raise KeyError(name)
         self._bound[name] = (run, read)
+
+    def is_bound(self, name: str) -> bool:
+        """Return whether the command `name` can be run."""
+        return name in self._bound
 
     def run(self, name: str, arguments: Sequence[Argument]) -> None:
         """Run a command; raise ParameterError if it is refused, or if nothing is bound to it."""

@@ -194,7 +194,7 @@ class BroadcastLoop:
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
-            notice=engine.notice if engine else "",
+            notice="; ".join(filter(None, [engine.notice if engine else "", self._control.notice])),
             uptime=now - self._started_at,
             model=self._config.model,
             vram=self._gpu_stats.memory,
