@@ -7,10 +7,10 @@ from dataclasses import replace
 from threading import Lock
 
 from streamcam.control.tempo.beat_grid import MAX_BPM, MIN_BPM, BeatGrid
-from streamcam.control.tempo.tempo_commands import INTERNAL, LINK, MIDI
 from streamcam.control.tempo.link_session import LinkSession, join_session
 from streamcam.control.tempo.midi_clock import NAMES, MidiClock, song_position
 from streamcam.control.tempo.tap_tempo import TapTempo
+from streamcam.control.tempo.tempo_commands import INTERNAL, LINK, MIDI
 from streamcam.errors import ParameterError
 
 FOLLOWS_MIDI = "the tempo follows the MIDI clock; send internal to /tempo/source to set it yourself"

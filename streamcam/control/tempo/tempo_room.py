@@ -9,6 +9,11 @@ from typing import Self
 from streamcam.control.messages import Argument, Message
 from streamcam.control.surface import ControlSurface
 from streamcam.control.tempo.change_scheduler import Boundary, ChangeScheduler
+from streamcam.control.tempo.fading_numbers import FADING_NUMBERS
+from streamcam.control.tempo.lead_time import LeadTime
+from streamcam.control.tempo.link_session import LinkSession, join_session
+from streamcam.control.tempo.modulators import Modulators
+from streamcam.control.tempo.tempo_clock import TempoClock
 from streamcam.control.tempo.tempo_commands import (
     BARS,
     BEATS_PER_BAR,
@@ -22,11 +27,6 @@ from streamcam.control.tempo.tempo_commands import (
     SOURCES,
     UNITS,
 )
-from streamcam.control.tempo.fading_numbers import FADING_NUMBERS
-from streamcam.control.tempo.lead_time import LeadTime
-from streamcam.control.tempo.link_session import LinkSession, join_session
-from streamcam.control.tempo.modulators import Modulators
-from streamcam.control.tempo.tempo_clock import TempoClock
 from streamcam.control.values import Range, parse_choice, parse_number
 from streamcam.stats import Status
 
