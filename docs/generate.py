@@ -105,6 +105,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def _as_text(default: tuple[Any, ...]) -> str:
+    if not default:
+        return ""
     if isinstance(default[0], tuple):
         return str(default[0][0])
     is_size = isinstance(default[0], int) and len(default) == 2
@@ -217,15 +219,26 @@ or a setting is invalid, 130 if Ctrl-C stopped the command. `run` exits with 0 a
 
 ## Shell completion
 
-Completes commands, their options and file names. Add a line to the start-up file of your shell:
+```sh
+streamcam completion install        # for your shell; or name it: bash, zsh or fish
+```
 
-| shell | file | line |
+The Tab key then completes commands, their options, and values: presets, cameras and other sources,
+sinks, models (nano, the short names, those in the cache), looks, devices, OSC addresses, the names
+of settings after `--set` and what they take, and files.
+
+| shell | the script is written to | it is loaded |
 |---|---|---|
-| bash, 4.4 or newer | `~/.bashrc` | `eval "$(_STREAMCAM_COMPLETE=bash_source streamcam)"` |
-| zsh | `~/.zshrc`, after `compinit` | `eval "$(_STREAMCAM_COMPLETE=zsh_source streamcam)"` |
-| fish | `~/.config/fish/config.fish` | `_STREAMCAM_COMPLETE=fish_source streamcam \\| source` |
+| bash | `~/.local/share/bash-completion/completions/streamcam` | by bash-completion, or a line |
+| zsh | `~/.local/share/zsh/site-functions/_streamcam` | with a line before `compinit` |
+| fish | `~/.config/fish/completions/streamcam.fish` | by itself |
 
-`streamcam` must be on the `PATH`, so activate its virtual environment first.
+bash 4.4 or newer loads it by itself where the package bash-completion is installed. Where a line in
+`~/.bashrc` or `~/.zshrc` is needed, `install` prints it and changes no start-up file.
+`XDG_DATA_HOME`, `XDG_CONFIG_HOME` and `BASH_COMPLETION_USER_DIR` are heeded. `streamcam completion
+show` prints the script, `completion remove` deletes it. It calls `streamcam`, which must be on the
+`PATH`: activate its virtual environment first. In bash it was tried with the shell itself; zsh and
+fish get click's own scripts.
 
 ## Settings
 

@@ -11,10 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from streamcam.control.osc.server import OscServer
+from streamcam.control.control_room import ControlRoom
 from streamcam.control.state import Control
-from streamcam.control.surface import ControlSurface
-from streamcam.control.tempo.tempo_room import TempoRoom
 from streamcam.errors import ConfigError
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks
 from streamcam.pixels import fitted, oriented
@@ -213,13 +211,13 @@ class Broadcast:
         self.config, self.choices = settle(_configured(config, settings))
         check_startup(self.config)
         self._control = Control(self.config)
-        self._surface = ControlSurface(self._control, self.config, log.warning)
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
         self._loop = BroadcastLoop(
             self.config, self._control, source, self._sinks, self._web_routes
         )
-        self._tempo = TempoRoom(self._surface, self._loop.status)
-        self._osc: OscServer | None = None
+        self._room = ControlRoom(
+            self.config, self._control, self._loop.status, self._loop.latency_history
+        )
         self._stack = ExitStack()
 
     def _sinks(self, view: BroadcastView) -> Iterable[tuple[str, Sink]]:
@@ -230,17 +228,14 @@ class Broadcast:
         yield "snapshots", SnapshotWriter(folder, view)
 
     def _web_routes(self) -> Sequence[Any]:
-        """Return the routes of the protocols that the web server carries."""
-        return []
+        return self._room.web_routes()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(self._tempo)
-            if self.config.broadcast.osc:
-                self._osc = OscServer(self._surface, self._loop.status, log.warning)
-                stack.enter_context(self._osc)
+            stack.enter_context(self._room)
             stack.enter_context(self._loop)
             stack.callback(release_ranks)
+            stack.callback(self._room.ask_to_stop)
             self._stack = stack.pop_all()
         return self
 
@@ -259,7 +254,7 @@ class Broadcast:
     @property
     def osc_port(self) -> int | None:
         """The UDP port of OSC, also where 0 took a free one; None without OSC."""
-        return self._osc.port if self._osc else None
+        return self._room.osc_port
 
     def status(self) -> Status:
         """Return frame rates, latencies, counts and the state of the engine and every sink."""

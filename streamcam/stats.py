@@ -4,6 +4,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from threading import Lock
+
+HISTORY_S = 60
+"""Seconds of latencies that are kept for a graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,34 @@ class Latencies:
     def percentile(self, percent: float) -> float | None:
         """Return the latency that `percent` % of the recent ones do not exceed, None if empty."""
         return percentile(tuple(self.recent), percent)
+
+
+class LatencyHistory:
+    """Latencies of the last minute, one point a second; may be used from any thread."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, float | None, float | None]] = deque(maxlen=HISTORY_S)
+        self._lock = Lock()
+
+    def add(self, now: float, p50: float | None, p95: float | None) -> None:
+        """Add a point, unless the last one is less than a second old."""
+        with self._lock:
+            if not self._points or now - self._points[-1][0] >= 1.0:
+                self._points.append((now, p50, p95))
+
+    def points(self, now: float) -> list[tuple[float, float | None, float | None]]:
+        """Return the points of the minute before `now`: age in seconds, p50 and p95 in ms."""
+        with self._lock:
+            points = tuple(self._points)
+        return [
+            (round(now - time, 1), _ms(p50), _ms(p95))
+            for time, p50, p95 in points
+            if now - time <= HISTORY_S
+        ]
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def bench() -> None:
-    """Measure, in one run and on the same weights."""
+    """Measure speed, power and delay on this machine."""
 
 
 bench.add_command(targets)
@@ -32,7 +32,7 @@ bench.add_command(video)
 
 
 @bench.command()
-@bench_options.rounds(21, "Frames per result.")
+@bench_options.rounds(21, "Frames that each result is measured over.")
 @bench_options.as_json
 @settings()
 def pipeline(
@@ -66,8 +66,8 @@ def pipeline(
 
 
 @bench.command()
-@bench_options.seconds(10.0, least=2, help_text="Per figure.")
-@bench_options.rounds(3, "Turns of the model.")
+@bench_options.seconds(10.0, least=2, help_text="Seconds that each figure is measured for.")
+@bench_options.rounds(3, "Times that the model is measured; the median counts.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
 def live(
@@ -105,7 +105,7 @@ def live(
 
 
 @bench.command()
-@bench_options.rounds(21, "Frames per result.")
+@bench_options.rounds(21, "Frames that each result is measured over.")
 @bench_options.as_json
 @settings()
 def engines(
@@ -141,7 +141,7 @@ def engines(
 
 
 @bench.command()
-@bench_options.seconds(20.0, least=1, help_text="Per result.")
+@bench_options.seconds(20.0, least=1, help_text="Seconds that each result is measured for.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
 def energy(

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.options import configured
 from streamcam.control.addresses import Addresses
 from streamcam.errors import ConfigError
@@ -32,9 +33,21 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("presets", nargs=-1, metavar="[NAME|FILE.toml]...")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
-@click.option("--secrets", is_flag=True, help="With the passwords and tokens in URLs.")
+@click.argument(
+    "presets",
+    nargs=-1,
+    metavar="[NAME|FILE.toml]...",
+    shell_complete=value_completion.preset_files,
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting by its name; wins over the files.",
+    shell_complete=value_completion.assignments,
+)
+@click.option("--secrets", is_flag=True, help="Also print the passwords and tokens in URLs.")
 def show(presets: tuple[str, ...], assignments: tuple[str, ...], *, secrets: bool) -> None:
     """Print every setting as TOML, those that were not given as comments.
 
@@ -52,7 +65,13 @@ def show(presets: tuple[str, ...], assignments: tuple[str, ...], *, secrets: boo
 
 
 @config.command()
-@click.argument("files", nargs=-1, required=True, metavar="NAME|FILE.toml...")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="NAME|FILE.toml...",
+    shell_complete=value_completion.preset_files,
+)
 def check(files: tuple[str, ...]) -> None:
     """Check the settings in each file; exit with 2 if any is invalid."""
     invalid = 0

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.config_command import toml_value
 from streamcam.cli.options import configured, given, settings
 from streamcam.cli.osc_client import Client, client_options
@@ -73,7 +75,7 @@ def _described(path: Path) -> tuple[bool, str]:
 
 
 @presets.command()
-@click.argument("name")
+@click.argument("name", shell_complete=value_completion.preset_names)
 def show(name: str) -> None:
     """Print a preset: the path of its file as a comment, and what is in it."""
     path = _path(name)
@@ -83,7 +85,7 @@ def show(name: str) -> None:
 
 
 @presets.command(options_metavar="[OPTIONS]")
-@click.argument("name")
+@click.argument("name", shell_complete=value_completion.own_presets)
 @click.option("--overwrite", is_flag=True, help="Replace the preset of that name.")
 @settings()
 @client_options
@@ -156,12 +158,13 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # Where its folder is none, for one.
+            temporary.unlink(missing_ok=True)
         raise ConfigError(f"cannot write {path}: {error.strerror}") from None
 
 
 @presets.command()
-@click.argument("name")
+@click.argument("name", shell_complete=value_completion.preset_names)
 @client_options
 def load(name: str, host: str, port: int, prefix: str) -> None:
     """Load a preset into the running broadcast, fading over the setting preset_time."""
@@ -174,7 +177,7 @@ def load(name: str, host: str, port: int, prefix: str) -> None:
 
 
 @presets.command()
-@click.argument("name")
+@click.argument("name", shell_complete=value_completion.own_presets)
 def delete(name: str) -> None:
     """Delete one of your presets; those that come with streamcam stay."""
     path = preset_file(name)
@@ -189,7 +192,7 @@ def delete(name: str) -> None:
 
 
 @presets.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=value_completion.preset_names)
 def where(name: str | None) -> None:
     """Print the file of a preset; without a name, the folder of yours and of those shipped."""
     if name is not None:

@@ -25,6 +25,13 @@ from streamcam.system.standard_streams import dropped_messages
 STATUS_INTERVAL_S = 10.0
 MAX_PROMPT_SHOWN = 40
 """Characters of the prompt in the status line."""
+STATES = {
+    "running": "on air",
+    "loading": "loading the model",
+    "lost": "restarting the model",
+    "passthrough": "on air without a model",
+}
+"""States of the engine in words for the status line."""
 FORMATTER = logging.Formatter()
 
 
@@ -125,9 +132,10 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
 def summary(status: Status) -> str:
     """Return `status` as one line."""
     parts = [name.upper() for name in status.overrides]
-    parts.append(status.state if status.source == "live" else f"source {status.source}")
-    if status.source != "live" and status.state not in ("running", "passthrough"):
-        parts.append(f"model {status.state}")
+    if status.source != "live":
+        parts.append(f"source {status.source}")
+    if status.source == "live" or status.state not in ("running", "passthrough"):
+        parts.append(STATES.get(status.state, status.state))
     if status.prompt:
         parts.append(f'"{_cut(status.prompt)}"')
     if status.preset:

@@ -35,8 +35,12 @@ SHORT_NAMES = {
 """Other names for the addresses of fields."""
 
 SLOTS = "abcd"
-OUTPUT_GROUPS = ("Output", "Recording")
+OUTPUT_GROUPS = ("Output", "Safety")
 """Groups of the fields that are read where the output is composed and recorded."""
+
+OWN_VALUE = "value"
+"""Name below an address that has others below it, as ``/prompt`` has, for its own value: many
+clients take an address for either a folder or a value."""
 
 WITHOUT_PREFIX = (
     *("prompt", "negative_prompt", "prompt_list", "prompt/0", "prompt/1"),
@@ -69,6 +73,10 @@ class Address:
     set: Setter
     get: Getter | None = None
     trigger: bool = False
+    secondary: bool = False
+    """Another form of an address of its own."""
+    reported: bool = False
+    """A value is sent as feedback, though no parameter holds it."""
     quantised: bool = False
     """It waits for the beat where changes are quantised: a prompt, a choice, a trigger."""
     on_output: bool = False
@@ -99,17 +107,18 @@ class Addresses:
         """Names of the commands by address."""
         self._declared = commands
         self.aliases = {f"/{name}": f"{prefix}/{name}" for name in WITHOUT_PREFIX}
+        self._own_values = {f"{name}/{OWN_VALUE}": name for name in self._with_others_below()}
         for alias, target in (aliases or {}).items():
             self.aliases[_checked(alias)] = self._resolve(alias, target)
 
     def command(self, address: str) -> str | None:
         """Return the name of the command at `address`, which may be an alias; None if none."""
-        return self.commands.get(address) or self.commands.get(self.aliases.get(address, ""))
+        return self.commands.get(address) or self.commands.get(self._other_name(address))
 
     def find(self, address: str) -> tuple[str, Address] | None:
         """Return the full name and entry of `address`, which may be an alias; None if unknown."""
         # One with the prefix always means itself, so that no alias can hide it.
-        name = address if address in self.known else self.aliases.get(address, "")
+        name = address if address in self.known else self._other_name(address)
         return (name, self.known[name]) if name in self.known else None
 
     def messages(self, parameters: Parameters) -> Iterator[Message]:
@@ -121,7 +130,7 @@ class Addresses:
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the addresses that change parameters, and of the commands."""
         for name, address in self.known.items():
-            direction = "both" if address.get else "in"
+            direction = "both" if address.get or address.reported else "in"
             yield Row(name, direction, address.types, address.values, address.description)
         for full, name in self.commands.items():
             command = self._declared[name]
@@ -130,6 +139,18 @@ class Addresses:
 
     def suggest(self, address: str) -> str:
         return suggest(address[:80], [*self.known, *self.commands])
+
+    def is_secondary(self, address: str) -> bool:
+        """Return whether `address` is another form of one that has a name of its own."""
+        return address in self.known and self.known[address].secondary
+
+    def _other_name(self, address: str) -> str:
+        return self._own_values.get(address) or self.aliases.get(address, "")
+
+    def _with_others_below(self) -> list[str]:
+        primary = [name for name, address in self.known.items() if not address.secondary]
+        names = [*primary, *self.commands]
+        return [name for name in names if any(n.startswith(f"{name}/") for n in names)]
 
     def _resolve(self, alias: str, target: str) -> str:
         for name in (target, self.prefix + target):
@@ -149,7 +170,8 @@ def _addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
     fields = dict(_field_addresses(table))
     yield from fields.items()
     for name, field in SHORT_NAMES.items():
-        yield name, replace(fields[field], description=f"The same as /{field}.")
+        description = f"The same as /{field}."
+        yield name, replace(fields[field], description=description, secondary=True)
         if f"{field}/norm" in fields:
             yield f"{name}/norm", fields[f"{field}/norm"]
     yield from _prompt_addresses()
@@ -180,6 +202,7 @@ def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
                     f"/{name} from {low:g} to {high:g}.",
                     actions.set_norm(name, range_.fader),
                     actions.get_norm(name, range_.fader),
+                    secondary=True,
                     on_output=on_output,
                 ),
             )
@@ -227,7 +250,8 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
         )
         yield f"prompt/{letter}/weight", weight
         if slot < 2:
-            yield f"prompt/{slot}", replace(text, description=f"The same as /prompt/{letter}/text.")
+            about = f"The same as /prompt/{letter}/text."
+            yield f"prompt/{slot}", replace(text, description=about, secondary=True)
     yield (
         "prompt/fade",
         Address(
@@ -245,7 +269,7 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
         actions.set_blend,
     )
     yield "prompt/blend", blend
-    yield "blend", replace(blend, description="The same as /prompt/blend.")
+    yield "blend", replace(blend, description="The same as /prompt/blend.", secondary=True)
     about = "How far to go from prompt a to prompt b."
     yield "blend_t", Address("number", "0 – 1", about, actions.set_blend_position)
     about = "Prompts and their weights: [[text, weight], …]."
@@ -258,16 +282,17 @@ def _other_addresses() -> Iterator[tuple[str, Address]]:
     about = "Seeds and their weights, [[seed, weight], …]; the heaviest is used."
     yield "seed_list", Address("text", "JSON", about, actions.set_seed_from_list)
     about = "The same as /freeze."
-    yield "pause", Address("0 or 1", "0 1", about, actions.set_flag("freeze"), on_output=True)
+    freeze = Address("0 or 1", "0 1", about, actions.set_flag("freeze"))
+    yield "pause", replace(freeze, secondary=True, on_output=True)
     about = "The opposite of /freeze."
-    play = actions.set_flag("freeze", inverted=True)
-    yield "play", Address("0 or 1", "0 1", about, play, on_output=True)
+    play = Address("0 or 1", "0 1", about, actions.set_flag("freeze", inverted=True))
+    yield "play", replace(play, secondary=True, on_output=True)
     about = (
         "Load the live values of a preset, fading over /preset/time; as feedback, the one loaded"
         " last."
     )
     load = Address("text or index", "name of a preset", about, actions.load_preset)
-    yield "preset/load", replace(load, quantised=True)
+    yield "preset/load", replace(load, reported=True, quantised=True)
     next_ = _trigger("Load the next preset.", actions.step_preset(1))
     yield "preset/next", replace(next_, quantised=True)
     previous = _trigger("Load the previous preset.", actions.step_preset(-1))

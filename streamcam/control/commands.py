@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from streamcam.control.command_declaration import Command
 from streamcam.control.messages import Argument
+from streamcam.control.midi.midi_commands import MIDI_COMMANDS
 from streamcam.control.tempo.tempo_commands import TEMPO_COMMANDS
 from streamcam.errors import ParameterError
 
@@ -17,7 +18,10 @@ Read = Callable[[], tuple[Argument, ...]]
 """Returns the present value as arguments, none if there is none. It must not block."""
 
 
-COMMANDS: Mapping[str, Command] = {**TEMPO_COMMANDS}
+COMMANDS: Mapping[str, Command] = {
+    **MIDI_COMMANDS,
+    **TEMPO_COMMANDS,
+}
 """All commands by their address without the prefix."""
 
 

@@ -45,6 +45,7 @@ class ControlSurface:
         # A command may apply messages of its own, as a cue does.
         self._lock = RLock()
         self._is_applying = False
+        self._listeners: list[Callable[[], None]] = []
 
     def apply(self, messages: Sequence[Message], source: Any) -> Outcome:
         """Apply `messages` as one change; a refused one does not hinder the rest.
@@ -71,9 +72,24 @@ class ControlSurface:
             # What a command applies is a part of it, and has waited with it.
             outer, self._is_applying = self._is_applying, True
             try:
-                return self._dispatcher.apply(messages, source, None if outer else hold)
+                outcome = self._dispatcher.apply(messages, source, None if outer else hold)
             finally:
                 self._is_applying = outer
+        self.notify()
+        return outcome
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every packet, from the thread that applied it; it must not block.
+
+        Changes of parameters by fades and by other means than messages are reported by
+        `Control.listen`.
+        """
+        self._listeners.append(listener)
+
+    def notify(self) -> None:
+        """Call the listeners: the value of a command has changed, by itself perhaps."""
+        for listener in self._listeners:
+            listener()
 
     def state(self) -> object:
         """Return all that `values` follows from: it is equal as long as no value has changed."""
@@ -96,8 +112,10 @@ class ControlSurface:
         """Return the current value of an address or alias, None if it has none."""
         if found := self.addresses.find(address):
             name, known = found
-            arguments = known.get(self.control.target) if known.get else ()
-            return Message(name, arguments) if arguments else None
+            if known.get:
+                arguments = known.get(self.control.target)
+                return Message(name, arguments) if arguments else None
+            address = name
         others = (*self._preset_values(), *self._command_values())
         return next((value for value in others if value.address == address), None)
 

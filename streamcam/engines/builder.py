@@ -6,19 +6,14 @@ Building takes long, and may end the process that does it, as native libraries c
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from pathlib import Path
 from queue import Queue
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from streamcam.engines.accuracy import EngineRefusedError, check_accuracy, check_images
-from streamcam.engines.build_failures import explained
-from streamcam.engines.build_progress import BuildProgress, ReportsSteps
 from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
-from streamcam.engines.dtypes import FLOAT8, INT8, name_of
+from streamcam.engines.dtypes import INT8
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import (
@@ -29,15 +24,13 @@ from streamcam.engines.flat_stage import (
     Stage,
     flatten_args,
 )
-from streamcam.engines.shared_weights import SharesWeights
+from streamcam.engines.stage_build import BuildRequest, Report, StageBuild, load_engine
 from streamcam.engines.store import Entry, Store
-from streamcam.engines.tuning import NotFasterError, Tunable, tune
 from streamcam.errors import StreamcamError, one_line
 from streamcam.system.supervised_thread import SupervisedThread
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[str], None]
 Builder = Callable[[], Iterable[str]]
 """Builds every engine of the stream in a child process; yields the lines that it prints."""
 
@@ -49,23 +42,6 @@ class WeightsSource(NamedTuple):
     """Hash of the settings and the versions that they depend on."""
     files: str | None
     """Identity of the files that they are read from; None where these have just changed."""
-
-
-class BuildRequest(NamedTuple):
-    """A stage that needs an engine, for calls of one set of shapes."""
-
-    flat: FlatStage
-    inputs: list[Tensor]
-    weights_hash: str
-    activate: Callable[[FlatForward], None]
-    """Makes the stage run on what it is given, from the next call on."""
-
-    @property
-    def stage_name(self) -> str:
-        return type(self.flat.stage).__name__.lower()
-
-    def cache_key(self, engine: Engine) -> dict[str, Any]:
-        return cache_key(self.flat.stage, self.weights_hash, self.inputs, engine)
 
 
 class AcceleratedStage:
@@ -157,6 +133,7 @@ class EngineBuilder:
         self._waits = waits
         self._tunes = tunes
         self._stages: list[nn.Module] = []
+        self._stage_build = StageBuild(store, report, self._stages)
         self.revision = 0
         """How often a stage has changed what it runs on: calls recorded before are out of date."""
         self._requests: Queue[BuildRequest] = Queue()
@@ -220,7 +197,7 @@ class EngineBuilder:
                 self._build(request, engine, key)
                 entry = self._store.find(key)
             if entry is not None and self._tunes:
-                self._tune(request, engine, entry)
+                self._stage_build.tune(request, engine, entry)
                 entry = self._store.find(key)
             if self._activate(request, engine, entry):
                 return True
@@ -232,86 +209,13 @@ class EngineBuilder:
     def _build(self, request: BuildRequest, engine: Engine, key: str) -> None:
         # A stage as it is written cannot end this process; but on air its check would be felt.
         if self._builds_here or (self._waits and isinstance(engine, EagerEngine)):
-            self._build_here(request, engine, key)
+            self._stage_build.build(request, engine, key)
         else:
             self._build_in_child()
 
-    def _build_here(self, request: BuildRequest, engine: Engine, key: str) -> None:
-        name = _name(request, engine)
-        task = f"building the {name} ({self._position(request)})"
-        if not isinstance(engine, EagerEngine):
-            self._report(f"{task}, once for this model, size and machine")
-        try:
-            with (
-                self._progress(task, engine) as progress,
-                torch.inference_mode(False),
-                torch.no_grad(),
-            ):
-                self._build_into_store(request, engine, key, progress)
-        except Exception as error:  # Whatever it is, the stage runs without.
-            self._report(f"the {name} cannot be built: {explained(error)}")
-
-    def _build_into_store(
-        self, request: BuildRequest, engine: Engine, key: str, progress: BuildProgress
-    ) -> None:
-        manifest: dict[str, Any] = {"identity": request.cache_key(engine)}
-        try:
-            with self._store.create(key, manifest) as folder:
-                engine.build(request.flat, request.inputs, folder)
-                progress.step("measuring its accuracy")
-                run = load_engine(engine, folder, request.flat)
-                manifest["psnr"] = check_accuracy(run, request.flat, request.inputs, engine.dtype)
-                if engine.dtype == INT8:
-                    manifest["image_psnr"] = check_images(run, request.flat)
-        except EngineRefusedError as error:
-            # Stored, so that the next start does not try again.
-            with self._store.create(key, manifest | {"refused": str(error)}):
-                pass
-
-    def _tune(self, request: BuildRequest, engine: Engine, entry: Entry) -> None:
-        """Build the engine `entry` again with faster kernels, if there are any."""
-        name = _name(request, engine)
-        if not isinstance(engine, Tunable):
-            if not isinstance(engine, EagerEngine):
-                self._report(f"the {name} has nothing to tune")
-            return
-        if "psnr" not in entry.manifest:
-            return  # Refused.
-        task = f"tuning the {name} ({self._position(request)})"
-        self._report(f"{task}, which takes minutes")
-        load = partial(load_engine, engine, flat=request.flat)
-        try:
-            with (
-                self._progress(task, engine) as progress,
-                torch.inference_mode(False),
-                torch.no_grad(),
-            ):
-                speedup = tune(
-                    engine, load, request.flat, request.inputs, entry, self._store, progress
-                )
-        except NotFasterError as error:
-            self._report(
-                f"tuning the {name} did not pay: {error.speedup:.2f} times as fast, so that the one"
-                " before stays"
-            )
-        except Exception as error:
-            self._report(f"the {name} cannot be tuned: {explained(error)}; the one before stays")
-        else:
-            self._report(f"the tuned {name} is {speedup:.2f} times as fast as the one before")
-
-    def _progress(self, task: str, engine: Engine) -> BuildProgress:
-        progress = BuildProgress(task, self._report)
-        if isinstance(engine, ReportsSteps):
-            engine.on_step = progress.step
-        return progress
-
-    def _position(self, request: BuildRequest) -> str:
-        """Return which of the stages of this stream `request` is for."""
-        return f"{self._stages.index(request.flat.stage) + 1} of {len(self._stages)}"
-
     def _activate(self, request: BuildRequest, engine: Engine, entry: Entry | None) -> bool:
         """Load the stored engine `entry` and activate it; return whether that could be done."""
-        name = _name(request, engine)
+        name = request.engine_name(engine)
         if entry is None:
             unchecked = isinstance(engine, EagerEngine)
             self._report(
@@ -382,20 +286,3 @@ class EngineBuilder:
             self._resolve(request, may_build=True)
         except Exception as error:
             self._report(f"no engine for {request.stage_name}: {one_line(error)}")
-
-
-def load_engine(engine: Any, folder: Path, flat: FlatStage) -> FlatForward:
-    """Return the engine in `folder`, or `flat` itself where that runs as it is written."""
-    run = (
-        engine.load_for(folder, flat) if isinstance(engine, SharesWeights) else engine.load(folder)
-    )
-    return run or flat
-
-
-def _name(request: BuildRequest, engine: Engine) -> str:
-    if isinstance(engine, EagerEngine):
-        return f"{name_of(engine.dtype)} of {request.stage_name}"
-    # The dtypes in which an engine is tried before another of its kind.
-    coarse = engine.dtype in (FLOAT8, INT8)
-    kind = f"{engine.name} {name_of(engine.dtype)}" if coarse else engine.name
-    return f"{kind} engine of {request.stage_name}"

@@ -23,7 +23,7 @@ from streamcam.runtime.sink_thread import OutgoingFrame, SinkThread
 from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
-from streamcam.stats import Rate, Status
+from streamcam.stats import LatencyHistory, Rate, Status
 from streamcam.system.backoff import Backoff
 from streamcam.system.cores import available_cores
 from streamcam.system.supervised_thread import SupervisedThread
@@ -80,6 +80,8 @@ class BroadcastLoop:
         self.over = threading.Event()
         """Set when the broadcast cannot go on: the source has ended, or the model is unusable."""
         self.web_routes = web_routes
+        self.latency_history = LatencyHistory()
+        """Latencies of the last minute, for as long as somebody asks for the status."""
         self._config = config
         self._control = control
         self._capture = Capture(source, lambda: control.parameters, self._offer_frame)
@@ -182,14 +184,17 @@ class BroadcastLoop:
         engine = self.engine
         parameters = self._control.target
         latencies = next((t.latencies for t in self._sink_threads if t.latencies.recent), None)
+        p50 = latencies.percentile(50) if latencies else None
+        p95 = latencies.percentile(95) if latencies else None
+        self.latency_history.add(now, p50, p95)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
             source=self._source_state(now),
             fps_in=self._capture.rate.per_second(now),
             fps_model=self._output_rate.per_second(now),
             fps_out=self._tick_rate.per_second(now),
-            latency_p50=latencies.percentile(50) if latencies else None,
-            latency_p95=latencies.percentile(95) if latencies else None,
+            latency_p50=p50,
+            latency_p95=p95,
             dropped=engine.dropped if engine else 0,
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,

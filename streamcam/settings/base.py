@@ -66,7 +66,8 @@ class Traits:
     unit: str = ""
     """Of its numbers, as shown after them: ``s``, ``degrees``."""
     group: str = ""
-    """Heading that it is listed under."""
+    """Heading that it is listed under; those of live parameters are a performer's: Prompt, Look,
+    Camera, Output, Safety."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 
@@ -91,6 +92,12 @@ def literal_values(field: FieldInfo) -> tuple[str, ...]:
     if listed := traits(field).choices:
         return listed
     return tuple(a for a in get_args(field.annotation) if isinstance(a, str))
+
+
+def is_number(field: FieldInfo) -> bool:
+    """Return whether a field holds a number, or may hold one."""
+    kinds = set(get_args(field.annotation) or (field.annotation,))
+    return kinds <= {int, float, type(None)}
 
 
 def from_json(value: Any) -> Any:

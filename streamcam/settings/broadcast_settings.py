@@ -50,7 +50,7 @@ class BroadcastSettings(Settings):
     )
     canvas: Annotated[tuple[Side, Side], BeforeValidator(parse_size), Traits(flag=True)] = Field(
         default=(1280, 720),
-        description="Size of the output, as WIDTHxHEIGHT.",
+        description="Size of the output.",
     )
     fps: Annotated[float, Traits(flag=True)] = Field(
         default=30.0,
@@ -126,6 +126,22 @@ class BroadcastSettings(Settings):
         default_factory=dict,
         description="More OSC addresses and the ones they stand for, such as"
         ' {"/layer1/opacity" = "/mix/norm"}.',
+    )
+    midi: Annotated[Words, Traits(flag=True, repeatable=True)] = Field(
+        default=(),
+        max_length=16,
+        description="MIDI inputs that control it: a name or a part of one, may be given several"
+        " times; auto: all. streamcam devices lists them.",
+    )
+    oscquery: bool = Field(
+        default=True,
+        description="Serve the table of OSC addresses by OSCQuery, on the port of the preview page,"
+        " where OSC is on.",
+    )
+    mdns: bool = Field(
+        default=True,
+        description="Announce OSC and OSCQuery on the local network (mDNS, Bonjour), so that other"
+        " programs list streamcam.",
     )
     osc_time_tags: bool = Field(
         default=True,

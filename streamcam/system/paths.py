@@ -66,6 +66,16 @@ def presets_folder() -> Path:
         ) from None
 
 
+def midi_folder() -> Path:
+    """Return the folder for the user's MIDI mappings, in their configuration, or raise."""
+    try:
+        return user_config_path("streamcam").expanduser() / "midi"
+    except RuntimeError:
+        raise StreamcamError(
+            "no home folder is known for MIDI mappings; set HOME, or XDG_CONFIG_HOME"
+        ) from None
+
+
 def snapshots_folder() -> Path:
     """Return the folder for snapshots, among the user's pictures, or raise StreamcamError."""
     return _of_user(user_pictures_path, "snapshots", "snapshots") / "streamcam"

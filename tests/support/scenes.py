@@ -1,5 +1,6 @@
 """Fake of a broadcast view, for tests of a single sink."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +33,7 @@ class FakeBroadcastView:
         self.current_status = STATUS
         self.applied = (0, parameters or Parameters())
         self.routes: list[Any] = []
+        self.make_routes: Callable[[], Sequence[Any]] = lambda: self.routes
 
     def input_frame(self) -> Frame | None:
         return self.newest_input
@@ -45,8 +47,8 @@ class FakeBroadcastView:
     def applied_parameters(self) -> tuple[int, Parameters]:
         return self.applied
 
-    def web_routes(self) -> list[Any]:
-        return self.routes
+    def web_routes(self) -> Sequence[Any]:
+        return self.make_routes()
 
     def change(self, applied_from: int = 0, **changes: Any) -> None:
         """Change live values from the frame `applied_from` on."""

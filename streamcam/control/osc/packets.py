@@ -171,19 +171,30 @@ def _read_arguments(element: bytes, tags: str, at: int) -> Iterator[Argument]:
             raise PacketError(f"a message holds a value of type {tag!r}")
 
 
-def write_packet(message: Message) -> bytes:
+def write_packet(message: Message, tags: str = "") -> bytes:
     """Return `message` as a packet; true and false go out as 1 and 0, which every client reads.
+
+    Args:
+        message: its arguments are sent as the types they have.
+        tags: types to send the arguments as instead: i, h, f, s, and T for true or false.
 
     Raises:
         PacketError: it holds a value that OSC cannot carry.
     """
     builder = OscMessageBuilder(message.address)
-    for argument in message.arguments:
-        builder.add_arg(_writable(argument))
+    for place, argument in enumerate(message.arguments):
+        builder.add_arg(*_typed(argument, tags[place : place + 1]))
     try:
         return bytes(builder.build().dgram)
     except BuildError as error:
         raise PacketError(str(error)) from None
+
+
+def _typed(argument: Argument, tag: str) -> tuple[Any, str | None]:
+    """Return `argument` and the tag to write it with, None for that of its own type."""
+    if argument is not None and tag in CONVERTED:
+        return CONVERTED[tag](argument), None if tag == "T" else tag
+    return _writable(argument), None
 
 
 def _writable(argument: Argument) -> Argument:
@@ -192,6 +203,8 @@ def _writable(argument: Argument) -> Argument:
         return argument.replace("\0", "")
     return int(argument) if isinstance(argument, bool) else argument
 
+
+CONVERTED: dict[str, Callable[[Any], Argument]] = {"i": int, "h": int, "f": float, "T": bool}
 
 END, ESC, ESC_END, ESC_ESC = b"\xc0", b"\xdb", b"\xdc", b"\xdd"
 

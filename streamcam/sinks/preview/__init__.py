@@ -148,7 +148,12 @@ class Preview:
         # Imported here, in this thread: a broadcast without a preview shall not pay for it.
         import uvicorn
 
-        from streamcam.sinks.preview.connections import ACCEPTED_AT_ONCE, Connection, Connections
+        from streamcam.sinks.preview.connections import (
+            ACCEPTED_AT_ONCE,
+            Connection,
+            Connections,
+            SocketConnection,
+        )
         from streamcam.sinks.preview.web import application
 
         self._event_loop = asyncio.get_running_loop()
@@ -162,8 +167,12 @@ class Preview:
                 site,
                 # Called to make a connection, as a class would be.
                 http=partial(Connection, connections),  # type: ignore[arg-type]
-                ws="websockets-sansio",
+                ws=partial(SocketConnection, connections),  # type: ignore[arg-type]
                 ws_max_size=MAX_MESSAGE_BYTES,
+                # Compressing for every page on its own costs more than it saves on a local network.
+                ws_per_message_deflate=False,
+                # Whoever is on this machine could give any host as its own.
+                proxy_headers=False,
                 lifespan="off",
                 log_config=None,
                 log_level="error",
