@@ -255,3 +255,14 @@ def test_a_change_is_made_once_while_other_programs_jump_about_in_link() -> None
         room.go_to(room.clock.now + 4)
         until(lambda: room.surface.control.target.prompt == (("dog", 1.0),))
         assert sum(after.prompt == (("dog", 1.0),) for after in made) == 1
+
+
+def test_the_thread_ends_however_it_is_interleaved_with_its_end() -> None:
+    clock = Clock()
+    grid = BeatGrid(60, 1000.0)
+    for _ in range(20):
+        scheduler = ChangeScheduler(lambda _messages: None, clock)
+        scheduler.hold({"/a": Message("/a")}, Boundary(lambda: grid, 1, float, 1000.5))
+        scheduler.flush()
+        scheduler.close()
+        assert not scheduler.waiting
