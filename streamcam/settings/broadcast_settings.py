@@ -29,16 +29,16 @@ def _parse_list(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _checked_endpoint(text: str | None) -> str | None:
-    if text is not None:
-        parse_endpoint(text, default_port=0)
-    return text
-
-
 def _check_token(token: str | None) -> str | None:
     if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,128}", token):
         raise ValueError("takes 8 to 128 letters, digits, dots, hyphens, underscores and tildes")
     return token
+
+
+def _checked_endpoint(text: str | None) -> str | None:
+    if text is not None:
+        parse_endpoint(text, default_port=0)
+    return text
 
 
 Side = Annotated[int, Field(ge=16, le=8192)]
