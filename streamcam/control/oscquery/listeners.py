@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from streamcam.control.dispatcher import Outcome
 from streamcam.control.messages import Message
 from streamcam.control.osc.feedback import is_feedback
 from streamcam.control.osc.packets import PacketError, Unreadable, read_packet
@@ -30,6 +31,8 @@ REPORTS_PER_SECOND = 1 / 60
 FAULTS_PER_SECOND = 2.0
 FAULTS_AT_ONCE = 20
 """Messages of a client that are no use; more of them end its connection."""
+FEW = 4
+"""Messages that are applied at once, faster than another thread could begin to."""
 COMMANDS = ("LISTEN", "IGNORE")
 TRY_AGAIN_LATER, POLICY = 1013, 1008
 """Codes that a WebSocket is closed with."""
@@ -202,8 +205,7 @@ class Listeners:
             return
         # Before they are applied: the change may be seen before this goes on.
         listener.moved(self._names(messages), asyncio.get_running_loop().time())
-        # Large bundles that contradict themselves take a while.
-        outcome = await asyncio.to_thread(self._surface.apply, messages, listener.client)
+        outcome = await self._apply(messages, listener)
         if others := [*outcome.clamped, *(address for address, _ in outcome.refused)]:
             listener.release(others)
             self._look_again = True
@@ -219,6 +221,12 @@ class Listeners:
         for address, text in outcome.warnings:
             if self._faults.take((listener.client, "answer")):
                 listener.answer(Message(f"{prefix}/warning", (address[:100], text[:300])))
+
+    async def _apply(self, messages: Sequence[Message], listener: Listener) -> Outcome:
+        if len(messages) <= FEW:
+            return self._surface.apply(messages, listener.client)
+        # Large bundles that contradict themselves take a while.
+        return await asyncio.to_thread(self._surface.apply, messages, listener.client)
 
     def _names(self, messages: Sequence[Message]) -> list[str]:
         """Return the full names of the addresses that `messages` are sent to."""
