@@ -1,10 +1,11 @@
 """Feedback to a controller: faders, rings of lights and pads show the current values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from streamcam.control.midi.control_targets import Targets
+from streamcam.control.messages import Argument
+from streamcam.control.midi.control_targets import Target, Targets
 from streamcam.control.midi.controls import Control, Movement
-from streamcam.control.midi.mapped_controls import MappedControls, is_lit, is_position
+from streamcam.control.midi.mapped_controls import MappedControls, ends_of, is_position
 from streamcam.control.midi.mapping import Assignment, PortMapping
 from streamcam.control.surface import ControlSurface
 
@@ -88,5 +89,22 @@ class ControllerFeedback:
         if target.kind == "trigger" or (value is None and assignment.value is None):
             return None
         choices = self._targets.choices(target)
-        is_on = value is not None and is_lit(value.arguments[0], target, assignment, choices)
+        is_on = value is not None and _is_lit(value.arguments[0], target, assignment, choices)
         return (assignment.on if is_on else assignment.off) / 127, True
+
+
+def _is_lit(
+    value: Argument, target: Target, assignment: Assignment, choices: Sequence[str]
+) -> bool:
+    """Return whether what a button stands for is on."""
+    wanted = assignment.value
+    if isinstance(wanted, (int, float)) and isinstance(value, str):
+        return 0 <= wanted < len(choices) and choices[int(wanted)] == value
+    if isinstance(wanted, (int, float)) and isinstance(value, (int, float)):
+        return abs(value - wanted) < 1e-6
+    if wanted is not None:
+        return value == wanted
+    if target.kind == "number" and isinstance(value, (int, float)):
+        low, high = ends_of(target, assignment)
+        return abs(value - high) < abs(value - low)
+    return value is True or value == 1

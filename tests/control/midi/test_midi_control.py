@@ -108,9 +108,11 @@ def test_a_control_is_learnt_changes_the_value_shows_it_and_is_forgotten(room: R
 
 def test_a_pad_learns_a_value_and_an_edited_file_is_read_again(room: Room) -> None:
     room.send("midi/learn", "preset/load", "neon")
+    assert room.value("midi/learn") == ("preset/load", "neon")
     room.machine.play("Pads 20:0", 0x90, 36, 100)
     file = room.folder / "Pads.toml"
     wait_for(file.exists)
+    assert room.value("midi/mappings") == ("preset/load neon: note 36 ch 1, Pads",)
     assert 'value = "neon"' in file.read_text(encoding="utf-8")
     wait_for(lambda: room.value("midi/learn") == ("",))
     room.machine.play("Pads 20:0", 0x80, 36, 0, 0x90, 36, 100)
