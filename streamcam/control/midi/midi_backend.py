@@ -15,7 +15,7 @@ THROUGH = re.compile(r"midi through", re.IGNORECASE)
 OWN = re.compile(r"RtMidi(In|Out) Client:RtMidi (in|out)put")
 """Ports that the library opens itself, as the other ends of those of controllers."""
 SEQUENCER = Path("/dev/snd/seq")
-NUMBERS = re.compile({"linux": r" \d+:\d+$", "win32": r" \d+$"}.get(sys.platform, r"(?!)"))
+NUMBERS = re.compile(r" \d+(:\d+)?$" if sys.platform == "win32" else r" \d+:\d+$")
 """End of a name that is another one after the device was plugged in again."""
 
 

@@ -255,7 +255,6 @@ def test_a_name_that_no_port_has_is_answered_with_the_nearest() -> None:
     assert missing(["auto", "keys"], NAMES) == []
 
 
-@pytest.mark.skipif(midi_backend.sys.platform != "linux", reason="names as ALSA makes them")
 def test_a_title_has_no_number_that_changes_and_finds_its_output() -> None:
     assert title_of(NAMES[1]) == "nanoKONTROL2:nanoKONTROL2 MIDI 1"
     outputs = ["Keys", "nanoKONTROL2:nanoKONTROL2 MIDI 1 20:0"]
