@@ -11,6 +11,10 @@ from streamcam.control.surface import ControlSurface
 
 HOLD_S = 0.5
 """Seconds after its last movement for which a control is sent nothing: a hand may be on it."""
+ECHO_S = 0.03
+"""Seconds within which a control that sends what it was sent only repeats that."""
+MOTOR_S = 0.3
+"""Seconds that a motor takes to move its fader, which may send where it passes."""
 SENDABLE = ("cc", "cc14", "nrpn", "note", "pitch")
 
 
@@ -24,6 +28,7 @@ class ControllerFeedback:
         self._shown: dict[Control, int] = {}
         """Values of 7 or 14 bits, as the controls have them."""
         self._moved_at: dict[Control, float] = {}
+        self._sent_at: dict[Control, float] = {}
         self._channels: dict[Control, int] = {}
         """Channel on which a control without one was moved last."""
 
@@ -41,6 +46,19 @@ class ControllerFeedback:
             if movement.steps is None and assignment.relative == "off":
                 self._shown[entry] = movement.raw
             break
+
+    def is_echo(self, movement: Movement, mapping: PortMapping, now: float) -> bool:
+        """Return whether a movement only follows from what the control was sent just now.
+
+        Taken for a movement by hand, it would switch a flag back and forth for ever.
+        """
+        entry, assignment = next(mapping.find(movement.control), (None, None))
+        if entry is None or assignment is None or entry not in self._sent_at:
+            return False
+        sent_at = self._sent_at[entry]
+        if assignment.motor and now - sent_at < MOTOR_S:
+            return True
+        return now - sent_at < ECHO_S and self._shown.get(entry) == movement.raw
 
     def clear(self) -> None:
         """Forget what the controls show."""
@@ -65,6 +83,7 @@ class ControllerFeedback:
             if self._shown.get(entry) == raw and not (is_light and moved_at is not None):
                 continue
             self._shown[entry] = raw
+            self._sent_at[entry] = now
             if is_light:
                 self._moved_at.pop(entry, None)
             channel = entry.channel or self._channels.get(entry, 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamcam.control.midi.controls import MidiMessage
-from streamcam.errors import ConfigError, DeviceError, StreamcamError, one_line, suggest
+from streamcam.errors import ConfigError, DeviceError, StreamcamError, one_line, printable, suggest
 
 AUTO = "auto"
 THROUGH = re.compile(r"midi through", re.IGNORECASE)
@@ -132,7 +132,7 @@ def _cannot_open(name: str, error: Exception) -> StreamcamError:
 
 def title_of(name: str) -> str:
     """Return the name of a port without the numbers that change when it is plugged in again."""
-    return NUMBERS.sub("", name)
+    return printable(NUMBERS.sub("", name))
 
 
 def chosen(wanted: Iterable[str], names: Sequence[str]) -> list[str]:

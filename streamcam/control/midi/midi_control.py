@@ -34,6 +34,8 @@ FEEDBACK_S = 1 / 20
 WITHOUT_OUTPUTS_S = 0.2
 POLL_S = 2.0
 JOIN_S = 2.0
+MAX_CLOCK = 64
+"""Messages of a clock that count in one batch; no tempo has more."""
 CLOCK_SILENCE_S = 1.0
 """Seconds after which the clock of another port is followed."""
 ClockListener = Callable[[int, float, Sequence[int]], object]
@@ -156,7 +158,7 @@ class MidiControl:
 
     def _pass_on(self, port: OpenPort, messages: Sequence[Received]) -> None:
         """Pass on the clock of one port at a time: two at once would be no tempo."""
-        for message, received_at in messages:
+        for message, received_at in messages[-MAX_CLOCK:]:
             if port.name != self._clock_port:
                 if received_at - self._clock_at < CLOCK_SILENCE_S:
                     continue

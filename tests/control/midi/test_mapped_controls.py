@@ -249,6 +249,7 @@ def test_a_fader_is_sent_nothing_while_it_is_moved() -> None:
     line = '"cc 0" = { address = "mix", motor = true }'
     controller = Controller(f"[controls]\n{line}\n", mix=0)
     controller.feedback()
+    controller.now += 1
     controller.cc(100)
     controller.change("mix", 0)
     assert controller.feedback(after_s=0.1) == []
@@ -266,6 +267,29 @@ def test_a_pad_shows_the_flag_whatever_it_did_to_its_own_light() -> None:
     assert controller.feedback(after_s=0.01) == []
     controller(0x84, 36, 0)
     assert controller.feedback(after_s=0.01) == [(0x94, 36, 127)]
+
+
+def test_a_control_that_repeats_what_it_is_sent_changes_nothing() -> None:
+    controller = Controller('[controls]\n"cc 0" = "mix"\n"note 36" = "freeze"\n', mix=0)
+    controller.feedback()
+    controller.change("mix", 0.5)
+    controller.change("freeze", True)
+    echo = [byte for data in controller.feedback() for byte in data]
+    after = controller(*echo)
+    assert (after.mix, after.freeze) == (0.5, True)
+    controller.now += 0.1
+    assert not controller(0x90, 36, 127).freeze
+
+
+def test_a_motor_fader_may_send_where_it_passes() -> None:
+    line = '"cc 0" = { address = "mix", motor = true }'
+    controller = Controller(f"[controls]\n{line}\n", mix=0)
+    controller.feedback()
+    controller.change("mix", 1)
+    assert controller.feedback() == [(0xB0, 0, 127)]
+    assert controller.cc(30, 70, 127).mix == 1
+    controller.now += 1
+    assert controller.cc(120).mix == pytest.approx(120 / 127)
 
 
 def test_the_ring_of_an_encoder_follows_it() -> None:
