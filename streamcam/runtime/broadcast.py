@@ -217,7 +217,7 @@ class BroadcastLoop:
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
             prompt_encoding=engine.prompt_encoding if engine else None,
-            notice=engine.notice if engine else "",
+            notice="; ".join(filter(None, [engine.notice if engine else "", self._control.notice])),
             uptime=now - self._started_at,
             model=self._config.model,
             vram=self._gpu_stats.memory,
@@ -231,6 +231,7 @@ class BroadcastLoop:
             preset=self._control.preset,
             overrides=active_overrides(parameters),
             recording=self._recording(),
+            obs=self._control.obs,
             page=next((t.page for t in self._sink_threads if t.page), None),
         )
 

@@ -10,7 +10,8 @@ from streamcam.control.midi.controls import Control
 from streamcam.control.midi.mapping import Assignment, PortMapping, PortSettings
 from streamcam.control.midi.mapping_file import Check, edited, parse_mapping, written
 from streamcam.errors import ConfigError, StreamcamError
-from streamcam.settings.presets import RESERVED, shipped_folder
+from streamcam.settings.presets import shipped_folder
+from streamcam.settings.safe_names import RESERVED
 from streamcam.system.paths import midi_folder
 from streamcam.system.private_file import replace_private
 from streamcam.system.regular_file import read_regular
