@@ -33,6 +33,8 @@ class ControlRoom:
         control: Control,
         status: Callable[[], Status],
         latency_history: LatencyHistory,
+        *,
+        asks_for_token: bool = False,
     ) -> None:
         """Prepare the protocols that the settings ask for.
 
@@ -41,6 +43,7 @@ class ControlRoom:
             control: the live parameters.
             status: returns the state of the broadcast.
             latency_history: returns the latencies of the last minute.
+            asks_for_token: whether the web server answers only whoever has a token.
 
         Raises:
             ConfigError: an alias leads nowhere, or a package is not installed.
@@ -48,6 +51,7 @@ class ControlRoom:
         settings = config.broadcast
         self._settings = settings
         self._status = status
+        self._asks_for_token = asks_for_token
         self.surface = ControlSurface(control, config, log.warning)
         self._page = PageServer(self.surface, status, latency_history)
         self._tempo = TempoRoom(self.surface, status)
@@ -89,7 +93,8 @@ class ControlRoom:
             return []
         services = [Service(OSC, self._settings.osc_bind, self.osc_port)]
         page = self._status().page
-        if page and self._settings.oscquery:
+        # Whoever lists it has no token to give.
+        if page and self._settings.oscquery and not self._asks_for_token:
             port = urlsplit(page).port or self._settings.preview_port
             services.append(Service(OSCQUERY, self._settings.web_bind, port))
         return services
@@ -110,6 +115,8 @@ class ControlRoom:
     def ask_to_stop(self) -> None:
         """Begin what takes a while at the end, while other parts of the broadcast end too."""
         self._announcement.stop()
+        if self._obs:
+            self._obs.stop()
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
