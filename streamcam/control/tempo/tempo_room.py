@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Self
 
+from streamcam.control.commands import only_read
 from streamcam.control.messages import Argument, Message
 from streamcam.control.surface import ControlSurface
 from streamcam.control.tempo.change_scheduler import Boundary, ChangeScheduler
@@ -109,6 +110,7 @@ class TempoRoom:
             lambda: (clock.source,),
         )
         bind("tempo/quantise", self._set_quantise, lambda: (self.quantise,))
+        bind("tempo/waiting", only_read, lambda: (self._scheduler.waiting,))
         for name in FADING_NUMBERS:
             self._bind_modulator(name)
 

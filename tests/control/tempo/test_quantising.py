@@ -90,7 +90,10 @@ def test_a_change_is_made_ahead_of_the_beat_by_the_latency() -> None:
     with tempo_room() as room:
         room.clock.now = 1000.2
         assert room.send("prompt", "dog").applied == ["/streamcam/prompt"]
-        assert room.room.waiting == 1
+        assert room.surface.value_of("/streamcam/tempo/waiting") == (
+            "/streamcam/tempo/waiting",
+            (1,),
+        )
         assert room.wait_until(1001 - LEAD - 0.001).prompt == (("cat", 1.0),)
         assert room.go_to(1001 - LEAD + 0.001).prompt == (("dog", 1.0),)
         assert room.room.waiting == 0
