@@ -17,9 +17,10 @@ from streamcam.control.tempo.change_scheduler import MAX_WAITING, Boundary, Chan
 from streamcam.control.tempo.lead_time import LeadTime
 from streamcam.control.tempo.link_session import join_session
 from streamcam.control.tempo.tempo_room import TempoRoom
-from streamcam.errors import ParameterError
+from streamcam.errors import ParameterError, StreamcamError
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
+from streamcam.system.supervised_thread import SupervisedThread
 from tests.control.osc.running_server import STATUS
 from tests.control.tempo.test_sources import JumpingSession
 from tests.runtime.broadcast_helpers import until
@@ -269,3 +270,20 @@ def test_the_thread_ends_however_it_is_interleaved_with_its_end() -> None:
         scheduler.flush()
         scheduler.close()
         assert not scheduler.waiting
+
+
+def test_where_no_thread_can_be_started_a_change_is_refused_and_the_next_tries_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempo_room() as room:
+
+        def no_room(_thread: object) -> None:
+            raise StreamcamError("cannot start the thread beat: too many processes")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SupervisedThread, "start", no_room)
+            [(address, why)] = room.send("mirror", 1).refused
+        assert (address, why.startswith("cannot start")) == ("/streamcam/mirror", True)
+        assert room.room.waiting == 0
+        room.send("mirror", 1)
+        assert room.go_to(1001).mirror
