@@ -36,6 +36,10 @@ class BoundCommands:
             raise KeyError(name)
         self._bound[name] = (run, read)
 
+    def is_bound(self, name: str) -> bool:
+        """Return whether the command `name` can be run."""
+        return name in self._bound
+
     def run(self, name: str, arguments: Sequence[Argument]) -> None:
         """Run a command; raise ParameterError if it is refused, or if nothing is bound to it."""
         if name not in self._bound:
