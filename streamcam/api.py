@@ -12,14 +12,10 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from streamcam.control.control_room import ControlRoom
 from streamcam.control.messages import Argument
-from streamcam.control.midi.midi_control import MidiControl
-from streamcam.control.osc.server import OscServer
-from streamcam.control.oscquery.announcement import OSC, OSCQUERY, Announcement, Service
 from streamcam.control.sink_commands import retry_sinks
 from streamcam.control.state import Control
-from streamcam.control.surface import ControlSurface
-from streamcam.control.web.page_server import PageServer
 from streamcam.errors import ConfigError
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks
 from streamcam.pixels import fitted, oriented
@@ -222,17 +218,15 @@ class Broadcast:
         self.config, self.choices = settle(_configured(config, settings))
         check_startup(self.config)
         self._control = Control(self.config)
-        self._surface = ControlSurface(self._control, self.config, log.warning)
         self._tokens = WebTokens(self.config.broadcast.web_token or _token_of_environment())
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
         self._loop = BroadcastLoop(
             self.config, self._control, source, self._sinks, self._web_routes, self._tokens
         )
-        self._page = PageServer(self._surface, self._loop.status, self._loop.latency_history)
-        self._surface.commands.bind("sink/retry", self._retry_sinks)
-        self._osc: OscServer | None = None
-        midi = self.config.broadcast.midi
-        self._midi = MidiControl(self._surface, log.warning) if midi else None
+        self._room = ControlRoom(
+            self.config, self._control, self._loop.status, self._loop.latency_history
+        )
+        self._room.surface.commands.bind("sink/retry", self._retry_sinks)
         self._stack = ExitStack()
 
     def _sinks(self, view: BroadcastView) -> Iterable[tuple[str, Sink]]:
@@ -246,44 +240,14 @@ class Broadcast:
         retry_sinks(arguments, self._loop.sink_names, self._loop.retry_sink)
 
     def _web_routes(self) -> Sequence[Any]:
-        """Return the routes of the protocols that the web server carries."""
-        return [*self._oscquery_routes(), *self._page.routes()]
-
-    def _oscquery_routes(self) -> Sequence[Any]:
-        if self._osc is None or not self.config.broadcast.oscquery:
-            return []
-        # Imported here: a broadcast without a page shall not pay for it.
-        from streamcam.control.oscquery.routes import oscquery_routes
-
-        return oscquery_routes(self._surface, self._osc.port, self._loop.status, log.warning)
-
-    def _announced(self) -> Sequence[Service]:
-        """Return the services that other programs on the network may look for."""
-        settings = self.config.broadcast
-        if self._osc is None:
-            return []
-        services = [Service(OSC, settings.osc_bind, self._osc.port)]
-        page = self._loop.status().page
-        if page and settings.oscquery:
-            port = urlsplit(page).port or settings.preview_port
-            services.append(Service(OSCQUERY, settings.web_bind, port))
-        return services
+        return self._room.web_routes()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(self._page)
-            announcement = Announcement(self._announced, log.warning)
-            if self.config.broadcast.mdns:
-                stack.enter_context(announcement)
-            if self.config.broadcast.osc:
-                self._osc = OscServer(self._surface, self._loop.status, log.warning)
-                stack.enter_context(self._osc)
-            if self._midi:
-                stack.enter_context(self._midi)
+            stack.enter_context(self._room)
             stack.enter_context(self._loop)
             stack.callback(release_ranks)
-            # Its end takes a while, in which the others end too.
-            stack.callback(announcement.stop)
+            stack.callback(self._room.ask_to_stop)
             self._stack = stack.pop_all()
         return self
 
@@ -313,7 +277,7 @@ class Broadcast:
     @property
     def osc_port(self) -> int | None:
         """The UDP port of OSC, also where 0 took a free one; None without OSC."""
-        return self._osc.port if self._osc else None
+        return self._room.osc_port
 
     def status(self) -> Status:
         """Return frame rates, latencies, counts and the state of the engine and every sink."""

@@ -77,6 +77,8 @@ class Status:
     """Path of the video that is being recorded."""
     page: str | None = None
     """URL of the preview page."""
+    prompt_encoding: float | None = None
+    """Seconds that the engine's last new prompt took to encode, once it has had one."""
     notice: str = ""
     """Newest remark of the engine on live values that have no effect, or were refused."""
     microphone_delay_ms: int | None = None

@@ -35,6 +35,8 @@ SHORT_NAMES = {
 """Other names for the addresses of fields."""
 
 SLOTS = "abcd"
+OUTPUT_GROUPS = ("Output", "Safety")
+"""Groups of the fields that are read where the output is composed and recorded."""
 
 OWN_VALUE = "value"
 """Name below an address that has others below it, as ``/prompt`` has, for its own value: many
@@ -75,6 +77,10 @@ class Address:
     """Another form of an address of its own."""
     reported: bool = False
     """A value is sent as feedback, though no parameter holds it."""
+    quantised: bool = False
+    """It waits for the beat where changes are quantised: a prompt, a choice, a trigger."""
+    on_output: bool = False
+    """It is read where the output is composed, so it shows without the latency of the model."""
 
 
 class Addresses:
@@ -174,10 +180,17 @@ def _addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
 
 def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
     for name, field in table.model_fields.items():
+        on_output = traits(field).group in OUTPUT_GROUPS
+        # A number is dragged, and a hand on a fader expects to see it move. What is for safety, and
+        # what keeps a record of the show, must not wait either.
+        moves = Range.of_field(field) is not None and not traits(field).trigger
+        quantised = not moves and not on_output
+        address = _field_address(name, field)
         if traits(field).trigger:
-            yield name, _trigger(_trigger_description(field), actions.count_up(name))
+            address = _trigger(_trigger_description(field), actions.count_up(name))
+        yield name, replace(address, quantised=quantised, on_output=on_output)
+        if address.trigger:
             continue
-        yield name, _field_address(name, field)
         range_ = Range.of_field(field)
         if range_:
             low, high = range_.fader[:2]
@@ -190,6 +203,7 @@ def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
                     actions.set_norm(name, range_.fader),
                     actions.get_norm(name, range_.fader),
                     secondary=True,
+                    on_output=on_output,
                 ),
             )
 
@@ -224,6 +238,7 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
             f"Text of prompt {letter}; a new one has no weight yet.",
             actions.set_slot_text(slot),
             actions.get_slot(slot, 0),
+            quantised=True,
         )
         yield f"prompt/{letter}/text", text
         weight = Address(
@@ -244,6 +259,7 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
             "up to 1000 bytes; 0 – 600 s",
             "Set the prompt, fading over these seconds, whatever /prompt/time is.",
             actions.set_prompt_over,
+            quantised=True,
         ),
     )
     blend = Address(
@@ -261,24 +277,26 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
 
 
 def _other_addresses() -> Iterator[tuple[str, Address]]:
-    yield "seed/random", _trigger("Set a random seed.", actions.set_random_seed)
+    random_seed = _trigger("Set a random seed.", actions.set_random_seed)
+    yield "seed/random", replace(random_seed, quantised=True)
     about = "Seeds and their weights, [[seed, weight], …]; the heaviest is used."
     yield "seed_list", Address("text", "JSON", about, actions.set_seed_from_list)
     about = "The same as /freeze."
-    yield "pause", Address("0 or 1", "0 1", about, actions.set_flag("freeze"), secondary=True)
+    freeze = Address("0 or 1", "0 1", about, actions.set_flag("freeze"))
+    yield "pause", replace(freeze, secondary=True, on_output=True)
     about = "The opposite of /freeze."
-    play = actions.set_flag("freeze", inverted=True)
-    yield "play", Address("0 or 1", "0 1", about, play, secondary=True)
+    play = Address("0 or 1", "0 1", about, actions.set_flag("freeze", inverted=True))
+    yield "play", replace(play, secondary=True, on_output=True)
     about = (
         "Load the live values of a preset, fading over /preset/time; as feedback, the one loaded"
         " last."
     )
-    yield (
-        "preset/load",
-        Address("text or index", "name of a preset", about, actions.load_preset, reported=True),
-    )
-    yield "preset/next", _trigger("Load the next preset.", actions.step_preset(1))
-    yield "preset/prev", _trigger("Load the previous preset.", actions.step_preset(-1))
+    load = Address("text or index", "name of a preset", about, actions.load_preset)
+    yield "preset/load", replace(load, reported=True, quantised=True)
+    next_ = _trigger("Load the next preset.", actions.step_preset(1))
+    yield "preset/next", replace(next_, quantised=True)
+    previous = _trigger("Load the previous preset.", actions.step_preset(-1))
+    yield "preset/prev", replace(previous, quantised=True)
     about = "Read the presets again, so that one that was saved meanwhile is found."
     yield "preset/refresh", _trigger(about, actions.refresh_presets)
 

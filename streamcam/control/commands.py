@@ -10,6 +10,7 @@ from streamcam.control.command_declaration import Command
 from streamcam.control.messages import Argument
 from streamcam.control.midi.midi_commands import MIDI_COMMANDS
 from streamcam.control.sink_commands import SINK_COMMANDS
+from streamcam.control.tempo.tempo_commands import TEMPO_COMMANDS
 from streamcam.errors import ParameterError
 
 Run = Callable[[Sequence[Argument]], None]
@@ -21,6 +22,7 @@ Read = Callable[[], tuple[Argument, ...]]
 COMMANDS: Mapping[str, Command] = {
     **MIDI_COMMANDS,
     **SINK_COMMANDS,
+    **TEMPO_COMMANDS,
 }
 """All commands by their address without the prefix."""
 
@@ -37,6 +39,10 @@ class BoundCommands:
         if name not in self.declared:
             raise KeyError(name)
         self._bound[name] = (run, read)
+
+    def is_bound(self, name: str) -> bool:
+        """Return whether the command `name` can be run."""
+        return name in self._bound
 
     def run(self, name: str, arguments: Sequence[Argument]) -> None:
         """Run a command; raise ParameterError if it is refused, or if nothing is bound to it."""

@@ -217,6 +217,7 @@ class BroadcastLoop:
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
+            prompt_encoding=engine.prompt_encoding if engine else None,
             notice=engine.notice if engine else "",
             uptime=now - self._started_at,
             model=self._config.model,

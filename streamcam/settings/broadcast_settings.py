@@ -159,6 +159,25 @@ class BroadcastSettings(Settings):
         description="Announce OSC and OSCQuery on the local network (mDNS, Bonjour), so that other"
         " programs list streamcam.",
     )
+    osc_time_tags: bool = Field(
+        default=True,
+        description="Apply an OSC bundle at the time that it is stamped with, up to 10 seconds"
+        " ahead; false: at once, for senders whose clock is wrong.",
+    )
+    bpm: Annotated[float, Traits(flag=True)] = Field(
+        default=120.0, ge=20, le=999, description="Tempo at the start, in beats per minute."
+    )
+    beats_per_bar: int = Field(default=4, ge=1, le=32, description="Beats in a bar at the start.")
+    quantise: Annotated[Literal["off", "beat", "bar", "2 bars", "4 bars"], Traits(flag=True)] = (
+        Field(
+            default="off",
+            description="What prompts, choices, presets, cues and triggers wait for, at the start.",
+        )
+    )
+    link: Annotated[bool, Traits(flag=True)] = Field(
+        default=False,
+        description='Take the tempo from Ableton Link at the start (extra "link", under the GPL).',
+    )
     snapshots: str | None = Field(
         default=None,
         description="Folder that snapshots are written to. Default: streamcam in the user's"
