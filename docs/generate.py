@@ -143,10 +143,14 @@ Every number also has an address with `/norm`, where 0 to 1 spans its range.
 **Triggers** fire without an argument, on true, and when a number rises to 0.5 or more; releasing a
 button does nothing.
 
-**A bundle applies as one change**, between two frames, as soon as it arrives: time tags are
-ignored. A message in it that is unknown, unreadable (a blob, say) or refused is answered and does
-not hinder the rest; those of other programs are answered once. A packet may have up to 8192 bytes
-and 256 messages.
+**A bundle applies as one change**, between two frames. One with a time tag is seen on air at that
+time, up to 10 seconds ahead: it is applied earlier by the measured latency. A time that is over is
+now; one further ahead is refused, with what to do. `/streamcam/panic` never waits. For senders
+whose clock is wrong there is `--set osc_time_tags=false`: then bundles apply as they arrive. A
+message that is unknown, unreadable (a blob, say) or refused is answered and does not hinder the
+rest; those of other programs are answered once. A packet may have up to 8192 bytes and 256
+messages, and 128 bundles of a host may wait for their time. How to let changes wait for the beat:
+[Tempo](tempo.md).
 
 **Feedback.** Send `/streamcam/subscribe 9001`, and feedback goes to port 9001 of your host: all
 values at once, then values that change, at most 30 times a second, and the figures twice a second.

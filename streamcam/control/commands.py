@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from streamcam.control.command_declaration import Command
 from streamcam.control.messages import Argument
 from streamcam.control.midi.midi_commands import MIDI_COMMANDS
+from streamcam.control.sink_commands import SINK_COMMANDS
+from streamcam.control.tempo.tempo_commands import TEMPO_COMMANDS
 from streamcam.errors import ParameterError
 
 Run = Callable[[Sequence[Argument]], None]
@@ -19,6 +21,8 @@ Read = Callable[[], tuple[Argument, ...]]
 
 COMMANDS: Mapping[str, Command] = {
     **MIDI_COMMANDS,
+    **SINK_COMMANDS,
+    **TEMPO_COMMANDS,
 }
 """All commands by their address without the prefix."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from streamcam.control.addresses import Addresses
 from streamcam.control.commands import BoundCommands
-from streamcam.control.dispatcher import Dispatcher, Outcome
+from streamcam.control.dispatcher import HELD, Dispatcher, Hold, Outcome
 from streamcam.control.messages import Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
@@ -40,19 +40,41 @@ class ControlSurface:
         self.commands = BoundCommands()
         """What a broadcast has bound to the addresses of commands."""
         self._dispatcher = Dispatcher(control, config, self.addresses, self.presets, self.commands)
+        self.hold: Hold | None = None
+        """Takes the messages that wait for the beat, where changes are quantised."""
         # A command may apply messages of its own, as a cue does.
-        self._applying = RLock()
+        self._lock = RLock()
+        self._is_applying = False
         self._listeners: list[Callable[[], None]] = []
 
     def apply(self, messages: Sequence[Message], source: Any) -> Outcome:
         """Apply `messages` as one change; a refused one does not hinder the rest.
 
+        Where changes are quantised, some of them wait for the beat; see `Address.quantised`.
+
         Args:
             messages: those of one packet, in their order.
             source: their sender, hashable, as each sender's buttons are tracked separately.
         """
-        with self._applying:
-            outcome = self._dispatcher.apply(messages, source)
+        return self._apply(messages, source, self.hold)
+
+    def apply_at_once(self, messages: Sequence[Message], source: Any = HELD) -> Outcome:
+        """Apply `messages` as `apply` does, without waiting for the beat.
+
+        Args:
+            messages: those of one packet, or those that `hold` took.
+            source: their sender; by default that of messages which have waited.
+        """
+        return self._apply(messages, source, None)
+
+    def _apply(self, messages: Sequence[Message], source: Any, hold: Hold | None) -> Outcome:
+        with self._lock:
+            # What a command applies is a part of it, and has waited with it.
+            outer, self._is_applying = self._is_applying, True
+            try:
+                outcome = self._dispatcher.apply(messages, source, None if outer else hold)
+            finally:
+                self._is_applying = outer
         self.notify()
         return outcome
 

@@ -68,6 +68,8 @@ class Traits:
     group: str = ""
     """Heading that it is listed under; those of live parameters are a performer's: Prompt, Look,
     Camera, Output, Safety."""
+    secret: bool = False
+    """A password or token: no message, no log and no listing shows it."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 
@@ -126,7 +128,9 @@ def _explain(table: type[Settings], problem: Any, place: Place) -> str:
     if not name:
         return _with_places(table, message, place)
     where = f" ({given})" if (given := place(name)) else ""
-    return f"{name}: {message[0].lower()}{message[1:]}, got {_shortened(problem['input'])}{where}"
+    is_secret = name in table.model_fields and traits(table.model_fields[name]).secret
+    got = "" if is_secret else f", got {_shortened(problem['input'])}"
+    return f"{name}: {message[0].lower()}{message[1:]}{got}{where}"
 
 
 def _with_places(table: type[Settings], message: str, place: Place) -> str:

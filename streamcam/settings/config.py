@@ -274,8 +274,12 @@ class Config(Settings):
 
     def indices(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the n schedule indices of `parameters`."""
-        default_strength = 1.0 if self.mode == "txt2img" else 0.4
-        return parameters.indices(self.num_steps, default_strength)
+        return parameters.indices(self.num_steps, self.default_strength)
+
+    @property
+    def default_strength(self) -> float:
+        """The strength where neither that nor the indices are set."""
+        return 1.0 if self.mode == "txt2img" else 0.4
 
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
         """Return `parameters` with live `changes` applied.
