@@ -18,6 +18,8 @@ from streamcam.stats import LatencyHistory, Status
 
 ROUND_S = 1 / 30
 """Seconds between two rounds, so that each page is sent 30 messages with values at most."""
+QUIET_ROUND_S = 0.008
+"""The same after a round in which no value had changed, as when messages are refused."""
 LIVE_S = 1 / 15
 """Seconds between two reports of the numbers that move by themselves."""
 POLL_S = 0.1
@@ -99,8 +101,7 @@ class Updates:
             has_changed = self._gather()
             for listener in self._listeners:
                 listener.set()
-            if has_changed:
-                await asyncio.sleep(ROUND_S)
+            await asyncio.sleep(ROUND_S if has_changed else QUIET_ROUND_S)
 
     def _gather(self) -> bool:
         """Take what there is; return whether a value has changed."""
