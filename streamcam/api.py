@@ -220,12 +220,11 @@ class Broadcast:
         self._control = Control(self.config)
         self._tokens = WebTokens(self.config.broadcast.web_token or _token_of_environment())
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
-        self._loop = BroadcastLoop(
-            self.config, self._control, source, self._sinks, self._web_routes, self._tokens
-        )
+        self._loop = BroadcastLoop(self.config, self._control, source, self._sinks, self._tokens)
         self._room = ControlRoom(
             self.config, self._control, self._loop.status, self._loop.latency_history
         )
+        self._loop.web_routes = self._room.web_routes
         self._room.surface.commands.bind("sink/retry", self._retry_sinks)
         self._stack = ExitStack()
 
@@ -238,9 +237,6 @@ class Broadcast:
 
     def _retry_sinks(self, arguments: Sequence[Argument]) -> None:
         retry_sinks(arguments, self._loop.sink_names, self._loop.retry_sink)
-
-    def _web_routes(self) -> Sequence[Any]:
-        return self._room.web_routes()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

@@ -1,11 +1,9 @@
 """``streamcam config``: show the resulting settings, and check files of settings."""
 
 import codecs
-import json
 import re
 import sys
 from collections.abc import Container, Iterator
-from typing import Any
 
 import click
 
@@ -20,11 +18,10 @@ from streamcam.settings.config import PARTS, Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
+from streamcam.settings.toml_values import toml_value
 from streamcam.settings.video_settings import VideoSettings
 
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
-"""A byte of an argument that was no text; TOML cannot hold it."""
 
 
 @click.group()
@@ -126,29 +123,5 @@ def _lines(table: Settings, default: Settings, leave_out: Container[str] = ()) -
         yield f"{'' if given else '# '}{shown}{comment}"
 
 
-def toml_value(value: Any) -> str:
-    """Return one value as TOML."""
-    if isinstance(value, str):
-        # A JSON string is a basic string of TOML, but for DEL, which JSON leaves as it is.
-        text = SURROGATE.sub("\ufffd", value)
-        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if _is_plain_prompt(value):
-        return toml_value(value[0][0])
-    if isinstance(value, dict):
-        inner = ", ".join(f"{toml_value(key)} = {toml_value(item)}" for key, item in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(toml_value, value))}]"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
 def _escaped(letter: re.Match[str]) -> str:
     return f"\\U{ord(letter[0]):08x}"
-
-
-def _is_plain_prompt(value: Any) -> bool:
-    """Return whether `value` is one text of weight 1 that would not be read as JSON."""
-    match value:
-        case ((str(text), 1.0),):
-            return not text.lstrip().startswith(("[", "{"))
-    return False

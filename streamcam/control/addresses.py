@@ -25,6 +25,7 @@ SHORT_NAMES = {
     "prompt/interpolation": "prompt_interpolation",
     "prompt/time": "prompt_time",
     "preset/time": "preset_time",
+    "preset/easing": "preset_easing",
     "similarity/enable": "enable_similar_image_filter",
     "similarity/threshold": "similar_image_filter_threshold",
     "similarity/max_skip": "similar_image_filter_max_skip_frame",
@@ -135,6 +136,8 @@ class Addresses:
         for full, name in self.commands.items():
             command = self._declared[name]
             direction = "both" if command.has_value else "in"
+            if command.is_read_only:
+                direction = "out"
             yield Row(full, direction, command.types, command.values, command.description)
 
     def suggest(self, address: str) -> str:

@@ -63,7 +63,6 @@ class BroadcastLoop:
         control: holds the newest live parameters.
         source: the camera or what stands in for it.
         sinks: returns the sinks with their names, given this broadcast as their `BroadcastView`.
-        web_routes: returns the Starlette routes that the preview serves with its own.
         tokens: let another machine in to the preview; drawn if none are given.
     """
 
@@ -73,7 +72,6 @@ class BroadcastLoop:
         control: Control,
         source: LiveSource,
         sinks: Callable[[BroadcastView], Iterable[tuple[str, Sink]]],
-        web_routes: Callable[[], Sequence[Any]] = tuple,
         tokens: WebTokens | None = None,
     ) -> None:
         self.failed: StreamcamError | None = None
@@ -82,7 +80,8 @@ class BroadcastLoop:
         """Monotonic time at which the model's first output was there; None until then."""
         self.over = threading.Event()
         """Set when the broadcast cannot go on: the source has ended, or the model is unusable."""
-        self.web_routes = web_routes
+        self.web_routes: Callable[[], Sequence[Any]] = tuple
+        """Returns the Starlette routes that the preview serves too; to be set before entering."""
         self._tokens = tokens or WebTokens()
         self.latency_history = LatencyHistory()
         """Latencies of the last minute, for as long as somebody asks for the status."""
@@ -218,7 +217,7 @@ class BroadcastLoop:
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
             prompt_encoding=engine.prompt_encoding if engine else None,
-            notice=engine.notice if engine else "",
+            notice="; ".join(filter(None, [engine.notice if engine else "", self._control.notice])),
             uptime=now - self._started_at,
             model=self._config.model,
             vram=self._gpu_stats.memory,
@@ -232,6 +231,7 @@ class BroadcastLoop:
             preset=self._control.preset,
             overrides=active_overrides(parameters),
             recording=self._recording(),
+            obs=self._control.obs,
             page=next((t.page for t in self._sink_threads if t.page), None),
         )
 
