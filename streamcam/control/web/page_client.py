@@ -118,7 +118,7 @@ class PageClient:
             "version": __version__,
             "role": self._role,
             "prefix": self._surface.prefix,
-            "table": updates.table,
+            "table": updates.table(),
             "values": updates.values.since(0),
         }
 

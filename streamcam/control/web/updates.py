@@ -53,10 +53,9 @@ class Updates:
         self.live = VersionedValues("live")
         self.lines = lines
         self.status_text = ""
-        self.table = page_table(surface)
-        """Everything that the pages show and change."""
-        names = (*(row["address"] for row in self.table), f"{surface.prefix}/preset/names")
-        self._addresses = frozenset(names)
+        rows = (row["address"] for row in page_table(surface))
+        names = f"{surface.prefix}/preset/names"
+        self._addresses = frozenset((*rows, *surface.addresses.commands, names))
         self._surface = surface
         self._status = status
         self._history = history
@@ -68,6 +67,10 @@ class Updates:
         self._state: object = None
         self._moving: set[str] = set()
         self._next_live = self._next_status = 0.0
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return everything that a page shows and changes; commands may have been bound since."""
+        return page_table(self._surface)
 
     def wake(self) -> None:
         """Have a round made soon; may be called from any thread, and never waits."""

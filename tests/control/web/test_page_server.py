@@ -43,6 +43,16 @@ def test_a_page_is_greeted_with_all_values(server: RunningPage) -> None:
             assert len(values[address]) == 1, address
 
 
+def test_a_page_is_shown_the_commands_that_can_be_run(server: RunningPage) -> None:
+    with server.page() as page:
+        assert "midi/learn" not in {row["name"] for row in page.hello["table"]}
+    server.surface.commands.bind("midi/learn", lambda _arguments: None, lambda: ("strength",))
+    with server.page() as page:
+        rows = {row["name"]: row for row in page.hello["table"]}
+        assert rows["midi/learn"]["kind"] == "command"
+        assert page.hello["values"]["/streamcam/midi/learn"] == ["strength"]
+
+
 def test_what_one_page_changes_shows_on_the_other(server: RunningPage) -> None:
     with server.page() as one, server.page() as other:
         reply = one.send(["/streamcam/mix", 0.25], ["/streamcam/prompt", "a fox"], id_="x")
