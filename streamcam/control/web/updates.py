@@ -57,6 +57,8 @@ class Updates:
         names = f"{surface.prefix}/preset/names"
         self._addresses = frozenset((*rows, *surface.addresses.commands, names))
         self._surface = surface
+        self._table: list[dict[str, Any]] = []
+        self._bound: list[str] | None = None
         self._status = status
         self._history = history
         self._loop = asyncio.get_running_loop()
@@ -70,7 +72,11 @@ class Updates:
 
     def table(self) -> list[dict[str, Any]]:
         """Return everything that a page shows and changes; commands may have been bound since."""
-        return page_table(self._surface)
+        commands = self._surface.commands
+        bound = [name for name in commands.declared if commands.is_bound(name)]
+        if bound != self._bound:
+            self._bound, self._table = bound, page_table(self._surface)
+        return self._table
 
     def wake(self) -> None:
         """Have a round made soon; may be called from any thread, and never waits."""
