@@ -56,7 +56,9 @@ def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...])
     for row in without_norm:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
         click.echo("  ".join([*cells, row.description]))
-    click.echo("Every number also has an address with /norm, where 0 to 1 spans its range.")
+    click.echo(
+        "Every number also has an address with /norm, where 0 to 1 spans what a fader is for."
+    )
     click.echo(f"These also work without the prefix: {' '.join(sorted(addresses.aliases))}")
 
 

@@ -68,6 +68,8 @@ class Traits:
     group: str = ""
     """Heading that it is listed under; those of live parameters are a performer's: Prompt, Look,
     Camera, Output, Safety."""
+    usual: tuple[float, float] | None = None
+    """Ends of the part of a number's range that a fader spans; the rest is reached by number."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 
