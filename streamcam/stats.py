@@ -11,6 +11,27 @@ HISTORY_S = 60
 
 
 @dataclass(frozen=True, slots=True)
+class SinkState:
+    """State of one sink at one moment."""
+
+    name: str
+    """As in the settings, without the secrets of a URL."""
+    problem: str | None
+    """Reason that it takes no frames, None while it does."""
+    fps: float
+    """Frames per second that it takes."""
+    skipped: int
+    """Frames skipped to keep up."""
+
+    @property
+    def line(self) -> str:
+        """The state in one line: the name, the rate or problem, and skipped frames."""
+        state = self.problem or f"{self.fps:.1f} fps"
+        skipped = f", {self.skipped} skipped to keep up" if self.skipped else ""
+        return f"{self.name}: {state}{skipped}"
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """State, rates and counters of a broadcast at one moment."""
 
@@ -60,6 +81,15 @@ class Status:
     """Seconds that the engine's last new prompt took to encode, once it has had one."""
     notice: str = ""
     """Newest remark of the engine on live values that have no effect, or were refused."""
+    microphone_delay_ms: int | None = None
+    """Milliseconds to delay a microphone by, so that the sound fits the output: the median
+    latency."""
+    sink_states: tuple[SinkState, ...] = ()
+    """The state of each sink, in the order of `sinks`."""
+    last_snapshot: str | None = None
+    """Path of the snapshot that was saved last."""
+    last_recording: str | None = None
+    """Path of the video that was recorded last and is complete."""
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ COMMANDS = {
     "devices": "devices",
     "doctor": "doctor",
     "osc": "osc",
+    "midi": "midi",
     "config": "config_command",
     "models": "models",
     "engines": "engines",

@@ -1,19 +1,24 @@
-"""``streamcam presets``: list, show, save, load and delete presets, and tell where they are."""
+"""``streamcam presets``: list, show, save, load, rename and delete presets, and find them."""
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from streamcam.cli import value_completion
-from streamcam.cli.config_command import toml_value
 from streamcam.cli.options import configured, given, settings
 from streamcam.cli.osc_client import Client, client_options
 from streamcam.control.messages import Message
-from streamcam.control.preset_bank import LOOK
+from streamcam.control.preset_files import (
+    SAVED,
+    delete_preset,
+    look_of,
+    preset_text,
+    rename_preset,
+    save_preset,
+    saved_file,
+)
 from streamcam.control.values import parse_number
 from streamcam.embedded_model import LOOKS
 from streamcam.errors import ConfigError, StreamcamError, printable, suggest
@@ -21,17 +26,14 @@ from streamcam.runtime.parameters_summary import prompt_text
 from streamcam.settings.config import PARTS
 from streamcam.settings.config_layers import split_layer
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import find_presets, load_preset, preset_file, shipped_folder
+from streamcam.settings.presets import find_presets, load_preset, shipped_folder
 from streamcam.system.paths import presets_folder
-
-SAVED = (*LOOK, "prompt_interpolation", "seed")
-"""Live values that make a look, which a preset keeps."""
 
 
 @click.group(invoke_without_command=True)
 @click.pass_context
 def presets(ctx: click.Context) -> None:
-    """List the presets, show, save, load or delete one.
+    """List the presets, show, save, load, rename or delete one.
 
     A preset is a file of settings with a name: a look, or a model and how it is best run.
     """
@@ -108,14 +110,13 @@ def save(
     It is kept in your configuration folder, and every broadcast finds it by its name, the one that
     is running too.
     """
-    path = preset_file(name)
-    if path.exists() and not overwrite:
+    if saved_file(name).exists() and not overwrite:
         raise ConfigError(f'there is a preset "{name}" already; replace it with --overwrite')
     if presets or assignments or given(flags):
-        lines = list(_given_lines(presets, assignments, flags))
+        values = dict(_given_values(presets, assignments, flags))
     else:
-        lines = list(_live_lines(host, port, prefix))
-    _write(path, "".join(f"{line}\n" for line in lines))
+        values = _live_values(host, port, prefix)
+    path = save_preset(name, preset_text(values), overwrite=overwrite)
     click.echo(printable(f'saved "{name}" as {path}'))
     try:
         with Client(host, port, prefix) as client:
@@ -124,19 +125,19 @@ def save(
         return  # No broadcast is running, so that none has to know.
 
 
-def _given_lines(
+def _given_values(
     presets: tuple[str, ...], assignments: tuple[str, ...], flags: dict[str, Any]
-) -> Iterator[str]:
+) -> Iterator[tuple[str, Any]]:
     config = configured(presets, assignments, flags)
     for table in (config, config.video, config.live):
         for name in type(table).model_fields:
             value = getattr(table, name)
             if name in table.model_fields_set and name not in PARTS and value is not None:
-                yield f"{name} = {toml_value(value)}"
+                yield name, value
 
 
-def _live_lines(host: str, port: int, prefix: str) -> Iterator[str]:
-    """Yield the look of the broadcast, a setting a line."""
+def _live_values(host: str, port: int, prefix: str) -> dict[str, Any]:
+    """Return the look of the broadcast, by the names of its settings."""
     with Client(host, port, prefix) as client:
         answers = {message.address: message.arguments for message in client.all_values()}
     values: dict[str, Any] = {}
@@ -145,22 +146,7 @@ def _live_lines(host: str, port: int, prefix: str) -> Iterator[str]:
             # A float32 is not the number that was meant: 1.2 arrives as 1.2000000476837158.
             shortest = [parse_number([a]) if isinstance(a, float) else a for a in arguments]
             values[name] = shortest if name == "t_index_list" else shortest[0]
-    parameters = Parameters.parse(values)
-    for name in values:
-        yield f"{name} = {toml_value(getattr(parameters, name))}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write the whole file or none of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # Where its folder is none, for one.
-            temporary.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {error.strerror}") from None
+    return look_of(Parameters.parse(values))
 
 
 @presets.command()
@@ -180,15 +166,16 @@ def load(name: str, host: str, port: int, prefix: str) -> None:
 @click.argument("name", shell_complete=value_completion.own_presets)
 def delete(name: str) -> None:
     """Delete one of your presets; those that come with streamcam stay."""
-    path = preset_file(name)
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        yours = [file.stem for file in presets_folder().glob("*.toml")]
-        raise ConfigError(f'you have no preset "{name}": {suggest(name, yours)}') from None
-    except OSError as error:
-        raise ConfigError(f"cannot delete {path}: {error.strerror}") from None
+    path = delete_preset(name)
     click.echo(printable(f"deleted {path}"))
+
+
+@presets.command()
+@click.argument("old", shell_complete=value_completion.own_presets)
+@click.argument("new")
+def rename(old: str, new: str) -> None:
+    """Rename one of your presets; those that come with streamcam stay."""
+    click.echo(printable(f'renamed "{old}" to "{new}", {rename_preset(old, new)}'))
 
 
 @presets.command()

@@ -87,10 +87,18 @@ def _show_json(record: logging.LogRecord) -> None:
 class Reporter:
     """Shows the status: as a live line on a terminal, or periodically in a JSON log."""
 
-    def __init__(self, line: StatusLine | None, *, as_json: bool) -> None:
+    def __init__(
+        self, line: StatusLine | None, console: Console | None = None, *, as_json: bool
+    ) -> None:
         self._line = line
+        self._console = console
         self._as_json = as_json
         self._next = time.monotonic() + STATUS_INTERVAL_S
+
+    @property
+    def terminal(self) -> Console | None:
+        """The terminal that somebody reads; None where the log goes to a file or a service."""
+        return self._console
 
     def show(self, status: Status) -> None:
         """Update the line on the terminal, or log `status` if it is time to."""
@@ -122,7 +130,7 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
         try:
             if is_terminal and not as_json:
                 with console.status("starting") as line:
-                    yield Reporter(line, as_json=False)
+                    yield Reporter(line, console, as_json=False)
             else:
                 yield Reporter(None, as_json=as_json)
         finally:

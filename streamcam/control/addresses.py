@@ -25,6 +25,7 @@ SHORT_NAMES = {
     "prompt/interpolation": "prompt_interpolation",
     "prompt/time": "prompt_time",
     "preset/time": "preset_time",
+    "preset/easing": "preset_easing",
     "similarity/enable": "enable_similar_image_filter",
     "similarity/threshold": "similar_image_filter_threshold",
     "similarity/max_skip": "similar_image_filter_max_skip_frame",

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from streamcam.control.command_declaration import Command
 from streamcam.control.messages import Argument
 from streamcam.control.midi.midi_commands import MIDI_COMMANDS
+from streamcam.control.preset_commands import PRESET_COMMANDS
+from streamcam.control.sink_commands import SINK_COMMANDS
 from streamcam.control.tempo.tempo_commands import TEMPO_COMMANDS
 from streamcam.errors import ParameterError
 
@@ -21,8 +23,15 @@ Read = Callable[[], tuple[Argument, ...]]
 COMMANDS: Mapping[str, Command] = {
     **MIDI_COMMANDS,
     **TEMPO_COMMANDS,
+    **SINK_COMMANDS,
+    **PRESET_COMMANDS,
 }
 """All commands by their address without the prefix."""
+
+
+def only_read(_arguments: Sequence[Argument]) -> None:
+    """Run a command that is there for its value alone: refuse."""
+    raise ParameterError("is only read; nothing can be sent to it")
 
 
 class BoundCommands:

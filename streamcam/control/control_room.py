@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from streamcam.control.midi.midi_control import MidiControl
 from streamcam.control.osc.server import OscServer
 from streamcam.control.oscquery.announcement import OSC, OSCQUERY, Announcement, Service
+from streamcam.control.preset_editor import PresetEditor
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.control.tempo.tempo_room import TempoRoom
@@ -49,6 +50,7 @@ class ControlRoom:
         self.surface = ControlSurface(control, config, log.warning)
         self._page = PageServer(self.surface, status, latency_history)
         self._tempo = TempoRoom(self.surface, status)
+        self._preset_editor = PresetEditor(self.surface)
         self._announcement = Announcement(self._services, log.warning)
         self._osc = OscServer(self.surface, status, log.warning) if settings.osc else None
         self._midi: MidiControl | None = None
@@ -60,6 +62,11 @@ class ControlRoom:
     def osc_port(self) -> int | None:
         """The UDP port of OSC; None without OSC."""
         return self._osc.port if self._osc else None
+
+    @property
+    def changes(self) -> int:
+        """How many messages of OSC have been applied so far."""
+        return self._osc.counts["applied"] if self._osc else 0
 
     def web_routes(self) -> Sequence[Any]:
         """Return the Starlette routes of the protocols that the web server carries."""
@@ -82,13 +89,14 @@ class ControlRoom:
         page = self._status().page
         if page and self._settings.oscquery:
             port = urlsplit(page).port or self._settings.preview_port
-            services.append(Service(OSCQUERY, self._settings.preview_bind, port))
+            services.append(Service(OSCQUERY, self._settings.web_bind, port))
         return services
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self._page)
             stack.enter_context(self._tempo)
+            stack.enter_context(self._preset_editor)
             if self._settings.mdns:
                 stack.enter_context(self._announcement)
             for protocol in (self._osc, self._midi):

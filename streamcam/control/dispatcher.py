@@ -9,7 +9,7 @@ from streamcam.control.addresses import Address, Addresses
 from streamcam.control.commands import BoundCommands
 from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_bank import PresetBank
-from streamcam.control.state import Changes, Control
+from streamcam.control.state import Changes, Control, Fade
 from streamcam.control.transaction import Transaction
 from streamcam.control.values import parse_flag
 from streamcam.errors import ParameterError, StreamcamError
@@ -173,8 +173,8 @@ class Dispatcher:
 
     def _collect(
         self, target: Parameters, wanted: Sequence[Change], outcome: Outcome, *, strict: bool
-    ) -> tuple[Changes, float | None]:
-        """Return the changes that `wanted` make to `target`, and the seconds of their fade."""
+    ) -> tuple[Changes, float | Fade | None]:
+        """Return the changes that `wanted` make to `target`, and their fade."""
         transaction = Transaction(target, self._presets, self._config.num_steps)
         for name, address, arguments in wanted:
             trial = transaction.copy()
@@ -192,7 +192,7 @@ class Dispatcher:
                 transaction.warnings.append("goes beyond its range; the nearest value was taken")
             outcome.warnings += [(name, warning) for warning in transaction.warnings]
         self._presets.current = transaction.preset or self._presets.current
-        return transaction.changes(), transaction.fade_time()
+        return transaction.changes(), transaction.fade()
 
 
 def _add_held(

@@ -1,9 +1,10 @@
 """Bank of presets in memory: of each, the values that it sets on air."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from threading import Lock
 from typing import Any
 
 from streamcam.errors import ConfigError, ParameterError, suggest
@@ -13,11 +14,18 @@ from streamcam.settings.config import Config
 from streamcam.settings.config_layers import MODEL_DEFAULTS, place_in, split_layer
 from streamcam.settings.layer import Layer
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import find_presets, load_preset, model_settings
+from streamcam.settings.presets import (
+    find_presets,
+    load_preset,
+    model_settings,
+    protected_presets,
+)
 
 LOOK = tuple(name for name in MODEL_DEFAULTS if name in Parameters.model_fields)
 """The values that every preset sets: those for which a model has defaults of its own."""
 REFRESH_S = 1.0
+MAX_REPORTS = 1000
+"""Lines on presets that are left out."""
 Clock = Callable[[], float]
 STEPS = ("t_index_list", "num_inference_steps")
 """Values that are of use only with the number of steps they were made for."""
@@ -38,33 +46,54 @@ class PresetBank:
     ) -> None:
         self.current: str | None = None
         """The preset loaded last."""
+        self.protected: Mapping[str, str] = {}
+        """Why presets that are not the user's own stay as they are, by name in small letters."""
         self._config = config
         self._report = report
         self._clock = clock
-        self._files = _files()
         self._next_refresh = 0.0
-        self._changes = self._read()
+        self._reported: set[str] = set()
+        self._publishing = Lock()
+        self._begun = self._published = 0
+        self._files: dict[str, tuple[int, int]] = {}
+        self._changes: dict[str, dict[str, Any]] = {}
+        self.reload()
 
     def refresh(self) -> None:
         """Read the presets again if a file has changed; once a second at the most."""
         if self._clock() < self._next_refresh:
             return
         self._next_refresh = self._clock() + REFRESH_S
-        files = _files()
-        if files != self._files:
-            self._files = files
-            self._changes = self._read()
+        if _files() != self._files:
+            self.reload()
+
+    def reload(self) -> None:
+        """Read the presets again; of several threads that do, the one that began last counts."""
+        with self._publishing:
+            self._begun += 1
+            number = self._begun
+        files, protected = _files(), protected_presets()
+        changes = self._read()
+        with self._publishing:
+            if number > self._published:
+                self.protected = protected
+                self._published, self._files, self._changes = number, files, changes
+
+    @property
+    def defaults(self) -> Parameters:
+        """The values that a preset sets where it holds none."""
+        return _with_model_defaults(self._config)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """Return the values that each preset sets."""
         config = self._config
         start = _with_model_defaults(config)
         held: dict[str, dict[str, Any]] = {}
-        for name in sorted(find_presets()):
+        for name, path in sorted(find_presets().items()):
             try:
-                values = _live_values(load_preset(name), config, start)
+                values = _live_values(load_preset(str(path)), config, start)
             except ConfigError as error:
-                self._report(f"preset {name} is left out: {error}")
+                self._report_once(f"preset {name} is left out: {error}")
             else:
                 # One made for another model, or without live values, has no use on air.
                 if values:
@@ -75,6 +104,11 @@ class PresetBank:
             name: {field: getattr(parameters, field) for field in fields}
             for name, parameters in loaded.items()
         }
+
+    def _report_once(self, line: str) -> None:
+        if line not in self._reported and len(self._reported) < MAX_REPORTS:
+            self._reported.add(line)
+            self._report(line)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
+from streamcam.control.easings import EASINGS
 from streamcam.control.model_values import Item, items_of, with_values_of
 from streamcam.errors import ParameterError
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
-from streamcam.settings.parameters import MAX_PROMPTS, Parameters, Prompt, is_prompt
+from streamcam.settings.parameters import MAX_PROMPTS, Easing, Parameters, Prompt, is_prompt
 
 Listener = Callable[[Parameters, Parameters], None]
 """Called after every change with the snapshots before and after it."""
@@ -21,6 +22,19 @@ Clock = Callable[[], float]
 
 Modulate = Callable[[Parameters, float], Parameters]
 """Returns a snapshot with numbers that swing around those in it, at monotonic seconds."""
+NOTICE_S = 10.0
+"""Seconds for which a notice to the operator is shown."""
+
+
+class Fade(NamedTuple):
+    """The way in which values that can fade get to their end."""
+
+    seconds: float
+    easing: Easing = "linear"
+
+
+Decide = Callable[[Parameters], tuple[Changes, float | Fade | None]]
+"""Takes the target; returns the changes to it, and their fade, None for the default."""
 
 
 class Control:
@@ -37,6 +51,7 @@ class Control:
         """The operator's latest choice: the end of the current fade, or the newest snapshot."""
         self.preset: str | None = None
         """Name of the preset that was loaded last."""
+        self._notice: tuple[str, float] = ("", 0.0)
         self._config = config
         self._clock = clock
         self._deciding = Lock()
@@ -48,12 +63,22 @@ class Control:
         self._modulate: Modulate | None = None
         self._refused: dict[Item, str] = {}
 
-    def change(self, changes: Changes, *, over: float | None = None) -> Parameters:
+    @property
+    def notice(self) -> str:
+        """The last line for the operator, for as long as it is news."""
+        text, until = self._notice
+        return text if self._clock() < until else ""
+
+    def notify(self, notice: str) -> None:
+        """Show a line to the operator with the figures, for `NOTICE_S`."""
+        self._notice = (notice, self._clock() + NOTICE_S)
+
+    def change(self, changes: Changes, *, over: float | Fade | None = None) -> Parameters:
         """Apply `changes` as one; values that can fade do so over that many seconds.
 
         Args:
             changes: values by field name.
-            over: seconds; by default ``prompt_time`` if a text changes, else 0.
+            over: seconds, or a fade; by default ``prompt_time`` if a text changes, else 0.
 
         Returns:
             The snapshot at the end of the fade.
@@ -63,7 +88,7 @@ class Control:
         """
         return self.update(lambda _target: (changes, over))
 
-    def update(self, decide: Callable[[Parameters], tuple[Changes, float | None]]) -> Parameters:
+    def update(self, decide: Decide) -> Parameters:
         """Apply the changes that `decide` makes from the target, which nothing else changes then.
 
         Args:
@@ -83,7 +108,7 @@ class Control:
                 self.target = target
                 # No change must not restart the fade: some senders repeat a value all the time.
                 if target != before:
-                    self._move_to_target(over)
+                    self._move_to_target(over if isinstance(over, Fade) else Fade(over))
             return target
 
     def refuse(self, items: Iterable[Item], why: str, instead: Parameters) -> None:
@@ -106,8 +131,8 @@ class Control:
             for item in items_of(target) & self._refused.keys():
                 raise ParameterError(self._refused[item])
 
-    def _move_to_target(self, over: float) -> None:
-        if over > 0:
+    def _move_to_target(self, over: Fade) -> None:
+        if over.seconds > 0:
             self._fade = _Fade(self._faded, self.target, self._clock(), over)
             self._publish(_between(self._faded, self.target, 0.0))
         elif self._fade:
@@ -149,20 +174,21 @@ class Control:
 
 
 class _Fade:
-    """A fade from one snapshot to another, `seconds` long."""
+    """A fade from one snapshot to another."""
 
-    def __init__(self, before: Parameters, after: Parameters, start: float, seconds: float) -> None:
-        self.before, self.after, self.start, self.seconds = before, after, start, seconds
-        self.end = start + seconds
+    def __init__(self, before: Parameters, after: Parameters, start: float, over: Fade) -> None:
+        self.before, self.after, self.start, self.over = before, after, start, over
+        self.end = start + over.seconds
 
     def retargeted(self, after: Parameters) -> "_Fade":
         """Return this fade with another end; values in which the two ends differ jump at once."""
         names = type(after).model_fields
         jumps = {n: v for n in names if (v := getattr(after, n)) != getattr(self.after, n)}
-        return _Fade(self.before.model_copy(update=jumps), after, self.start, self.seconds)
+        return _Fade(self.before.model_copy(update=jumps), after, self.start, self.over)
 
     def at(self, now: float) -> Parameters:
-        return _between(self.before, self.after, min((now - self.start) / self.seconds, 1.0))
+        t = min((now - self.start) / self.over.seconds, 1.0)
+        return _between(self.before, self.after, EASINGS[self.over.easing](t))
 
 
 def _between(before: Parameters, after: Parameters, t: float) -> Parameters:

@@ -9,7 +9,7 @@ from streamcam.control.commands import BoundCommands
 from streamcam.control.dispatcher import HELD, Dispatcher, Hold, Outcome
 from streamcam.control.messages import Message
 from streamcam.control.preset_bank import PresetBank
-from streamcam.control.state import Control
+from streamcam.control.state import Control, Decide
 from streamcam.settings.config import Config
 
 
@@ -91,6 +91,26 @@ class ControlSurface:
         for listener in self._listeners:
             listener()
 
+    def update(self, decide: Decide, preset: str | None = None) -> None:
+        """Apply the changes that `decide` makes from the target, as `Control.update` does.
+
+        Args:
+            decide: takes the target; returns values by field name, and their fade.
+            preset: the one that is among them, to become the current one.
+
+        Raises:
+            ParameterError: a change is refused, and none was applied.
+        """
+        with self._lock:
+            self.control.update(decide)
+            if preset:
+                self.set_preset(preset)
+
+    def set_preset(self, name: str | None) -> None:
+        """Make a preset the current one, without loading it; None for none."""
+        with self._lock:
+            self.presets.current = self.control.preset = name
+
     def state(self) -> object:
         """Return all that `values` follows from: it is equal as long as no value has changed."""
         return (
@@ -110,14 +130,13 @@ class ControlSurface:
 
     def value_of(self, address: str) -> Message | None:
         """Return the current value of an address or alias, None if it has none."""
-        if found := self.addresses.find(address):
-            name, known = found
-            if known.get:
-                arguments = known.get(self.control.target)
-                return Message(name, arguments) if arguments else None
-            address = name
+        name, known = self.addresses.find(address) or (address, None)
+        if known and known.get:
+            arguments = known.get(self.control.target)
+            return Message(name, arguments) if arguments else None
+        name = self.addresses.aliases.get(address, address)
         others = (*self._preset_values(), *self._command_values())
-        return next((value for value in others if value.address == address), None)
+        return next((value for value in others if value.address == name), None)
 
     def _command_values(self) -> Iterator[Message]:
         for address, name in self.addresses.commands.items():

@@ -3,6 +3,7 @@
 from typing import Any
 
 from streamcam.control.preset_bank import PresetBank
+from streamcam.control.state import Fade
 from streamcam.settings.parameters import Parameters, Prompt
 
 MIN_WEIGHT = 0.001
@@ -58,11 +59,11 @@ class Transaction:
             changes["prompt"] = self._with_a_weight(self["prompt"])
         return changes
 
-    def fade_time(self) -> float | None:
-        """Return the seconds of the fade: ``preset_time`` for a preset, None for the default."""
+    def fade(self) -> float | Fade | None:
+        """Return the fade: that of presets for a preset, None for the default."""
         if self.over is not None:
             return self.over
-        return float(self["preset_time"]) if self.preset else None
+        return Fade(self["preset_time"], self["preset_easing"]) if self.preset else None
 
     def _with_a_weight(self, prompt: Prompt) -> Prompt:
         """Return `prompt`, whose weights are all 0, keeping on the slot that was strongest."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, get_args
+from unicodedata import normalize
 
 import numpy as np
 from pydantic.fields import FieldInfo
@@ -115,7 +116,8 @@ def parse_choice(arguments: Sequence[Argument], choices: Sequence[str]) -> str:
     """
     if not choices:
         raise ParameterError("there is nothing to choose from")
-    name = str(arguments[0]).strip() if arguments else ""
+    # Some keyboards send an accent apart from its letter.
+    name = normalize("NFC", str(arguments[0])).strip() if arguments else ""
     if arguments and isinstance(arguments[0], float) and arguments[0].is_integer():
         name = str(int(arguments[0]))
     if name in choices:

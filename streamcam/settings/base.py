@@ -70,6 +70,8 @@ class Traits:
     Camera, Output, Safety."""
     usual: tuple[float, float] | None = None
     """Ends of the part of a number's range that a fader spans; the rest is reached by number."""
+    secret: bool = False
+    """A password or token: no message, no log and no listing shows it."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 
@@ -128,7 +130,9 @@ def _explain(table: type[Settings], problem: Any, place: Place) -> str:
     if not name:
         return _with_places(table, message, place)
     where = f" ({given})" if (given := place(name)) else ""
-    return f"{name}: {message[0].lower()}{message[1:]}, got {_shortened(problem['input'])}{where}"
+    is_secret = name in table.model_fields and traits(table.model_fields[name]).secret
+    got = "" if is_secret else f", got {_shortened(problem['input'])}"
+    return f"{name}: {message[0].lower()}{message[1:]}{got}{where}"
 
 
 def _with_places(table: type[Settings], message: str, place: Place) -> str:

@@ -57,6 +57,10 @@ Indices = Annotated[
 ]
 
 
+Easing = Literal["linear", "ease-in", "ease-out", "ease-in-out"]
+"""The pace of a fade from its beginning to its end."""
+
+
 def is_prompt(field: FieldInfo) -> bool:
     """Return whether `field` holds texts with weights."""
     return field.annotation == WeightedTexts
@@ -178,6 +182,11 @@ class Parameters(Settings):
     )
     preset_time: Annotated[float, Traits(unit="s", group="Look", usual=(0, 10))] = Field(
         default=0.0, ge=0, le=600, description="Seconds over which a preset fades in."
+    )
+    preset_easing: Annotated[Easing, Traits(group="Look")] = Field(
+        default="linear",
+        description="How a preset fades in: evenly, gently at its beginning (ease-in), at its end"
+        " (ease-out), or at both.",
     )
     record: Annotated[bool, Traits(group="Output")] = Field(
         default=True, description="Let the recorder run."

@@ -1,6 +1,6 @@
 """Settings in TOML files: presets by name, and the file that a model's folder may hold."""
 
-import re
+import unicodedata
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -12,15 +12,6 @@ from streamcam.system.paths import presets_folder
 from streamcam.system.regular_file import read_regular
 
 MODEL_SETTINGS_FILE = "streamcam.toml"
-SAFE_NAME = re.compile(r"\w([\w .-]{0,62}\w)?")
-RESERVED = (
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
-)
-"""Names that no file can have on Windows."""
 MAX_BYTES = 100_000
 """Size of a file of settings; all that there are, and their comments, take a tenth of it."""
 
@@ -68,7 +59,24 @@ def find_presets() -> dict[str, Path]:
     with suppress(StreamcamError):  # Where no home folder is known, there are none of the user.
         folders.append(presets_folder())
     folders.append(Path("configs"))
-    return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}
+    return {name: path for folder in folders for name, path in presets_in(folder).items()}
+
+
+def presets_in(folder: Path) -> dict[str, Path]:
+    """Return the presets in `folder` by name, in the one form that Unicode has for each letter."""
+    return {unicodedata.normalize("NFC", p.stem): p for p in sorted(folder.glob("*.toml"))}
+
+
+def protected_presets() -> dict[str, str]:
+    """Return why presets that are not the user's own stay as they are, by name in small letters."""
+    here = {
+        name: f'the preset "{name}" is in ./configs, where it stays as it is'
+        for name in presets_in(Path("configs"))
+    }
+    shipped = {
+        name: f'the preset "{name}" comes with streamcam' for name in presets_in(shipped_folder())
+    }
+    return {name.casefold(): reason for name, reason in (here | shipped).items()}
 
 
 def shipped_folder() -> Path:
@@ -77,22 +85,6 @@ def shipped_folder() -> Path:
     # Inside the package where it is installed; next to it in a checkout.
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
-
-
-def preset_file(name: str) -> Path:
-    """Return the file that the user's preset `name` is, or would be, kept in.
-
-    Raises:
-        ConfigError: `name` is no name for a preset, or one that comes with streamcam has it.
-        StreamcamError: no home folder is known.
-    """
-    if not SAFE_NAME.fullmatch(name) or name.lower() in RESERVED or name.endswith(".toml"):
-        raise ConfigError(
-            f'"{name:.40}" is no name for a preset: it takes letters, digits, spaces, - and _'
-        )
-    if (shipped_folder() / f"{name}.toml").exists():
-        raise ConfigError(f'the preset "{name}" comes with streamcam; choose another name')
-    return presets_folder() / f"{name}.toml"
 
 
 def model_settings(model: str, allowed: Collection[str]) -> Layer:

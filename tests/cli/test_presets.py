@@ -68,6 +68,18 @@ def test_settings_are_saved_shown_found_and_deleted(
     assert list(home.iterdir()) == []
 
 
+def test_a_preset_is_renamed_and_never_over_another(
+    capsys: pytest.CaptureFixture[str], home: Path, nobody: str
+) -> None:
+    for name in ("a", "b"):
+        assert run(capsys, "save", name, "--prompt", name, nobody)[0] == 0
+    code, _, err = run(capsys, "rename", "a", "b")
+    assert (code, 'there is a preset "b" already' in err) == (2, True)
+    assert run(capsys, "rename", "a", "c") == (0, f'renamed "a" to "c", {home / "c.toml"}\n', "")
+    assert load_preset("c") == {"prompt": "a"}
+    assert sorted(path.name for path in home.iterdir()) == ["b.toml", "c.toml"]
+
+
 def test_the_look_on_air_is_saved_and_the_broadcast_finds_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -24,6 +24,7 @@ from streamcam.errors import DeviceError
 from streamcam.sinks.preview import FAULTS_AT_ONCE, Preview, connections, web
 from streamcam.sinks.preview.connections import MAX_PER_HOST, MAX_STREAMS
 from streamcam.sinks.preview.mjpeg import encoded
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import Frame, Image
 from tests.support.media import BLUE, GREEN, RED, plain, run_script
 from tests.support.scenes import STATUS, FakeBroadcastView
@@ -466,11 +467,12 @@ def test_requests_of_other_origins_are_refused(preview: Preview) -> None:
 def test_a_preview_opened_to_the_network_answers_to_addresses_and_its_name(
     view: FakeBroadcastView,
 ) -> None:
+    view.tokens = WebTokens("s3cret-t0ken")
     with Preview("0.0.0.0", 0, view) as sink:
         assert sink.url.startswith("http://127.0.0.1:")
         for host in ("192.168.1.7:8090", "[fe80::1]", "localhost", socket.gethostname()):
-            assert status_of(sink, host=host) == 200
-        assert status_of(sink, host="evil.example") == 403
+            assert status_of(sink, host=host, authorization="Bearer s3cret-t0ken") == 200
+        assert status_of(sink, host="evil.example", authorization="Bearer s3cret-t0ken") == 403
 
 
 def test_ipv6_is_served(view: FakeBroadcastView) -> None:
@@ -526,6 +528,7 @@ def test_stats_are_the_status(preview: Preview) -> None:
     assert answer == {name: getattr(STATUS, name) for name in answer} | {
         "sinks": list(STATUS.sinks),
         "overrides": list(STATUS.overrides),
+        "sink_states": list(STATUS.sink_states),
     }
     assert answer["latency_p95"] == 0.11
 

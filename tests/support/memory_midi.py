@@ -33,6 +33,10 @@ class MemoryMidi:
         sys.modules[module.__name__] = module
         self.backend = mido.Backend(module.__name__, use_environ=False)
 
+    def use(self) -> Any:
+        """Return the backend, as `load_backend` does."""
+        return self.backend
+
     def play(self, name: str, *data: int) -> None:
         """Let the device at an input send bytes."""
         parser = mido.Parser(data)

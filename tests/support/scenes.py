@@ -6,6 +6,7 @@ from typing import Any
 
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import Frame
 
 STATUS = Status(
@@ -33,6 +34,7 @@ class FakeBroadcastView:
         self.current_status = STATUS
         self.applied = (0, parameters or Parameters())
         self.routes: list[Any] = []
+        self.tokens = WebTokens()
         self.make_routes: Callable[[], Sequence[Any]] = lambda: self.routes
 
     def input_frame(self) -> Frame | None:
@@ -46,6 +48,9 @@ class FakeBroadcastView:
 
     def applied_parameters(self) -> tuple[int, Parameters]:
         return self.applied
+
+    def web_tokens(self) -> WebTokens:
+        return self.tokens
 
     def web_routes(self) -> Sequence[Any]:
         return self.make_routes()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from streamcam.control.midi.control_targets import Targets
 from streamcam.control.midi.controls import Control, Movement
-from streamcam.control.midi.mapped_controls import MappedControls, is_lit
+from streamcam.control.midi.mapped_controls import MappedControls, is_lit, is_position
 from streamcam.control.midi.mapping import Assignment, PortMapping
 from streamcam.control.surface import ControlSurface
 
@@ -41,6 +41,10 @@ class ControllerFeedback:
                 self._shown[entry] = movement.raw
             break
 
+    def clear(self) -> None:
+        """Forget what the controls show."""
+        self._shown.clear()
+
     def due(self, mapping: PortMapping, now: float) -> Iterator[tuple[Control, float]]:
         """Yield the controls that show something else than their value, and what they shall show.
 
@@ -60,6 +64,8 @@ class ControllerFeedback:
             if self._shown.get(entry) == raw and not (is_light and moved_at is not None):
                 continue
             self._shown[entry] = raw
+            if is_light:
+                self._moved_at.pop(entry, None)
             channel = entry.channel or self._channels.get(entry, 1)
             yield entry._replace(channel=channel), share
         for entry, moved_at in list(self._moved_at.items()):
@@ -75,11 +81,9 @@ class ControllerFeedback:
         if not wanted or entry.kind not in SENDABLE:
             return None
         target = self._targets.find(assignment.address)
-        if assignment.value is None and target.kind in ("number", "choice"):
-            is_fader = entry.kind != "note" or assignment.velocity
-            if is_fader:
-                share = self._controls.share_of(target, assignment)
-                return None if share is None else (share, False)
+        if is_position(entry, assignment, target):
+            share = self._controls.share_of(target, assignment)
+            return None if share is None else (share, False)
         value = self._surface.value_of(target.address)
         if target.kind == "trigger" or (value is None and assignment.value is None):
             return None

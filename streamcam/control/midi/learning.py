@@ -139,9 +139,12 @@ def identify(
     values = [m.raw for m in movements if m.control == control]
     if control.kind == "cc" and value is None and (encoding := detect(values)):
         return control, given.model_copy(update={"relative": encoding})
-    if control.kind == "cc" and value is None and target.kind == "flag" and set(values) - {0, 127}:
+    is_button = control.kind == "cc" and not set(values) - {0, 127}
+    if value is None and target.kind == "flag" and not is_button:
         # A fader, which switches where it passes the middle.
-        return control, given.model_copy(update={"mode": "follow"})
+        given = given.model_copy(update={"mode": "follow"})
+    if value is None and target.kind in CONTINUOUS and is_button:
+        given = given.model_copy(update={"mode": "toggle"})
     return control, given
 
 

@@ -13,6 +13,8 @@ from streamcam.control.surface import ControlSurface
 NEAR = 1.5 / 127
 """Distance from the current value at which a fader picks it up."""
 PRESSED = 0.5
+FROM_ONE = ("cue/jump",)
+"""Addresses whose numbers begin at 1, where those of programs begin at 0."""
 MAX_PRESSES = 16
 """Presses of one button that count in one batch; only a fault sends more."""
 
@@ -23,6 +25,8 @@ class ControlState:
 
     share: float | None = None
     """Its last position."""
+    sent: float | None = None
+    """The position that was sent last; a change that waits for the beat takes effect later."""
     result: float | None = None
     """The value that it set last, as a share; another one was set by another client."""
     exact: float = 0.0
@@ -72,7 +76,7 @@ class MappedControls:
                 target = self._targets.find(assignment.address)
                 if movement.steps is not None or assignment.relative != "off":
                     steps[key] = steps.get(key, 0) + self._steps(key, movement)
-                elif _is_position(movement.control, assignment, target):
+                elif is_position(movement.control, assignment, target):
                     if movement.control.kind != "note" or movement.raw:
                         paths.setdefault(key, []).append(movement.share)
                 else:
@@ -142,7 +146,7 @@ class MappedControls:
             if is_pressed:
                 batch.messages.append(Message(target.address, (True,)))
         elif movement.control.kind == "program" and entry.number is None:
-            batch.set(target.address, movement.raw + assignment.offset)
+            batch.set(target.address, movement.raw + _offset(target, assignment))
         elif assignment.mode == "follow":
             batch.set(target.address, self._switched(target, assignment, on=down))
         elif is_pressed:
@@ -186,9 +190,12 @@ class MappedControls:
         if pickup and not assignment.motor and control.kind != "note":
             current = self.share_of(target, assignment)
             is_ours = current is None or current == state.result
+            if state.sent is not None:
+                is_ours |= self._picks_up(target, [state.sent], current)
             path = path if previous is None else [previous, *path]
             if not is_ours and not self._picks_up(target, path, current):
                 return
+        state.sent = share
         batch.moved.append((state, target, assignment))
         if target.kind == "choice":
             choices = self._targets.choices(target)
@@ -213,6 +220,10 @@ class MappedControls:
         assignment = key[1]
         state, target = self._state(key), self._targets.find(assignment.address)
         if count == 0:
+            return
+        if assignment.value is not None:
+            if count > 0:
+                batch.set(target.address, assignment.value)
             return
         if target.kind == "trigger":
             if count > 0:
@@ -239,13 +250,19 @@ class MappedControls:
         batch.moved.append((state, target, assignment))
 
 
-def _is_position(control: Control, assignment: Assignment, target: Target) -> bool:
+def _offset(target: Target, assignment: Assignment) -> int:
+    if assignment.offset is None:
+        return 1 if target.name in FROM_ONE else 0
+    return assignment.offset
+
+
+def is_position(control: Control, assignment: Assignment, target: Target) -> bool:
     """Return whether a control sets a value by its position, rather than by being pressed."""
     if assignment.value is not None or target.kind not in ("number", "choice"):
         return False
     if control.kind == "note":
         return assignment.velocity
-    return control.kind != "program"
+    return control.kind != "program" and assignment.mode != "toggle"
 
 
 def _ends(target: Target, assignment: Assignment) -> tuple[float, float]:

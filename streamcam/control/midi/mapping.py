@@ -20,8 +20,11 @@ class Assignment(Settings):
     address: str
     value: Value = None
     """Sent when the button is pressed, instead of what the control would send."""
-    mode: Literal["toggle", "follow"] = "toggle"
-    """Of a button at a flag: a press changes it, or it is on as long as the button is down."""
+    mode: Literal["auto", "toggle", "follow"] = "auto"
+    """A press changes a value, or it is on as long as the button is down.
+
+    By default buttons and flags toggle, while controllers set numbers and choices by position.
+    """
     range: tuple[float, float] | None = None
     """Values at the two ends, in the unit of the address; the first may be the larger one."""
     relative: Literal["off", "auto", "twos-complement", "offset", "sign-bit"] = "off"
@@ -40,8 +43,8 @@ class Assignment(Settings):
     """Sent to a button, as colour or brightness, while what it stands for is on."""
     off: Level = 0
     """Sent to a button while it is off."""
-    offset: int = 0
-    """Added to the number of a program change."""
+    offset: int | None = None
+    """Added to the number of a program change; by default so that 0 is the first."""
 
     @field_validator("range")
     @classmethod

@@ -10,7 +10,8 @@ from streamcam.control.midi.controls import Control
 from streamcam.control.midi.mapping import Assignment, PortMapping, PortSettings
 from streamcam.control.midi.mapping_file import Check, MappingText, edited, parse_mapping, written
 from streamcam.errors import ConfigError, StreamcamError
-from streamcam.settings.presets import RESERVED, shipped_folder
+from streamcam.settings.presets import shipped_folder
+from streamcam.settings.safe_names import RESERVED
 from streamcam.system.paths import midi_folder
 from streamcam.system.private_file import replace_private
 from streamcam.system.regular_file import read_regular
@@ -44,7 +45,7 @@ class MappingStore:
     """
 
     def __init__(self, check: Check, folder: Callable[[], Path] = midi_folder) -> None:
-        self._check = check
+        self.check = check
         self._folder = folder
 
     def load(self, title: str) -> StoredMapping:
@@ -53,12 +54,12 @@ class MappingStore:
         with suppress(StreamcamError):  # Where no home folder is known, there are none of the user.
             own = self._own_file(title)
             for path in [own] if own.exists() else self._files(own.parent):
-                stored = self._read(path, is_own=True)
+                stored = self.read(path, is_own=True)
                 if path == own or _is_for(stored, title):
                     return stored
                 problems += stored.problems if stored.is_damaged else ()
         for path in self._files(shipped_folder() / "controllers"):
-            stored = self._read(path, is_own=False)
+            stored = self.read(path, is_own=False)
             if _is_for(stored, title):
                 return stored
         return StoredMapping(EMPTY, problems=tuple(problems))
@@ -88,18 +89,18 @@ class MappingStore:
             replace_private(path.resolve(), text.encode())
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from None
-        return self._read(path, is_own=True)
+        return self.read(path, is_own=True)
 
     def _changed_text(self, title: str, path: Path, mapping: PortMapping) -> str:
         if not path.exists():
             settings = mapping.settings.model_copy(update={"port": title})
             return written(PortMapping(settings, mapping.controls), f"MIDI controls of {title}")
         text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
-        before = parse_mapping(text, str(path), self._check)
+        before = parse_mapping(text, str(path), self.check)
         changes = _changes(before, mapping)
         text = edited(text, changes)
         with suppress(ConfigError):
-            if parse_mapping(text, str(path), self._check).mapping.controls == mapping.controls:
+            if parse_mapping(text, str(path), self.check).mapping.controls == mapping.controls:
                 return text
         # Written in a way that lines cannot be replaced in.
         if before.problems:
@@ -112,11 +113,12 @@ class MappingStore:
     def _files(self, folder: Path) -> Iterable[Path]:
         return sorted(folder.glob("*.toml"))
 
-    def _read(self, path: Path, *, is_own: bool) -> StoredMapping:
+    def read(self, path: Path, *, is_own: bool = True) -> StoredMapping:
+        """Return the mappings in a file, with what is wrong with it."""
         stamp = _stamp(path)
         try:
             text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
-            mapping, problems = parse_mapping(text, str(path), self._check)
+            mapping, problems = parse_mapping(text, str(path), self.check)
         except (OSError, UnicodeDecodeError, StreamcamError) as error:
             return StoredMapping(EMPTY, path, is_own, stamp, (_reason(path, error),), True)
         return StoredMapping(mapping, path, is_own, stamp, problems)

@@ -10,10 +10,12 @@ from streamcam.control.midi.controls import MidiMessage
 from streamcam.errors import ConfigError, DeviceError, StreamcamError, one_line, suggest
 
 AUTO = "auto"
-THROUGH = re.compile(r"midi through|rtmidi (in|out)put client", re.IGNORECASE)
+THROUGH = re.compile(r"midi through", re.IGNORECASE)
 """Ports that only pass on what programs send, which ``auto`` leaves out."""
+OWN = re.compile(r"RtMidi(In|Out) Client:RtMidi (in|out)put")
+"""Ports that the library opens itself, as the other ends of those of controllers."""
 SEQUENCER = Path("/dev/snd/seq")
-NUMBERS = re.compile(r" \d+:\d+$" if sys.platform == "linux" else r" \d+$")
+NUMBERS = re.compile({"linux": r" \d+:\d+$", "win32": r" \d+$"}.get(sys.platform, r"(?!)"))
 """End of a name that is another one after the device was plugged in again."""
 
 
@@ -99,7 +101,7 @@ def check_sequencer(backend: MidiBackend, sequencer: Path = SEQUENCER) -> None:
 
 def _listed(names: Callable[[], list[str]]) -> list[str]:
     try:
-        return list(dict.fromkeys(names()))
+        return [name for name in dict.fromkeys(names()) if not OWN.match(name)]
     except Exception as error:  # Of a library that has errors of its own.
         raise DeviceError(f"the MIDI ports cannot be listed: {one_line(error)}") from None
 

@@ -6,7 +6,7 @@ OFF = "MIDI is not in use; start with --midi auto, or --midi and the name of a p
 
 MIDI_COMMANDS = {
     "midi/learn": Command(
-        "text, any",
+        "text",
         "an address; a value",
         "Map the MIDI control that is moved next to an address. With a value after it, that is"
         " what the control sends: preset/load neon. The same address again, or none, cancels; so"
@@ -15,7 +15,7 @@ MIDI_COMMANDS = {
         has_value=True,
     ),
     "midi/forget": Command(
-        "text, any",
+        "text",
         "an address; a value",
         "Remove what is mapped to an address, with a value after it only what sends that, and"
         " stop learning.",

@@ -17,8 +17,9 @@ from streamcam.control.midi.midi_backend import MidiBackend, load_backend
 from streamcam.control.midi.open_port import OpenPort, Received
 from streamcam.control.midi.plugged_ports import PluggedPorts
 from streamcam.control.surface import ControlSurface
-from streamcam.errors import ConfigError, ParameterError
+from streamcam.errors import ConfigError, ParameterError, StreamcamError
 from streamcam.limits import RateLimiter
+from streamcam.settings.parameters import MAX_PROMPT_BYTES
 from streamcam.system.paths import midi_folder
 from streamcam.system.supervised_thread import SupervisedThread
 
@@ -29,6 +30,7 @@ BATCH_S = 0.008
 IDLE_S = 0.5
 LEARNING_S = 0.05
 FEEDBACK_S = 1 / 20
+WITHOUT_OUTPUTS_S = 0.2
 POLL_S = 2.0
 JOIN_S = 2.0
 CLOCK_SILENCE_S = 1.0
@@ -99,8 +101,12 @@ class MidiControl:
         self._shown: tuple[Sequence[PortMapping], tuple[str, ...]] = ((), ("",))
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except StreamcamError:
+            self._stopping.set()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -198,7 +204,8 @@ class MidiControl:
             target = self._targets.find(address)
             # A cue is jumped to by its number, which a program change sends.
             control = Control("program" if target.name == "cue/jump" else "cc")
-            self._targets.check(control, Assignment(address=target.name, value=value))
+            given = {"address": target.name, "value": value}
+            self._targets.check(control, Assignment.parse(given, ParameterError))
         except ConfigError as error:
             raise ParameterError(str(error)) from None
         if self._learner.start(target, value, time.monotonic()):
@@ -227,13 +234,14 @@ class MidiControl:
         ports = self._plugged.ports
         mappings = [port.mapping for port in ports]
         if mappings != self._shown[0]:
-            lines = tuple(
+            # Two controllers of the same name share their mappings.
+            lines = dict.fromkeys(
                 f"{assignment.address}: {control}, {port.title}"
                 for port in ports
                 for control, assignments in port.mapping.controls.items()
                 for assignment in assignments
             )
-            self._shown = (mappings, lines or ("",))
+            self._shown = (mappings, tuple(lines) or ("",))
         return self._shown[1]
 
     # The thread that follows the ports.
@@ -248,7 +256,8 @@ class MidiControl:
                     next_poll = time.monotonic() + self._poll_s
                 self._save()
                 self._send_feedback()
-                self._stopping.wait(FEEDBACK_S)
+                has_outputs = any(port.output for port in self._plugged.ports)
+                self._stopping.wait(FEEDBACK_S if has_outputs else WITHOUT_OUTPUTS_S)
         finally:
             if self._stopping.is_set():
                 self._save()
@@ -301,6 +310,9 @@ def _address_and_value(
     """Return the address, and the text or number after it if there is one."""
     if not isinstance(arguments[0], str):
         raise ParameterError("takes an address, such as strength")
+    value = arguments[1] if len(arguments) == 2 else None
     if len(arguments) > 2:
-        return arguments[0], " ".join(map(str, arguments[1:]))
-    return arguments[0], arguments[1] if len(arguments) == 2 else None
+        value = " ".join(map(str, arguments[1:]))
+    if isinstance(value, str) and len(value.encode()) > MAX_PROMPT_BYTES:
+        raise ParameterError(f"takes a text of {MAX_PROMPT_BYTES} bytes at most")
+    return arguments[0], value

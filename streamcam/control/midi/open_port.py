@@ -107,6 +107,11 @@ class OpenPort:
             for kind, fields in messages_for(control, share):
                 self.output.send(make_message(kind, fields))
 
+    def show_all(self) -> None:
+        """Send all values with the next feedback, as the output was opened just now."""
+        self._feedback.clear()
+        self._is_new = True
+
     def use(self, mapping: PortMapping) -> None:
         """Use another mapping from now on, and show its values."""
         self.mapping = mapping

@@ -16,7 +16,7 @@ from streamcam.control.midi.midi_backend import (
     title_of,
 )
 from streamcam.control.midi.open_port import OpenPort
-from streamcam.errors import DeviceError
+from streamcam.errors import DeviceError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,9 @@ class PluggedPorts:
         for port in self.ports:
             if port.name not in wanted:
                 self._close(port, "is gone; it is used again when it is back")
+        for port in self.ports:
+            if port.output is None:
+                self._open_output(port, outputs)
         for name in wanted:
             if all(port.name != name for port in self.ports):
                 self._open(name, outputs)
@@ -76,12 +79,15 @@ class PluggedPorts:
             self._close(port, "")
 
     def send_feedback(self, port: OpenPort, now: float) -> None:
-        """Send a port its values; one that cannot be written is read on."""
+        """Send a port its values; one that cannot be written is read on, and opened again."""
         try:
             port.send_feedback(now)
         except Exception as error:  # Of the library, or the driver.
-            port.output = None
-            self._report(f"MIDI: no more feedback to {port.title}: {error}")
+            output, port.output = port.output, None
+            if output:
+                with suppress(Exception):
+                    output.close()
+            self._report_once(f"MIDI: no feedback to {port.title}: {one_line(error)}")
 
     def _open(self, name: str, outputs: Sequence[str]) -> None:
         port = self._prepare(name, title_of(name))
@@ -90,15 +96,21 @@ class PluggedPorts:
         except DeviceError as error:
             self._report_once(f"MIDI: {error}")
             return
-        output = output_for(name, outputs)
-        if output:
-            try:
-                port.output = open_output(self._backend, output)
-            except DeviceError as error:
-                self._report_once(f"MIDI: {error}")
+        self._open_output(port, outputs)
         self._reported = {line for line in self._reported if name not in line}
         log.info("MIDI: %s is connected", port.title)
         self._set((*self.ports, port))
+
+    def _open_output(self, port: OpenPort, outputs: Sequence[str]) -> None:
+        """Open the output of the device that a port belongs to, if it has one."""
+        name = output_for(port.name, outputs)
+        if name:
+            try:
+                port.output = open_output(self._backend, name)
+            except DeviceError as error:
+                self._report_once(f"MIDI: {error}")
+            else:
+                port.show_all()
 
     def _close(self, port: OpenPort, why: str) -> None:
         self._set(tuple(other for other in self.ports if other is not port))

@@ -17,6 +17,7 @@ from streamcam.control.oscquery.namespace import Namespace, Values
 from streamcam.control.surface import ControlSurface
 from streamcam.errors import printable
 from streamcam.limits import RateLimiter
+from streamcam.system.web_tokens import VIEWER
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +183,9 @@ class Listeners:
         }
 
     async def _take_packet(self, listener: Listener, packet: bytes) -> None:
+        if listener.socket.scope.get("role") == VIEWER:
+            self._fault(listener, "sends changes over a link that is for viewing only")
+            return
         unreadable: list[Unreadable] = []
         try:
             messages = read_packet(packet, unreadable)

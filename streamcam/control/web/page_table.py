@@ -94,7 +94,8 @@ def _command_rows(surface: ControlSurface) -> Iterator[Row]:
     for full, name in surface.addresses.commands.items():
         command = surface.commands.declared[name]
         kind = "trigger" if command.trigger else "command"
-        yield _row(name, full, kind, name.partition("/")[0].capitalize(), command)
+        row = _row(name, full, kind, name.partition("/")[0].capitalize(), command)
+        yield row | {"choices": list(command.choices), "fader": command.fader}
 
 
 def _row(name: str, address: str, kind: str, group: str, about: Any) -> Row:

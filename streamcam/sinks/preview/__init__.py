@@ -160,7 +160,13 @@ class Preview:
         self._event_loop.set_exception_handler(self._log_fault)
         connections = Connections()
         site = application(
-            self.images, self._notifier, self._view, self._socket, self._bind, connections
+            self.images,
+            self._notifier,
+            self._view,
+            self._socket,
+            self._bind,
+            connections,
+            self._view.web_tokens(),
         )
         server = uvicorn.Server(
             uvicorn.Config(
@@ -225,11 +231,11 @@ def _listen_on(bind: str, port: int) -> socket.socket:
 
 def _explain(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return "no such address; set one with --set preview_bind=127.0.0.1"
+        return "no such address; set one with --web-bind, such as 127.0.0.1"
     if error.errno == errno.EADDRINUSE:
         return "the port is in use; choose another with --preview-port, or 0 for a free one"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address; set another with --set preview_bind"
+        return "this machine has no such address; set another with --web-bind"
     if error.errno == errno.EACCES:
         return "not permitted; choose a port from 1024 on with --preview-port"
     return os.strerror(error.errno) if error.errno else str(error)

@@ -45,6 +45,7 @@ PARAMETER = [0xB0, 99, 2, 0xB0, 98, 44, 0xB0, 6, 10, 0xB0, 38, 3]
         ("mix", [0x90, 104, 127, *[0xE0, 5, 5] * 4], "pitch ch 1", {}),
         ("freeze", turned(32, 127, 0), "cc 32 ch 1", {}),
         ("freeze", turned(7, 50, 60, 70), "cc 7 ch 1", {"mode": "follow"}),
+        ("rotate", turned(32, 127, 0), "cc 32 ch 1", {"mode": "toggle"}),
         ("freeze", [0x95, 36, 90], "note 36 ch 6", {}),
         ("freeze", [0xC0, 4], "program 4 ch 1", {}),
         ("preset/load", [0xC0, 4], "program ch 1", {}),

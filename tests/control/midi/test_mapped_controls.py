@@ -29,6 +29,13 @@ def test_a_value_that_another_client_changes_is_let_go() -> None:
     assert controller.cc(120).guidance_scale == pytest.approx(4 * 120 / 127)
 
 
+def test_a_value_that_is_set_late_is_still_the_one_of_the_fader() -> None:
+    controller = Controller(FADER, guidance_scale=0)
+    controller.cc(0, 64)
+    controller.change("guidance_scale", 30 * 64 / 127 + 0.01)
+    assert controller.cc(127).guidance_scale == 30
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -158,8 +165,16 @@ def test_two_presses_in_one_batch_toggle_twice() -> None:
 
 
 def test_buttons_that_are_controllers_count_once_a_press() -> None:
-    text = '[controls]\n"cc 0" = "freeze"\n"cc 1" = { address = "panic", mode = "follow" }\n'
-    controller = Controller(text)
+    controller = Controller("""
+        [controls]
+        "cc 0" = "freeze"
+        "cc 1" = { address = "panic", mode = "follow" }
+        "cc 2" = { address = "rotate", mode = "toggle" }
+        "cc 3" = { address = "prompt", value = "ink", relative = "offset" }
+    """)
+    assert controller.cc(127, 0, number=2).rotate == "90"
+    assert controller.cc(127, 0, number=2).rotate == "180"
+    assert controller.cc(65, number=3).prompt == (("ink", 1.0),)
     assert controller.cc(127).freeze
     assert controller.cc(127, 0).freeze
     assert not controller.cc(127, 0).freeze
@@ -255,6 +270,7 @@ def test_a_pad_shows_the_flag_whatever_it_did_to_its_own_light() -> None:
     controller.feedback()
     controller(0x94, 36, 100)
     assert controller.feedback(after_s=0.01) == [(0x94, 36, 127)]
+    assert controller.feedback(after_s=0.01) == []
     controller(0x84, 36, 0)
     assert controller.feedback(after_s=0.01) == [(0x94, 36, 127)]
 

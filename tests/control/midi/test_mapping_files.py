@@ -1,6 +1,7 @@
 """Files of mappings: read with the lines of errors, written without losing a line."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,14 @@ def test_shipped_mappings_are_valid_and_change_every_address_once(path: Path) ->
     assert {"strength", "guidance_scale", "mix", "detail", "panic", "blackout", "freeze"} <= {
         assignment.address for entries in mapping.controls.values() for assignment in entries
     }
+
+
+def test_the_file_that_the_docs_show_is_valid() -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "midi.md"
+    [text] = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    mapping, problems = parse_mapping(text, "midi.md", CHECK)
+    assert problems == ()
+    assert mapping.controls[Control("cc", 0, 2)][0].range == (0, 8)
 
 
 @pytest.mark.parametrize(

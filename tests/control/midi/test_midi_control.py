@@ -1,6 +1,7 @@
 """The MIDI room as a whole: ports come and go, are learnt, and the show goes on."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -38,7 +39,12 @@ class Room:
     def __init__(self, folder: Path, **given: Any) -> None:
         self.folder = folder
         self.surface = surface_of(midi="auto", **given)
-        self.machine = MemoryMidi("Midi Through:Midi Through Port-0 14:0", "Pads 20:0")
+        # The last is what this library shows of an output that is open.
+        self.machine = MemoryMidi(
+            "Midi Through:Midi Through Port-0 14:0",
+            "Pads 20:0",
+            "RtMidiOut Client:RtMidi output 129:0",
+        )
         self.reports: list[str] = []
         self.clock: list[tuple[int, Sequence[int]]] = []
         self.control = MidiControl(
@@ -122,6 +128,8 @@ def test_a_pad_learns_a_value_and_an_edited_file_is_read_again(room: Room) -> No
         (("mixx",), "did you mean"),
         (("prompt",), "takes more than a control sends"),
         ((5,), "takes an address"),
+        (("prompt", "x" * 1001), "1000 bytes at most"),
+        (("mix", math.nan), "finite"),
     ],
 )
 def test_what_cannot_be_learnt_is_refused_with_the_remedy(
@@ -197,7 +205,12 @@ def test_a_busy_port_and_a_missing_one_are_reported_once_and_tried_again(tmp_pat
     machine.failing = True
     ports.send_feedback(ports.ports[1], 0.0)
     ports.send_feedback(ports.ports[1], 1.0)
-    assert reports[2:] == ["MIDI: no more feedback to nanoKONTROL2 SLIDER/KNOB: No such device"]
+    assert reports[2:] == ["MIDI: no feedback to nanoKONTROL2 SLIDER/KNOB: No such device"]
+    machine.failing = False
+    ports.poll()
+    ports.send_feedback(ports.ports[1], 2.0)
+    shown = {tuple(data[:2]) for name, data in machine.sent if name.startswith("nano")}
+    assert {(0xB0, number) for number in (1, 2, 3, 4, 41, 60)} <= shown
     ports.close()
     assert machine.opened == {}
 
