@@ -32,8 +32,8 @@ def test_a_value_that_another_client_changes_is_let_go() -> None:
 def test_a_value_that_is_set_late_is_still_the_one_of_the_fader() -> None:
     controller = Controller(FADER, guidance_scale=0)
     controller.cc(0, 64)
-    controller.change("guidance_scale", 30 * 64 / 127 + 0.01)
-    assert controller.cc(127).guidance_scale == 30
+    controller.change("guidance_scale", 4 * 64 / 127 + 0.01)
+    assert controller.cc(127).guidance_scale == 4
 
 
 @pytest.mark.parametrize(
