@@ -7,6 +7,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from streamcam.control.midi.midi_control import MidiControl
+from streamcam.control.obs.obs_link import ObsLink
 from streamcam.control.osc.server import OscServer
 from streamcam.control.oscquery.announcement import OSC, OSCQUERY, Announcement, Service
 from streamcam.control.preset_editor import PresetEditor
@@ -56,6 +57,7 @@ class ControlRoom:
         self._midi: MidiControl | None = None
         if settings.midi:
             self._midi = MidiControl(self.surface, log.warning, on_clock=self._tempo.clock.midi)
+        self._obs = ObsLink(self.surface, status, log.warning) if settings.obs else None
         self._stack = ExitStack()
 
     @property
@@ -99,7 +101,7 @@ class ControlRoom:
             stack.enter_context(self._preset_editor)
             if self._settings.mdns:
                 stack.enter_context(self._announcement)
-            for protocol in (self._osc, self._midi):
+            for protocol in (self._osc, self._midi, self._obs):
                 if protocol:
                     stack.enter_context(protocol)
             self._stack = stack.pop_all()
