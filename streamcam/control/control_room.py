@@ -67,7 +67,7 @@ class ControlRoom:
 
     @property
     def changes(self) -> int:
-        """How many messages of OSC have been applied so far."""
+        """Number of OSC messages that have been applied so far."""
         return self._osc.counts["applied"] if self._osc else 0
 
     def web_routes(self) -> Sequence[Any]:
