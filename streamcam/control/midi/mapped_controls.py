@@ -244,7 +244,8 @@ class MappedControls:
         start = state.exact if is_ours else current
         step = assignment.step or (target.tick if assignment.range is None else (high - low) / 128)
         moved = start + count * abs(step) * (-1 if low > high else 1)
-        state.exact = min(max(moved, min(low, high)), max(low, high))
+        # A value beyond what a fader spans was set by number: it is left there, not pulled in.
+        state.exact = min(max(moved, min(low, high, start)), max(low, high, start))
         batch.set(target.address, round(state.exact) if target.whole else state.exact)
         batch.moved.append((state, target, assignment))
 
