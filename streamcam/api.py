@@ -11,6 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from streamcam.control.cue_list import CueList, load_cue_list
+from streamcam.control.cue_player import CuePlayer
+from streamcam.control.file_jobs import FileJobs
 from streamcam.control.osc.server import OscServer
 from streamcam.control.preset_editor import PresetEditor
 from streamcam.control.state import Control
@@ -23,6 +26,7 @@ from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.startup_check import check_startup
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
+from streamcam.settings.cue_settings import cue_list_file
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
 from streamcam.sinks.sink_table import is_sink_kind, open_file_sink
@@ -214,6 +218,9 @@ class Broadcast:
         check_startup(self.config)
         self._control = Control(self.config)
         self._surface = ControlSurface(self._control, self.config, log.warning)
+        self._cues: CueList | None = None
+        if name := self.config.broadcast.cue_list:
+            self._cues = load_cue_list(cue_list_file(name), self.config, self._surface.presets)
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
         self._loop = BroadcastLoop(
             self.config, self._control, source, self._sinks, self._web_routes
@@ -234,7 +241,9 @@ class Broadcast:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(PresetEditor(self._surface))
+            jobs = stack.enter_context(FileJobs())
+            PresetEditor(self._surface, jobs).bind()
+            stack.enter_context(CuePlayer(self._surface, jobs, self._cues))
             if self.config.broadcast.osc:
                 self._osc = OscServer(self._surface, self._loop.status, log.warning)
                 stack.enter_context(self._osc)

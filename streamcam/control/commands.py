@@ -7,6 +7,7 @@ follow; a broadcast binds those that it can run.
 from collections.abc import Callable, Mapping, Sequence
 
 from streamcam.control.command_declaration import Command
+from streamcam.control.cue_commands import CUE_COMMANDS
 from streamcam.control.messages import Argument
 from streamcam.control.preset_commands import PRESET_COMMANDS
 from streamcam.errors import ParameterError
@@ -17,7 +18,7 @@ Read = Callable[[], tuple[Argument, ...]]
 """Returns the present value as arguments, none if there is none. It must not block."""
 
 
-COMMANDS: Mapping[str, Command] = {**PRESET_COMMANDS}
+COMMANDS: Mapping[str, Command] = {**PRESET_COMMANDS, **CUE_COMMANDS}
 """All commands by their address without the prefix."""
 
 

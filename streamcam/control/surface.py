@@ -68,6 +68,11 @@ class ControlSurface:
             if preset:
                 self.set_preset(preset)
 
+    def between_packets(self, action: Callable[[], None]) -> None:
+        """Call `action` while no packet is being applied; it may change what it likes."""
+        with self._applying:
+            action()
+
     def set_preset(self, name: str | None) -> None:
         """Make a preset the current one, without loading it; None for none."""
         with self._applying:

@@ -127,6 +127,11 @@ class BroadcastSettings(Settings):
         description="More OSC addresses and the ones they stand for, such as"
         ' {"/layer1/opacity" = "/mix/norm"}.',
     )
+    cue_list: Annotated[str | None, Traits(flag=True)] = Field(
+        default=None,
+        description="Cue list to play with /cue/go: a TOML file, or the name of one in"
+        " your configuration folder.",
+    )
     snapshots: str | None = Field(
         default=None,
         description="Folder that snapshots are written to. Default: streamcam in the user's"

@@ -58,11 +58,20 @@ def compiler_cache() -> Path | None:
 
 def presets_folder() -> Path:
     """Return the folder for the user's presets, in their configuration; raise StreamcamError."""
+    return _in_configuration("presets")
+
+
+def cue_lists_folder() -> Path:
+    """Return the folder for the user's cue lists, in their configuration; raise StreamcamError."""
+    return _in_configuration("cues")
+
+
+def _in_configuration(name: str) -> Path:
     try:
-        return user_config_path("streamcam").expanduser() / "presets"
+        return user_config_path("streamcam").expanduser() / name
     except RuntimeError:
         raise StreamcamError(
-            "no home folder is known for presets; set HOME, or XDG_CONFIG_HOME"
+            f"no home folder is known for {name}; set HOME, or XDG_CONFIG_HOME"
         ) from None
 
 
