@@ -18,7 +18,7 @@ endif
 endif
 TORCH = $(shell grep -o 'torch>=[^"]*' pyproject.toml)
 
-.PHONY: check test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs site dist clean
+.PHONY: check test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs thumbnails site dist clean
 
 # What running needs, and nothing else.
 $(RUNS): pyproject.toml
@@ -91,6 +91,10 @@ screenshots: $(READY)
 # The pages that are made from the code: settings, OSC, the command line.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+
+# The thumbnails of presets, after a new look or a new nano.
+thumbnails: $(READY)
+	$(BIN)/python docs/thumbnails.py
 
 # The documentation as a site, in build/site; a link that leads nowhere is an error.
 site: $(READY)

@@ -105,6 +105,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def _as_text(default: tuple[Any, ...]) -> str:
+    if not default:
+        return ""
     if isinstance(default[0], tuple):
         return str(default[0][0])
     is_size = isinstance(default[0], int) and len(default) == 2
@@ -141,10 +143,14 @@ Every number also has an address with `/norm`, where 0 to 1 spans its range.
 **Triggers** fire without an argument, on true, and when a number rises to 0.5 or more; releasing a
 button does nothing.
 
-**A bundle applies as one change**, between two frames, as soon as it arrives: time tags are
-ignored. A message in it that is unknown, unreadable (a blob, say) or refused is answered and does
-not hinder the rest; those of other programs are answered once. A packet may have up to 8192 bytes
-and 256 messages.
+**A bundle applies as one change**, between two frames. One with a time tag is seen on air at that
+time, up to 10 seconds ahead: it is applied earlier by the measured latency. A time that is over is
+now; one further ahead is refused, with what to do. `/streamcam/panic` never waits. For senders
+whose clock is wrong there is `--set osc_time_tags=false`: then bundles apply as they arrive. A
+message that is unknown, unreadable (a blob, say) or refused is answered and does not hinder the
+rest; those of other programs are answered once. A packet may have up to 8192 bytes and 256
+messages, and 128 bundles of a host may wait for their time. How to let changes wait for the beat:
+[Tempo](tempo.md).
 
 **Feedback.** Send `/streamcam/subscribe 9001`, and feedback goes to port 9001 of your host: all
 values at once, then values that change, at most 30 times a second, and the figures twice a second.
@@ -213,15 +219,26 @@ or a setting is invalid, 130 if Ctrl-C stopped the command. `run` exits with 0 a
 
 ## Shell completion
 
-Completes commands, their options and file names. Add a line to the start-up file of your shell:
+```sh
+streamcam completion install        # for your shell; or name it: bash, zsh or fish
+```
 
-| shell | file | line |
+The Tab key then completes commands, their options, and values: presets, cameras and other sources,
+sinks, models (nano, the short names, those in the cache), looks, devices, OSC addresses, the names
+of settings after `--set` and what they take, and files.
+
+| shell | the script is written to | it is loaded |
 |---|---|---|
-| bash, 4.4 or newer | `~/.bashrc` | `eval "$(_STREAMCAM_COMPLETE=bash_source streamcam)"` |
-| zsh | `~/.zshrc`, after `compinit` | `eval "$(_STREAMCAM_COMPLETE=zsh_source streamcam)"` |
-| fish | `~/.config/fish/config.fish` | `_STREAMCAM_COMPLETE=fish_source streamcam \\| source` |
+| bash | `~/.local/share/bash-completion/completions/streamcam` | by bash-completion, or a line |
+| zsh | `~/.local/share/zsh/site-functions/_streamcam` | with a line before `compinit` |
+| fish | `~/.config/fish/completions/streamcam.fish` | by itself |
 
-`streamcam` must be on the `PATH`, so activate its virtual environment first.
+bash 4.4 or newer loads it by itself where the package bash-completion is installed. Where a line in
+`~/.bashrc` or `~/.zshrc` is needed, `install` prints it and changes no start-up file.
+`XDG_DATA_HOME`, `XDG_CONFIG_HOME` and `BASH_COMPLETION_USER_DIR` are heeded. `streamcam completion
+show` prints the script, `completion remove` deletes it. It calls `streamcam`, which must be on the
+`PATH`: activate its virtual environment first. In bash it was tried with the shell itself; zsh and
+fish get click's own scripts.
 
 ## Settings
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
+from streamcam.system.web_tokens import WebTokens
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` uint8 RGB."""
@@ -118,6 +119,15 @@ class RecorderSink(Protocol):
         """The video that is being written, None while there is none."""
 
 
+@runtime_checkable
+class SavingSink(Protocol):
+    """Sink that saves files."""
+
+    @property
+    def saved(self) -> Path | None:
+        """The file that was completed last, None before the first."""
+
+
 class BroadcastView(Protocol):
     """State of a broadcast that its sinks may read, from any thread."""
 
@@ -132,6 +142,9 @@ class BroadcastView(Protocol):
 
     def applied_parameters(self) -> tuple[int, Parameters]:
         """Return the index of the first frame with the model's present parameters, and those."""
+
+    def web_tokens(self) -> WebTokens:
+        """Return the tokens that let another machine in to the preview."""
 
     def web_routes(self) -> Sequence[Any]:
         """Return the Starlette routes that are served with the preview's own, ahead of them."""

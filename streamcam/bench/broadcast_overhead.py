@@ -121,8 +121,8 @@ def latency(config: Config, seconds: float) -> Latency:
     def sinks(_: BroadcastView) -> Iterable[tuple[str, Sink]]:
         return [("probe", probe)]
 
-    with BroadcastLoop(config, Control(config), _source(config), sinks) as broadcast:
-        _wait_until_on_air(broadcast)
+    with BroadcastLoop(config, Control(config), pattern_source(config), sinks) as broadcast:
+        wait_until_on_air(broadcast)
         time.sleep(1)
         probe.ages.clear()
         time.sleep(seconds)
@@ -137,8 +137,8 @@ def on_air(config: Config, seconds: float) -> OnAir:
         return [("null", probe)]
 
     started_at = time.monotonic()
-    with BroadcastLoop(config, Control(config), _source(config), sinks) as broadcast:
-        _wait_until_on_air(broadcast)
+    with BroadcastLoop(config, Control(config), pattern_source(config), sinks) as broadcast:
+        wait_until_on_air(broadcast)
         running_after_s = time.monotonic() - started_at
         time.sleep(1)
         probe.ages.clear()
@@ -196,26 +196,29 @@ def _on_air(config: Config, seconds: float) -> float:
         yield "preview", preview[0]
         yield "null", NullSink()
 
-    with BroadcastLoop(config, Control(config), _source(config), sinks) as broadcast:
-        _wait_until_on_air(broadcast)
+    with BroadcastLoop(config, Control(config), pattern_source(config), sinks) as broadcast:
+        wait_until_on_air(broadcast)
         with urlopen(f"{preview[0].url}after.mjpg", timeout=10) as stream:
-            first = _taken(broadcast)
+            first = taken(broadcast)
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 stream.read1()
-            return (_taken(broadcast) - first) / seconds
+            return (taken(broadcast) - first) / seconds
 
 
-def _taken(broadcast: BroadcastLoop) -> int:
+def taken(broadcast: BroadcastLoop) -> int:
+    """Return how many frames the model has taken."""
     assert broadcast.engine is not None
     return broadcast.engine.taken
 
 
-def _source(config: Config) -> MovingPattern:
+def pattern_source(config: Config) -> MovingPattern:
+    """Return a test pattern that moves, at a rate slightly below the output's."""
     return MovingPattern(*config.broadcast.canvas, config.broadcast.rate * DRIFT)
 
 
-def _wait_until_on_air(broadcast: BroadcastLoop) -> None:
+def wait_until_on_air(broadcast: BroadcastLoop) -> None:
+    """Wait until the engine runs; raise StreamcamError if it cannot."""
     assert broadcast.engine is not None
     _wait_until_running(broadcast.engine, lambda: broadcast.failed)
 

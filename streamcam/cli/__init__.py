@@ -29,11 +29,13 @@ COMMANDS = {
     "devices": "devices",
     "doctor": "doctor",
     "osc": "osc",
+    "midi": "midi",
     "config": "config_command",
     "models": "models",
     "engines": "engines",
     "bench": "bench",
     "service": "service",
+    "completion": "completion",
 }
 """Command to the module of this package that defines it."""
 
@@ -52,6 +54,8 @@ GUARDED = ("run", "render", "engines", "bench")
 """Commands that load models, and so start processes or use libraries that do."""
 
 LINE_ENDS = "\n\t"
+COMPLETION = "_STREAMCAM_COMPLETE"
+"""Environment variable with which a shell asks for completions."""
 
 SPIN_COUNT = "20000"
 """Times that PyTorch's idle threads poll for work before they sleep: half a millisecond.
@@ -103,7 +107,11 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="streamcam")
 @click.pass_context
 def streamcam(ctx: click.Context) -> None:
-    """Put streaming diffusion between your camera and a virtual camera."""
+    """Put streaming diffusion between your camera and a virtual camera.
+
+    Begin with "streamcam run", which goes on air with what this machine has. Then, in another
+    terminal, "streamcam prompt" changes the look, and "streamcam doctor" says what is missing.
+    """
     if ctx.invoked_subcommand in GUARDED:
         ctx.with_resource(guarded_children())
 
@@ -116,6 +124,8 @@ def main() -> None:
         signal.signal(signal.SIGHUP, _stop)  # Its terminal was closed; nohup ignores that.
     for stream in (sys.stdout, sys.stderr):
         replace_unencodable(stream)
+    if COMPLETION in os.environ:
+        import_module("streamcam.cli.shell_scripts").register()
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when torch is imported, also in child processes.
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def bench() -> None:
-    """Measure, in one run and on the same weights."""
+    """Measure speed, power and delay on this machine."""
 
 
 bench.add_command(targets)
@@ -32,7 +32,44 @@ bench.add_command(video)
 
 
 @bench.command()
-@bench_options.rounds(21, "Frames per result.")
+@bench_options.seconds(10.0, least=2, help_text="Seconds that each figure is measured for.")
+@bench_options.rounds(3, "Times that each is measured, in turns; the median counts.")
+@bench_options.as_json
+@settings(Config, BroadcastSettings, Parameters)
+def control(
+    seconds: float,
+    rounds: int,
+    as_json: bool,
+    presets: tuple[str, ...],
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Measure what it costs when many steer at once: the model's frames, and late output.
+
+    Ten control pages follow, 1000 changes a second arrive by OSC, and a modulator runs on every
+    number that fades; those clients run on this machine too. Without --model nano is measured.
+    """
+    from streamcam.bench.control_cost import control_cost
+
+    config = bench_options.configured_or_nano(presets, assignments, flags)
+    with bench_options.status():
+        found = control_cost(config, seconds, rounds)
+    if as_json:
+        bench_options.print_json(bench_options.hardware(), control=asdict(found))
+        return
+    bench_options.print_facts(bench_options.hardware())
+    click.echo(
+        f"model left alone {found.quiet_fps:.2f} fps, steered {found.busy_fps:.2f} fps:"
+        f" {found.share:+.1%} ({found.rounds} turns, {found.changes:.0f} changes a second,"
+        f" {found.modulators} modulators)"
+    )
+    click.echo(
+        f"late ticks of {found.ticks}: left alone {found.quiet_late}, steered {found.busy_late}"
+    )
+
+
+@bench.command()
+@bench_options.rounds(21, "Frames that each result is measured over.")
 @bench_options.as_json
 @settings()
 def pipeline(
@@ -66,8 +103,8 @@ def pipeline(
 
 
 @bench.command()
-@bench_options.seconds(10.0, least=2, help_text="Per figure.")
-@bench_options.rounds(3, "Turns of the model.")
+@bench_options.seconds(10.0, least=2, help_text="Seconds that each figure is measured for.")
+@bench_options.rounds(3, "Times that the model is measured; the median counts.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
 def live(
@@ -105,7 +142,7 @@ def live(
 
 
 @bench.command()
-@bench_options.rounds(21, "Frames per result.")
+@bench_options.rounds(21, "Frames that each result is measured over.")
 @bench_options.as_json
 @settings()
 def engines(
@@ -141,7 +178,7 @@ def engines(
 
 
 @bench.command()
-@bench_options.seconds(20.0, least=1, help_text="Per result.")
+@bench_options.seconds(20.0, least=1, help_text="Seconds that each result is measured for.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
 def energy(

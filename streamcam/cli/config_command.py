@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.options import configured
 from streamcam.control.addresses import Addresses
 from streamcam.errors import ConfigError
@@ -29,27 +30,45 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("presets", nargs=-1, metavar="[NAME|FILE.toml]...")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
-@click.option("--secrets", is_flag=True, help="With the passwords and tokens in URLs.")
+@click.argument(
+    "presets",
+    nargs=-1,
+    metavar="[NAME|FILE.toml]...",
+    shell_complete=value_completion.preset_files,
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting by its name; wins over the files.",
+    shell_complete=value_completion.assignments,
+)
+@click.option("--secrets", is_flag=True, help="Also print passwords and tokens.")
 def show(presets: tuple[str, ...], assignments: tuple[str, ...], *, secrets: bool) -> None:
     """Print every setting as TOML, those that were not given as comments.
 
     Later presets win, --set wins over everything. The output can be a file for --config, which
     runs the same: what stands in a comment is still left to the model and to this machine.
-    Passwords and tokens in URLs are left out, unless --secrets is given.
+    Passwords and tokens are left out, unless --secrets is given.
     """
     settings = configured(presets, assignments, {})
     text = toml(settings if secrets else without_secrets(settings))
     if not secrets and text != toml(settings):
-        click.echo("streamcam: left out what is secret in URLs; --secrets writes it", err=True)
+        click.echo("streamcam: left out what is secret; --secrets writes it", err=True)
     # TOML is UTF-8: to another encoding go escapes alone, so that a file of it can be read back.
     is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
     click.echo(text if is_utf8 else NOT_ASCII.sub(_escaped, text), nl=False)
 
 
 @config.command()
-@click.argument("files", nargs=-1, required=True, metavar="NAME|FILE.toml...")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="NAME|FILE.toml...",
+    shell_complete=value_completion.preset_files,
+)
 def check(files: tuple[str, ...]) -> None:
     """Check the settings in each file; exit with 2 if any is invalid."""
     invalid = 0
@@ -67,11 +86,12 @@ def check(files: tuple[str, ...]) -> None:
 
 
 def without_secrets(settings: Config) -> Config:
-    """Return `settings` without the passwords and tokens in the URLs of source and sinks."""
+    """Return `settings` without the token of the page, and those in URLs of source and sinks."""
     broadcast = settings.broadcast
     shown = {
         "source": redacted_url(broadcast.source),
         "sink": tuple(map(redacted_url, broadcast.sink)),
+        "web_token": None,
     }
     given = {name: value for name, value in shown.items() if value != getattr(broadcast, name)}
     return settings.model_copy(update={"broadcast": broadcast.model_copy(update=given)})

@@ -78,7 +78,7 @@ def _checks(config: Config) -> Iterator[Check]:
             "osc_port", socket.SOCK_DGRAM, settings.osc_bind, settings.osc_port
         )
     yield machine_checks.port(
-        "preview_port", socket.SOCK_STREAM, settings.preview_bind, settings.preview_port
+        "preview_port", socket.SOCK_STREAM, settings.web_bind, settings.preview_port
     )
     yield from machine_checks.packages(versions)
     yield mirror_note()

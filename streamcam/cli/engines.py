@@ -15,7 +15,7 @@ from streamcam.runtime.auto_settings import settle_model
 ENGINE_DIR = click.option(
     "--engine-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
+    metavar="FOLDER",
     help="Folder of the engines. [in the user's cache]",
 )
 
@@ -41,7 +41,7 @@ def list_(engine_dir: Path | None) -> None:
 @click.option(
     "--tune",
     is_flag=True,
-    help="Search longer for faster kernels, and keep those that are measured to be; takes minutes.",
+    help="Search for minutes for faster kernels, and keep those that are measured to be faster.",
 )
 def build(
     presets: tuple[str, ...], assignments: tuple[str, ...], *, tune: bool, **flags: Any

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.options import configured, settings
 from streamcam.embedded_model import NANO, embedded
 from streamcam.errors import ModelError
@@ -37,7 +38,7 @@ def list_() -> None:
 
 
 @models.command(options_metavar="[OPTIONS]")
-@click.argument("names", nargs=-1, metavar="[ID]...")
+@click.argument("names", nargs=-1, metavar="[ID]...", shell_complete=value_completion.model_names)
 @settings()
 def pull(
     names: tuple[str, ...], presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any
@@ -56,7 +57,7 @@ def pull(
 
 
 @models.command()
-@click.argument("name", metavar="ID")
+@click.argument("name", metavar="ID", shell_complete=value_completion.model_names)
 def path(name: str) -> None:
     """Print the folder of a model: of nano, or of one in the cache."""
     name = model_id(name)

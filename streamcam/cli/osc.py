@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.options import configured
 from streamcam.cli.osc_client import Client, client_options
 from streamcam.control.addresses import Addresses
@@ -23,8 +24,22 @@ def osc() -> None:
 
 @osc.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-@click.option("--config", "presets", multiple=True, metavar="NAME|FILE.toml", help="Preset.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
+@click.option(
+    "--config",
+    "presets",
+    multiple=True,
+    metavar="NAME|FILE.toml",
+    help="Preset, or a TOML file.",
+    shell_complete=value_completion.preset_files,
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting by its name.",
+    shell_complete=value_completion.assignments,
+)
 def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
     """Show every address with its types, its range and a description."""
     settings = configured(presets, assignments, {}).broadcast
@@ -46,7 +61,7 @@ def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...])
 
 
 @osc.command(context_settings={"ignore_unknown_options": True})
-@click.argument("address")
+@click.argument("address", shell_complete=value_completion.addresses)
 @click.argument("arguments", nargs=-1, metavar="[ARGS]...", type=click.UNPROCESSED)
 @client_options
 def send(address: str, arguments: tuple[str, ...], host: str, port: int, prefix: str) -> None:
@@ -66,7 +81,9 @@ def send(address: str, arguments: tuple[str, ...], host: str, port: int, prefix:
 
 
 @osc.command()
-@click.argument("addresses", nargs=-1, metavar="[ADDRESS]...")
+@click.argument(
+    "addresses", nargs=-1, metavar="[ADDRESS]...", shell_complete=value_completion.addresses
+)
 @client_options
 def get(addresses: tuple[str, ...], host: str, port: int, prefix: str) -> None:
     """Show the values at addresses of a broadcast; without any, all that can be set."""

@@ -24,9 +24,26 @@ PREFIX = BroadcastSettings().osc_prefix
 def client_options(command: click.decorators.FC) -> click.decorators.FC:
     """Give a command ``--host``, ``--port`` and ``--prefix``."""
     for option in (
-        click.option("--prefix", default=PREFIX, show_default=True, help="As osc_prefix."),
-        click.option("--port", default=PORT, show_default=True, type=click.IntRange(1, 65535)),
-        click.option("--host", default="127.0.0.1", show_default=True),
+        click.option(
+            "--prefix",
+            default=PREFIX,
+            show_default=True,
+            help="Beginning of its OSC addresses, as in its setting osc_prefix.",
+        ),
+        click.option(
+            "--port",
+            metavar="NUMBER",
+            default=PORT,
+            show_default=True,
+            type=click.IntRange(1, 65535),
+            help="OSC port of the broadcast.",
+        ),
+        click.option(
+            "--host",
+            default="127.0.0.1",
+            show_default=True,
+            help="Machine of the broadcast; by default this one.",
+        ),
     ):
         command = option(command)
     return command

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.options import configured, given, settings
 from streamcam.cli.osc_client import Client, client_options
 from streamcam.control.messages import Message
@@ -76,7 +77,7 @@ def _described(path: Path) -> tuple[bool, str]:
 
 
 @presets.command()
-@click.argument("name")
+@click.argument("name", shell_complete=value_completion.preset_names)
 def show(name: str) -> None:
     """Print a preset: the path of its file as a comment, and what is in it."""
     path = _path(name)
@@ -86,7 +87,7 @@ def show(name: str) -> None:
 
 
 @presets.command(options_metavar="[OPTIONS]")
-@click.argument("name")
+@click.argument("name", shell_complete=value_completion.own_presets)
 @click.option("--overwrite", is_flag=True, help="Replace the preset of that name.")
 @settings()
 @client_options
@@ -149,7 +150,7 @@ def _live_values(host: str, port: int, prefix: str) -> dict[str, Any]:
 
 
 @presets.command()
-@click.argument("name")
+@click.argument("name", shell_complete=value_completion.preset_names)
 @client_options
 def load(name: str, host: str, port: int, prefix: str) -> None:
     """Load a preset into the running broadcast, fading over the setting preset_time."""
@@ -162,7 +163,7 @@ def load(name: str, host: str, port: int, prefix: str) -> None:
 
 
 @presets.command()
-@click.argument("name")
+@click.argument("name", shell_complete=value_completion.own_presets)
 def delete(name: str) -> None:
     """Delete one of your presets; those that come with streamcam stay."""
     path = delete_preset(name)
@@ -170,7 +171,7 @@ def delete(name: str) -> None:
 
 
 @presets.command()
-@click.argument("old")
+@click.argument("old", shell_complete=value_completion.own_presets)
 @click.argument("new")
 def rename(old: str, new: str) -> None:
     """Rename one of your presets; those that come with streamcam stay."""
@@ -178,7 +179,7 @@ def rename(old: str, new: str) -> None:
 
 
 @presets.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=value_completion.preset_names)
 def where(name: str | None) -> None:
     """Print the file of a preset; without a name, the folder of yours and of those shipped."""
     if name is not None:

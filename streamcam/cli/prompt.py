@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.osc_client import Client, client_options
 from streamcam.control.messages import Message
 from streamcam.errors import printable
@@ -18,8 +19,13 @@ NOTICE_WAIT_S = 0.4
 
 
 @click.command(options_metavar="[OPTIONS]")
-@click.argument("words", nargs=-1, metavar="[TEXT]...")
-@click.option("--blend", metavar="TEXT", help="Blend with a second text.")
+@click.argument("words", nargs=-1, metavar="[TEXT]...", shell_complete=value_completion.looks)
+@click.option(
+    "--blend",
+    metavar="TEXT",
+    help="Blend with a second text.",
+    shell_complete=value_completion.looks,
+)
 @click.option(
     "--share",
     type=click.FloatRange(0, 1),

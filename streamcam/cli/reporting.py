@@ -25,6 +25,13 @@ from streamcam.system.standard_streams import dropped_messages
 STATUS_INTERVAL_S = 10.0
 MAX_PROMPT_SHOWN = 40
 """Characters of the prompt in the status line."""
+STATES = {
+    "running": "on air",
+    "loading": "loading the model",
+    "lost": "restarting the model",
+    "passthrough": "on air without a model",
+}
+"""States of the engine in words for the status line."""
 FORMATTER = logging.Formatter()
 
 
@@ -80,10 +87,18 @@ def _show_json(record: logging.LogRecord) -> None:
 class Reporter:
     """Shows the status: as a live line on a terminal, or periodically in a JSON log."""
 
-    def __init__(self, line: StatusLine | None, *, as_json: bool) -> None:
+    def __init__(
+        self, line: StatusLine | None, console: Console | None = None, *, as_json: bool
+    ) -> None:
         self._line = line
+        self._console = console
         self._as_json = as_json
         self._next = time.monotonic() + STATUS_INTERVAL_S
+
+    @property
+    def terminal(self) -> Console | None:
+        """The terminal that somebody reads; None where the log goes to a file or a service."""
+        return self._console
 
     def show(self, status: Status) -> None:
         """Update the line on the terminal, or log `status` if it is time to."""
@@ -115,7 +130,7 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
         try:
             if is_terminal and not as_json:
                 with console.status("starting") as line:
-                    yield Reporter(line, as_json=False)
+                    yield Reporter(line, console, as_json=False)
             else:
                 yield Reporter(None, as_json=as_json)
         finally:
@@ -125,9 +140,10 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
 def summary(status: Status) -> str:
     """Return `status` as one line."""
     parts = [name.upper() for name in status.overrides]
-    parts.append(status.state if status.source == "live" else f"source {status.source}")
-    if status.source != "live" and status.state not in ("running", "passthrough"):
-        parts.append(f"model {status.state}")
+    if status.source != "live":
+        parts.append(f"source {status.source}")
+    if status.source == "live" or status.state not in ("running", "passthrough"):
+        parts.append(STATES.get(status.state, status.state))
     if status.prompt:
         parts.append(f'"{_cut(status.prompt)}"')
     if status.preset:

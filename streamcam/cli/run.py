@@ -6,11 +6,13 @@ import time
 from typing import Any
 
 import click
+from rich.console import Console
 
 from streamcam.api import Broadcast
 from streamcam.cli.browser import is_on_desktop, open_page
 from streamcam.cli.next_steps import next_steps
 from streamcam.cli.options import configured, settings
+from streamcam.cli.page_links import show_links
 from streamcam.cli.reporting import Reporter, reporting
 from streamcam.cli.stop_signals import StopRequest, stopping
 from streamcam.pipelines import run_as_rank
@@ -82,7 +84,7 @@ class OnAirReport:
         self._done = False
         self._has_output = False
 
-    def report(self, broadcast: Broadcast) -> bool:
+    def report(self, broadcast: Broadcast, terminal: Console | None) -> bool:
         """Return whether every open sink has taken a frame; report it the first time."""
         if self._done or broadcast.waiting() or not broadcast.sending():
             return self._done
@@ -92,8 +94,11 @@ class OnAirReport:
         sending, osc_port = broadcast.sending(), broadcast.osc_port
         for line in next_steps(seconds, broadcast.config, status, sending, osc_port):
             log.info("%s", line)
+        links = broadcast.web_links()
+        if links:
+            show_links(links, terminal)
         if self._browser and status.page:
-            open_page(status.page)
+            open_page(links.operator if links else status.page)
         return True
 
     def report_first_output(self, broadcast: Broadcast) -> None:
@@ -112,10 +117,10 @@ def _broadcast(
         log, failed="", bug="the status cannot be shown", back="the status is shown again"
     )
     with Broadcast(config) as broadcast:
-        _wait_until_on_air(broadcast, on_air, stop)
+        _wait_until_on_air(broadcast, on_air, stop, reporter.terminal)
         end = time.monotonic() + run_for
         while not (stop.wait(POLL_INTERVAL_S) or broadcast.wait(0) or time.monotonic() >= end):
-            on_air.report(broadcast)
+            on_air.report(broadcast, reporter.terminal)
             on_air.report_first_output(broadcast)
             try:
                 reporter.show(broadcast.status())
@@ -128,13 +133,15 @@ def _broadcast(
     log.info("off air after %.0f s", broadcast.status().uptime)
 
 
-def _wait_until_on_air(broadcast: Broadcast, on_air: OnAirReport, stop: StopRequest) -> None:
+def _wait_until_on_air(
+    broadcast: Broadcast, on_air: OnAirReport, stop: StopRequest, terminal: Console | None
+) -> None:
     """Wait until every open sink has taken a frame; log that, or the reason why not."""
     end = time.monotonic() + ON_AIR_TIMEOUT_S
     while not broadcast.wait_until_sending(POLL_INTERVAL_S) and time.monotonic() < end:
         if stop.is_set() or broadcast.wait(0):
             return
-    if on_air.report(broadcast):
+    if on_air.report(broadcast, terminal):
         return
     if waiting := broadcast.waiting():
         log.warning("not on air yet: no frame taken so far by %s", ", ".join(waiting))

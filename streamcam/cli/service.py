@@ -57,7 +57,7 @@ def service() -> None:
 @service.command()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUN-OPTIONS...]")
 def install(arguments: tuple[str, ...]) -> None:
-    """Write the unit, enable it and start it.
+    """Start streamcam now and at every login, by a systemd unit of your user.
 
     A service that is already running is restarted. Options after -- are passed to
     "streamcam run":

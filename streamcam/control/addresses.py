@@ -36,6 +36,12 @@ SHORT_NAMES = {
 """Other names for the addresses of fields."""
 
 SLOTS = "abcd"
+OUTPUT_GROUPS = ("Output", "Safety")
+"""Groups of the fields that are read where the output is composed and recorded."""
+
+OWN_VALUE = "value"
+"""Name below an address that has others below it, as ``/prompt`` has, for its own value: many
+clients take an address for either a folder or a value."""
 
 WITHOUT_PREFIX = (
     *("prompt", "negative_prompt", "prompt_list", "prompt/0", "prompt/1"),
@@ -68,6 +74,14 @@ class Address:
     set: Setter
     get: Getter | None = None
     trigger: bool = False
+    secondary: bool = False
+    """Another form of an address of its own."""
+    reported: bool = False
+    """A value is sent as feedback, though no parameter holds it."""
+    quantised: bool = False
+    """It waits for the beat where changes are quantised: a prompt, a choice, a trigger."""
+    on_output: bool = False
+    """It is read where the output is composed, so it shows without the latency of the model."""
 
 
 class Addresses:
@@ -94,17 +108,18 @@ class Addresses:
         """Names of the commands by address."""
         self._declared = commands
         self.aliases = {f"/{name}": f"{prefix}/{name}" for name in WITHOUT_PREFIX}
+        self._own_values = {f"{name}/{OWN_VALUE}": name for name in self._with_others_below()}
         for alias, target in (aliases or {}).items():
             self.aliases[_checked(alias)] = self._resolve(alias, target)
 
     def command(self, address: str) -> str | None:
         """Return the name of the command at `address`, which may be an alias; None if none."""
-        return self.commands.get(address) or self.commands.get(self.aliases.get(address, ""))
+        return self.commands.get(address) or self.commands.get(self._other_name(address))
 
     def find(self, address: str) -> tuple[str, Address] | None:
         """Return the full name and entry of `address`, which may be an alias; None if unknown."""
         # One with the prefix always means itself, so that no alias can hide it.
-        name = address if address in self.known else self.aliases.get(address, "")
+        name = address if address in self.known else self._other_name(address)
         return (name, self.known[name]) if name in self.known else None
 
     def messages(self, parameters: Parameters) -> Iterator[Message]:
@@ -116,7 +131,7 @@ class Addresses:
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the addresses that change parameters, and of the commands."""
         for name, address in self.known.items():
-            direction = "both" if address.get else "in"
+            direction = "both" if address.get or address.reported else "in"
             yield Row(name, direction, address.types, address.values, address.description)
         for full, name in self.commands.items():
             command = self._declared[name]
@@ -125,6 +140,18 @@ class Addresses:
 
     def suggest(self, address: str) -> str:
         return suggest(address[:80], [*self.known, *self.commands])
+
+    def is_secondary(self, address: str) -> bool:
+        """Return whether `address` is another form of one that has a name of its own."""
+        return address in self.known and self.known[address].secondary
+
+    def _other_name(self, address: str) -> str:
+        return self._own_values.get(address) or self.aliases.get(address, "")
+
+    def _with_others_below(self) -> list[str]:
+        primary = [name for name, address in self.known.items() if not address.secondary]
+        names = [*primary, *self.commands]
+        return [name for name in names if any(n.startswith(f"{name}/") for n in names)]
 
     def _resolve(self, alias: str, target: str) -> str:
         for name in (target, self.prefix + target):
@@ -144,7 +171,8 @@ def _addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
     fields = dict(_field_addresses(table))
     yield from fields.items()
     for name, field in SHORT_NAMES.items():
-        yield name, replace(fields[field], description=f"The same as /{field}.")
+        description = f"The same as /{field}."
+        yield name, replace(fields[field], description=description, secondary=True)
         if f"{field}/norm" in fields:
             yield f"{name}/norm", fields[f"{field}/norm"]
     yield from _prompt_addresses()
@@ -153,10 +181,17 @@ def _addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
 
 def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
     for name, field in table.model_fields.items():
+        on_output = traits(field).group in OUTPUT_GROUPS
+        # A number is dragged, and a hand on a fader expects to see it move. What is for safety, and
+        # what keeps a record of the show, must not wait either.
+        moves = Range.of_field(field) is not None and not traits(field).trigger
+        quantised = not moves and not on_output
+        address = _field_address(name, field)
         if traits(field).trigger:
-            yield name, _trigger(_trigger_description(field), actions.count_up(name))
+            address = _trigger(_trigger_description(field), actions.count_up(name))
+        yield name, replace(address, quantised=quantised, on_output=on_output)
+        if address.trigger:
             continue
-        yield name, _field_address(name, field)
         range_ = Range.of_field(field)
         if range_:
             low, high = range_.fader[:2]
@@ -168,6 +203,8 @@ def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
                     f"/{name} from {low:g} to {high:g}.",
                     actions.set_norm(name, range_.fader),
                     actions.get_norm(name, range_.fader),
+                    secondary=True,
+                    on_output=on_output,
                 ),
             )
 
@@ -202,6 +239,7 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
             f"Text of prompt {letter}; a new one has no weight yet.",
             actions.set_slot_text(slot),
             actions.get_slot(slot, 0),
+            quantised=True,
         )
         yield f"prompt/{letter}/text", text
         weight = Address(
@@ -213,7 +251,8 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
         )
         yield f"prompt/{letter}/weight", weight
         if slot < 2:
-            yield f"prompt/{slot}", replace(text, description=f"The same as /prompt/{letter}/text.")
+            about = f"The same as /prompt/{letter}/text."
+            yield f"prompt/{slot}", replace(text, description=about, secondary=True)
     yield (
         "prompt/fade",
         Address(
@@ -221,6 +260,7 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
             "up to 1000 bytes; 0 – 600 s",
             "Set the prompt, fading over these seconds, whatever /prompt/time is.",
             actions.set_prompt_over,
+            quantised=True,
         ),
     )
     blend = Address(
@@ -230,7 +270,7 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
         actions.set_blend,
     )
     yield "prompt/blend", blend
-    yield "blend", replace(blend, description="The same as /prompt/blend.")
+    yield "blend", replace(blend, description="The same as /prompt/blend.", secondary=True)
     about = "How far to go from prompt a to prompt b."
     yield "blend_t", Address("number", "0 – 1", about, actions.set_blend_position)
     about = "Prompts and their weights: [[text, weight], …]."
@@ -238,20 +278,26 @@ def _prompt_addresses() -> Iterator[tuple[str, Address]]:
 
 
 def _other_addresses() -> Iterator[tuple[str, Address]]:
-    yield "seed/random", _trigger("Set a random seed.", actions.set_random_seed)
+    random_seed = _trigger("Set a random seed.", actions.set_random_seed)
+    yield "seed/random", replace(random_seed, quantised=True)
     about = "Seeds and their weights, [[seed, weight], …]; the heaviest is used."
     yield "seed_list", Address("text", "JSON", about, actions.set_seed_from_list)
     about = "The same as /freeze."
-    yield "pause", Address("0 or 1", "0 1", about, actions.set_flag("freeze"))
+    freeze = Address("0 or 1", "0 1", about, actions.set_flag("freeze"))
+    yield "pause", replace(freeze, secondary=True, on_output=True)
     about = "The opposite of /freeze."
-    yield "play", Address("0 or 1", "0 1", about, actions.set_flag("freeze", inverted=True))
+    play = Address("0 or 1", "0 1", about, actions.set_flag("freeze", inverted=True))
+    yield "play", replace(play, secondary=True, on_output=True)
     about = (
         "Load the live values of a preset, fading over /preset/time; as feedback, the one loaded"
         " last."
     )
-    yield "preset/load", Address("text or index", "name of a preset", about, actions.load_preset)
-    yield "preset/next", _trigger("Load the next preset.", actions.step_preset(1))
-    yield "preset/prev", _trigger("Load the previous preset.", actions.step_preset(-1))
+    load = Address("text or index", "name of a preset", about, actions.load_preset)
+    yield "preset/load", replace(load, reported=True, quantised=True)
+    next_ = _trigger("Load the next preset.", actions.step_preset(1))
+    yield "preset/next", replace(next_, quantised=True)
+    previous = _trigger("Load the previous preset.", actions.step_preset(-1))
+    yield "preset/prev", replace(previous, quantised=True)
     about = "Read the presets again, so that one that was saved meanwhile is found."
     yield "preset/refresh", _trigger(about, actions.refresh_presets)
 

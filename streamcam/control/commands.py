@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from streamcam.control.command_declaration import Command
 from streamcam.control.cue_commands import CUE_COMMANDS
 from streamcam.control.messages import Argument
+from streamcam.control.midi.midi_commands import MIDI_COMMANDS
 from streamcam.control.preset_commands import PRESET_COMMANDS
+from streamcam.control.sink_commands import SINK_COMMANDS
+from streamcam.control.tempo.tempo_commands import TEMPO_COMMANDS
 from streamcam.errors import ParameterError
 
 Run = Callable[[Sequence[Argument]], None]
@@ -18,7 +21,13 @@ Read = Callable[[], tuple[Argument, ...]]
 """Returns the present value as arguments, none if there is none. It must not block."""
 
 
-COMMANDS: Mapping[str, Command] = {**PRESET_COMMANDS, **CUE_COMMANDS}
+COMMANDS: Mapping[str, Command] = {
+    **PRESET_COMMANDS,
+    **CUE_COMMANDS,
+    **MIDI_COMMANDS,
+    **TEMPO_COMMANDS,
+    **SINK_COMMANDS,
+}
 """All commands by their address without the prefix."""
 
 

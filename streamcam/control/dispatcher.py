@@ -1,7 +1,7 @@
 """Dispatcher: applies the messages of one packet as one change of the parameters."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Changes, Control, Fade
 from streamcam.control.transaction import Transaction
 from streamcam.control.values import parse_flag
-from streamcam.errors import ParameterError
+from streamcam.errors import ParameterError, StreamcamError
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 
@@ -34,12 +34,21 @@ class Outcome:
     """Addresses of what was applied in part, and what was left out."""
 
 
+Hold = Callable[[Mapping[str, Message]], None]
+"""Takes messages by address, to be applied later with `HELD` as their source.
+
+It raises StreamcamError where it cannot.
+"""
+HELD = "held"
+"""Source of messages that have waited: their buttons have been pressed before."""
+
+
 class Change(NamedTuple):
     """A message that changes parameters."""
 
     name: str
     address: Address
-    arguments: Sequence[Argument]
+    arguments: tuple[Argument, ...]
 
 
 class Dispatcher:
@@ -60,18 +69,46 @@ class Dispatcher:
         self._presets = presets
         self._buttons = Buttons()
 
-    def apply(self, messages: Sequence[Message], source: Any) -> Outcome:
+    def apply(self, messages: Sequence[Message], source: Any, hold: Hold | None = None) -> Outcome:
         """Apply `messages` in their order as one change; a refused one does not hinder the rest.
 
         Args:
             messages: those of one packet.
             source: their sender, as each sender's buttons are tracked separately.
+            hold: takes those that are quantised; by default they are applied too.
         """
-        outcome = Outcome()
-        wanted = list(self._changes(messages, source, outcome))
-        if not wanted:
-            return outcome
-        done = list(outcome.applied)
+        outcome, held = Outcome(), dict[str, Message]()
+        wanted = list(self._changes(messages, source, outcome, None if hold is None else held))
+        later: list[Change] = []
+        if hold:
+            later = [change for change in wanted if change.address.quantised]
+            wanted = [change for change in wanted if not change.address.quantised]
+        if wanted:
+            self._update(wanted, outcome)
+        if hold and held:
+            self._hold(later, held, hold, outcome)
+        return outcome
+
+    def _hold(
+        self, changes: Sequence[Change], held: dict[str, Message], hold: Hold, outcome: Outcome
+    ) -> None:
+        """Hand `held`, among it the messages of `changes`, to `hold`, unless it is refused now."""
+        current, refused = self._presets.current, len(outcome.refused)
+        self._collect(self._control.target, changes, outcome, strict=True)
+        self._presets.current = current
+        for address, _ in outcome.refused[refused:]:
+            held.pop(address, None)
+        try:
+            if held:
+                hold(held)
+        except StreamcamError as error:
+            outcome.applied = [name for name in outcome.applied if name not in held]
+            outcome.clamped = [name for name in outcome.clamped if name not in held]
+            outcome.refused += [(name, str(error)) for name in held]
+
+    def _update(self, wanted: Sequence[Change], outcome: Outcome) -> None:
+        """Apply changes as one; where they contradict each other, those that can be."""
+        done = list(outcome.applied), list(outcome.clamped), list(outcome.warnings)
         before = (list(outcome.refused), self._presets.current)
         try:
             self._control.update(
@@ -80,28 +117,45 @@ class Dispatcher:
         except ParameterError:
             # One contradicts another, or the number of steps: check each of them on its own.
             outcome.refused, self._presets.current = before
-            outcome.applied, outcome.clamped, outcome.warnings = done, [], []
+            outcome.applied, outcome.clamped, outcome.warnings = done
             self._control.update(lambda target: self._collect(target, wanted, outcome, strict=True))
         self._control.preset = self._presets.current
-        return outcome
 
-    def _run(self, name: str, message: Message, source: Any, outcome: Outcome) -> None:
-        """Run a command; that of a button only if it is pressed."""
-        trigger = self._bound.declared[name].trigger
+    def _run(
+        self,
+        name: str,
+        message: Message,
+        source: Any,
+        outcome: Outcome,
+        held: dict[str, Message] | None,
+    ) -> None:
+        """Run a command, or hold it if it is quantised; that of a button only if it is pressed."""
+        command = self._bound.declared[name]
         try:
-            if not trigger or self._buttons.press((source, name), message.arguments):
+            if command.trigger and not self._buttons.press((source, name), message.arguments):
+                return
+            if held is not None and command.quantised and self._bound.is_bound(name):
+                _add_held(held, message.address, message.arguments, pressed=command.trigger)
+            else:
                 self._bound.run(name, message.arguments)
-                outcome.applied.append(message.address)
+            outcome.applied.append(message.address)
         except ParameterError as error:
             outcome.refused.append((message.address, str(error)))
 
     def _changes(
-        self, messages: Sequence[Message], source: Any, outcome: Outcome
+        self,
+        messages: Sequence[Message],
+        source: Any,
+        outcome: Outcome,
+        held: dict[str, Message] | None,
     ) -> Iterator[Change]:
-        """Yield the messages to apply, those to a trigger only if they fire it; run commands."""
+        """Yield the messages to apply, those to a trigger only if they fire it; run commands.
+
+        With `held`, what is quantised is added to it, and commands of that kind are not run.
+        """
         for message in messages:
             if command := self._addresses.command(message.address):
-                self._run(command, message, source, outcome)
+                self._run(command, message, source, outcome, held)
                 continue
             entry = self._addresses.find(message.address)
             if entry is None:
@@ -109,8 +163,11 @@ class Dispatcher:
                 continue
             name, address = entry
             try:
-                if not address.trigger or self._buttons.press((source, name), message.arguments):
-                    yield Change(name, address, message.arguments)
+                if address.trigger and not self._buttons.press((source, name), message.arguments):
+                    continue
+                if held is not None and address.quantised:
+                    _add_held(held, name, message.arguments, pressed=address.trigger)
+                yield Change(name, address, message.arguments)
             except ParameterError as error:
                 outcome.refused.append((message.address, str(error)))
 
@@ -136,6 +193,14 @@ class Dispatcher:
             outcome.warnings += [(name, warning) for warning in transaction.warnings]
         self._presets.current = transaction.preset or self._presets.current
         return transaction.changes(), transaction.fade()
+
+
+def _add_held(
+    held: dict[str, Message], name: str, arguments: tuple[Argument, ...], *, pressed: bool
+) -> None:
+    """Add a message, as the newest one; that of a button that is pressed has no arguments."""
+    held.pop(name, None)
+    held[name] = Message(name, () if pressed else arguments)
 
 
 class Buttons:

@@ -20,6 +20,9 @@ Changes = Mapping[str, Any]
 
 Clock = Callable[[], float]
 
+Modulate = Callable[[Parameters, float], Parameters]
+"""Returns a snapshot with numbers that swing around those in it, at monotonic seconds."""
+
 NOTICE_S = 10.0
 """Seconds for which a notice to the operator is shown."""
 
@@ -56,6 +59,9 @@ class Control:
         self._publishing = Lock()
         self._listeners: list[Listener] = []
         self._fade: _Fade | None = None
+        self._faded = config.live
+        """The newest snapshot without modulation."""
+        self._modulate: Modulate | None = None
         self._refused: dict[Item, str] = {}
 
     @property
@@ -128,8 +134,8 @@ class Control:
 
     def _move_to_target(self, over: Fade) -> None:
         if over.seconds > 0:
-            self._fade = _Fade(self.parameters, self.target, self._clock(), over)
-            self._publish(_between(self.parameters, self.target, 0.0))
+            self._fade = _Fade(self._faded, self.target, self._clock(), over)
+            self._publish(_between(self._faded, self.target, 0.0))
         elif self._fade:
             # A change without a fade takes effect at once, and the current fade goes on.
             self._fade = self._fade.retargeted(self.target)
@@ -137,22 +143,31 @@ class Control:
         else:
             self._publish(self.target)
 
+    def modulate(self, modulate: Modulate | None) -> None:
+        """Change every snapshot by `modulate` from now on, at every `advance`; None for not."""
+        with self._publishing:
+            self._modulate = modulate
+            self._publish(self._faded)
+
     def advance(self) -> Parameters:
-        """Move the current fade, if any, to the present; return the newest snapshot."""
-        if self._fade:
+        """Move the current fade and what is modulated to the present; return the snapshot."""
+        if self._fade or self._modulate:
             with self._publishing:
-                if self._fade:
-                    now = self._clock()
-                    self._publish(self._fade.at(now))
-                    if now >= self._fade.end:
-                        self._fade = None
+                now = self._clock()
+                faded = self._fade.at(now) if self._fade else self._faded
+                if self._fade and now >= self._fade.end:
+                    self._fade = None
+                self._publish(faded)
         return self.parameters
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` after every change, from the thread that made it; it must not block."""
         self._listeners.append(listener)
 
-    def _publish(self, after: Parameters) -> None:
+    def _publish(self, faded: Parameters) -> None:
+        """Make a snapshot the newest one, modulated if anything is."""
+        self._faded = faded
+        after = self._modulate(faded, self._clock()) if self._modulate else faded
         before, self.parameters = self.parameters, after
         if after != before:
             for listener in self._listeners:

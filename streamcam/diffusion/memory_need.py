@@ -23,6 +23,8 @@ CUDA_BYTES = 900_000_000
 LIBRARIES_BYTES = 700_000_000
 """Main memory of a process that has loaded torch, diffusers and transformers."""
 SMALL_SIDE = 384
+WORTH_NAMING = 10**8
+"""Bytes of weights from which they are a part of the need that a user cares about."""
 
 
 class MemoryNeed(NamedTuple):
@@ -61,9 +63,10 @@ def memory_need(config: Config, size: ModelSize, placement: Placement) -> Memory
 def memory_line(config: Config, size: ModelSize, placement: Placement, free: DeviceMemory) -> str:
     """Return a line on what is needed and what is free, with the remedy if it may not fit."""
     need = memory_need(config, size, placement)
+    weights = f" (weights {_gb(need.weights)})" if need.weights >= WORTH_NAMING else ""
     line = (
-        f"memory: about {_gb(need.total)} needed on {placement.device} (weights"
-        f" {_gb(need.weights)}), {_gb(free.free)} of {_gb(free.total)} free"
+        f"memory: about {_gb(need.total)} needed on {placement.device}{weights},"
+        f" {_gb(free.free)} of {_gb(free.total)} free"
     )
     if need.total <= free.free:
         return line

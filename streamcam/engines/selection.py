@@ -106,8 +106,10 @@ def _choose_fastest(device: torch.device, dtype: torch.dtype, measured: Timings)
             unavailable.append(str(error))
         else:
             since = f", since {'; '.join(unavailable)}" if unavailable else ""
-            basis = f": {_listed(measured)}, measured" if name in measured else " as a rule"
-            reason = f"{name}, the fastest here{basis}{since}"
+            basis = f"the fastest here, as measured: {_listed(measured)}"
+            if name not in measured:
+                basis = "usually the fastest here"
+            reason = f"{name}, {basis}{since}"
             return EngineChoice(engines, reason, graphs=kind == "cuda")
     return EngineChoice((), f"eager, since {'; '.join(unavailable)}")
 

@@ -31,7 +31,11 @@ PIPELINES = (
     "LatentConsistencyModelImg2ImgPipeline",
 )
 UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
+PREDICTIONS = {
+    "epsilon": "the noise (epsilon)",
+    "v_prediction": "the velocity (v)",
+    "sample": "the image (sample)",
+}
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
 """Parts that a pipeline must have, if its class has a place for them."""
@@ -68,9 +72,7 @@ def load_pipeline(
     with hub.offline_mode(offline=config.offline):
         pipe = _load_base(config, dtype, report, device)
         _check_is_streamable(pipe, config.model)
-        report(
-            f"model {config.model}: {_family_name(pipe)}, {pipe.scheduler.config.prediction_type}"
-        )
+        report(f"model {config.model}: {_description(pipe)}")
         pipe.register_modules(vae=autoencoder(pipe, config, dtype))
         fuse_all(pipe, config, report)
     if not config.model.startswith(RANDOM):
@@ -80,10 +82,15 @@ def load_pipeline(
     return pipe
 
 
-def _family_name(pipe: Any) -> str:
-    channels = pipe.unet.config.in_channels
-    is_known = channels == FAMILY_CHANNELS
-    return FAMILIES[family_of(pipe)].name if is_known else f"latents of {channels} channels"
+def _description(pipe: Any) -> str:
+    """Return the family of a model, its size if it is of none, and what its U-Net predicts."""
+    if pipe.unet.config.in_channels == FAMILY_CHANNELS:
+        kind = FAMILIES[family_of(pipe)].name
+    else:
+        parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+        count = sum(weight.numel() for part in parts for weight in part.parameters())
+        kind = f"{count / 1e6:.0f} million parameters"
+    return f"{kind}, predicts {PREDICTIONS[pipe.scheduler.config.prediction_type]}"
 
 
 def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:

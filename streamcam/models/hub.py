@@ -60,6 +60,15 @@ def cached_models() -> list[CachedModel]:
     return sorted(models)
 
 
+def cached_names() -> list[str]:
+    """Return the names of what the cache holds, without reading any of its files."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folders = Path(HF_HUB_CACHE).glob("models--*--*/snapshots")
+    names = (folder.parent.name.removeprefix("models--") for folder in folders)
+    return sorted(name.replace("--", "/") for name in names)
+
+
 def is_cached(repo: str) -> bool:
     """Return whether the cache holds anything of `repo`."""
     return (repo_folder(repo) / "snapshots").is_dir()

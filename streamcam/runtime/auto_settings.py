@@ -84,7 +84,7 @@ def _sinks(broadcast: BroadcastSettings) -> Iterator[Choice]:
     # A free port is logged once it is known.
     page = "preview page"
     if broadcast.preview_port:
-        page = f"preview page {page_url(broadcast.preview_bind, broadcast.preview_port)}"
+        page = f"preview page {page_url(broadcast.web_bind, broadcast.preview_port)}"
     preview = Choice("preview", page)
     for spec in broadcast.sink:
         if spec == AUTO:

@@ -71,6 +71,8 @@ class EngineProcess:
         """The newest report of a video stream on its schedule, in one line."""
         self.notice = ""
         """The engine's newest remark on the live values, in one line; empty if it has none."""
+        self.prompt_encoding: float | None = None
+        """Seconds that its last new prompt took to encode; None before the first."""
         self.applied_parameters = (0, config.live)
         self._config = config
         self._on_fatal_error = on_fatal_error
@@ -247,6 +249,8 @@ class EngineProcess:
                 self._refuse(items_of_text(message.refused_text), message.text, instead)
             case "schedule":
                 self.schedule = message.text
+            case "encoded":
+                self.prompt_encoding = message.encoding_s
             case "ready":
                 self._call_seconds.append(message.warmup_s)
                 self._accepts_any_size = message.accepts_any_size

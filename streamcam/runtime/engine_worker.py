@@ -33,18 +33,22 @@ OOM_SCORE = 500
 """Of 1000: where memory runs out, the kernel ends this process and not the broadcast's."""
 IDLE_S = 0.1
 SCHEDULE_INTERVAL_S = 0.5
+LEAST_ENCODING_S = 0.005
+"""Seconds that are worth a report; a prompt that was encoded before takes less."""
 
 
 class EngineMessage(NamedTuple):
     """Message from the engine process to the broadcast process."""
 
-    kind: Literal["log", "notice", "schedule", "ready", "refused", "failed", "crashed"]
+    kind: Literal["log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed"]
     text: str = ""
     """The log line, the notice, the schedule in one line, the error, or the traceback."""
     exit_code: int = 0
     """Of an error: what the command exits with."""
     warmup_s: float = 0.0
     """Seconds that the first calls of the model took."""
+    encoding_s: float = 0.0
+    """Seconds by which a new prompt made the call longer that took it up."""
     accepts_any_size: bool = False
     """Whether frames are to be sent unresized: the engine's device fits them."""
     gpu: str = ""
@@ -84,7 +88,12 @@ def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Con
     try:
         with _Heartbeat(outputs):
             stream, warmup_s = open_stream(config, lambda text: send(EngineMessage("log", text)))
-        ready = EngineMessage("ready", "", 0, warmup_s, stream.accepts_any_size, _gpu(config))
+        ready = EngineMessage(
+            "ready",
+            warmup_s=warmup_s,
+            accepts_any_size=stream.accepts_any_size,
+            gpu=_gpu(config),
+        )
         send(ready)
         run_stream(stream, config, frames, outputs, send)
     except StreamcamError as error:
@@ -179,10 +188,12 @@ class StreamRunner:
         self._parameters, self._version = parameters, 0
         self._refused: int | None = None
         self._notice = ""
+        self._usual_s = 0.0
 
     def run(self, frame: Frame, parameters: Parameters, version: int) -> Sequence[Frame]:
         """Return the outputs for `frame`, with `parameters` unless they are refused."""
         if version != self._refused:
+            began, new_texts = time.monotonic(), _texts(parameters) - _texts(self._parameters)
             try:
                 outputs = self._stream(frame, parameters)
             except PromptError as error:
@@ -194,14 +205,28 @@ class StreamRunner:
                 )
             else:
                 self._parameters, self._version = parameters, version
+                self._report_encoding(time.monotonic() - began, new_texts)
                 self._report_notice()
                 return outputs
         return self._stream(frame, self._parameters)
+
+    def _report_encoding(self, took_s: float, new_texts: set[str]) -> None:
+        """Report by how much a call with new prompts took longer than the one before it."""
+        longer_s = took_s - self._usual_s
+        if not new_texts:
+            self._usual_s = took_s
+        elif longer_s >= LEAST_ENCODING_S:
+            self._send(EngineMessage("encoded", encoding_s=longer_s))
 
     def _report_notice(self) -> None:
         if (notice := self._stream.notice) != self._notice:
             self._notice = notice
             self._send(EngineMessage("notice", notice))
+
+
+def _texts(parameters: Parameters) -> set[str]:
+    """Return the texts of the prompt that have a weight."""
+    return {text for text, weight in parameters.prompt if weight}
 
 
 def _put(outputs: FrameRing, output: Frame, version: int) -> None:

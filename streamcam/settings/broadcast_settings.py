@@ -5,7 +5,7 @@ from fractions import Fraction
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, field_validator
 
 from streamcam.settings.aliases import sink_specs, source_spec
 from streamcam.settings.base import Settings, Traits, from_json
@@ -26,6 +26,12 @@ def parse_size(value: Any) -> Any:
 def _parse_list(value: Any) -> Any:
     value = from_json(value)
     return (value,) if isinstance(value, str) else value
+
+
+def _check_token(token: str | None) -> str | None:
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,128}", token):
+        raise ValueError("takes 8 to 128 letters, digits, dots, hyphens, underscores and tildes")
+    return token
 
 
 Side = Annotated[int, Field(ge=16, le=8192)]
@@ -50,7 +56,7 @@ class BroadcastSettings(Settings):
     )
     canvas: Annotated[tuple[Side, Side], BeforeValidator(parse_size), Traits(flag=True)] = Field(
         default=(1280, 720),
-        description="Size of the output, as WIDTHxHEIGHT.",
+        description="Size of the output.",
     )
     fps: Annotated[float, Traits(flag=True)] = Field(
         default=30.0,
@@ -85,7 +91,17 @@ class BroadcastSettings(Settings):
         description="Seconds without a sign of life after which the engine is replaced."
         " A model whose frames take longer is given five times the time of a frame.",
     )
-    preview_bind: str = Field(default="127.0.0.1", description="Address of the preview page.")
+    web_bind: Annotated[str, Traits(flag=True)] = Field(
+        default="127.0.0.1",
+        validation_alias=AliasChoices("web_bind", "preview_bind"),
+        description="Address of the preview and control page; 0.0.0.0 opens it to the network, for"
+        " whoever has the link with its token.",
+    )
+    web_token: Annotated[str | None, AfterValidator(_check_token), Traits(secret=True)] = Field(
+        default=None,
+        description="Token that the page then asks for, on this machine too: 8 characters or more."
+        " Default: that in STREAMCAM_WEB_TOKEN, else a new one for each run.",
+    )
     preview_port: Annotated[int, Traits(flag=True)] = Field(
         default=8090,
         ge=0,
@@ -131,6 +147,41 @@ class BroadcastSettings(Settings):
         default=None,
         description="Cue list to play with /cue/go: a TOML file, or the name of one in"
         " your configuration folder.",
+    )
+    midi: Annotated[Words, Traits(flag=True, repeatable=True)] = Field(
+        default=(),
+        max_length=16,
+        description="MIDI inputs that control it: a name or a part of one, may be given several"
+        " times; auto: all. streamcam devices lists them.",
+    )
+    oscquery: bool = Field(
+        default=True,
+        description="Serve the table of OSC addresses by OSCQuery, on the port of the preview page,"
+        " where OSC is on.",
+    )
+    mdns: bool = Field(
+        default=True,
+        description="Announce OSC and OSCQuery on the local network (mDNS, Bonjour), so that other"
+        " programs list streamcam.",
+    )
+    osc_time_tags: bool = Field(
+        default=True,
+        description="Apply an OSC bundle at the time that it is stamped with, up to 10 seconds"
+        " ahead; false: at once, for senders whose clock is wrong.",
+    )
+    bpm: Annotated[float, Traits(flag=True)] = Field(
+        default=120.0, ge=20, le=999, description="Tempo at the start, in beats per minute."
+    )
+    beats_per_bar: int = Field(default=4, ge=1, le=32, description="Beats in a bar at the start.")
+    quantise: Annotated[Literal["off", "beat", "bar", "2 bars", "4 bars"], Traits(flag=True)] = (
+        Field(
+            default="off",
+            description="What prompts, choices, presets, cues and triggers wait for, at the start.",
+        )
+    )
+    link: Annotated[bool, Traits(flag=True)] = Field(
+        default=False,
+        description='Take the tempo from Ableton Link at the start (extra "link", under the GPL).',
     )
     snapshots: str | None = Field(
         default=None,

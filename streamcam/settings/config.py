@@ -109,7 +109,8 @@ class Config(Settings):
     )
     use_lcm_lora: bool | None = Field(
         default=None,
-        description="Fuse the LCM-LoRA. Default: only where the model is not few-step already.",
+        description="Fuse the LCM-LoRA. Default: only where the model is not made for few steps"
+        " already.",
     )
     lcm_lora_id: str | None = Field(
         default=None, description="LCM-LoRA to fuse. Default: the one made for the model's family."
@@ -147,7 +148,8 @@ class Config(Settings):
         Literal["none", "full", "self", "initialize"], Traits(flag=True, model_default=True)
     ] = Field(
         default="self",
-        description="Guidance: none, full CFG, or residual CFG (self- or onetime-negative).",
+        description="Guidance (CFG): none; full, at twice the work; or residual, at no more work"
+        " (self) or a little (initialize).",
     )
     do_add_noise: Annotated[bool, Traits(model_default=True)] = Field(
         default=True, description="Add noise again between the denoising steps."
@@ -177,8 +179,8 @@ class Config(Settings):
         Traits(flag=True),
     ] = Field(
         default="auto",
-        description="dtype of the models; fp32, fp16, bf16 and fp8 for short. auto: float16 on a"
-        " GPU, bfloat16 on a CPU that supports it, else float32. float8: the U-Net on"
+        description="Precision (dtype) of the models; fp32, fp16, bf16 and fp8 for short. auto:"
+        " float16 on a GPU, bfloat16 on a CPU that supports it, else float32. float8: the U-Net on"
         " tensorrt(-rtx), everything else in float16. int8: openvino on a CPU, with the layers"
         " that it would harm in float32.",
     )
@@ -272,8 +274,12 @@ class Config(Settings):
 
     def indices(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the n schedule indices of `parameters`."""
-        default_strength = 1.0 if self.mode == "txt2img" else 0.4
-        return parameters.indices(self.num_steps, default_strength)
+        return parameters.indices(self.num_steps, self.default_strength)
+
+    @property
+    def default_strength(self) -> float:
+        """The strength where neither that nor the indices are set."""
+        return 1.0 if self.mode == "txt2img" else 0.4
 
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
         """Return `parameters` with live `changes` applied.

@@ -128,8 +128,8 @@ class VideoSettings(Settings):
         default=1,
         ge=1,
         le=64,
-        description="GPUs that share the transformer's layers: the model's device and those after"
-        " it.",
+        description="Number of GPUs that share the layers of a video model: its device and those"
+        " after it.",
     )
     normalised_latents: bool = Field(
         default=False,

@@ -72,12 +72,12 @@ def _preview(which: str, settings: BroadcastSettings, view: BroadcastView | None
     if which:
         raise ConfigError(
             f'the sink "preview" takes nothing after it, got "{which}"; its address is set with'
-            " --preview-port and --set preview_bind"
+            " --preview-port and --web-bind"
         )
     # A port that was asked for may be known to other programs; a default may give way.
     tries = 1 if "preview_port" in settings.model_fields_set else PREVIEW_PORTS
     view = _required(view, "preview")
-    return Preview(settings.preview_bind, settings.preview_port, view, tries=tries)
+    return Preview(settings.web_bind, settings.preview_port, view, tries=tries)
 
 
 def _recorder(which: str, settings: BroadcastSettings, view: BroadcastView | None) -> Sink:

@@ -2,6 +2,8 @@
 
 import errno
 import socket
+from contextlib import suppress
+from ipaddress import ip_address
 
 
 def endpoint(host: str, port: int) -> str:
@@ -14,6 +16,34 @@ def page_url(host: str, port: int) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     # A browser has no notion of the interface of a link-local address.
     return f"http://{endpoint(host.partition('%')[0], port)}/"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether whoever listens at `host` hears this machine only."""
+    with suppress(ValueError):
+        return ip_address(host.partition("%")[0]).is_loopback
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ip_address(str(item[4][0]).partition("%")[0]).is_loopback for item in found)
+
+
+def network_host(bind: str) -> str:
+    """Return the host by which other machines reach whoever listens at `bind`: an address or name.
+
+    Nothing is sent to find it.
+    """
+    if bind not in ("0.0.0.0", "::", ""):
+        return bind
+    family, elsewhere = (
+        (socket.AF_INET6, "2001:db8::1") if bind == "::" else (socket.AF_INET, "192.0.2.1")
+    )
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as opened:
+        # The system chooses the address that it would send from.
+        opened.connect((elsewhere, 9))
+        return str(opened.getsockname()[0])
+    return socket.gethostname()
 
 
 def is_own_address(host: str) -> bool:

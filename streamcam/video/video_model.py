@@ -71,7 +71,7 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
     graphs = _graph_maker(device, report) if in_place else None
     engine = "compiled" if config.acceleration == "compiled" else "graph" if in_place else "eager"
     engine += f", over {info.world_size} devices" if other_ranks else ""
-    report(f"on {device} as {str(dtype).removeprefix('torch.')}, {engine}")
+    report(f"running on {device} in {str(dtype).removeprefix('torch.')}: {engine}")
     normalised = config.video.normalised_latents
     return VideoModel(
         # What goes from one device to the next cannot be recorded.

@@ -119,3 +119,13 @@ def test_nothing_is_saved_without_a_broadcast_or_settings(
     code, _, err = run(capsys, "save", "mine", nobody)
     assert (code, 'start one with "streamcam run"' in err) == (1, True)
     assert not home.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home.parent.write_text("a file where the folder should be")
+    status, _, problem = run(capsys, "save", "mine", "--prompt", "oil")
+    assert status == 2
+    assert problem.startswith("streamcam: cannot write ")
+    assert problem.count("\n") == 1

@@ -62,7 +62,8 @@ def test_an_installed_engine_is_chosen_by_its_name(install: Install) -> None:
     config = build_config([{"acceleration": "mirror", "device": "cpu", "dtype": "float32"}])
     placement = place(config)
     assert [engine.name for engine in placement.choice.engines] == ["mirror"]
-    assert str(placement) == "on cpu as float32, mirror, as asked, from an installed package"
+    reason = "mirror, as asked, from an installed package"
+    assert str(placement) == f"running on cpu in float32: {reason}"
     assert placement.weights_dtype == torch.float32
     # As the process that builds engines gets it.
     assert Config.model_validate_json(config.model_dump_json()) == config

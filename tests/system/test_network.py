@@ -4,7 +4,13 @@ import socket
 
 import pytest
 
-from streamcam.system.network import endpoint, is_own_address, page_url
+from streamcam.system.network import (
+    endpoint,
+    is_loopback,
+    is_own_address,
+    network_host,
+    page_url,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +37,26 @@ def test_own_addresses_are_known(host: str, own: bool) -> None:
     if ":" in host and not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     assert is_own_address(host) is own
+
+
+@pytest.mark.parametrize(
+    ("host", "only_here"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.7", False),
+        ("fe80::1%eth0", False),
+        ("no.such.host.invalid", False),
+    ],
+)
+def test_only_loopback_is_heard_by_this_machine_alone(host: str, only_here: bool) -> None:
+    assert is_loopback(host) == only_here
+
+
+def test_other_machines_reach_a_server_at_the_address_it_was_bound_to() -> None:
+    assert network_host("192.168.1.7") == "192.168.1.7"
+    assert network_host("0.0.0.0") not in ("0.0.0.0", "")

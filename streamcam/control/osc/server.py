@@ -19,13 +19,15 @@ from streamcam.control.osc.feedback import (
     stat_messages,
 )
 from streamcam.control.osc.floods import Sender
-from streamcam.control.osc.packets import PacketError, Unreadable, read_packet, write_packet
+from streamcam.control.osc.packets import PacketError, Part, Unreadable, read_parts, write_packet
 from streamcam.control.osc.ports import Ports
 from streamcam.control.osc.queries import Queries
 from streamcam.control.osc.replies import Replies
 from streamcam.control.osc.sockets import Peer
+from streamcam.control.osc.time_tags import MAX_AHEAD_S, TimedQueue, seconds_ahead
 from streamcam.control.surface import ControlSurface
-from streamcam.errors import StreamcamError
+from streamcam.control.tempo.lead_time import LeadTime
+from streamcam.errors import ParameterError, StreamcamError
 from streamcam.limits import FairQueue, RateLimiter
 from streamcam.stats import Status
 from streamcam.system.backoff import Backoff
@@ -76,6 +78,9 @@ class OscServer:
         self._answers = RateLimiter(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE)
         self._amplification = AmplificationLimit()
         self._queue = FairQueue[tuple[bytes, Peer]](MAX_QUEUED)
+        self._honours_time_tags = settings.osc_time_tags
+        self._timed = TimedQueue[tuple[list[Message], Peer]]()
+        self._lead = LeadTime(status, float(settings.rate))
         self._subscribers = Subscribers()
         self._surface = surface
         self._prefix = surface.prefix
@@ -109,6 +114,7 @@ class OscServer:
     def _serve(self) -> None:
         while not self._stopping.is_set():
             timeout_s = FEEDBACK_PERIOD / 2 if self._subscribers else IDLE_TIMEOUT
+            timeout_s = min(timeout_s, self._timed.wait_s(time.monotonic()))
             for packet, peer in self._ports.receive(0 if self._queue else timeout_s):
                 self._enqueue(packet, peer)
             self._block_floods(time.monotonic())
@@ -117,6 +123,8 @@ class OscServer:
             end = time.monotonic() + HANDLING_S
             while self._queue and time.monotonic() < end:
                 self._handle(*self._queue.take())
+            for messages, peer in self._timed.due(time.monotonic()):
+                self._handle_messages(messages, peer, at_once=True)
             self._send_feedback(time.monotonic())
 
     def _block_floods(self, now: float) -> None:
@@ -173,27 +181,72 @@ class OscServer:
             self._last_state = None
         unreadable: list[Unreadable] = []
         try:
-            messages = read_packet(packet, unreadable)
+            parts = read_parts(packet, unreadable)
         except PacketError as error:
             self.counts["malformed"] += 1
             self._replies.error(peer, "", str(error))
             return
-        if not self._admission.admits_messages(len(messages), packet, peer):
+        count = sum(len(part.messages) for part in parts)
+        if not self._admission.admits_messages(count, packet, peer):
             return
-        self.counts["messages"] += len(messages)
-        # Our feedback may come back from another streamcam; answering it would never end.
-        messages = [m for m in messages if not is_feedback(self._prefix, m.address)]
-        queries = [m for m in messages if m.address in self._queries]
-        if changes := [m for m in messages if m.address not in self._queries]:
-            self._apply(changes, peer)
-        for query in queries:
-            self._answer_query(query, peer)
+        self.counts["messages"] += count
+        for part in parts:
+            self._handle_part(part, peer)
         self.counts["malformed"] += len(unreadable)
         for message in unreadable:
             self._replies.foreign(peer, message.address, partial(str, message.reason))
 
-    def _apply(self, messages: Sequence[Message], peer: Peer) -> None:
-        outcome = self._surface.apply(messages, peer)
+    def _handle_part(self, part: Part, peer: Peer) -> None:
+        """Handle messages of one time: now, or when it has come."""
+        ahead_s = seconds_ahead(part.time_tag, time.time()) if self._honours_time_tags else 0.0
+        if ahead_s <= 0:
+            self._handle_messages(part.messages, peer)
+            return
+        panic = f"{self._prefix}/panic"
+        if urgent := [m for m in part.messages if m.address == panic]:
+            self._handle_messages(urgent, peer)
+        if messages := [m for m in part.messages if m.address != panic]:
+            self._wait_for(ahead_s, messages, peer)
+
+    def _wait_for(self, ahead_s: float, messages: list[Message], peer: Peer) -> None:
+        """Handle `messages` so that they are to be seen in so many seconds."""
+        now = time.monotonic()
+        due = now + ahead_s - self._lead_s(messages)
+        try:
+            if ahead_s > MAX_AHEAD_S:
+                raise ParameterError(
+                    f"is stamped {ahead_s:.1f} s ahead, and at most {MAX_AHEAD_S:g} s are allowed:"
+                    " set the sender's clock, or start streamcam with --set osc_time_tags=false"
+                )
+            if due > now:
+                self._timed.put(due, peer[0], (messages, peer))
+                return
+        except ParameterError as error:
+            self.counts["refused"] += len(messages)
+            self._replies.error(peer, messages[0].address, str(error))
+        else:
+            self._handle_messages(messages, peer, at_once=True)
+
+    def _lead_s(self, messages: Sequence[Message]) -> float:
+        """Return how much earlier than they are to be seen `messages` are applied."""
+        entries = [self._surface.addresses.find(message.address) for message in messages]
+        on_output = all(entry and entry[1].on_output for entry in entries)
+        return self._lead.output_s if on_output else self._lead.model_s()
+
+    def _handle_messages(
+        self, messages: Sequence[Message], peer: Peer, *, at_once: bool = False
+    ) -> None:
+        # Our feedback may come back from another streamcam; answering it would never end.
+        messages = [m for m in messages if not is_feedback(self._prefix, m.address)]
+        queries = [m for m in messages if m.address in self._queries]
+        if changes := [m for m in messages if m.address not in self._queries]:
+            self._apply(changes, peer, at_once=at_once)
+        for query in queries:
+            self._answer_query(query, peer)
+
+    def _apply(self, messages: Sequence[Message], peer: Peer, *, at_once: bool) -> None:
+        apply = self._surface.apply_at_once if at_once else self._surface.apply
+        outcome = apply(messages, peer)
         now = time.monotonic()
         for name in outcome.applied:
             self._subscribers.moved(peer[0], name, now)

@@ -148,22 +148,37 @@ class Preview:
         # Imported here, in this thread: a broadcast without a preview shall not pay for it.
         import uvicorn
 
-        from streamcam.sinks.preview.connections import ACCEPTED_AT_ONCE, Connection, Connections
+        from streamcam.sinks.preview.connections import (
+            ACCEPTED_AT_ONCE,
+            Connection,
+            Connections,
+            SocketConnection,
+        )
         from streamcam.sinks.preview.web import application
 
         self._event_loop = asyncio.get_running_loop()
         self._event_loop.set_exception_handler(self._log_fault)
         connections = Connections()
         site = application(
-            self.images, self._notifier, self._view, self._socket, self._bind, connections
+            self.images,
+            self._notifier,
+            self._view,
+            self._socket,
+            self._bind,
+            connections,
+            self._view.web_tokens(),
         )
         server = uvicorn.Server(
             uvicorn.Config(
                 site,
                 # Called to make a connection, as a class would be.
                 http=partial(Connection, connections),  # type: ignore[arg-type]
-                ws="websockets-sansio",
+                ws=partial(SocketConnection, connections),  # type: ignore[arg-type]
                 ws_max_size=MAX_MESSAGE_BYTES,
+                # Compressing for every page on its own costs more than it saves on a local network.
+                ws_per_message_deflate=False,
+                # Whoever is on this machine could give any host as its own.
+                proxy_headers=False,
                 lifespan="off",
                 log_config=None,
                 log_level="error",
@@ -216,11 +231,11 @@ def _listen_on(bind: str, port: int) -> socket.socket:
 
 def _explain(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return "no such address; set one with --set preview_bind=127.0.0.1"
+        return "no such address; set one with --web-bind, such as 127.0.0.1"
     if error.errno == errno.EADDRINUSE:
         return "the port is in use; choose another with --preview-port, or 0 for a free one"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address; set another with --set preview_bind"
+        return "this machine has no such address; set another with --web-bind"
     if error.errno == errno.EACCES:
         return "not permitted; choose a port from 1024 on with --preview-port"
     return os.strerror(error.errno) if error.errno else str(error)

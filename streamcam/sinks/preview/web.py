@@ -27,6 +27,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streamcam.limits import RateLimiter
 from streamcam.sinks.preview.connections import MAX_STREAMS, Connections
 from streamcam.sinks.preview.mjpeg import BOUNDARY, FrameNotifier, LatestJpeg, parts
+from streamcam.sinks.preview.token_check import TokenCheck
+from streamcam.system.network import is_loopback
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import BroadcastView
 
 REQUESTS_PER_SECOND = 100
@@ -52,6 +55,7 @@ def application(
     listener: socket.socket,
     bind: str,
     connections: Connections,
+    tokens: WebTokens,
 ) -> ASGIApp:
     """Return the application of a preview that listens on `listener`, opened as `bind`."""
     site = PreviewSite(images, notifier, view, connections)
@@ -62,8 +66,11 @@ def application(
         Route("/{which}.mjpg", site.stream),
         Route("/{which}.jpg", site.jpeg),
     ]
-    host_check = Middleware(HostCheck, hosts=AllowedHosts(listener.getsockname()[0], bind))
-    return Starlette(routes=routes, middleware=[host_check])
+    address, port = listener.getsockname()[:2]
+    host_check = Middleware(HostCheck, hosts=AllowedHosts(address, bind))
+    required = tokens.is_fixed or not is_loopback(address)
+    token_check = Middleware(TokenCheck, tokens=tokens, required=required, port=port)
+    return Starlette(routes=routes, middleware=[host_check, token_check])
 
 
 async def _page(request: Request, name: str) -> Response:  # noqa: ARG001
@@ -134,7 +141,7 @@ class AllowedHosts:
 
     def __init__(self, address: str, bind: str) -> None:
         self._names = {"localhost", "127.0.0.1", "::1", bind.lower(), address}
-        self._open_to_network = not ip_address(address).is_loopback
+        self._open_to_network = not is_loopback(address)
         if self._open_to_network:
             own = socket.gethostname().lower()
             self._names |= {own, f"{own.partition('.')[0]}.local"}
