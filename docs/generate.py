@@ -195,15 +195,17 @@ def osc_page() -> str:
     return (
         f"{OSC_HEAD}\n## Controls\n\n{CONTROLS}\n\n"
         f"{_addresses(controls)}\n## Queries\n\n{_addresses(query_rows(addresses.prefix))}"
-        f"\n## Feedback\n\n{_addresses(feedback_rows(addresses.prefix))}"
+        f"\n## Feedback\n\n{_addresses(feedback_rows(addresses.prefix), all_sent=True)}"
         f"\n## Without the prefix\n\nAs in StreamDiffusionTD: {aliases}."
         " Set more with `osc_alias`.\n"
     )
 
 
-def _addresses(rows: Iterable[Row]) -> str:
+def _addresses(rows: Iterable[Row], *, all_sent: bool = False) -> str:
+    """Return the table of `rows`, with a star for each that is sent, unless all are."""
     return OSC_COLUMNS + "".join(
-        f"| `{row.address}`{' *' if row.direction == 'both' else ''} | {row.types} | {row.values}"
+        f"| `{row.address}`{'' if all_sent or row.direction == 'in' else ' *'}"
+        f" | {row.types} | {row.values}"
         f" | {row.description} |\n"
         for row in rows
     )

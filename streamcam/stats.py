@@ -75,6 +75,8 @@ class Status:
     """Which of panic, blackout, freeze and bypass are on, the strongest first."""
     recording: str | None = None
     """Path of the video that is being recorded."""
+    obs: str = ""
+    """State of OBS: live, recording, idle or not connected; empty where it is not in use."""
     page: str | None = None
     """URL of the preview page."""
     prompt_encoding: float | None = None

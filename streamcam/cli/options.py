@@ -60,6 +60,14 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=field.description)
+    if bare := traits(field).bare:
+        return click.Option(
+            [flag, name],
+            is_flag=False,
+            flag_value=bare,
+            metavar="[HOST:PORT]",
+            help=field.description,
+        )
     default = field.default
     metavar = "|".join(literal_values(field)) or ("NUMBER" if is_number(field) else None)
     if field.annotation == SIZE:

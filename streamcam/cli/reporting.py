@@ -150,6 +150,8 @@ def summary(status: Status) -> str:
         parts.append(f"preset {status.preset}")
     if status.recording:
         parts.append(f"recording {Path(status.recording).name}")
+    if status.obs:
+        parts.append(f"OBS {status.obs}")
     camera, model, output = status.fps_in, status.fps_model, status.fps_out
     parts.append(f"fps: camera {camera:.0f}, model {model:.1f}, output {output:.0f}")
     if status.latency_p50 is not None and status.latency_p95 is not None:

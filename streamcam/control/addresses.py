@@ -136,6 +136,8 @@ class Addresses:
         for full, name in self.commands.items():
             command = self._declared[name]
             direction = "both" if command.has_value else "in"
+            if command.is_read_only:
+                direction = "out"
             yield Row(full, direction, command.types, command.values, command.description)
 
     def suggest(self, address: str) -> str:

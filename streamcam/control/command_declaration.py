@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ONLY_READ = "; only read."
+"""End of the description of a command that has a value, and takes none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -24,3 +27,8 @@ class Command:
     """The words that it takes, for a menu."""
     fader: tuple[float, float] | None = None
     """The numbers that a fader from 0 to 1 spans, where it takes one."""
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be sent to it; its description ends with saying so."""
+        return self.description.endswith(ONLY_READ)

@@ -10,6 +10,7 @@ from streamcam.control.command_declaration import Command
 from streamcam.control.cue_commands import CUE_COMMANDS
 from streamcam.control.messages import Argument
 from streamcam.control.midi.midi_commands import MIDI_COMMANDS
+from streamcam.control.obs.obs_commands import OBS_COMMANDS
 from streamcam.control.preset_commands import PRESET_COMMANDS
 from streamcam.control.sink_commands import SINK_COMMANDS
 from streamcam.control.tempo.tempo_commands import TEMPO_COMMANDS
@@ -22,11 +23,12 @@ Read = Callable[[], tuple[Argument, ...]]
 
 
 COMMANDS: Mapping[str, Command] = {
-    **PRESET_COMMANDS,
-    **CUE_COMMANDS,
     **MIDI_COMMANDS,
+    **OBS_COMMANDS,
     **TEMPO_COMMANDS,
     **SINK_COMMANDS,
+    **PRESET_COMMANDS,
+    **CUE_COMMANDS,
 }
 """All commands by their address without the prefix."""
 

@@ -10,6 +10,7 @@ from streamcam.control.cue_list import CueList, load_cue_list
 from streamcam.control.cue_player import CuePlayer
 from streamcam.control.file_jobs import FileJobs
 from streamcam.control.midi.midi_control import MidiControl
+from streamcam.control.obs.obs_link import ObsLink
 from streamcam.control.osc.server import OscServer
 from streamcam.control.oscquery.announcement import OSC, OSCQUERY, Announcement, Service
 from streamcam.control.preset_editor import PresetEditor
@@ -65,6 +66,7 @@ class ControlRoom:
         self._midi: MidiControl | None = None
         if settings.midi:
             self._midi = MidiControl(self.surface, log.warning, on_clock=self._tempo.clock.midi)
+        self._obs = ObsLink(self.surface, status, log.warning) if settings.obs else None
         self._stack = ExitStack()
 
     @property
@@ -74,7 +76,7 @@ class ControlRoom:
 
     @property
     def changes(self) -> int:
-        """How many messages of OSC have been applied so far."""
+        """Number of OSC messages that have been applied so far."""
         return self._osc.counts["applied"] if self._osc else 0
 
     def web_routes(self) -> Sequence[Any]:
@@ -109,7 +111,7 @@ class ControlRoom:
             stack.enter_context(self._tempo)
             if self._settings.mdns:
                 stack.enter_context(self._announcement)
-            for protocol in (self._osc, self._midi):
+            for protocol in (self._osc, self._midi, self._obs):
                 if protocol:
                     stack.enter_context(protocol)
             self._stack = stack.pop_all()

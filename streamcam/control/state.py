@@ -53,6 +53,8 @@ class Control:
         self.preset: str | None = None
         """Name of the preset that was loaded last."""
         self._notice: tuple[str, float] = ("", 0.0)
+        self.obs = ""
+        """State of OBS: live, recording, idle or not connected; empty where it is not in use."""
         self._config = config
         self._clock = clock
         self._deciding = Lock()

@@ -27,6 +27,7 @@ def _mb(size: float | None) -> float | None:
 
 STATES = "loading, running, lost, stopped or passthrough."
 NOTICE = "How a prompt is understood, values without effect or refused, the end of a long prompt."
+OBS_STATES = "OBS: live, recording, idle or not connected."
 SKIPPED = "Frames skipped as similar to the one before."
 
 STATS = (
@@ -47,6 +48,7 @@ STATS = (
     Stat("state", "text", "", STATES, lambda s: s.state),
     Stat("notice", "text", "", NOTICE, lambda s: s.notice),
     Stat("source", "text", "", "live, lost or ended.", lambda s: s.source),
+    Stat("obs", "text", "", OBS_STATES, lambda s: s.obs or None),
     Stat("vram", "number", "MB", "GPU memory in use.", lambda s: _mb(s.vram)),
     Stat("power", "number", "W", "Power draw of the GPU.", lambda s: s.power),
 )

@@ -137,14 +137,13 @@ class ControlSurface:
 
     def value_of(self, address: str) -> Message | None:
         """Return the current value of an address or alias, None if it has none."""
-        if found := self.addresses.find(address):
-            name, known = found
-            if known.get:
-                arguments = known.get(self.control.target)
-                return Message(name, arguments) if arguments else None
-            address = name
+        name, known = self.addresses.find(address) or (address, None)
+        if known and known.get:
+            arguments = known.get(self.control.target)
+            return Message(name, arguments) if arguments else None
+        name = self.addresses.aliases.get(address, address)
         others = (*self._preset_values(), *self._command_values())
-        return next((value for value in others if value.address == address), None)
+        return next((value for value in others if value.address == name), None)
 
     def _command_values(self) -> Iterator[Message]:
         for address, name in self.addresses.commands.items():

@@ -231,6 +231,7 @@ class BroadcastLoop:
             preset=self._control.preset,
             overrides=active_overrides(parameters),
             recording=self._recording(),
+            obs=self._control.obs,
             page=next((t.page for t in self._sink_threads if t.page), None),
         )
 

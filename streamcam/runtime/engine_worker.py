@@ -176,6 +176,7 @@ class StreamRunner:
         stream: raises PromptError over parameters that it refuses, and has changed nothing then.
         parameters: the first ones, that the stream has been warmed up with.
         send: takes messages to the broadcast process.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -183,7 +184,9 @@ class StreamRunner:
         stream: LoadedStream,
         parameters: Parameters,
         send: Callable[[EngineMessage], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._stream, self._send = stream, send
         self._parameters, self._version = parameters, 0
         self._refused: int | None = None
@@ -193,7 +196,7 @@ class StreamRunner:
     def run(self, frame: Frame, parameters: Parameters, version: int) -> Sequence[Frame]:
         """Return the outputs for `frame`, with `parameters` unless they are refused."""
         if version != self._refused:
-            began, new_texts = time.monotonic(), _texts(parameters) - _texts(self._parameters)
+            began, new_texts = self._clock(), _texts(parameters) - _texts(self._parameters)
             try:
                 outputs = self._stream(frame, parameters)
             except PromptError as error:
@@ -205,7 +208,7 @@ class StreamRunner:
                 )
             else:
                 self._parameters, self._version = parameters, version
-                self._report_encoding(time.monotonic() - began, new_texts)
+                self._report_encoding(self._clock() - began, new_texts)
                 self._report_notice()
                 return outputs
         return self._stream(frame, self._parameters)

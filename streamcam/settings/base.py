@@ -55,6 +55,8 @@ class Traits:
 
     flag: bool = False
     """It has a command-line flag of its own; ``--set`` takes every field."""
+    bare: str = ""
+    """Value of its flag where that is given without one."""
     repeatable: bool = False
     """Its flag may be given several times."""
     model_default: bool = False

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, field
 
 from streamcam.settings.aliases import sink_specs, source_spec
 from streamcam.settings.base import Settings, Traits, from_json
+from streamcam.system.network import parse_endpoint
 
 Size = tuple[int, int]
 
@@ -32,6 +33,12 @@ def _check_token(token: str | None) -> str | None:
     if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,128}", token):
         raise ValueError("takes 8 to 128 letters, digits, dots, hyphens, underscores and tildes")
     return token
+
+
+def _checked_endpoint(text: str | None) -> str | None:
+    if text is not None:
+        parse_endpoint(text, default_port=0)
+    return text
 
 
 Side = Annotated[int, Field(ge=16, le=8192)]
@@ -163,6 +170,28 @@ class BroadcastSettings(Settings):
         default=True,
         description="Announce OSC and OSCQuery on the local network (mDNS, Bonjour), so that other"
         " programs list streamcam.",
+    )
+    obs: Annotated[
+        str | None, AfterValidator(_checked_endpoint), Traits(flag=True, bare="localhost")
+    ] = Field(
+        default=None,
+        description="Connect to OBS Studio, by its WebSocket server at HOST or HOST:PORT; without"
+        " a value, to the OBS on this machine.",
+    )
+    obs_audio: Words = Field(
+        default_factory=tuple,
+        description="Audio sources of OBS whose sync offset follows the latency, such as Mic/Aux.",
+    )
+    obs_audio_extra: float = Field(
+        default=0.0,
+        ge=-1000,
+        le=5000,
+        description="Milliseconds to add to that offset, for what OBS and the microphone take.",
+    )
+    obs_scenes: Annotated[dict[str, str], BeforeValidator(from_json)] = Field(
+        default_factory=dict,
+        description="Presets, or cues as cue:NAME, to recall with the scenes of OBS, such as"
+        ' {"Interview" = "pencil"}. Without one, a scene recalls the preset of its own name.',
     )
     osc_time_tags: bool = Field(
         default=True,

@@ -41,3 +41,8 @@ def web_token() -> str | None:
 def hub_is_offline() -> bool:
     """Return whether ``HF_HUB_OFFLINE``, the variable of huggingface_hub, forbids downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE")
+
+
+def obs_password() -> str:
+    """Return the password of OBS's WebSocket server in ``STREAMCAM_OBS_PASSWORD``, if any."""
+    return os.environ.get("STREAMCAM_OBS_PASSWORD", "")

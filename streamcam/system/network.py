@@ -4,11 +4,28 @@ import errno
 import socket
 from contextlib import suppress
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 
 def endpoint(host: str, port: int) -> str:
     """Return ``host:port``, with an IPv6 address in brackets, as in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_endpoint(text: str, default_port: int) -> tuple[str, int]:
+    """Return the host and port in ``HOST``, ``HOST:PORT`` or ``[IPv6]:PORT``.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.netloc != text or "@" in text:
+        raise ValueError("must be HOST or HOST:PORT, such as localhost:4455")
+    return host, default_port if port is None else port
 
 
 def page_url(host: str, port: int) -> str:

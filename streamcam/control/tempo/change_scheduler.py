@@ -126,6 +126,8 @@ class ChangeScheduler:
     def _take_due(self) -> list[list[Message]]:
         """Wait until something is due, or may be; take it, in the order in which it is due."""
         with self._changed:
+            if self._stopping.is_set():  # Asked here, since whoever sets it then wakes a wait.
+                return []
             now = self._clock()
             timed = [(b.due(now), b, held) for b, held in self._waiting]
             timed.sort(key=lambda entry: entry[0])

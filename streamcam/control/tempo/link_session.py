@@ -74,7 +74,7 @@ class AbletonLink:
             now, micros = time.monotonic(), self._link.clock().micros()
             beat, bpm = state.beatAtTime(micros, beats_per_bar), state.tempo()
             self._last = BeatGrid(bpm, now - beat * 60 / bpm, beats_per_bar)
-        except (ArithmeticError, ParameterError) as error:
+        except Exception as error:  # Whatever the library raises, the output asks for beats.
             if not self._reported:
                 log.warning("Ableton Link has no usable tempo, the last one goes on: %s", error)
             self._reported = True

@@ -1,5 +1,6 @@
 """Modulators: numbers that swing around the value that the operator has set."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from streamcam.control.tempo.wave_shapes import SHAPES
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Modulator:
     def changed(self, grid: BeatGrid, now: float, changes: Mapping[str, Any]) -> "Modulator":
         """Return it with other settings; at another rate in Hz it goes on from where it is."""
         gone = self.cycles(grid, now) - self.phase - self.number
-        return replace(self, since=now, before=gone % 1.0, **changes)
+        return replace(self, since=now, before=gone, **changes)
 
     def swing(self, grid: BeatGrid, at: float) -> float:
         """Return the distance from the operator's value, as a share of the range."""
@@ -88,11 +91,13 @@ class Modulators:
         self._grid = grid
         self._lead = lead
         self._install = install
+        self._has_failed = False
         self._active: tuple[tuple[str, Modulator], ...] = ()
 
     def set(self, name: str, **changes: Any) -> None:
         """Change settings of the modulator of the parameter `name`."""
-        after = self.settings[name].changed(self._grid(), self._clock(), changes)
+        seen_at = self._clock() + self._ahead_s(name)
+        after = self.settings[name].changed(self._grid(), seen_at, changes)
         self.settings = {**self.settings, name: after}
         self._active = tuple((n, m) for n, m in self.settings.items() if m.active)
         self._install(self.modulated if self._active else None)
@@ -104,6 +109,17 @@ class Modulators:
 
     def modulated(self, parameters: Parameters, now: float) -> Parameters:
         """Return `parameters` with the numbers that are to be in use at a monotonic time."""
+        try:
+            parameters = self._modulated(parameters, now)
+            self._has_failed = False
+        except Exception:
+            # The output's clock calls this: whatever is wrong here, the operator's values are good.
+            if not self._has_failed:
+                log.exception("cannot modulate; the values are used as they are set")
+            self._has_failed = True
+        return parameters
+
+    def _modulated(self, parameters: Parameters, now: float) -> Parameters:
         grid = self._grid()
         values: dict[str, float] = {}
         for name, modulator in self._active:
@@ -112,12 +128,14 @@ class Modulators:
                 value = self._default_strength
             if value is None:
                 continue  # The exact indices are in use instead.
-            # So that what is seen, not what is set, is on the beat.
-            ahead = self._lead.output_s if name in _ON_OUTPUT else self._lead.model_s()
             range_ = FADING_NUMBERS[name]
-            swing = modulator.swing(grid, now + ahead) * (range_.high - range_.low)
+            swing = modulator.swing(grid, now + self._ahead_s(name)) * (range_.high - range_.low)
             values[name] = float(range_.clamp(value + swing))
         return parameters.model_copy(update=values) if values else parameters
+
+    def _ahead_s(self, name: str) -> float:
+        """Return the seconds until a value of now is seen, which is to be on the beat then."""
+        return self._lead.output_s if name in _ON_OUTPUT else self._lead.model_s()
 
 
 _ON_OUTPUT = tuple(

@@ -19,6 +19,7 @@ from streamcam.control.tempo.tempo_commands import (
     BEATS_PER_BAR,
     BPM,
     LINK,
+    MIDI,
     OFF,
     QUANTISE,
     RATE,
@@ -28,6 +29,7 @@ from streamcam.control.tempo.tempo_commands import (
     UNITS,
 )
 from streamcam.control.values import Range, parse_choice, parse_number
+from streamcam.errors import ParameterError
 from streamcam.stats import Status
 
 log = logging.getLogger(__name__)
@@ -103,7 +105,7 @@ class TempoRoom:
         )
         bind(
             "tempo/source",
-            lambda arguments: clock.follow(parse_choice(arguments, SOURCES)),
+            lambda arguments: self._follow(parse_choice(arguments, SOURCES)),
             lambda: (clock.source,),
         )
         bind("tempo/quantise", self._set_quantise, lambda: (self.quantise,))
@@ -123,6 +125,11 @@ class TempoRoom:
         bind("rate", partial(_number, range_=RATE))
         bind("depth", partial(_number, range_=SHARE))
         bind("phase", partial(_number, range_=SHARE))
+
+    def _follow(self, source: str) -> None:
+        if source == MIDI and not self._surface.config.broadcast.midi:
+            raise ParameterError("there is no MIDI input: start streamcam with --midi auto")
+        self.clock.follow(source)
 
     def _set_quantise(self, arguments: Arguments) -> None:
         self.quantise = parse_choice(arguments, QUANTISE)

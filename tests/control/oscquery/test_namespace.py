@@ -78,6 +78,7 @@ def test_every_number_that_can_be_set_has_a_range(namespace: Namespace) -> None:
         ("/streamcam/prompt_time", {"UNIT": ["time.second"]}),
         ("/streamcam/prompt/fade", {"TYPE": "sf", "RANGE": [None, {"MIN": 0, "MAX": 600}]}),
         ("/streamcam/stat/latency/p95", {"TYPE": "f", "VALUE": [250.0], "UNIT": ["time.ms"]}),
+        ("/streamcam/obs/live", {"TYPE": "T", "VALUE": [None], "ACCESS": 1}),
         ("/streamcam/stat/state", {"TYPE": "s", "VALUE": ["running"], "ACCESS": 1}),
         # Not in the tree, and answered all the same.
         ("/streamcam/mix/norm", {"TYPE": "f", "VALUE": [1.0]}),

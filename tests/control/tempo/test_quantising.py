@@ -1,6 +1,6 @@
 """Changes that wait for the beat: which do, until when, and what becomes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
@@ -14,11 +14,14 @@ from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.control.tempo.beat_grid import BeatGrid
 from streamcam.control.tempo.change_scheduler import MAX_WAITING, Boundary, ChangeScheduler
+from streamcam.control.tempo.lead_time import LeadTime
+from streamcam.control.tempo.link_session import join_session
 from streamcam.control.tempo.tempo_room import TempoRoom
 from streamcam.errors import ParameterError
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from tests.control.osc.running_server import STATUS
+from tests.control.tempo.test_sources import JumpingSession
 from tests.runtime.broadcast_helpers import until
 
 
@@ -58,12 +61,12 @@ class Room:
 
 
 @contextmanager
-def tempo_room(**settings: Any) -> Iterator[Room]:
+def tempo_room(join: Callable[[float], Any] = join_session, **settings: Any) -> Iterator[Room]:
     config = build_config([{"bpm": 60, "quantise": "beat", "prompt": "cat", **settings}])
     clock = Clock()
     surface = ControlSurface(Control(config), config, lambda _line: None)
     status = replace(STATUS, latency_p50=0.1, fps_model=25.0)
-    with TempoRoom(surface, lambda: status, clock) as room:
+    with TempoRoom(surface, lambda: status, clock, join) as room:
         yield Room(surface, room, clock)
 
 
@@ -131,6 +134,20 @@ def test_safety_does_not_wait() -> None:
         for name in ("panic", "blackout", "freeze", "bypass"):
             room.send(name, 1)
             assert getattr(room.surface.control.target, name)
+
+
+def test_a_new_prompt_is_ahead_by_the_time_that_it_takes_to_encode_too() -> None:
+    status = replace(STATUS, latency_p50=0.1, fps_model=25.0, prompt_encoding=0.08)
+    lead = LeadTime(lambda: status, 30.0, Clock())
+    assert (lead.model_s(), lead.prompt_s()) == pytest.approx((LEAD, LEAD + 0.08))
+
+
+@pytest.mark.parametrize("latency", [None, 0.0, 1e9])
+def test_the_lead_is_usable_before_the_first_frame_and_whatever_the_figures(
+    latency: float | None,
+) -> None:
+    status = replace(STATUS, latency_p50=latency, fps_model=0.0, fps_in=0.0)
+    assert 0 <= LeadTime(lambda: status, 30.0, Clock()).model_s() <= 5
 
 
 def test_what_would_be_refused_is_refused_at_once_and_does_not_wait() -> None:
@@ -221,3 +238,31 @@ def test_a_change_that_is_due_is_not_put_off_by_a_sender_that_repeats_itself() -
     assert applied.wait(5)
     assert scheduler.waiting == 1
     scheduler.close()
+
+
+def test_a_change_is_made_once_while_other_programs_jump_about_in_link() -> None:
+    session = JumpingSession()
+    with tempo_room(lambda _bpm: session, link=True, quantise="bar") as room:
+        made: list[Parameters] = []
+        room.surface.control.listen(lambda _before, after: made.append(after))
+        room.send("mod/mix/shape", "ramp")
+        room.send("mod/mix/depth", 1)
+        room.send("prompt", "dog")
+        for jump in (1e9, -1e9, 0.3, 77.7):
+            session.beats = BeatGrid(60, 1000.0).at_beat(jump, room.clock.now)
+            room.wait_until(room.clock.now + 0.01)
+            assert 0 <= room.surface.control.advance().mix <= 1
+        room.go_to(room.clock.now + 4)
+        until(lambda: room.surface.control.target.prompt == (("dog", 1.0),))
+        assert sum(after.prompt == (("dog", 1.0),) for after in made) == 1
+
+
+def test_the_thread_ends_however_it_is_interleaved_with_its_end() -> None:
+    clock = Clock()
+    grid = BeatGrid(60, 1000.0)
+    for _ in range(20):
+        scheduler = ChangeScheduler(lambda _messages: None, clock)
+        scheduler.hold({"/a": Message("/a")}, Boundary(lambda: grid, 1, float, 1000.5))
+        scheduler.flush()
+        scheduler.close()
+        assert not scheduler.waiting

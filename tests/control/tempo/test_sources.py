@@ -1,12 +1,13 @@
 """Sources of the tempo: a tapping hand, a MIDI clock, and Ableton Link."""
 
+import math
 import random
 import time
 
 import pytest
 
 from streamcam.control.tempo.beat_grid import BeatGrid
-from streamcam.control.tempo.link_session import join_session
+from streamcam.control.tempo.link_session import AbletonLink, join_session
 from streamcam.control.tempo.midi_clock import NAMES, MidiClock
 from streamcam.control.tempo.tap_tempo import TapTempo
 from streamcam.control.tempo.tempo_clock import TempoClock
@@ -168,6 +169,44 @@ def test_link_gives_the_beats_of_others_and_takes_a_tempo() -> None:
     clock.close()
     assert session.left
     assert clock.grid().bpm == 140
+
+
+class BrokenLibrary:
+    """Library of Ableton Link in a session whose tempo and beat a test sets, also to nonsense."""
+
+    bpm, beat, enabled = 100.0, 0.0, False
+
+    def Link(self, _bpm: float) -> "BrokenLibrary":
+        return self
+
+    clock = captureSessionState = lambda self: self
+
+    def micros(self) -> int:
+        return 0
+
+    def tempo(self) -> float:
+        return self.bpm
+
+    def beatAtTime(self, _micros: int, _quantum: float) -> float:
+        if self.beat < 0:
+            raise RuntimeError("broken")
+        return self.beat
+
+
+@pytest.mark.parametrize(
+    ("bpm", "beat"), [(0.0, 1.0), (math.nan, 1.0), (1e9, 1.0), (100.0, math.inf), (100.0, -1.0)]
+)
+def test_nonsense_from_link_leaves_the_last_beats_and_is_reported_once(
+    bpm: float, beat: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = BrokenLibrary()
+    session = AbletonLink(library, 120)
+    assert session.grid(4).bpm == 100
+    library.bpm, library.beat = bpm, beat
+    before = session.grid(4)
+    assert session.grid(4) == before
+    assert before.bpm == 100
+    assert len(caplog.records) == 1
 
 
 def test_link_without_its_package_is_refused_with_the_command_that_installs_it(
