@@ -57,7 +57,7 @@ def service() -> None:
 @service.command()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUN-OPTIONS...]")
 def install(arguments: tuple[str, ...]) -> None:
-    """Start streamcam now and at every login, by a systemd unit of your user.
+    """Start streamcam now and at every login. A systemd unit of your user does that.
 
     A service that is already running is restarted. Options after -- are passed to
     "streamcam run":

@@ -37,6 +37,8 @@ class ControlRoom:
         control: Control,
         status: Callable[[], Status],
         latency_history: LatencyHistory,
+        *,
+        asks_for_token: bool = False,
     ) -> None:
         """Prepare the protocols that the settings ask for.
 
@@ -45,6 +47,7 @@ class ControlRoom:
             control: the live parameters.
             status: returns the state of the broadcast.
             latency_history: returns the latencies of the last minute.
+            asks_for_token: whether the web server answers only whoever has a token.
 
         Raises:
             ConfigError: an alias leads nowhere, a cue is wrong, or a package is not installed.
@@ -52,6 +55,7 @@ class ControlRoom:
         settings = config.broadcast
         self._settings = settings
         self._status = status
+        self._asks_for_token = asks_for_token
         self.surface = ControlSurface(control, config, log.warning)
         cues: CueList | None = None
         if settings.cue_list:
@@ -98,7 +102,8 @@ class ControlRoom:
             return []
         services = [Service(OSC, self._settings.osc_bind, self.osc_port)]
         page = self._status().page
-        if page and self._settings.oscquery:
+        # Whoever lists it has no token to give.
+        if page and self._settings.oscquery and not self._asks_for_token:
             port = urlsplit(page).port or self._settings.preview_port
             services.append(Service(OSCQUERY, self._settings.web_bind, port))
         return services
@@ -120,6 +125,8 @@ class ControlRoom:
     def ask_to_stop(self) -> None:
         """Begin what takes a while at the end, while other parts of the broadcast end too."""
         self._announcement.stop()
+        if self._obs:
+            self._obs.stop()
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()

@@ -29,7 +29,10 @@ Row = dict[str, Any]
 
 
 def page_table(surface: ControlSurface) -> list[Row]:
-    """Return a row for every parameter, the other addresses of the page, and all commands."""
+    """Return a row for every parameter, the other addresses of the page, and every command.
+
+    Commands that nothing is bound to are left out, as nobody can run them.
+    """
     return [*_field_rows(surface), *_extra_rows(surface), *_command_rows(surface)]
 
 
@@ -92,10 +95,16 @@ def _extra_rows(surface: ControlSurface) -> Iterator[Row]:
 
 def _command_rows(surface: ControlSurface) -> Iterator[Row]:
     for full, name in surface.addresses.commands.items():
+        if not surface.commands.is_bound(name):
+            continue
         command = surface.commands.declared[name]
         kind = "trigger" if command.trigger else "command"
         row = _row(name, full, kind, name.partition("/")[0].capitalize(), command)
-        yield row | {"choices": list(command.choices), "fader": command.fader}
+        if command.choices:
+            row["choices"] = list(command.choices)
+        if command.fader:
+            row["fader"] = list(command.fader)
+        yield row
 
 
 def _row(name: str, address: str, kind: str, group: str, about: Any) -> Row:

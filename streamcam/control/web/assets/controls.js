@@ -77,9 +77,7 @@ function Text({ row, label }) {
 // A command has no kind of its own: its declared types say what it takes.
 function commandKind(row) {
   if (row.choices?.length) return "choice";
-  if (row.fader) return "number";
-  if (row.types === "0 or 1") return "flag";
-  return /^(whole )?number$/.test(row.types ?? "") ? "number" : "text";
+  return { "0 or 1": "flag", number: "number", "whole number": "whole" }[row.types] ?? "text";
 }
 
 export function Control({ row, label = labelOf(row) }) {

@@ -31,7 +31,7 @@ export function Cues() {
     <div class="row">
       <button type="button" class="button go" aria-keyshortcuts="G" disabled=${upcoming === undefined}
         onClick=${() => press("cue/go")}><b>GO</b><small>${upcoming ?? "no cue left"}</small></button>
-      <${MidiBadge} row=${{ ...rowOf("cue/go"), kind: "trigger" }} label="GO" />
+      <${MidiBadge} row=${rowOf("cue/go")} label="GO" />
       <button type="button" class="button back" aria-keyshortcuts="Shift+G"
         onClick=${() => press("cue/back")}>Back</button>
     </div>

@@ -15,6 +15,9 @@ const LABELS = {
   prompt_interpolation: "Prompt blending",
   reset: "Restart the stream",
   "seed/random": "Random seed",
+  "tempo/bpm": "Beats per minute",
+  "tempo/beat": "The one",
+  "tempo/quantise": "Changes wait for",
 };
 const UNITS = { degrees: "°", "frames/s": "fps", degree: "°", percent: "%" };
 

@@ -1,4 +1,5 @@
 // Top of the page: how the broadcast is in a word, and the lines that nobody shall overlook.
+import { milliseconds } from "./format.js";
 import { LearnButton } from "./midi.js";
 import { dismiss, useNotices } from "./notices.js";
 import { OverrideBanner } from "./overrides.js";
@@ -19,6 +20,17 @@ function State() {
   return html`<span class="pill ${level}" role="status" id="state">${isLost ? "source lost" : status.state}</span>`;
 }
 
+function Rates() {
+  const status = useStatus();
+  const isOpen = useConnection() === "open";
+  if (!status || !isOpen) return null;
+  const latency = milliseconds(status.latency_p50);
+  return html`<span class="rates" title="Frames a second: from the source, from the model, on air; latency">
+    <span>in <b>${status.fps_in.toFixed(0)}</b></span><span>model <b>${status.fps_model.toFixed(1)}</b></span>
+    <span>out <b>${status.fps_out.toFixed(0)}</b> fps</span>${latency !== null && html`<span><b>${latency}</b> ms</span>`}
+  </span>`;
+}
+
 export function Header() {
   const { role, version } = useSession();
   const status = useStatus();
@@ -31,6 +43,7 @@ export function Header() {
     <span class="model">${model}</span>
     ${isOpen && role !== "operator" && html`<span class="pill" title="This link shows everything and changes nothing">view only</span>`}
     <span class="space"></span>
+    <${Rates} />
     <${LearnButton} />
     <button type="button" class="button quiet help" aria-keyshortcuts="?" aria-label="Keys" title="Keys (?)" onClick=${toggleHelp}>?</button>
   </header>`;

@@ -20,19 +20,21 @@ function mappingOf(name, mappings) {
   return found.map((text) => text.slice(name.length + 2)).join("; ");
 }
 
-export function MidiBadge({ row, label }) {
+// With a `value`, that is what the MIDI control sends: the name of a preset.
+export function MidiBadge({ row, label, value }) {
   const learning = useLearning();
   const [waiting] = useValue("midi/learn");
-  const mapping = mappingOf(row.name, useValue("midi/mappings"));
-  if (!learning || row.kind === "command" || !hasMidi()) return null;
-  const isWaiting = waiting === row.name || waiting === row.address;
+  const mapping = mappingOf(row.name, value === undefined ? useValue("midi/mappings") : []);
+  if (!learning || !hasMidi()) return null;
+  const isWaiting = value === undefined && (waiting === row.name || waiting === row.address);
+  const target = value === undefined ? [row.address] : [row.address, value];
   return html`<span class="midi">
     <button type="button" class="badge ${isWaiting ? "waiting" : ""}" aria-pressed=${isWaiting ? "true" : "false"}
       aria-label=${isWaiting ? `Stop learning ${label}` : `Learn a MIDI control for ${label}`}
       title=${mapping || "Map the MIDI control that is moved next"}
-      onClick=${() => send("midi/learn", row.address)}>${isWaiting ? "move it…" : mapping || "learn"}</button>
+      onClick=${() => send("midi/learn", ...target)}>${isWaiting ? "move it…" : mapping || "learn"}</button>
     ${mapping && html`<button type="button" class="badge" aria-label="Forget the MIDI control of ${label}"
-      title="Forget ${mapping}" onClick=${() => send("midi/forget", row.address)}>×</button>`}
+      title="Forget ${mapping}" onClick=${() => send("midi/forget", ...target)}>×</button>`}
   </span>`;
 }
 

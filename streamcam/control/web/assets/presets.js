@@ -18,7 +18,7 @@ function Preset({ name, number, isCurrent }) {
       aria-keyshortcuts=${number < 10 ? String(number) : undefined} onClick=${() => loadPreset(name)}>
       <span>${name}</span>${number < 10 && html`<small aria-hidden="true">${number}</small>`}
     </button>
-    <${MidiBadge} row=${{ ...rowOf("preset/load"), value: name }} label="preset ${name}" />
+    <${MidiBadge} row=${rowOf("preset/load")} value=${name} label="preset ${name}" />
   </li>`;
 }
 
@@ -71,6 +71,7 @@ export function Presets() {
   useSession();
   const names = useValue("preset/names");
   const [current] = useValue("preset/load");
+  const [notice] = useValue("preset/notice");
   const editing = useKey("preset editing", () => isEditing);
   const times = ["preset_time", "preset_easing"].map(rowOf).filter(Boolean);
   return html`<div class="presets">
@@ -82,5 +83,6 @@ export function Presets() {
     ${!names.length && html`<p class="quiet">There are no presets yet.</p>`}
     ${times.map((row) => html`<${Control} key=${row.name} row=${row} />`)}
     ${rowOf(SAVE) && html`<${SaveForm} />`}
+    <p class="quiet" role="status">${notice}</p>
   </div>`;
 }

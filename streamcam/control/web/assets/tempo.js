@@ -26,7 +26,9 @@ export function Tempo() {
         onPointerDown=${() => press("tempo/tap")}
         onKeyDown=${(event) => ["Enter", " "].includes(event.key) && !event.repeat && press("tempo/tap")}>Tap</button>
       <${MidiBadge} row=${rowOf("tempo/tap")} label="Tap" />
-      ${rowOf("tempo/beat") && html`<${Beat} />`}
+      ${rowOf("tempo/beat")?.kind === "trigger"
+        ? html`<${Control} row=${rowOf("tempo/beat")} />`
+        : rowOf("tempo/beat") && html`<${Beat} />`}
     </div>
     ${others.map((row) => html`<${Control} key=${row.name} row=${row} />`)}
   </div>`;
