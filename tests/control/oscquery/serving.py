@@ -14,8 +14,10 @@ from streamcam.control.osc.packets import read_packet
 from streamcam.control.oscquery.routes import oscquery_routes
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
+from streamcam.control.web.page_server import PageServer
 from streamcam.settings.config_layers import build_config
 from streamcam.sinks.preview import Preview
+from streamcam.stats import LatencyHistory
 from tests.control.osc.running_server import STATUS
 from tests.support.scenes import FakeBroadcastView
 
@@ -53,7 +55,11 @@ def served(**settings: Any) -> Iterator[Served]:
     reports: list[str] = []
     surface = ControlSurface(Control(config), config, reports.append)
     view = FakeBroadcastView()
-    view.routes = list(oscquery_routes(surface, OSC_PORT, lambda: STATUS, reports.append))
+    page = PageServer(surface, lambda: STATUS, LatencyHistory())
+    view.make_routes = lambda: [
+        *oscquery_routes(surface, OSC_PORT, lambda: STATUS, reports.append),
+        *page.routes(),
+    ]
     with Preview("127.0.0.1", 0, view) as preview:
         yield Served(preview.url, surface, reports)
 
