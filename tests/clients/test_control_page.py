@@ -11,6 +11,8 @@ import pytest
 from streamcam.control.messages import Message
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.preview import Preview
+from streamcam.stats import SinkState
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import Frame
 from tests.clients.browser import Browser, installed
 from tests.control.web.running_page import RunningPage, running_page
@@ -71,7 +73,7 @@ def show(opened: Show) -> Iterator[Show]:
 
 def open_page(browser: Browser, url: str) -> None:
     browser.open(url)
-    browser.wait_until("document.querySelector('[data-connection=open] [data-name=mix]')")
+    browser.wait_until("document.querySelector('[data-connection=open] [data-name=mix]') !== null")
 
 
 def shown(name: str) -> str:
@@ -228,11 +230,18 @@ def test_two_tabs_follow_each_other(show: Show) -> None:
 
 
 def test_figures_follow_the_broadcast(show: Show) -> None:
+    sinks = SinkState("preview", None, 30.0, 0), SinkState("obs", "no such device", 0.0, 0)
     show.server.view.change_status(
-        latency_p50=0.123, sinks=("preview: 30.0 fps", "virtual-camera: no such device")
+        microphone_delay_ms=123, sink_states=sinks, last_snapshot="/shots/fox.png"
     )
+    retried: list[object] = []
+    show.server.surface.commands.bind("sink/retry", retried.extend)
+    open_page(show.browser, show.server.preview.url)
     show.browser.wait_until(f"{text_of('.microphone')} === 'Delay your microphone by 123 ms'")
-    assert show.browser.evaluate(text_of(".sinks .bad")) == "virtual-camera\nno such device"
+    assert show.browser.evaluate(text_of(".sinks .bad")) == "obs\nno such device\nRetry"
+    show.browser.click(".sinks .bad button")
+    show.browser.wait_until(f"{text_of('.saved')}.includes('Saved fox.png')")
+    assert retried == ["obs"]
 
 
 def test_every_control_has_a_name(show: Show) -> None:
@@ -266,6 +275,26 @@ def test_a_phone_shows_every_part_without_scrolling_sideways(show: Show) -> None
             assert browser.evaluate(small) == []
     finally:
         browser.resize(*SIZE)
+
+
+def test_a_link_for_viewing_changes_nothing(show: Show) -> None:
+    browser, view = show.browser, show.server.view
+    view.tokens, tokens = WebTokens("the-token-of-this-show"), view.tokens
+    with browser.second_tab(), Preview("127.0.0.1", 0, view) as preview:
+        open_page(browser, view.tokens.links(preview.url).viewer)
+        browser.wait_until(f"{text_of('header')}.includes('view only')")
+        open_controls = """[...document.querySelectorAll("main :is(.column, fieldset) .control *")]
+            .filter((element) => element.matches("button, input, select"))
+            .filter((element) => !element.matches(":disabled")).length"""
+        assert browser.evaluate(open_controls) == 0
+        browser.press("p")
+        browser.click("button[data-name=panic]")
+        show.change("detail", 0.5)
+        browser.wait_until(f"{shown('detail')} === '0.5'")
+        assert show.value("panic") is False
+        browser.press("s")
+        browser.wait_until("document.querySelector('#before') !== null")
+    view.tokens = tokens
 
 
 def test_a_lost_connection_is_shown_and_found_again(show: Show) -> None:

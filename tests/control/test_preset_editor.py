@@ -3,12 +3,14 @@
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from streamcam.control import preset_editor, preset_files
+from streamcam.control.file_jobs import FileJobs
 from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_editor import PresetEditor
 from streamcam.control.state import Control
@@ -43,9 +45,16 @@ class OnAir:
 
     def do(self, name: str, *arguments: Argument) -> str:
         """Send a message to the editor, wait until it is done, and return the notice."""
-        with PresetEditor(self.surface):
+        with self.files():
             assert self.send(name, *arguments) == ""
         return self.notice
+
+    @contextmanager
+    def files(self) -> Iterator[None]:
+        """Bind the commands, and wait at the end until all of them are done."""
+        with FileJobs() as jobs:
+            PresetEditor(self.surface, jobs).bind()
+            yield
 
     @property
     def notice(self) -> str:
@@ -141,7 +150,7 @@ def test_renaming_never_replaces_another(on_air: OnAir) -> None:
         on_air.do("preset/save", name)
     assert 'there is a preset "b" already' in on_air.do("preset/rename", "a", "b")
     assert (load_preset("a")["prompt"], load_preset("b")["prompt"]) == ("a", "b")
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         assert "takes two names" in on_air.send("preset/rename", "a")
 
 
@@ -153,7 +162,7 @@ def test_renaming_never_replaces_another(on_air: OnAir) -> None:
     ],
 )
 def test_no_name_leads_out_of_the_folder(on_air: OnAir, folder: Path, name: str) -> None:
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         assert "is no name for a preset" in on_air.send("preset/save", name)
         assert "is no name for a preset" in on_air.send("preset/rename", "a", name)
         assert on_air.send("preset/delete", name) == ""
@@ -176,7 +185,7 @@ def test_shipped_presets_and_those_in_the_working_folder_stay(
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "here.toml").write_text('prompt = "x"')
     on_air = OnAir()
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         for message in (
             ("save", name),
             ("delete", name),
@@ -185,9 +194,19 @@ def test_shipped_presets_and_those_in_the_working_folder_stay(
         ):
             refused = on_air.send(f"preset/{message[0]}", *message[1:])
             assert "comes with streamcam" in refused or "is in ./configs" in refused
-            assert "choose another name" in refused or "only your own" in refused
+            own = message[0] == "delete" or (message[1] == name and message[0] == "rename")
+            assert ("only your own" if own else "choose another name") in refused
     assert not folder.exists()
     assert load_preset("here") == {"prompt": "x"}
+
+
+def test_an_own_preset_that_has_the_name_of_a_shipped_one_can_be_renamed(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "oil.toml").write_text('prompt = "mine"', encoding="utf-8")
+    on_air = OnAir()
+    assert "renamed" in on_air.do("preset/rename", "oil", "my oil")
+    assert load_preset("my oil") == {"prompt": "mine"}
+    assert load_preset("oil")["strength"] == 0.45
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is refused to root")
@@ -235,7 +254,7 @@ def test_nobody_waits_for_a_slow_disk(on_air: OnAir, monkeypatch: pytest.MonkeyP
         return preset_files.save_preset(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(preset_editor, "save_preset", slow)
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         refused = [on_air.send("preset/save", "x") for _ in range(40)]
         assert on_air.send("guidance_scale", 3.0) == ""
         assert on_air.control.target.guidance_scale == 3.0
@@ -259,7 +278,7 @@ def test_senders_of_nonsense_do_not_fill_the_disk(
 
 def test_without_a_broadcast_presets_cannot_be_saved(on_air: OnAir) -> None:
     assert "start streamcam run" in on_air.send("preset/save", "x")
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         assert "only read" in on_air.send("preset/notice", "x")
 
 
@@ -274,6 +293,15 @@ def test_a_preset_morphs_with_the_easing_that_is_set() -> None:
     assert control.advance().strength == pytest.approx(0.25 + 0.25 * 0.2)
     now[0] = 2.0
     assert control.advance() == control.target
+
+
+def test_a_bundle_saves_what_stands_before_the_saving(on_air: OnAir) -> None:
+    with on_air.files():
+        messages = [("prompt", "before"), ("preset/save", "x"), ("prompt", "after"), ("seed", 5)]
+        outcome = on_air.surface.apply([Message(f"{P}/{n}", (v,)) for n, v in messages], "a")
+    assert len(outcome.applied) == 4
+    assert (load_preset("x")["prompt"], load_preset("x")["seed"]) == ("before", 2)
+    assert (on_air.control.target.prompt, on_air.control.target.seed) == ((("after", 1.0),), 5)
 
 
 def test_presets_hold_no_counters_and_nothing_of_the_room(on_air: OnAir) -> None:

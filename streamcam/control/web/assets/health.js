@@ -5,28 +5,24 @@ import { rowOf, send, useStatus } from "./store.js";
 import { html, useRef } from "./ui.js";
 
 const SETTLED_MS = 3; // A delay that differs by less is the same: nobody sets a microphone to it.
-const WORKS = /: [\d.]+ fps(, \d+ skipped to keep up)?$/;
 
 function Figure({ label, value, unit, title, level = "" }) {
   return html`<div class=${level} title=${title}><dt>${label}</dt><dd>${value ?? "–"} <small>${unit}</small></dd></div>`;
 }
 
-function Microphone({ latency }) {
+function Microphone({ delay }) {
   const kept = useRef(null);
-  const now = milliseconds(latency);
-  if (now !== null && (kept.current === null || Math.abs(now - kept.current) > SETTLED_MS)) kept.current = now;
-  if (kept.current === null) return null;
+  if (delay !== null && (kept.current === null || Math.abs(delay - kept.current) > SETTLED_MS)) kept.current = delay;
+  if (delay === null) return null;
   return html`<p class="microphone">Delay your microphone by <b>${kept.current} ms</b></p>`;
 }
 
-function Sink({ line }) {
-  const name = WORKS.test(line) ? line.slice(0, line.lastIndexOf(": ")) : line.split(": ")[0];
-  const state = line.slice(name.length + 2);
-  const isGood = WORKS.test(line);
-  return html`<li class=${isGood ? "" : "bad"}>
+function Sink({ sink: { name, problem, fps, skipped } }) {
+  const rate = `${fps.toFixed(1)} fps${skipped ? `, ${skipped} skipped to keep up` : ""}`;
+  return html`<li class=${problem ? "bad" : ""}>
     <span class="dot" aria-hidden="true"></span><span class="name">${name}</span>
-    <span class="state">${state}</span>
-    ${!isGood && rowOf("sink/retry") && html`<button type="button" class="button" aria-label="Retry ${name}"
+    <span class="state">${problem ?? rate}</span>
+    ${problem && rowOf("sink/retry") && html`<button type="button" class="button" aria-label="Retry ${name}"
       onClick=${() => send("sink/retry", name)}>Retry</button>`}
   </li>`;
 }
@@ -45,7 +41,7 @@ export function Health() {
       <${Figure} label="On air for" value=${duration(status.uptime)} unit="" />
     </dl>
     <${LatencyGraph} points=${status.latency_history ?? []} />
-    <${Microphone} latency=${status.latency_p50} />
+    <${Microphone} delay=${status.microphone_delay_ms} />
     <dl class="counters" aria-label="Counters">
       <${Figure} label="Skipped to keep up" value=${status.dropped} />
       <${Figure} label="Skipped as similar" value=${status.skipped} />
@@ -56,7 +52,7 @@ export function Health() {
     ${status.schedule && html`<p class="quiet">${status.schedule}</p>`}
     ${status.notice && html`<p class="remark" role="status">${status.notice}</p>`}
     <ul class="sinks" aria-label="Outputs">
-      ${status.sinks.map((line, index) => html`<${Sink} key=${index} line=${line} />`)}
+      ${status.sink_states.map((sink, index) => html`<${Sink} key=${index} sink=${sink} />`)}
     </ul>
   </div>`;
 }

@@ -1,29 +1,22 @@
 // Recording and snapshots, with what was saved.
 import { fileName } from "./format.js";
 import { MidiBadge } from "./midi.js";
-import { press, rowOf, send, shownValue, useLines, useSession, useStatus, useValue } from "./store.js";
+import { press, rowOf, send, shownValue, useSession, useStatus, useValue } from "./store.js";
 import { html } from "./ui.js";
-
-const SAVED = /^(?:saved the snapshot (.+)|recorded (.+), and its cues .+)$/;
 
 export const toggleRecord = () => send("record", shownValue("record")[0] ? 0 : 1);
 export const takeSnapshot = () => press("snapshot");
 
-function lastSaved(lines) {
-  for (const { text } of [...lines].reverse()) {
-    const found = SAVED.exec(text);
-    if (found) return found[1] ?? found[2];
-  }
-  return null;
+function Saved({ label, path }) {
+  return path && html`<span title=${path}>${label} ${fileName(path)}</span>`;
 }
 
 export function Recording() {
   useSession();
   const status = useStatus();
   const isOn = Boolean(useValue("record")[0]);
-  const saved = lastSaved(useLines());
   const path = status?.recording;
-  const hasRecorder = path || status?.sinks.some((line) => String(line.name ?? line).startsWith("recorder"));
+  const hasRecorder = path || status?.sink_states.some((sink) => sink.name.startsWith("recorder"));
   if (!rowOf("snapshot")) return null;
   return html`<div class="recording">
     ${hasRecorder && html`<button type="button" class="button record ${path ? "on" : ""}" data-name="record"
@@ -33,9 +26,10 @@ export function Recording() {
       title="Save what is on air as a PNG" onClick=${takeSnapshot}>Snapshot</button>
     <${MidiBadge} row=${rowOf("snapshot")} label="Snapshot" />
     <span class="saved" role="status">
-      ${path && html`<span title=${path}>● ${fileName(path)}</span>`}
-      ${saved && html`<span title=${saved}>Saved ${fileName(saved)}</span>`}
-      ${!hasRecorder && !saved && html`<span>No recorder: start with --sink recorder</span>`}
+      <${Saved} label="●" path=${path} />
+      <${Saved} label="Recorded" path=${status?.last_recording} />
+      <${Saved} label="Saved" path=${status?.last_snapshot} />
+      ${status && !hasRecorder && html`<span>To record, start with --sink recorder:show.mp4</span>`}
     </span>
   </div>`;
 }
