@@ -88,9 +88,10 @@ test-clients: $(READY)
 screenshots: $(READY)
 	$(BIN)/python -m docs.screenshots $(URL)
 
-# The pages that are made from the code: settings, OSC, the command line.
+# What is made from the code: pages on settings, OSC and the command line, surfaces for controllers.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/controllers.py
 
 # The thumbnails of presets, after a new look or a new nano.
 thumbnails: $(READY)

@@ -221,8 +221,13 @@ class Broadcast:
         self._tokens = WebTokens(self.config.broadcast.web_token or _token_of_environment())
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
         self._loop = BroadcastLoop(self.config, self._control, source, self._sinks, self._tokens)
+        broadcast = self.config.broadcast
         self._room = ControlRoom(
-            self.config, self._control, self._loop.status, self._loop.latency_history
+            self.config,
+            self._control,
+            self._loop.status,
+            self._loop.latency_history,
+            asks_for_token=self._tokens.is_fixed or not is_loopback(broadcast.web_bind),
         )
         self._loop.web_routes = self._room.web_routes
         self._room.surface.commands.bind("sink/retry", self._retry_sinks)

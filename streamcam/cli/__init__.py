@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "run",
     "prompt": "prompt",
     "presets": "presets_command",
+    "cues": "cues_command",
     "render": "render",
     "devices": "devices",
     "doctor": "doctor",
@@ -41,6 +42,7 @@ COMMANDS = {
 SYNONYMS = {
     **dict.fromkeys(("start", "go", "live", "stream", "preview"), "run"),
     **dict.fromkeys(("looks", "preset", "styles"), "presets"),
+    **dict.fromkeys(("cue", "cuelist", "cue-list"), "cues"),
     **dict.fromkeys(("cameras", "list"), "devices"),
     **dict.fromkeys(("check", "diagnose"), "doctor"),
     **dict.fromkeys(("model", "download", "pull"), "models"),

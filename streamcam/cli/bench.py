@@ -44,7 +44,9 @@ def control(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure what it costs when many steer at once: the model's frames, and late output.
+    """Measure what it costs when many steer at once.
+
+    That is frames of the model, and late output.
 
     Ten control pages follow, 1000 changes a second arrive by OSC, and a modulator runs on every
     number that fades; those clients run on this machine too. Without --model nano is measured.
@@ -79,7 +81,9 @@ def pipeline(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Compare Stream Batch, guidance, similarity filter and prompt cache; show the overhead.
+    """Measure what each technique of the pipeline is worth.
+
+    Those are Stream Batch, guidance, similarity filter and prompt cache; the overhead is shown.
 
     Without --model a random one of 9 million parameters is measured, at 256x256. Each line is
     the median over all rounds, in which the lines of a group take turns, a frame each; ratios are
@@ -115,7 +119,7 @@ def live(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure the overhead of being on air: added latency, and frames that it costs the model.
+    """Measure the overhead of being on air. It adds latency, and costs the model frames.
 
     The latency is read from the pixels of the test pattern, with an engine that returns every
     frame. Without --model nano is measured.
@@ -152,7 +156,9 @@ def engines(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Compare every engine here, sequential steps, and diffusers' own pipeline, on one model.
+    """Compare the engines of this machine on one model.
+
+    Sequential steps and diffusers' own pipeline are measured too.
 
     All take turns, and each is timed after a first call, as one of many on air. "×" is how many
     times as fast as that pipeline, in float32 and in the dtype that all run in. "of the
@@ -188,7 +194,9 @@ def energy(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Read the device's power counter: a moving and a still scene, similarity filter off and on.
+    """Measure the power that the device draws.
+
+    A moving and a still scene, with the similarity filter off and on.
 
     Frames come at --fps, as from a camera. Without --model nano is measured.
     """

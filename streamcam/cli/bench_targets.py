@@ -32,7 +32,7 @@ CHECKOUT = (
 )
 @bench_options.as_json
 def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> None:
-    """Measure all targets that this machine can, and show which are reached.
+    """Measure all targets that this machine can. Those that are reached are marked.
 
     The embedded model and a small one run on the CPU; on an NVIDIA GPU random weights in
     SD-Turbo's shapes. What cannot be measured is left out, with the reason. Engines that are built

@@ -36,7 +36,7 @@ def video(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure video: at full speed, stage by stage, and on air at a camera's rate.
+    """Measure video. At full speed, stage by stage, and on air at a camera's rate.
 
     Without --model, random weights are measured: on a GPU in the shapes of Wan 1.3B at 512x512,
     else small ones at 64x64.

@@ -15,13 +15,13 @@ SHELL = click.Choice(tuple(shell_scripts.SHELLS))
 
 @click.group()
 def completion() -> None:
-    """Complete commands, options and their values with Tab in bash, zsh and fish."""
+    """Complete commands and values with Tab. For bash, zsh and fish."""
 
 
 @completion.command()
 @click.argument("shell", type=SHELL, required=False)
 def install(shell: str | None) -> None:
-    """Write the script to where your shell, or the one that is named, looks for it.
+    """Write the script where your shell looks for it. Another shell can be named.
 
     Nothing else is changed; where a line is needed in a start-up file, it is printed.
     """

@@ -22,7 +22,7 @@ ENGINE_DIR = click.option(
 
 @click.group()
 def engines() -> None:
-    """List, build and remove engines: models compiled for this machine."""
+    """List, build and remove engines. They are models compiled for this machine."""
 
 
 @engines.command(name="list")

@@ -33,7 +33,7 @@ POLL_S = 0.2
 
 @click.group()
 def midi() -> None:
-    """List the MIDI ports and their mappings, or show what a controller sends."""
+    """List MIDI ports and mappings, show what a controller sends."""
 
 
 @midi.command(name="list")

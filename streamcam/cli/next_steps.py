@@ -25,6 +25,8 @@ def next_steps(
     status: Status,
     sending: Collection[str],
     osc_port: int | None,
+    *,
+    asks_for_token: bool = False,
 ) -> Iterator[str]:
     """Yield at most three lines.
 
@@ -34,9 +36,11 @@ def next_steps(
         status: of the broadcast, which has the address of its page.
         sending: sinks that take frames.
         osc_port: port of OSC; None where nothing can be changed.
+        asks_for_token: whether the page is opened with links of its own, which hold a token.
     """
     yield f"on air after {seconds:.2f} s: {_shown(config, status)}"
-    if places := list(_places(config, status, sending)):
+    page = None if asks_for_token else status.page
+    if places := list(_places(config, page, sending)):
         yield f"see it: {', or '.join(places)}"
     if osc_port is not None and config.model != PASSTHROUGH:
         command = f"{program()} prompt{_client_options(config.broadcast, osc_port)}"
@@ -57,9 +61,9 @@ def _shown(config: Config, status: Status) -> str:
     return f"{source} through {config.model}{prompt}{loading}"
 
 
-def _places(config: Config, status: Status, sending: Collection[str]) -> Iterator[str]:
-    if status.page:
-        yield status.page
+def _places(config: Config, page: str | None, sending: Collection[str]) -> Iterator[str]:
+    if page:
+        yield page
     for sink in config.broadcast.sink:
         kind, _, name = sink.partition(":")
         if kind.strip().lower().replace("_", "-") == CAMERA and sink in sending:

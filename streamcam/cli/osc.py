@@ -19,7 +19,7 @@ from streamcam.settings.base import as_utf8
 
 @click.group()
 def osc() -> None:
-    """List the OSC addresses, send a message, watch the values change."""
+    """List the OSC addresses, send messages, watch values."""
 
 
 @osc.command(name="list")
@@ -56,7 +56,9 @@ def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...])
     for row in without_norm:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
         click.echo("  ".join([*cells, row.description]))
-    click.echo("Every number also has an address with /norm, where 0 to 1 spans its range.")
+    click.echo(
+        "Every number also has an address with /norm, where 0 to 1 spans what a fader is for."
+    )
     click.echo(f"These also work without the prefix: {' '.join(sorted(addresses.aliases))}")
 
 
@@ -65,7 +67,7 @@ def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...])
 @click.argument("arguments", nargs=-1, metavar="[ARGS]...", type=click.UNPROCESSED)
 @client_options
 def send(address: str, arguments: tuple[str, ...], host: str, port: int, prefix: str) -> None:
-    """Send a message to a broadcast, and show the new value or the answer.
+    """Send a message to a broadcast. The new value or the answer is shown.
 
     ADDRESS may leave out the prefix: "prompt" is /streamcam/prompt. An argument that looks like a
     number is sent as one; an empty text ("") clears a prompt.
@@ -86,7 +88,7 @@ def send(address: str, arguments: tuple[str, ...], host: str, port: int, prefix:
 )
 @client_options
 def get(addresses: tuple[str, ...], host: str, port: int, prefix: str) -> None:
-    """Show the values at addresses of a broadcast; without any, all that can be set."""
+    """Show the values at addresses of a broadcast. Without any, all that can be set."""
     with Client(host, port, prefix) as client:
         if addresses:
             answers = [

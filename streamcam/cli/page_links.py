@@ -29,7 +29,7 @@ def show_links(links: WebLinks, terminal: Console | None) -> None:
         )
         return
     lines = [
-        "from a phone or another machine:",
+        "the control page, for a phone or another machine too:",
         f"  {links.operator}",
         "for viewing only:",
         f"  {links.viewer}",

@@ -43,7 +43,7 @@ def presets(ctx: click.Context) -> None:
 
 @presets.command(name="list")
 def list_() -> None:
-    """Show each preset with a line on it, and the looks that nano knows by name."""
+    """Show each preset, and the looks that nano knows by name."""
     looks: list[tuple[str, str]] = []
     others: list[tuple[str, str]] = []
     for name, path in sorted(find_presets().items()):
@@ -79,7 +79,7 @@ def _described(path: Path) -> tuple[bool, str]:
 @presets.command()
 @click.argument("name", shell_complete=value_completion.preset_names)
 def show(name: str) -> None:
-    """Print a preset: the path of its file as a comment, and what is in it."""
+    """Print a preset. The path of its file is in a comment."""
     path = _path(name)
     load_preset(name)
     click.echo(printable(f"# {path}"))
@@ -101,7 +101,7 @@ def save(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Save the look of the running broadcast as a preset, or the settings that are given.
+    """Save the look that is on air. Settings that are given are saved instead.
 
     streamcam presets save "my look"
 
@@ -153,7 +153,7 @@ def _live_values(host: str, port: int, prefix: str) -> dict[str, Any]:
 @click.argument("name", shell_complete=value_completion.preset_names)
 @client_options
 def load(name: str, host: str, port: int, prefix: str) -> None:
-    """Load a preset into the running broadcast, fading over the setting preset_time."""
+    """Load a preset into the running broadcast. It fades over the setting preset_time."""
     with Client(host, port, prefix) as client:
         client.ask(Message(f"{prefix}/preset/refresh"))
         client.ask(Message(f"{prefix}/preset/load", (name,)))
@@ -181,7 +181,7 @@ def rename(old: str, new: str) -> None:
 @presets.command()
 @click.argument("name", required=False, shell_complete=value_completion.preset_names)
 def where(name: str | None) -> None:
-    """Print the file of a preset; without a name, the folder of yours and of those shipped."""
+    """Print the file of a preset. Without a name, the folder of yours and of those shipped."""
     if name is not None:
         click.echo(_path(name))
         return

@@ -50,7 +50,7 @@ def prompt(
     port: int,
     prefix: str,
 ) -> None:
-    """Change the prompt of a running broadcast; without a text, show it.
+    """Change the prompt of a running broadcast. Without a text, show it.
 
     streamcam prompt "oil painting" --fade 4
 

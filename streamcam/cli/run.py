@@ -92,9 +92,12 @@ class OnAirReport:
         status = broadcast.status()
         seconds = time.monotonic() - self._began
         sending, osc_port = broadcast.sending(), broadcast.osc_port
-        for line in next_steps(seconds, broadcast.config, status, sending, osc_port):
-            log.info("%s", line)
         links = broadcast.web_links()
+        lines = next_steps(
+            seconds, broadcast.config, status, sending, osc_port, asks_for_token=links is not None
+        )
+        for line in lines:
+            log.info("%s", line)
         if links:
             show_links(links, terminal)
         if self._browser and status.page:

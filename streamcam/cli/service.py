@@ -57,7 +57,7 @@ def service() -> None:
 @service.command()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUN-OPTIONS...]")
 def install(arguments: tuple[str, ...]) -> None:
-    """Start streamcam now and at every login, by a systemd unit of your user.
+    """Start streamcam now and at every login. A systemd unit of your user does that.
 
     A service that is already running is restarted. Options after -- are passed to
     "streamcam run":
@@ -209,14 +209,20 @@ def _check(arguments: Sequence[str]) -> None:
     """Raise now the errors that "streamcam run" would raise at every start."""
     from streamcam.cli.options import configured
     from streamcam.cli.run import run
+    from streamcam.control.cue_list import load_cue_list
+    from streamcam.control.preset_bank import PresetBank
     from streamcam.runtime.auto_settings import settle_model
     from streamcam.runtime.startup_check import check_startup
+    from streamcam.settings.cue_settings import cue_list_file
 
     parameters = run.make_context("streamcam run", list(arguments)).params
     own = ("duration", "log_json", "no_browser")
     flags = {name: value for name, value in parameters.items() if name not in own}
     config = configured(flags.pop("presets"), flags.pop("assignments"), flags)
-    check_startup(settle_model(config)[0])
+    config, _ = settle_model(config)
+    check_startup(config)
+    if name := config.broadcast.cue_list:
+        load_cue_list(cue_list_file(name), config, PresetBank(config, lambda _line: None))
 
 
 def _require_unit(path: Path) -> None:

@@ -40,7 +40,7 @@ def set_number(name: str, range_: Range) -> Setter:
 def set_norm(name: str, range_: Range) -> Setter:
     def setter(changes: Transaction, arguments: Arguments) -> None:
         share = _clamped(changes, parse_number(arguments), SHARE)
-        value = range_.from_norm(share)
+        value = range_.fader.from_norm(share)
         changes[name] = _clamped(changes, value, _allowed(name, range_, changes))
 
     return setter
@@ -49,7 +49,7 @@ def set_norm(name: str, range_: Range) -> Setter:
 def get_norm(name: str, range_: Range) -> Getter:
     def getter(parameters: Parameters) -> tuple[Argument, ...]:
         value = getattr(parameters, name)
-        return () if value is None else (float(range_.to_norm(value)),)
+        return () if value is None else (float(range_.fader.to_norm(value)),)
 
     return getter
 

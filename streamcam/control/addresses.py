@@ -74,6 +74,8 @@ class Address:
     set: Setter
     get: Getter | None = None
     trigger: bool = False
+    fader: tuple[float, float] | None = None
+    """Ends of what ``/norm`` spans, of a number that has such an address."""
     secondary: bool = False
     """Another form of an address of its own."""
     reported: bool = False
@@ -203,8 +205,8 @@ def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
                     "number",
                     "0 – 1",
                     f"/{name} from {low:g} to {high:g}.",
-                    actions.set_norm(name, range_.fader),
-                    actions.get_norm(name, range_.fader),
+                    actions.set_norm(name, range_),
+                    actions.get_norm(name, range_),
                     secondary=True,
                     on_output=on_output,
                 ),
@@ -230,7 +232,8 @@ def _field_address(name: str, field: FieldInfo) -> Address:
         raise TypeError(f"{name} has a type that no address takes")
     kind = "whole number" if range_.whole else "number"
     values = f"{range_.shown} {traits(field).unit}".rstrip()
-    return Address(kind, values, about, actions.set_number(name, range_), get)
+    low, high = range_.fader[:2]
+    return Address(kind, values, about, actions.set_number(name, range_), get, fader=(low, high))
 
 
 def _prompt_addresses() -> Iterator[tuple[str, Address]]:

@@ -7,6 +7,7 @@ follow; a broadcast binds those that it can run.
 from collections.abc import Callable, Mapping, Sequence
 
 from streamcam.control.command_declaration import Command
+from streamcam.control.cue_commands import CUE_COMMANDS
 from streamcam.control.messages import Argument
 from streamcam.control.midi.midi_commands import MIDI_COMMANDS
 from streamcam.control.obs.obs_commands import OBS_COMMANDS
@@ -27,6 +28,7 @@ COMMANDS: Mapping[str, Command] = {
     **TEMPO_COMMANDS,
     **SINK_COMMANDS,
     **PRESET_COMMANDS,
+    **CUE_COMMANDS,
 }
 """All commands by their address without the prefix."""
 

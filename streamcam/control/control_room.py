@@ -6,6 +6,9 @@ from contextlib import ExitStack
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from streamcam.control.cue_list import CueList, load_cue_list
+from streamcam.control.cue_player import CuePlayer
+from streamcam.control.file_jobs import FileJobs
 from streamcam.control.midi.midi_control import MidiControl
 from streamcam.control.obs.obs_link import ObsLink
 from streamcam.control.osc.server import OscServer
@@ -16,6 +19,7 @@ from streamcam.control.surface import ControlSurface
 from streamcam.control.tempo.tempo_room import TempoRoom
 from streamcam.control.web.page_server import PageServer
 from streamcam.settings.config import Config
+from streamcam.settings.cue_settings import cue_list_file
 from streamcam.stats import LatencyHistory, Status
 
 log = logging.getLogger("streamcam")
@@ -33,6 +37,8 @@ class ControlRoom:
         control: Control,
         status: Callable[[], Status],
         latency_history: LatencyHistory,
+        *,
+        asks_for_token: bool = False,
     ) -> None:
         """Prepare the protocols that the settings ask for.
 
@@ -41,17 +47,24 @@ class ControlRoom:
             control: the live parameters.
             status: returns the state of the broadcast.
             latency_history: returns the latencies of the last minute.
+            asks_for_token: whether the web server answers only whoever has a token.
 
         Raises:
-            ConfigError: an alias leads nowhere, or a package is not installed.
+            ConfigError: an alias leads nowhere, a cue is wrong, or a package is not installed.
         """
         settings = config.broadcast
         self._settings = settings
         self._status = status
+        self._asks_for_token = asks_for_token
         self.surface = ControlSurface(control, config, log.warning)
+        cues: CueList | None = None
+        if settings.cue_list:
+            cues = load_cue_list(cue_list_file(settings.cue_list), config, self.surface.presets)
+        self._files = FileJobs()
+        PresetEditor(self.surface, self._files).bind()
+        self._cues = CuePlayer(self.surface, self._files, cues)
         self._page = PageServer(self.surface, status, latency_history)
         self._tempo = TempoRoom(self.surface, status)
-        self._preset_editor = PresetEditor(self.surface)
         self._announcement = Announcement(self._services, log.warning)
         self._osc = OscServer(self.surface, status, log.warning) if settings.osc else None
         self._midi: MidiControl | None = None
@@ -89,16 +102,18 @@ class ControlRoom:
             return []
         services = [Service(OSC, self._settings.osc_bind, self.osc_port)]
         page = self._status().page
-        if page and self._settings.oscquery:
+        # Whoever lists it has no token to give.
+        if page and self._settings.oscquery and not self._asks_for_token:
             port = urlsplit(page).port or self._settings.preview_port
             services.append(Service(OSCQUERY, self._settings.web_bind, port))
         return services
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            stack.enter_context(self._files)
+            stack.enter_context(self._cues)
             stack.enter_context(self._page)
             stack.enter_context(self._tempo)
-            stack.enter_context(self._preset_editor)
             if self._settings.mdns:
                 stack.enter_context(self._announcement)
             for protocol in (self._osc, self._midi, self._obs):
@@ -110,6 +125,8 @@ class ControlRoom:
     def ask_to_stop(self) -> None:
         """Begin what takes a while at the end, while other parts of the broadcast end too."""
         self._announcement.stop()
+        if self._obs:
+            self._obs.stop()
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()

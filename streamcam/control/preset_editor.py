@@ -1,13 +1,11 @@
 """Save, rename and delete presets on air, in a thread that may wait for a slow disk."""
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from queue import SimpleQueue
-from threading import Event
-from typing import Self
+from unicodedata import normalize
 
 from streamcam.control.commands import only_read
+from streamcam.control.file_jobs import FileJobs
 from streamcam.control.messages import Argument
 from streamcam.control.preset_files import (
     check_unprotected,
@@ -19,89 +17,55 @@ from streamcam.control.preset_files import (
 )
 from streamcam.control.surface import ControlSurface
 from streamcam.control.values import parse_text
-from streamcam.errors import ParameterError, StreamcamError, one_line, printable
+from streamcam.errors import ParameterError
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.safe_names import safe_name
-from streamcam.system.supervised_thread import SupervisedThread
-
-log = logging.getLogger(__name__)
-
-MAX_WAITING = 32
-"""Presets that may wait for the disk."""
-STOP_S = 2.0
-"""Seconds that the last of them have at the end of a broadcast."""
-
-Job = Callable[[], str]
-"""Does what was asked for; returns a line on it."""
 
 
 class PresetEditor:
-    """Runs the commands of the user's presets, one after the other; enter it to bind them.
+    """Runs the commands of the user's presets, one after the other.
 
     Whoever sends a command goes on at once. What became of it is logged, shown with the figures,
     and sent as ``preset/notice``.
     """
 
-    def __init__(self, surface: ControlSurface) -> None:
+    def __init__(self, surface: ControlSurface, jobs: FileJobs) -> None:
         self._surface = surface
+        self._jobs = jobs
         self._notice = ""
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._stopping = Event()
-        self._thread = SupervisedThread("presets", self._work, self._stopping)
 
-    def __enter__(self) -> Self:
+    def bind(self) -> None:
+        """Let the surface run the commands."""
         commands = self._surface.commands
         commands.bind("preset/save", self._save)
         commands.bind("preset/rename", self._rename)
         commands.bind("preset/delete", self._delete)
         commands.bind("preset/notice", only_read, lambda: (self._notice,))
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._jobs.put(None)
-        self._thread.join(STOP_S)
-        self._stopping.set()
 
     def _save(self, arguments: Sequence[Argument]) -> None:
         name = self._free_name(parse_text(arguments))
-        self._add(partial(self._write, name, self._surface.control.target))
+        self._jobs.add(partial(self._write, name, self._surface.control.target), self._tell)
 
     def _rename(self, arguments: Sequence[Argument]) -> None:
         if len(arguments) != 2:
             raise ParameterError('takes two names, such as "rough" "charcoal"')
-        old, new = parse_text(arguments[:1]), self._free_name(parse_text(arguments[1:]))
+        old, new = _name(arguments[:1]), self._free_name(parse_text(arguments[1:]))
         check_unprotected(old, self._surface.presets.protected)
-        self._add(partial(self._move, old, new))
+        self._jobs.add(partial(self._move, old, new), self._tell)
 
     def _delete(self, arguments: Sequence[Argument]) -> None:
-        name = parse_text(arguments)
+        name = _name(arguments)
         check_unprotected(name, self._surface.presets.protected)
-        self._add(partial(self._remove, name))
+        self._jobs.add(partial(self._remove, name), self._tell)
 
     def _free_name(self, text: str) -> str:
         """Return `text` as a name that the user's preset may have, without a look at the disk."""
         check_unprotected(text, self._surface.presets.protected)
         return safe_name(text, "a preset")
 
-    def _add(self, job: Job) -> None:
-        if self._jobs.qsize() >= MAX_WAITING:
-            raise ParameterError("the presets before are not saved yet: is the disk too slow?")
-        self._jobs.put(job)
-
-    def _work(self) -> None:
-        while job := self._jobs.get():
-            try:
-                line, level = job(), logging.INFO
-            except StreamcamError as error:
-                line, level = str(error), logging.WARNING
-            except Exception as error:
-                log.exception("a preset could not be changed")
-                line, level = f"a preset could not be changed: {one_line(error)}", logging.WARNING
-            line = printable(line)
-            log.log(level, "%s", line)
-            self._notice = line
-            self._surface.control.notify(line)
+    def _tell(self, line: str) -> None:
+        self._notice = line
+        self._surface.control.notify(line)
 
     def _write(self, name: str, parameters: Parameters) -> str:
         presets = self._surface.presets
@@ -125,3 +89,7 @@ class PresetEditor:
         if self._surface.presets.current == name:
             self._surface.set_preset(None)
         return f'deleted the preset "{name}", {path}'
+
+
+def _name(arguments: Sequence[Argument]) -> str:
+    return normalize("NFC", parse_text(arguments)).strip()

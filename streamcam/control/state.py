@@ -22,6 +22,7 @@ Clock = Callable[[], float]
 
 Modulate = Callable[[Parameters, float], Parameters]
 """Returns a snapshot with numbers that swing around those in it, at monotonic seconds."""
+
 NOTICE_S = 10.0
 """Seconds for which a notice to the operator is shown."""
 

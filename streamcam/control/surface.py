@@ -106,10 +106,17 @@ class ControlSurface:
             if preset:
                 self.set_preset(preset)
 
+    def between_packets(self, action: Callable[[], None]) -> None:
+        """Call `action` while no packet is being applied; it may change what it likes."""
+        with self._lock:
+            action()
+        self.notify()
+
     def set_preset(self, name: str | None) -> None:
         """Make a preset the current one, without loading it; None for none."""
         with self._lock:
             self.presets.current = self.control.preset = name
+        self.notify()
 
     def state(self) -> object:
         """Return all that `values` follows from: it is equal as long as no value has changed."""

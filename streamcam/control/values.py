@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from streamcam.control.messages import Argument
 from streamcam.errors import ParameterError, suggest
+from streamcam.settings.base import traits
 
 UNBOUNDED = 1e9
 """A limit beyond this is none that a fader could reach."""
@@ -24,6 +25,8 @@ class Range(NamedTuple):
     low: float
     high: float
     whole: bool = False
+    usual: tuple[float, float] | None = None
+    """Ends of the part that a fader spans, if that is not all of it."""
 
     @classmethod
     def of_field(cls, field: FieldInfo) -> "Range | None":
@@ -36,12 +39,13 @@ class Range(NamedTuple):
         high = limits["Le"].le if "Le" in limits else math.inf
         if "Lt" in limits:
             high = limits["Lt"].lt - 1
-        return cls(low, high, int in kinds)
+        return cls(low, high, int in kinds, traits(field).usual)
 
     @property
     def fader(self) -> "Range":
-        """The part of the range that 0 to 1 spans: all of it, or 31 bits if it is unbounded."""
-        return self if self.high < UNBOUNDED else self._replace(high=2**31 - 1)
+        """The part of the range that 0 to 1 spans: the usual one, else all or 31 bits of it."""
+        low, high = self.usual or (self.low, min(self.high, 2**31 - 1))
+        return Range(low, high, self.whole)
 
     @property
     def shown(self) -> str:
@@ -52,7 +56,7 @@ class Range(NamedTuple):
         return min(max(round(value) if self.whole else value, self.low), self.high)
 
     def to_norm(self, value: float) -> float:
-        return min((value - self.low) / (self.high - self.low), 1.0)
+        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
 
     def from_norm(self, share: float) -> float:
         return self.clamp(self.low + min(max(share, 0.0), 1.0) * (self.high - self.low))

@@ -70,6 +70,8 @@ class Traits:
     group: str = ""
     """Heading that it is listed under; those of live parameters are a performer's: Prompt, Look,
     Camera, Output, Safety."""
+    usual: tuple[float, float] | None = None
+    """Ends of the part of a number's range that a fader spans; the rest is reached by number."""
     secret: bool = False
     """A password or token: no message, no log and no listing shows it."""
     choices: tuple[str, ...] = ()

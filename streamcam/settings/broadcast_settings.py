@@ -150,6 +150,11 @@ class BroadcastSettings(Settings):
         description="More OSC addresses and the ones they stand for, such as"
         ' {"/layer1/opacity" = "/mix/norm"}.',
     )
+    cue_list: Annotated[str | None, Traits(flag=True)] = Field(
+        default=None,
+        description="Cue list to play with /cue/go: a TOML file, or the name of one in"
+        " your configuration folder.",
+    )
     midi: Annotated[Words, Traits(flag=True, repeatable=True)] = Field(
         default=(),
         max_length=16,

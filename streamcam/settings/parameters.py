@@ -100,43 +100,43 @@ class Parameters(Settings):
             " noise.",
         )
     )
-    num_inference_steps: Annotated[int, Traits(flag=True, model_default=True, group="Look")] = (
-        Field(
-            default=50,
-            ge=1,
-            le=1000,
-            description="Length of the schedule that t_index_list points into.",
-        )
+    num_inference_steps: Annotated[
+        int, Traits(flag=True, model_default=True, group="Look", usual=(1, 100))
+    ] = Field(
+        default=50,
+        ge=1,
+        le=1000,
+        description="Length of the schedule that t_index_list points into.",
     )
     guidance_scale: Annotated[
-        float, Traits(flag=True, model_default=True, fades=True, group="Look")
+        float, Traits(flag=True, model_default=True, fades=True, group="Look", usual=(0, 4))
     ] = Field(
         default=1.2,
         ge=0,
         le=30,
         description="How strongly the prompt guides the image; 1 is neutral.",
     )
-    delta: Annotated[float, Traits(flag=True, model_default=True, fades=True, group="Look")] = (
-        Field(
-            default=1.0,
-            ge=0,
-            le=10,
-            description="Strength of the virtual negative prompt in residual guidance (cfg_type"
-            " self and initialize).",
-        )
+    delta: Annotated[
+        float, Traits(flag=True, model_default=True, fades=True, group="Look", usual=(0, 2))
+    ] = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        description="Strength of the virtual negative prompt in residual guidance (cfg_type"
+        " self and initialize).",
     )
-    seed: Annotated[int, Traits(flag=True, group="Look")] = Field(
+    seed: Annotated[int, Traits(flag=True, group="Look", usual=(0, 9999))] = Field(
         default=2, ge=0, lt=2**63, description="Seed of the noise."
     )
     enable_similar_image_filter: Annotated[bool, Traits(group="Look")] = Field(
         default=False, description="Skip frames that look like the last one processed."
     )
-    similar_image_filter_threshold: Annotated[float, Traits(group="Look")] = Field(
+    similar_image_filter_threshold: Annotated[float, Traits(group="Look", usual=(0.8, 1))] = Field(
         default=0.98, ge=-1, le=1, description="Similarity from which a frame may be skipped."
     )
-    similar_image_filter_max_skip_frame: Annotated[int, Traits(unit="frames", group="Look")] = (
-        Field(default=10, ge=0, le=100_000, description="Most frames skipped in a row.")
-    )
+    similar_image_filter_max_skip_frame: Annotated[
+        int, Traits(unit="frames", group="Look", usual=(0, 60))
+    ] = Field(default=10, ge=0, le=100_000, description="Most frames skipped in a row.")
     reset: Annotated[int, Traits(trigger=True, group="Look")] = Field(
         default=0, ge=0, lt=2**63, description="Counter: raising it restarts the stream."
     )
@@ -171,16 +171,16 @@ class Parameters(Settings):
     panic: Annotated[bool, Traits(group="Safety")] = Field(
         default=False, description="Show the standby slate, whatever else is set."
     )
-    fps_limit: Annotated[float, Traits(unit="frames/s", group="Camera")] = Field(
+    fps_limit: Annotated[float, Traits(unit="frames/s", group="Camera", usual=(0, 60))] = Field(
         default=0.0,
         ge=0,
         le=1000,
         description="Most frames per second that the model is given; 0 is no limit.",
     )
-    prompt_time: Annotated[float, Traits(unit="s", group="Prompt")] = Field(
+    prompt_time: Annotated[float, Traits(unit="s", group="Prompt", usual=(0, 10))] = Field(
         default=0.0, ge=0, le=600, description="Seconds over which a new prompt fades in."
     )
-    preset_time: Annotated[float, Traits(unit="s", group="Look")] = Field(
+    preset_time: Annotated[float, Traits(unit="s", group="Look", usual=(0, 10))] = Field(
         default=0.0, ge=0, le=600, description="Seconds over which a preset fades in."
     )
     preset_easing: Annotated[Easing, Traits(group="Look")] = Field(

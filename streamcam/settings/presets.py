@@ -28,9 +28,18 @@ def load_preset(preset: str) -> Layer:
         if preset not in available:
             raise ConfigError(f'no preset "{preset}": {suggest(preset, available)}')
         path = available[preset]
-    text = _read(path)
+    return read_settings(path)[0]
+
+
+def read_settings(path: Path, max_bytes: int = MAX_BYTES) -> tuple[Layer, str]:
+    """Return what a TOML file holds, and its text.
+
+    Raises:
+        ConfigError: it cannot be read, or is not valid TOML.
+    """
+    text = _read(path, max_bytes)
     try:
-        return toml_layer(text, str(path))
+        return toml_layer(text, str(path)), text
     except RecursionError:
         raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from None
     except ValueError as error:
@@ -39,9 +48,9 @@ def load_preset(preset: str) -> Layer:
         raise ConfigError(f"{path} is not valid TOML: {reason}") from None
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, max_bytes: int) -> str:
     try:
-        return read_regular(path, MAX_BYTES).decode("utf-8-sig")
+        return read_regular(path, max_bytes).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -58,21 +58,25 @@ def compiler_cache() -> Path | None:
 
 def presets_folder() -> Path:
     """Return the folder for the user's presets, in their configuration; raise StreamcamError."""
-    try:
-        return user_config_path("streamcam").expanduser() / "presets"
-    except RuntimeError:
-        raise StreamcamError(
-            "no home folder is known for presets; set HOME, or XDG_CONFIG_HOME"
-        ) from None
+    return _in_configuration("presets", "presets")
+
+
+def cue_lists_folder() -> Path:
+    """Return the folder for the user's cue lists, in their configuration; raise StreamcamError."""
+    return _in_configuration("cues", "cue lists")
 
 
 def midi_folder() -> Path:
     """Return the folder for the user's MIDI mappings, in their configuration, or raise."""
+    return _in_configuration("midi", "MIDI mappings")
+
+
+def _in_configuration(name: str, purpose: str) -> Path:
     try:
-        return user_config_path("streamcam").expanduser() / "midi"
+        return user_config_path("streamcam").expanduser() / name
     except RuntimeError:
         raise StreamcamError(
-            "no home folder is known for MIDI mappings; set HOME, or XDG_CONFIG_HOME"
+            f"no home folder is known for {purpose}; set HOME, or XDG_CONFIG_HOME"
         ) from None
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -25,6 +26,24 @@ def test_idle_threads_of_torch_soon_release_their_cores() -> None:
     with pytest.raises(SystemExit):
         cli.main()
     assert int(os.environ["GOMP_SPINCOUNT"]) < 300_000
+
+
+def groups_of(command: click.Command, context: click.Context) -> Iterator[click.Context]:
+    """Yield a context for `command` if it has subcommands, and for those of them that do."""
+    if isinstance(command, click.Group):
+        yield context
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from groups_of(child, click.Context(child, parent=context, info_name=name))
+
+
+def test_the_lists_of_commands_say_each_in_a_whole_line() -> None:
+    context = click.Context(cli.streamcam, info_name="streamcam", terminal_width=80)
+    for group in groups_of(cli.streamcam, context):
+        lines = group.command.get_help(group).partition("Commands:")[2].splitlines()
+        assert lines
+        assert [line for line in lines if line.endswith("...")] == [], group.command_path
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,10 @@ def test_a_program_that_the_shell_does_not_find_is_called_by_its_path(
     assert program() == ".venv/bin/streamcam"
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "streamcam" / "__main__.py")])
     assert program() == "python -m streamcam"
+
+
+def test_an_address_that_asks_for_a_token_is_left_to_the_links_with_it() -> None:
+    config = build_config([{"model": "nano", "source": "camera", "sink": ["preview"]}])
+    status = replace(STATUS, page=PAGE)
+    shown = list(next_steps(0.4, config, status, ["preview"], 9000, asks_for_token=True))
+    assert not any(PAGE in line for line in shown)

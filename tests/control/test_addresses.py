@@ -14,7 +14,8 @@ from streamcam.control.dispatcher import Dispatcher, Outcome
 from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
-from streamcam.settings.base import literal_values
+from streamcam.control.values import Range
+from streamcam.settings.base import literal_values, traits
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 
@@ -122,13 +123,14 @@ def test_clamped_values_are_distinguished_from_rounded_ones() -> None:
 @pytest.mark.parametrize(
     ("address", "share", "wanted"),
     [
-        ("guidance_scale/norm", 0.5, 15.0),
+        ("guidance_scale/norm", 0.5, 2.0),
         ("mix/norm", 0.25, 0.25),
-        ("similarity/threshold/norm", 0.0, -1.0),
-        ("fps/limit/norm", 2.0, 1000.0),
+        ("similarity/threshold/norm", 0.0, 0.8),
+        ("fps/limit/norm", 2.0, 60.0),
         ("num_inference_steps/norm", 0.0, 2),
         ("strength/norm", 0.5, 0.5),
-        ("seed/norm", 1.0, 2**31 - 1),
+        ("seed/norm", 1.0, 9999),
+        ("prompt/time/norm", 0.5, 5.0),
     ],
 )
 def test_norm_maps_0_to_1_to_the_range(address: str, share: float, wanted: float) -> None:
@@ -137,6 +139,30 @@ def test_norm_maps_0_to_1_to_the_range(address: str, share: float, wanted: float
     values = harness.control.target.model_dump().values()
     assert wanted in values
     assert harness.outcome.refused == []
+
+
+def test_beyond_a_fader_the_whole_range_is_reached_by_number() -> None:
+    harness = Harness()
+    assert harness("/streamcam/guidance_scale", 12.0).guidance_scale == 12.0
+    assert harness.feedback()["/streamcam/guidance_scale/norm"] == (1.0,)
+    assert harness("/streamcam/similarity/threshold", -0.5).similar_image_filter_threshold == -0.5
+    assert harness.feedback()["/streamcam/similarity/threshold/norm"] == (0.0,)
+
+
+def test_a_fader_gives_no_fewer_steps_than_the_indices_need() -> None:
+    harness = Harness()
+    harness("/streamcam/num_inference_steps", 400)
+    harness("/streamcam/t_index_list", 100, 300)
+    assert harness("/streamcam/num_inference_steps/norm", 0.1).num_inference_steps == 301
+
+
+def test_every_usual_part_lies_within_its_range() -> None:
+    for name, field in Parameters.model_fields.items():
+        if usual := traits(field).usual:
+            range_ = Range.of_field(field)
+            assert range_ is not None, name
+            assert range_.low <= usual[0] < usual[1] <= range_.high, name
+            assert range_.clamp(field.default) == field.default
 
 
 def test_every_number_has_a_norm_address_with_feedback() -> None:

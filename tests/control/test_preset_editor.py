@@ -3,12 +3,14 @@
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from streamcam.control import preset_editor, preset_files
+from streamcam.control.file_jobs import FileJobs
 from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_editor import PresetEditor
 from streamcam.control.state import Control
@@ -43,9 +45,16 @@ class OnAir:
 
     def do(self, name: str, *arguments: Argument) -> str:
         """Send a message to the editor, wait until it is done, and return the notice."""
-        with PresetEditor(self.surface):
+        with self.files():
             assert self.send(name, *arguments) == ""
         return self.notice
+
+    @contextmanager
+    def files(self) -> Iterator[None]:
+        """Bind the commands, and wait at the end until all of them are done."""
+        with FileJobs() as jobs:
+            PresetEditor(self.surface, jobs).bind()
+            yield
 
     @property
     def notice(self) -> str:
@@ -141,7 +150,7 @@ def test_renaming_never_replaces_another(on_air: OnAir) -> None:
         on_air.do("preset/save", name)
     assert 'there is a preset "b" already' in on_air.do("preset/rename", "a", "b")
     assert (load_preset("a")["prompt"], load_preset("b")["prompt"]) == ("a", "b")
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         assert "takes two names" in on_air.send("preset/rename", "a")
 
 
@@ -153,7 +162,7 @@ def test_renaming_never_replaces_another(on_air: OnAir) -> None:
     ],
 )
 def test_no_name_leads_out_of_the_folder(on_air: OnAir, folder: Path, name: str) -> None:
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         assert "is no name for a preset" in on_air.send("preset/save", name)
         assert "is no name for a preset" in on_air.send("preset/rename", "a", name)
         assert on_air.send("preset/delete", name) == ""
@@ -176,7 +185,7 @@ def test_shipped_presets_and_those_in_the_working_folder_stay(
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "here.toml").write_text('prompt = "x"')
     on_air = OnAir()
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         for message in (
             ("save", name),
             ("delete", name),
@@ -235,7 +244,7 @@ def test_nobody_waits_for_a_slow_disk(on_air: OnAir, monkeypatch: pytest.MonkeyP
         return preset_files.save_preset(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(preset_editor, "save_preset", slow)
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         refused = [on_air.send("preset/save", "x") for _ in range(40)]
         assert on_air.send("guidance_scale", 3.0) == ""
         assert on_air.control.target.guidance_scale == 3.0
@@ -259,7 +268,7 @@ def test_senders_of_nonsense_do_not_fill_the_disk(
 
 def test_without_a_broadcast_presets_cannot_be_saved(on_air: OnAir) -> None:
     assert "start streamcam run" in on_air.send("preset/save", "x")
-    with PresetEditor(on_air.surface):
+    with on_air.files():
         assert "only read" in on_air.send("preset/notice", "x")
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
@@ -533,9 +533,8 @@ def test_stats_are_the_status(preview: Preview) -> None:
     assert answer["latency_p95"] == 0.11
 
 
-@pytest.mark.parametrize("path", ["", "obs"])
-def test_pages_load_nothing_from_other_hosts(preview: Preview, path: str) -> None:
-    answer = httpx.get(f"{preview.url}{path}")
+def test_the_page_for_obs_loads_nothing_from_other_hosts(preview: Preview) -> None:
+    answer = httpx.get(f"{preview.url}obs")
     assert answer.headers["content-type"].startswith("text/html")
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert "://" not in answer.text
@@ -670,3 +669,18 @@ def test_a_client_cannot_give_another_address_as_its_own(view: FakeBroadcastView
     with Preview("127.0.0.1", 0, view) as preview:
         answer = httpx.get(f"{preview.url}host", headers={"x-forwarded-for": "10.0.0.7"})
     assert answer.text == "127.0.0.1"
+
+
+@pytest.mark.parametrize("frame", ["ping", "pong", "fragment"])
+def test_a_websocket_that_is_flooded_with_frames_is_closed(
+    talking: Preview, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, frame: str
+) -> None:
+    monkeypatch.setattr(connections, "FRAMES_AT_ONCE", 20)
+    bytes_ = {"ping": b"\x89\x80", "pong": b"\x8a\x80", "fragment": b"\x00\x80"}[frame] + bytes(4)
+    with web_socket(talking) as opened, suppress(OSError):
+        first = b"\x01\x80" + bytes(4) if frame == "fragment" else b""
+        opened.socket.sendall(first + bytes_ * 100)
+        with pytest.raises(ConnectionClosed):
+            opened.recv(timeout=5)
+    assert caplog.messages == ["the preview has disconnected 127.0.0.1, which floods it"]
+    assert status_of(talking) == 200

@@ -53,7 +53,7 @@ def test_the_link_opens_the_page_and_its_cookie_all_else(
     page: Preview, view: FakeBroadcastView
 ) -> None:
     with from_host("127.0.0.2") as browser:
-        answer = browser.get(view.tokens.links(page.url).operator)
+        answer = browser.get(view.tokens.links(f"{page.url}obs").operator)
         assert answer.status_code == 200
         flags = answer.headers["set-cookie"].lower()
         assert "httponly" in flags
@@ -116,7 +116,7 @@ def test_a_page_left_open_from_another_run_does_not_keep_out_the_new_link(
     with from_host("127.0.0.5") as browser:
         statuses = [browser.get(f"{page.url}stats", headers=stale).status_code for _ in range(14)]
         assert statuses[-1] == 429
-        assert browser.get(view.tokens.links(page.url).operator).status_code == 200
+        assert browser.get(view.tokens.links(f"{page.url}obs").operator).status_code == 200
         assert browser.get(f"{page.url}stats").status_code == 200
 
 

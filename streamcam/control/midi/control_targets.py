@@ -22,7 +22,7 @@ KINDS: dict[str, Kind] = {
 }
 UNBOUNDED = float(2**31 - 1)
 """Upper end of a number without one, as at its ``/norm`` address."""
-MAX_UNITS = 1000
+MAX_UNITS = 10_000
 """Span up to which an encoder steps through whole numbers one by one."""
 
 
@@ -105,7 +105,7 @@ class Targets:
 
 def _ends(entry: Address | Command) -> tuple[float, float]:
     """Return the ends of the range that a fader spans."""
-    if isinstance(entry, Command) and entry.fader:
+    if entry.fader:
         return entry.fader
     if match := SPAN.search(entry.values):
         return float(match[1]), float(match[2])

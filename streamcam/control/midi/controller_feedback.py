@@ -1,15 +1,20 @@
 """Feedback to a controller: faders, rings of lights and pads show the current values."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from streamcam.control.midi.control_targets import Targets
+from streamcam.control.messages import Argument
+from streamcam.control.midi.control_targets import Target, Targets
 from streamcam.control.midi.controls import Control, Movement
-from streamcam.control.midi.mapped_controls import MappedControls, is_lit, is_position
+from streamcam.control.midi.mapped_controls import MappedControls, ends_of, is_position
 from streamcam.control.midi.mapping import Assignment, PortMapping
 from streamcam.control.surface import ControlSurface
 
 HOLD_S = 0.5
 """Seconds after its last movement for which a control is sent nothing: a hand may be on it."""
+ECHO_S = 0.03
+"""Seconds within which a control that sends what it was sent only repeats that."""
+MOTOR_S = 0.3
+"""Seconds that a motor takes to move its fader, which may send where it passes."""
 SENDABLE = ("cc", "cc14", "nrpn", "note", "pitch")
 
 
@@ -23,6 +28,7 @@ class ControllerFeedback:
         self._shown: dict[Control, int] = {}
         """Values of 7 or 14 bits, as the controls have them."""
         self._moved_at: dict[Control, float] = {}
+        self._sent_at: dict[Control, float] = {}
         self._channels: dict[Control, int] = {}
         """Channel on which a control without one was moved last."""
 
@@ -40,6 +46,19 @@ class ControllerFeedback:
             if movement.steps is None and assignment.relative == "off":
                 self._shown[entry] = movement.raw
             break
+
+    def is_echo(self, movement: Movement, mapping: PortMapping, now: float) -> bool:
+        """Return whether a movement only follows from what the control was sent just now.
+
+        Taken for a movement by hand, it would switch a flag back and forth for ever.
+        """
+        entry, assignment = next(mapping.find(movement.control), (None, None))
+        if entry is None or assignment is None or entry not in self._sent_at:
+            return False
+        sent_at = self._sent_at[entry]
+        if assignment.motor and now - sent_at < MOTOR_S:
+            return True
+        return now - sent_at < ECHO_S and self._shown.get(entry) == movement.raw
 
     def clear(self) -> None:
         """Forget what the controls show."""
@@ -64,6 +83,7 @@ class ControllerFeedback:
             if self._shown.get(entry) == raw and not (is_light and moved_at is not None):
                 continue
             self._shown[entry] = raw
+            self._sent_at[entry] = now
             if is_light:
                 self._moved_at.pop(entry, None)
             channel = entry.channel or self._channels.get(entry, 1)
@@ -88,5 +108,22 @@ class ControllerFeedback:
         if target.kind == "trigger" or (value is None and assignment.value is None):
             return None
         choices = self._targets.choices(target)
-        is_on = value is not None and is_lit(value.arguments[0], target, assignment, choices)
+        is_on = value is not None and _is_lit(value.arguments[0], target, assignment, choices)
         return (assignment.on if is_on else assignment.off) / 127, True
+
+
+def _is_lit(
+    value: Argument, target: Target, assignment: Assignment, choices: Sequence[str]
+) -> bool:
+    """Return whether what a button stands for is on."""
+    wanted = assignment.value
+    if isinstance(wanted, (int, float)) and isinstance(value, str):
+        return 0 <= wanted < len(choices) and choices[int(wanted)] == value
+    if isinstance(wanted, (int, float)) and isinstance(value, (int, float)):
+        return abs(value - wanted) < 1e-6
+    if wanted is not None:
+        return value == wanted
+    if target.kind == "number" and isinstance(value, (int, float)):
+        low, high = ends_of(target, assignment)
+        return abs(value - high) < abs(value - low)
+    return value is True or value == 1

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
+from streamcam.control.messages import Argument
 from streamcam.control.midi.control_targets import Target
 from streamcam.control.midi.controls import (
     NRPN_LSB,
@@ -51,6 +52,14 @@ class Learner:
         """The address that waits for a control, empty if none does."""
         lesson = self._lesson
         return lesson.target.name if lesson else ""
+
+    @property
+    def waiting_for(self) -> tuple[Argument, ...]:
+        """The address that waits for a control, and the value that it shall send, if any."""
+        lesson = self._lesson
+        if lesson is None:
+            return ("",)
+        return (lesson.target.name, *(() if lesson.value is None else (lesson.value,)))
 
     def start(self, target: Target, value: Value, now: float) -> bool:
         """Wait for a control for `target`; if it is waiting for that already, cancel.

@@ -102,7 +102,7 @@ class MappedControls:
             return choices.index(value) / max(len(choices) - 1, 1) if value in choices else None
         if value is None:
             return None
-        low, high = _ends(target, assignment)
+        low, high = ends_of(target, assignment)
         return min(max((float(value) - low) / (high - low), 0.0), 1.0)
 
     def _value(self, target: Target, batch: _Batch | None = None) -> Argument:
@@ -164,14 +164,14 @@ class MappedControls:
         if target.kind == "flag":
             state.is_on = not (state.is_on if value is None else bool(value))
             return state.is_on
-        low, high = _ends(target, assignment)
+        low, high = ends_of(target, assignment)
         is_on = isinstance(value, (int, float)) and abs(value - high) < abs(value - low)
         return self._switched(target, assignment, on=not is_on)
 
     def _switched(self, target: Target, assignment: Assignment, *, on: bool) -> Argument:
         if target.kind != "number":
             return on
-        low, high = _ends(target, assignment)
+        low, high = ends_of(target, assignment)
         return high if on else low
 
     def _move(
@@ -203,7 +203,7 @@ class MappedControls:
         elif target.norm and assignment.range is None:
             batch.set(target.norm, share)
         else:
-            low, high = _ends(target, assignment)
+            low, high = ends_of(target, assignment)
             batch.set(target.address, low + share * (high - low))
 
     def _picks_up(self, target: Target, path: Sequence[float], current: float | None) -> bool:
@@ -238,13 +238,14 @@ class MappedControls:
             place = choices.index(value) if value in choices else -1
             batch.set(target.address, min(max(place + count, 0), len(choices) - 1))
             return
-        low, high = _ends(target, assignment)
+        low, high = ends_of(target, assignment)
         current = float(value) if isinstance(value, (int, float)) else (low + high) / 2
         is_ours = state.result is not None and self.share_of(target, assignment) == state.result
         start = state.exact if is_ours else current
         step = assignment.step or (target.tick if assignment.range is None else (high - low) / 128)
         moved = start + count * abs(step) * (-1 if low > high else 1)
-        state.exact = min(max(moved, min(low, high)), max(low, high))
+        # A value beyond what a fader spans was set by number: it is left there, not pulled in.
+        state.exact = min(max(moved, min(low, high, start)), max(low, high, start))
         batch.set(target.address, round(state.exact) if target.whole else state.exact)
         batch.moved.append((state, target, assignment))
 
@@ -264,20 +265,5 @@ def is_position(control: Control, assignment: Assignment, target: Target) -> boo
     return control.kind != "program" and assignment.mode != "toggle"
 
 
-def _ends(target: Target, assignment: Assignment) -> tuple[float, float]:
+def ends_of(target: Target, assignment: Assignment) -> tuple[float, float]:
     return assignment.range or (target.low, target.high)
-
-
-def is_lit(value: Argument, target: Target, assignment: Assignment, choices: Sequence[str]) -> bool:
-    """Return whether what a button stands for is on."""
-    wanted = assignment.value
-    if isinstance(wanted, (int, float)) and isinstance(value, str):
-        return 0 <= wanted < len(choices) and choices[int(wanted)] == value
-    if isinstance(wanted, (int, float)) and isinstance(value, (int, float)):
-        return abs(value - wanted) < 1e-6
-    if wanted is not None:
-        return value == wanted
-    if target.kind == "number" and isinstance(value, (int, float)):
-        low, high = _ends(target, assignment)
-        return abs(value - high) < abs(value - low)
-    return value is True or value == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streamcam.control.midi.controls import Control
 from streamcam.control.midi.mapping import Assignment, PortMapping, PortSettings
-from streamcam.control.midi.mapping_file import Check, MappingText, edited, parse_mapping, written
+from streamcam.control.midi.mapping_file import Check, edited, parse_mapping, written
 from streamcam.errors import ConfigError, StreamcamError
 from streamcam.settings.presets import shipped_folder
 from streamcam.settings.safe_names import RESERVED
@@ -84,28 +84,34 @@ class MappingStore:
         path = stored.path if stored.path and stored.is_own else self._own_file(title)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = self._changed_text(title, path, mapping)
+            text = self._changed_text(title, path, stored.mapping, mapping)
             # A link stays one, as to a folder of settings that is under version control.
             replace_private(path.resolve(), text.encode())
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror}") from None
         return self.read(path, is_own=True)
 
-    def _changed_text(self, title: str, path: Path, mapping: PortMapping) -> str:
+    def _changed_text(self, title: str, path: Path, base: PortMapping, mapping: PortMapping) -> str:
+        """Return the text of the file at `path` with what differs between two mappings.
+
+        It may have been edited since `base` was read from it.
+        """
         if not path.exists():
             settings = mapping.settings.model_copy(update={"port": title})
             return written(PortMapping(settings, mapping.controls), f"MIDI controls of {title}")
         text = read_regular(path, MAX_BYTES).decode("utf-8-sig")
         before = parse_mapping(text, str(path), self.check)
-        changes = _changes(before, mapping)
-        text = edited(text, changes)
+        changes = _changes(base, mapping)
+        controls = {**before.mapping.controls, **changes}
+        wanted = {control: entries for control, entries in controls.items() if entries}
+        changed = edited(text, changes)
         with suppress(ConfigError):
-            if parse_mapping(text, str(path), self.check).mapping.controls == mapping.controls:
-                return text
+            if parse_mapping(changed, str(path), self.check).mapping.controls == wanted:
+                return changed
         # Written in a way that lines cannot be replaced in.
         if before.problems:
             raise ConfigError(f"{path} is not changed: {before.problems[0]}")
-        return written(mapping, f"MIDI controls of {title}")
+        return written(PortMapping(before.mapping.settings, wanted), f"MIDI controls of {title}")
 
     def _own_file(self, title: str) -> Path:
         return self._folder() / f"{safe_name(title)}.toml"
@@ -135,12 +141,12 @@ def _is_for(stored: StoredMapping, title: str) -> bool:
     return bool(port) and port.lower() in title.lower()
 
 
-def _changes(before: MappingText, after: PortMapping) -> dict[Control, tuple[Assignment, ...]]:
+def _changes(before: PortMapping, after: PortMapping) -> dict[Control, tuple[Assignment, ...]]:
     """Return the controls whose mappings differ, and their new ones."""
 
     def differing() -> Iterator[Control]:
-        for control in {**before.mapping.controls, **after.controls}:
-            if before.mapping.controls.get(control) != after.controls.get(control):
+        for control in {**before.controls, **after.controls}:
+            if before.controls.get(control) != after.controls.get(control):
                 yield control
 
     return {control: after.controls.get(control, ()) for control in differing()}

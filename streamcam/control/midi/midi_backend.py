@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streamcam.control.midi.controls import MidiMessage
-from streamcam.errors import ConfigError, DeviceError, StreamcamError, one_line, suggest
+from streamcam.errors import ConfigError, DeviceError, StreamcamError, one_line, printable, suggest
 
 AUTO = "auto"
 THROUGH = re.compile(r"midi through", re.IGNORECASE)
@@ -15,7 +15,7 @@ THROUGH = re.compile(r"midi through", re.IGNORECASE)
 OWN = re.compile(r"RtMidi(In|Out) Client:RtMidi (in|out)put")
 """Ports that the library opens itself, as the other ends of those of controllers."""
 SEQUENCER = Path("/dev/snd/seq")
-NUMBERS = re.compile({"linux": r" \d+:\d+$", "win32": r" \d+$"}.get(sys.platform, r"(?!)"))
+NUMBERS = re.compile(r" \d+(:\d+)?$" if sys.platform == "win32" else r" \d+:\d+$")
 """End of a name that is another one after the device was plugged in again."""
 
 
@@ -132,7 +132,7 @@ def _cannot_open(name: str, error: Exception) -> StreamcamError:
 
 def title_of(name: str) -> str:
     """Return the name of a port without the numbers that change when it is plugged in again."""
-    return NUMBERS.sub("", name)
+    return printable(NUMBERS.sub("", name))
 
 
 def chosen(wanted: Iterable[str], names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ MIDI_COMMANDS = {
         "an address; a value",
         "Map the MIDI control that is moved next to an address. With a value after it, that is"
         " what the control sends: preset/load neon. The same address again, or none, cancels; so"
-        " does a minute without a movement. As feedback, the address that waits for a control.",
+        " does a minute without a movement. As feedback, what waits for a control.",
         OFF,
         has_value=True,
     ),

@@ -4,18 +4,19 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 from typing import Self
 
 from streamcam.control.messages import Argument
 from streamcam.control.midi.control_targets import Targets
 from streamcam.control.midi.controls import Control, Movement
 from streamcam.control.midi.learning import Learner
-from streamcam.control.midi.mapping import Assignment, PortMapping, Value
+from streamcam.control.midi.mapping import Assignment, Value
 from streamcam.control.midi.mapping_store import MappingStore
 from streamcam.control.midi.midi_backend import MidiBackend, load_backend
 from streamcam.control.midi.open_port import OpenPort, Received
 from streamcam.control.midi.plugged_ports import PluggedPorts
+from streamcam.control.midi.port_mappings import PortMappings
 from streamcam.control.surface import ControlSurface
 from streamcam.errors import ConfigError, ParameterError, StreamcamError
 from streamcam.limits import RateLimiter
@@ -33,6 +34,8 @@ FEEDBACK_S = 1 / 20
 WITHOUT_OUTPUTS_S = 0.2
 POLL_S = 2.0
 JOIN_S = 2.0
+MAX_CLOCK = 64
+"""Messages of a clock that count in one batch; no tempo has more."""
 CLOCK_SILENCE_S = 1.0
 """Seconds after which the clock of another port is followed."""
 ClockListener = Callable[[int, float, Sequence[int]], object]
@@ -75,30 +78,28 @@ class MidiControl:
         self._on_clock = on_clock
         self._targets = Targets(surface)
         self._learner = Learner()
-        self._lock = Lock()
         self._stopping, self._arrived = Event(), Event()
-        self._store = MappingStore(self._targets.check, folder)
         self._plugged = PluggedPorts(
             surface.config.broadcast.midi,
             backend or load_backend(),
             self._open_port,
             report,
         )
+        store = MappingStore(self._targets.check, folder)
+        self._mappings = PortMappings(lambda: self._plugged.ports, store, report)
         self._clock_port, self._clock_at = "", float("-inf")
         self._refusals = RateLimiter(0.2, 2)
         self._lost: set[str] = set()
-        self._unsaved: list[OpenPort] = []
         self._threads = (
             SupervisedThread("midi", self._apply_all, self._stopping),
             SupervisedThread("midi-ports", self._follow_ports, self._stopping),
         )
         self._last_state: object = None
         bind = surface.commands.bind
-        bind("midi/learn", self._learn, lambda: (self._learner.address,))
+        bind("midi/learn", self._learn, lambda: self._learner.waiting_for)
         bind("midi/forget", self._forget)
         bind("midi/ports", _only_read, lambda: self._plugged.titles)
-        bind("midi/mappings", _only_read, self._shown_mappings)
-        self._shown: tuple[Sequence[PortMapping], tuple[str, ...]] = ((), ("",))
+        bind("midi/mappings", _only_read, self._mappings.lines)
 
     def __enter__(self) -> Self:
         try:
@@ -116,9 +117,7 @@ class MidiControl:
             thread.join(JOIN_S)  # A driver that hangs must not keep the broadcast from ending.
 
     def _open_port(self, name: str, title: str) -> OpenPort:
-        stored = self._store.load(title)
-        for problem in stored.problems:
-            self._report(f"MIDI: {problem}")
+        stored = self._mappings.load(title)
         if stored.path:
             log.info("MIDI: %s follows %s", title, stored.path)
         return OpenPort(name, self._surface, self._targets, stored, self._arrived.set)
@@ -159,7 +158,7 @@ class MidiControl:
 
     def _pass_on(self, port: OpenPort, messages: Sequence[Received]) -> None:
         """Pass on the clock of one port at a time: two at once would be no tempo."""
-        for message, received_at in messages:
+        for message, received_at in messages[-MAX_CLOCK:]:
             if port.name != self._clock_port:
                 if received_at - self._clock_at < CLOCK_SILENCE_S:
                     continue
@@ -178,20 +177,7 @@ class MidiControl:
         name, control, assignment = learnt
         for port in self._plugged.ports:
             if port.name == name:
-                self._map(port, control, assignment)
-
-    def _map(self, port: OpenPort, control: Control, assignment: Assignment) -> None:
-        with self._lock:
-            self._replace(port, port.mapping.with_(control, assignment))
-        sent = "" if assignment.value is None else f" {assignment.value}"
-        log.info("MIDI: %s of %s is %s%s", control, port.title, assignment.address, sent)
-
-    def _replace(self, port: OpenPort, mapping: PortMapping) -> None:
-        """Use `mapping` from now on, for all ports of the same name, and have it written."""
-        for other in self._plugged.ports:
-            if other.title == port.title:
-                other.use(mapping)
-        self._unsaved.append(port)
+                self._mappings.map(port, control, assignment)
 
     # Commands, from any thread.
 
@@ -220,29 +206,8 @@ class MidiControl:
             name = self._targets.find(address).name
         except ConfigError as error:
             raise ParameterError(str(error)) from None
-        with self._lock:
-            titles = set()
-            for port in self._plugged.ports:
-                mapping = port.mapping.without(name, value)
-                if mapping != port.mapping and port.title not in titles:
-                    titles.add(port.title)
-                    self._replace(port, mapping)
-        if not titles:
+        if not self._mappings.forget(name, value):
             raise ParameterError(f"no MIDI control is mapped to {name}")
-
-    def _shown_mappings(self) -> tuple[str, ...]:
-        ports = self._plugged.ports
-        mappings = [port.mapping for port in ports]
-        if mappings != self._shown[0]:
-            # Two controllers of the same name share their mappings.
-            lines = dict.fromkeys(
-                f"{assignment.address}: {control}, {port.title}"
-                for port in ports
-                for control, assignments in port.mapping.controls.items()
-                for assignment in assignments
-            )
-            self._shown = (mappings, tuple(lines) or ("",))
-        return self._shown[1]
 
     # The thread that follows the ports.
 
@@ -252,43 +217,16 @@ class MidiControl:
             while not self._stopping.is_set():
                 if time.monotonic() >= next_poll:
                     self._plugged.poll()
-                    self._read_changed_files()
+                    self._mappings.read_changed_files()
                     next_poll = time.monotonic() + self._poll_s
-                self._save()
+                self._mappings.save()
                 self._send_feedback()
                 has_outputs = any(port.output for port in self._plugged.ports)
                 self._stopping.wait(FEEDBACK_S if has_outputs else WITHOUT_OUTPUTS_S)
         finally:
             if self._stopping.is_set():
-                self._save()
+                self._mappings.save()
                 self._plugged.close()
-
-    def _read_changed_files(self) -> None:
-        for port in self._plugged.ports:
-            if port in self._unsaved or not self._store.has_changed(port.title, port.stored):
-                continue
-            stored = self._store.load(port.title)
-            for problem in stored.problems:
-                self._report(f"MIDI: {problem}")
-            with self._lock:
-                port.stored = stored
-                if not stored.is_damaged:
-                    port.use(stored.mapping)
-
-    def _save(self) -> None:
-        while self._unsaved:
-            with self._lock:
-                port = self._unsaved[0]
-                mapping = port.mapping
-            try:
-                stored = self._store.save(port.title, port.stored, mapping)
-                for other in self._plugged.ports:
-                    if other.title == port.title:
-                        other.stored = stored
-            except Exception as error:
-                self._report(f"MIDI: the mapping is used, but not kept: {error}")
-            with self._lock:
-                self._unsaved.pop(0)
 
     def _send_feedback(self) -> None:
         state = self._surface.state()
@@ -304,9 +242,7 @@ def _only_read(_arguments: Sequence[Argument]) -> None:
     raise ParameterError("is only read")
 
 
-def _address_and_value(
-    arguments: Sequence[Argument],
-) -> tuple[str, Value]:
+def _address_and_value(arguments: Sequence[Argument]) -> tuple[str, Value]:
     """Return the address, and the text or number after it if there is one."""
     if not isinstance(arguments[0], str):
         raise ParameterError("takes an address, such as strength")

@@ -90,9 +90,10 @@ class OpenPort:
 
     def apply(self, movements: Sequence[Movement], now: float) -> Sequence[tuple[str, str]]:
         """Apply what was moved; return the addresses that were refused, and why."""
+        mapping = self.mapping
+        movements = [m for m in movements if not self._feedback.is_echo(m, mapping, now)]
         if not movements:
             return ()
-        mapping = self.mapping
         refused = self._controls.apply(movements, mapping, ("midi", self.name))
         for movement in movements:
             self._feedback.moved(movement, mapping, now)

@@ -37,7 +37,7 @@ POLL_S = 0.1
 LATENCY_PERIOD_S = 1.0
 PASSWORD_PAUSE_S = 10.0
 """Seconds between two tries with a password that is refused."""
-STOP_S = 2.0
+STOP_S = 0.8
 LOCAL = ("localhost", "127.0.0.1", "::1")
 NOT_CONNECTED, LIVE, RECORDING, IDLE = "not connected", "live", "recording", "idle"
 CUE = "cue:"
@@ -82,8 +82,12 @@ class ObsLink:
         self._thread.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def stop(self) -> None:
+        """Begin to end: sources get back the offsets that they had."""
         self._stopping.set()
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
         self._thread.join(STOP_S)
 
     @property
@@ -123,7 +127,7 @@ class ObsLink:
                 if isinstance(error, PasswordError):
                     pause_s = PASSWORD_PAUSE_S
             finally:
-                self._surface.control.obs = NOT_CONNECTED
+                self._show(NOT_CONNECTED)
             self._stopping.wait(pause_s or backoff.next(healthy_s=monotonic() - began))
 
     def _connect(self) -> ObsConnection:
@@ -188,8 +192,11 @@ class ObsLink:
         self._show_state()
 
     def _show_state(self) -> None:
-        state = LIVE if self._live else RECORDING if self._recording else IDLE
+        self._show(LIVE if self._live else RECORDING if self._recording else IDLE)
+
+    def _show(self, state: str) -> None:
         self._surface.control.obs = state
+        self._surface.notify()
 
     def _switch_scenes(self, obs: ObsConnection) -> None:
         with suppress(Empty):

@@ -24,9 +24,8 @@ from streamcam.control.osc.ports import Ports
 from streamcam.control.osc.queries import Queries
 from streamcam.control.osc.replies import Replies
 from streamcam.control.osc.sockets import Peer
-from streamcam.control.osc.time_tags import MAX_AHEAD_S, TimedQueue, seconds_ahead
+from streamcam.control.osc.time_tags import TimedBundles
 from streamcam.control.surface import ControlSurface
-from streamcam.control.tempo.lead_time import LeadTime
 from streamcam.errors import ParameterError, StreamcamError
 from streamcam.limits import FairQueue, RateLimiter
 from streamcam.stats import Status
@@ -78,9 +77,7 @@ class OscServer:
         self._answers = RateLimiter(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE)
         self._amplification = AmplificationLimit()
         self._queue = FairQueue[tuple[bytes, Peer]](MAX_QUEUED)
-        self._honours_time_tags = settings.osc_time_tags
-        self._timed = TimedQueue[tuple[list[Message], Peer]]()
-        self._lead = LeadTime(status, float(settings.rate))
+        self._timed = TimedBundles(surface, status)
         self._subscribers = Subscribers()
         self._surface = surface
         self._prefix = surface.prefix
@@ -198,40 +195,15 @@ class OscServer:
 
     def _handle_part(self, part: Part, peer: Peer) -> None:
         """Handle messages of one time: now, or when it has come."""
-        ahead_s = seconds_ahead(part.time_tag, time.time()) if self._honours_time_tags else 0.0
-        if ahead_s <= 0:
-            self._handle_messages(part.messages, peer)
-            return
-        panic = f"{self._prefix}/panic"
-        if urgent := [m for m in part.messages if m.address == panic]:
-            self._handle_messages(urgent, peer)
-        if messages := [m for m in part.messages if m.address != panic]:
-            self._wait_for(ahead_s, messages, peer)
-
-    def _wait_for(self, ahead_s: float, messages: list[Message], peer: Peer) -> None:
-        """Handle `messages` so that they are to be seen in so many seconds."""
-        now = time.monotonic()
-        due = now + ahead_s - self._lead_s(messages)
-        try:
-            if ahead_s > MAX_AHEAD_S:
-                raise ParameterError(
-                    f"is stamped {ahead_s:.1f} s ahead, and at most {MAX_AHEAD_S:g} s are allowed:"
-                    " set the sender's clock, or start streamcam with --set osc_time_tags=false"
-                )
-            if due > now:
-                self._timed.put(due, peer[0], (messages, peer))
-                return
-        except ParameterError as error:
-            self.counts["refused"] += len(messages)
-            self._replies.error(peer, messages[0].address, str(error))
-        else:
-            self._handle_messages(messages, peer, at_once=True)
-
-    def _lead_s(self, messages: Sequence[Message]) -> float:
-        """Return how much earlier than they are to be seen `messages` are applied."""
-        entries = [self._surface.addresses.find(message.address) for message in messages]
-        on_output = all(entry and entry[1].on_output for entry in entries)
-        return self._lead.output_s if on_output else self._lead.model_s()
+        now, later = self._timed.split(part)
+        if now:
+            self._handle_messages(now, peer)
+        if later:
+            try:
+                self._timed.hold(later, part.time_tag, peer)
+            except ParameterError as error:
+                self.counts["refused"] += len(later)
+                self._replies.error(peer, later[0].address, str(error))
 
     def _handle_messages(
         self, messages: Sequence[Message], peer: Peer, *, at_once: bool = False

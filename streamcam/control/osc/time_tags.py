@@ -2,12 +2,18 @@
 
 import heapq
 import itertools
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from streamcam.control.osc.packets import IMMEDIATELY
+from streamcam.control.messages import Message
+from streamcam.control.osc.packets import IMMEDIATELY, Part
+from streamcam.control.osc.sockets import Peer
+from streamcam.control.surface import ControlSurface
+from streamcam.control.tempo.lead_time import LeadTime
 from streamcam.errors import ParameterError
+from streamcam.stats import Status
 
 MAX_AHEAD_S = 10.0
 """Seconds that a bundle may be stamped ahead."""
@@ -20,6 +26,7 @@ UNIX_EPOCH = 2_208_988_800
 ERA_S = 2**32
 """Seconds after which NTP time begins again, the first time in 2036."""
 Item = TypeVar("Item")
+Bundle = tuple[list[Message], Peer]
 
 
 def seconds_ahead(time_tag: int, now: float) -> float:
@@ -69,3 +76,48 @@ class TimedQueue(Generic[Item]):
             if not self._counts[host]:
                 del self._counts[host]
             yield item
+
+
+class TimedBundles(TimedQueue[Bundle]):
+    """Bundles that wait, so that what they change is seen at the time that they are stamped with.
+
+    Args:
+        surface: knows what their addresses change.
+        status: returns the figures of the broadcast, for the latency.
+    """
+
+    def __init__(self, surface: ControlSurface, status: Callable[[], Status]) -> None:
+        super().__init__()
+        settings = surface.config.broadcast
+        self._honoured = settings.osc_time_tags
+        self._addresses = surface.addresses
+        self._panic = f"{surface.prefix}/panic"
+        self._lead = LeadTime(status, float(settings.rate))
+
+    def split(self, part: Part) -> tuple[list[Message], list[Message]]:
+        """Return the messages of a part that are to be handled now, and those that wait."""
+        if not self._honoured or seconds_ahead(part.time_tag, time.time()) <= 0:
+            return part.messages, []
+        urgent = [message for message in part.messages if message.address == self._panic]
+        return urgent, [message for message in part.messages if message.address != self._panic]
+
+    def hold(self, messages: list[Message], time_tag: int, peer: Peer) -> None:
+        """Let `messages` wait until shortly before their time.
+
+        Raises:
+            ParameterError: it is too far ahead, or too many wait.
+        """
+        ahead_s = seconds_ahead(time_tag, time.time())
+        if ahead_s > MAX_AHEAD_S:
+            raise ParameterError(
+                f"is stamped {ahead_s:.1f} s ahead, and at most {MAX_AHEAD_S:g} s are allowed:"
+                " set the sender's clock, or start streamcam with --set osc_time_tags=false"
+            )
+        due = time.monotonic() + ahead_s - self._lead_s(messages)
+        self.put(due, peer[0], (messages, peer))
+
+    def _lead_s(self, messages: list[Message]) -> float:
+        """Return how much earlier than they are to be seen `messages` are applied."""
+        entries = [self._addresses.find(message.address) for message in messages]
+        on_output = all(entry and entry[1].on_output for entry in entries)
+        return self._lead.output_s if on_output else self._lead.model_s()

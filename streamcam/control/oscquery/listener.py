@@ -77,6 +77,14 @@ class Listener:
         """Hold back the values of `addresses` for a while: the client moves them itself."""
         self._held.update(dict.fromkeys(addresses, now + HOLD))
 
+    def release(self, addresses: Iterable[str]) -> None:
+        """Send the values of `addresses` with the next update: they are not what was sent."""
+        for address in addresses:
+            self._held.pop(address, None)
+            for path, (method, _) in self._methods.items():
+                if method.address == address:
+                    self._sent.pop(path, None)
+
     def end_holds(self, now: float) -> None:
         """Send what has been held back for long enough."""
         if any(until <= now for until in self._held.values()):

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from streamcam.control.dispatcher import Outcome
 from streamcam.control.messages import Message
 from streamcam.control.osc.feedback import is_feedback
 from streamcam.control.osc.packets import PacketError, Unreadable, read_packet
@@ -30,6 +31,8 @@ REPORTS_PER_SECOND = 1 / 60
 FAULTS_PER_SECOND = 2.0
 FAULTS_AT_ONCE = 20
 """Messages of a client that are no use; more of them end its connection."""
+FEW = 4
+"""Messages that are applied at once, faster than another thread could begin to."""
 COMMANDS = ("LISTEN", "IGNORE")
 TRY_AGAIN_LATER, POLICY = 1013, 1008
 """Codes that a WebSocket is closed with."""
@@ -52,6 +55,8 @@ class Listeners:
         self._watching: asyncio.Task[None] | None = None
         self._values: Values = {}
         self._state: object = None
+        self._look_again = False
+        """The values are to be sent again, though none has changed."""
         self._next_status = 0.0
         rate = surface.config.broadcast.osc_rate
         self._messages = RateLimiter(rate, rate)
@@ -121,7 +126,8 @@ class Listeners:
         figures = any(listener.wants_figures for listener in self._listeners)
         state = self._surface.state()
         due = figures and now >= self._next_status
-        if due or state != self._state:
+        if due or state != self._state or self._look_again:
+            self._look_again = False
             first = self._state is None
             before, self._values = self._values, self._namespace.values(with_status=figures)
             self._state = state
@@ -197,9 +203,12 @@ class Listeners:
         if len(messages) > 1 and not self._messages.take(listener.host, len(messages) - 1):
             self._log(listener.host, "sends more than osc_rate allows; some is lost")
             return
-        # Large bundles that contradict themselves take a while.
-        outcome = await asyncio.to_thread(self._surface.apply, messages, listener.client)
-        listener.moved(outcome.applied, asyncio.get_running_loop().time())
+        # Before they are applied: the change may be seen before this goes on.
+        listener.moved(self._names(messages), asyncio.get_running_loop().time())
+        outcome = await self._apply(messages, listener)
+        if others := [*outcome.clamped, *(address for address, _ in outcome.refused)]:
+            listener.release(others)
+            self._look_again = True
         hint = self._surface.addresses.suggest
         problems = [
             *outcome.refused,
@@ -212,6 +221,17 @@ class Listeners:
         for address, text in outcome.warnings:
             if self._faults.take((listener.client, "answer")):
                 listener.answer(Message(f"{prefix}/warning", (address[:100], text[:300])))
+
+    async def _apply(self, messages: Sequence[Message], listener: Listener) -> Outcome:
+        if len(messages) <= FEW:
+            return self._surface.apply(messages, listener.client)
+        # Large bundles that contradict themselves take a while.
+        return await asyncio.to_thread(self._surface.apply, messages, listener.client)
+
+    def _names(self, messages: Sequence[Message]) -> list[str]:
+        """Return the full names of the addresses that `messages` are sent to."""
+        found = (self._surface.addresses.find(message.address) for message in messages)
+        return [entry[0] if entry else m.address for entry, m in zip(found, messages, strict=True)]
 
     def _fault(self, listener: Listener, reason: str) -> None:
         if not self._faults.take(listener.client):

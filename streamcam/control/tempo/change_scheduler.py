@@ -80,6 +80,10 @@ class ChangeScheduler:
             ]
             if sum(len(held) for _, held in others) + len(messages) > MAX_WAITING:
                 raise ParameterError(f"{MAX_WAITING} changes wait for the beat already")
+            if self._thread is None:
+                thread = SupervisedThread("beat", self._run, self._stopping)
+                thread.start()
+                self._thread = thread
             self._waiting = [(b, held) for b, held in others if held]
             for same, held in self._waiting:
                 if same.same_as(boundary):
@@ -87,9 +91,6 @@ class ChangeScheduler:
                     break
             else:
                 self._waiting.append((boundary, dict(messages)))
-            if self._thread is None:
-                self._thread = SupervisedThread("beat", self._run, self._stopping)
-                self._thread.start()
             self._changed.notify()
 
     @property

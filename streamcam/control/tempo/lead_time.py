@@ -8,7 +8,7 @@ from streamcam.stats import Status
 REFRESH_S = 0.25
 MAX_WAIT_S = 0.25
 """Seconds: the longest wait for a frame that is allowed for."""
-MAX_LEAD_S = 5.0
+MAX_LEAD_S = 10.0
 SMOOTHING = 0.5
 """Share of a new measurement, so that one odd figure moves no modulator visibly."""
 

@@ -6,6 +6,7 @@ Link is free software under the GPL, version 2 or later, so the package that bri
 import importlib
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from streamcam.control.tempo.beat_grid import BeatGrid
@@ -30,6 +31,9 @@ class LinkSession(Protocol):
 
     def begin_bar(self, beats_per_bar: int) -> None:
         """Let a bar begin now, if nobody else is there; others keep the phase that they share."""
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after the tempo has changed, from a thread of the session."""
 
     def leave(self) -> None:
         """Leave the session."""
@@ -89,6 +93,9 @@ class AbletonLink:
         state = self._link.captureSessionState()
         state.requestBeatAtTime(0, self._link.clock().micros(), beats_per_bar)
         self._link.commitSessionState(state)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        self._link.setTempoCallback(lambda _bpm: listener())
 
     def leave(self) -> None:
         self._link.enabled = False

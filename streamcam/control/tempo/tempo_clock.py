@@ -14,6 +14,8 @@ from streamcam.control.tempo.tempo_commands import INTERNAL, LINK, MIDI
 from streamcam.errors import ParameterError
 
 FOLLOWS_MIDI = "the tempo follows the MIDI clock; send internal to /tempo/source to set it yourself"
+TREMBLING_BPM = 0.3
+"""Beats per minute by which the tempo of a MIDI clock has to move to be shown."""
 
 
 class TempoClock:
@@ -37,6 +39,8 @@ class TempoClock:
         """What gives the tempo: internal (taps, /tempo/bpm), midi or link."""
         self.on_change: Callable[[], None] = lambda: None
         """Called after the beats have been moved by hand, from the thread that did it."""
+        self.on_tempo: Callable[[], None] = lambda: None
+        """Called after another program has changed the tempo, from any thread."""
         self._clock = clock
         self._join = join
         self._lock = Lock()
@@ -44,6 +48,7 @@ class TempoClock:
         self._taps = TapTempo()
         self._midi = MidiClock()
         self._link: LinkSession | None = None
+        self._midi_bpm = 0.0
 
     def grid(self) -> BeatGrid:
         """Return the beats of the source as they are now."""
@@ -51,6 +56,14 @@ class TempoClock:
             return self._grid
         with self._lock:
             return self._followed()
+
+    @property
+    def shown_bpm(self) -> float:
+        """The tempo as shown to readers; of a MIDI clock without its trembling."""
+        return self._midi_bpm if self.source == MIDI and self._midi_bpm else self.grid().bpm
+
+    def _report_tempo(self) -> None:
+        self.on_tempo()
 
     def _followed(self) -> BeatGrid:
         """Take over the beats of the source; where it gives none, the last ones go on."""
@@ -112,6 +125,8 @@ class TempoClock:
         grid = self.grid()
         # The output asks for the beats too, and must not wait for the network.
         joined = self._join(grid.bpm) if source == LINK and self._link is None else None
+        if joined:
+            joined.listen(self._report_tempo)
         with self._lock:
             left = self._link if source != LINK else None
             self._link = joined or (self._link if source == LINK else None)
@@ -128,11 +143,18 @@ class TempoClock:
             received_at: monotonic seconds.
             data: the two bytes after it, of a song position.
         """
-        if name := NAMES.get(status):
-            with self._lock:
-                self._midi.receive(name, received_at, song_position(data))
-            if name != "clock" and self.source == MIDI:
-                self.on_change()
+        name = NAMES.get(status)
+        if name is None:
+            return
+        with self._lock:
+            self._midi.receive(name, received_at, song_position(data))
+            bpm = self._midi.grid.bpm if self._midi.grid else 0.0
+            moved = abs(bpm - self._midi_bpm) >= TREMBLING_BPM
+            self._midi_bpm = round(bpm, 1) if moved else self._midi_bpm
+        if self.source == MIDI and name != "clock":
+            self.on_change()
+        if self.source == MIDI and moved:
+            self.on_tempo()
 
     def close(self) -> None:
         """Leave the session of Ableton Link, if in one."""

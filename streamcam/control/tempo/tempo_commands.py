@@ -74,6 +74,13 @@ TEMPO_COMMANDS: Mapping[str, Command] = {
         QUANTISE,
         "What prompts, choices, presets, cues and triggers wait for; numbers and safety never do.",
     ),
+    "tempo/waiting": Command(
+        "whole number",
+        "from 0",
+        "How many addresses have a change that waits for the beat; only read.",
+        UNAVAILABLE,
+        has_value=True,
+    ),
     **{address: command for name in FADING_NUMBERS for address, command in _modulator(name)},
 }
 """The commands by their address without the prefix."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Self
 
+from streamcam.control.commands import only_read
 from streamcam.control.messages import Argument, Message
 from streamcam.control.surface import ControlSurface
 from streamcam.control.tempo.change_scheduler import Boundary, ChangeScheduler
@@ -66,6 +67,7 @@ class TempoRoom:
         self._now = clock
         self._scheduler = ChangeScheduler(self._apply, clock)
         self.clock.on_change = self._scheduler.look_again
+        self.clock.on_tempo = surface.notify
         self.modulators = Modulators(
             surface.config, self.clock.grid, self.lead, surface.control.modulate, clock
         )
@@ -96,7 +98,7 @@ class TempoRoom:
         bind(
             "tempo/bpm",
             lambda arguments: clock.set_bpm(_number(arguments, BPM)),
-            lambda: (round(clock.grid().bpm, 2),),
+            lambda: (round(clock.shown_bpm, 2),),
         )
         bind(
             "tempo/beats_per_bar",
@@ -109,6 +111,7 @@ class TempoRoom:
             lambda: (clock.source,),
         )
         bind("tempo/quantise", self._set_quantise, lambda: (self.quantise,))
+        bind("tempo/waiting", only_read, lambda: (self._scheduler.waiting,))
         for name in FADING_NUMBERS:
             self._bind_modulator(name)
 
@@ -147,9 +150,15 @@ class TempoRoom:
         self._scheduler.hold(messages, Boundary(grid, beats, lead, self._now()))
 
     def _apply(self, messages: Sequence[Message]) -> None:
-        outcome = self._surface.apply_at_once(messages)
-        for address, reason in outcome.refused:
-            log.warning("%s, which has waited for the beat, is refused: %s", address, reason)
+        try:
+            refused = self._surface.apply_at_once(messages).refused
+        except Exception:  # What is due besides it must not be lost.
+            log.exception("cannot apply what has waited for the beat")
+            return
+        for address, reason in refused:
+            line = f"{address}, which has waited for the beat, is refused: {reason}"
+            log.warning("%s", line)
+            self._surface.control.notify(line)
 
 
 def _number(arguments: Arguments, range_: Range) -> float:

@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from typing import Any
 
 from streamcam.errors import one_line, printable
@@ -36,7 +37,8 @@ class LogLines(logging.Handler):
             logging.lastResort.handle(record)
         # A logger hands on what its handlers raise, into the threads that keep a show on air.
         with suppress(Exception):
-            return bool(super().handle(record))
+            # A copy: the filter writes into it how many lines were left out here.
+            return bool(super().handle(copy(record)))
         return False
 
     def emit(self, record: logging.LogRecord) -> None:

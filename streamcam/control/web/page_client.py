@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MAX_REPLIES = 8
 """Replies that wait for a page to read them; with so many, no more is taken from it."""
+REFUSED_PAUSE_S = 0.02
+"""Wait after a message that was malformed or one too many, in which no more is taken."""
 WARNING_S = 60.0
 """Seconds between two lines about the same host."""
 BROKEN_RULES = {
@@ -151,6 +153,7 @@ class PageClient:
             except PageError as error:
                 self._limits.warn(self._host, f"a message {error}")
                 await self._reply(None, refused=[("", str(error))])
+                await asyncio.sleep(REFUSED_PAUSE_S)
                 continue
             await self._handle(packet)
 
@@ -169,6 +172,7 @@ class PageClient:
             reason = "too many messages a second; this one is lost"
             refused = [(m.address, reason) for m in packet.messages]
             await self._reply(packet.id, refused=refused)
+            await asyncio.sleep(REFUSED_PAUSE_S)
         else:
             # Not in the event loop: whoever changes something else at the time may take long.
             outcome = await asyncio.to_thread(self._apply, packet.messages)

@@ -57,13 +57,11 @@ class PageRoutes:
 
     def all(self) -> Sequence[BaseRoute]:
         """Return the routes, to be served ahead of any others."""
-        routes: list[BaseRoute] = [
-            WebSocketRoute("/control", self._control),
+        return [
+            Route("/", self._index),
             Route("/assets/{name:path}", self._asset),
+            WebSocketRoute("/control", self._control),
         ]
-        if INDEX in self._assets:
-            routes.append(Route("/", self._index))
-        return routes
 
     async def _index(self, request: Request) -> Response:  # noqa: ARG002
         return self._response(INDEX)

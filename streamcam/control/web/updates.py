@@ -18,6 +18,8 @@ from streamcam.stats import LatencyHistory, Status
 
 ROUND_S = 1 / 30
 """Seconds between two rounds, so that each page is sent 30 messages with values at most."""
+QUIET_ROUND_S = 0.008
+"""The same after a round in which no value had changed, as when messages are refused."""
 LIVE_S = 1 / 15
 """Seconds between two reports of the numbers that move by themselves."""
 POLL_S = 0.1
@@ -55,6 +57,8 @@ class Updates:
         names = f"{surface.prefix}/preset/names"
         self._addresses = frozenset((*rows, *surface.addresses.commands, names))
         self._surface = surface
+        self._table: list[dict[str, Any]] = []
+        self._bound: list[str] | None = None
         self._status = status
         self._history = history
         self._loop = asyncio.get_running_loop()
@@ -68,7 +72,11 @@ class Updates:
 
     def table(self) -> list[dict[str, Any]]:
         """Return everything that a page shows and changes; commands may have been bound since."""
-        return page_table(self._surface)
+        commands = self._surface.commands
+        bound = [name for name in commands.declared if commands.is_bound(name)]
+        if bound != self._bound:
+            self._bound, self._table = bound, page_table(self._surface)
+        return self._table
 
     def wake(self) -> None:
         """Have a round made soon; may be called from any thread, and never waits."""
@@ -102,8 +110,7 @@ class Updates:
             has_changed = self._gather()
             for listener in self._listeners:
                 listener.set()
-            if has_changed:
-                await asyncio.sleep(ROUND_S)
+            await asyncio.sleep(ROUND_S if has_changed else QUIET_ROUND_S)
 
     def _gather(self) -> bool:
         """Take what there is; return whether a value has changed."""

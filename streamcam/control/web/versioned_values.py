@@ -11,7 +11,7 @@ class VersionedValues:
     However slow a reader is, nothing waits for it: an older value gives way to a newer one.
 
     Args:
-        kind: type of the JSON messages that carry them, and the key that they stand under.
+        kind: type of the JSON messages that carry them.
     """
 
     def __init__(self, kind: str) -> None:
@@ -40,6 +40,6 @@ class VersionedValues:
     def text_since(self, version: int) -> str:
         """Return a message with the values newer than `version`, encoded once for all readers."""
         if version not in self._texts:
-            message = {"type": self._kind, self._kind: self.since(version)}
+            message = {"type": self._kind, "values": self.since(version)}
             self._texts[version] = json.dumps(message)
         return self._texts[version]

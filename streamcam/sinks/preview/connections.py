@@ -21,6 +21,9 @@ ACCEPTED_AT_ONCE = 32
 """Connections that the system may hand over before the first of them can be refused."""
 REQUEST_S = 10.0
 """Seconds within which a client has to send a whole request."""
+FRAMES_PER_SECOND = 10
+FRAMES_AT_ONCE = 200
+"""Frames of a WebSocket that are no messages of their own: pings, pongs and continuations."""
 UNREAD_S = 30.0
 """Seconds without reading after which the connection of a WebSocket is closed."""
 STALLED_S = 2.0
@@ -104,6 +107,7 @@ class SocketConnection(WebSocketsSansIOProtocol):
         super().__init__(*arguments, **options)
         self._connections = connections
         self._unread_since: float | None = None
+        self._frame_rate = RateLimiter(FRAMES_PER_SECOND, FRAMES_AT_ONCE)
 
     @property
     def host(self) -> str:
@@ -134,6 +138,27 @@ class SocketConnection(WebSocketsSansIOProtocol):
     def resume_writing(self) -> None:
         self._unread_since = None
         super().resume_writing()
+
+    def handle_ping(self) -> None:
+        if self._unread_since is None:
+            super().handle_ping()
+        else:
+            # Answers pile up where nobody reads them.
+            self.conn.data_to_send()
+        self._count_frame()
+
+    def handle_pong(self, event: Any) -> None:
+        super().handle_pong(event)
+        self._count_frame()
+
+    def handle_cont(self, event: Any) -> None:
+        super().handle_cont(event)
+        self._count_frame()
+
+    def _count_frame(self) -> None:
+        """End the connection over more frames than any client has a use for."""
+        if not self._frame_rate.take("frame"):
+            self._connections.end_flood(self)
 
     def send_receive_event_to_app(self) -> None:
         """Hand on a whole message; end the connection over a text that is none.
@@ -207,6 +232,12 @@ class Connections:
             return False
         connection.streaming = True
         return True
+
+    def end_flood(self, connection: SocketConnection) -> None:
+        """Close the connection of a client that floods it."""
+        if self._warnings.take((connection.host, "flood")):
+            log.warning("the preview has disconnected %s, which floods it", connection.host)
+        self._close(connection)
 
     async def watch(self) -> None:
         """Close connections that are overdue, without end."""

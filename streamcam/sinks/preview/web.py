@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,7 +36,7 @@ REQUESTS_AT_ONCE = 300
 BUSY_PAUSE_S = 0.25
 """Wait before each answer to a host that asks more often."""
 MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-PAGES = {"/": "page.html", "/obs": "obs.html"}
+OBS_PAGE = Path(__file__).with_name("obs.html")
 FRESH = {
     "Cache-Control": "no-store",
     # Other sites may neither show the camera nor frame the page.
@@ -60,8 +59,8 @@ def application(
     """Return the application of a preview that listens on `listener`, opened as `bind`."""
     site = PreviewSite(images, notifier, view, connections)
     routes = list(view.web_routes())
-    routes += [Route(path, partial(_page, name=name)) for path, name in PAGES.items()]
     routes += [
+        Route("/obs", _obs_page),
         Route("/stats", site.stats),
         Route("/{which}.mjpg", site.stream),
         Route("/{which}.jpg", site.jpeg),
@@ -73,9 +72,8 @@ def application(
     return Starlette(routes=routes, middleware=[host_check, token_check])
 
 
-async def _page(request: Request, name: str) -> Response:  # noqa: ARG001
-    page = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return HTMLResponse(page, headers=FRESH)
+async def _obs_page(request: Request) -> Response:  # noqa: ARG001
+    return HTMLResponse(OBS_PAGE.read_text(encoding="utf-8"), headers=FRESH)
 
 
 class PreviewSite:

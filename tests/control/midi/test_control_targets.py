@@ -29,7 +29,7 @@ def test_a_number_is_found_by_each_of_its_names() -> None:
     names = ("mix", "/streamcam/mix", "/streamcam/mix/norm", "mix/norm", "/layer1/opacity")
     assert {TARGETS.find(name).address for name in names} == {"/streamcam/mix"}
     target = TARGETS.find("guidance_scale")
-    assert (target.low, target.high, target.norm) == (0, 30, "/streamcam/guidance_scale/norm")
+    assert (target.low, target.high, target.norm) == (0, 4, "/streamcam/guidance_scale/norm")
 
 
 @pytest.mark.parametrize(

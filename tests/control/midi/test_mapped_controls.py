@@ -8,32 +8,32 @@ FADER = '[controls]\n"cc 0" = "guidance_scale"\n'
 
 
 def test_a_fader_takes_nothing_until_it_reaches_the_value() -> None:
-    controller = Controller(FADER, guidance_scale=15)
-    assert controller.cc(0, 20, 50).guidance_scale == 15
-    assert controller.cc(64).guidance_scale == pytest.approx(30 * 64 / 127)
-    assert controller.cc(127).guidance_scale == 30
+    controller = Controller(FADER, guidance_scale=2)
+    assert controller.cc(0, 20, 50).guidance_scale == 2
+    assert controller.cc(64).guidance_scale == pytest.approx(4 * 64 / 127)
+    assert controller.cc(127).guidance_scale == 4
     assert controller.cc(0).guidance_scale == 0
 
 
 @pytest.mark.parametrize("moves", [(10, 100), (100, 10)])
 def test_a_fast_fader_picks_a_value_up_as_it_crosses_it(moves: tuple[int, int]) -> None:
-    controller = Controller(FADER, guidance_scale=15)
-    assert controller.cc(*moves).guidance_scale == pytest.approx(30 * moves[1] / 127)
+    controller = Controller(FADER, guidance_scale=2)
+    assert controller.cc(*moves).guidance_scale == pytest.approx(4 * moves[1] / 127)
 
 
 def test_a_value_that_another_client_changes_is_let_go() -> None:
     controller = Controller(FADER, guidance_scale=0)
-    assert controller.cc(0, 10).guidance_scale == pytest.approx(30 * 10 / 127)
-    controller.change("guidance_scale", 25)
-    assert controller.cc(11, 12).guidance_scale == 25
-    assert controller.cc(120).guidance_scale == pytest.approx(30 * 120 / 127)
+    assert controller.cc(0, 10).guidance_scale == pytest.approx(4 * 10 / 127)
+    controller.change("guidance_scale", 3.5)
+    assert controller.cc(11, 12).guidance_scale == 3.5
+    assert controller.cc(120).guidance_scale == pytest.approx(4 * 120 / 127)
 
 
 def test_a_value_that_is_set_late_is_still_the_one_of_the_fader() -> None:
     controller = Controller(FADER, guidance_scale=0)
     controller.cc(0, 64)
-    controller.change("guidance_scale", 30 * 64 / 127 + 0.01)
-    assert controller.cc(127).guidance_scale == 30
+    controller.change("guidance_scale", 4 * 64 / 127 + 0.01)
+    assert controller.cc(127).guidance_scale == 4
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_a_value_that_is_set_late_is_still_the_one_of_the_fader() -> None:
     ],
 )
 def test_a_motor_fader_needs_no_pick_up(line: str) -> None:
-    controller = Controller(f'[controls]\n"cc 0" = {line}\n', guidance_scale=15)
-    assert controller.cc(127).guidance_scale == 30
-    assert Controller(f"pickup = false\n{FADER}", guidance_scale=15).cc(127).guidance_scale == 30
+    controller = Controller(f'[controls]\n"cc 0" = {line}\n', guidance_scale=2)
+    assert controller.cc(127).guidance_scale == 4
+    assert Controller(f"pickup = false\n{FADER}", guidance_scale=2).cc(127).guidance_scale == 4
 
 
 def test_a_value_that_is_not_set_yet_is_taken_at_once() -> None:
@@ -64,12 +64,12 @@ def test_a_fader_may_span_a_part_of_the_range_or_run_backwards() -> None:
 
 def test_a_fader_picks_whole_numbers_and_choices_up_too() -> None:
     text = '[controls]\n"cc 0" = "rotate"\n"cc 1" = "num_inference_steps"\n'
-    controller = Controller(text, num_inference_steps=100, rotate="180")
+    controller = Controller(text, num_inference_steps=50, rotate="180")
     assert controller.cc(0).rotate == "180"
     assert controller.cc(90, 127).rotate == "270"
-    assert controller.cc(0, number=1).num_inference_steps == 100
-    assert controller.cc(127, number=1).num_inference_steps == 1000
-    assert controller.cc(126, number=1).num_inference_steps == pytest.approx(992, abs=1)
+    assert controller.cc(0, number=1).num_inference_steps == 50
+    assert controller.cc(127, number=1).num_inference_steps == 100
+    assert controller.cc(126, number=1).num_inference_steps == 99
 
 
 def test_controllers_of_14_bits_are_finer_than_7() -> None:
@@ -119,6 +119,13 @@ def test_many_steps_in_one_batch_add_up() -> None:
     line = '"cc 0" = { address = "seed", relative = "twos-complement" }'
     controller = Controller(f"[controls]\n{line}\n", seed=100)
     assert controller(*(0xB0, 0, 2) * 50).seed == 200
+
+
+def test_encoders_do_not_pull_in_what_was_set_beyond_a_fader() -> None:
+    line = '"cc 0" = { address = "seed", relative = "twos-complement" }'
+    controller = Controller(f"[controls]\n{line}\n", seed=123456)
+    assert controller.cc(1).seed == 123456
+    assert controller.cc(127).seed == 123455
 
 
 def test_pads_toggle_flags_press_buttons_and_send_values() -> None:
@@ -200,7 +207,7 @@ def test_a_control_may_have_one_meaning_for_each_channel() -> None:
     controller = Controller('[controls]\n"cc 0" = "seed"\n"cc 0 ch 2" = "mix"\n', mix=0, seed=0)
     after = controller(0xB1, 0, 0, 0xB1, 0, 127)
     assert (after.mix, after.seed) == (1, 0)
-    assert controller(0xB4, 0, 0, 0xB4, 0, 127).seed == 2**31 - 1
+    assert controller(0xB4, 0, 0, 0xB4, 0, 127).seed == 9999
 
 
 def test_a_control_may_move_several_values_at_once() -> None:
@@ -214,7 +221,7 @@ def test_of_a_flood_only_the_newest_position_is_applied() -> None:
     changes: list[float] = []
     controller.surface.control.listen(lambda _before, after: changes.append(after.guidance_scale))
     controller(*(byte for n in range(5000) for byte in (0xB0, 0, n % 128)), 0xB0, 0, 127)
-    assert changes == [30]
+    assert changes == [4]
     assert controller.port.lost == 5001 - 4096
 
 
@@ -249,6 +256,7 @@ def test_a_fader_is_sent_nothing_while_it_is_moved() -> None:
     line = '"cc 0" = { address = "mix", motor = true }'
     controller = Controller(f"[controls]\n{line}\n", mix=0)
     controller.feedback()
+    controller.now += 1
     controller.cc(100)
     controller.change("mix", 0)
     assert controller.feedback(after_s=0.1) == []
@@ -266,6 +274,29 @@ def test_a_pad_shows_the_flag_whatever_it_did_to_its_own_light() -> None:
     assert controller.feedback(after_s=0.01) == []
     controller(0x84, 36, 0)
     assert controller.feedback(after_s=0.01) == [(0x94, 36, 127)]
+
+
+def test_a_control_that_repeats_what_it_is_sent_changes_nothing() -> None:
+    controller = Controller('[controls]\n"cc 0" = "mix"\n"note 36" = "freeze"\n', mix=0)
+    controller.feedback()
+    controller.change("mix", 0.5)
+    controller.change("freeze", True)
+    echo = [byte for data in controller.feedback() for byte in data]
+    after = controller(*echo)
+    assert (after.mix, after.freeze) == (0.5, True)
+    controller.now += 0.1
+    assert not controller(0x90, 36, 127).freeze
+
+
+def test_a_motor_fader_may_send_where_it_passes() -> None:
+    line = '"cc 0" = { address = "mix", motor = true }'
+    controller = Controller(f"[controls]\n{line}\n", mix=0)
+    controller.feedback()
+    controller.change("mix", 1)
+    assert controller.feedback() == [(0xB0, 0, 127)]
+    assert controller.cc(30, 70, 127).mix == 1
+    controller.now += 1
+    assert controller.cc(120).mix == pytest.approx(120 / 127)
 
 
 def test_the_ring_of_an_encoder_follows_it() -> None:

@@ -113,6 +113,15 @@ def test_learning_changes_a_line_and_keeps_all_others(store: MappingStore, tmp_p
     assert store.has_changed("My Pads", after)
 
 
+def test_what_was_edited_since_it_was_read_is_kept(store: MappingStore, tmp_path: Path) -> None:
+    path = write(tmp_path / "midi", "Pads.toml", '[controls]\n"cc 0" = "mix"\n')
+    stored = store.load("Pads")
+    path.write_text('[controls]\n"cc 0" = "seed"\n"cc 1" = "delta"\n', encoding="utf-8")
+    mapping = stored.mapping.with_(Control("cc", 2), Assignment(address="detail"))
+    after = store.save("Pads", stored, mapping).mapping.controls
+    assert [entries[0].address for entries in after.values()] == ["seed", "delta", "detail"]
+
+
 def test_what_lines_cannot_be_replaced_in_is_written_as_a_whole(
     store: MappingStore, tmp_path: Path
 ) -> None:

@@ -108,9 +108,11 @@ def test_a_control_is_learnt_changes_the_value_shows_it_and_is_forgotten(room: R
 
 def test_a_pad_learns_a_value_and_an_edited_file_is_read_again(room: Room) -> None:
     room.send("midi/learn", "preset/load", "neon")
+    assert room.value("midi/learn") == ("preset/load", "neon")
     room.machine.play("Pads 20:0", 0x90, 36, 100)
     file = room.folder / "Pads.toml"
     wait_for(file.exists)
+    assert room.value("midi/mappings") == ("preset/load neon: note 36 ch 1, Pads",)
     assert 'value = "neon"' in file.read_text(encoding="utf-8")
     wait_for(lambda: room.value("midi/learn") == ("",))
     room.machine.play("Pads 20:0", 0x80, 36, 0, 0x90, 36, 100)
@@ -253,7 +255,6 @@ def test_a_name_that_no_port_has_is_answered_with_the_nearest() -> None:
     assert missing(["auto", "keys"], NAMES) == []
 
 
-@pytest.mark.skipif(midi_backend.sys.platform != "linux", reason="names as ALSA makes them")
 def test_a_title_has_no_number_that_changes_and_finds_its_output() -> None:
     assert title_of(NAMES[1]) == "nanoKONTROL2:nanoKONTROL2 MIDI 1"
     outputs = ["Keys", "nanoKONTROL2:nanoKONTROL2 MIDI 1 20:0"]

@@ -353,7 +353,7 @@ def test_a_subscriber_gets_all_values_then_changes() -> None:
         values = {m.address: m.arguments for m in news if m.address.startswith("/streamcam")}
         assert values == {
             "/streamcam/guidance_scale": (3.0,),
-            "/streamcam/guidance_scale/norm": (pytest.approx(0.1),),
+            "/streamcam/guidance_scale/norm": (0.75,),
             "/streamcam/prompt": ("neon",),
             "/streamcam/prompt/a/text": ("neon",),
             "/streamcam/prompt/0": ("neon",),

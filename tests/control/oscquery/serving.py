@@ -16,6 +16,7 @@ from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.settings.config_layers import build_config
 from streamcam.sinks.preview import Preview
+from streamcam.system.web_tokens import WebTokens
 from tests.control.osc.running_server import STATUS
 from tests.support.scenes import FakeBroadcastView
 
@@ -42,17 +43,19 @@ class Served:
         assert not outcome.refused
         assert not outcome.unknown
 
-    def connect(self) -> ClientConnection:
-        return connect(f"ws://127.0.0.1:{urlsplit(self.url).port}/", compression=None)
+    def connect(self, token: str = "") -> ClientConnection:
+        query = f"?token={token}" if token else ""
+        return connect(f"ws://127.0.0.1:{urlsplit(self.url).port}/{query}", compression=None)
 
 
 @contextmanager
-def served(**settings: Any) -> Iterator[Served]:
-    """Serve OSCQuery on a free port."""
+def served(tokens: WebTokens | None = None, **settings: Any) -> Iterator[Served]:
+    """Serve OSCQuery on a free port, to whoever has one of `tokens` if there are any."""
     config = build_config([settings])
     reports: list[str] = []
     surface = ControlSurface(Control(config), config, reports.append)
     view = FakeBroadcastView()
+    view.tokens = tokens or WebTokens()
     view.routes = list(oscquery_routes(surface, OSC_PORT, lambda: STATUS, reports.append))
     with Preview("127.0.0.1", 0, view) as preview:
         yield Served(preview.url, surface, reports)

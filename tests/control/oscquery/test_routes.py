@@ -1,6 +1,6 @@
 from collections.abc import Iterator
 from contextlib import suppress
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pythonosc.osc_message_builder import OscMessageBuilder
@@ -11,6 +11,7 @@ from zeroconf import ServiceInfo
 
 from streamcam.control.messages import Message
 from streamcam.control.oscquery import listeners
+from streamcam.system.web_tokens import WebTokens
 from tests.control.oscquery.serving import (
     OSC_PORT,
     Served,
@@ -133,6 +134,12 @@ def test_osc_that_a_client_sends_is_applied_and_not_echoed(server: Served) -> No
         address, arguments = received(client)
         assert address == "/streamcam/error"
         assert arguments[0] == "/streamcam/rotate"
+        # Beyond its range, so that another value was taken.
+        client.send(packet("/streamcam/mix", 7.0))
+        assert received(client) == Message("/streamcam/mix", (1.0,))
+        client.send(packet("/streamcam/mix", 0.5))
+        assert received(other) == Message("/streamcam/mix", (1.0,))
+        assert received(other) == Message("/streamcam/mix", (0.5,))
         assert server.surface.control.target.mix == 0.5
 
 
@@ -198,3 +205,20 @@ def test_hosts_outside_of_the_allowed_networks_are_refused() -> None:
         assert server.reports == [
             "OSCQuery from 127.0.0.1 is refused, as it is in no network of osc_allow"
         ]
+
+
+def test_a_link_for_viewing_only_shows_values_and_changes_none() -> None:
+    tokens = WebTokens("operator-token")
+    viewer = parse_qs(urlsplit(tokens.links("http://h/").viewer).query)["token"][0]
+    with served(tokens) as server:
+        assert server.get("/streamcam/mix?VALUE").status_code == 401
+        assert server.json(f"/streamcam/mix?VALUE&token={viewer}") == {"VALUE": [1.0]}
+        with server.connect(viewer) as client, server.connect("operator-token") as operator:
+            listening(client, "/streamcam/mix")
+            client.send(packet("/streamcam/mix", 0.25))
+            command(client, "LISTEN", "/streamcam/delta")
+            assert received(client) == Message("/streamcam/delta", (1.0,))
+            assert server.surface.control.target.mix == 1.0
+            operator.send(packet("/streamcam/mix", 0.5))
+            assert received(client) == Message("/streamcam/mix", (0.5,))
+        assert "viewing only" in server.reports[0]

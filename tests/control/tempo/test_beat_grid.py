@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from streamcam.control.tempo.beat_grid import MAX_BPM, MIN_BPM, BeatGrid
 from streamcam.errors import ParameterError
 
-EXAMPLES = settings(derandomize=True, deadline=None, max_examples=100)
+EXAMPLES = settings(derandomize=True, deadline=None, max_examples=40)
 TEMPOS = st.floats(MIN_BPM, MAX_BPM)
 TIMES = st.floats(0, 1e6)
 LENGTHS = st.sampled_from([1, 3, 4, 8, 16])

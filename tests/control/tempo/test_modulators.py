@@ -17,7 +17,7 @@ from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from tests.control.osc.running_server import STATUS
 
-EXAMPLES = settings(derandomize=True, deadline=None, max_examples=100)
+EXAMPLES = settings(derandomize=True, deadline=None, max_examples=40)
 
 
 class Clock:

@@ -3,6 +3,8 @@
 import math
 import random
 import time
+from collections.abc import Callable
+from threading import Event
 
 import pytest
 
@@ -42,6 +44,9 @@ class JumpingSession:
 
     def begin_bar(self, beats_per_bar: int) -> None:
         raise AssertionError(beats_per_bar)
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        self.listener = listener
 
     def leave(self) -> None:
         self.left = True
@@ -159,6 +164,22 @@ def test_the_tempo_follows_a_midi_clock_while_that_is_its_source() -> None:
     assert clock.grid().bpm == 90
 
 
+def test_a_tempo_that_another_program_changes_is_reported_and_a_tremble_is_not() -> None:
+    session, reports = JumpingSession(), list[float]()
+    clock = TempoClock(100, 4, Clock(), lambda _bpm: session)
+    clock.on_tempo = lambda: reports.append(clock.shown_bpm)
+    clock.follow("link")
+    session.beats = BeatGrid(111, 1000.0)
+    session.listener()
+    clock.follow("midi")
+    noise = random.Random(7)
+    for number in range(300):
+        clock.midi(0xF8, 1000 + number * PULSE + noise.uniform(-1e-4, 1e-4))
+    assert reports[0] == 111
+    assert reports[-1] == pytest.approx(120, abs=0.5)
+    assert len(reports) < 10
+
+
 def test_link_gives_the_beats_of_others_and_takes_a_tempo() -> None:
     session = JumpingSession()
     clock = TempoClock(120, 4, Clock(), lambda _bpm: session)
@@ -223,8 +244,11 @@ def test_two_peers_of_link_share_tempo_and_beat() -> None:
     pytest.importorskip("link")
     ours, theirs = join_session(120), join_session(90)
     try:
-        until(lambda: ours.peers == theirs.peers == 1)  # type: ignore[attr-defined]
+        until(lambda: min(ours.peers, theirs.peers) >= 1)  # type: ignore[attr-defined]
+        heard = Event()
+        ours.listen(heard.set)
         theirs.set_bpm(133)
+        assert heard.wait(10)
         until(lambda: abs(ours.grid(4).bpm - 133) < 0.01)
         now = time.monotonic()
         apart = ours.grid(4).phase_at(now, 4) - theirs.grid(4).phase_at(now, 4)
