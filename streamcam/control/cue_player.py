@@ -252,6 +252,7 @@ class CuePlayer:
     def _tell(self, line: str) -> None:
         self._notice = line
         self._surface.control.notify(line)
+        self._surface.notify()
 
 
 def _days(first: date, last: date) -> Sequence[date]:

@@ -72,17 +72,25 @@ class Dispatcher:
     def apply(self, messages: Sequence[Message], source: Any, hold: Hold | None = None) -> Outcome:
         """Apply `messages` in their order as one change; a refused one does not hinder the rest.
 
+        A command among them divides the change in two: it acts on what comes before it.
+
         Args:
             messages: those of one packet.
             source: their sender, as each sender's buttons are tracked separately.
             hold: takes those that are quantised; by default they are applied too.
         """
         outcome, held = Outcome(), dict[str, Message]()
-        wanted = list(self._changes(messages, source, outcome, None if hold is None else held))
-        later: list[Change] = []
-        if hold:
-            later = [change for change in wanted if change.address.quantised]
-            wanted = [change for change in wanted if not change.address.quantised]
+        wanted, later = list[Change](), list[Change]()
+        for change in self._changes(messages, source, outcome, None if hold is None else held):
+            if change is None:
+                # A command acts on what the messages before it have set: it may save that.
+                if wanted:
+                    self._update(wanted, outcome)
+                wanted = []
+            elif hold and change.address.quantised:
+                later.append(change)
+            else:
+                wanted.append(change)
         if wanted:
             self._update(wanted, outcome)
         if hold and held:
@@ -148,13 +156,16 @@ class Dispatcher:
         source: Any,
         outcome: Outcome,
         held: dict[str, Message] | None,
-    ) -> Iterator[Change]:
+    ) -> Iterator[Change | None]:
         """Yield the messages to apply, those to a trigger only if they fire it; run commands.
+
+        None comes before each command.
 
         With `held`, what is quantised is added to it, and commands of that kind are not run.
         """
         for message in messages:
             if command := self._addresses.command(message.address):
+                yield None
                 self._run(command, message, source, outcome, held)
                 continue
             entry = self._addresses.find(message.address)

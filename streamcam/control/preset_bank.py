@@ -18,6 +18,7 @@ from streamcam.settings.presets import (
     find_presets,
     load_preset,
     model_settings,
+    own_presets,
     protected_presets,
 )
 
@@ -48,6 +49,8 @@ class PresetBank:
         """The preset loaded last."""
         self.protected: Mapping[str, str] = {}
         """Why presets that are not the user's own stay as they are, by name in small letters."""
+        self.own: frozenset[str] = frozenset()
+        """Names of the presets in the user's folder."""
         self._config = config
         self._report = report
         self._clock = clock
@@ -72,11 +75,11 @@ class PresetBank:
         with self._publishing:
             self._begun += 1
             number = self._begun
-        files, protected = _files(), protected_presets()
+        files, protected, own = _files(), protected_presets(), frozenset(own_presets())
         changes = self._read()
         with self._publishing:
             if number > self._published:
-                self.protected = protected
+                self.protected, self.own = protected, own
                 self._published, self._files, self._changes = number, files, changes
 
     @property

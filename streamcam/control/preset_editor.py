@@ -8,6 +8,7 @@ from streamcam.control.commands import only_read
 from streamcam.control.file_jobs import FileJobs
 from streamcam.control.messages import Argument
 from streamcam.control.preset_files import (
+    check_own,
     check_unprotected,
     delete_preset,
     look_of,
@@ -50,22 +51,29 @@ class PresetEditor:
         if len(arguments) != 2:
             raise ParameterError('takes two names, such as "rough" "charcoal"')
         old, new = _name(arguments[:1]), self._free_name(parse_text(arguments[1:]))
-        check_unprotected(old, self._surface.presets.protected)
+        self._check_own(old)
         self._jobs.add(partial(self._move, old, new), self._tell)
 
     def _delete(self, arguments: Sequence[Argument]) -> None:
         name = _name(arguments)
-        check_unprotected(name, self._surface.presets.protected)
+        self._check_own(name)
         self._jobs.add(partial(self._remove, name), self._tell)
+
+    def _check_own(self, name: str) -> None:
+        presets = self._surface.presets
+        # One of the user's may have been there before another of its name came with streamcam.
+        if name not in presets.own:
+            check_own(name, presets.protected)
 
     def _free_name(self, text: str) -> str:
         """Return `text` as a name that the user's preset may have, without a look at the disk."""
-        check_unprotected(text, self._surface.presets.protected)
+        check_unprotected(text.strip(), self._surface.presets.protected)
         return safe_name(text, "a preset")
 
     def _tell(self, line: str) -> None:
         self._notice = line
         self._surface.control.notify(line)
+        self._surface.notify()
 
     def _write(self, name: str, parameters: Parameters) -> str:
         presets = self._surface.presets

@@ -67,6 +67,12 @@ def check_unprotected(name: str, protected: Mapping[str, str]) -> None:
         raise ParameterError(f"{reason}; choose another name")
 
 
+def check_own(name: str, protected: Mapping[str, str]) -> None:
+    """Raise ParameterError if `name`, to be renamed or deleted, is not the user's own."""
+    if reason := protected.get(name.casefold()):
+        raise ParameterError(f"{reason}; only your own presets can be renamed and deleted")
+
+
 def own_file(name: str) -> Path:
     """Return the file of the user's preset `name`.
 
@@ -77,8 +83,7 @@ def own_file(name: str) -> Path:
     yours = presets_in(presets_folder())
     name = normalize("NFC", name).strip()
     if name not in yours:
-        if reason := protected_presets().get(name.casefold()):
-            raise ParameterError(f"{reason}; only your own presets can be renamed and deleted")
+        check_own(name, protected_presets())
         safe_name(name, "a preset")
         hint = suggest(name, yours) if yours else "you have none so far"
         raise ParameterError(f'you have no preset "{name}": {hint}')

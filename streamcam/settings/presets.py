@@ -64,11 +64,14 @@ def find_presets() -> dict[str, Path]:
 
     Of one name the last wins.
     """
-    folders = [shipped_folder()]
-    with suppress(StreamcamError):  # Where no home folder is known, there are none of the user.
-        folders.append(presets_folder())
-    folders.append(Path("configs"))
-    return {name: path for folder in folders for name, path in presets_in(folder).items()}
+    return presets_in(shipped_folder()) | own_presets() | presets_in(Path("configs"))
+
+
+def own_presets() -> dict[str, Path]:
+    """Return the user's own presets by name; none where no home folder is known."""
+    with suppress(StreamcamError):
+        return presets_in(presets_folder())
+    return {}
 
 
 def presets_in(folder: Path) -> dict[str, Path]:

@@ -194,9 +194,19 @@ def test_shipped_presets_and_those_in_the_working_folder_stay(
         ):
             refused = on_air.send(f"preset/{message[0]}", *message[1:])
             assert "comes with streamcam" in refused or "is in ./configs" in refused
-            assert "choose another name" in refused or "only your own" in refused
+            own = message[0] == "delete" or (message[1] == name and message[0] == "rename")
+            assert ("only your own" if own else "choose another name") in refused
     assert not folder.exists()
     assert load_preset("here") == {"prompt": "x"}
+
+
+def test_an_own_preset_that_has_the_name_of_a_shipped_one_can_be_renamed(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "oil.toml").write_text('prompt = "mine"', encoding="utf-8")
+    on_air = OnAir()
+    assert "renamed" in on_air.do("preset/rename", "oil", "my oil")
+    assert load_preset("my oil") == {"prompt": "mine"}
+    assert load_preset("oil")["strength"] == 0.45
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is refused to root")
@@ -283,6 +293,15 @@ def test_a_preset_morphs_with_the_easing_that_is_set() -> None:
     assert control.advance().strength == pytest.approx(0.25 + 0.25 * 0.2)
     now[0] = 2.0
     assert control.advance() == control.target
+
+
+def test_a_bundle_saves_what_stands_before_the_saving(on_air: OnAir) -> None:
+    with on_air.files():
+        messages = [("prompt", "before"), ("preset/save", "x"), ("prompt", "after"), ("seed", 5)]
+        outcome = on_air.surface.apply([Message(f"{P}/{n}", (v,)) for n, v in messages], "a")
+    assert len(outcome.applied) == 4
+    assert (load_preset("x")["prompt"], load_preset("x")["seed"]) == ("before", 2)
+    assert (on_air.control.target.prompt, on_air.control.target.seed) == ((("after", 1.0),), 5)
 
 
 def test_presets_hold_no_counters_and_nothing_of_the_room(on_air: OnAir) -> None:
