@@ -40,7 +40,10 @@ TimeoutStopSec=15
 WantedBy=default.target
 """
 
-PRESERVED_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES")
+PRESERVED_VARIABLES = (
+    *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES"),
+    "STREAMCAM_WEB_TOKEN",
+)
 """Environment variables of the installing shell that the unit sets too."""
 PRESERVED_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_PICTURES_DIR")
 """The same, of which the XDG specification says to ignore relative paths."""

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -45,11 +45,15 @@ class Show(NamedTuple):
 
     def wait_for_value(self, name: str, wanted: object) -> None:
         """Wait until a live value has been changed."""
+        self.wait_for(lambda: self.value(name), wanted)
+
+    def wait_for(self, found: Callable[[], object], wanted: object) -> None:
+        """Wait until what the page has sent has led to `wanted`."""
         for _ in range(100):
-            if self.value(name) == wanted:
+            if found() == wanted:
                 return
             self.browser.evaluate("new Promise((done) => setTimeout(done, 50))")
-        raise AssertionError(f"{name} is {self.value(name)}, not {wanted}")
+        raise AssertionError(f"it is {found()}, not {wanted}")
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +220,25 @@ def test_a_preset_is_loaded_and_marked(show: Show) -> None:
     assert show.server.surface.presets.current == name
 
 
+def test_presets_are_saved_and_deleted_where_that_can_be_done(show: Show) -> None:
+    browser, commands, sent = show.browser, show.server.surface.commands, []
+    for name in ("preset/save", "preset/rename", "preset/delete"):
+        commands.bind(name, lambda arguments, name=name: sent.append((name, *arguments)))
+    open_page(browser, show.server.preview.url)
+    browser.click(".presets form input")
+    browser.type("a look of mine")
+    browser.click(".presets form button")
+    browser.evaluate("document.querySelector('.panel-head button').click()")
+    browser.wait_until("document.querySelector('.editable') !== null")
+    first = show.server.surface.presets.names[0]
+    for _ in "sure", "really":
+        browser.evaluate("document.querySelector('.editable button').click()")
+        browser.evaluate("new Promise(requestAnimationFrame)")
+    browser.wait_until("document.querySelector('.editable button').innerText === 'Really delete'")
+    browser.evaluate("document.querySelector('.panel-head button').click()")
+    show.wait_for(lambda: sent, [("preset/save", "a look of mine"), ("preset/delete", first)])
+
+
 def test_two_tabs_follow_each_other(show: Show) -> None:
     browser = show.browser
     with browser.second_tab():
@@ -241,7 +264,7 @@ def test_figures_follow_the_broadcast(show: Show) -> None:
     assert show.browser.evaluate(text_of(".sinks .bad")) == "obs\nno such device\nRetry"
     show.browser.click(".sinks .bad button")
     show.browser.wait_until(f"{text_of('.saved')}.includes('Saved fox.png')")
-    assert retried == ["obs"]
+    show.wait_for(lambda: retried, ["obs"])
 
 
 def test_every_control_has_a_name(show: Show) -> None:

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import httpx
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 from websockets.sync.client import ClientConnection, connect
 
 from streamcam.control.messages import Message
@@ -17,8 +16,10 @@ from streamcam.control.osc.packets import read_packet
 from streamcam.control.oscquery.routes import oscquery_routes
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
+from streamcam.control.web.page_server import PageServer
 from streamcam.settings.config_layers import build_config
 from streamcam.sinks.preview import Preview
+from streamcam.stats import LatencyHistory
 from streamcam.system.web_tokens import WebTokens
 from tests.control.osc.running_server import STATUS
 from tests.support.scenes import FakeBroadcastView
@@ -64,8 +65,11 @@ def served(tokens: WebTokens | None = None, **settings: Any) -> Iterator[Served]
     surface = ControlSurface(Control(config), config, reports.append)
     view = FakeBroadcastView()
     view.tokens = tokens or WebTokens()
-    routes = oscquery_routes(surface, OSC_PORT, lambda: STATUS, reports.append)
-    view.routes = [*routes, Route("/", page)]
+    page = PageServer(surface, lambda: STATUS, LatencyHistory())
+    view.make_routes = lambda: [
+        *oscquery_routes(surface, OSC_PORT, lambda: STATUS, reports.append),
+        *page.routes(),
+    ]
     with Preview("127.0.0.1", 0, view) as preview:
         yield Served(preview.url, surface, reports)
 

@@ -180,3 +180,16 @@ def test_the_server_stops_with_pages_open_that_read_and_that_do_not() -> None:
         server.preview.__enter__()
         with server.page() as page:
             assert page.send(["/streamcam/mix", 1])["refused"] == []
+
+
+def test_a_fade_shows_where_each_number_is_and_where_it_ends(server: RunningPage) -> None:
+    server.control.change({"mix": 0.0})
+    with server.page() as page:
+        server.control.change({"mix": 1.0}, over=0.2)
+        assert page.next_value("mix") == [1.0]
+        shown = []
+        while not shown or shown[-1] != 1.0:
+            server.control.advance()
+            shown.append(page.next("live")["values"]["mix"])
+        assert shown == sorted(shown)
+        assert any(0.0 <= number < 1.0 for number in shown)

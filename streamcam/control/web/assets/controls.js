@@ -74,6 +74,14 @@ function Text({ row, label }) {
   <//>`;
 }
 
+function Shown({ row, label }) {
+  const text = useValue(row.name).map((value) => (row.types === "0 or 1" ? (value ? "yes" : "no") : numberText(value)));
+  return html`<${Labelled} row=${row} label=${label} kind="shown"><output>${text.join(" · ") || "–"}</output><//>`;
+}
+
+// Commands whose description says so have a value and take none.
+const isOnlyRead = (row) => row.kind === "command" && /only read/.test(row.description);
+
 // A command has no kind of its own: its declared types say what it takes.
 function commandKind(row) {
   if (row.choices?.length) return "choice";
@@ -82,6 +90,7 @@ function commandKind(row) {
 
 export function Control({ row, label = labelOf(row) }) {
   const kind = row.kind === "command" ? commandKind(row) : row.kind;
+  if (isOnlyRead(row)) return html`<${Shown} row=${row} label=${label} />`;
   const parts = { row: { ...row, kind }, label };
   if (kind === "trigger") return html`<${Trigger} ...${parts} />`;
   if (kind === "flag") return html`<${Flag} ...${parts} />`;

@@ -5,8 +5,19 @@ import { html, useEffect, useRef } from "./ui.js";
 
 export const hasCues = () => Boolean(rowOf("cue/go"));
 
-// A cue is known by its name, or by its number from 1.
-const isAt = (value, name, index) => value !== undefined && (value === name || Number(value) === index + 1);
+function Lists() {
+  const lists = useValue("cue/lists").filter(Boolean);
+  const [loaded] = useValue("cue/load");
+  const [notice] = useValue("cue/notice");
+  return html`<div class="cue-lists">
+    ${lists.length > 0 && html`<label class="control choice"><span class="label">List</span>
+      <select value=${loaded} onChange=${(event) => send("cue/load", event.target.value)}>
+        ${!lists.includes(loaded) && html`<option value=${loaded} selected>${loaded || "none"}</option>`}
+        ${lists.map((name) => html`<option value=${name} selected=${name === loaded}>${name}</option>`)}
+      </select></label>`}
+    <p class="quiet" role="status">${notice}</p>
+  </div>`;
+}
 
 function Cue({ name, index, isCurrent, isNext }) {
   const item = useRef(null);
@@ -14,7 +25,7 @@ function Cue({ name, index, isCurrent, isNext }) {
     if (isNext) item.current.scrollIntoView({ block: "nearest" });
   }, [isNext]);
   return html`<li ref=${item} class="cue ${isCurrent ? "current" : ""} ${isNext ? "next" : ""}">
-    <button type="button" aria-current=${isCurrent ? "step" : undefined} onClick=${() => send("cue/jump", name)}>
+    <button type="button" aria-current=${isCurrent ? "step" : undefined} onClick=${() => send("cue/jump", index + 1)}>
       <span class="number">${index + 1}</span><span class="name">${name}</span>
       <small>${isCurrent ? "on air" : isNext ? "next" : ""}</small>
     </button>
@@ -23,23 +34,23 @@ function Cue({ name, index, isCurrent, isNext }) {
 
 export function Cues() {
   useSession();
-  const names = useValue("cue/names");
+  const names = useValue("cue/names").filter(Boolean);
   const [current] = useValue("cue/current");
   const [next] = useValue("cue/next");
-  const upcoming = names.find((name, index) => isAt(next, name, index)) ?? next;
   return html`<div class="cues">
     <div class="row">
-      <button type="button" class="button go" aria-keyshortcuts="G" disabled=${upcoming === undefined}
-        onClick=${() => press("cue/go")}><b>GO</b><small>${upcoming ?? "no cue left"}</small></button>
+      <button type="button" class="button go" aria-keyshortcuts="G" disabled=${!next}
+        onClick=${() => press("cue/go")}><b>GO</b><small>${next || "no cue left"}</small></button>
       <${MidiBadge} row=${rowOf("cue/go")} label="GO" />
       <button type="button" class="button back" aria-keyshortcuts="Shift+G"
         onClick=${() => press("cue/back")}>Back</button>
     </div>
+    <${Lists} />
     ${names.length
       ? html`<ol class="cue-list" aria-label="Cues">
           ${names.map((name, index) => html`<${Cue} key=${`${index} ${name}`} name=${name} index=${index}
-            isCurrent=${isAt(current, name, index)} isNext=${isAt(next, name, index)} />`)}
+            isCurrent=${name === current} isNext=${name === next} />`)}
         </ol>`
-      : html`<p class="quiet">There is no cue list; start with one to step through a show.</p>`}
+      : html`<p class="quiet">There is no cue list: start with --cue-list and a file.</p>`}
   </div>`;
 }

@@ -3,6 +3,8 @@ import { Control } from "./controls.js";
 import { isOverride } from "./overrides.js";
 import { html } from "./ui.js";
 
+const TITLES = { Obs: "OBS", Midi: "MIDI" };
+export const titleOf = (group) => TITLES[group] ?? group;
 export const KNOWN_GROUPS = ["Prompt", "Look", "Camera", "Output", "Safety"];
 const PLACED = new Set(["prompt", "negative_prompt", "preset_time", "preset_easing", "record", "snapshot"]);
 const PLACED_BEGINNINGS = ["prompt/", "preset/", "cue/", "tempo/", "mod/", "midi/", "sink/"];

@@ -1,6 +1,6 @@
 // The control page of streamcam: everything that an operator sees and changes.
 import { Cues, hasCues } from "./cues.js";
-import { Group, groupsOf, KNOWN_GROUPS } from "./groups.js";
+import { Group, groupsOf, KNOWN_GROUPS, titleOf } from "./groups.js";
 import { Banners, Header, Notices } from "./header.js";
 import { Health } from "./health.js";
 import { Log } from "./log.js";
@@ -49,9 +49,10 @@ function Page() {
         <fieldset role="none" disabled=${locked}>
           <${Panel} title="Prompt" tab="Prompt"><${Prompts} /><${Group} rows=${groups.get("Prompt")} /><//>
         </fieldset>
+        <${Panel} title="Log" tab="Health"><${Log} /><//>
       </div>
       <fieldset role="none" disabled=${locked} class="column">
-        ${middle.map(([group, found]) => html`<${Panel} key=${group} title=${group} tab=${KNOWN_GROUPS.includes(group) ? "Look" : "Show"}>
+        ${middle.map(([group, found]) => html`<${Panel} key=${group} title=${titleOf(group)} tab=${KNOWN_GROUPS.includes(group) ? "Look" : "Show"}>
           <${Group} rows=${found} /><//>`)}
       </fieldset>
       <div class="column">
@@ -61,7 +62,6 @@ function Page() {
           ${hasTempo() && html`<${Panel} title="Tempo" tab="Show"><${Tempo} /><//>`}
         </fieldset>
         <${Panel} title="Health" tab="Health"><${Health} /><//>
-        <${Panel} title="Log" tab="Health"><${Log} /><//>
       </div>
     </main>
     <${Tabs} current=${tab} onSelect=${setTab} />
