@@ -65,7 +65,7 @@ class ControlRoom:
         self._cues = CuePlayer(self.surface, self._files, cues)
         self._page = PageServer(self.surface, status, latency_history)
         self._tempo = TempoRoom(self.surface, status)
-        self._announcement = Announcement(self._services, log.warning)
+        self._announcement = Announcement(self.services, log.warning)
         self._osc = OscServer(self.surface, status, log.warning) if settings.osc else None
         self._midi: MidiControl | None = None
         if settings.midi:
@@ -96,7 +96,7 @@ class ControlRoom:
             *routes,
         ]
 
-    def _services(self) -> Sequence[Service]:
+    def services(self) -> Sequence[Service]:
         """Return the services that other programs on the network may look for."""
         if self.osc_port is None:
             return []

@@ -10,6 +10,7 @@ from streamcam.system.network import (
     is_own_address,
     network_host,
     page_url,
+    parse_endpoint,
 )
 
 
@@ -60,3 +61,24 @@ def test_only_loopback_is_heard_by_this_machine_alone(host: str, only_here: bool
 def test_other_machines_reach_a_server_at_the_address_it_was_bound_to() -> None:
     assert network_host("192.168.1.7") == "192.168.1.7"
     assert network_host("0.0.0.0") not in ("0.0.0.0", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("localhost", ("localhost", 4455)),
+        ("studio.local:4460", ("studio.local", 4460)),
+        ("[::1]:4460", ("::1", 4460)),
+        ("[::1]", ("::1", 4455)),
+    ],
+)
+def test_hosts_are_read_with_and_without_a_port(text: str, expected: tuple[str, int]) -> None:
+    assert parse_endpoint(text, 4455) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":4455", "::1", "host:port", "host:99999", "me@host", "ws://host", "host/path"]
+)
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be HOST or HOST:PORT"):
+        parse_endpoint(text, 4455)

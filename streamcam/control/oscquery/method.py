@@ -20,6 +20,12 @@ TAGS = {
     "trigger": "I",
 }
 """OSC type tags by the words of the tables; all else is text."""
+NAMES = {
+    "name of a preset": "preset/names",
+    "name of a cue, or its number from 1": "cue/names",
+    "name of a cue list": "cue/lists",
+}
+"""Addresses of the names that there are, by the words for one of them."""
 REPEATED = ("whole numbers", "texts")
 """Words for as many values as there happen to be."""
 UNITS = {
@@ -61,8 +67,8 @@ class Method:
     """For each argument, empty for those without."""
     choices: tuple[str, ...]
     """Words that it takes, as far as they are fixed."""
-    takes_choice: bool
-    """It takes one of a list of words."""
+    names: str
+    """Address, without the prefix, of the words that it takes; empty where they are fixed."""
 
     @classmethod
     def of_row(cls, row: Row, repeats: int) -> "Method":
@@ -76,7 +82,8 @@ class Method:
         described = [_argument(*item) for item in _with_values(words, row.values)]
         tags = "".join(tag for tag, _, _ in described)
         repeated = row.types in REPEATED
-        takes_choice = row.types == "text or index"
+        names = NAMES.get(row.values, "")
+        has_choices = row.types == "text or index" and not names
         return cls(
             address=row.address,
             description=row.description,
@@ -85,8 +92,8 @@ class Method:
             repeated=repeated,
             limits=tuple(limits for _, limits, _ in described),
             units=tuple(unit for _, _, unit in described),
-            choices=_choices(row.values) if takes_choice else (),
-            takes_choice=takes_choice,
+            choices=_choices(row.values) if has_choices else (),
+            names=names,
         )
 
     def tags_of(self, arguments: Sequence[Argument]) -> str:

@@ -12,8 +12,6 @@ from streamcam.stats import Status
 
 Values = Mapping[str, Sequence[Argument]]
 """Arguments by address."""
-NAMES = "names"
-"""Name of the address, next to one that takes a name, which holds those that there are."""
 SENT_ONLY = ("error", "warning", "pong")
 """Addresses of answers, which hold no value."""
 
@@ -89,10 +87,9 @@ class Namespace:
 
     def choices(self, method: Method, values: Values) -> Sequence[str]:
         """Return the words that a method takes, at present."""
-        if not method.takes_choice:
-            return ()
-        names = values.get(f"{method.address.rpartition('/')[0]}/{NAMES}")
-        return method.choices if names is None else [str(name) for name in names]
+        if not method.names:
+            return method.choices
+        return [str(name) for name in values.get(f"{self.prefix}/{method.names}", ())]
 
     def changed_choices(self, before: Values, after: Values) -> list[str]:
         """Return the paths in the tree of the methods that take other words than before."""

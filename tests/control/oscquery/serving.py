@@ -7,6 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 from websockets.sync.client import ClientConnection, connect
 
 from streamcam.control.messages import Message
@@ -48,6 +51,11 @@ class Served:
         return connect(f"ws://127.0.0.1:{urlsplit(self.url).port}/{query}", compression=None)
 
 
+async def page(_request: Request) -> Response:
+    """Be the page that a browser gets."""
+    return HTMLResponse("<html>the page</html>")
+
+
 @contextmanager
 def served(tokens: WebTokens | None = None, **settings: Any) -> Iterator[Served]:
     """Serve OSCQuery on a free port, to whoever has one of `tokens` if there are any."""
@@ -56,7 +64,8 @@ def served(tokens: WebTokens | None = None, **settings: Any) -> Iterator[Served]
     surface = ControlSurface(Control(config), config, reports.append)
     view = FakeBroadcastView()
     view.tokens = tokens or WebTokens()
-    view.routes = list(oscquery_routes(surface, OSC_PORT, lambda: STATUS, reports.append))
+    routes = oscquery_routes(surface, OSC_PORT, lambda: STATUS, reports.append)
+    view.routes = [*routes, Route("/", page)]
     with Preview("127.0.0.1", 0, view) as preview:
         yield Served(preview.url, surface, reports)
 

@@ -6,7 +6,7 @@ from pythonoscquery.shared.osc_path_node import OSCPathNode
 
 from streamcam.control.addresses import Row
 from streamcam.control.messages import Message
-from streamcam.control.oscquery.method import Method
+from streamcam.control.oscquery.method import NAMES, Method
 from streamcam.control.oscquery.namespace import Namespace
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
@@ -104,6 +104,23 @@ def test_the_presets_are_the_choices_of_the_one_to_load(
     [range_] = namespace.describe("/streamcam/preset/load")["RANGE"]
     assert range_["VALS"] == list(surface.presets.names)
     assert "neon" in range_["VALS"]
+
+
+def test_names_are_the_choices_wherever_one_is_taken(namespace: Namespace) -> None:
+    held = {"/streamcam/cue/names": ("One", "Two"), "/streamcam/cue/lists": ("show",)}
+    for path, choices in (("cue/jump", ["One", "Two"]), ("cue/load", ["show"])):
+        found = namespace.describe(f"/streamcam/{path}", held)
+        assert found["RANGE"] == [{"VALS": choices}]
+
+
+def test_every_name_of_something_can_be_chosen(surface: ControlSurface) -> None:
+    rows = {row.values: row.address for row in surface.addresses.rows() if ";" not in row.values}
+    named = {words for words in rows if words.startswith("name of a ")}
+    assert named - {"name of a scene"} == set(NAMES)
+    values = {message.address for message in surface.values()}
+    for name in NAMES.values():
+        address = f"/streamcam/{name}"
+        assert surface.addresses.command(address) or address in values
 
 
 def test_rows_of_commands_are_read_in_the_same_words() -> None:
