@@ -7,8 +7,8 @@ const WIDEST = 1e6; // A fader over more is of no use to a hand: a seed, for exa
 export const isFader = (row) => Boolean(row.fader) && row.fader[1] - row.fader[0] < WIDEST;
 
 function power(low, high) {
-  if (low < 0 || high - low <= 30) return 1;
-  return high - low <= 1000 ? 3 : 4;
+  const span = high - low;
+  return low < 0 || span <= 100 || span > 2000 ? 1 : 3;
 }
 
 export function positionOf(row, value) {

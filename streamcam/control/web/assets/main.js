@@ -54,12 +54,12 @@ function Page() {
       <fieldset role="none" disabled=${locked} class="column">
         ${middle.map(([group, found]) => html`<${Panel} key=${group} title=${titleOf(group)} tab=${KNOWN_GROUPS.includes(group) ? "Look" : "Show"}>
           <${Group} rows=${found} /><//>`)}
+        ${hasTempo() && html`<${Panel} title="Tempo" tab="Show"><${Tempo} /><//>`}
       </fieldset>
       <div class="column">
         <fieldset role="none" disabled=${locked}>
           ${hasCues() && html`<${Panel} title="Cues" tab="Show"><${Cues} /><//>`}
           <${Panel} title="Presets" tab="Show" tools=${html`<${PresetTools} />`}><${Presets} /><//>
-          ${hasTempo() && html`<${Panel} title="Tempo" tab="Show"><${Tempo} /><//>`}
         </fieldset>
         <${Panel} title="Health" tab="Health"><${Health} /><//>
       </div>

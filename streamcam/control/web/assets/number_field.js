@@ -42,7 +42,7 @@ export function NumberField({ row, value, label, onChange = (number) => move(row
 
   return html`<span class="number">
     <input ref=${field} type="text" inputmode="decimal" autocomplete="off" spellcheck="false"
-      class=${row.fader && row.fader[1] > 1e6 ? "long" : ""}
+      class=${String(row.high ?? "").length > 9 ? "long" : ""}
       aria-label=${unit ? `${label} in ${unit}` : label} placeholder="auto"
       value=${draft ?? numberText(value)}
       onFocus=${(event) => event.target.select()}
