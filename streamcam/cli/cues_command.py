@@ -45,7 +45,10 @@ def list_() -> None:
 def check(
     lists: tuple[str, ...], presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any
 ) -> None:
-    """Check cue lists with the settings of the show; exit with 2 if any is wrong."""
+    """Check cue lists with the settings of the show.
+
+    Exits with 2 if any is wrong.
+    """
     config = configured(presets, assignments, flags)
     bank = PresetBank(config, _ignore)
     wrong = 0
@@ -65,7 +68,7 @@ def check(
 @click.argument("name", metavar="NAME|FILE.toml")
 @settings()
 def show(name: str, presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) -> None:
-    """Print the cues of a list as a table, after a check with the settings of the show."""
+    """Check a cue list and print its cues as a table."""
     config = configured(presets, assignments, flags)
     found = load_cue_list(cue_list_file(as_utf8(name)), config, PresetBank(config, _ignore))
     rows = [HEADINGS, *_rows(found)]
