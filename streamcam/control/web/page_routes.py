@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from streamcam.control.preset_thumbnails import preset_thumbnail_route
 from streamcam.control.surface import ControlSurface
 from streamcam.control.web.page_client import PageClient, PageLimits
 from streamcam.control.web.updates import Updates
@@ -60,6 +61,7 @@ class PageRoutes:
         return [
             Route("/", self._index),
             Route("/assets/{name:path}", self._asset),
+            preset_thumbnail_route(),
             WebSocketRoute("/control", self._control),
         ]
 

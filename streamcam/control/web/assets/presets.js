@@ -12,10 +12,14 @@ const DELETE = "preset/delete";
 export const presetNames = () => shownValue("preset/names");
 export const loadPreset = (name) => send("preset/load", name);
 
+// A preset of the user's own has no thumbnail.
+const hide = (event) => (event.target.hidden = true);
+
 function Preset({ name, number, isCurrent }) {
   return html`<li>
     <button type="button" class="tile" aria-pressed=${isCurrent ? "true" : "false"}
       aria-keyshortcuts=${number < 10 ? String(number) : undefined} onClick=${() => loadPreset(name)}>
+      <img src=${`/presets/${encodeURIComponent(name)}.jpg`} alt="" onError=${hide} />
       <span>${name}</span>${number < 10 && html`<small aria-hidden="true">${number}</small>`}
     </button>
     <${MidiBadge} row=${rowOf("preset/load")} value=${name} label="preset ${name}" />
