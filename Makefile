@@ -6,13 +6,31 @@ BIN := $(VENV)/Scripts
 else
 BIN := $(VENV)/bin
 endif
+RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
 
-.PHONY: check test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs site dist clean
+# On Linux, torch from PyPI brings gigabytes of CUDA. Without a GPU the build for processors is
+# taken; TORCH_INDEX= turns that off, and another index takes another build.
+ifeq ($(shell uname -s),Linux)
+ifeq ($(shell command -v nvidia-smi || command -v rocminfo),)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+endif
+endif
+TORCH = $(shell grep -o 'torch>=[^"]*' pyproject.toml)
 
-$(READY): pyproject.toml
+.PHONY: check test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs thumbnails site dist clean
+
+# What running needs, and nothing else.
+$(RUNS): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,openvino]'
+	@echo "Installing streamcam, once: 1.7 GB on disk with torch for processors, 7 GB for NVIDIA"
+	@$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) --timeout 15 \
+		--retries 1 '$(TORCH)' || echo "No torch from $(TORCH_INDEX): taking that of PyPI")
+	$(BIN)/python -m pip install --editable .
+	touch $@
+
+$(READY): $(RUNS)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 # What CI runs; each in turn, so that the tests have the processor for themselves.
@@ -44,7 +62,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 # ARGS: what "streamcam run" takes, such as ARGS="--duration 10".
-run: $(READY)
+run: $(RUNS)
 	$(BIN)/streamcam run $(ARGS)
 
 # Every target that this machine can measure, as a dated page; within ten minutes.
@@ -70,9 +88,14 @@ test-clients: $(READY)
 screenshots: $(READY)
 	$(BIN)/python -m docs.screenshots $(URL)
 
-# The pages that are made from the code: settings, OSC, the command line.
+# What is made from the code: pages on settings, OSC and the command line, surfaces for controllers.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/controllers.py
+
+# The thumbnails of presets, after a new look or a new nano.
+thumbnails: $(READY)
+	$(BIN)/python docs/thumbnails.py
 
 # The documentation as a site, in build/site; a link that leads nowhere is an error.
 site: $(READY)

@@ -4,8 +4,6 @@ Each figure is measured, or left out with the reason. Nothing new is begun when 
 engines that were built are kept, so that another run goes further.
 """
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,71 +11,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from streamcam.bench.energy import counter_for, measure
+from benchmarks.kept_model import kept_on_disk
+from benchmarks.target_table import (
+    BATCH,
+    DIFFUSERS,
+    ENERGY,
+    FOUR,
+    NANO_ENGINE,
+    ONE,
+    OVERHEAD,
+    RELEASE,
+    RESIDUAL,
+    SMALL_ENGINE,
+    START,
+    Outcome,
+    Target,
+)
+from streamcam.bench.energy import MAX_FPS, counter_for, measure
 from streamcam.bench.engine_comparison import Comparison, Result
-from streamcam.bench.harness import changed, iter_frames, no_report
+from streamcam.bench.harness import changed, no_report
 from streamcam.bench.image_bench import at_steps
-from streamcam.diffusion.image_model import load_image_model
-from streamcam.diffusion.stream import DiffusionStream
-from streamcam.engines.placement import pick_dtype, place
+from streamcam.bench.start_time import start_time
 from streamcam.errors import EngineError, StreamcamError
-from streamcam.models.checkpoint import load_pipeline
-from streamcam.models.families import RANDOM, Report
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
-from streamcam.system.child_process import start_child
 from streamcam.types import Image
 
-FIRST_OUTPUT_MAIN = "benchmarks.targets:first_output"
-FIRST_OUTPUT = "first output"
 ENERGY_S = 10.0
-MAX_FPS = 240
-
-
-class Target(NamedTuple):
-    """A figure to reach: `bound` at least, or at most."""
-
-    where: str
-    what: str
-    bound: float
-    unit: str
-    at_most: bool = False
-
-
-OVERHEAD = Target("any", "pipeline time / bare model calls", 1.03, "×", at_most=True)
-NANO_ENGINE = Target("CPU", "embedded model, 256²: best engine over eager float32", 2.5, "×")
-SMALL_ENGINE = Target(
-    "CPU", "9M-parameter U-Net, 4 steps, self: best engine over eager float32", 2.0, "×"
-)
-DIFFUSERS = Target(
-    "CPU", "over diffusers' img2img pipeline in float32, same model, 4 steps", 4.0, "×"
-)
-ONE = Target("GPU", "SD-Turbo shapes, 512², 1 step: one frame per call", 250, "fps")
-FOUR = Target("GPU", "SD-Turbo shapes, 512², 1 step: frame_buffer_size 4", 450, "fps")
-BATCH = Target("GPU", "Stream Batch over sequential steps, 4 steps", 2.0, "×")
-RESIDUAL = Target("GPU", "RCFG self over CFG, 5 steps", 2.05, "×")
-ENERGY = Target("GPU", "watts, still scene: filter off over on", 2.4, "×")
-START = Target("GPU", "second start to first output, engines kept", 5.0, "s", at_most=True)
-TARGETS = (
-    OVERHEAD, NANO_ENGINE, SMALL_ENGINE, DIFFUSERS, ONE, FOUR, BATCH, RESIDUAL, ENERGY, START,
-)  # fmt: skip
-
-
-class Outcome(NamedTuple):
-    """Measurement of a target."""
-
-    target: Target
-    figure: float | None
-    """None where it was not measured."""
-    note: str
-    """The conditions of the measurement, or the reason that there is none."""
-
-    @property
-    def reached(self) -> bool | None:
-        """Whether the target is reached; None where it was not measured."""
-        if self.figure is None:
-            return None
-        target = self.target
-        return self.figure <= target.bound if target.at_most else self.figure >= target.bound
 
 
 class TargetConfigs(NamedTuple):
@@ -112,11 +72,11 @@ class TargetRun:
                         measured.setdefault(outcome.target, outcome)
                 except StreamcamError as error:
                     self.left_out.append(str(error))
-                yield [measured.get(target, self._missing(target)) for target in TARGETS]
+                yield [measured.get(target, self._missing(target)) for target in RELEASE]
 
     def _sections(self, folder: Path) -> Iterator[Callable[[], Iterator[Outcome]]]:
         if self.configs.gpu is not None:
-            gpu = kept_on_disk(self.configs.gpu, folder)
+            gpu = kept_on_disk(self.configs.gpu, folder / "model")
             yield lambda: self._one_frame(gpu)
             best = max(
                 self._streams(self.tables[0][1] if self.tables else []),
@@ -165,7 +125,8 @@ class TargetRun:
     def _start(self, gpu: Config) -> Iterator[Outcome]:
         self._check_time("second start")
         # The first start was that of the comparison, which has built the engines.
-        yield Outcome(START, second_start(gpu), f"on {gpu.acceleration}, the process included")
+        seconds = start_time(gpu).first_output_s
+        yield Outcome(START, seconds, f"on {gpu.acceleration}, the process included")
 
     def _energy(self, gpu: Config, fps: float) -> Iterator[Outcome]:
         self._check_time("energy")
@@ -239,49 +200,3 @@ class TargetRun:
 
 STREAM = ": streamcam"
 """End of the names of results that are the whole stream on an engine."""
-
-
-def kept_on_disk(config: Config, folder: Path) -> Config:
-    """Return `config` with its random model saved in `folder`, where real models are too."""
-    if not config.model.startswith(RANDOM):
-        return config
-    placement = place(changed(config, acceleration="eager"))
-    dtype = pick_dtype(config.dtype, placement.device)
-    load_pipeline(config, dtype, no_report).save_pretrained(folder / "model")
-    return changed(config, model=str(folder / "model"))
-
-
-def second_start(config: Config) -> float:
-    """Return the seconds from the start of a process to the first output of its stream.
-
-    Raises:
-        EngineError: there was no output, or engines had to be built for it.
-    """
-    started_at = time.monotonic()
-    process = start_child(
-        FIRST_OUTPUT_MAIN,
-        config.model_dump_json(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    with process:
-        assert process.stdout is not None
-        answer = process.stdout.readline().strip()
-        elapsed_s = time.monotonic() - started_at
-    if answer != FIRST_OUTPUT:
-        raise EngineError(f"second start: {answer or 'there was no output'}")
-    return elapsed_s
-
-
-def first_output() -> None:
-    """Main function of the child: read the settings from standard input, print `FIRST_OUTPUT`."""
-    import numpy as np
-
-    config = Config.model_validate_json(sys.stdin.readline())
-    reports: list[str] = []
-    stream = DiffusionStream(load_image_model(config, reports.append), config)
-    grey = np.full((config.height, config.width, 3), 127, np.uint8)
-    outputs = (stream(frame, config.live) for frame in iter_frames([grey]))
-    next(frames for frames in outputs if frames)
-    built = next((line for line in reports if line.startswith("building")), None)
-    print(built or FIRST_OUTPUT, flush=True)

@@ -1,9 +1,7 @@
 """Measure the targets and write them as a dated page, for ``streamcam bench targets``."""
 
 import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +10,9 @@ from typing import Any
 
 import click
 
-from benchmarks.targets import Outcome, TargetConfigs, TargetRun
+from benchmarks.output_folder import check_writable, create_numbered
+from benchmarks.target_table import Outcome, markdown_rows
+from benchmarks.targets import TargetConfigs, TargetRun
 from streamcam.bench.engine_comparison import Result
 from streamcam.bench.harness import machine
 from streamcam.cli import bench_options
@@ -20,8 +20,6 @@ from streamcam.cli.hardware import cpu_info
 from streamcam.cli.options import configured
 from streamcam.embedded_model import NANO
 from streamcam.engines.placement import pick_device
-from streamcam.errors import MediaError
-from streamcam.sinks.atomic_file import explain_os_error, numbered_paths
 from streamcam.version import __version__
 
 LIBRARIES = ("torch", "diffusers", "openvino", "tensorrt")
@@ -49,10 +47,10 @@ def measure_targets(minutes: float, rounds: int, write: Path | None, *, as_json:
         MediaError: the folder cannot be written to.
     """
     if write is not None:
-        _check_writable(write)
+        check_writable(write)
     configs = configs_here()
     facts, today = facts_of(configs), datetime.now(UTC)
-    file = None if write is None else _create(write / _file_name(facts, today))
+    file = None if write is None else create_numbered(write / _file_name(facts, today))
     run = TargetRun(configs, bench_options.moving_scene, minutes, rounds)
     with bench_options.status() as status:
         run.report = status.update
@@ -74,24 +72,6 @@ def measure_targets(minutes: float, rounds: int, write: Path | None, *, as_json:
 def _file_name(facts: dict[str, Any], when: datetime) -> str:
     device = re.sub(r"[^a-z0-9]+", "-", str(facts["device"]).lower()).strip("-")
     return f"{when:%Y-%m-%d}-targets-{device}.md"
-
-
-def _create(wanted: Path) -> Path:
-    """Create an empty file under the first name that is free, and return its path."""
-    for path in numbered_paths(wanted):
-        with suppress(FileExistsError):
-            path.touch(exist_ok=False)
-            return path
-    raise AssertionError("names never end")
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise MediaError if the page cannot be written, before ten minutes are spent on it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise MediaError(f"cannot write into {folder}: {explain_os_error(error)}") from None
 
 
 def configs_here() -> TargetConfigs:
@@ -128,14 +108,7 @@ def markdown(
     yield (
         ", ".join(f"{name} {value}" for name, value in facts.items()) + ". Made by `make bench`.\n"
     )
-    yield "| where | what | target | measured | reached | |"
-    yield "|---|---|--:|--:|---|---|"
-    for outcome in outcomes:
-        target, figure, note = outcome
-        bound = f"{'≤' if target.at_most else '≥'} {target.bound:g} {target.unit}"
-        measured = "" if figure is None else f"{figure:.2f} {target.unit}"
-        reached = {True: "yes", False: "no", None: ""}[outcome.reached]
-        yield f"| {target.where} | {target.what} | {bound} | {measured} | {reached} | {note} |"
+    yield from markdown_rows(outcomes)
     for title, results in tables:
         yield from _table(title, results)
     if left_out:

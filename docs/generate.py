@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from streamcam.cli import streamcam
 from streamcam.cli.run import run
-from streamcam.control.osc.addresses import Addresses, Row
+from streamcam.control.addresses import Addresses, Row
 from streamcam.control.osc.feedback import feedback_rows
 from streamcam.control.osc.queries import query_rows
 from streamcam.settings.base import Settings, accepted_names, literal_values, traits
@@ -105,6 +105,8 @@ def _default(field: FieldInfo) -> str:
 
 
 def _as_text(default: tuple[Any, ...]) -> str:
+    if not default:
+        return ""
     if isinstance(default[0], tuple):
         return str(default[0][0])
     is_size = isinstance(default[0], int) and len(default) == 2
@@ -136,15 +138,20 @@ back. NaN and infinities are refused. Flags take 0, 1, true, false, on and off; 
 Words are taken by name or by index from 0; an index that there is not is refused. The arguments of
 a prompt are joined with spaces, up to 1000 bytes of UTF-8; the rest of a longer one is left out,
 with a `/streamcam/warning`. Without an argument a prompt is refused; an empty text clears it.
-Every number also has an address with `/norm`, where 0 to 1 spans its range.
+Every number also has an address with `/norm`, where 0 to 1 spans its range, or the part of it that
+is given below as the fader's: the rest of the range is reached by number.
 
 **Triggers** fire without an argument, on true, and when a number rises to 0.5 or more; releasing a
 button does nothing.
 
-**A bundle applies as one change**, between two frames, as soon as it arrives: time tags are
-ignored. A message in it that is unknown, unreadable (a blob, say) or refused is answered and does
-not hinder the rest; those of other programs are answered once. A packet may have up to 8192 bytes
-and 256 messages.
+**A bundle applies as one change**, between two frames. One with a time tag is seen on air at that
+time, up to 10 seconds ahead: it is applied earlier by the measured latency. A time that is over is
+now; one further ahead is refused, with what to do. `/streamcam/panic` never waits. For senders
+whose clock is wrong there is `--set osc_time_tags=false`: then bundles apply as they arrive. A
+message that is unknown, unreadable (a blob, say) or refused is answered and does not hinder the
+rest; those of other programs are answered once. A packet may have up to 8192 bytes and 256
+messages, and 128 bundles of a host may wait for their time. How to let changes wait for the beat:
+[Tempo](tempo.md).
 
 **Feedback.** Send `/streamcam/subscribe 9001`, and feedback goes to port 9001 of your host: all
 values at once, then values that change, at most 30 times a second, and the figures twice a second.
@@ -165,7 +172,7 @@ came from and at the subscribers of the same host. Each host may send `osc_rate`
 and hosts take turns; a message longer than 64 bytes counts as several, and a host that floods is
 not heard for some seconds. There may be 16 TCP connections; one more takes the place of one that
 has been idle for ten seconds, or of a host that has most of them. Patterns (`*`, `?`) are not
-expanded. No message can name a file, a model or a command: presets are read at start, and a preset
+expanded. No message can name a file, a model or a command: presets are known by name, and a preset
 only changes what may change on air.
 
 **Presets replace each other.** Each sets the whole look (prompts, strength or indices, guidance),
@@ -184,20 +191,37 @@ OSC_COLUMNS = "| address | takes | values | |\n|---|---|---|---|\n"
 def osc_page() -> str:
     """Return the page that lists every OSC address."""
     addresses = Addresses("/streamcam")
-    controls = [row for row in addresses.rows() if not row.address.endswith("/norm")]
+    controls = [
+        row._replace(values=_with_fader(row, addresses))
+        for row in addresses.rows()
+        if not row.address.endswith("/norm")
+    ]
     aliases = " ".join(f"`{alias}`" for alias in addresses.aliases)
     return (
         f"{OSC_HEAD}\n## Controls\n\n{CONTROLS}\n\n"
         f"{_addresses(controls)}\n## Queries\n\n{_addresses(query_rows(addresses.prefix))}"
-        f"\n## Feedback\n\n{_addresses(feedback_rows(addresses.prefix))}"
+        f"\n## Feedback\n\n{_addresses(feedback_rows(addresses.prefix), all_sent=True)}"
         f"\n## Without the prefix\n\nAs in StreamDiffusionTD: {aliases}."
         " Set more with `osc_alias`.\n"
     )
 
 
-def _addresses(rows: Iterable[Row]) -> str:
+def _with_fader(row: Row, addresses: Addresses) -> str:
+    """Return the range of a row, with the part of it that its fader spans if that is not all."""
+    address = addresses.known.get(row.address)
+    if address is None or address.fader is None:
+        return row.values
+    low, high = address.fader
+    fader = f"{low:g} – {high:g}"
+    is_all = row.values.split()[:3] == fader.split()
+    return row.values if is_all else f"{row.values}; fader {fader}"
+
+
+def _addresses(rows: Iterable[Row], *, all_sent: bool = False) -> str:
+    """Return the table of `rows`, with a star for each that is sent, unless all are."""
     return OSC_COLUMNS + "".join(
-        f"| `{row.address}`{' *' if row.direction == 'both' else ''} | {row.types} | {row.values}"
+        f"| `{row.address}`{'' if all_sent or row.direction == 'in' else ' *'}"
+        f" | {row.types} | {row.values}"
         f" | {row.description} |\n"
         for row in rows
     )
@@ -213,15 +237,26 @@ or a setting is invalid, 130 if Ctrl-C stopped the command. `run` exits with 0 a
 
 ## Shell completion
 
-Completes commands, their options and file names. Add a line to the start-up file of your shell:
+```sh
+streamcam completion install        # for your shell; or name it: bash, zsh or fish
+```
 
-| shell | file | line |
+The Tab key then completes commands, their options, and values: presets, cameras and other sources,
+sinks, models (nano, the short names, those in the cache), looks, devices, OSC addresses, the names
+of settings after `--set` and what they take, and files.
+
+| shell | the script is written to | it is loaded |
 |---|---|---|
-| bash, 4.4 or newer | `~/.bashrc` | `eval "$(_STREAMCAM_COMPLETE=bash_source streamcam)"` |
-| zsh | `~/.zshrc`, after `compinit` | `eval "$(_STREAMCAM_COMPLETE=zsh_source streamcam)"` |
-| fish | `~/.config/fish/config.fish` | `_STREAMCAM_COMPLETE=fish_source streamcam \\| source` |
+| bash | `~/.local/share/bash-completion/completions/streamcam` | by bash-completion, or a line |
+| zsh | `~/.local/share/zsh/site-functions/_streamcam` | with a line before `compinit` |
+| fish | `~/.config/fish/completions/streamcam.fish` | by itself |
 
-`streamcam` must be on the `PATH`, so activate its virtual environment first.
+bash 4.4 or newer loads it by itself where the package bash-completion is installed. Where a line in
+`~/.bashrc` or `~/.zshrc` is needed, `install` prints it and changes no start-up file.
+`XDG_DATA_HOME`, `XDG_CONFIG_HOME` and `BASH_COMPLETION_USER_DIR` are heeded. `streamcam completion
+show` prints the script, `completion remove` deletes it. It calls `streamcam`, which must be on the
+`PATH`: activate its virtual environment first. In bash it was tried with the shell itself; zsh and
+fish get click's own scripts.
 
 ## Settings
 

@@ -8,10 +8,13 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from streamcam.control.osc.server import OscServer
+from streamcam.control.control_room import ControlRoom
+from streamcam.control.messages import Argument
+from streamcam.control.sink_commands import retry_sinks
 from streamcam.control.state import Control
 from streamcam.errors import ConfigError
 from streamcam.pipelines import LoadedStream, load_stream, release_ranks
@@ -19,8 +22,10 @@ from streamcam.pixels import fitted, oriented
 from streamcam.runtime.auto_settings import settle, settle_model
 from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.startup_check import check_startup
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
+from streamcam.settings.environment import web_token
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
 from streamcam.sinks.sink_table import is_sink_kind, open_file_sink
@@ -29,7 +34,9 @@ from streamcam.sinks.snapshot import SnapshotWriter
 from streamcam.sources.source_table import is_source_kind, open_file_source
 from streamcam.sources.source_table import open_source as open_live_source
 from streamcam.stats import Status
+from streamcam.system.network import is_loopback, network_host, page_url
 from streamcam.system.paths import expanded
+from streamcam.system.web_tokens import WebLinks, WebTokens
 from streamcam.types import BroadcastView, Frame, Image, Sink, Source
 
 log = logging.getLogger("streamcam")
@@ -211,8 +218,19 @@ class Broadcast:
         self.config, self.choices = settle(_configured(config, settings))
         check_startup(self.config)
         self._control = Control(self.config)
+        self._tokens = WebTokens(self.config.broadcast.web_token or _token_of_environment())
         source = open_live_source(self.config.broadcast.source, self.config.broadcast)
-        self._loop = BroadcastLoop(self.config, self._control, source, self._sinks)
+        self._loop = BroadcastLoop(self.config, self._control, source, self._sinks, self._tokens)
+        broadcast = self.config.broadcast
+        self._room = ControlRoom(
+            self.config,
+            self._control,
+            self._loop.status,
+            self._loop.latency_history,
+            asks_for_token=self._tokens.is_fixed or not is_loopback(broadcast.web_bind),
+        )
+        self._loop.web_routes = self._room.web_routes
+        self._room.surface.commands.bind("sink/retry", self._retry_sinks)
         self._stack = ExitStack()
 
     def _sinks(self, view: BroadcastView) -> Iterable[tuple[str, Sink]]:
@@ -222,14 +240,15 @@ class Broadcast:
         folder = Path(broadcast.snapshots) if broadcast.snapshots else None
         yield "snapshots", SnapshotWriter(folder, view)
 
+    def _retry_sinks(self, arguments: Sequence[Argument]) -> None:
+        retry_sinks(arguments, self._loop.sink_names, self._loop.retry_sink)
+
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            if self.config.broadcast.osc:
-                stack.enter_context(
-                    OscServer(self._control, self.config, self._loop.status, log.warning)
-                )
+            stack.enter_context(self._room)
             stack.enter_context(self._loop)
             stack.callback(release_ranks)
+            stack.callback(self._room.ask_to_stop)
             self._stack = stack.pop_all()
         return self
 
@@ -245,9 +264,30 @@ class Broadcast:
         """Change parameters on air; see `ControlledStream.update`."""
         return self._control.change(changes, over=over)
 
+    def web_links(self) -> WebLinks | None:
+        """Return the links with which the page is opened, with their tokens.
+
+        None while there is no page, and where it asks for no token, as on loopback.
+        """
+        page, bind = self.status().page, self.config.broadcast.web_bind
+        if page is None or (is_loopback(bind) and not self._tokens.is_fixed):
+            return None
+        port = urlsplit(page).port or 0
+        return self._tokens.links(page_url(network_host(bind), port))
+
+    @property
+    def osc_port(self) -> int | None:
+        """The UDP port of OSC, also where 0 took a free one; None without OSC."""
+        return self._room.osc_port
+
     def status(self) -> Status:
         """Return frame rates, latencies, counts and the state of the engine and every sink."""
         return self._loop.status()
+
+    @property
+    def first_output_at(self) -> float | None:
+        """Monotonic time at which the model's first output was there; None until then."""
+        return self._loop.first_output_at
 
     def wait_until_sending(self, timeout_s: float) -> bool:
         """Wait until every sink has taken its first frame or has failed; return whether so."""
@@ -271,6 +311,14 @@ class Broadcast:
         if self._loop.failed:
             raise self._loop.failed
         return over
+
+
+def _token_of_environment() -> str | None:
+    """Return the token for the page in the environment; raise ConfigError for one that is none."""
+    place = {"web_token": "in STREAMCAM_WEB_TOKEN"}
+    return BroadcastSettings.parse(
+        {"web_token": web_token()}, place=lambda name: place.get(name, "")
+    ).web_token
 
 
 def _configured(config: Config | None, settings: Settings) -> Config:

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 Size = tuple[int, int]
 """(width, height)."""
+SAME_SHAPE = 1.02
+"""Aspect ratios that differ by less than this factor count as the same: a model's sides are
+multiples of 8 or 64, and an image stretched by 2% looks better than bars or a crop."""
 
 
 class AxisFit(NamedTuple):
@@ -53,8 +56,10 @@ def fit_axes(source: Size, target: Size, mode: str) -> tuple[AxisFit, AxisFit]:
         source: (width, height) of the image.
         target: (width, height) to cover.
         mode: ``fill`` crops about the centre, ``fit`` leaves bars at the edges, ``stretch``
-            distorts.
+            distorts; none is needed where both have the same shape, within `SAME_SHAPE`.
     """
+    if have_same_shape(source, target):
+        mode = "stretch"
     scale = uniform_scale(source, target, mode)
     if mode == "fill":
         # Rounding can put a crop beyond the source by the last bit, which resizers refuse.
@@ -64,6 +69,12 @@ def fit_axes(source: Size, target: Size, mode: str) -> tuple[AxisFit, AxisFit]:
     else:
         x, y = (AxisFit(s, s, 0, t) for s, t in zip(source, target, strict=True))
     return x, y
+
+
+def have_same_shape(a: Size, b: Size) -> bool:
+    """Return whether the aspect ratios of two sizes are the same, within `SAME_SHAPE`."""
+    ratio = a[0] * b[1] / (a[1] * b[0])
+    return 1 / SAME_SHAPE < ratio < SAME_SHAPE
 
 
 def uniform_scale(source: Size, target: Size, mode: str) -> float:

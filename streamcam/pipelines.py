@@ -63,7 +63,7 @@ class Pipeline:
     """Load the stream for a broadcast, where the newest frame is wanted."""
     fetch: Callable[[Config, Report], None]
     """Fetch from the hub all that a stream of these settings needs."""
-    build_engines: Callable[[Config, Report], None] | None
+    build_engines: Callable[[Config, Report, bool], None] | None
     """Build the engines of a stream before it starts; None where its stages run on none."""
     follow: Callable[[Config, bool], None] | None
     """Run as a rank that torchrun started, live or not; None where one process does all."""
@@ -138,11 +138,11 @@ def _load_image(config: Config, report: Report) -> LoadedStream:
 
 
 def _load_live_image(config: Config, report: Report) -> LoadedStream:
-    from streamcam.diffusion.image_model import load_image_model
+    from streamcam.diffusion.quick_start import load_live_image_model
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.frames import frame_transfer
 
-    model = load_image_model(config, report)
+    model = load_live_image_model(config, report)
     return DiffusionStream(model, config, frame_transfer(config, model.device, on_air=True))
 
 
@@ -153,10 +153,10 @@ def _fetch_image(config: Config, report: Report) -> None:
     fetch(config, place(config).weights_dtype, report)
 
 
-def _build_image_engines(config: Config, report: Report) -> None:
+def _build_image_engines(config: Config, report: Report, tunes: bool) -> None:
     from streamcam.diffusion.build_engines import build_engines
 
-    build_engines(config, report, loading=report)
+    build_engines(config, report, loading=report, tunes=tunes)
 
 
 def _check_video(config: Config) -> None:
@@ -173,10 +173,13 @@ def _load_video(config: Config, report: Report) -> LoadedStream:
 
 
 def _load_live_video(config: Config, report: Report) -> LoadedStream:
+    from streamcam.frames import frame_transfer
     from streamcam.video.live_stream import LiveVideoStream
     from streamcam.video.video_model import load_video_model
 
-    return LiveVideoStream(load_video_model(config, report, live=True), config, report=report)
+    models = load_video_model(config, report, live=True)
+    transfer = frame_transfer(config, models.device, on_air=True)
+    return LiveVideoStream(models, config, report=report, transfer=transfer)
 
 
 def _fetch_video(config: Config, report: Report) -> None:

@@ -40,7 +40,11 @@ def _resized(image: Image, width: int, height: int) -> Image:
     if (w, h) == (width, height):
         return np.ascontiguousarray(image)
     shrink = max(w / width, h / height)
-    # Area averages every pixel, at ten times the cost: below 1.5 linear misses none.
+    # Halves are quick. What is left by area averages every pixel, at ten times the cost: below
+    # 1.5 linear misses none.
+    while shrink >= 2 and h % 2 == w % 2 == 0 and w >= 2 * width and h >= 2 * height:
+        h, w, shrink = h // 2, w // 2, shrink / 2
+        image = _as_image(cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA))
     method = cv2.INTER_AREA if shrink > 1.5 else cv2.INTER_LINEAR if shrink > 1 else cv2.INTER_CUBIC
     return _as_image(cv2.resize(image, (width, height), interpolation=method))
 

@@ -13,14 +13,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
+from streamcam.system.web_tokens import WebTokens
 
 Image = NDArray[np.uint8]
 """``(H, W, 3)`` uint8 RGB."""
@@ -41,6 +43,9 @@ class Frame:
     """The same image in the pixel format of the broadcast, if the device has made that too."""
     duration: float | None = None
     """Seconds that it is shown, where the file says so."""
+    made_of: int | None = None
+    """Index of the frame that the image was made of, where that is not this one but an earlier
+    one that it resembles."""
 
 
 class Source(Protocol):
@@ -97,6 +102,32 @@ class Sink(Protocol):
     def send(self, frame: Frame) -> None: ...
 
 
+@runtime_checkable
+class PageSink(Protocol):
+    """Sink that serves a page while it is entered."""
+
+    url: str
+    """Address for a browser."""
+
+
+@runtime_checkable
+class RecorderSink(Protocol):
+    """Sink that records."""
+
+    @property
+    def recording(self) -> Path | None:
+        """The video that is being written, None while there is none."""
+
+
+@runtime_checkable
+class SavingSink(Protocol):
+    """Sink that saves files."""
+
+    @property
+    def saved(self) -> Path | None:
+        """The file that was completed last, None before the first."""
+
+
 class BroadcastView(Protocol):
     """State of a broadcast that its sinks may read, from any thread."""
 
@@ -111,3 +142,9 @@ class BroadcastView(Protocol):
 
     def applied_parameters(self) -> tuple[int, Parameters]:
         """Return the index of the first frame with the model's present parameters, and those."""
+
+    def web_tokens(self) -> WebTokens:
+        """Return the tokens that let another machine in to the preview."""
+
+    def web_routes(self) -> Sequence[Any]:
+        """Return the Starlette routes that are served with the preview's own, ahead of them."""

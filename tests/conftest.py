@@ -12,6 +12,8 @@ import torch
 pytest_plugins = ["tests.support.parallel"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Presets of whoever runs the tests are none of theirs.
+os.environ["XDG_CONFIG_HOME"] = "/no/such/folder"
 # Two threads that wait for each other on busy cores make tiny models fifty times slower, here
 # and in the processes that tests start.
 torch.set_num_threads(1)

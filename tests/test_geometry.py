@@ -75,3 +75,13 @@ def test_bars_are_the_same_whichever_resizer_makes_them(
     by_opencv = pixels.fitted(white, *target, "fit")[..., 0]
     assert np.array_equal(by_matrices > 0, by_pillow > 0)
     assert np.array_equal(by_opencv > 0, by_pillow > 0)
+
+
+@pytest.mark.parametrize("mode", ["fill", "fit", "stretch"])
+@pytest.mark.parametrize("target", [(448, 256), (640, 360), (576, 320)])
+def test_a_shape_that_is_nearly_the_same_gets_neither_crop_nor_bars(
+    mode: str, target: tuple[int, int]
+) -> None:
+    for source, size in (((1280, 720), target), (target, (1280, 720))):
+        axes = fit_axes(source, size, mode)
+        assert axes == tuple(AxisFit(s, s, 0, t) for s, t in zip(source, size, strict=True))

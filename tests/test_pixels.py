@@ -91,3 +91,11 @@ def test_pixel_formats_read_back_as_the_same_colours(name: str, size: tuple[int,
     out = cv2.cvtColor(FORMATS[name](image), TO_RGB[name])
     assert np.abs(out[:, :2].astype(int) - image[:, :2]).max() <= 3
     assert np.abs(out[:, -2:].astype(int) - image[:, -2:]).max() <= 3
+
+
+@pytest.mark.parametrize(("width", "height"), [(448, 256), (256, 256), (224, 128), (100, 60)])
+def test_shrinking_misses_no_pixel(width: int, height: int) -> None:
+    stripes = np.zeros((720, 1280, 3), np.uint8)
+    stripes[:, ::2] = 200
+    shrunk = fitted(stripes, width, height, "fill")
+    assert abs(shrunk.astype(int) - 100).max() <= 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamcam.stats import Latencies, Rate, percentile
+from streamcam.stats import Latencies, LatencyHistory, Rate, percentile
 
 
 def test_a_rate_covers_the_last_seconds() -> None:
@@ -78,3 +78,14 @@ def test_rates_and_latencies_can_be_read_by_several_threads() -> None:
         done.set()
         sys.setswitchinterval(interval)
     assert rate.per_second(4.999) > 0
+
+
+def test_a_history_holds_a_point_a_second_of_the_last_minute() -> None:
+    history = LatencyHistory()
+    for tenth in range(1000):
+        history.add(tenth / 10, tenth / 1000, None)
+    points = history.points(100.0)
+    assert len(points) == 60
+    assert points[0] == (60.0, 400.0, None)
+    assert points[-1] == (1.0, 990.0, None)
+    assert history.points(150.0)[0][0] <= 60

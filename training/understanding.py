@@ -61,7 +61,7 @@ def write_prompt_reader(parts: Parts, folder: Path) -> str:
         test, wanted = _examples(parts, HELD_OUT, held_out=held_out, stream=1)
         right = _scores(test, heads["look"]).argmax(-1) == wanted["look"]
         shares.append(float(right.float().mean()))
-    return f"looks told apart: {shares[0]:.1%} of prompts, {shares[1]:.1%} with unseen words"
+    return f"looks recognised: {shares[0]:.1%} of prompts, {shares[1]:.1%} with unseen words"
 
 
 def label_names() -> dict[str, list[str]]:

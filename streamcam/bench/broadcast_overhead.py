@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from urllib.request import urlopen
@@ -56,6 +56,42 @@ class Cost:
         return 1 - self.on_air_fps / self.alone_fps
 
 
+@dataclass(frozen=True, slots=True)
+class OnAir:
+    """A broadcast of a real model."""
+
+    latency: Latency
+    model_fps: float
+    """New outputs per second."""
+    output_fps: float
+    """Frames per second that the sink was sent."""
+    dropped: int
+    """Frames skipped to keep up."""
+    running_after_s: float
+    """Seconds from the start until the engine ran."""
+
+
+class _OutputProbe:
+    """Sink that takes the age of each new output."""
+
+    def __init__(self) -> None:
+        self.ages: list[float] = []
+        self.sent = 0
+        self._last = -1
+
+    def __enter__(self) -> "_OutputProbe":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return
+
+    def send(self, frame: Frame) -> None:
+        self.sent += 1
+        if frame.index != self._last:
+            self._last = frame.index
+            self.ages.append(time.monotonic() - frame.captured_at)
+
+
 class _LatencyProbe:
     """Sink that reads each frame's age from its pixels."""
 
@@ -85,12 +121,41 @@ def latency(config: Config, seconds: float) -> Latency:
     def sinks(_: BroadcastView) -> Iterable[tuple[str, Sink]]:
         return [("probe", probe)]
 
-    with BroadcastLoop(config, Control(config), _source(config), sinks) as broadcast:
-        _wait_until_running(broadcast.engine)
+    with BroadcastLoop(config, Control(config), pattern_source(config), sinks) as broadcast:
+        wait_until_on_air(broadcast)
         time.sleep(1)
         probe.ages.clear()
         time.sleep(seconds)
-    ages = [1e3 * age for age in probe.ages]
+    return _latency_of(probe.ages, config)
+
+
+def on_air(config: Config, seconds: float) -> OnAir:
+    """Return rate and latency of a broadcast of `config`, from test pattern to a null sink."""
+    probe = _OutputProbe()
+
+    def sinks(_: BroadcastView) -> Iterable[tuple[str, Sink]]:
+        return [("null", probe)]
+
+    started_at = time.monotonic()
+    with BroadcastLoop(config, Control(config), pattern_source(config), sinks) as broadcast:
+        wait_until_on_air(broadcast)
+        running_after_s = time.monotonic() - started_at
+        time.sleep(1)
+        probe.ages.clear()
+        probe.sent, dropped = 0, _dropped(broadcast)
+        time.sleep(seconds)
+        ages, sent, dropped = list(probe.ages), probe.sent, _dropped(broadcast) - dropped
+    latency = _latency_of(ages, config)
+    return OnAir(latency, len(ages) / seconds, sent / seconds, dropped, running_after_s)
+
+
+def _dropped(broadcast: BroadcastLoop) -> int:
+    assert broadcast.engine is not None
+    return broadcast.engine.dropped
+
+
+def _latency_of(ages_s: Sequence[float], config: Config) -> Latency:
+    ages = [1e3 * age for age in ages_s]
     p50, p95, p99 = (percentile(ages, p) or 0.0 for p in (50, 95, 99))
     return Latency(len(ages), p50, p95, p99, 1e3 / float(config.broadcast.rate))
 
@@ -109,7 +174,7 @@ def _alone(config: Config, seconds: float) -> float:
     image = MovingPattern(config.width, config.height, config.broadcast.rate).image_at(0, 0.0)
     engine.start()
     try:
-        _wait_until_running(engine, failures)
+        _wait_until_running(engine, lambda: failures[0] if failures else None)
         first, index = engine.taken, 0
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
@@ -131,33 +196,40 @@ def _on_air(config: Config, seconds: float) -> float:
         yield "preview", preview[0]
         yield "null", NullSink()
 
-    with BroadcastLoop(config, Control(config), _source(config), sinks) as broadcast:
-        _wait_until_running(broadcast.engine)
+    with BroadcastLoop(config, Control(config), pattern_source(config), sinks) as broadcast:
+        wait_until_on_air(broadcast)
         with urlopen(f"{preview[0].url}after.mjpg", timeout=10) as stream:
-            first = _taken(broadcast)
+            first = taken(broadcast)
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 stream.read1()
-            return (_taken(broadcast) - first) / seconds
+            return (taken(broadcast) - first) / seconds
 
 
-def _taken(broadcast: BroadcastLoop) -> int:
+def taken(broadcast: BroadcastLoop) -> int:
+    """Return how many frames the model has taken."""
     assert broadcast.engine is not None
     return broadcast.engine.taken
 
 
-def _source(config: Config) -> MovingPattern:
+def pattern_source(config: Config) -> MovingPattern:
+    """Return a test pattern that moves, at a rate slightly below the output's."""
     return MovingPattern(*config.broadcast.canvas, config.broadcast.rate * DRIFT)
 
 
+def wait_until_on_air(broadcast: BroadcastLoop) -> None:
+    """Wait until the engine runs; raise StreamcamError if it cannot."""
+    assert broadcast.engine is not None
+    _wait_until_running(broadcast.engine, lambda: broadcast.failed)
+
+
 def _wait_until_running(
-    engine: EngineProcess | None, failures: Iterable[StreamcamError] = ()
+    engine: EngineProcess, failure: Callable[[], StreamcamError | None]
 ) -> None:
-    assert engine is not None
     end = time.monotonic() + LOAD_S
     while engine.state != RUNNING:
-        for failure in failures:
-            raise failure
+        if error := failure():
+            raise error
         if time.monotonic() > end:
             raise EngineError(f"the engine did not start within {LOAD_S:.0f} s")
         time.sleep(0.05)

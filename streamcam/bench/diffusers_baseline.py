@@ -33,7 +33,7 @@ def diffusers_candidate(
 def _step(
     config: Config, scene: Sequence[Image], dtype: torch.dtype, device: torch.device
 ) -> Callable[[], Any]:
-    pipe = load_pipeline(config, dtype, no_report).to(device)
+    pipe = load_pipeline(config, dtype, no_report, device).to(device)
     from diffusers import AutoPipelineForImage2Image, LCMScheduler
 
     pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)

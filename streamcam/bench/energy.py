@@ -17,6 +17,8 @@ from streamcam.types import Image
 
 RAPL = Path("/sys/class/powercap")
 SETTLE_S = 1.0
+MAX_FPS = 240
+"""The highest rate of a camera."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +91,13 @@ def counter_for(config: Config) -> EnergyCounter:
         DeviceError: it has no counter that can be read.
     """
     device = pick_device(config.device)
-    if device.type == "cuda":
-        return nvml_counter(gpu_uuid(device))
+    if uuid := gpu_uuid(device):
+        return nvml_counter(uuid)
     if device.type == "cpu":
         return rapl_counter(RAPL)
-    raise DeviceError(f"no energy counter is known for {device.type}; measure at the socket")
+    # AMD's GPUs are called cuda as well.
+    name = "AMD's GPUs" if device.type == "cuda" else device.type
+    raise DeviceError(f"no energy counter is known for {name}; measure at the socket")
 
 
 def nvml_counter(uuid: str) -> EnergyCounter:
@@ -105,7 +109,8 @@ def nvml_counter(uuid: str) -> EnergyCounter:
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError as error:
         raise DeviceError(
-            f"this GPU has no energy counter ({error}); GPUs from Volta on have one"
+            f"this GPU has no energy counter ({error}); whole GPUs from Volta on have one, and"
+            " parts of one (MIG) have none"
         ) from None
     return EnergyCounter("NVML", lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3)
 

@@ -1,6 +1,5 @@
 """Compare all engines on the same weights in one run, with their limits and diffusers' pipeline."""
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,20 +11,32 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from streamcam.bench.candidates import Candidate, median_speedup
+from streamcam.bench.device_use import DeviceUse, device_use
 from streamcam.bench.diffusers_baseline import diffusers_candidate
-from streamcam.bench.harness import bare_calls, changed, iter_frames, matrix_rate, no_report
+from streamcam.bench.harness import (
+    bare_calls,
+    changed,
+    iter_frames,
+    matrix_rate,
+    no_report,
+    synchronize,
+)
 from streamcam.diffusion.image_model import ImageModel, load_image_model
+from streamcam.diffusion.rehearsal import StreamRehearsal
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.engines.dtypes import FLOAT8, dtype_of, name_of
+from streamcam.engines.dtypes import FLOAT8, INT8, dtype_of, name_of
 from streamcam.engines.placement import pick_device, pick_dtype, place, timings_key
+from streamcam.engines.requirements import float8_engine
 from streamcam.engines.selection import ENGINES, FASTEST
 from streamcam.engines.store import Store
 from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
+from streamcam.system.cores import available_cores
 from streamcam.types import Image
 
+EAGER = "eager"
 WARM_S, WARM_CALLS = 1.0, 3
 ROUNDS = 21
 LEVELS = (0, 85, 170, 255)
@@ -34,6 +45,10 @@ CALLS, CALLS_ON_GPU = 3, 8
 """Calls that are timed in a turn; a GPU works on while the CPU prepares the next one."""
 FAILURES = ("is refused", "cannot be", "there is no")
 """Parts of the reports that an engine was not used, and the stage ran without it."""
+
+
+Maker = Callable[[], list[Candidate]]
+"""Makes candidates, or raises a StreamcamError where they cannot run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,8 @@ class Result:
     """Times as fast as each baseline, round by round; without one, as the first line."""
     over_bare: float | None
     """Time over that of the bare model calls, round by round; None where these are no line."""
+    use: DeviceUse | None = None
+    """Launches of a frame, and the GPU's share of its time, where that was asked for."""
 
     @property
     def fps(self) -> float:
@@ -69,9 +86,10 @@ class Comparison:
         rounds: turns of each candidate.
         deadline: monotonic time after which no other candidate is made.
         report: called with each line of progress while engines are built.
+        tunes: whether to search longer for fast kernels.
 
     Raises:
-        EngineError: `config` asks for float8, which cannot run here.
+        EngineError: `config` asks for float8 or int8, which cannot run here.
     """
 
     def __init__(
@@ -82,22 +100,27 @@ class Comparison:
         rounds: int,
         deadline: float = float("inf"),
         report: Report = no_report,
+        tunes: bool = False,
     ) -> None:
         self._config = config
         self._scene = scene
         self._rounds = rounds
         self._deadline = deadline
         self._report = report
+        self._tunes = tunes
         self._device = pick_device(config.device)
         self._calls = CALLS_ON_GPU if self._device.type == "cuda" else CALLS
         dtype = pick_dtype(config.dtype, self._device)
-        if dtype == FLOAT8:
-            # It has a line of its own, next to the dtype that its other stages are in.
+        asked_for = dtype
+        if dtype in (FLOAT8, INT8):
+            # They have lines of their own, next to the dtype that the rest is in.
             dtype = place(config).weights_dtype
         self._dtype = name_of(dtype)
         self._reports: list[str] = []
         self._engines = [(name, self._dtype) for name in ENGINES]
-        self._engines.append(("tensorrt", name_of(FLOAT8)))
+        self._engines.append((float8_engine(), name_of(FLOAT8)))
+        if asked_for == INT8:  # Its build takes a minute.
+            self._engines.append(("openvino", name_of(INT8)))
         self.left_out: list[str] = []
         """Candidates that cannot run here, each with the reason."""
 
@@ -105,14 +128,28 @@ class Comparison:
         """Leave out all engines but one, which runs in the dtype of the settings."""
         self._engines = [pair for pair in self._engines if pair == (engine, self._dtype)]
 
-    @torch.inference_mode()
     def results(self) -> list[Result]:
         """Run all candidates in turns, and return the lines."""
-        candidates = self._measure(self._candidates())
+        lines: list[Result] = self._results(self._makers(), profiled=False)
+        return lines
+
+    def streams(self, engines: Sequence[str], candidates: Mapping[str, Maker]) -> list[Result]:
+        """Return a line for the whole stream on each engine, and for all `candidates`.
+
+        Each has its `DeviceUse`. Baselines are eager, and those of `candidates` that say so.
+        """
+        own = {engine: partial(self._stream_on, engine, self._config) for engine in engines}
+        lines: list[Result] = self._results((*own.items(), *candidates.items()), profiled=True)
+        return lines
+
+    @torch.inference_mode()
+    def _results(self, makers: Iterable[tuple[str, Maker]], *, profiled: bool) -> list[Result]:
+        made = (candidate for name, make in makers for candidate in self._make(name, make))
+        candidates = self._measure(made)
         if not candidates:
             return []
         baselines = [c for c in candidates if c.is_baseline] or candidates[:1]
-        rates = {c.dtype: matrix_rate(self._device, c.dtype) for c in candidates}
+        rates = {c.dtype: self._matrix_rate(c.dtype) for c in candidates}
         flops = self._flops_per_frame()
         return [
             Result(
@@ -123,6 +160,7 @@ class Comparison:
                 share=flops / candidate.median_s / rates[candidate.dtype],
                 ratios={base.name: median_speedup(base, candidate) for base in baselines},
                 over_bare=median_speedup(candidate, candidate.bare) if candidate.bare else None,
+                use=device_use(candidate, self._device) if profiled else None,
             )
             for candidate in candidates
         ]
@@ -161,15 +199,15 @@ class Comparison:
                 candidate.seconds.append(self._seconds_per_frame(candidate))
         return candidates
 
-    def _candidates(self) -> Iterator[Candidate]:
+    def _makers(self) -> Iterator[tuple[str, Maker]]:
         dtypes = list(dict.fromkeys(("float32", self._dtype)))
         for dtype in dtypes:
-            yield from self._make("diffusers' pipeline", partial(self._baseline, dtype))
+            yield "diffusers' pipeline", partial(self._baseline, dtype)
         for engine, dtype in (*(("eager", dtype) for dtype in dtypes), *self._engines):
-            yield from self._make(f"{engine} {dtype}", partial(self._engine, engine, dtype))
-        yield from self._make("sequential steps", self._sequential)
+            yield f"{engine} {dtype}", partial(self._engine, engine, dtype)
+        yield "sequential steps", self._sequential
 
-    def _make(self, name: str, make: Callable[[], list[Candidate]]) -> list[Candidate]:
+    def _make(self, name: str, make: Maker) -> list[Candidate]:
         """Return what `make` returns, warmed up; if it cannot run, note that and return none."""
         if time.monotonic() > self._deadline:
             self.left_out.append(f"{name}: the time was over")
@@ -191,7 +229,13 @@ class Comparison:
 
     def _load(self, config: Config, engine: str, dtype: str) -> tuple[Config, ImageModel]:
         config = changed(config, acceleration=engine, dtype=dtype)
-        return config, load_image_model(config, self._record, builds_here=True)
+        return config, load_image_model(
+            config,
+            self._record,
+            builds_here=True,
+            tunes=self._tunes,
+            rehearse=StreamRehearsal,
+        )
 
     def _record(self, line: str) -> None:
         self._reports.append(line)
@@ -205,7 +249,8 @@ class Comparison:
         config, models = self._load(config, engine, self._dtype)
         f, n = config.frame_buffer_size, config.num_steps
         step = self._stream_step(config, models)
-        return [Candidate(engine, step, f, n, dtype_of(self._dtype))]
+        is_eager = engine == EAGER
+        return [Candidate(engine, step, f, n, dtype_of(self._dtype), is_baseline=is_eager)]
 
     def _engine(self, engine: str, dtype: str) -> list[Candidate]:
         """Return the bare model calls on an engine, and the stream on it."""
@@ -237,16 +282,16 @@ class Comparison:
     def _seconds_per_frame(self, candidate: Candidate) -> float:
         # As on air: the caches hold what this candidate left in them, not the one before it.
         candidate.step()
-        self._synchronize()
+        synchronize(self._device)
         started_at = time.perf_counter()
         for _ in range(self._calls):
             candidate.step()
-        self._synchronize()
+        synchronize(self._device)
         return (time.perf_counter() - started_at) / (self._calls * candidate.frames)
 
-    def _synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+    def _matrix_rate(self, dtype: torch.dtype) -> float:
+        # torch has no fast product in int8 for all CPUs.
+        return matrix_rate(self._device, torch.float32 if dtype == INT8 else dtype)
 
     def _memory(self) -> int:
         if self._device.type == "cuda":
@@ -271,19 +316,22 @@ def _warm_up(candidate: Candidate, calls: int | None = None) -> None:
         made += 1
 
 
-def measure_engines(config: Config, report: Report) -> None:
+def measure_engines(config: Config, report: Report, *, tunes: bool = False) -> None:
     """Build every engine that ``auto`` may take, and save in the store how fast each one is.
 
-    They take turns at the whole stream, with as many threads as on air.
+    They take turns at the whole stream, with as many threads as on air. With `tunes`, each is
+    tuned before.
 
     Raises:
         StreamcamError: no engine runs here, or the store cannot be written to.
     """
     device, dtype, _ = place(config)
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     on_air = {"threads": config.threads or max(1, cores - 1), "warmup": 1}
     scene = [np.full((config.height, config.width, 3), level, np.uint8) for level in LEVELS]
-    comparison = Comparison(config.model_copy(update=on_air), scene, rounds=ROUNDS, report=report)
+    comparison = Comparison(
+        config.model_copy(update=on_air), scene, rounds=ROUNDS, report=report, tunes=tunes
+    )
     speeds = comparison.speeds(FASTEST.get(device.type, ()))
     for why in comparison.left_out:
         report(f"left out: {why}")

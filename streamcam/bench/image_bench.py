@@ -20,6 +20,7 @@ from streamcam.bench.harness import (
     iter_frames,
     mean_frame_difference,
     no_report,
+    synchronize,
 )
 from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.diffusion.stream import DiffusionStream
@@ -71,7 +72,7 @@ class ImageBenchmark:
         self._scene = scene
         self._rounds = rounds
         placement = place(config)
-        pipe = load_pipeline(config, placement.weights_dtype, no_report)
+        pipe = load_pipeline(config, placement.weights_dtype, no_report, placement.device)
         # The same weights twice: with the prompt's keys and values cached, and without.
         uncached_pipe = copy.copy(pipe)
         uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
@@ -232,18 +233,14 @@ class ModelTimer:
 
     def _timed(self, stage: Callable[..., Any]) -> Callable[..., Any]:
         def call(*tensors: Any) -> Any:
-            self._synchronize()
+            synchronize(self._device)
             started_at = time.perf_counter()
             result = stage(*tensors)
-            self._synchronize()
+            synchronize(self._device)
             self.seconds += time.perf_counter() - started_at
             return result
 
         return call
-
-    def _synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
 
 
 def at_steps(config: Config, n: int, cfg_type: str) -> Config:

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from streamcam.bench.harness import iter_frames
+from streamcam.bench.harness import iter_frames, synchronize
+from streamcam.engines.device_memory import peak_memory
 from streamcam.errors import ConfigError
 from streamcam.pipelines import PIPELINES, pipeline_of
 from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
 from streamcam.video.delivery_stats import DeliveryStats
-from streamcam.video.device_memory import peak_memory
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.ring_rank import RankStatus
@@ -189,10 +189,10 @@ class _TimedStage:
         self._stage, self._seconds, self._device = stage, seconds, device
 
     def __call__(self, *inputs: Any) -> Any:
-        _synchronize(self._device)
+        synchronize(self._device)
         started_at = time.perf_counter()
         result = self._stage(*inputs)
-        _synchronize(self._device)
+        synchronize(self._device)
         self._seconds.append(time.perf_counter() - started_at)
         return result
 
@@ -203,11 +203,11 @@ def _timed_layers(models: VideoModel, seconds: list[float]) -> Iterator[None]:
     started_at: list[float] = []
 
     def before(*_: Any) -> None:
-        _synchronize(models.device)
+        synchronize(models.device)
         started_at.append(time.perf_counter())
 
     def after(*_: Any) -> None:
-        _synchronize(models.device)
+        synchronize(models.device)
         seconds.append(time.perf_counter() - started_at.pop())
 
     layers = models.layers.model
@@ -241,8 +241,3 @@ def _on_air(
         if outputs and not first:
             first = time.monotonic() - started_at
     return first, stream.delivery_stats
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -21,22 +22,40 @@ from streamcam.version import __version__
 
 COMMANDS = {
     "run": "run",
+    "prompt": "prompt",
+    "presets": "presets_command",
+    "cues": "cues_command",
     "render": "render",
     "devices": "devices",
     "doctor": "doctor",
     "osc": "osc",
+    "midi": "midi",
     "config": "config_command",
     "models": "models",
     "engines": "engines",
     "bench": "bench",
     "service": "service",
+    "completion": "completion",
 }
 """Command to the module of this package that defines it."""
+
+SYNONYMS = {
+    **dict.fromkeys(("start", "go", "live", "stream", "preview"), "run"),
+    **dict.fromkeys(("looks", "preset", "styles"), "presets"),
+    **dict.fromkeys(("cue", "cuelist", "cue-list"), "cues"),
+    **dict.fromkeys(("cameras", "list"), "devices"),
+    **dict.fromkeys(("check", "diagnose"), "doctor"),
+    **dict.fromkeys(("model", "download", "pull"), "models"),
+    **dict.fromkeys(("benchmark",), "bench"),
+}
+"""Words that people try for a command, and the command."""
 
 GUARDED = ("run", "render", "engines", "bench")
 """Commands that load models, and so start processes or use libraries that do."""
 
 LINE_ENDS = "\n\t"
+COMPLETION = "_STREAMCAM_COMPLETE"
+"""Environment variable with which a shell asks for completions."""
 
 SPIN_COUNT = "20000"
 """Times that PyTorch's idle threads poll for work before they sleep: half a millisecond.
@@ -64,6 +83,17 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that `args` begin with; raise NoSuchCommand with the nearest one."""
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            meant = {name: name for name in COMMANDS} | SYNONYMS
+            nearest = get_close_matches(args[0].lower(), meant, n=1)
+            hint = f'; did you mean "{meant[nearest[0]]}"?' if nearest else ""
+            raise click.UsageError(f'no command "{args[0]:.40}"{hint}', ctx)
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return names without help, which would import every command at each press of Tab."""
         names = [CompletionItem(name) for name in COMMANDS if name.startswith(incomplete)]
@@ -77,7 +107,11 @@ class _LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="streamcam")
 @click.pass_context
 def streamcam(ctx: click.Context) -> None:
-    """Put streaming diffusion between your camera and a virtual camera."""
+    """Put streaming diffusion between your camera and a virtual camera.
+
+    Begin with "streamcam run", which goes on air with what this machine has. Then, in another
+    terminal, "streamcam prompt" changes the look, and "streamcam doctor" says what is missing.
+    """
     if ctx.invoked_subcommand in GUARDED:
         ctx.with_resource(guarded_children())
 
@@ -90,6 +124,8 @@ def main() -> None:
         signal.signal(signal.SIGHUP, _stop)  # Its terminal was closed; nohup ignores that.
     for stream in (sys.stdout, sys.stderr):
         replace_unencodable(stream)
+    if COMPLETION in os.environ:
+        import_module("streamcam.cli.shell_scripts").register()
     if "OMP_WAIT_POLICY" not in os.environ:
         # Read when torch is imported, also in child processes.
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def bench() -> None:
-    """Measure, in one run and on the same weights."""
+    """Measure speed, power and delay on this machine."""
 
 
 bench.add_command(targets)
@@ -32,7 +32,46 @@ bench.add_command(video)
 
 
 @bench.command()
-@bench_options.rounds(21, "Frames per result.")
+@bench_options.seconds(10.0, least=2, help_text="Seconds that each figure is measured for.")
+@bench_options.rounds(3, "Times that each is measured, in turns; the median counts.")
+@bench_options.as_json
+@settings(Config, BroadcastSettings, Parameters)
+def control(
+    seconds: float,
+    rounds: int,
+    as_json: bool,
+    presets: tuple[str, ...],
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Measure what it costs when many steer at once.
+
+    That is frames of the model, and late output.
+
+    Ten control pages follow, 1000 changes a second arrive by OSC, and a modulator runs on every
+    number that fades; those clients run on this machine too. Without --model nano is measured.
+    """
+    from streamcam.bench.control_cost import control_cost
+
+    config = bench_options.configured_or_nano(presets, assignments, flags)
+    with bench_options.status():
+        found = control_cost(config, seconds, rounds)
+    if as_json:
+        bench_options.print_json(bench_options.hardware(), control=asdict(found))
+        return
+    bench_options.print_facts(bench_options.hardware())
+    click.echo(
+        f"model left alone {found.quiet_fps:.2f} fps, steered {found.busy_fps:.2f} fps:"
+        f" {found.share:+.1%} ({found.rounds} turns, {found.changes:.0f} changes a second,"
+        f" {found.modulators} modulators)"
+    )
+    click.echo(
+        f"late ticks of {found.ticks}: left alone {found.quiet_late}, steered {found.busy_late}"
+    )
+
+
+@bench.command()
+@bench_options.rounds(21, "Frames that each result is measured over.")
 @bench_options.as_json
 @settings()
 def pipeline(
@@ -42,7 +81,9 @@ def pipeline(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Compare Stream Batch, guidance, similarity filter and prompt cache; show the overhead.
+    """Measure what each technique of the pipeline is worth.
+
+    Those are Stream Batch, guidance, similarity filter and prompt cache; the overhead is shown.
 
     Without --model a random one of 9 million parameters is measured, at 256x256. Each line is
     the median over all rounds, in which the lines of a group take turns, a frame each; ratios are
@@ -66,8 +107,8 @@ def pipeline(
 
 
 @bench.command()
-@bench_options.seconds(10.0, least=2, help_text="Per figure.")
-@bench_options.rounds(3, "Turns of the model.")
+@bench_options.seconds(10.0, least=2, help_text="Seconds that each figure is measured for.")
+@bench_options.rounds(3, "Times that the model is measured; the median counts.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
 def live(
@@ -78,7 +119,7 @@ def live(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure the overhead of being on air: added latency, and frames that it costs the model.
+    """Measure the overhead of being on air. It adds latency, and costs the model frames.
 
     The latency is read from the pixels of the test pattern, with an engine that returns every
     frame. Without --model nano is measured.
@@ -105,7 +146,7 @@ def live(
 
 
 @bench.command()
-@bench_options.rounds(21, "Frames per result.")
+@bench_options.rounds(21, "Frames that each result is measured over.")
 @bench_options.as_json
 @settings()
 def engines(
@@ -115,12 +156,15 @@ def engines(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Compare every engine here, sequential steps, and diffusers' own pipeline, on one model.
+    """Compare the engines of this machine on one model.
+
+    Sequential steps and diffusers' own pipeline are measured too.
 
     All take turns, and each is timed after a first call, as one of many on air. "×" is how many
     times as fast as that pipeline, in float32 and in the dtype that all run in. "of the
     device" is the share of the rate that the device reaches in a large matrix product in the same
-    dtype. Without --model nano is measured.
+    dtype; int8, which --dtype int8 adds, is compared with float32. Without --model nano is
+    measured.
     """
     from streamcam.bench.engine_comparison import Comparison
     from streamcam.bench.harness import machine
@@ -140,7 +184,7 @@ def engines(
 
 
 @bench.command()
-@bench_options.seconds(20.0, least=1, help_text="Per result.")
+@bench_options.seconds(20.0, least=1, help_text="Seconds that each result is measured for.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
 def energy(
@@ -150,7 +194,9 @@ def energy(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Read the device's power counter: a moving and a still scene, similarity filter off and on.
+    """Measure the power that the device draws.
+
+    A moving and a still scene, with the similarity filter off and on.
 
     Frames come at --fps, as from a camera. Without --model nano is measured.
     """

@@ -26,13 +26,22 @@ SCENE_FRAMES = 8
 def seconds(default: float, least: float, help_text: str) -> Callable[[Command], Command]:
     """Give a command ``--seconds``."""
     kind = click.FloatRange(min=least)
-    return click.option("--seconds", type=kind, default=default, show_default=True, help=help_text)
+    return click.option(
+        "--seconds",
+        type=kind,
+        metavar="SECONDS",
+        default=default,
+        show_default=True,
+        help=help_text,
+    )
 
 
 def rounds(default: int, help_text: str) -> Callable[[Command], Command]:
     """Give a command ``--rounds``."""
     kind = click.IntRange(min=1)
-    return click.option("--rounds", type=kind, default=default, show_default=True, help=help_text)
+    return click.option(
+        "--rounds", type=kind, metavar="N", default=default, show_default=True, help=help_text
+    )
 
 
 def as_json(command: Command) -> Command:

@@ -18,20 +18,21 @@ CHECKOUT = (
 @click.option(
     "--minutes",
     type=click.FloatRange(min=0),
+    metavar="MINUTES",
     default=10.0,
     show_default=True,
-    help="Begin nothing new after so long.",
+    help="Begin no other measurement after this many minutes.",
 )
-@bench_options.rounds(21, "Turns of each line.")
+@bench_options.rounds(21, "Times that each line is measured; the median counts.")
 @click.option(
     "--write",
     type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
+    metavar="FOLDER",
     help="Also write the page into this folder, named by date and device.",
 )
 @bench_options.as_json
 def targets(minutes: float, rounds: int, write: Path | None, as_json: bool) -> None:
-    """Measure all targets that this machine can, and show which are reached.
+    """Measure all targets that this machine can. Those that are reached are marked.
 
     The embedded model and a small one run on the CPU; on an NVIDIA GPU random weights in
     SD-Turbo's shapes. What cannot be measured is left out, with the reason. Engines that are built

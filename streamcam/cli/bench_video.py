@@ -17,10 +17,11 @@ WAN = {"model": "random:wan-1.3b", "width": 512, "height": 512}
 
 
 @click.command()
-@bench_options.seconds(10.0, least=1, help_text="Per run.")
+@bench_options.seconds(10.0, least=1, help_text="Seconds that each run takes.")
 @click.option(
     "--camera-fps",
     type=click.FloatRange(min=1, max=1000),
+    metavar="NUMBER",
     default=30.0,
     show_default=True,
     help="Frames per second of the camera on air.",
@@ -35,7 +36,7 @@ def video(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure video: at full speed, stage by stage, and on air at a camera's rate.
+    """Measure video. At full speed, stage by stage, and on air at a camera's rate.
 
     Without --model, random weights are measured: on a GPU in the shapes of Wan 1.3B at 512x512,
     else small ones at 64x64.

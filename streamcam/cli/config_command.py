@@ -1,16 +1,15 @@
 """``streamcam config``: show the resulting settings, and check files of settings."""
 
 import codecs
-import json
 import re
 import sys
 from collections.abc import Container, Iterator
-from typing import Any
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.options import configured
-from streamcam.control.osc.addresses import Addresses
+from streamcam.control.addresses import Addresses
 from streamcam.errors import ConfigError
 from streamcam.redaction import redacted_url
 from streamcam.settings.base import Settings
@@ -19,11 +18,10 @@ from streamcam.settings.config import PARTS, Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
+from streamcam.settings.toml_values import toml_value
 from streamcam.settings.video_settings import VideoSettings
 
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-SURROGATE = re.compile(r"[\ud800-\udfff]")
-"""A byte of an argument that was no text; TOML cannot hold it."""
 
 
 @click.group()
@@ -32,27 +30,45 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("presets", nargs=-1, metavar="[NAME|FILE.toml]...")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting.")
-@click.option("--secrets", is_flag=True, help="With the passwords and tokens in URLs.")
+@click.argument(
+    "presets",
+    nargs=-1,
+    metavar="[NAME|FILE.toml]...",
+    shell_complete=value_completion.preset_files,
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any setting by its name; wins over the files.",
+    shell_complete=value_completion.assignments,
+)
+@click.option("--secrets", is_flag=True, help="Also print passwords and tokens.")
 def show(presets: tuple[str, ...], assignments: tuple[str, ...], *, secrets: bool) -> None:
     """Print every setting as TOML, those that were not given as comments.
 
     Later presets win, --set wins over everything. The output can be a file for --config, which
     runs the same: what stands in a comment is still left to the model and to this machine.
-    Passwords and tokens in URLs are left out, unless --secrets is given.
+    Passwords and tokens are left out, unless --secrets is given.
     """
     settings = configured(presets, assignments, {})
     text = toml(settings if secrets else without_secrets(settings))
     if not secrets and text != toml(settings):
-        click.echo("streamcam: left out what is secret in URLs; --secrets writes it", err=True)
+        click.echo("streamcam: left out what is secret; --secrets writes it", err=True)
     # TOML is UTF-8: to another encoding go escapes alone, so that a file of it can be read back.
     is_utf8 = codecs.lookup(sys.stdout.encoding or "ascii").name == "utf-8"
     click.echo(text if is_utf8 else NOT_ASCII.sub(_escaped, text), nl=False)
 
 
 @config.command()
-@click.argument("files", nargs=-1, required=True, metavar="NAME|FILE.toml...")
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    metavar="NAME|FILE.toml...",
+    shell_complete=value_completion.preset_files,
+)
 def check(files: tuple[str, ...]) -> None:
     """Check the settings in each file; exit with 2 if any is invalid."""
     invalid = 0
@@ -70,11 +86,12 @@ def check(files: tuple[str, ...]) -> None:
 
 
 def without_secrets(settings: Config) -> Config:
-    """Return `settings` without the passwords and tokens in the URLs of source and sinks."""
+    """Return `settings` without the token of the page, and those in URLs of source and sinks."""
     broadcast = settings.broadcast
     shown = {
         "source": redacted_url(broadcast.source),
         "sink": tuple(map(redacted_url, broadcast.sink)),
+        "web_token": None,
     }
     given = {name: value for name, value in shown.items() if value != getattr(broadcast, name)}
     return settings.model_copy(update={"broadcast": broadcast.model_copy(update=given)})
@@ -97,38 +114,14 @@ def _lines(table: Settings, default: Settings, leave_out: Container[str] = ()) -
         if name in leave_out:
             continue
         value, default_value = getattr(table, name), getattr(default, name)
-        shown_default = "none" if default_value is None else _value(default_value)
+        shown_default = "none" if default_value is None else toml_value(default_value)
         comment = "" if value == default_value else f"  # default: {shown_default}"
         # TOML has no null; a missing key means the same.
-        shown = f"{name} =" if value is None else f"{name} = {_value(value)}"
+        shown = f"{name} =" if value is None else f"{name} = {toml_value(value)}"
         # A default that was written out would win over the one of the model's own folder.
         given = value is not None and name in table.model_fields_set
         yield f"{'' if given else '# '}{shown}{comment}"
 
 
-def _value(value: Any) -> str:
-    """Return one value as TOML."""
-    if isinstance(value, str):
-        # A JSON string is a basic string of TOML, but for DEL, which JSON leaves as it is.
-        text = SURROGATE.sub("\ufffd", value)
-        return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if _is_plain_prompt(value):
-        return _value(value[0][0])
-    if isinstance(value, dict):
-        inner = ", ".join(f"{_value(key)} = {_value(item)}" for key, item in value.items())
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, (tuple, list)):
-        return f"[{', '.join(map(_value, value))}]"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
 def _escaped(letter: re.Match[str]) -> str:
     return f"\\U{ord(letter[0]):08x}"
-
-
-def _is_plain_prompt(value: Any) -> bool:
-    """Return whether `value` is one text of weight 1 that would not be read as JSON."""
-    match value:
-        case ((str(text), 1.0),):
-            return not text.lstrip().startswith(("[", "{"))
-    return False

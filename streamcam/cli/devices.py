@@ -1,4 +1,4 @@
-"""``streamcam devices``: list the cameras, virtual cameras, GPUs and CPU of this machine."""
+"""``streamcam devices``: list cameras, virtual cameras, MIDI inputs, GPUs and CPU."""
 
 import json
 from collections.abc import Iterable
@@ -14,7 +14,8 @@ from rich.table import Table
 from streamcam import v4l2
 from streamcam.cli.checks.own_processes import named_holders
 from streamcam.cli.hardware import Accelerator, CpuInfo, accelerators, cpu_info
-from streamcam.errors import printable
+from streamcam.control.midi.midi_backend import input_names, load_backend, title_of
+from streamcam.errors import StreamcamError, printable
 from streamcam.sources.camera_list import CameraInfo, cameras
 from streamcam.sources.camera_modes import PREFERRED
 from streamcam.v4l2 import kernel_module
@@ -25,15 +26,17 @@ Row = dict[str, Any]
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def devices(as_json: bool) -> None:
-    """Show the cameras, virtual cameras, GPUs and CPU."""
+    """Show the cameras, virtual cameras, MIDI inputs, GPUs and CPU."""
     listed = cameras()
     physical = [_camera(camera) for camera in listed if not camera.virtual]
     virtual = [_virtual(camera) for camera in listed if camera.virtual]
+    controllers, midi_problem = _midi_inputs()
     gpus, cpu = accelerators(), cpu_info()
     if as_json:
         table = {
             "cameras": physical,
             "virtual_cameras": virtual,
+            "midi": {"inputs": controllers, "problem": midi_problem},
             "accelerators": list(map(asdict, gpus)),
             "processor": asdict(cpu),
         }
@@ -42,8 +45,18 @@ def devices(as_json: bool) -> None:
     console = Console()
     _print(console, "cameras", map(_camera_line, physical))
     _print(console, "virtual cameras", map(_virtual_line, virtual))
+    _print(console, "MIDI inputs", [(name,) for name in controllers] or [(midi_problem,)])
     _print(console, "GPUs", map(_gpu_line, gpus))
     _print(console, "CPU", [_cpu_line(cpu)])
+
+
+def _midi_inputs() -> tuple[list[str], str]:
+    """Return the names for ``--midi``, or why there are none."""
+    try:
+        names = input_names(load_backend())
+    except StreamcamError as error:
+        return [], str(error)
+    return list(map(title_of, names)), "" if names else "none found"
 
 
 def _camera(camera: CameraInfo) -> Row:

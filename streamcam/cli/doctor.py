@@ -1,6 +1,7 @@
 """``streamcam doctor``: check this machine, and print a remedy for each problem."""
 
 import json
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from streamcam import v4l2
 from streamcam.cli.checks import MISSING, NOTE, OK, WARNING, Check, machine_checks
 from streamcam.cli.checks.camera_checks import check_cameras, mirror_note
 from streamcam.cli.checks.own_processes import named_holders
+from streamcam.cli.checks.program_checks import check_programs
 from streamcam.cli.checks.virtual_camera_checks import check_virtual_cameras
 from streamcam.cli.hardware import accelerators, cpu_info
 from streamcam.cli.options import configured, settings
@@ -62,7 +64,9 @@ def _checks(config: Config) -> Iterator[Check]:
 
     settings = config.broadcast
     yield from check_cameras(cameras(), named_holders)
-    yield from check_virtual_cameras(v4l2.devices(), settings.sink, named_holders)
+    devices = v4l2.devices()
+    yield from check_virtual_cameras(devices, settings.sink, named_holders)
+    yield from check_programs(devices, os.environ, home=_home())
     versions = {package.name.lower(): package.version for package in distributions()}
     yield machine_checks.accelerator(accelerators(), cpu_info(), versions.get("torch"))
     cached = [(repo.id, repo.bytes) for repo in cached_models()]
@@ -74,10 +78,17 @@ def _checks(config: Config) -> Iterator[Check]:
             "osc_port", socket.SOCK_DGRAM, settings.osc_bind, settings.osc_port
         )
     yield machine_checks.port(
-        "preview_port", socket.SOCK_STREAM, settings.preview_bind, settings.preview_port
+        "preview_port", socket.SOCK_STREAM, settings.web_bind, settings.preview_port
     )
     yield from machine_checks.packages(versions)
     yield mirror_note()
+
+
+def _home() -> Path | None:
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def _here() -> Path:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from streamcam.cli.build_report import build_report
 from streamcam.cli.options import configured, settings
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import EngineError
@@ -14,14 +15,14 @@ from streamcam.runtime.auto_settings import settle_model
 ENGINE_DIR = click.option(
     "--engine-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
+    metavar="FOLDER",
     help="Folder of the engines. [in the user's cache]",
 )
 
 
 @click.group()
 def engines() -> None:
-    """List, build and remove engines: models compiled for this machine."""
+    """List, build and remove engines. They are models compiled for this machine."""
 
 
 @engines.command(name="list")
@@ -37,7 +38,14 @@ def list_(engine_dir: Path | None) -> None:
 
 @engines.command(options_metavar="[OPTIONS]")
 @settings()
-def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) -> None:
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Search for minutes for faster kernels, and keep those that are measured to be faster.",
+)
+def build(
+    presets: tuple[str, ...], assignments: tuple[str, ...], *, tune: bool, **flags: Any
+) -> None:
     """Build engines in advance, so that the first start is quick.
 
     Give the settings that you will run with. With --acceleration auto, the default, all engines
@@ -52,11 +60,12 @@ def build(presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any) 
             f"pipeline={config.pipeline} uses no engines, so there is nothing to build:"
             " acceleration=compiled compiles its layers each time it starts"
         )
-    # Only one engine runs float8, so there is nothing to compare.
-    if config.acceleration == "auto" and config.dtype != "float8":
-        measure_engines(config, click.echo)
-    else:
-        build_engines(config, click.echo)
+    with build_report() as report:
+        # Only one engine runs these, so there is nothing to compare.
+        if config.acceleration == "auto" and config.dtype not in ("float8", "int8"):
+            measure_engines(config, report, tunes=tune)
+        else:
+            build_engines(config, report, tune)
 
 
 @engines.command()
@@ -79,6 +88,8 @@ def remove(keys: tuple[str, ...], everything: bool, engine_dir: Path | None) -> 
         if everything or entry.key.startswith(keys):
             store.remove(entry)
             click.echo(f"removed {_line(entry)}")
+    if everything:
+        store.remove_timings()
 
 
 def _line(entry: Entry) -> str:
@@ -92,7 +103,8 @@ def _line(entry: Entry) -> str:
         return f"{start}  {entry.manifest['made'][:16]}  timings of {model}: {timings}"
     accuracy = f"refused: {refused}" if refused else f"{entry.manifest['psnr']:.0f} dB"
     shape = next(iter(cache_key["inputs"]), "").partition(" ")[2]
+    tuned = "  tuned" if "tuned" in entry.manifest else ""
     return (
         f"{start}  {entry.manifest['made'][:16]}  {cache_key['engine']} {cache_key['dtype']}"
-        f"  {cache_key['stage'].lower()} {shape}  {accuracy}"
+        f"  {cache_key['stage'].lower()} {shape}  {accuracy}{tuned}"
     )

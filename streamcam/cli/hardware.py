@@ -4,11 +4,14 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from streamcam.runtime.device_presence import torch_backends
 
 CPU_FEATURES = {
     "avx2": "AVX2",
@@ -45,13 +48,44 @@ class CpuInfo:
     features: tuple[str, ...]
 
 
+ROOT = Path("/")
+
+
 def accelerators() -> list[Accelerator]:
-    """Return the GPUs that a model can run on: NVIDIA's, or Apple's."""
+    """Return the GPUs that a model can run on: NVIDIA's, Apple's, else AMD's or Intel's.
+
+    The last two count only where the installed torch is built for them.
+    """
     if sys.platform == "darwin" and platform.machine() == "arm64":
         memory = psutil.virtual_memory()
         name = f"{_from_sysctl('machdep.cpu.brand_string')} (Metal)"
         return [Accelerator(name, memory.total, memory.available, platform.mac_ver()[0])]
-    return _nvidia()
+    return _nvidia() or _amd_or_intel(torch_backends())
+
+
+def _amd_or_intel(backends: Collection[str]) -> list[Accelerator]:
+    if "hip" in backends and (ROOT / "dev/kfd").exists():
+        return _from_drm("AMD", "0x1002", "ROCm")
+    return _from_drm("Intel", "0x8086", "XPU") if "xpu" in backends else []
+
+
+def _from_drm(maker: str, vendor: str, backend: str) -> list[Accelerator]:
+    """Return the GPUs of a vendor that Linux lists; 0 for memory that it does not tell."""
+    found = []
+    for folder in sorted((ROOT / "sys/class/drm").glob("card[0-9]*/device")):
+        if _read(folder / "vendor") == vendor and "-" not in folder.parent.name:
+            total = int(_read(folder / "mem_info_vram_total") or 0)
+            used = int(_read(folder / "mem_info_vram_used") or 0)
+            number = folder.parent.name.removeprefix("card")
+            name = f"{maker} GPU {number} ({backend})"
+            found.append(Accelerator(name, total, total - used, platform.release()))
+    return found
+
+
+def _read(file: Path) -> str:
+    with suppress(OSError):
+        return file.read_text().strip()
+    return ""
 
 
 def _nvidia() -> list[Accelerator]:

@@ -4,10 +4,12 @@ from typing import Any
 
 import click
 
+from streamcam.cli import value_completion
 from streamcam.cli.options import configured, settings
 from streamcam.embedded_model import NANO, embedded
 from streamcam.errors import ModelError
 from streamcam.pipelines import pipeline_of
+from streamcam.settings.aliases import model_id
 
 
 @click.group()
@@ -36,7 +38,7 @@ def list_() -> None:
 
 
 @models.command(options_metavar="[OPTIONS]")
-@click.argument("names", nargs=-1, metavar="[ID]...")
+@click.argument("names", nargs=-1, metavar="[ID]...", shell_complete=value_completion.model_names)
 @settings()
 def pull(
     names: tuple[str, ...], presets: tuple[str, ...], assignments: tuple[str, ...], **flags: Any
@@ -55,9 +57,10 @@ def pull(
 
 
 @models.command()
-@click.argument("name", metavar="ID")
+@click.argument("name", metavar="ID", shell_complete=value_completion.model_names)
 def path(name: str) -> None:
     """Print the folder of a model: of nano, or of one in the cache."""
+    name = model_id(name)
     from streamcam.models.hub import cached_models, local_path
 
     if (folder := local_path(name)) is not None:

@@ -6,8 +6,10 @@ from typing import Any, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
+from streamcam.cli import value_completion
 from streamcam.errors import ConfigError
-from streamcam.settings.base import Settings, literal_values, traits
+from streamcam.settings.base import Settings, is_number, literal_values, traits
+from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.layer import Layer
@@ -16,6 +18,7 @@ from streamcam.settings.presets import load_preset
 from streamcam.settings.video_settings import VideoSettings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+SIZE = BroadcastSettings.model_fields["canvas"].annotation
 
 
 def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
@@ -25,13 +28,15 @@ def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
             ["--config", "presets"],
             multiple=True,
             metavar="NAME|FILE.toml",
-            help="Preset from configs/, or a TOML file; later ones win.",
+            help="Preset by its name, or a TOML file; may be given several times, later ones win.",
+            shell_complete=value_completion.preset_files,
         ),
         click.Option(
             ["--set", "assignments"],
             multiple=True,
             metavar="KEY=VALUE",
             help="Any setting by its name; wins over everything else.",
+            shell_complete=value_completion.assignments,
         ),
     ]
     flags = [
@@ -44,7 +49,7 @@ def settings(*tables: type[Settings]) -> Callable[[Command], Command]:
     def with_flags(command: Command) -> Command:
         command.__click_params__ = [  # type: ignore[attr-defined]
             *getattr(command, "__click_params__", []),
-            *reversed(flags + extra),
+            *reversed(extra + flags),
         ]
         return command
 
@@ -55,12 +60,26 @@ def _flag(name: str, field: FieldInfo) -> click.Option:
     flag = f"--{name.replace('_', '-')}"
     if field.annotation is bool:
         return click.Option([flag, name], is_flag=True, default=None, help=field.description)
-    show_default = isinstance(field.default, (str, int, float))
+    if bare := traits(field).bare:
+        return click.Option(
+            [flag, name],
+            is_flag=False,
+            flag_value=bare,
+            metavar="[HOST:PORT]",
+            help=field.description,
+        )
+    default = field.default
+    metavar = "|".join(literal_values(field)) or ("NUMBER" if is_number(field) else None)
+    if field.annotation == SIZE:
+        metavar, default = "WIDTHxHEIGHT", "x".join(map(str, default))
+    show_default = isinstance(default, (str, int, float))
+    own = ", or the model's own" if traits(field).model_default else ""
     return click.Option(
         [flag, name],
         multiple=traits(field).repeatable,
-        metavar="|".join(literal_values(field)) or None,
-        help=f"{field.description} [{field.default}]" if show_default else field.description,
+        metavar=metavar,
+        shell_complete=value_completion.field_values(name, field),
+        help=f"{field.description} [{default}{own}]" if show_default else field.description,
     )
 
 

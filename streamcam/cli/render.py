@@ -34,7 +34,11 @@ FILE = click.Path(readable=False)
 @click.command(options_metavar="[OPTIONS]")
 @click.argument("paths", nargs=-1, metavar="[INPUT] OUTPUT", type=FILE)
 @click.option("--frames", type=click.IntRange(min=1), metavar="N", help="Stop after N frames.")
-@click.option("--fps", help="Frames per second, for an input without a rate of its own. [30]")
+@click.option(
+    "--fps",
+    metavar="NUMBER",
+    help="Frames per second, for an input without a rate of its own. [30]",
+)
 @click.option(
     "--cues",
     type=FILE,

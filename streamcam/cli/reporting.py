@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.status import Status as StatusLine
+from rich.text import Text
 
 from streamcam.cli.output_pump import nonblocking_output
 from streamcam.errors import printable
@@ -21,6 +23,15 @@ from streamcam.stats import Status
 from streamcam.system.standard_streams import dropped_messages
 
 STATUS_INTERVAL_S = 10.0
+MAX_PROMPT_SHOWN = 40
+"""Characters of the prompt in the status line."""
+STATES = {
+    "running": "on air",
+    "loading": "loading the model",
+    "lost": "restarting the model",
+    "passthrough": "on air without a model",
+}
+"""States of the engine in words for the status line."""
 FORMATTER = logging.Formatter()
 
 
@@ -76,15 +87,25 @@ def _show_json(record: logging.LogRecord) -> None:
 class Reporter:
     """Shows the status: as a live line on a terminal, or periodically in a JSON log."""
 
-    def __init__(self, line: StatusLine | None, *, as_json: bool) -> None:
+    def __init__(
+        self, line: StatusLine | None, console: Console | None = None, *, as_json: bool
+    ) -> None:
         self._line = line
+        self._console = console
         self._as_json = as_json
         self._next = time.monotonic() + STATUS_INTERVAL_S
+
+    @property
+    def terminal(self) -> Console | None:
+        """The terminal that somebody reads; None where the log goes to a file or a service."""
+        return self._console
 
     def show(self, status: Status) -> None:
         """Update the line on the terminal, or log `status` if it is time to."""
         if self._line:
-            self._line.update(summary(status))
+            # As text: a prompt may hold what would be markup. One line, however long that is.
+            text = printable(summary(status))
+            self._line.update(Text(text, no_wrap=True, overflow="ellipsis"))
         elif self._as_json and time.monotonic() >= self._next:
             self._next += STATUS_INTERVAL_S
             extra = {"status": {"status": asdict(status)}}
@@ -109,7 +130,7 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
         try:
             if is_terminal and not as_json:
                 with console.status("starting") as line:
-                    yield Reporter(line, as_json=False)
+                    yield Reporter(line, console, as_json=False)
             else:
                 yield Reporter(None, as_json=as_json)
         finally:
@@ -118,14 +139,24 @@ def reporting(*, as_json: bool) -> Iterator[Reporter]:
 
 def summary(status: Status) -> str:
     """Return `status` as one line."""
-    parts = [
-        status.state,
-        f"in {status.fps_in:.0f}",
-        f"model {status.fps_model:.1f}",
-        f"out {status.fps_out:.0f} fps",
-    ]
+    parts = [name.upper() for name in status.overrides]
+    if status.source != "live":
+        parts.append(f"source {status.source}")
+    if status.source == "live" or status.state not in ("running", "passthrough"):
+        parts.append(STATES.get(status.state, status.state))
+    if status.prompt:
+        parts.append(f'"{_cut(status.prompt)}"')
+    if status.preset:
+        parts.append(f"preset {status.preset}")
+    if status.recording:
+        parts.append(f"recording {Path(status.recording).name}")
+    if status.obs:
+        parts.append(f"OBS {status.obs}")
+    camera, model, output = status.fps_in, status.fps_model, status.fps_out
+    parts.append(f"fps: camera {camera:.0f}, model {model:.1f}, output {output:.0f}")
     if status.latency_p50 is not None and status.latency_p95 is not None:
-        parts.append(f"latency {status.latency_p50 * 1e3:.0f}/{status.latency_p95 * 1e3:.0f} ms")
+        p50, p95 = status.latency_p50 * 1e3, status.latency_p95 * 1e3
+        parts.append(f"delay {p50:.0f} ms (95% within {p95:.0f})")
     counts = {
         "skipped to keep up": status.dropped,
         "skipped as similar": status.skipped,
@@ -134,10 +165,14 @@ def summary(status: Status) -> str:
     parts += [f"{count} {what}" for what, count in counts.items() if count]
     if status.schedule:
         parts.append(status.schedule)
-    if status.source != "live":
-        parts.append(f"source {status.source}")
     if status.vram is not None:
-        parts.append(f"{status.vram / 2**30:.1f} GiB")
+        parts.append(f"{status.vram / 2**30:.1f} GiB of GPU memory")
     if status.power is not None:
         parts.append(f"{status.power:.0f} W")
+    if status.notice:
+        parts.append(status.notice)
     return " · ".join(parts)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_PROMPT_SHOWN else f"{text[: MAX_PROMPT_SHOWN - 1]}…"

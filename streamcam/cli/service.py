@@ -40,7 +40,10 @@ TimeoutStopSec=15
 WantedBy=default.target
 """
 
-PRESERVED_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES")
+PRESERVED_VARIABLES = (
+    *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "CUDA_VISIBLE_DEVICES"),
+    "STREAMCAM_WEB_TOKEN",
+)
 """Environment variables of the installing shell that the unit sets too."""
 PRESERVED_FOLDERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_PICTURES_DIR")
 """The same, of which the XDG specification says to ignore relative paths."""
@@ -57,7 +60,7 @@ def service() -> None:
 @service.command()
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- RUN-OPTIONS...]")
 def install(arguments: tuple[str, ...]) -> None:
-    """Write the unit, enable it and start it.
+    """Start streamcam now and at every login. A systemd unit of your user does that.
 
     A service that is already running is restarted. Options after -- are passed to
     "streamcam run":
@@ -209,14 +212,20 @@ def _check(arguments: Sequence[str]) -> None:
     """Raise now the errors that "streamcam run" would raise at every start."""
     from streamcam.cli.options import configured
     from streamcam.cli.run import run
+    from streamcam.control.cue_list import load_cue_list
+    from streamcam.control.preset_bank import PresetBank
     from streamcam.runtime.auto_settings import settle_model
     from streamcam.runtime.startup_check import check_startup
+    from streamcam.settings.cue_settings import cue_list_file
 
     parameters = run.make_context("streamcam run", list(arguments)).params
-    own = ("duration", "log_json")
+    own = ("duration", "log_json", "no_browser")
     flags = {name: value for name, value in parameters.items() if name not in own}
     config = configured(flags.pop("presets"), flags.pop("assignments"), flags)
-    check_startup(settle_model(config)[0])
+    config, _ = settle_model(config)
+    check_startup(config)
+    if name := config.broadcast.cue_list:
+        load_cue_list(cue_list_file(name), config, PresetBank(config, lambda _line: None))
 
 
 def _require_unit(path: Path) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 from streamcam.settings.base import traits
 from streamcam.settings.parameters import Parameters, is_prompt
 
-MODEL_GROUPS = ("Prompt", "Denoising", "Guidance", "Similar frames")
-NOT_READ = ("prompt_time",)
-"""A field of those groups that only a fade reads."""
+MODEL_GROUPS = ("Prompt", "Look")
+NOT_READ = ("prompt_time", "preset_time")
+"""Fields of those groups that only a fade reads."""
 
 MODEL_FIELDS = tuple(
     name

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
+from streamcam.control.easings import EASINGS
 from streamcam.control.model_values import Item, items_of, with_values_of
 from streamcam.errors import ParameterError
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
-from streamcam.settings.parameters import MAX_PROMPTS, Parameters, Prompt, is_prompt
+from streamcam.settings.parameters import MAX_PROMPTS, Easing, Parameters, Prompt, is_prompt
 
 Listener = Callable[[Parameters, Parameters], None]
 """Called after every change with the snapshots before and after it."""
@@ -18,6 +19,23 @@ Changes = Mapping[str, Any]
 """Values by field name."""
 
 Clock = Callable[[], float]
+
+Modulate = Callable[[Parameters, float], Parameters]
+"""Returns a snapshot with numbers that swing around those in it, at monotonic seconds."""
+
+NOTICE_S = 10.0
+"""Seconds for which a notice to the operator is shown."""
+
+
+class Fade(NamedTuple):
+    """The way in which values that can fade get to their end."""
+
+    seconds: float
+    easing: Easing = "linear"
+
+
+Decide = Callable[[Parameters], tuple[Changes, float | Fade | None]]
+"""Takes the target; returns the changes to it, and their fade, None for the default."""
 
 
 class Control:
@@ -32,20 +50,38 @@ class Control:
         """The newest snapshot; read it once and use all of it."""
         self.target = config.live
         """The operator's latest choice: the end of the current fade, or the newest snapshot."""
+        self.preset: str | None = None
+        """Name of the preset that was loaded last."""
+        self._notice: tuple[str, float] = ("", 0.0)
+        self.obs = ""
+        """State of OBS: live, recording, idle or not connected; empty where it is not in use."""
         self._config = config
         self._clock = clock
         self._deciding = Lock()
         self._publishing = Lock()
         self._listeners: list[Listener] = []
         self._fade: _Fade | None = None
+        self._faded = config.live
+        """The newest snapshot without modulation."""
+        self._modulate: Modulate | None = None
         self._refused: dict[Item, str] = {}
 
-    def change(self, changes: Changes, *, over: float | None = None) -> Parameters:
+    @property
+    def notice(self) -> str:
+        """The last line for the operator, for as long as it is news."""
+        text, until = self._notice
+        return text if self._clock() < until else ""
+
+    def notify(self, notice: str) -> None:
+        """Show a line to the operator with the figures, for `NOTICE_S`."""
+        self._notice = (notice, self._clock() + NOTICE_S)
+
+    def change(self, changes: Changes, *, over: float | Fade | None = None) -> Parameters:
         """Apply `changes` as one; values that can fade do so over that many seconds.
 
         Args:
             changes: values by field name.
-            over: seconds; by default ``prompt_time`` if a text changes, else 0.
+            over: seconds, or a fade; by default ``prompt_time`` if a text changes, else 0.
 
         Returns:
             The snapshot at the end of the fade.
@@ -55,7 +91,7 @@ class Control:
         """
         return self.update(lambda _target: (changes, over))
 
-    def update(self, decide: Callable[[Parameters], tuple[Changes, float | None]]) -> Parameters:
+    def update(self, decide: Decide) -> Parameters:
         """Apply the changes that `decide` makes from the target, which nothing else changes then.
 
         Args:
@@ -75,7 +111,7 @@ class Control:
                 self.target = target
                 # No change must not restart the fade: some senders repeat a value all the time.
                 if target != before:
-                    self._move_to_target(over)
+                    self._move_to_target(over if isinstance(over, Fade) else Fade(over))
             return target
 
     def refuse(self, items: Iterable[Item], why: str, instead: Parameters) -> None:
@@ -98,10 +134,10 @@ class Control:
             for item in items_of(target) & self._refused.keys():
                 raise ParameterError(self._refused[item])
 
-    def _move_to_target(self, over: float) -> None:
-        if over > 0:
-            self._fade = _Fade(self.parameters, self.target, self._clock(), over)
-            self._publish(_between(self.parameters, self.target, 0.0))
+    def _move_to_target(self, over: Fade) -> None:
+        if over.seconds > 0:
+            self._fade = _Fade(self._faded, self.target, self._clock(), over)
+            self._publish(_between(self._faded, self.target, 0.0))
         elif self._fade:
             # A change without a fade takes effect at once, and the current fade goes on.
             self._fade = self._fade.retargeted(self.target)
@@ -109,22 +145,31 @@ class Control:
         else:
             self._publish(self.target)
 
+    def modulate(self, modulate: Modulate | None) -> None:
+        """Change every snapshot by `modulate` from now on, at every `advance`; None for not."""
+        with self._publishing:
+            self._modulate = modulate
+            self._publish(self._faded)
+
     def advance(self) -> Parameters:
-        """Move the current fade, if any, to the present; return the newest snapshot."""
-        if self._fade:
+        """Move the current fade and what is modulated to the present; return the snapshot."""
+        if self._fade or self._modulate:
             with self._publishing:
-                if self._fade:
-                    now = self._clock()
-                    self._publish(self._fade.at(now))
-                    if now >= self._fade.end:
-                        self._fade = None
+                now = self._clock()
+                faded = self._fade.at(now) if self._fade else self._faded
+                if self._fade and now >= self._fade.end:
+                    self._fade = None
+                self._publish(faded)
         return self.parameters
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` after every change, from the thread that made it; it must not block."""
         self._listeners.append(listener)
 
-    def _publish(self, after: Parameters) -> None:
+    def _publish(self, faded: Parameters) -> None:
+        """Make a snapshot the newest one, modulated if anything is."""
+        self._faded = faded
+        after = self._modulate(faded, self._clock()) if self._modulate else faded
         before, self.parameters = self.parameters, after
         if after != before:
             for listener in self._listeners:
@@ -132,20 +177,21 @@ class Control:
 
 
 class _Fade:
-    """A fade from one snapshot to another, `seconds` long."""
+    """A fade from one snapshot to another."""
 
-    def __init__(self, before: Parameters, after: Parameters, start: float, seconds: float) -> None:
-        self.before, self.after, self.start, self.seconds = before, after, start, seconds
-        self.end = start + seconds
+    def __init__(self, before: Parameters, after: Parameters, start: float, over: Fade) -> None:
+        self.before, self.after, self.start, self.over = before, after, start, over
+        self.end = start + over.seconds
 
     def retargeted(self, after: Parameters) -> "_Fade":
         """Return this fade with another end; values in which the two ends differ jump at once."""
         names = type(after).model_fields
         jumps = {n: v for n in names if (v := getattr(after, n)) != getattr(self.after, n)}
-        return _Fade(self.before.model_copy(update=jumps), after, self.start, self.seconds)
+        return _Fade(self.before.model_copy(update=jumps), after, self.start, self.over)
 
     def at(self, now: float) -> Parameters:
-        return _between(self.before, self.after, min((now - self.start) / self.seconds, 1.0))
+        t = min((now - self.start) / self.over.seconds, 1.0)
+        return _between(self.before, self.after, EASINGS[self.over.easing](t))
 
 
 def _between(before: Parameters, after: Parameters, t: float) -> Parameters:

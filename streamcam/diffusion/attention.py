@@ -7,11 +7,26 @@ plain tensors, which every engine accepts.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Projection(NamedTuple):
+    """The weights of a linear layer."""
+
+    weight: Tensor
+    """``(inner, D)``."""
+    bias: Tensor | None
+    """``(inner,)``."""
+
+
+def projected(prompt_embeds: Tensor, projections: Sequence[Projection]) -> Tensor:
+    """Return what `PromptCache` makes of embeddings ``(b, L, D)``, from its `projections`."""
+    parts = [F.linear(prompt_embeds, *projection) for projection in projections]
+    return torch.cat([prompt_embeds, *parts], dim=-1) if parts else prompt_embeds
 
 
 class PromptCache(nn.Module):
@@ -37,6 +52,13 @@ class PromptCache(nn.Module):
         unet.set_attn_processor(processors)
         if unet.config.addition_embed_type == "text":
             unet.add_embedding = EmbeddingsOnly(unet.add_embedding, width)
+
+    def projections(self) -> list[Projection] | None:
+        """Return the weights of every projection in order; None where there is more to it."""
+        if any(layer.norm_cross for layer in self._layers):
+            return None
+        linear = [part for layer in self._layers for part in (layer.to_k, layer.to_v)]
+        return [Projection(part.weight, part.bias) for part in linear]
 
     def forward(self, prompt_embeds: Tensor) -> Tensor:
         """Return ``(b, L, D + sum of 2 * inner)`` for embeddings ``(b, L, D)``."""
@@ -83,6 +105,32 @@ class CachedCrossAttention:
         return _project(attn, _attend(query, key, value, attn.heads))
 
 
+class FusedSelfAttention:
+    """Self-attention of each row, with query, key and value from one product."""
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        query, key, value = _query_key_value(attn, hidden_states)
+        return _project(attn, _attend(query, key, value, attn.heads))
+
+
+def fuse_self_attention(unet: Any) -> None:
+    """Replace the three projections of every self-attention of `unet` by one of their weights."""
+    processors = dict(unet.attn_processors)
+    for name, layer in unet.named_modules():
+        if name.endswith(".attn1") and _is_plain(layer):
+            layer.fuse_projections()
+            layer.to_qkv.requires_grad_(False)
+            del layer.to_q, layer.to_k, layer.to_v
+            processors[f"{name}.processor"] = FusedSelfAttention()
+    unet.set_attn_processor(processors)
+
+
+def _is_plain(attn: Any) -> bool:
+    """Return whether nothing stands between the projections and the attention itself."""
+    extras = (attn.norm_q, attn.norm_k, attn.group_norm, attn.spatial_norm)
+    return not any(extras) and not (attn.residual_connection or attn.is_cross_attention)
+
+
 class CrossFrameAttention:
     """Self-attention over all rows of a stream batch at once (section 3.6).
 
@@ -97,8 +145,7 @@ class CrossFrameAttention:
         length, width = hidden_states.shape[1:]
         joined = []
         for rows in torch.split(hidden_states, self.groups):
-            row = rows.reshape(1, -1, width)
-            query, key, value = attn.to_q(row), attn.to_k(row), attn.to_v(row)
+            query, key, value = _query_key_value(attn, rows.reshape(1, -1, width))
             joined.append(_attend(query, key, value, attn.heads).reshape(-1, length, width))
         return _project(attn, torch.cat(joined))
 
@@ -110,6 +157,13 @@ def enable_cross_frame_attention(unet: Any, groups: Sequence[int]) -> None:
         for name, processor in unet.attn_processors.items()
     }
     unet.set_attn_processor(processors)
+
+
+def _query_key_value(attn: Any, states: Tensor) -> Sequence[Tensor]:
+    if attn.fused_projections:
+        parts: Sequence[Tensor] = attn.to_qkv(states).chunk(3, dim=-1)
+        return parts
+    return attn.to_q(states), attn.to_k(states), attn.to_v(states)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:

@@ -4,7 +4,10 @@ import os
 import sys
 
 from streamcam.diffusion.image_model import load_image_model
+from streamcam.diffusion.rehearsal import StreamRehearsal
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines.build_progress import ThrottledProgress
+from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.errors import StreamcamError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
@@ -15,13 +18,14 @@ OOM_SCORE = 250
 """Above that of the engine, which runs without what is built here."""
 
 
-def build_engines(config: Config, report: Report, loading: Report) -> None:
+def build_engines(config: Config, report: Report, loading: Report, *, tunes: bool = False) -> None:
     """Build every engine that a stream of `config` needs and that is not in the store.
 
     Args:
         config: the settings of the stream.
         report: takes a line of progress on the engines at a time.
         loading: likewise, while the model is loaded.
+        tunes: whether to search longer for fast kernels.
 
     Raises:
         StreamcamError: the model cannot be loaded, or the acceleration cannot run here.
@@ -29,10 +33,15 @@ def build_engines(config: Config, report: Report, loading: Report) -> None:
     config = config.model_copy(update={"warmup": 1})
     loaded = False
     models = load_image_model(
-        config, lambda line: report(line) if loaded else loading(line), builds_here=True
+        config,
+        lambda line: report(line) if loaded else loading(line),
+        builds_here=True,
+        tunes=tunes,
+        rehearse=StreamRehearsal,
     )
     loaded = True
-    DiffusionStream(models, config).warm_up()
+    # Plain calls: nothing is gained by recording what runs once.
+    DiffusionStream(models._replace(graphs=GraphedCalls), config).warm_up()
 
 
 def serve() -> None:
@@ -44,7 +53,7 @@ def serve() -> None:
     end_with_parent(sys.stdin.read, status=1)
     prefer_as_oom_victim(OOM_SCORE)
     try:
-        build_engines(config, _print_line, loading=lambda _: None)
+        build_engines(config, ThrottledProgress(_print_line), loading=lambda _: None)
     except StreamcamError as error:
         _print_line(str(error))
         sys.exit(error.exit_code)

@@ -55,8 +55,7 @@ class Conditioner:
         Raises:
             PromptError: a text cannot be encoded; nothing else has changed.
         """
-        prompts = [parameters.prompt, *([parameters.negative_prompt] if negative else [])]
-        texts = dict.fromkeys(text for prompt in prompts for text, weight in prompt if weight)
+        texts = texts_of(parameters, negative=negative)
         notices = [dropped_notice(text, self._text(text)) for text in texts]
         named = [self._text(text) for text, weight in parameters.prompt if weight]
         self.notice = "; ".join(filter(None, [*notices, understood_notice(named)]))
@@ -110,6 +109,12 @@ class Conditioner:
             _rows(pooled) if pooled else None,
             time_ids=None if time_ids is None else time_ids.expand(rows, -1),
         )
+
+
+def texts_of(parameters: Parameters, *, negative: bool) -> list[str]:
+    """Return the texts that `parameters` use, those of the negative prompt only if it is used."""
+    prompts = [parameters.prompt, *([parameters.negative_prompt] if negative else [])]
+    return list(dict.fromkeys(text for prompt in prompts for text, weight in prompt if weight))
 
 
 def _rows(parts: list[tuple[Tensor, int]]) -> Tensor:

@@ -10,9 +10,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.diffusion.attention import PromptCache, enable_cross_frame_attention
+from streamcam.diffusion.attention import (
+    PromptCache,
+    enable_cross_frame_attention,
+    fuse_self_attention,
+)
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.stages import (
     Condition,
     Decode,
@@ -22,15 +27,24 @@ from streamcam.diffusion.stages import (
     dropped_notice,
 )
 from streamcam.engines.build_process import build_in_child
-from streamcam.engines.builder import EngineBuilder
+from streamcam.engines.builder import EngineBuilder, WeightsSource
+from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_info import is_nvidia_gpu
+from streamcam.engines.device_memory import device_memory
+from streamcam.engines.device_tuning import tune
 from streamcam.engines.eager import EagerEngine
-from streamcam.engines.placement import place
+from streamcam.engines.flat_stage import Rehearsal
+from streamcam.engines.graphed_calls import GraphedCalls
+from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
-from streamcam.errors import ConfigError, ModelError
+from streamcam.errors import ConfigError, EngineError, ModelError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
 from streamcam.models.prompt_reader import PromptReader, load_prompt_reader
+from streamcam.models.weight_bytes import model_size
+from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 
 ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
 """The function that a child process calls to build engines; it loads the same model."""
@@ -61,14 +75,32 @@ class ImageModel(NamedTuple):
     """Whether `encode` samples from a posterior, as the full autoencoder does."""
     time_ids: Tensor | None
     device: torch.device
+    revision: Callable[[], int] = lambda: 0
+    """Returns another number whenever a stage runs on another engine than before."""
+    graphs: Callable[[], GraphedCalls] = GraphedCalls
+    """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
+    is_ready_for: Callable[[Parameters], bool] = lambda _: True
+    """Whether those parameters can be used at once, and need not wait for a text encoder."""
+    on_warm: Callable[[], None] = lambda: None
+    """To be called once all kinds of calls have been made."""
+
+
+Rehearse = Callable[["ImageModel", Config], Rehearsal]
+"""Returns the rehearsal of a model, given its stages as they are written."""
 
 
 def load_image_model(
-    config: Config, report: Report = print, *, builds_here: bool = False
+    config: Config,
+    report: Report = print,
+    *,
+    builds_here: bool = False,
+    tunes: bool = False,
+    rehearse: Rehearse | None = None,
 ) -> ImageModel:
     """Load the model of `config` and move it to its device.
 
-    Engines that are missing are built in another process, or in this one if `builds_here`.
+    Engines that are missing are built in another process, or in this one if `builds_here`: with
+    `tunes` they are tuned, and those in int8 need a rehearsal.
 
     Raises:
         ConfigError: the device is missing, or the size does not fit the model.
@@ -76,11 +108,28 @@ def load_image_model(
         ModelError: a file is missing, damaged or does not fit.
     """
     placement = place(config)
+    tune(placement.device, placement.dtype)
     if config.threads:
         torch.set_num_threads(config.threads)
-    pipe = load_pipeline(config, placement.weights_dtype, report)
+    size, memory = model_size(config), device_memory(placement.device)
+    if size and memory:
+        report(memory_line(config, size, placement, memory))
+    before = weights_source(config, placement.weights_dtype)
+    pipe = load_pipeline(config, placement.weights_dtype, report, placement.device)
     report(str(placement))
-    return from_pipeline(pipe, config, placement.device, report, builds_here=builds_here)
+    # What was exchanged while it was read may be neither the old nor the new.
+    unchanged = weights_source(config, placement.weights_dtype) == before
+    source = WeightsSource(*before) if unchanged else None
+    return from_pipeline(
+        pipe,
+        config,
+        placement.device,
+        report,
+        builds_here=builds_here,
+        tunes=tunes,
+        source=source,
+        rehearse=rehearse,
+    )
 
 
 def from_pipeline(
@@ -90,8 +139,14 @@ def from_pipeline(
     report: Report = print,
     *,
     builds_here: bool = False,
+    tunes: bool = False,
+    source: WeightsSource | None = None,
+    rehearse: Rehearse | None = None,
 ) -> ImageModel:
-    """Return the stages of a diffusers pipeline, accelerated as `config` says."""
+    """Return the stages of a diffusers pipeline, accelerated as `config` says.
+
+    With the `source` of its weights their hash is remembered from start to start.
+    """
     from diffusers import LCMScheduler
 
     unet, vae = pipe.unet, pipe.vae
@@ -99,6 +154,10 @@ def from_pipeline(
         module.to(device).eval().requires_grad_(False)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
+    if is_nvidia_gpu(device):
+        # Tensor cores take convolutions in this layout only: others are converted each time.
+        unet.to(memory_format=torch.channels_last)
+        fuse_self_attention(unet)
     if type(vae).__name__ == "AutoencoderTiny":
         for part in (vae.encoder, vae.decoder):
             part.layers = fold(part.layers)
@@ -111,39 +170,89 @@ def from_pipeline(
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
+    graphs = place(config).choice.graphs
     reader = load_prompt_reader(config.model, unet)
-    accelerate = _accelerator(config, report, builds_here=builds_here)
-    return ImageModel(
+    model = ImageModel(
         encode_text=partial(encode_text, pipe, device=device, report=report, reader=reader),
-        encode=accelerate(Encode(vae)),
-        denoise=accelerate(Denoise(unet, prediction, alphas_cumprod)),
-        decode=accelerate(Decode(vae)),
+        encode=Encode(vae),
+        denoise=Denoise(unet, prediction, alphas_cumprod),
+        decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
         latent_shape=(vae.config.latent_channels, config.height // scale, config.width // scale),
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
+        graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
+    )
+    rehearsal = rehearse(model, config) if rehearse else None
+    accelerate = _accelerator(
+        config,
+        report,
+        builds_here=builds_here,
+        tunes=tunes,
+        source=source,
+        rehearsal=rehearsal,
+    )
+    return model._replace(
+        encode=accelerate.stage(model.encode),
+        denoise=accelerate.stage(model.denoise),
+        decode=accelerate.stage(model.decode),
+        revision=accelerate.revision,
     )
 
 
-def _accelerator(
-    config: Config, report: Report, *, builds_here: bool
-) -> Callable[[nn.Module], Callable[..., Tensor]]:
-    """Return the function that accelerates a stage as `config` says.
+class _Accelerator(NamedTuple):
+    stage: Callable[[Any], Callable[..., Tensor]]
+    """Accelerates a stage; in float32 without an engine it returns the stage itself."""
+    revision: Callable[[], int]
+    """See `ImageModel.revision`."""
 
-    In float32 without an engine it returns the stage itself.
-    """
+
+def _accelerator(
+    config: Config,
+    report: Report,
+    *,
+    builds_here: bool,
+    tunes: bool,
+    source: WeightsSource | None,
+    rehearsal: Rehearsal | None,
+) -> _Accelerator:
+    """Return what accelerates stages as `config` says."""
     placement = place(config)
     engines = list(placement.choice.engines)
     if placement.weights_dtype != torch.float32:
         engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
-        return lambda stage: stage
-    builder = None if builds_here else partial(build_in_child, ENGINE_BUILD_MAIN, config)
+        return _Accelerator(lambda stage: stage, lambda: 0)
+    process = None if builds_here else partial(_build_in_child, config, placement)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
-    return EngineBuilder(engines, Store(config.engine_dir), report, builder=builder, waits=waits)
+    builder = EngineBuilder(
+        engines,
+        Store(config.engine_dir),
+        report,
+        builder=process,
+        waits=waits,
+        tunes=tunes,
+        source=source,
+        rehearsal=rehearsal,
+    )
+    return _Accelerator(builder, lambda: builder.revision)
+
+
+def _build_in_child(config: Config, placement: Placement) -> Iterator[str]:
+    """Build the engines of `config` in a process that loads the same model; yield its lines.
+
+    Raises:
+        EngineError: there is no room for it.
+    """
+    size, memory = model_size(config), device_memory(placement.device)
+    if size and memory:
+        need = memory_need(config, size, placement)
+        if refusal := build_refusal(need, placement, memory):
+            raise EngineError(refusal)
+    yield from build_in_child(ENGINE_BUILD_MAIN, config)
 
 
 def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:

@@ -22,9 +22,11 @@ class PendingFrame:
     """The frame as the similarity filter compares it; None if it was skipped or not compared."""
     duration: float | None = None
 
-    def output(self, image: DownloadedImage) -> Frame:
-        """Return the output frame that shows `image`."""
-        return Frame(image.image, self.index, self.captured_at, image.packed, self.duration)
+    def output(self, image: DownloadedImage, made_of: int | None = None) -> Frame:
+        """Return the output frame that shows `image`, which may belong to another frame."""
+        return Frame(
+            image.image, self.index, self.captured_at, image.packed, self.duration, made_of
+        )
 
 
 def _pending(frame: Frame, *, skipped: bool, vector: Vector | None) -> PendingFrame:
@@ -54,6 +56,7 @@ class PendingFrames:
         self._queue: deque[PendingFrame] = deque()
         self._download: PendingDownload | None = None
         self._last_image: DownloadedImage | None = None
+        self._last_index: int | None = None
         self.last_shown: Vector | None = None
         """The newest processed frame that has its output, as the similarity filter compares it."""
 
@@ -87,7 +90,8 @@ class PendingFrames:
             if not self._queue:
                 break
             pending = self._queue.popleft()
-            self._last_image, self.last_shown = image, pending.vector
+            self._last_image, self._last_index = image, pending.index
+            self.last_shown = pending.vector
             frames.append(pending.output(image))
             frames += self._repeat_last_image()
         self._download = PendingDownload(frames, wait)
@@ -104,5 +108,5 @@ class PendingFrames:
         """Return the skipped frames that are next in the queue, with the last image."""
         frames: list[Frame] = []
         while self._queue and self._queue[0].skipped and self._last_image is not None:
-            frames.append(self._queue.popleft().output(self._last_image))
+            frames.append(self._queue.popleft().output(self._last_image, self._last_index))
         return frames

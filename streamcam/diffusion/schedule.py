@@ -39,6 +39,11 @@ class Steps:
         """Return the factor of eps in the estimate of x_0."""
         return -self.c_out * self.beta / self.alpha
 
+    def tensors(self) -> list[Tensor]:
+        """Return the timesteps and all coefficients and factors."""
+        coefficients = [self.alpha, self.beta, self.c_skip, self.c_out]
+        return [self.timesteps, *coefficients, self.x_t_factor, self.eps_factor]
+
     def __len__(self) -> int:
         return len(self.timesteps)
 

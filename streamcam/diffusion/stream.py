@@ -1,20 +1,24 @@
 """StreamDiffusion as a Stream: frames in, the model's outputs out, in order."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.pending_frames import PendingFrames
 from streamcam.diffusion.sampler import Sampler
 from streamcam.diffusion.similarity import METRICS, SimilarityFilter
+from streamcam.engines.graphed_calls import WARM_UP_CALLS
 from streamcam.frames import frame_transfer
-from streamcam.frames.transfer import FrameTransfer
+from streamcam.frames.copy_streams import CALLS_AT_ONCE
+from streamcam.frames.transfer import FrameTransfer, OutputBuffer, UploadedFrames
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
+
+WAITS = "the new prompt is used in some seconds, once what encodes it is loaded"
 
 
 class DiffusionStream:
@@ -44,17 +48,21 @@ class DiffusionStream:
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()
         self.transfer = transfer or frame_transfer(config, models.device)
-        self.sampler = Sampler(models, config, self.transfer.to_device)
+        self._graphs = models.graphs()
+        self.sampler = Sampler(
+            models, config, self.transfer.copy_to_device, fixed=self._graphs.captures
+        )
         self._models = models
         self._ahead = ahead and self.transfer.on_device
         self._from_noise = config.mode == "txt2img"
         metric = METRICS[config.similar_image_filter_metric]
         self._filter = SimilarityFilter(metric, config.num_steps * self.chunk, config.live.seed)
         self._pending = PendingFrames()
+        self._waits = False
 
     @property
     def notice(self) -> str:
-        return self.sampler.notice
+        return WAITS if self._waits else self.sampler.notice
 
     @property
     def accepts_any_size(self) -> bool:
@@ -72,17 +80,25 @@ class DiffusionStream:
     def warm_up(self) -> None:
         """Make the calls that ``warmup`` asks for, and forget them.
 
-        The first call of a compiled model is slow, and should not hold up a frame.
+        The first call of a compiled model is slow, and should not hold up a frame. Calls that are
+        recorded are recorded here, on frames as large as the canvas, as those of a camera mostly
+        are.
         """
-        black = Frame(np.zeros((self.config.height, self.config.width, 3), np.uint8), 0, 0.0)
+        size = (self.config.width, self.config.height)
+        width, height = self.config.broadcast.canvas if self.accepts_any_size else size
+        black = Frame(np.zeros((height, width, 3), np.uint8), 0, 0.0)
         unfiltered = self.config.live.changed({"enable_similar_image_filter": False})
         # With fewer than n calls nothing would be decoded.
         calls = max(self.config.warmup, self.config.num_steps) if self.config.warmup else 0
+        if calls and self._graphs.captures:
+            calls = max(calls, self.config.num_steps + WARM_UP_CALLS + CALLS_AT_ONCE)
         for _ in range(calls * self.chunk):
             self(black, unfiltered)
         self._pending.finish_download()
         self.counts.clear()
         self._reset(self.config.live)
+        if calls:
+            self._models.on_warm()
 
     @torch.inference_mode()
     def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
@@ -124,7 +140,7 @@ class DiffusionStream:
         return self.sampler.parameters.enable_similar_image_filter and not self._from_noise
 
     def _update(self, parameters: Parameters) -> list[Frame]:
-        """Run with `parameters` from now on.
+        """Run with `parameters` from now on, or from when their prompts are encoded.
 
         Raises:
             ParameterError: they are refused, and nothing has changed.
@@ -134,8 +150,12 @@ class DiffusionStream:
         """
         before = self.sampler.parameters
         if parameters is before:
+            self._waits = False
             return []
         self.config.check(parameters)
+        self._waits = not self._models.is_ready_for(parameters)
+        if self._waits:
+            return []  # Asked again with the next frame: none waits for a text encoder to load.
         self.sampler.prepare(parameters)
         if parameters.reset != before.reset:
             in_flight: list[Frame] = self.drain(parameters)
@@ -153,25 +173,43 @@ class DiffusionStream:
         """
         self.counts["calls"] += 1
         self._pending.gathered = 0
-        images = self._generate(new_frames=new_frames)
-        if images is None:
+        output_is_due = self.sampler.begin(new_frames=new_frames)
+        uploaded = None
+        if new_frames and not self._from_noise:
+            uploaded = self.transfer.uploaded(self.chunk)
+        if not output_is_due:
+            self._work(uploaded, None)
             self.transfer.synchronize()
             return []
-        downloaded, wait = self.transfer.download(images)
+        output = self.transfer.output_buffer(self.chunk)
+        self._launch(uploaded, output, new_frames=new_frames)
+        downloaded, wait = output.download()
         before = self._pending.finish_download()
         self._pending.start_download(downloaded, wait)
         self._filter.shown(self._pending.last_shown)
         return before if self._ahead else self._pending.finish_download()
 
-    def _generate(self, *, new_frames: bool) -> Tensor | None:
-        """Run the models: all work of a call on the device, between upload and download.
+    def _launch(
+        self, uploaded: UploadedFrames | None, output: OutputBuffer, *, new_frames: bool
+    ) -> None:
+        """Run a call, replayed as a graph if it is the one that is the same every time."""
+        work = partial(self._work, uploaded, output)
+        memory = uploaded.memory if uploaded else self.transfer
+        if not (new_frames and memory and self.sampler.steady):
+            work()
+            return
+        slot = (uploaded.slot if uploaded else None, output.slot)
+        self._graphs(slot, (memory, self._models.revision()), work)
 
-        Returns:
-            ``(f, 3, H, W)``, nominally in [-1, 1]; None while the first frames are in flight.
+    def _work(self, uploaded: UploadedFrames | None, output: OutputBuffer | None) -> None:
+        """Do all work of a call on the device: from the frames uploaded to the bytes to download.
+
+        Nothing here depends on values of the device, nor changes anything on the CPU, so that a
+        graph can do the same. Without frames the last ones are repeated.
         """
         latents = None
-        if new_frames and not self._from_noise:
-            noise = self.sampler.draw_noise() if self._models.encode_uses_noise else None
-            latents = self._models.encode(self.transfer.batch(), noise)
-        x_0 = self.sampler(latents)
-        return None if x_0 is None else self._models.decode(x_0)
+        if uploaded is not None:
+            latents = self._models.encode(uploaded.batch(), self.sampler.encoder_noise)
+        x_0 = self.sampler.step(latents)
+        if output is not None:
+            output.write(self._models.decode(x_0))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from streamcam.diffusion.guidance import GUIDANCE, Guidance, Scalar
 from streamcam.diffusion.schedule import Steps, predicted_x_0
+from streamcam.engines.fixed_memory import overwrite
 
 PredictNoise = Callable[[Tensor, Tensor], Tensor]
 """The U-Net: x_t ``(S, f, C, h, w)`` and timesteps ``(S,)`` to eps, of the shape of x_t.
@@ -95,6 +96,21 @@ class StepPlan:
     def _add_noise(self) -> AddNoise:
         return AddNoise(self.steps.alpha, self.steps.beta * self.noise.added)
 
+    def tensors(self) -> list[Tensor]:
+        """Return the steps, their noise and all that follows from them, always in one order."""
+        own = [*self.steps.tensors(), *self.noise, self.timesteps]
+        return [*own, *self._add_noise, *self.residual_noise]
+
+    def overwrite(self, new: "StepPlan") -> None:
+        """Take over the steps and the noise of `new`, in the memory of this plan.
+
+        Calls that were recorded with this plan then run with them.
+        """
+        overwrite(self.tensors(), new.tensors())
+        if "single_steps" in vars(self):  # Only where steps run one after another.
+            for mine, theirs in zip(self.single_steps, new.single_steps, strict=True):
+                mine.overwrite(theirs)
+
     @cached_property
     def single_steps(self) -> list["StepPlan"]:
         """Return a plan of one step for each of the steps."""
@@ -112,7 +128,7 @@ class StepPlan:
 
 def initial_state(x_0: Tensor, n: int) -> InFlight:
     """Return the state of a stream that has only seen `x_0` ``(f, C, h, w)`` so far."""
-    repeated = x_0.expand(n - 1, *x_0.shape)
+    repeated = x_0.expand(n - 1, *x_0.shape).contiguous()
     return InFlight(repeated, torch.zeros_like(repeated))
 
 
@@ -139,6 +155,8 @@ def stream_batch(
     if plan.guidance.residual:
         stock = torch.cat([stock[:1], plan.residual_noise(state.residual)])
     x_0, eps, stock = guided_step(rows, stock, plan, predict_noise)
+    if not plan.guidance.residual:
+        return x_0[-1], InFlight(x_0[:-1], state.residual)
     return x_0[-1], InFlight(x_0[:-1], residual(eps, stock, plan)[:-1])
 
 

@@ -5,6 +5,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 
+from streamcam.engines.build_failures import explained_status
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.settings.config import Config
 from streamcam.system.child_process import start_child
@@ -55,4 +56,4 @@ def build_in_child(main: str, config: Config) -> Iterator[str]:
     if failures:
         raise failures[0]
     if process.returncode:
-        raise EngineError(f"building engines ended with status {process.returncode}")
+        raise EngineError(explained_status(process.returncode))

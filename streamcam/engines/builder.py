@@ -12,45 +12,44 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from streamcam.engines.accuracy import AccuracyError, check_accuracy
 from streamcam.engines.cache_key import cache_key, hash_key, hash_weights
-from streamcam.engines.dtypes import FLOAT8, name_of
+from streamcam.engines.dtypes import INT8
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.engine import Engine
-from streamcam.engines.flat_stage import FlatForward, FlatStage, Signature, Stage, flatten_args
+from streamcam.engines.flat_stage import (
+    FlatForward,
+    FlatStage,
+    Rehearsal,
+    Signature,
+    Stage,
+    flatten_args,
+)
+from streamcam.engines.stage_build import BuildRequest, Report, StageBuild, load_engine
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import StreamcamError, one_line
 from streamcam.system.supervised_thread import SupervisedThread
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[str], None]
 Builder = Callable[[], Iterable[str]]
 """Builds every engine of the stream in a child process; yields the lines that it prints."""
 
 
-class BuildRequest(NamedTuple):
-    """A stage that needs an engine, for calls of one set of shapes."""
+class WeightsSource(NamedTuple):
+    """Origin of the weights of all stages."""
 
-    flat: FlatStage
-    inputs: list[Tensor]
-    weights_hash: str
-    activate: Callable[[FlatForward], None]
-    """Makes the stage run on what it is given, from the next call on."""
-
-    @property
-    def stage_name(self) -> str:
-        return type(self.flat.stage).__name__.lower()
-
-    def cache_key(self, engine: Engine) -> dict[str, Any]:
-        return cache_key(self.flat.stage, self.weights_hash, self.inputs, engine)
+    settings: str
+    """Hash of the settings and the versions that they depend on."""
+    files: str | None
+    """Identity of the files that they are read from; None where these have just changed."""
 
 
 class AcceleratedStage:
     """A stage that runs on an engine once one is ready, and as it is written until then.
 
     An engine is for one set of shapes: the first call with new shapes requests one for them.
-    The tensors of a call must not be written to afterwards, as an engine may read them again.
+    On a CPU the tensors of a call must not be written to afterwards, as an engine may read them
+    again; on a GPU the next call may find its values in the same memory.
     """
 
     def __init__(self, stage: nn.Module, builder: "EngineBuilder") -> None:
@@ -58,22 +57,37 @@ class AcceleratedStage:
         self._builder = builder
         self._runs: dict[Signature, FlatForward] = {}
         self._weights_hash: str | None = None
+        self._flat: dict[Signature, tuple[FlatStage, list[Tensor]]] = {}
+
+    def engine_keys(self) -> dict[Signature, list[tuple[int, str]]]:
+        """Return the engines to try for each kind of call so far: their numbers and their keys."""
+        return {
+            signature: self._builder.keys(*flat, self._weights_hash)
+            for signature, flat in self._flat.items()
+            if self._weights_hash is not None
+        }
 
     def __call__(self, *args: Any) -> Tensor:
         """Run the stage."""
         tensors, signature, structure = flatten_args(args)
         if signature not in self._runs:
-            flat = FlatStage(self.stage, structure, [leaf is not None for leaf in signature])
+            present = [leaf is not None for leaf in signature]
+            flat = FlatStage(self.stage, structure, present, self._builder.rehearsal)
             self._runs[signature] = flat
             self._request_engine(flat, tensors, signature)
         return self._runs[signature](*tensors)
 
     def _request_engine(self, flat: FlatStage, tensors: list[Tensor], signature: Signature) -> None:
-        self._weights_hash = self._weights_hash or hash_weights(self.stage)
+        self._weights_hash = self._weights_hash or self._builder.weights_hash(self.stage)
+
+        self._flat[signature] = flat, [tensor.to("meta") for tensor in tensors]
 
         def activate(run: FlatForward) -> None:
-            # One assignment: a call runs on the old one or on the new one.
-            self._runs[signature] = run
+            if self._runs[signature] is not run:
+                # One assignment: a call runs on the old one or on the new one.
+                self._runs[signature] = run
+                # Only then: who sees the new number must find the new one.
+                self._builder.revision += 1
 
         self._builder.request(flat, tensors, self._weights_hash, activate)
 
@@ -92,6 +106,9 @@ class EngineBuilder:
         *,
         builder: Builder | None,
         waits: bool,
+        tunes: bool = False,
+        source: WeightsSource | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         """Set up the engines to try.
 
@@ -102,19 +119,52 @@ class EngineBuilder:
             builder: builds the engines in a child process; None to build them in this one.
             waits: whether a stage's first call waits until its engine is there; otherwise the
                 stage runs as it is written meanwhile.
+            tunes: whether to search longer for fast kernels, where an engine can.
+            source: what the weights come from, if that is known: their hash is then remembered.
+            rehearsal: where engines are built here, the calls to quantise stages on.
         """
+        self.rehearsal = rehearsal
+        self._source = source
         self._engines = engines
         self._store = store
         self._report = report
         self._builds_here = builder is None
         self._builder = builder
         self._waits = waits
+        self._tunes = tunes
+        self._stages: list[nn.Module] = []
+        self._stage_build = StageBuild(store, report, self._stages)
+        self.revision = 0
+        """How often a stage has changed what it runs on: calls recorded before are out of date."""
         self._requests: Queue[BuildRequest] = Queue()
         self._thread: SupervisedThread | None = None
 
     def __call__(self, stage: nn.Module) -> Stage:
         """Return `stage`, accelerated."""
+        self._stages.append(stage)
         return AcceleratedStage(stage, self)
+
+    def keys(
+        self, flat: FlatStage, inputs: list[Tensor], weights_hash: str
+    ) -> list[tuple[int, str]]:
+        """Return the numbers of the engines to try for a stage, and the keys of their files."""
+        return [
+            (number, hash_key(cache_key(flat.stage, weights_hash, inputs, engine)))
+            for number, engine in enumerate(self._engines)
+            if engine.supports(flat)
+        ]
+
+    def weights_hash(self, stage: nn.Module) -> str:
+        """Return the SHA-256 of the weights of `stage`, remembered while its files are the same."""
+        if self._source is None:
+            return hash_weights(stage)
+        name = f"{type(stage).__name__} of {self._source.settings}"
+        remembered = self._store.hashes.recall(name, self._source.files)
+        if remembered:
+            return remembered
+        sha256 = hash_weights(stage)
+        self._store.hashes.remember(name, self._source.files, sha256)
+        return sha256
 
     def request(
         self,
@@ -146,6 +196,9 @@ class EngineBuilder:
                     return False
                 self._build(request, engine, key)
                 entry = self._store.find(key)
+            if entry is not None and self._tunes:
+                self._stage_build.tune(request, engine, entry)
+                entry = self._store.find(key)
             if self._activate(request, engine, entry):
                 return True
         if not request.flat.is_float32:
@@ -156,35 +209,13 @@ class EngineBuilder:
     def _build(self, request: BuildRequest, engine: Engine, key: str) -> None:
         # A stage as it is written cannot end this process; but on air its check would be felt.
         if self._builds_here or (self._waits and isinstance(engine, EagerEngine)):
-            self._build_here(request, engine, key)
+            self._stage_build.build(request, engine, key)
         else:
             self._build_in_child()
 
-    def _build_here(self, request: BuildRequest, engine: Engine, key: str) -> None:
-        name = _name(request, engine)
-        if not isinstance(engine, EagerEngine):
-            self._report(f"building the {name}, once for this model, size and machine")
-        try:
-            with torch.inference_mode(False), torch.no_grad():
-                self._build_into_store(request, engine, key)
-        except Exception as error:  # Whatever it is, the stage runs without.
-            self._report(f"the {name} cannot be built: {one_line(error)}")
-
-    def _build_into_store(self, request: BuildRequest, engine: Engine, key: str) -> None:
-        manifest: dict[str, Any] = {"identity": request.cache_key(engine)}
-        try:
-            with self._store.create(key, manifest) as folder:
-                engine.build(request.flat, request.inputs, folder)
-                run = engine.load(folder) or request.flat
-                manifest["psnr"] = check_accuracy(run, request.flat, request.inputs, engine.dtype)
-        except AccuracyError as error:
-            # Stored, so that the next start does not try again.
-            with self._store.create(key, manifest | {"refused": str(error)}):
-                pass
-
     def _activate(self, request: BuildRequest, engine: Engine, entry: Entry | None) -> bool:
         """Load the stored engine `entry` and activate it; return whether that could be done."""
-        name = _name(request, engine)
+        name = request.engine_name(engine)
         if entry is None:
             unchecked = isinstance(engine, EagerEngine)
             self._report(
@@ -198,7 +229,7 @@ class EngineBuilder:
             return False
         try:
             accuracy: float = entry.manifest["psnr"]
-            run = engine.load(entry.folder) or request.flat
+            run = load_engine(engine, entry.folder, request.flat)
             if run is not request.flat:
                 with torch.inference_mode():
                     run(*request.inputs)  # The first call of an engine is slow.
@@ -209,6 +240,9 @@ class EngineBuilder:
             )
             return False
         request.activate(run)
+        if self.rehearsal and engine.dtype == INT8:
+            # The images of the stages after it are judged with all that has been accepted.
+            self.rehearsal.accept(request.flat.stage, run)
         state = "is ready" if self._builds_here else "runs"
         self._report(f"the {name} {state}, {accuracy:.0f} dB against float32")
         return True
@@ -252,11 +286,3 @@ class EngineBuilder:
             self._resolve(request, may_build=True)
         except Exception as error:
             self._report(f"no engine for {request.stage_name}: {one_line(error)}")
-
-
-def _name(request: BuildRequest, engine: Engine) -> str:
-    if isinstance(engine, EagerEngine):
-        return f"{name_of(engine.dtype)} of {request.stage_name}"
-    # The one dtype in which an engine is tried before another of its kind.
-    kind = f"{engine.name} float8" if engine.dtype == FLOAT8 else engine.name
-    return f"{kind} engine of {request.stage_name}"

@@ -4,9 +4,9 @@ import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor, nn
 
@@ -67,7 +67,7 @@ def cache_key(
         "versions": {
             "streamcam": __version__,
             "torch": str(torch.__version__),
-            "diffusers": diffusers.__version__,
+            "diffusers": version("diffusers"),
         },
     }
 

@@ -5,6 +5,11 @@ from collections.abc import Mapping
 import torch
 
 
+def is_nvidia_gpu(device: torch.device) -> bool:
+    """Return whether `device` is a GPU of NVIDIA: torch calls AMD's ``cuda`` as well."""
+    return device.type == "cuda" and torch.version.hip is None
+
+
 def gpu_uuid(device: torch.device) -> str:
     """Return the UUID of an NVIDIA GPU as NVML writes it; "" for any other device."""
     if device.type != "cuda" or torch.version.cuda is None:

@@ -3,6 +3,7 @@
 import torch
 
 FLOAT8 = torch.float8_e4m3fn
+INT8 = torch.int8
 _NAMES = {FLOAT8: "float8"}
 
 

@@ -35,7 +35,9 @@ class Engine(Protocol):
     def load(self, folder: Path) -> FlatForward | None:
         """Return a callable that runs the files in `folder`, None to run the stage itself.
 
-        The callable keeps no reference to the tensors that it returns.
+        The callable keeps no reference to the tensors that it returns. On a GPU it only launches
+        kernels on the current stream, without waiting for them: the whole frame is recorded as a
+        CUDA graph, in which this call is one part.
 
         Raises:
             Exception: whatever the library raises over files that it cannot use.

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from streamcam.engines.dtypes import name_of
+from streamcam.engines.dtypes import INT8, name_of
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.errors import EngineError
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 CPU, GPU = "CPU", "GPU"
 BLOB = "engine.blob"
-PRECISIONS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+PRECISIONS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16", INT8: "f32"}
+"""OpenVINO's names of the dtypes; of int8 that of the layers which stay in float32."""
 CAPABILITIES = {torch.float32: "FP32", torch.float16: "FP16", torch.bfloat16: "BF16"}
 """OpenVINO's names of the dtypes that a device computes in."""
 
@@ -41,7 +43,7 @@ class OpenVinoEngine:
         devices = _core().available_devices
         if not any(name.split(".")[0] == device for name in devices):
             raise EngineError(f"OpenVINO finds no {device}; found: {', '.join(devices)}")
-        supported = dtypes(device)
+        supported = [*dtypes(device), *([INT8] if device == CPU else [])]
         if dtype not in supported:
             raise EngineError(
                 f"OpenVINO does not compute in {name_of(dtype)} on this {device}; choose --dtype"
@@ -54,7 +56,7 @@ class OpenVinoEngine:
     def fingerprint(self) -> Mapping[str, str]:
         import openvino
 
-        return {
+        return self._quantizer() | {
             "openvino": openvino.__version__,
             "device": f"{self.device} {_core().get_property(self.device, 'FULL_DEVICE_NAME')}",
             "capabilities": " ".join(
@@ -62,16 +64,22 @@ class OpenVinoEngine:
             ),
         }
 
-    def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
-        import openvino
+    def _quantizer(self) -> dict[str, str]:
+        return {"nncf": version("nncf")} if self.dtype == INT8 else {}
 
-        with warnings.catch_warnings():
-            # The warnings of tracing are meant for the authors of the model.
-            warnings.simplefilter("ignore")
-            model = openvino.convert_model(flat, example_input=tuple(inputs))
-        model.reshape({i: list(tensor.shape) for i, tensor in enumerate(inputs)})
-        compiled = _core().compile_model(model, self.device, self._settings())
+    def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
+        if self.dtype == INT8:
+            from streamcam.engines.int8 import int8_model
+
+            compiled = int8_model(
+                lambda: _converted(flat, inputs), flat, self._compiled, _InferRequest
+            )
+        else:
+            compiled = self._compiled(_converted(flat, inputs))
         (folder / BLOB).write_bytes(compiled.export_model().getvalue())
+
+    def _compiled(self, model: "openvino.Model") -> "openvino.CompiledModel":
+        return _core().compile_model(model, self.device, self._settings())
 
     def load(self, folder: Path) -> FlatForward:
         blob = BytesIO((folder / BLOB).read_bytes())
@@ -83,7 +91,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": PRECISIONS[self.dtype],
         }
-        if self.device == CPU and self.dtype == torch.float32:
+        if self.device == CPU and PRECISIONS[self.dtype] == "f32":
             # Its fused attention ends the whole process in float32 (seen with 2026.4).
             settings["SNIPPETS_MODE"] = "DISABLE"
         if self.device == CPU:
@@ -91,6 +99,18 @@ class OpenVinoEngine:
             settings["ENABLE_CPU_PINNING"] = False
             settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
         return settings
+
+
+def _converted(flat: FlatStage, inputs: Sequence[Tensor]) -> "openvino.Model":
+    """Return `flat` as OpenVINO's model, for the shapes of `inputs`."""
+    import openvino
+
+    with warnings.catch_warnings():
+        # The warnings of tracing are meant for the authors of the model.
+        warnings.simplefilter("ignore")
+        model = openvino.convert_model(flat, example_input=tuple(inputs))
+    model.reshape({i: list(tensor.shape) for i, tensor in enumerate(inputs)})
+    return model
 
 
 class _InferRequest:

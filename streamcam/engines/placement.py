@@ -43,7 +43,7 @@ class Placement(NamedTuple):
         return engines[0].weights_dtype if engines else self.dtype
 
     def __str__(self) -> str:
-        return f"on {self.device} as {name_of(self.dtype)}, {self.choice.reason}"
+        return f"running on {self.device} in {name_of(self.dtype)}: {self.choice.reason}"
 
 
 def place(config: Config) -> Placement:

@@ -14,11 +14,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 
+from streamcam.engines.hash_memory import HashMemory
 from streamcam.errors import EngineError
 from streamcam.system.owned_folder import OwnedFolder, remove_abandoned
 from streamcam.system.paths import engines_folder, expanded
 
 MANIFEST = "manifest.json"
+TIMINGS = "timings-{}.cache"
+"""Names of files next to the engines: times of kernels, which several engines share."""
 UNFINISHED = ".making-"
 """Begins the names of folders that are still being written."""
 ABANDONED_S = 24 * 3600
@@ -92,13 +95,14 @@ class Store:
             StreamcamError: no home folder is known to find it in.
         """
         self.folder = engines_folder() if folder is None else expanded(folder)
+        self.hashes = HashMemory(self.folder)
 
     def find(self, key: str) -> Entry | None:
         """Return the engine of that key, None where it is missing, incomplete or damaged."""
         folder = self.folder / key
         manifest = _manifest(folder)
         complete = manifest and all(
-            _matches(folder / name, digest) for name, digest in manifest["files"].items()
+            self._matches(folder / name, digest) for name, digest in manifest["files"].items()
         )
         return Entry(key, folder, manifest) if complete else None
 
@@ -129,13 +133,27 @@ class Store:
         except OSError as error:
             raise EngineError(f"cannot remove {entry.folder}: {error.strerror}") from None
 
+    def remove_timings(self) -> None:
+        """Remove the times of kernels that were measured while engines were built.
+
+        Raises:
+            EngineError: a file cannot be removed.
+        """
+        try:
+            for file in self.folder.glob(TIMINGS.format("*")):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise EngineError(f"cannot remove {file}: {error.strerror}") from None
+
     @contextmanager
-    def create(self, key: str, manifest: dict[str, Any]) -> Iterator[Path]:
+    def create(
+        self, key: str, manifest: dict[str, Any], *, replaces: bool = False
+    ) -> Iterator[Path]:
         """Yield a folder to write an engine's files into; without an error it becomes the engine.
 
         `manifest` is stored as it is when the context ends, with the list of files and their
-        digests. A complete engine already under the key stays, as others may be using it; figures
-        without files replace those before them.
+        digests. A complete engine already under the key stays, as others may be using it, unless
+        the new one `replaces` it; figures without files replace those before them.
 
         Raises:
             EngineError: the folder cannot be written to.
@@ -148,15 +166,24 @@ class Store:
         try:
             yield unfinished.path
             with self._explain_errors():
-                files = {file.name: _digest(file) for file in sorted(unfinished.path.iterdir())}
+                written = sorted(unfinished.path.iterdir())
+                files = {file.name: _digest(file, _hash(file)) for file in written}
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 seconds = round(time.monotonic() - began, 1)
                 content = manifest | {"made": now, "seconds": seconds, "files": files}
                 text = json.dumps(content, indent=1)
                 (unfinished.path / MANIFEST).write_text(text, encoding="utf-8")
+                if replaces:
+                    self._discard(self.folder / key)
                 self._publish(unfinished.path, key)
         finally:
             unfinished.close()
+
+    def _matches(self, file: Path, digest: object) -> bool:
+        try:
+            return _digest(file, self.hashes.file_hash(file)) == digest
+        except OSError:
+            return False
 
     @contextmanager
     def _explain_errors(self) -> Iterator[None]:
@@ -203,14 +230,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _matches(file: Path, digest: object) -> bool:
-    try:
-        return _digest(file) == digest
-    except OSError:
-        return False
-
-
-def _digest(file: Path) -> dict[str, Any]:
-    with file.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+def _digest(file: Path, sha256: str) -> dict[str, Any]:
     return {"bytes": file.stat().st_size, "sha256": sha256}
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

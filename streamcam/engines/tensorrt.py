@@ -1,229 +1,210 @@
-"""TensorRT: NVIDIA's compiler for its GPUs, an optional extra that is not free software.
+"""TensorRT: NVIDIA's compilers for its GPUs, optional extras that are not free software.
 
-A stage is exported to ONNX in its own dtypes (a strongly typed network) and built into a plan:
-kernels chosen by timing them on this very GPU.
+A stage is exported to ONNX in its own dtypes (a strongly typed network) and built into a plan. Of
+TensorRT that holds kernels chosen by timing them on this very GPU; of TensorRT for RTX it holds
+what its kernels are compiled from when they are first used.
 """
 
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from streamcam.engines.cuda_graph import CudaGraph
+from streamcam.engines.build_progress import Report
 from streamcam.engines.device_info import device_fingerprint
 from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.flat_stage import FlatForward, FlatStage
-from streamcam.engines.float8 import (
-    ROUND_TO_FLOAT8,
-    round_to_float8_in_onnx,
-    supports_float8,
-    to_float8,
-)
-from streamcam.errors import EngineError, one_line
+from streamcam.engines.float8 import supports_float8, to_float8
+from streamcam.engines.onnx_export import OUTPUT, export
+from streamcam.engines.tensorrt_library import TENSORRT, Library, logger_of
+from streamcam.engines.tensorrt_plan import PlanRequest, build_plan, replace_file, timings_file
+from streamcam.errors import EngineError
 
 PLAN = "engine.plan"
-OPSET = 19
-"""Of ONNX; the oldest with float8, so that older parsers know it."""
-OUTPUT = "output"
+KERNELS = "kernels-{}.cache"
+"""Files of the kernels that TensorRT for RTX has compiled: of each driver one."""
 
 
 class TensorRtEngine:
-    """Builds stages into plans, which run as CUDA graphs on torch's current stream."""
+    """Builds stages into plans, which run on torch's current stream.
 
-    name = "tensorrt"
+    Args:
+        device: to run on.
+        dtype: to compute in; with float8, all other layers compute in float16.
+        library: which compiler builds and runs the plans.
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Compute in `dtype` on `device`; with float8, all other layers compute in float16."""
+    Raises:
+        EngineError: the library is not made for this GPU.
+    """
+
+    def __init__(
+        self, device: torch.device, dtype: torch.dtype, library: Library = TENSORRT
+    ) -> None:
+        self.name = library.engine
         self.device = device
         self.dtype = dtype
         self.weights_dtype = torch.float16 if dtype == FLOAT8 else dtype
+        self.on_step: Report = lambda _: None
+        self._library = library
+        library.check(device)
 
     def supports(self, flat: FlatStage) -> bool:
         return self.dtype != FLOAT8 or supports_float8(flat)
 
     def fingerprint(self) -> Mapping[str, str]:
-        import tensorrt
-
-        return {"tensorrt": tensorrt.__version__} | dict(device_fingerprint(self.device))
+        version = str(self._library.load().__version__)
+        return {self._library.module: version} | dict(device_fingerprint(self.device))
 
     def build(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
+        self._build(flat, inputs, folder, tuned=False)
+
+    def build_tuned(self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path) -> None:
+        """Build as `build` does, but at the highest level of optimisation, which takes longer."""
+        self._build(flat, inputs, folder, tuned=True)
+
+    def load(self, folder: Path) -> FlatForward:
+        logger = logger_of(self._library).cleared()
+        with self._on_device():
+            runtime = self._library.load().Runtime(logger)
+            plan = runtime.deserialize_cuda_engine((folder / PLAN).read_bytes())
+            if plan is None:
+                raise EngineError(
+                    f"{self._library.title} cannot load its plan: {logger.first_error()}"
+                )
+            if self._library.times_kernels:
+                return Execution(self._library, plan, self.device)
+            return self._load_with_kernels(plan, folder)
+
+    def _build(
+        self, flat: FlatStage, inputs: Sequence[Tensor], folder: Path, *, tuned: bool
+    ) -> None:
+        self.on_step("reading the model")
         if self.dtype == FLOAT8:
             flat = to_float8(flat, inputs)
+        timings = None
+        if self._library.times_kernels:
+            # Next to the engines: those of other models and sizes need many of the same kernels.
+            timings = timings_file(folder.parent, self.fingerprint())
         # Next to the engine, not in it: the ONNX is large, and not needed again.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as scratch:
             model = Path(scratch) / "stage.onnx"
             export(flat, inputs, model)
-            with torch.cuda.device(self.device):
-                (folder / PLAN).write_bytes(_build_plan(model, self.dtype))
+            request = PlanRequest(model, self.dtype, self.device, tuned, timings)
+            with self._on_device():
+                plan = build_plan(self._library, request, self.on_step)
+                (folder / PLAN).write_bytes(plan)
 
-    def load(self, folder: Path) -> FlatForward:
-        import tensorrt
+    def _load_with_kernels(self, plan: Any, folder: Path) -> "Execution":
+        """Return a plan of TensorRT for RTX, with its kernels compiled: now, or before.
 
-        logger = _logger().cleared()
-        with torch.cuda.device(self.device):
-            runtime = tensorrt.Runtime(logger)
-            engine = runtime.deserialize_cuda_engine((folder / PLAN).read_bytes())
-            if engine is None:
-                raise EngineError(f"TensorRT cannot load its plan: {logger.first_error()}")
-            return CudaGraph(Execution(engine, self.device))
+        They depend on the driver; those of an earlier one stay, for when it is installed again.
+        """
+        config = plan.create_runtime_config()
+        kernels = config.create_runtime_cache()
+        found = any(kernels.deserialize(content) for content in _stored_kernels(folder))
+        config.set_runtime_cache(kernels)
+        execution = Execution(self._library, plan, self.device, config, kernels)
+        if not found:
+            execution.run_once()
+            file = next(f for i in count() if not (f := folder / KERNELS.format(i)).exists())
+            replace_file(file, bytes(memoryview(kernels.serialize())))
+        return execution
 
-
-def export(flat: FlatStage, inputs: Sequence[Tensor], file: Path) -> None:
-    """Write `flat` as ONNX for exactly these shapes: ``input_0``, ``input_1``, … to ``output``."""
-    with _silenced_export(), torch.inference_mode(False), torch.no_grad():
-        program = torch.export.export(flat, tuple(inputs))
-        _insert_casts(program)
-        torch.onnx.export(
-            program,
-            (),
-            str(file),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[f"input_{i}" for i in range(len(inputs))],
-            output_names=[OUTPUT],
-            # The weights in a separate file: ONNX itself is limited to 2 GB.
-            external_data=True,
-            custom_translation_table={ROUND_TO_FLOAT8: round_to_float8_in_onnx},
-            verbose=False,
-        )
+    def _on_device(self) -> Any:
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
 
-def _insert_casts(program: torch.export.ExportedProgram) -> None:
-    """Make torch's implicit casts explicit: concatenation of two dtypes gives the wider one.
-
-    ONNX concatenates tensors of one dtype only, and the exporter adds no casts.
-    """
-    aten = torch.ops.aten
-    for node in list(program.graph.nodes):
-        if node.target in (aten.cat.default, aten.concat.default):
-            wider = node.meta["val"].dtype
-            for part in [each for each in node.args[0] if each.meta["val"].dtype != wider]:
-                with program.graph.inserting_before(node):
-                    cast = program.graph.call_function(
-                        aten._to_copy.default, (part,), {"dtype": wider}
-                    )
-                cast.meta["val"] = part.meta["val"].to(wider)
-                node.replace_input_with(part, cast)
-
-
-def _build_plan(model: Path, dtype: torch.dtype) -> Any:
-    """Return the plan of the ONNX file `model`, as a buffer.
-
-    Raises:
-        EngineError: TensorRT cannot parse the model, or cannot build it.
-    """
-    import tensorrt
-
-    logger = _logger().cleared()
-    builder = tensorrt.Builder(logger)
-    strongly_typed = 1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(strongly_typed)
-    parser = tensorrt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(model)):
-        error = parser.get_error(0)
-        reason = one_line(EngineError(f"{error.node_operator()}: {error.desc()}"))
-        raise EngineError(f"TensorRT cannot read the stage: {reason}")
-    config = builder.create_builder_config()
-    if dtype == torch.float32:
-        # On by default: products with ten bits of mantissa are not float32.
-        config.clear_flag(tensorrt.BuilderFlag.TF32)
-    plan = builder.build_serialized_network(network, config)
-    if plan is None:
-        raise EngineError(f"TensorRT cannot build the stage: {logger.first_error()}")
-    return plan
+def _stored_kernels(folder: Path) -> Iterator[bytes]:
+    for file in sorted(folder.glob(KERNELS.format("*"))):
+        yield file.read_bytes()
 
 
 class Execution:
-    """Enqueues a plan on torch's current stream, on the memory of the tensors themselves."""
+    """Enqueues a plan on torch's current stream, on the memory of the tensors themselves.
 
-    def __init__(self, engine: Any, device: torch.device) -> None:
-        import tensorrt
+    Nothing in a call waits for the GPU or allocates memory but for its result, from torch's pool:
+    it may be recorded as a CUDA graph.
 
+    Args:
+        library: that the plan is of.
+        plan: loaded, an ``ICudaEngine``.
+        device: to run on.
+        config: an ``IRuntimeConfig``; None for the library's defaults.
+        kernels: the ``IRuntimeCache`` in `config`, if there is one.
+
+    Raises:
+        EngineError: there is no memory to run in.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        plan: Any,
+        device: torch.device,
+        config: Any = None,
+        kernels: Any = None,
+    ) -> None:
+        module = library.load()
+        self._library = library
         self._device = device
-        self._logger = _logger()
-        # Only held: the engine must live as long as its context.
-        self._engine = engine
-        self._context = engine.create_execution_context()
+        # Only held: they must live as long as the context.
+        self._plan, self._held = plan, (config, kernels)
+        self._context = (
+            plan.create_execution_context()
+            if config is None
+            else plan.create_execution_context(config)
+        )
         if self._context is None:
-            raise EngineError(f"TensorRT has no memory to run in: {self._logger.first_error()}")
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        output = [n for n in names if engine.get_tensor_mode(n) == tensorrt.TensorIOMode.OUTPUT]
+            raise EngineError(f"{library.title} has no memory to run in: {self._error()}")
+        names = [plan.get_tensor_name(i) for i in range(plan.num_io_tensors)]
+        output = [n for n in names if plan.get_tensor_mode(n) == module.TensorIOMode.OUTPUT]
         assert output == [OUTPUT], names
         # In the order of the stage, whatever order the plan lists them in.
-        self._inputs = [f"input_{i}" for i in range(len(names) - 1)]
-        self._shape = tuple(engine.get_tensor_shape(OUTPUT))
-        self._dtype = _torch_dtype(engine.get_tensor_dtype(OUTPUT))
+        self._names = [*(f"input_{i}" for i in range(len(names) - 1)), OUTPUT]
+        self._dtypes = {n: _torch_dtype(module, plan.get_tensor_dtype(n)) for n in names}
+        self._addresses: dict[str, int] = {}
 
     def __call__(self, *tensors: Tensor) -> Tensor:
-        """Run the stage; the tensors must be contiguous, as those of `CudaGraph` are."""
-        result = torch.empty(self._shape, dtype=self._dtype, device=self._device)
-        for name, tensor in zip([*self._inputs, OUTPUT], [*tensors, result], strict=True):
-            assert tensor.is_contiguous(), (name, tensor.stride())
-            self._check(self._context.set_tensor_address(name, tensor.data_ptr()))
+        """Run the stage."""
+        result = self._empty(OUTPUT)
+        # Held until the end of the call: a copy's memory may be given away as soon as it is not.
+        contiguous = [*(tensor.contiguous() for tensor in tensors), result]
+        for name, tensor in zip(self._names, contiguous, strict=True):
+            if self._addresses.get(name) != tensor.data_ptr():
+                self._check(self._context.set_tensor_address(name, tensor.data_ptr()))
+                self._addresses[name] = tensor.data_ptr()
         stream = torch.cuda.current_stream(self._device).cuda_stream
         self._check(self._context.execute_async_v3(stream))
         return result
 
+    def run_once(self) -> None:
+        """Run on zeros and wait: the library compiles what it needs in its first call."""
+        self(*(self._empty(name).zero_() for name in self._names[:-1]))
+        if self._device.type == "cuda":
+            torch.cuda.current_stream(self._device).synchronize()
+
+    def _empty(self, name: str) -> Tensor:
+        shape = tuple(self._plan.get_tensor_shape(name))
+        return torch.empty(shape, dtype=self._dtypes[name], device=self._device)
+
     def _check(self, succeeded: bool) -> None:
         if not succeeded:
-            raise EngineError(f"TensorRT cannot run its plan: {self._logger.first_error()}")
+            raise EngineError(f"{self._library.title} cannot run its plan: {self._error()}")
+
+    def _error(self) -> str:
+        return str(logger_of(self._library).first_error())
 
 
-def _torch_dtype(dtype: Any) -> torch.dtype:
-    import tensorrt
-
+def _torch_dtype(module: Any, dtype: Any) -> torch.dtype:
     known = {
-        tensorrt.DataType.FLOAT: torch.float32,
-        tensorrt.DataType.HALF: torch.float16,
-        tensorrt.DataType.BF16: torch.bfloat16,
+        module.DataType.FLOAT: torch.float32,
+        module.DataType.HALF: torch.float16,
+        module.DataType.BF16: torch.bfloat16,
+        module.DataType.INT64: torch.int64,
     }
     return known[dtype]
-
-
-@cache
-def _logger() -> Any:
-    """Return the logger of this process, which prints nothing and stores the first error.
-
-    TensorRT uses one at a time: while an object created with it lives, it ignores all others.
-    """
-    import tensorrt
-
-    class FirstErrorLogger(tensorrt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            tensorrt.ILogger.__init__(self)
-            self._first = ""
-
-        def cleared(self) -> Any:
-            """Forget the stored error, and return the logger."""
-            self._first = ""
-            return self
-
-        def log(self, severity: Any, msg: str) -> None:
-            if severity in (tensorrt.ILogger.ERROR, tensorrt.ILogger.INTERNAL_ERROR):
-                self._first = self._first or msg
-
-        def first_error(self) -> str:
-            return one_line(EngineError(self._first or "it gives no reason"))
-
-    return FirstErrorLogger()
-
-
-@contextmanager
-def _silenced_export() -> Iterator[None]:
-    """Silence the warnings of an export, which are meant for the authors of models."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

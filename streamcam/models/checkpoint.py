@@ -11,7 +11,7 @@ from streamcam.models import hub
 from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
 from streamcam.models.lora import fuse_all
-from streamcam.models.random_models import random_pipeline
+from streamcam.models.random_models import CPU, random_pipeline
 from streamcam.models.single_file import load_single_file
 from streamcam.models.weights import (
     check_finite,
@@ -31,7 +31,11 @@ PIPELINES = (
     "LatentConsistencyModelImg2ImgPipeline",
 )
 UNUSED_PARTS = ("safety_checker", "feature_extractor", "image_encoder")
-PREDICTIONS = ("epsilon", "v_prediction", "sample")
+PREDICTIONS = {
+    "epsilon": "the noise (epsilon)",
+    "v_prediction": "the velocity (v)",
+    "sample": "the image (sample)",
+}
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler")
 """Parts that a pipeline must have, if its class has a place for them."""
@@ -50,19 +54,25 @@ REQUIRED_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
 """Alternative sets of files that each part must have: libraries make up the missing ones."""
 
 
-def load_pipeline(config: Config, dtype: torch.dtype, report: Report) -> Any:
-    """Return the diffusers pipeline that `config` names, on the CPU, with its LoRAs fused.
+def load_pipeline(
+    config: Config, dtype: torch.dtype, report: Report, device: torch.device = CPU
+) -> Any:
+    """Return the diffusers pipeline that `config` names, with its LoRAs fused.
+
+    Args:
+        config: what to load.
+        dtype: of the weights.
+        report: takes a line for the user at a time.
+        device: makes random weights, if it is a GPU; all others are loaded on the CPU.
 
     Raises:
         ModelError: something is missing, damaged or does not fit.
     """
     _silence_libraries()
     with hub.offline_mode(offline=config.offline):
-        pipe = _load_base(config, dtype, report)
+        pipe = _load_base(config, dtype, report, device)
         _check_is_streamable(pipe, config.model)
-        report(
-            f"model {config.model}: {_family_name(pipe)}, {pipe.scheduler.config.prediction_type}"
-        )
+        report(f"model {config.model}: {_description(pipe)}")
         pipe.register_modules(vae=autoencoder(pipe, config, dtype))
         fuse_all(pipe, config, report)
     if not config.model.startswith(RANDOM):
@@ -72,10 +82,15 @@ def load_pipeline(config: Config, dtype: torch.dtype, report: Report) -> Any:
     return pipe
 
 
-def _family_name(pipe: Any) -> str:
-    channels = pipe.unet.config.in_channels
-    is_known = channels == FAMILY_CHANNELS
-    return FAMILIES[family_of(pipe)].name if is_known else f"latents of {channels} channels"
+def _description(pipe: Any) -> str:
+    """Return the family of a model, its size if it is of none, and what its U-Net predicts."""
+    if pipe.unet.config.in_channels == FAMILY_CHANNELS:
+        kind = FAMILIES[family_of(pipe)].name
+    else:
+        parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+        count = sum(weight.numel() for part in parts for weight in part.parameters())
+        kind = f"{count / 1e6:.0f} million parameters"
+    return f"{kind}, predicts {PREDICTIONS[pipe.scheduler.config.prediction_type]}"
 
 
 def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
@@ -88,9 +103,9 @@ def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
     report(f"{config.model} is ready")
 
 
-def _load_base(config: Config, dtype: torch.dtype, report: Report) -> Any:
+def _load_base(config: Config, dtype: torch.dtype, report: Report, device: torch.device) -> Any:
     if config.model.startswith(RANDOM):
-        return random_pipeline(config.model.removeprefix(RANDOM)).to(dtype)
+        return random_pipeline(config.model.removeprefix(RANDOM), dtype=dtype, device=device)
     path = hub.local_path(config.model)
     if path is not None and path.is_file():
         own_vae = keeps_own(config, SINGLE_FILE_VAE)

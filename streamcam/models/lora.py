@@ -145,7 +145,7 @@ def _choose_lcm_lora(pipe: Any, config: Config, report: Report) -> str | None:
     if config.use_lcm_lora is False or config.model.startswith(RANDOM):
         return None
     if config.use_lcm_lora is None and is_few_step(pipe):
-        report("few-step model: no LCM-LoRA needed")
+        report("this model is made for few steps, so it needs no LCM-LoRA")
         return None
     name = config.lcm_lora_id or FAMILIES[family_of(pipe)].lcm_lora
     if name is None:
@@ -154,7 +154,8 @@ def _choose_lcm_lora(pipe: Any, config: Config, report: Report) -> str | None:
             " name one with --set lcm_lora_id=…"
         )
         return None
-    report(f"LCM-LoRA {name}" + ("" if is_few_step(pipe) else ", since the model is not few-step"))
+    why = "" if is_few_step(pipe) else ", since the model is not made for few steps"
+    report(f"LCM-LoRA {name}{why}")
     return name
 
 

@@ -1,5 +1,6 @@
 """Settle every setting that is "auto" by what this machine has, and say why."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from streamcam.embedded_model import NANO
@@ -7,6 +8,7 @@ from streamcam.errors import DeviceError
 from streamcam.pipelines import pipeline_of
 from streamcam.redaction import redacted_url
 from streamcam.runtime.device_presence import device_kind
+from streamcam.runtime.model_size import with_shape_of_source
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config
 from streamcam.settings.config_layers import with_model
@@ -28,13 +30,15 @@ def settle(config: Config) -> tuple[Config, list[str]]:
     """Return `config` with no "auto" left in it, and a line each on source, model and sinks."""
     config, model = settle_model(config)
     source = _source(config)
-    sinks = [_sink(spec, config.broadcast) for spec in config.broadcast.sink]
-    broadcast = config.broadcast.model_copy(
-        update={"source": source.value, "sink": tuple(sink.value for sink in sinks)}
-    )
+    # The virtual camera and the page may be named besides "auto"; each is opened once.
+    sinks: dict[str, Choice] = {}
+    for sink in _sinks(config.broadcast):
+        sinks.setdefault(sink.value, sink)
+    broadcast = config.broadcast.model_copy(update={"source": source.value, "sink": tuple(sinks)})
     settled = config.model_copy(update={"broadcast": broadcast})
-    lines = [f"source: {source.line}", f"model: {model}"]
-    return settled, [*lines, f"sink: {', '.join(sink.line for sink in sinks)}"]
+    settled, size = with_shape_of_source(settled)
+    lines = [f"source: {source.line}", f"model: {model}{size and f', {size}'}"]
+    return settled, [*lines, f"sink: {', '.join(sink.line for sink in sinks.values())}"]
 
 
 def settle_model(config: Config) -> tuple[Config, str]:
@@ -76,20 +80,26 @@ def _source(config: Config) -> Choice:
     return Choice("demo", "a drawn person, since no camera was found")
 
 
-def _sink(spec: str, broadcast: BroadcastSettings) -> Choice:
+def _sinks(broadcast: BroadcastSettings) -> Iterator[Choice]:
     # A free port is logged once it is known.
     page = "preview page"
     if broadcast.preview_port:
-        page = f"preview page {page_url(broadcast.preview_bind, broadcast.preview_port)}"
-    if spec == "preview":
-        return Choice(spec, page)
-    if spec != AUTO:
-        return Choice(spec, redacted_url(spec))
+        page = f"preview page {page_url(broadcast.web_bind, broadcast.preview_port)}"
+    preview = Choice("preview", page)
+    for spec in broadcast.sink:
+        if spec == AUTO:
+            yield from _auto_sinks(preview)
+        else:
+            yield preview if spec == preview.value else Choice(spec, redacted_url(spec))
+
+
+def _auto_sinks(preview: Choice) -> Sequence[Choice]:
+    """Return the virtual camera, if there is one, and the preview page."""
     from streamcam.sinks.virtual_camera import find
 
     try:
         name = find().name
     except DeviceError:
         why = 'since there is no virtual camera ("streamcam doctor" tells you how to get one)'
-        return Choice("preview", f"{page}, {why}")
-    return Choice(f"virtual-camera:{name}", f'virtual camera "{name}"')
+        return [preview._replace(line=f"{preview.line}, {why}")]
+    return [Choice(f"virtual-camera:{name}", f'virtual camera "{name}"'), preview]

@@ -6,9 +6,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
+
+import cv2
 
 from streamcam.control.state import Control
 from streamcam.errors import StreamcamError
@@ -16,19 +18,24 @@ from streamcam.runtime.auto_settings import PASSTHROUGH
 from streamcam.runtime.capture import Capture
 from streamcam.runtime.engine_process import RUNNING, EngineProcess
 from streamcam.runtime.gpu_stats import GpuStats
+from streamcam.runtime.parameters_summary import active_overrides, prompt_text
 from streamcam.runtime.sink_thread import OutgoingFrame, SinkThread
 from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
-from streamcam.stats import Rate, Status
+from streamcam.stats import LatencyHistory, Rate, Status
 from streamcam.system.backoff import Backoff
+from streamcam.system.cores import available_cores
 from streamcam.system.supervised_thread import SupervisedThread
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import BroadcastView, Frame, Image, LiveSource, Sink
 
 log = logging.getLogger(__name__)
 
 
 SWITCH_INTERVAL_S = 0.001
+CORES_PER_THREAD = 8
+"""Of the CPU for each thread that OpenCV resizes and converts with: one does a frame in 3 ms."""
 STOP_S = 1.5
 
 
@@ -56,6 +63,7 @@ class BroadcastLoop:
         control: holds the newest live parameters.
         source: the camera or what stands in for it.
         sinks: returns the sinks with their names, given this broadcast as their `BroadcastView`.
+        tokens: let another machine in to the preview; drawn if none are given.
     """
 
     def __init__(
@@ -64,11 +72,19 @@ class BroadcastLoop:
         control: Control,
         source: LiveSource,
         sinks: Callable[[BroadcastView], Iterable[tuple[str, Sink]]],
+        tokens: WebTokens | None = None,
     ) -> None:
         self.failed: StreamcamError | None = None
         """The error that `over` was set for, if any."""
+        self.first_output_at: float | None = None
+        """Monotonic time at which the model's first output was there; None until then."""
         self.over = threading.Event()
         """Set when the broadcast cannot go on: the source has ended, or the model is unusable."""
+        self.web_routes: Callable[[], Sequence[Any]] = tuple
+        """Returns the Starlette routes that the preview serves too; to be set before entering."""
+        self._tokens = tokens or WebTokens()
+        self.latency_history = LatencyHistory()
+        """Latencies of the last minute, for as long as somebody asks for the status."""
         self._config = config
         self._control = control
         self._capture = Capture(source, lambda: control.parameters, self._offer_frame)
@@ -98,6 +114,8 @@ class BroadcastLoop:
     def __enter__(self) -> Self:
         # Threads that copy and encode must not keep the clock's thread waiting.
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        # OpenCV's own threads look for work before they sleep, on the cores that the model needs.
+        cv2.setNumThreads(max(1, available_cores() // CORES_PER_THREAD))
         try:
             self._start()
         except BaseException:
@@ -153,6 +171,16 @@ class BroadcastLoop:
             sink_thread.name for sink_thread in self._sink_threads if sink_thread.problem is None
         }
 
+    @property
+    def sink_names(self) -> list[str]:
+        """Names of all sinks, without the secrets of URLs."""
+        return [sink_thread.shown_name for sink_thread in self._sink_threads]
+
+    def retry_sink(self, name: str) -> bool:
+        """Open the sinks of that name that have failed again at once; return whether any had."""
+        had_failed = [t.retry() for t in self._sink_threads if t.shown_name == name]
+        return any(had_failed)
+
     # ---- BroadcastView
 
     def input_frame(self) -> Frame | None:
@@ -164,29 +192,57 @@ class BroadcastLoop:
     def applied_parameters(self) -> tuple[int, Parameters]:
         return self.engine.applied_parameters if self.engine else self._passthrough_parameters
 
+    def web_tokens(self) -> WebTokens:
+        return self._tokens
+
     def status(self) -> Status:
         now = time.monotonic()
         engine = self.engine
+        parameters = self._control.target
         latencies = next((t.latencies for t in self._sink_threads if t.latencies.recent), None)
+        p50 = latencies.percentile(50) if latencies else None
+        p95 = latencies.percentile(95) if latencies else None
+        self.latency_history.add(now, p50, p95)
+        sink_states = tuple(sink_thread.state for sink_thread in self._sink_threads)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
             source=self._source_state(now),
             fps_in=self._capture.rate.per_second(now),
             fps_model=self._output_rate.per_second(now),
             fps_out=self._tick_rate.per_second(now),
-            latency_p50=latencies.percentile(50) if latencies else None,
-            latency_p95=latencies.percentile(95) if latencies else None,
+            latency_p50=p50,
+            latency_p95=p95,
             dropped=engine.dropped if engine else 0,
             skipped=engine.skipped if engine else 0,
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
-            notice=engine.notice if engine else "",
+            prompt_encoding=engine.prompt_encoding if engine else None,
+            notice="; ".join(filter(None, [engine.notice if engine else "", self._control.notice])),
             uptime=now - self._started_at,
             model=self._config.model,
             vram=self._gpu_stats.memory,
             power=self._gpu_stats.power,
-            sinks=tuple(sink_thread.line for sink_thread in self._sink_threads),
+            sinks=tuple(state.line for state in sink_states),
+            sink_states=sink_states,
+            microphone_delay_ms=None if p50 is None else round(p50 * 1000),
+            last_snapshot=self._saved(recordings=False),
+            last_recording=self._saved(recordings=True),
+            prompt=prompt_text(parameters.prompt),
+            preset=self._control.preset,
+            overrides=active_overrides(parameters),
+            recording=self._recording(),
+            obs=self._control.obs,
+            page=next((t.page for t in self._sink_threads if t.page), None),
         )
+
+    def _recording(self) -> str | None:
+        paths = [t.recording for t in self._sink_threads]
+        return next((str(path) for path in paths if path), None)
+
+    def _saved(self, *, recordings: bool) -> str | None:
+        """Return the path of the newest recording, or else of the newest snapshot."""
+        paths = [t.saved for t in self._sink_threads if t.is_recorder == recordings]
+        return next((str(path) for path in paths if path), None)
 
     def _source_state(self, now: float) -> str:
         if self._capture.ended.is_set():
@@ -241,6 +297,8 @@ class BroadcastLoop:
         if self.engine.state != RUNNING:
             self._outputs.clear()
             return None
+        if outputs and self.first_output_at is None:
+            self.first_output_at = now
         for _ in outputs:
             self._output_rate.tick(now)
         self._outputs.extend(outputs)
@@ -253,6 +311,7 @@ class BroadcastLoop:
             output=output,
             engine_detail=engine.detail if engine else "",
             source_problem=self._capture.problem(now),
+            source=engine.source_of(output) if engine and output else None,
         )
 
     def _compose(self, inputs: Inputs, parameters: Parameters) -> Image:

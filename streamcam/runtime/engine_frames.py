@@ -8,8 +8,9 @@ import numpy as np
 
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.device_presence import device_kind
-from streamcam.runtime.engine_worker import DROPPED, HEARTBEAT, SKIPPED, TAKEN
+from streamcam.runtime.engine_worker import DROPPED, HEARTBEAT, NEWEST_TAKEN, SKIPPED, TAKEN
 from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
+from streamcam.runtime.source_frames import SourceFrame, SourceFrames
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.child_process import start_resource_tracker
@@ -41,9 +42,16 @@ class EngineFrames:
         self._earlier_counts: Counter[int] = Counter()
         """Frame counters of the engine processes before this one, added up."""
         self._metadata = _to_metadata(config.live)
+        self._sources = SourceFrames(config.waiting)
 
     def send(
-        self, frame: Frame, parameters: Parameters | None, version: int, *, any_size: bool
+        self,
+        frame: Frame,
+        parameters: Parameters | None,
+        version: int,
+        *,
+        any_size: bool,
+        keep: bool = False,
     ) -> None:
         """Send a frame; those that the engine has not taken so far may be lost.
 
@@ -52,12 +60,16 @@ class EngineFrames:
             parameters: the snapshot from this frame on; None for the last one.
             version: number of the snapshot.
             any_size: whether the engine fits frames itself, on its device.
+            keep: remember the frame for `source_of`.
         """
         if parameters is not None:
             self._metadata = _to_metadata(parameters)
-        config, image = self._config, frame.image
+        config, image, small = self._config, frame.image, None
         if not (any_size and self._inputs.has_room_for(image)):
-            image = fitted(image, config.width, config.height, config.fit)
+            image = small = fitted(image, config.width, config.height, config.fit)
+        if keep:
+            source = SourceFrame(frame.index, frame.image, small)
+            self._sources.add(source, self._count(NEWEST_TAKEN))
         self._inputs.put(
             image, frame.index, frame.captured_at, version=version, metadata=self._metadata
         )
@@ -65,7 +77,17 @@ class EngineFrames:
     def receive(self) -> list[Frame]:
         """Return the outputs that have come since the last call, oldest first."""
         entries = self._outputs.take()
-        return [Frame(e.image, e.index, e.captured_at, _packed(e.metadata)) for e in entries]
+        return [
+            Frame(e.image, e.index, e.captured_at, _packed(e.metadata), made_of=e.made_of)
+            for e in entries
+        ]
+
+    def source_of(self, output: Frame) -> SourceFrame | None:
+        """Return the frame that `output` was made of; None if it was not kept.
+
+        Frames before it are forgotten.
+        """
+        return self._sources.find(output.index if output.made_of is None else output.made_of)
 
     @property
     def heartbeat(self) -> int:
@@ -90,9 +112,10 @@ def _create_rings(config: Config) -> tuple[FrameRing, FrameRing]:
     """Return the rings of frames and of outputs, with room for all that a device does itself."""
     frame_size, output_size = (config.width, config.height), (config.width, config.height)
     packed = 0
-    if config.converts_on_device and device_kind(config.device) == "cuda":
+    if device_kind(config.device) == "cuda":
         broadcast = config.broadcast
-        frame_size = max(frame_size, broadcast.camera_size, key=prod)
+        if config.fits_on_device:
+            frame_size = max(frame_size, broadcast.camera_size, key=prod)
         output_size = max(output_size, broadcast.canvas, key=prod)
         packed = size_in_bytes(broadcast.pixel_format, broadcast.canvas)
     frames = FrameRing((frame_size[1], frame_size[0], 3), capacity=config.waiting)

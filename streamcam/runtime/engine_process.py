@@ -15,6 +15,7 @@ from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
 from streamcam.runtime.engine_frames import EngineFrames
 from streamcam.runtime.engine_worker import DROPPED, SKIPPED, TAKEN, EngineMessage, serve
+from streamcam.runtime.source_frames import SourceFrame
 from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -70,6 +71,8 @@ class EngineProcess:
         """The newest report of a video stream on its schedule, in one line."""
         self.notice = ""
         """The engine's newest remark on the live values, in one line; empty if it has none."""
+        self.prompt_encoding: float | None = None
+        """Seconds that its last new prompt took to encode; None before the first."""
         self.applied_parameters = (0, config.live)
         self._config = config
         self._on_fatal_error = on_fatal_error
@@ -100,12 +103,17 @@ class EngineProcess:
             parameters if changed else None,
             self._version,
             any_size=self._accepts_any_size,
+            keep=parameters.detail > 0 or self._config.empty_prompt == "camera",
         )
 
     def outputs(self) -> list[Frame]:
         """Return the outputs that have come since the last call, oldest first."""
         outputs = self._frames.receive()
         return outputs if self.state == RUNNING else []  # Those of an engine that is gone.
+
+    def source_of(self, output: Frame) -> SourceFrame | None:
+        """Return the camera frame that `output` was made of; None if it was not kept."""
+        return self._frames.source_of(output)
 
     @property
     def taken(self) -> int:
@@ -241,6 +249,8 @@ class EngineProcess:
                 self._refuse(items_of_text(message.refused_text), message.text, instead)
             case "schedule":
                 self.schedule = message.text
+            case "encoded":
+                self.prompt_encoding = message.encoding_s
             case "ready":
                 self._call_seconds.append(message.warmup_s)
                 self._accepts_any_size = message.accepts_any_size

@@ -19,11 +19,13 @@ from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
+from streamcam.system.cores import available_cores
 from streamcam.system.standard_streams import protect_output
 from streamcam.types import Frame
 
-HEARTBEAT, TAKEN, DROPPED, SKIPPED = 1, 2, 3, 4
-"""Counters of the output ring: signs of life, and frames taken, dropped and skipped."""
+HEARTBEAT, TAKEN, DROPPED, SKIPPED, NEWEST_TAKEN = 1, 2, 3, 4, 5
+"""Counters of the output ring: signs of life, frames taken, dropped and skipped, and the index of
+the newest frame taken."""
 
 IDENTITY = "identity"
 NICENESS = 5
@@ -31,18 +33,22 @@ OOM_SCORE = 500
 """Of 1000: where memory runs out, the kernel ends this process and not the broadcast's."""
 IDLE_S = 0.1
 SCHEDULE_INTERVAL_S = 0.5
+LEAST_ENCODING_S = 0.005
+"""Seconds that are worth a report; a prompt that was encoded before takes less."""
 
 
 class EngineMessage(NamedTuple):
     """Message from the engine process to the broadcast process."""
 
-    kind: Literal["log", "notice", "schedule", "ready", "refused", "failed", "crashed"]
+    kind: Literal["log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed"]
     text: str = ""
     """The log line, the notice, the schedule in one line, the error, or the traceback."""
     exit_code: int = 0
     """Of an error: what the command exits with."""
     warmup_s: float = 0.0
     """Seconds that the first calls of the model took."""
+    encoding_s: float = 0.0
+    """Seconds by which a new prompt made the call longer that took it up."""
     accepts_any_size: bool = False
     """Whether frames are to be sent unresized: the engine's device fits them."""
     gpu: str = ""
@@ -82,7 +88,12 @@ def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Con
     try:
         with _Heartbeat(outputs):
             stream, warmup_s = open_stream(config, lambda text: send(EngineMessage("log", text)))
-        ready = EngineMessage("ready", "", 0, warmup_s, stream.accepts_any_size, _gpu(config))
+        ready = EngineMessage(
+            "ready",
+            warmup_s=warmup_s,
+            accepts_any_size=stream.accepts_any_size,
+            gpu=_gpu(config),
+        )
         send(ready)
         run_stream(stream, config, frames, outputs, send)
     except StreamcamError as error:
@@ -97,7 +108,7 @@ def open_stream(config: Config, report: Callable[[str], None]) -> tuple[LoadedSt
         return Identity(), 0.0
     # Never cold on air: the first call is slow, and shows how long a frame may take.
     # A core is left to capture and output: what they would take from the model, it loses anyway.
-    cores = os.cpu_count() or 1
+    cores = available_cores()
     on_air = {
         "warmup": max(1, config.warmup),
         "threads": config.threads or max(1, cores - 1),
@@ -127,6 +138,8 @@ def run_stream(
         if not frames.wait(IDLE_S):
             continue
         received = frames.take()
+        if received:
+            outputs.counters[NEWEST_TAKEN] = received[-1].index
         for entry in received:
             if entry.version != version:
                 parameters = Parameters.model_validate_json(entry.metadata)
@@ -163,6 +176,7 @@ class StreamRunner:
         stream: raises PromptError over parameters that it refuses, and has changed nothing then.
         parameters: the first ones, that the stream has been warmed up with.
         send: takes messages to the broadcast process.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -170,15 +184,19 @@ class StreamRunner:
         stream: LoadedStream,
         parameters: Parameters,
         send: Callable[[EngineMessage], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._stream, self._send = stream, send
         self._parameters, self._version = parameters, 0
         self._refused: int | None = None
         self._notice = ""
+        self._usual_s = 0.0
 
     def run(self, frame: Frame, parameters: Parameters, version: int) -> Sequence[Frame]:
         """Return the outputs for `frame`, with `parameters` unless they are refused."""
         if version != self._refused:
+            began, new_texts = self._clock(), _texts(parameters) - _texts(self._parameters)
             try:
                 outputs = self._stream(frame, parameters)
             except PromptError as error:
@@ -190,9 +208,18 @@ class StreamRunner:
                 )
             else:
                 self._parameters, self._version = parameters, version
+                self._report_encoding(self._clock() - began, new_texts)
                 self._report_notice()
                 return outputs
         return self._stream(frame, self._parameters)
+
+    def _report_encoding(self, took_s: float, new_texts: set[str]) -> None:
+        """Report by how much a call with new prompts took longer than the one before it."""
+        longer_s = took_s - self._usual_s
+        if not new_texts:
+            self._usual_s = took_s
+        elif longer_s >= LEAST_ENCODING_S:
+            self._send(EngineMessage("encoded", encoding_s=longer_s))
 
     def _report_notice(self) -> None:
         if (notice := self._stream.notice) != self._notice:
@@ -200,9 +227,21 @@ class StreamRunner:
             self._send(EngineMessage("notice", notice))
 
 
+def _texts(parameters: Parameters) -> set[str]:
+    """Return the texts of the prompt that have a weight."""
+    return {text for text, weight in parameters.prompt if weight}
+
+
 def _put(outputs: FrameRing, output: Frame, version: int) -> None:
     packed = b"" if output.packed is None else output.packed
-    outputs.put(output.image, output.index, output.captured_at, version=version, metadata=packed)
+    outputs.put(
+        output.image,
+        output.index,
+        output.captured_at,
+        version=version,
+        metadata=packed,
+        made_of=output.made_of,
+    )
 
 
 class _Heartbeat:

@@ -32,6 +32,7 @@ SLOT_HEADER = np.dtype(
     [
         ("number", "i8"),
         ("index", "i8"),
+        ("made_of", "i8"),
         ("captured_at", "f8"),
         ("height", "i8"),
         ("width", "i8"),
@@ -52,6 +53,8 @@ class RingFrame:
     """Version of the parameters that the frame goes with."""
     metadata: bytes
     """The snapshot of the parameters as JSON on the way in, packed pixels on the way out."""
+    made_of: int
+    """Index of the frame that the image was made of."""
 
 
 class _Slots(NamedTuple):
@@ -131,6 +134,7 @@ class FrameRing:
         *,
         version: int = 0,
         metadata: bytes | Bytes = b"",
+        made_of: int | None = None,
     ) -> None:
         """Write a frame over the oldest one and wake the reader; never waits.
 
@@ -151,6 +155,7 @@ class FrameRing:
         np.copyto(slots.images[slot, : image.size].reshape(image.shape), image)
         slots.metadata[slot, : len(metadata)] = np.frombuffer(metadata, np.uint8)
         header["index"], header["captured_at"] = index, captured_at
+        header["made_of"] = index if made_of is None else made_of
         header["height"], header["width"] = image.shape[:2]
         header["version"], header["metadata_size"] = version, len(metadata)
         header["number"] = number
@@ -200,6 +205,7 @@ class FrameRing:
             float(header["captured_at"]),
             int(header["version"]),
             slots.metadata[slot, : int(header["metadata_size"])].tobytes(),
+            int(header["made_of"]),
         )
         return frame if int(header["number"]) == number else None
 

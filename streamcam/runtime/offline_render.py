@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 
 from streamcam.pixels import oriented
+from streamcam.runtime.source_frames import SourceFrame
 from streamcam.runtime.switcher import Inputs, Switcher
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -58,7 +59,8 @@ class _Compositor:
 
     def __call__(self, output: Frame) -> Frame:
         camera, parameters = self._expected.popleft()
-        inputs = Inputs(camera, output, engine_detail="", source_problem=None)
+        source = SourceFrame(camera.index, camera.image, None)
+        inputs = Inputs(camera, output, engine_detail="", source_problem=None, source=source)
         return replace(output, image=self._switcher.compose(inputs, parameters))
 
 

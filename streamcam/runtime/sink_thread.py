@@ -3,15 +3,16 @@
 import logging
 import threading
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 from streamcam.redaction import redacted_url
 from streamcam.runtime.dropping_queue import DroppingQueue
 from streamcam.runtime.outage_log import OutageLog
-from streamcam.stats import Latencies, Rate
+from streamcam.stats import Latencies, Rate, SinkState
 from streamcam.system.backoff import Backoff
 from streamcam.system.supervised_thread import SupervisedThread
-from streamcam.types import Frame, Sink
+from streamcam.types import Frame, PageSink, RecorderSink, SavingSink, Sink
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class OutgoingFrame(NamedTuple):
 class SinkThread:
     """Open one sink and send to it; when that fails, log it and try again."""
 
-    def __init__(self, name: str, sink: Sink) -> None:
+    def __init__(self, name: str, sink: Sink, backoff: Backoff | None = None) -> None:
         self.name = name
         self.latencies = Latencies()
         self.rate = Rate()
@@ -42,7 +43,11 @@ class SinkThread:
         self._stopping = threading.Event()
         self._outages = OutageLog(log, failed=f"{name}: ", bug="failed", back=f"{name} is back")
         self._thread = SupervisedThread(
-            name, self._run, self._stopping, on_error=self._fail, backoff=Backoff(longest=5.0)
+            name,
+            self._run,
+            self._stopping,
+            on_error=self._fail,
+            backoff=backoff or Backoff(longest=5.0),
         )
 
     def start(self) -> None:
@@ -69,11 +74,42 @@ class SinkThread:
         return self._outages.problem if self.settled.is_set() else "opening"
 
     @property
-    def line(self) -> str:
-        """State of the sink in one line: its name, its rate or problem, and skipped frames."""
-        state = self.problem or f"{self.rate.per_second(time.monotonic()):.1f} fps"
-        skipped = f", {self._slot.dropped} skipped to keep up" if self._slot.dropped else ""
-        return f"{redacted_url(self.name)}: {state}{skipped}"
+    def page(self) -> str | None:
+        """URL of the page that the sink serves, if it does."""
+        sink = self._sink
+        return sink.url if isinstance(sink, PageSink) and self.problem is None else None
+
+    @property
+    def recording(self) -> Path | None:
+        """The video that the sink is writing, if it does."""
+        return self._sink.recording if isinstance(self._sink, RecorderSink) else None
+
+    @property
+    def saved(self) -> Path | None:
+        """The file that the sink completed last, if it saves any."""
+        return self._sink.saved if isinstance(self._sink, SavingSink) else None
+
+    @property
+    def is_recorder(self) -> bool:
+        return isinstance(self._sink, RecorderSink)
+
+    @property
+    def shown_name(self) -> str:
+        """The name without the secrets of a URL."""
+        return redacted_url(self.name)
+
+    @property
+    def state(self) -> SinkState:
+        """State of the sink now."""
+        fps = self.rate.per_second(time.monotonic())
+        return SinkState(self.shown_name, self.problem, fps, self._slot.dropped)
+
+    def retry(self) -> bool:
+        """Open the sink again at once if it has failed; return whether it had."""
+        has_failed = self.settled.is_set() and self.problem is not None
+        if has_failed:
+            self._thread.run_again_now()
+        return has_failed
 
     def _run(self) -> None:
         with self._sink as sink:

@@ -1,11 +1,21 @@
 """Check, before anything is on air, what the engine process would fail on after minutes."""
 
-from streamcam.engines.requirements import check_engine, check_float8
+from streamcam.engines.requirements import (
+    check_engine,
+    check_float8,
+    check_int8,
+    float8_engine,
+)
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError
 from streamcam.pipelines import pipeline_of
 from streamcam.runtime.auto_settings import PASSTHROUGH
-from streamcam.runtime.device_presence import device_kind, is_certain, is_supported
+from streamcam.runtime.device_presence import (
+    device_kind,
+    is_certain,
+    is_supported,
+    torch_backends,
+)
 from streamcam.runtime.engine_worker import IDENTITY
 from streamcam.settings.config import Config
 
@@ -28,10 +38,15 @@ def check_startup(config: Config) -> None:
         _check_device(config.device)
     if pipeline.build_engines is None:
         return
+    kind = device_kind(config.device)
+    if kind == "cuda" and "hip" in torch_backends():
+        kind = "rocm"
     if config.dtype == "float8":
         check_float8(config.acceleration)
-        check_engine("tensorrt", device_kind(config.device))
-    check_engine(config.acceleration, device_kind(config.device))
+        check_engine(float8_engine(config.acceleration), kind)
+    if config.dtype == "int8":
+        check_int8(config.acceleration, kind)
+    check_engine(config.acceleration, kind)
     if config.acceleration != "eager":
         Store(config.engine_dir)
 

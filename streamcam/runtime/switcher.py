@@ -1,13 +1,16 @@
 """Switcher: chooses what goes on air at each tick, and composes it on the canvas."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from streamcam.geometry import uniform_scale
-from streamcam.pixels import fitted, mixed
+from streamcam.pixels import mixed
+from streamcam.runtime.canvas import Canvas
 from streamcam.runtime.slate import slate
+from streamcam.runtime.source_frames import SourceFrame
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame, Image
@@ -28,6 +31,8 @@ class Inputs:
     """Current activity of the engine, in a few words."""
     source_problem: str | None
     """The reason that the source gives no frames, in a few words; None while it does."""
+    source: SourceFrame | None = None
+    """The camera frame that `output` was made of; None if it was not kept."""
 
 
 class _Composed(NamedTuple):
@@ -36,6 +41,8 @@ class _Composed(NamedTuple):
     top: Frame | None
     below: Frame | None
     opacity: float
+    detail: float | None
+    """Share of the camera's detail in an output; None where the camera itself is at the top."""
     image: Image
 
 
@@ -48,19 +55,15 @@ class Switcher:
     """
 
     def __init__(self, config: Config, *, passthrough: bool = False) -> None:
-        self._canvas = config.broadcast.canvas
-        self._canvas_fit = config.broadcast.canvas_fit
-        self._fit = config.fit
+        self._config = config
+        self._canvas = Canvas(config, passthrough=passthrough)
         self._on_loss = config.broadcast.on_engine_loss
         self._passthrough = passthrough
-        self._output_size = _size_on_canvas(
-            config.width, config.height, self._canvas, self._canvas_fit
-        )
-        self._black = np.zeros((self._canvas[1], self._canvas[0], 3), np.uint8)
+        self._black = np.zeros((*self._canvas.size[::-1], 3), np.uint8)
         self._had_output = False
         self.held = self._black
         """The last image that was neither panic nor blackout; what `freeze` shows."""
-        self._composed = _Composed(None, None, 1.0, self._black)
+        self._composed = _Composed(None, None, 1.0, None, self._black)
         self.frame: Frame | None = None
         """The camera frame or output on air; None while that is a slate or black."""
 
@@ -82,15 +85,21 @@ class Switcher:
         if inputs.camera is None:
             return self._slate("streamcam", "opening the source")
         if parameters.bypass or parameters.mix == 0 or self._passthrough:
-            return self._mix(inputs.camera, None, 1.0)
+            return self._camera(inputs.camera)
         if inputs.output is None:
             return self._without_engine(inputs.camera, inputs.engine_detail)
         self._had_output = True
-        mix = parameters.mix
-        below = inputs.camera if mix < 1 else None
-        # The engine's device has fitted it to the canvas already.
-        on_canvas = inputs.output.image.shape[1::-1] == self._canvas
-        return self._mix(inputs.output, below, mix, on_canvas=on_canvas)
+        return self._output(inputs.output, inputs.camera, inputs.source, parameters)
+
+    def _output(
+        self, output: Frame, camera: Frame, source: SourceFrame | None, parameters: Parameters
+    ) -> Image:
+        below, detail = camera if parameters.mix < 1 else None, parameters.detail
+        if self._config.shows_camera(parameters):
+            top = partial(self._canvas.camera, (source or camera).image)
+            return self._mix(output, top, below, parameters.mix)
+        top = partial(self._canvas.output, output.image, source, detail)
+        return self._mix(output, top, below, parameters.mix, detail)
 
     def _without_engine(self, camera: Frame, engine_detail: str) -> Image:
         """Return what `on_engine_loss` asks for; before the first output, a slate."""
@@ -98,35 +107,38 @@ class Switcher:
             return self._slate("streamcam", engine_detail or "waiting for the first frame")
         if self._on_loss == HOLD:
             return self._composed.image
-        return self._mix(camera, None, 1.0)
+        return self._camera(camera)
+
+    def _camera(self, camera: Frame) -> Image:
+        return self._mix(camera, partial(self._canvas.camera, camera.image))
 
     def _slate(self, title: str, detail: str) -> Image:
         self.frame = None
-        return slate(title, detail, self._canvas)
+        return slate(title, detail, self._canvas.size)
 
     def _mix(
-        self, top: Frame, below: Frame | None, opacity: float, *, on_canvas: bool = False
+        self,
+        top: Frame,
+        image_of_top: Callable[[], Image],
+        below: Frame | None = None,
+        opacity: float = 1.0,
+        detail: float | None = None,
     ) -> Image:
-        """Return `top` over `below` on the canvas, the last canvas again if nothing differs."""
+        """Return `top` over `below` on the canvas, the last canvas again if nothing differs.
+
+        Args:
+            top: the frame that is on air.
+            image_of_top: returns what it shows, on the canvas.
+            below: camera frame that shows through; None for none.
+            opacity: of `top`, 0 to 1.
+            detail: share of the camera's detail in it.
+        """
         last = self._composed
-        if last.top is not top or last.below is not below or last.opacity != opacity:
-            image = top.image if on_canvas else self._fit_to_canvas(top.image)
+        same = last.top is top and last.below is below
+        if not same or (last.opacity, last.detail) != (opacity, detail):
+            image = image_of_top()
             if below is not None:
-                image = mixed(image, self._fit_to_canvas(below.image), opacity)
-            self._composed = _Composed(top, below, opacity, image)
+                image = mixed(image, self._canvas.camera(below.image), opacity)
+            self._composed = _Composed(top, below, opacity, detail, image)
         self.frame = top
         return self._composed.image
-
-    def _fit_to_canvas(self, image: Image) -> Image:
-        """Return `image` on the canvas, a camera frame just where the model's output goes."""
-        if not self._passthrough:
-            image = fitted(image, *self._output_size, self._fit)
-        return fitted(image, *self._canvas, self._canvas_fit)
-
-
-def _size_on_canvas(
-    width: int, height: int, canvas: tuple[int, int], canvas_fit: str
-) -> tuple[int, int]:
-    """Return the size that an output of ``width x height`` has on the canvas."""
-    scale = uniform_scale((width, height), canvas, canvas_fit)
-    return round(width * scale), round(height * scale)

@@ -55,6 +55,8 @@ class Traits:
 
     flag: bool = False
     """It has a command-line flag of its own; ``--set`` takes every field."""
+    bare: str = ""
+    """Value of its flag where that is given without one."""
     repeatable: bool = False
     """Its flag may be given several times."""
     model_default: bool = False
@@ -66,7 +68,12 @@ class Traits:
     unit: str = ""
     """Of its numbers, as shown after them: ``s``, ``degrees``."""
     group: str = ""
-    """Heading that it is listed under."""
+    """Heading that it is listed under; those of live parameters are a performer's: Prompt, Look,
+    Camera, Output, Safety."""
+    usual: tuple[float, float] | None = None
+    """Ends of the part of a number's range that a fader spans; the rest is reached by number."""
+    secret: bool = False
+    """A password or token: no message, no log and no listing shows it."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 
@@ -91,6 +98,12 @@ def literal_values(field: FieldInfo) -> tuple[str, ...]:
     if listed := traits(field).choices:
         return listed
     return tuple(a for a in get_args(field.annotation) if isinstance(a, str))
+
+
+def is_number(field: FieldInfo) -> bool:
+    """Return whether a field holds a number, or may hold one."""
+    kinds = set(get_args(field.annotation) or (field.annotation,))
+    return kinds <= {int, float, type(None)}
 
 
 def from_json(value: Any) -> Any:
@@ -119,7 +132,9 @@ def _explain(table: type[Settings], problem: Any, place: Place) -> str:
     if not name:
         return _with_places(table, message, place)
     where = f" ({given})" if (given := place(name)) else ""
-    return f"{name}: {message[0].lower()}{message[1:]}, got {_shortened(problem['input'])}{where}"
+    is_secret = name in table.model_fields and traits(table.model_fields[name]).secret
+    got = "" if is_secret else f", got {_shortened(problem['input'])}"
+    return f"{name}: {message[0].lower()}{message[1:]}{got}{where}"
 
 
 def _with_places(table: type[Settings], message: str, place: Place) -> str:

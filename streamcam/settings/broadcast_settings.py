@@ -5,9 +5,11 @@ from fractions import Fraction
 from ipaddress import ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, field_validator
 
+from streamcam.settings.aliases import sink_specs, source_spec
 from streamcam.settings.base import Settings, Traits, from_json
+from streamcam.system.network import parse_endpoint
 
 Size = tuple[int, int]
 
@@ -27,6 +29,18 @@ def _parse_list(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _check_token(token: str | None) -> str | None:
+    if token is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{8,128}", token):
+        raise ValueError("takes 8 to 128 letters, digits, dots, hyphens, underscores and tildes")
+    return token
+
+
+def _checked_endpoint(text: str | None) -> str | None:
+    if text is not None:
+        parse_endpoint(text, default_port=0)
+    return text
+
+
 Side = Annotated[int, Field(ge=16, le=8192)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 
@@ -34,21 +48,22 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 class BroadcastSettings(Settings):
     """The settings of ``streamcam run`` that are not the model's."""
 
-    source: Annotated[str, Traits(flag=True)] = Field(
+    source: Annotated[str, BeforeValidator(source_spec), Traits(flag=True)] = Field(
         default="auto",
-        description="camera[:NAME|PATH|INDEX], demo, pattern, a file or a URL."
+        description="camera[:NAME|PATH|INDEX], demo, pattern, a file or a URL; 0 and webcam are"
+        " cameras too."
         " auto: the first camera, else the demo.",
     )
-    sink: Annotated[Words, Traits(flag=True, repeatable=True)] = Field(
+    sink: Annotated[Words, AfterValidator(sink_specs), Traits(flag=True, repeatable=True)] = Field(
         default=("auto",),
         min_length=1,
         max_length=16,
-        description="virtual-camera[:LABEL], preview, recorder:FILE or null; may be given several"
-        " times. auto: the virtual camera, else the preview.",
+        description="virtual-camera[:LABEL] (or v4l2, obs), preview, recorder:FILE or null; may be"
+        " given several times. auto: the virtual camera, if there is one, and the preview page.",
     )
     canvas: Annotated[tuple[Side, Side], BeforeValidator(parse_size), Traits(flag=True)] = Field(
         default=(1280, 720),
-        description="Size of the output, as WIDTHxHEIGHT.",
+        description="Size of the output.",
     )
     fps: Annotated[float, Traits(flag=True)] = Field(
         default=30.0,
@@ -83,12 +98,23 @@ class BroadcastSettings(Settings):
         description="Seconds without a sign of life after which the engine is replaced."
         " A model whose frames take longer is given five times the time of a frame.",
     )
-    preview_bind: str = Field(default="127.0.0.1", description="Address of the preview page.")
+    web_bind: Annotated[str, Traits(flag=True)] = Field(
+        default="127.0.0.1",
+        validation_alias=AliasChoices("web_bind", "preview_bind"),
+        description="Address of the preview and control page; 0.0.0.0 opens it to the network, for"
+        " whoever has the link with its token.",
+    )
+    web_token: Annotated[str | None, AfterValidator(_check_token), Traits(secret=True)] = Field(
+        default=None,
+        description="Token that the page then asks for, on this machine too: 8 characters or more."
+        " Default: that in STREAMCAM_WEB_TOKEN, else a new one for each run.",
+    )
     preview_port: Annotated[int, Traits(flag=True)] = Field(
         default=8090,
         ge=0,
         le=65535,
-        description="Port of the preview page; 0 takes a free one.",
+        description="Port of the preview page; 0 takes a free one. If none is given and this one is"
+        " in use, the next free one is taken.",
     )
     osc: bool = Field(default=True, description="Listen to OSC.")
     osc_bind: Annotated[str, Traits(flag=True)] = Field(
@@ -123,6 +149,68 @@ class BroadcastSettings(Settings):
         default_factory=dict,
         description="More OSC addresses and the ones they stand for, such as"
         ' {"/layer1/opacity" = "/mix/norm"}.',
+    )
+    cue_list: Annotated[str | None, Traits(flag=True)] = Field(
+        default=None,
+        description="Cue list to play with /cue/go: a TOML file, or the name of one in"
+        " your configuration folder.",
+    )
+    midi: Annotated[Words, Traits(flag=True, repeatable=True)] = Field(
+        default=(),
+        max_length=16,
+        description="MIDI inputs that control it: a name or a part of one, may be given several"
+        " times; auto: all. streamcam devices lists them.",
+    )
+    oscquery: bool = Field(
+        default=True,
+        description="Serve the table of OSC addresses by OSCQuery, on the port of the preview page,"
+        " where OSC is on.",
+    )
+    mdns: bool = Field(
+        default=True,
+        description="Announce OSC and OSCQuery on the local network (mDNS, Bonjour), so that other"
+        " programs list streamcam.",
+    )
+    obs: Annotated[
+        str | None, AfterValidator(_checked_endpoint), Traits(flag=True, bare="localhost")
+    ] = Field(
+        default=None,
+        description="Connect to OBS Studio, by its WebSocket server at HOST or HOST:PORT; without"
+        " a value, to the OBS on this machine.",
+    )
+    obs_audio: Words = Field(
+        default_factory=tuple,
+        description="Audio sources of OBS whose sync offset follows the latency, such as Mic/Aux.",
+    )
+    obs_audio_extra: float = Field(
+        default=0.0,
+        ge=-1000,
+        le=5000,
+        description="Milliseconds to add to that offset, for what OBS and the microphone take.",
+    )
+    obs_scenes: Annotated[dict[str, str], BeforeValidator(from_json)] = Field(
+        default_factory=dict,
+        description="Presets, or cues as cue:NAME, to recall with the scenes of OBS, such as"
+        ' {"Interview" = "pencil"}. Without one, a scene recalls the preset of its own name.',
+    )
+    osc_time_tags: bool = Field(
+        default=True,
+        description="Apply an OSC bundle at the time that it is stamped with, up to 10 seconds"
+        " ahead; false: at once, for senders whose clock is wrong.",
+    )
+    bpm: Annotated[float, Traits(flag=True)] = Field(
+        default=120.0, ge=20, le=999, description="Tempo at the start, in beats per minute."
+    )
+    beats_per_bar: int = Field(default=4, ge=1, le=32, description="Beats in a bar at the start.")
+    quantise: Annotated[Literal["off", "beat", "bar", "2 bars", "4 bars"], Traits(flag=True)] = (
+        Field(
+            default="off",
+            description="What prompts, choices, presets, cues and triggers wait for, at the start.",
+        )
+    )
+    link: Annotated[bool, Traits(flag=True)] = Field(
+        default=False,
+        description='Take the tempo from Ableton Link at the start (extra "link", under the GPL).',
     )
     snapshots: str | None = Field(
         default=None,

@@ -14,6 +14,7 @@ from pydantic import (
 
 from streamcam.errors import ParameterError, suggest
 from streamcam.plugins import plugin_names
+from streamcam.settings.aliases import dtype_name, model_id
 from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
@@ -23,7 +24,7 @@ from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
 AUTO = "auto"
-ACCELERATIONS = (AUTO, "eager", "compiled", "openvino", "tensorrt")
+ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
 """The values of `acceleration` without any plugin."""
 ENGINE_PLUGINS = "streamcam.engines"
 """Group of the entry points through which installed packages add engines."""
@@ -74,11 +75,12 @@ class Config(Settings):
         default="image",
         description="Diffuse each frame on its own (image), or as part of a steady video (video).",
     )
-    model: Annotated[str, Traits(flag=True)] = Field(
+    model: Annotated[str, AfterValidator(model_id), Traits(flag=True)] = Field(
         default=AUTO,
         validation_alias=AliasChoices("model", "model_id_or_path"),
         description="Hub id, folder in diffusers layout, .safetensors file, random:NAME, or nano,"
-        " which comes with streamcam. auto: SD-Turbo if it is in the cache and there is a GPU, else"
+        " which comes with streamcam; sd-turbo, sdxl-turbo and sd15 for short."
+        " auto: SD-Turbo if it is in the cache and there is a GPU, else"
         " nano.",
     )
     single_file_config: str | None = Field(
@@ -107,7 +109,8 @@ class Config(Settings):
     )
     use_lcm_lora: bool | None = Field(
         default=None,
-        description="Fuse the LCM-LoRA. Default: only where the model is not few-step already.",
+        description="Fuse the LCM-LoRA. Default: only where the model is not made for few steps"
+        " already.",
     )
     lcm_lora_id: str | None = Field(
         default=None, description="LCM-LoRA to fuse. Default: the one made for the model's family."
@@ -117,6 +120,16 @@ class Config(Settings):
     )
     height: Annotated[Side, Traits(flag=True, model_default=True)] = Field(
         default=512, description="Height of the model's image in pixels, a multiple of 8."
+    )
+    empty_prompt: Annotated[Literal["model", "camera"], Traits(model_default=True)] = Field(
+        default="model",
+        description="What an empty prompt shows: the model's output for it, or the camera image"
+        " itself.",
+    )
+    shape: Annotated[Literal["fixed", "camera"], Traits(model_default=True)] = Field(
+        default="fixed",
+        description="Shape of the model's image on air: width and height as they are (fixed), or"
+        " the camera's, with the shorter of both for its shorter side.",
     )
     fit: Literal["fill", "fit", "stretch"] = Field(
         default="fill",
@@ -135,7 +148,8 @@ class Config(Settings):
         Literal["none", "full", "self", "initialize"], Traits(flag=True, model_default=True)
     ] = Field(
         default="self",
-        description="Guidance: none, full CFG, or residual CFG (self- or onetime-negative).",
+        description="Guidance (CFG): none; full, at twice the work; or residual, at no more work"
+        " (self) or a little (initialize).",
     )
     do_add_noise: Annotated[bool, Traits(model_default=True)] = Field(
         default=True, description="Add noise again between the denoising steps."
@@ -160,18 +174,22 @@ class Config(Settings):
         description="auto, cpu, cuda, cuda:N, mps or xpu.",
     )
     dtype: Annotated[
-        Literal["auto", "float32", "float16", "bfloat16", "float8"], Traits(flag=True)
+        Literal["auto", "float32", "float16", "bfloat16", "float8", "int8"],
+        BeforeValidator(dtype_name),
+        Traits(flag=True),
     ] = Field(
         default="auto",
-        description="dtype of the models. auto: float16 on a GPU, bfloat16 on a CPU that supports"
-        " it, else float32. float8: the U-Net on tensorrt, everything else in float16.",
+        description="Precision (dtype) of the models; fp32, fp16, bf16 and fp8 for short. auto:"
+        " float16 on a GPU, bfloat16 on a CPU that supports it, else float32. float8: the U-Net on"
+        " tensorrt(-rtx), everything else in float16. int8: openvino on a CPU, with the layers"
+        " that it would harm in float32.",
     )
     acceleration: Annotated[
         str, AfterValidator(_acceleration), Traits(flag=True, choices=ACCELERATIONS)
     ] = Field(
         default=AUTO,
-        description="How the models run: as they are written, or on engines made for this machine."
-        " auto: the fastest that is here.",
+        description="How the models run: as they are written (eager; graph: as CUDA graphs), or on"
+        " engines made for this machine. auto: the fastest that is here.",
     )
     engine_dir: str | None = Field(
         default=None,
@@ -238,9 +256,15 @@ class Config(Settings):
         return self._rules.burst(self)
 
     @property
-    def converts_on_device(self) -> bool:
-        """Whether a GPU fits camera frames to the model, and outputs to the canvas."""
-        return self._rules.converts_on_device
+    def fits_on_device(self) -> bool:
+        """Whether a GPU fits camera frames to the model, and takes them at full size."""
+        return self._rules.fits_on_device
+
+    def shows_camera(self, parameters: Parameters) -> bool:
+        """Return whether the prompts of `parameters` are empty, and that means the camera image."""
+        reads_negative = self.cfg_type in ("full", "initialize")
+        empty = not (parameters.has_prompt or (reads_negative and parameters.has_negative_prompt))
+        return empty and self.empty_prompt == "camera"
 
     @property
     def num_steps(self) -> int:
@@ -250,8 +274,12 @@ class Config(Settings):
 
     def indices(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the n schedule indices of `parameters`."""
-        default_strength = 1.0 if self.mode == "txt2img" else 0.4
-        return parameters.indices(self.num_steps, default_strength)
+        return parameters.indices(self.num_steps, self.default_strength)
+
+    @property
+    def default_strength(self) -> float:
+        """The strength where neither that nor the indices are set."""
+        return 1.0 if self.mode == "txt2img" else 0.4
 
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
         """Return `parameters` with live `changes` applied.

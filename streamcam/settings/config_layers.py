@@ -33,7 +33,11 @@ def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
     layers = list(layers)
     models = [split_layer(layer)[0].get("model") for layer in layers]
     model = next((name for name in reversed(models) if isinstance(name, str)), AUTO)
-    layers = [model_settings(model, MODEL_DEFAULTS), *layers]
+    own = model_settings(model, MODEL_DEFAULTS)
+    # A size that was given wins over the shape that a model asks for.
+    if any(name in layer for layer in layers for name in ("width", "height")):
+        own.pop("shape", None)
+    layers = [own, *layers]
     fixed, live = _merge(layers)
     tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
     place = partial(place_in, layers)

@@ -33,6 +33,16 @@ def visible_gpus() -> list[str] | None:
     return list(takewhile(lambda name: name not in ("", "-1"), map(str.strip, visible.split(","))))
 
 
+def web_token() -> str | None:
+    """Return the token for the page that ``STREAMCAM_WEB_TOKEN`` holds; None where it is empty."""
+    return os.environ.get("STREAMCAM_WEB_TOKEN") or None
+
+
 def hub_is_offline() -> bool:
     """Return whether ``HF_HUB_OFFLINE``, the variable of huggingface_hub, forbids downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE")
+
+
+def obs_password() -> str:
+    """Return the password of OBS's WebSocket server in ``STREAMCAM_OBS_PASSWORD``, if any."""
+    return os.environ.get("STREAMCAM_OBS_PASSWORD", "")

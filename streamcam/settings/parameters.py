@@ -57,6 +57,10 @@ Indices = Annotated[
 ]
 
 
+Easing = Literal["linear", "ease-in", "ease-out", "ease-in-out"]
+"""The pace of a fade from its beginning to its end."""
+
+
 def is_prompt(field: FieldInfo) -> bool:
     """Return whether `field` holds texts with weights."""
     return field.annotation == WeightedTexts
@@ -75,28 +79,29 @@ class Parameters(Settings):
         Prompt, Traits(flag=True, model_default=True, fades=True, group="Prompt")
     ] = Field(
         default=(("", 1.0),),
-        description="What the image should avoid (cfg_type full and initialize).",
+        description="What the image should avoid; works with cfg_type full and initialize.",
     )
     prompt_interpolation: Annotated[Literal["linear", "slerp"], Traits(group="Prompt")] = Field(
         default="linear", description="How the embeddings of weighted prompts are blended."
     )
     strength: Annotated[
-        float | None, Traits(flag=True, model_default=True, fades=True, group="Denoising")
+        float | None, Traits(flag=True, model_default=True, fades=True, group="Look")
     ] = Field(
         default=None,
         ge=0,
         le=1,
-        description="How far to go from the input: picks the timesteps (t_index_list is the exact"
-        " form). Default: 0.4, and 1 for text to image.",
+        description="How far to go from the camera image: picks the timesteps (t_index_list is the"
+        " exact form). Default: the model's own, else 0.4; 1 for text to image.",
     )
-    t_index_list: Annotated[
-        Indices | None, Traits(flag=True, model_default=True, group="Denoising")
-    ] = Field(
-        default=None,
-        description="Indices of the denoising steps in the schedule, ascending; 0 is pure noise.",
+    t_index_list: Annotated[Indices | None, Traits(flag=True, model_default=True, group="Look")] = (
+        Field(
+            default=None,
+            description="Indices of the denoising steps in the schedule, ascending; 0 is pure"
+            " noise.",
+        )
     )
     num_inference_steps: Annotated[
-        int, Traits(flag=True, model_default=True, group="Denoising")
+        int, Traits(flag=True, model_default=True, group="Look", usual=(1, 100))
     ] = Field(
         default=50,
         ge=1,
@@ -104,34 +109,35 @@ class Parameters(Settings):
         description="Length of the schedule that t_index_list points into.",
     )
     guidance_scale: Annotated[
-        float, Traits(flag=True, model_default=True, fades=True, group="Guidance")
+        float, Traits(flag=True, model_default=True, fades=True, group="Look", usual=(0, 4))
     ] = Field(
         default=1.2,
         ge=0,
         le=30,
         description="How strongly the prompt guides the image; 1 is neutral.",
     )
-    delta: Annotated[float, Traits(flag=True, model_default=True, fades=True, group="Guidance")] = (
-        Field(
-            default=1.0,
-            ge=0,
-            le=10,
-            description="Share of the virtual negative noise in residual guidance (RCFG).",
-        )
+    delta: Annotated[
+        float, Traits(flag=True, model_default=True, fades=True, group="Look", usual=(0, 2))
+    ] = Field(
+        default=1.0,
+        ge=0,
+        le=10,
+        description="Strength of the virtual negative prompt in residual guidance (cfg_type"
+        " self and initialize).",
     )
-    seed: Annotated[int, Traits(flag=True, group="Denoising")] = Field(
+    seed: Annotated[int, Traits(flag=True, group="Look", usual=(0, 9999))] = Field(
         default=2, ge=0, lt=2**63, description="Seed of the noise."
     )
-    enable_similar_image_filter: Annotated[bool, Traits(group="Similar frames")] = Field(
+    enable_similar_image_filter: Annotated[bool, Traits(group="Look")] = Field(
         default=False, description="Skip frames that look like the last one processed."
     )
-    similar_image_filter_threshold: Annotated[float, Traits(group="Similar frames")] = Field(
+    similar_image_filter_threshold: Annotated[float, Traits(group="Look", usual=(0.8, 1))] = Field(
         default=0.98, ge=-1, le=1, description="Similarity from which a frame may be skipped."
     )
     similar_image_filter_max_skip_frame: Annotated[
-        int, Traits(unit="frames", group="Similar frames")
+        int, Traits(unit="frames", group="Look", usual=(0, 60))
     ] = Field(default=10, ge=0, le=100_000, description="Most frames skipped in a row.")
-    reset: Annotated[int, Traits(trigger=True, group="Denoising")] = Field(
+    reset: Annotated[int, Traits(trigger=True, group="Look")] = Field(
         default=0, ge=0, lt=2**63, description="Counter: raising it restarts the stream."
     )
     mirror: Annotated[bool, Traits(flag=True, group="Camera")] = Field(
@@ -146,34 +152,46 @@ class Parameters(Settings):
         le=1,
         description="Opacity of the model's output over the camera image; 0 shows the camera.",
     )
-    bypass: Annotated[bool, Traits(group="Output")] = Field(
+    detail: Annotated[float, Traits(flag=True, fades=True, group="Output")] = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the camera's fine detail that is carried to the enlarged output,"
+        " where the look keeps the scene; 0 enlarges the output as it is.",
+    )
+    bypass: Annotated[bool, Traits(group="Safety")] = Field(
         default=False, description="Show the camera image instead of the model's output."
     )
-    freeze: Annotated[bool, Traits(group="Output")] = Field(
+    freeze: Annotated[bool, Traits(group="Safety")] = Field(
         default=False, description="Hold the image that is on air."
     )
-    blackout: Annotated[bool, Traits(group="Output")] = Field(
+    blackout: Annotated[bool, Traits(group="Safety")] = Field(
         default=False, description="Show black."
     )
-    panic: Annotated[bool, Traits(group="Output")] = Field(
+    panic: Annotated[bool, Traits(group="Safety")] = Field(
         default=False, description="Show the standby slate, whatever else is set."
     )
-    fps_limit: Annotated[float, Traits(unit="frames/s", group="Camera")] = Field(
+    fps_limit: Annotated[float, Traits(unit="frames/s", group="Camera", usual=(0, 60))] = Field(
         default=0.0,
         ge=0,
         le=1000,
         description="Most frames per second that the model is given; 0 is no limit.",
     )
-    prompt_time: Annotated[float, Traits(unit="s", group="Prompt")] = Field(
+    prompt_time: Annotated[float, Traits(unit="s", group="Prompt", usual=(0, 10))] = Field(
         default=0.0, ge=0, le=600, description="Seconds over which a new prompt fades in."
     )
-    preset_time: Annotated[float, Traits(unit="s", group="Presets")] = Field(
+    preset_time: Annotated[float, Traits(unit="s", group="Look", usual=(0, 10))] = Field(
         default=0.0, ge=0, le=600, description="Seconds over which a preset fades in."
     )
-    record: Annotated[bool, Traits(group="Recording")] = Field(
+    preset_easing: Annotated[Easing, Traits(group="Look")] = Field(
+        default="linear",
+        description="How a preset fades in: evenly, gently at its beginning (ease-in), at its end"
+        " (ease-out), or at both.",
+    )
+    record: Annotated[bool, Traits(group="Output")] = Field(
         default=True, description="Let the recorder run."
     )
-    snapshot: Annotated[int, Traits(trigger=True, group="Recording")] = Field(
+    snapshot: Annotated[int, Traits(trigger=True, group="Output")] = Field(
         default=0, ge=0, lt=2**63, description="Counter: raising it saves what is on air as a PNG."
     )
 
@@ -210,6 +228,16 @@ class Parameters(Settings):
         elif changes.get("strength") is not None:
             values["t_index_list"] = None
         return type(self).parse(values, ParameterError)
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether the prompt says anything."""
+        return any(text.strip() for text, weight in self.prompt if weight)
+
+    @property
+    def has_negative_prompt(self) -> bool:
+        """Whether the negative prompt says anything."""
+        return any(text.strip() for text, weight in self.negative_prompt if weight)
 
     def indices(self, steps: int, default_strength: float) -> tuple[int, ...]:
         """Return the `steps` ascending schedule indices that this snapshot selects."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS, VideoSettings
 
-VIDEO_ACCELERATIONS = ("auto", "eager", "compiled")
+VIDEO_ACCELERATIONS = ("auto", "eager", "graph", "compiled")
 
 
 class SharedSettings(Protocol):
@@ -47,8 +47,11 @@ class PipelineRules:
     """Most frames that may wait, on air, to be taken at once."""
     burst: Count
     """Most outputs that the stream gives at once."""
-    converts_on_device: bool
-    """Whether a GPU fits camera frames to the model, and outputs to the canvas."""
+    fits_on_device: bool
+    """Whether a GPU fits camera frames to the model, and takes them at full size.
+
+    It always converts outputs to the canvas.
+    """
 
 
 def _no_limits(_settings: SharedSettings) -> None:
@@ -85,14 +88,14 @@ PIPELINE_RULES = {
         chunk=_frame_buffer_size,
         waiting=_frame_buffer_size,
         burst=_frame_buffer_size,
-        converts_on_device=True,
+        fits_on_device=True,
     ),
     "video": PipelineRules(
         check=_check_video,
         chunk=lambda settings: settings.video.chunk,
         waiting=lambda settings: settings.video.input_capacity,
         burst=lambda settings: settings.video.burst,
-        converts_on_device=False,
+        fits_on_device=False,
     ),
 }
 """By the name of the pipeline."""

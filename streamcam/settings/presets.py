@@ -1,12 +1,14 @@
 """Settings in TOML files: presets by name, and the file that a model's folder may hold."""
 
+import unicodedata
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from streamcam.embedded_model import embedded
-from streamcam.errors import ConfigError, suggest
+from streamcam.errors import ConfigError, StreamcamError, suggest
 from streamcam.settings.layer import Layer, toml_layer
+from streamcam.system.paths import presets_folder
 from streamcam.system.regular_file import read_regular
 
 MODEL_SETTINGS_FILE = "streamcam.toml"
@@ -26,9 +28,18 @@ def load_preset(preset: str) -> Layer:
         if preset not in available:
             raise ConfigError(f'no preset "{preset}": {suggest(preset, available)}')
         path = available[preset]
-    text = _read(path)
+    return read_settings(path)[0]
+
+
+def read_settings(path: Path, max_bytes: int = MAX_BYTES) -> tuple[Layer, str]:
+    """Return what a TOML file holds, and its text.
+
+    Raises:
+        ConfigError: it cannot be read, or is not valid TOML.
+    """
+    text = _read(path, max_bytes)
     try:
-        return toml_layer(text, str(path))
+        return toml_layer(text, str(path)), text
     except RecursionError:
         raise ConfigError(f"{path} is not valid TOML: it is nested too deeply") from None
     except ValueError as error:
@@ -37,9 +48,9 @@ def load_preset(preset: str) -> Layer:
         raise ConfigError(f"{path} is not valid TOML: {reason}") from None
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, max_bytes: int) -> str:
     try:
-        return read_regular(path, MAX_BYTES).decode("utf-8-sig")
+        return read_regular(path, max_bytes).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -49,13 +60,43 @@ def _read(path: Path) -> str:
 
 
 def find_presets() -> dict[str, Path]:
-    """Return the presets that come with streamcam and those in ``./configs``, which win."""
+    """Return the presets by name: those that come with streamcam, the user's, and ``./configs``.
+
+    Of one name the last wins.
+    """
+    return presets_in(shipped_folder()) | own_presets() | presets_in(Path("configs"))
+
+
+def own_presets() -> dict[str, Path]:
+    """Return the user's own presets by name; none where no home folder is known."""
+    with suppress(StreamcamError):
+        return presets_in(presets_folder())
+    return {}
+
+
+def presets_in(folder: Path) -> dict[str, Path]:
+    """Return the presets in `folder` by name, in the one form that Unicode has for each letter."""
+    return {unicodedata.normalize("NFC", p.stem): p for p in sorted(folder.glob("*.toml"))}
+
+
+def protected_presets() -> dict[str, str]:
+    """Return why presets that are not the user's own stay as they are, by name in small letters."""
+    here = {
+        name: f'the preset "{name}" is in ./configs, where it stays as it is'
+        for name in presets_in(Path("configs"))
+    }
+    shipped = {
+        name: f'the preset "{name}" comes with streamcam' for name in presets_in(shipped_folder())
+    }
+    return {name.casefold(): reason for name, reason in (here | shipped).items()}
+
+
+def shipped_folder() -> Path:
+    """Return the folder of the presets that come with streamcam."""
     package = Path(__file__).parents[1]
     # Inside the package where it is installed; next to it in a checkout.
     installed = package / "configs"
-    shipped = installed if installed.is_dir() else package.parent / "configs"
-    folders = (shipped, Path("configs"))
-    return {p.stem: p for folder in folders for p in sorted(folder.glob("*.toml"))}
+    return installed if installed.is_dir() else package.parent / "configs"
 
 
 def model_settings(model: str, allowed: Collection[str]) -> Layer:

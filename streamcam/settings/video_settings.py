@@ -128,8 +128,8 @@ class VideoSettings(Settings):
         default=1,
         ge=1,
         le=64,
-        description="GPUs that share the transformer's layers: the model's device and those after"
-        " it.",
+        description="Number of GPUs that share the layers of a video model: its device and those"
+        " after it.",
     )
     normalised_latents: bool = Field(
         default=False,
@@ -155,5 +155,8 @@ class VideoSettings(Settings):
 
     @property
     def burst(self) -> int:
-        """Most outputs given at once, besides those that a change of steps releases."""
+        """Frames of the longest chunk, a first one: the most that enter or leave at once.
+
+        A change of steps releases more outputs, chunk by chunk.
+        """
         return FRAMES_PER_LATENT * max(self.chunk_latents, self.max_chunk_latents) + 1

@@ -53,6 +53,14 @@ class Recorder:
         self._view = view
         self._clock = clock
         self._recording: Recording | None = None
+        self.saved: Path | None = None
+        """The video that was completed last."""
+
+    @property
+    def recording(self) -> Path | None:
+        """The video that is being written, None while there is none."""
+        recording = self._recording
+        return recording.path if recording else None
 
     def __enter__(self) -> Self:
         return self
@@ -94,6 +102,7 @@ class Recorder:
                 self._recording.finish()
             except MediaError as error:
                 raise self._keep_after(error) from None
+            self.saved = self._recording.path
             log.info("recorded %s, and its cues %s", *self._recording.paths)
             self._recording = None
 
@@ -102,6 +111,7 @@ class Recorder:
         assert self._recording is not None
         recording, self._recording = self._recording, None
         path = recording.keep()
+        self.saved = path or self.saved
         return MediaError(f"{error}; recorded until then: {path}" if path else str(error))
 
 

@@ -19,6 +19,8 @@ from streamcam.types import BroadcastView, Sink
 PLUGINS = "streamcam.sinks"
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mkv", ".mp4", ".mov", ".m4v", ".webm")
+PREVIEW_PORTS = 10
+"""Ports that are tried for the preview page where none was asked for."""
 FILE_SUFFIXES = (*VIDEO_SUFFIXES, ".npy", *IMAGE_SUFFIXES)
 
 SinkOpener = Callable[[str, BroadcastSettings, BroadcastView | None], Sink]
@@ -39,6 +41,8 @@ def open_sink(spec: str, settings: BroadcastSettings, view: BroadcastView | None
     """
     kind, which = _parse(spec)
     if not is_sink_kind(spec):
+        if ":" not in spec and Path(spec).suffix.lower() in VIDEO_SUFFIXES:
+            raise ConfigError(f'unknown sink "{spec}": to record a video, recorder:{spec}')
         known = suggest(kind, [*SINKS, *plugin_names(PLUGINS)])
         raise ConfigError(f'unknown sink "{spec}": {known}')
     opener: SinkOpener = SINKS[kind] if kind in SINKS else load_plugin(PLUGINS, kind)
@@ -68,9 +72,12 @@ def _preview(which: str, settings: BroadcastSettings, view: BroadcastView | None
     if which:
         raise ConfigError(
             f'the sink "preview" takes nothing after it, got "{which}"; its address is set with'
-            " --preview-port and --set preview_bind"
+            " --preview-port and --web-bind"
         )
-    return Preview(settings.preview_bind, settings.preview_port, _required(view, "preview"))
+    # A port that was asked for may be known to other programs; a default may give way.
+    tries = 1 if "preview_port" in settings.model_fields_set else PREVIEW_PORTS
+    view = _required(view, "preview")
+    return Preview(settings.web_bind, settings.preview_port, view, tries=tries)
 
 
 def _recorder(which: str, settings: BroadcastSettings, view: BroadcastView | None) -> Sink:

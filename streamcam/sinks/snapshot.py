@@ -41,6 +41,8 @@ class SnapshotWriter:
         self._view = view
         self._now = now
         self._last_counter: int | None = None
+        self.saved: Path | None = None
+        """The snapshot that was saved last."""
 
     def __enter__(self) -> Self:
         # Kept when the sink is entered again: a snapshot requested in between is still due.
@@ -60,8 +62,8 @@ class SnapshotWriter:
         counter = self._counter()
         if counter != self._last_counter:
             self._last_counter = counter
-            path = save_snapshot(frame.image, self._destination(), self._now())
-            log.info("saved the snapshot %s", path)
+            self.saved = save_snapshot(frame.image, self._destination(), self._now())
+            log.info("saved the snapshot %s", self.saved)
 
     def _destination(self) -> Path:
         return expanded(self._folder) if self._folder else snapshots_folder()

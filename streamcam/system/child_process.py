@@ -41,6 +41,18 @@ def guarded_children() -> Iterator[None]:
         tempfile.tempdir = default
 
 
+def unguarded_environment() -> dict[str, str]:
+    """Return this process's environment for a program that may outlive it, such as a browser.
+
+    It lacks what marks the children of this process, which end with it.
+
+    Raises:
+        StreamcamError: there is no room for temporary files, or for another process.
+    """
+    marks = _child_variables()
+    return {name: text for name, text in os.environ.items() if marks.get(name) != text}
+
+
 def start_guarded(start: Callable[[], object], folder: Path | None = None) -> None:
     """Call `start`, which starts a process, in the environment of `start_child`.
 

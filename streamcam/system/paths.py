@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from platformdirs import user_cache_path, user_pictures_path
+from platformdirs import user_cache_path, user_config_path, user_pictures_path
 
 from streamcam.errors import MediaError, StreamcamError
 
@@ -54,6 +54,30 @@ def compiler_cache() -> Path | None:
     with suppress(RuntimeError):
         return user_cache_path("streamcam").expanduser() / "torchinductor"
     return None
+
+
+def presets_folder() -> Path:
+    """Return the folder for the user's presets, in their configuration; raise StreamcamError."""
+    return _in_configuration("presets", "presets")
+
+
+def cue_lists_folder() -> Path:
+    """Return the folder for the user's cue lists, in their configuration; raise StreamcamError."""
+    return _in_configuration("cues", "cue lists")
+
+
+def midi_folder() -> Path:
+    """Return the folder for the user's MIDI mappings, in their configuration, or raise."""
+    return _in_configuration("midi", "MIDI mappings")
+
+
+def _in_configuration(name: str, purpose: str) -> Path:
+    try:
+        return user_config_path("streamcam").expanduser() / name
+    except RuntimeError:
+        raise StreamcamError(
+            f"no home folder is known for {purpose}; set HOME, or XDG_CONFIG_HOME"
+        ) from None
 
 
 def snapshots_folder() -> Path:

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 MAX_FAILURES = 8
 """Runs in a row, each shorter than `STEADY_S`, after which a loop that may give up does so."""
 STEADY_S = 1.0
+PAUSE_STEP_S = 0.1
+"""Seconds after which a pause notices that it shall end."""
 
 
 class SupervisedThread:
@@ -45,6 +47,7 @@ class SupervisedThread:
         self._on_error = on_error or self._log
         self._on_give_up = on_give_up
         self._backoff = backoff or Backoff()
+        self._no_pause = threading.Event()
         self._thread = threading.Thread(target=self._supervise, name=name, daemon=True)
 
     def start(self) -> None:
@@ -66,6 +69,10 @@ class SupervisedThread:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
+    def run_again_now(self) -> None:
+        """End the pause after an error, if there is one; returns at once."""
+        self._no_pause.set()
+
     def is_alive(self) -> bool:
         """Return whether the loop runs, or will run again."""
         return self._thread.is_alive()
@@ -74,6 +81,7 @@ class SupervisedThread:
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
+            self._no_pause.clear()
             try:
                 self._loop()
                 return
@@ -92,8 +100,11 @@ class SupervisedThread:
             self._pause(self._backoff.next(healthy_s=ran_s))
 
     def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
         try:
-            self._stopping.wait(seconds)
+            while (left := end - time.monotonic()) > 0 and not self._no_pause.is_set():
+                if self._stopping.wait(min(left, PAUSE_STEP_S)):
+                    return
         except Exception:
             time.sleep(seconds)  # Without memory there is no lock to wait for either.
 

@@ -13,6 +13,10 @@ LABEL = "streamcam"
 OPTIONS = f"devices=1 video_nr=10 card_label={LABEL} exclusive_caps=1 max_buffers=2"
 MODPROBE = f"sudo modprobe {NAME} {OPTIONS}"
 RELOAD = f"sudo modprobe -r {NAME} && {MODPROBE}"
+RELOAD_WITH_OBS = (
+    f"sudo modprobe -r {NAME} && sudo modprobe {NAME} devices=2 video_nr=10,11"
+    f' card_label={LABEL},"OBS Virtual Camera" exclusive_caps=1,1 max_buffers=2'
+)
 PERSIST = (
     f"echo {NAME} | sudo tee /etc/modules-load.d/{NAME}.conf;"
     f" echo options {NAME} {OPTIONS} | sudo tee /etc/modprobe.d/{NAME}.conf"

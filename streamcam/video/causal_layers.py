@@ -1,18 +1,26 @@
 """Transformer layers of this process, with a KV cache for each row of the stream batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
+from streamcam.engines.fixed_memory import FixedMemory, overwrite
+from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.kv_cache import KVCache, LayerCache
 from streamcam.video.rotary import Rows
-from streamcam.video.wan import CausalWan
+from streamcam.video.wan import CausalWan, ChunkInputs
 
 Timer = Callable[[str], AbstractContextManager[None]]
+
+MakeGraphs = Callable[[str], GraphedCalls]
+"""Makes what replays calls of that name as CUDA graphs."""
+
+CPU = torch.device("cpu")
 
 
 class Call(NamedTuple):
@@ -65,6 +73,16 @@ class Call(NamedTuple):
         )
 
 
+class _SteadyCall(NamedTuple):
+    """Calls that differ in numbers alone: the memory that they read and write, and their graph."""
+
+    x: Tensor
+    chunk: ChunkInputs
+    newest: tuple[Tensor, Tensor]
+    flow: Tensor
+    graphs: GraphedCalls
+
+
 class Layers:
     """All layers of a model in this process.
 
@@ -72,14 +90,21 @@ class Layers:
         pipeline_depth: calls from one until its result is due, itself included; here 1.
         version: of the partition of layers that new chunks run on; here there is only one.
         timer: context manager, by name of the work, around what the device does.
+
+    Args:
+        model: the layers.
+        graphs: for the steady calls, over a full cache; None to run them plainly.
     """
 
     pipeline_depth = 1
     version = 0
 
-    def __init__(self, model: CausalWan) -> None:
+    def __init__(self, model: CausalWan, graphs: MakeGraphs | None = None) -> None:
         self.model = model
         self.cache: KVCache
+        self._make_graphs = graphs
+        self._steady_calls: dict[Hashable, _SteadyCall] = {}
+        self._text_memory = FixedMemory(fixed=graphs is not None)
         self.timer: Timer = lambda _: nullcontext()
         self._shape: CacheShape | None = None
         self._rows = 0
@@ -88,12 +113,13 @@ class Layers:
         """Start a video with empty caches; they are allocated again only for another shape."""
         if (rows, shape) != (self._rows, self._shape):
             self.cache = self.model.new_cache(rows, shape)
+            self._steady_calls = {}
         self.cache.reset()
         self._rows, self._shape = rows, shape
 
     def set_prompt(self, embeds: Tensor) -> None:
         """Set the prompt, ``(1, L, text_dim)``."""
-        self._text = self.model.prompt_kv(embeds)
+        self._text = self._text_memory("text", self.model.prompt_kv(embeds))
 
     def copy_row(self, source: int, rows: int) -> None:
         """Copy the cache of row `source` to the first `rows`, the rows in use from now on.
@@ -109,8 +135,48 @@ class Layers:
 
     def run(self, call: Call, x: Tensor) -> Tensor:
         """Run `CausalWan` on latents or tokens, and update the caches."""
+        if self._make_graphs and self._is_steady(call):
+            return self._run_recorded(call, x)
         cache = self.cache.select_rows(call.row, call.rows.stop)
         return self._run(call, x, self._text, cache, self.model.layer_range)
+
+    def _is_steady(self, call: Call) -> bool:
+        """Return whether `call` differs from those before it in numbers alone, not in its work."""
+        assert self._shape is not None, "call reset first"
+        is_full = min(call.valid) == self._shape.slots
+        return is_full and not (call.order or any(call.shifts) or any(map(any, call.sink_shifts)))
+
+    def _run_recorded(self, call: Call, x: Tensor) -> Tensor:
+        """Run a steady call as a graph, once it is recorded; the result is overwritten later."""
+        assert self._shape is not None, "call reset first"
+        kind = (call.row, x.shape, tuple(map(bool, call.sink_shifts)))
+        numbers = (call.timesteps, call.positions, call.slots)
+        chunk = self.model.chunk_inputs(*numbers, self._shape.slots, device=CPU)
+        steady = self._steady_call(kind, (x, chunk, self._newest_frames(call, CPU)))
+        cache = self.cache.select_rows(call.row, call.rows.stop)
+
+        def work() -> None:
+            steady.flow.copy_(self.model(steady.x, steady.chunk, self._text, cache))
+            if any(call.sink_shifts):
+                self._refresh_sink_tokens(call, steady.newest)
+
+        steady.graphs(None, call.sink_threshold, work)
+        return steady.flow
+
+    def _steady_call(
+        self, kind: Hashable, inputs: tuple[Tensor, ChunkInputs, tuple[Tensor, Tensor]]
+    ) -> "_SteadyCall":
+        """Return the calls of this kind, with `inputs` copied into their memory."""
+        assert self._make_graphs
+        if kind in self._steady_calls:
+            overwrite(self._steady_calls[kind][:3], inputs)
+        else:
+            device = self.model.device
+            x, chunk, newest = tree_map(lambda t: t if t is None else t.to(device), inputs)
+            self._steady_calls[kind] = _SteadyCall(
+                x.clone(), chunk, newest, torch.empty_like(x), self._make_graphs("layers")
+            )
+        return self._steady_calls[kind]
 
     def _run(self, call: Call, x: Tensor, text: Tensor, cache: LayerCache, layers: range) -> Tensor:
         """Run some of the layers, with their part of the prompt and of the rows' caches.
@@ -132,13 +198,22 @@ class Layers:
         output: Tensor = self.model(x, chunk, text, cache, layers)
         if call.order:
             self._keep_replaced_sink_tokens(call, clones)
-        for row, slots, frames, shifts in zip(
-            call.rows, call.slots, call.frames, call.sink_shifts, strict=False
-        ):
-            if shifts:
-                threshold = call.sink_threshold
-                self.cache.refresh_sink_tokens(row, slots[0], frames[0], shifts, threshold)
+        if any(call.sink_shifts):
+            self._refresh_sink_tokens(call, self._newest_frames(call, self.model.device))
         return output
+
+    def _newest_frames(self, call: Call, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the slot and the number of each row's first frame, ``(rows,)`` int64 each."""
+        numbers = [[slots[0] for slots in call.slots], [frames[0] for frames in call.frames]]
+        slots, frames = torch.tensor(numbers).to(device, non_blocking=True)
+        return slots, frames
+
+    def _refresh_sink_tokens(self, call: Call, newest: tuple[Tensor, Tensor]) -> None:
+        """Let the newest frame of each row replace its stale sink tokens, where it may."""
+        for i, (row, shifts) in enumerate(zip(call.rows, call.sink_shifts, strict=True)):
+            if shifts:
+                slot, frame = newest[0][i : i + 1], newest[1][i]
+                self.cache.refresh_sink_tokens(row, slot, frame, shifts, call.sink_threshold)
 
     def _keep_replaced_sink_tokens(self, call: Call, clones: Sequence[Tensor]) -> None:
         """Keep, in each layer, the frames that it holds as sink tokens through a `recache`.

@@ -55,7 +55,7 @@ class KVCache(NamedTuple):
         keys.copy_(shifted_keys(keys, shift))
 
     def refresh_sink_tokens(
-        self, row: int, slot: int, frame: int, shifts: Sequence[int], threshold: float
+        self, row: int, slot: Tensor, frame: Tensor, shifts: Sequence[int], threshold: float
     ) -> None:
         """Replace the sink token least like the frame in `slot` by it, in layers where it is stale.
 
@@ -65,21 +65,21 @@ class KVCache(NamedTuple):
 
         Args:
             row: of the cache.
-            slot: of the new frame.
-            frame: its number.
+            slot: ``(1,)`` int64: that of the new frame.
+            frame: ``()`` int64: its number.
             shifts: for each sink token, the positions by which the frame's keys shift there.
             threshold: from -1, for never, to 1.
         """
         count = len(shifts)
         # (layers, slots, tokens, heads, head_dim) each
         row_cache = [self.keys[:, row], self.values[:, row]]
+        key, value = (tensor.index_select(1, slot) for tensor in row_cache)
         similarities = [
-            cosine_similarity(_mean(tensor[:, :count]), _mean(tensor[:, slot : slot + 1]), dim=-1)
-            for tensor in row_cache
+            cosine_similarity(_mean(tensor[:, :count]), _mean(new), dim=-1)
+            for tensor, new in zip(row_cache, (key, value), strict=True)
         ]  # (layers, sink tokens) each
         lowest, index = ((similarities[0] + similarities[1]) / 2).min(1, keepdim=True)
         stale = (torch.arange(count, device=index.device) == index) & (lowest < threshold)
-        key, value = (tensor[:, slot : slot + 1] for tensor in row_cache)
         keys = torch.cat([shifted_keys(key, shift) if shift else key for shift in shifts], 1)
         for tensor, new in zip(row_cache, (keys, value), strict=True):
             tensor[:, :count] = torch.where(stale[..., None, None, None], new, tensor[:, :count])

@@ -7,19 +7,20 @@ from math import ceil
 import numpy as np
 import torch
 
+from streamcam.engines.device_memory import (
+    REMEDY,
+    OutOfMemory,
+    out_of_memory_errors,
+    release_cached_memory,
+)
 from streamcam.errors import ConfigError
+from streamcam.frames.transfer import FrameTransfer
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.cache_plan import Cursor, plan_chunk
 from streamcam.video.delivery_stats import DeliveryStats
-from streamcam.video.device_memory import (
-    REMEDY,
-    OutOfMemory,
-    out_of_memory_errors,
-    release_cached_memory,
-)
 from streamcam.video.prompt_change import BackgroundPromptTracker
 from streamcam.video.scheduler import Choice, LatencyTable, Objective, Scheduler
 from streamcam.video.video_model import VideoModel
@@ -40,6 +41,7 @@ class LiveVideoStream(VideoStream):
         config: fixed settings.
         table: seconds of a call of each choice. Default: measured by `warm_up`.
         report: takes a line of progress at a time.
+        transfer: takes frames to the models' device and outputs back; by default for `render`.
     """
 
     _tracker_type = BackgroundPromptTracker
@@ -50,8 +52,9 @@ class LiveVideoStream(VideoStream):
         config: Config,
         table: LatencyTable | None = None,
         report: Report = lambda _: None,
+        transfer: FrameTransfer | None = None,
     ) -> None:
-        super().__init__(models, config)
+        super().__init__(models, config, transfer)
         self._report = report
         self._choice = Choice(config.video.chunk_latents, config.num_steps, self._batched)
         self._table = table
@@ -128,8 +131,7 @@ class LiveVideoStream(VideoStream):
         for frame in frames:
             self._add_frame(frame)
         outputs = self._run_chunk()
-        if self._models.device.type == "cuda":
-            torch.cuda.synchronize(self._models.device)
+        self._transfer.synchronize()
         return outputs
 
     def _record_delivery(self, frames: list[Frame]) -> list[Frame]:

@@ -109,23 +109,30 @@ def load_taehv(weights: Mapping[str, Tensor], dtype: torch.dtype) -> TAEHV:
 
 
 class StreamingHalf:
-    """Encoder or decoder that keeps the last input of every `MemBlock` from call to call."""
+    """Encoder or decoder that keeps the last input of every `MemBlock` from call to call.
+
+    It stays in the same memory, so that a call may be recorded as a CUDA graph.
+    """
 
     def __init__(self, layers: nn.Sequential) -> None:
         self._layers = layers
-        self.reset()
+        self._memory: dict[int, Tensor] = {}
 
     def reset(self) -> None:
-        """Start another video."""
-        self._memory: dict[int, Tensor] = {}
+        """Start another video: no frame was there before."""
+        for previous in self._memory.values():
+            previous.zero_()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the output for the next frames ``(T, C, H, W)`` of the video."""
         for index, layer in enumerate(self._layers):
             if isinstance(layer, MemBlock):
-                previous = self._memory.get(index, x.new_zeros(1, *x.shape[1:]))
-                self._memory[index] = x[-1:].clone()
-                x = layer(x, previous)
+                previous = self._memory.get(index)
+                if previous is None or previous.shape[1:] != x.shape[1:]:
+                    previous = self._memory[index] = x.new_zeros(1, *x.shape[1:])
+                y = layer(x, previous)
+                previous.copy_(x[-1:])
+                x = y
             else:
                 x = layer(x)
         return x
@@ -143,7 +150,11 @@ class TinyEncoder:
         self._stream = StreamingHalf(model.encoder)
         self._dtype = model.dtype
         self._plain = plain
-        self.reset()
+        self._started = False
+
+    @property
+    def steady(self) -> bool:
+        return self._started
 
     def reset(self) -> None:
         """Start another video."""
@@ -166,7 +177,11 @@ class TinyDecoder:
     def __init__(self, model: TAEHV) -> None:
         self._stream = StreamingHalf(model.decoder)
         self._dtype = model.dtype
-        self.reset()
+        self._started = False
+
+    @property
+    def steady(self) -> bool:
+        return self._started
 
     def reset(self) -> None:
         """Start another video."""

@@ -6,9 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_tuning import tune
+from streamcam.engines.graphed_calls import GraphedCalls
+from streamcam.engines.requirements import check_engine
+from streamcam.engines.selection import GRAPH, kind_of
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
-from streamcam.video.causal_layers import Layers
+from streamcam.video.causal_layers import Layers, MakeGraphs
 from streamcam.video.parallel.launcher import start_other_ranks
 from streamcam.video.parallel.layer_loading import LayerSelection, causal_layers, pick_placement
 from streamcam.video.parallel.ranks import rank_info
@@ -34,6 +39,8 @@ class VideoModel(NamedTuple):
     normalise: Callable[[Tensor], Tensor]
     """Converts the transformer's latents to unit variance."""
     device: torch.device
+    graphs: MakeGraphs | None
+    """None where calls run plainly, as `acceleration` or the device says."""
 
 
 def load_video_model(config: Config, report: Report = print, *, live: bool = False) -> VideoModel:
@@ -53,36 +60,57 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
     """
     info = rank_info(config)
     device, dtype = pick_placement(config, info)
+    tune(device, dtype)
     other_ranks = start_other_ranks(config, info, live=live) if info.world_size > 1 else None
     selection = LayerSelection(info)
     components = load_components(config, dtype, device, report, selection)
     loaded = causal_layers(
         components.transformer, config, info, device, selection.partition, live=live
     )
-    engine = "compiled" if config.acceleration == "compiled" else "eager"
+    in_place = _records(config, device)
+    graphs = _graph_maker(device, report) if in_place else None
+    engine = "compiled" if config.acceleration == "compiled" else "graph" if in_place else "eager"
     engine += f", over {info.world_size} devices" if other_ranks else ""
-    report(f"on {device} as {str(dtype).removeprefix('torch.')}, {engine}")
+    report(f"running on {device} in {str(dtype).removeprefix('torch.')}: {engine}")
     normalised = config.video.normalised_latents
     return VideoModel(
-        other_ranks.connect(loaded, config) if other_ranks else Layers(loaded.model),
-        _encoder(components, config),
-        _decoder(components, config),
+        # What goes from one device to the next cannot be recorded.
+        other_ranks.connect(loaded, config) if other_ranks else Layers(loaded.model, graphs),
+        _encoder(components, config, in_place=in_place),
+        _decoder(components, config, in_place=in_place),
         components.encode_text,
         (lambda latents: latents) if normalised else Normalisation(components.vae).normalise,
         device,
+        graphs,
     )
 
 
-def _encoder(components: WanComponents, config: Config) -> Encoder:
+def _records(config: Config, device: torch.device) -> bool:
+    """Return whether the calls of the stages are recorded as CUDA graphs.
+
+    Raises:
+        EngineError: they shall be, and cannot be on this device.
+    """
+    if config.acceleration == GRAPH:
+        check_engine(GRAPH, kind_of(device))
+    return config.acceleration != "eager" and kind_of(device) == "cuda"
+
+
+def _graph_maker(device: torch.device, report: Report) -> MakeGraphs:
+    capture = CudaCapture(device)
+    return lambda name: GraphedCalls(capture, report, name)
+
+
+def _encoder(components: WanComponents, config: Config, *, in_place: bool) -> Encoder:
     normalised = config.video.normalised_latents
     if config.video.video_encoder == "wan":
-        return WanEncoder(components.vae, normalised=normalised)
+        return WanEncoder(components.vae, normalised=normalised, in_place=in_place)
     assert components.taehv is not None
     return TinyEncoder(components.taehv, None if normalised else Normalisation(components.vae))
 
 
-def _decoder(components: WanComponents, config: Config) -> Decoder:
+def _decoder(components: WanComponents, config: Config, *, in_place: bool) -> Decoder:
     if config.video.video_decoder == "wan":
-        return WanDecoder(components.vae)
+        return WanDecoder(components.vae, in_place=in_place)
     assert components.taehv is not None
     return TinyDecoder(components.taehv)

@@ -8,14 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from streamcam.frames.image_tensors import fitted_lanczos, to_images, to_tensor
+from streamcam.engines.device_memory import REMEDY, out_of_memory_errors
+from streamcam.frames import frame_transfer
+from streamcam.frames.image_tensors import fitted_lanczos
+from streamcam.frames.transfer import FrameTransfer
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.video_settings import MAX_VIDEO_STEPS
 from streamcam.types import Frame, Image
 from streamcam.video import noise_control
 from streamcam.video.cache_plan import CacheShape, Cursor, plan_chunk
-from streamcam.video.device_memory import REMEDY, out_of_memory_errors
+from streamcam.video.chunk_stages import ChunkStages
 from streamcam.video.flow_matching import FlowSchedule, Steps, add_noise
 from streamcam.video.noise_control import NoiseLevel
 from streamcam.video.prompt_change import PromptTracker
@@ -53,6 +56,7 @@ class VideoStream:
     Args:
         models: the stages.
         config: fixed settings.
+        transfer: takes frames to the models' device and outputs back; by default for `render`.
 
     Raises:
         ConfigError: a chunk does not fit in the KV cache.
@@ -65,12 +69,16 @@ class VideoStream:
     """Prompts are hardly ever longer than what is read; the log says so where one is."""
     _tracker_type: type[PromptTracker] = PromptTracker
 
-    def __init__(self, models: VideoModel, config: Config) -> None:
+    def __init__(
+        self, models: VideoModel, config: Config, transfer: FrameTransfer | None = None
+    ) -> None:
         video = config.video
         self.chunk = video.chunk
         self.counts: Counter[str] = Counter()
         self._models = models
         self._config = config
+        self._transfer = transfer or frame_transfer(config, models.device)
+        self._stages = ChunkStages(models, self._transfer)
         self._flow = FlowSchedule.shifted(video.flow_shift)
         self._batched = config.use_denoising_batch
         self._steps = self._steps_of(config.num_steps)
@@ -89,6 +97,7 @@ class VideoStream:
         """Assign all state."""
         self._parameters = parameters
         self._reseed(parameters.seed)
+        self._transfer.clear()
         self._images: list[Image] = []
         self._pending_frames: deque[PendingFrame] = deque()
         self._in_flight: deque[Tensor] = deque()
@@ -155,9 +164,11 @@ class VideoStream:
         return frames
 
     def _add_frame(self, frame: Frame) -> None:
-        self._images.append(
-            fitted_lanczos(frame.image, self._config.width, self._config.height, self._config.fit)
+        image = fitted_lanczos(
+            frame.image, self._config.width, self._config.height, self._config.fit
         )
+        self._images.append(image)
+        self._transfer.upload(image)
         self._pending_frames.append(PendingFrame(frame.index, frame.captured_at, frame.duration))
         self.counts["processed"] += 1
 
@@ -195,8 +206,7 @@ class VideoStream:
         """Run one step of the current chunk and of all in flight; return the finished frames."""
         self.counts["chunks"] += 1
         images, self._images = self._images, []
-        with self._models.layers.timer("encode"):
-            latents = self._models.encode(to_tensor(images, self._models.device))
+        latents = self._stages.encode(len(images))
         level = self._noise_level(images, latents)
         self._previous = PreviousChunk(images[-1], latents[-1:], level)
         frames = self._update_prompt(level)
@@ -261,15 +271,15 @@ class VideoStream:
     def _decode_frames(self, x_0: Tensor | None) -> list[Frame]:
         """Decode a denoised chunk; return its images with the index and time of their frames."""
         if x_0 is None:
+            self._transfer.synchronize()
             return []
         if len(self._in_flight) > self._rollout.in_flight:
             self._in_flight.popleft()
-        with self._models.layers.timer("decode"):
-            decoded = self._models.decode(x_0)
-        images = to_images(decoded)
+        images, wait = self._stages.decode(x_0)
+        wait()
         # Images beyond the pending frames are repeats that only filled up the last chunk.
         frames = [self._pending_frames.popleft() for _ in images[: len(self._pending_frames)]]
         return [
-            Frame(image, frame.index, frame.captured_at, duration=frame.duration)
+            Frame(image.image, frame.index, frame.captured_at, image.packed, frame.duration)
             for image, frame in zip(images, frames, strict=False)
         ]

@@ -163,8 +163,9 @@ class CausalWan(nn.Module):
         write: Rows,
         slots: int,
         mask: Tensor | None = None,
+        device: torch.device | None = None,
     ) -> ChunkInputs:
-        """Return the inputs of a call, on the device, from plain numbers, one list a row.
+        """Return the inputs of a call from plain numbers, one list a row.
 
         Args:
             timesteps: of every frame, or one for the row.
@@ -172,6 +173,7 @@ class CausalWan(nn.Module):
             write: slot that takes each frame.
             slots: in a row of the cache.
             mask: as in `ChunkInputs`.
+            device: where they are needed. Default: that of the model.
         """
         config = self.transformer.config
         index = [row * slots + slot for row, row_slots in enumerate(write) for slot in row_slots]
@@ -182,7 +184,8 @@ class CausalWan(nn.Module):
             angles.sin().float(),
             torch.tensor(index),
         )
-        time, cos, sin, write_index = (x.to(self.device, non_blocking=True) for x in tensors)
+        target = device or self.device
+        time, cos, sin, write_index = (x.to(target, non_blocking=True) for x in tensors)
         return ChunkInputs(time, cos, sin, write_index, mask)
 
     def prompt_kv(self, embeds: Tensor, layers: range | None = None) -> Tensor:

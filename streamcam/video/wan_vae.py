@@ -19,6 +19,10 @@ SPATIAL = 8
 class Encoder(Protocol):
     """Encodes frames to the latents that the transformer was trained on, from chunk to chunk."""
 
+    @property
+    def steady(self) -> bool:
+        """Whether calls differ in their frames alone and work in the same memory from now on."""
+
     def __call__(self, frames: Tensor) -> Tensor:
         """Encode ``(T, 3, H, W)`` in [-1, 1] to ``(f, C, h, w)`` float32.
 
@@ -31,6 +35,10 @@ class Encoder(Protocol):
 
 class Decoder(Protocol):
     """Decodes denoised latents to images, from chunk to chunk."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether calls differ in their latents alone and work in the same memory from now on."""
 
     def __call__(self, latents: Tensor) -> Tensor:
         """Decode ``(f, C, h, w)`` to ``(T, 3, H, W)`` in [-1, 1], T as in `Encoder`."""
@@ -56,6 +64,43 @@ class Normalisation:
         return latents * self.std + self.mean
 
 
+class FeatureCache:
+    """Features of past frames, one entry for each convolution that looks back.
+
+    Args:
+        count: of the convolutions.
+        in_place: whether entries of a shape always stay in the same memory, for calls that are
+            recorded as CUDA graphs.
+    """
+
+    def __init__(self, count: int, *, in_place: bool) -> None:
+        self.entries: list[Any] = [None] * count
+        """None at first; the network replaces them in every call."""
+        self._in_place = in_place
+        self._memory: dict[tuple[int, torch.Size], Tensor] = {}
+        self._shapes: list[torch.Size | None] = []
+        self.steady = False
+        """Whether the last call left all of them as it found them but for the values."""
+
+    def reset(self) -> None:
+        """Start another video."""
+        self.entries = [None] * len(self.entries)
+        self._shapes, self.steady = [], False
+
+    def end_call(self) -> None:
+        """Copy the entries to their memory, after a call of the network."""
+        if not self._in_place:
+            return
+        for i, entry in enumerate(self.entries):
+            if isinstance(entry, Tensor):
+                place = (i, entry.shape)
+                if place not in self._memory:
+                    self._memory[place] = torch.empty_like(entry)
+                self.entries[i] = self._memory[place].copy_(entry)
+        shapes = [entry.shape if isinstance(entry, Tensor) else None for entry in self.entries]
+        self._shapes, self.steady = shapes, shapes == self._shapes
+
+
 class WanEncoder:
     """Encoder of an `AutoencoderKLWan`, from chunk to chunk.
 
@@ -63,16 +108,22 @@ class WanEncoder:
         vae: the autoencoder.
         normalised: whether its transformer takes normalised latents. StreamDiffusionV2 was
             trained on plain ones, though its output is normalised.
+        in_place: as in `FeatureCache`.
     """
 
-    def __init__(self, vae: Any, *, normalised: bool) -> None:
+    def __init__(self, vae: Any, *, normalised: bool, in_place: bool = False) -> None:
         self._vae = vae
         self._normalise = Normalisation(vae).normalise if normalised else None
-        self.reset()
+        self._cache = FeatureCache(vae._cached_conv_counts["encoder"], in_place=in_place)
+        self._started = False
+
+    @property
+    def steady(self) -> bool:
+        return self._cache.steady
 
     def reset(self) -> None:
         """Start another video."""
-        self._feat_cache: list[Any] = [None] * self._vae._cached_conv_counts["encoder"]
+        self._cache.reset()
         self._started = False
 
     def __call__(self, frames: Tensor) -> Tensor:
@@ -82,25 +133,36 @@ class WanEncoder:
         groups = pairwise(bounds if self._started else [0, *bounds])
         self._started = True
         moments = [
-            self._vae.encoder(video[:, :, a:b], feat_cache=self._feat_cache, feat_idx=[0])
+            self._vae.encoder(video[:, :, a:b], feat_cache=self._cache.entries, feat_idx=[0])
             for a, b in groups
         ]
+        self._cache.end_call()
         mean, _ = self._vae.quant_conv(torch.cat(moments, 2)).chunk(2, 1)
         latents: Tensor = mean[0].transpose(0, 1).float()
         return self._normalise(latents) if self._normalise else latents
 
 
 class WanDecoder:
-    """Decoder of an `AutoencoderKLWan`, from chunk to chunk; it takes normalised latents."""
+    """Decoder of an `AutoencoderKLWan`, from chunk to chunk; it takes normalised latents.
 
-    def __init__(self, vae: Any) -> None:
+    Args:
+        vae: the autoencoder.
+        in_place: as in `FeatureCache`.
+    """
+
+    def __init__(self, vae: Any, *, in_place: bool = False) -> None:
         self._vae = vae
         self._normalisation = Normalisation(vae)
-        self.reset()
+        self._cache = FeatureCache(vae._cached_conv_counts["decoder"], in_place=in_place)
+        self._started = False
+
+    @property
+    def steady(self) -> bool:
+        return self._cache.steady
 
     def reset(self) -> None:
         """Start another video."""
-        self._feat_cache: list[Any] = [None] * self._vae._cached_conv_counts["decoder"]
+        self._cache.reset()
         self._started = False
 
     def __call__(self, latents: Tensor) -> Tensor:
@@ -114,10 +176,11 @@ class WanDecoder:
             decoded.append(
                 self._vae.decoder(
                     video[:, :, i : i + 1],
-                    feat_cache=self._feat_cache,
+                    feat_cache=self._cache.entries,
                     feat_idx=[0],
                     first_chunk=first,
                 )
             )
+        self._cache.end_call()
         images: Tensor = torch.cat(decoded, 2)[0].transpose(0, 1).clamp(-1, 1)
         return images

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from streamcam.bench.energy import EnergyCounter, measure, rapl_counter
+from streamcam.bench import energy
+from streamcam.bench.energy import EnergyCounter, counter_for, measure, rapl_counter
 from streamcam.errors import DeviceError
 from streamcam.settings.config_layers import build_config
 from tests.support.streams import TINY, moving
@@ -38,6 +40,16 @@ def test_a_counter_that_cannot_be_read_is_an_error_with_the_remedy(tmp_path: Pat
     file.mkdir()
     with pytest.raises(DeviceError, match=r"cannot read .*energy_uj"):
         rapl_counter(tmp_path)
+
+
+@pytest.mark.parametrize(("device", "named"), [("cuda", "AMD's GPUs"), ("mps", "mps")])
+def test_a_gpu_that_nvidias_library_does_not_know_has_no_counter(
+    device: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)  # As in PyTorch for ROCm.
+    monkeypatch.setattr(energy, "pick_device", torch.device)
+    with pytest.raises(DeviceError, match=f"no energy counter is known for {named}"):
+        counter_for(build_config([TINY, {"device": device}]))
 
 
 def test_watts_and_joules_follow_from_the_counter_and_the_clock() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from streamcam.bench import engine_comparison, harness
+from streamcam.bench.candidates import Candidate
 from streamcam.bench.engine_comparison import Comparison
 from streamcam.bench.harness import changed, matrix_rate
 from streamcam.engines import accuracy
@@ -84,9 +85,27 @@ def test_two_settings_are_compared_on_one_engine() -> None:
     assert any("tensorrt" in why for why in comparison.left_out)
 
 
+def test_streams_on_engines_have_their_use_of_the_device_and_eager_as_baseline() -> None:
+    config = build_config([TINY, {"width": 32, "height": 32}])
+    comparison = Comparison(config, SCENE, rounds=1)
+
+    def made() -> list[Candidate]:
+        return [Candidate("other", lambda: torch.ones(1), 1, 1, torch.float32)]
+
+    lines = comparison.streams(["eager", "tensorrt"], {"other": made})
+    assert [line.name for line in lines] == ["eager", "other"]
+    assert [line.ratios.keys() for line in lines] == [{"eager"}] * 2
+    uses = [line.use for line in lines]
+    assert uses[1] is not None
+    assert uses[1].launches == 1
+    assert uses[0] is not None
+    assert uses[0].launches > 50
+    assert any("tensorrt" in why for why in comparison.left_out)
+
+
 def test_float8_that_cannot_run_is_an_error_before_anything_is_measured() -> None:
     config = build_config([TINY, {"dtype": "float8", "acceleration": "auto"}])
-    with pytest.raises(EngineError, match="tensorrt runs on NVIDIA GPUs, not on cpu"):
+    with pytest.raises(EngineError, match="runs on NVIDIA GPUs, not on cpu"):
         Comparison(config, SCENE, rounds=1)
 
 

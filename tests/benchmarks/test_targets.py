@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import targets
-from benchmarks.targets import OVERHEAD, TARGETS, Outcome, TargetConfigs, TargetRun
+from benchmarks import target_table, targets
+from benchmarks.target_table import OVERHEAD, RELEASE, Outcome
+from benchmarks.targets import TargetConfigs, TargetRun
 from streamcam.bench import energy, engine_comparison, harness
 from streamcam.bench.energy import EnergyCounter
 from streamcam.engines import requirements
@@ -36,14 +37,14 @@ def test_without_a_gpu_its_targets_are_not_measured_and_say_why(tiny: Config) ->
     run = TargetRun(TargetConfigs(tiny, tiny, None), scene, minutes=5, rounds=1)
     *_, last = run.outcomes()
     outcomes = {outcome.target: outcome for outcome in last}
-    assert tuple(outcomes) == TARGETS
-    assert outcomes[targets.OVERHEAD].figure is not None
-    assert outcomes[targets.DIFFUSERS].figure is not None
+    assert tuple(outcomes) == RELEASE
+    assert outcomes[target_table.OVERHEAD].figure is not None
+    assert outcomes[target_table.DIFFUSERS].figure is not None
     # There is no engine, and so no figure.
-    assert outcomes[targets.NANO_ENGINE].figure is None
-    assert outcomes[targets.NANO_ENGINE].reached is None
+    assert outcomes[target_table.NANO_ENGINE].figure is None
+    assert outcomes[target_table.NANO_ENGINE].reached is None
     assert any("openvino is not installed" in why for why in run.left_out)
-    for target in TARGETS:
+    for target in RELEASE:
         if target.where == "GPU":
             assert outcomes[target] == (target, None, "needs an NVIDIA GPU")
     assert [title for title, results in run.tables if results] == [
@@ -61,14 +62,14 @@ def test_gpu_targets_are_measured_with_the_same_calls(
     run = TargetRun(TargetConfigs(tiny, tiny, tiny), scene, minutes=5, rounds=1)
     *_, last = run.outcomes()
     outcomes = {outcome.target: outcome for outcome in last}
-    for target in TARGETS:
+    for target in RELEASE:
         if target.where == "GPU":
             figure = outcomes[target].figure
             assert figure is not None, run.left_out
             assert figure > 0
-    assert outcomes[targets.BATCH].note == "both on eager"
+    assert outcomes[target_table.BATCH].note == "both on eager"
     # Starting a process that imports torch takes longer.
-    assert outcomes[targets.START].figure > 0.5  # type: ignore[operator]
+    assert outcomes[target_table.START].figure > 0.5  # type: ignore[operator]
 
 
 def test_nothing_is_measured_when_the_time_is_over(tiny: Config) -> None:
@@ -79,7 +80,7 @@ def test_nothing_is_measured_when_the_time_is_over(tiny: Config) -> None:
 
 
 def test_a_target_is_a_lower_or_an_upper_bound() -> None:
-    speed = next(target for target in TARGETS if not target.at_most)
+    speed = next(target for target in RELEASE if not target.at_most)
     assert Outcome(speed, speed.bound, "").reached
     assert not Outcome(speed, speed.bound - 0.01, "").reached
     assert Outcome(OVERHEAD, OVERHEAD.bound, "").reached

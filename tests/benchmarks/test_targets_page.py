@@ -11,7 +11,8 @@ import torch
 
 import streamcam as streamcam_package
 from benchmarks import targets_page
-from benchmarks.targets import Outcome, TargetConfigs, TargetRun
+from benchmarks.target_table import Outcome
+from benchmarks.targets import TargetConfigs, TargetRun
 from streamcam.cli import _run, streamcam
 from streamcam.settings.config_layers import build_config
 from streamcam.version import __version__

@@ -199,3 +199,12 @@ def test_show_refuses_an_invalid_value_in_one_line(capsys: pytest.CaptureFixture
     assert err.endswith("(--set)\n")
     with pytest.raises(ConfigError):
         build_config([{"delta": 11}])
+
+
+def test_the_token_of_the_page_is_shown_only_if_it_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["show", "--set", "web_token=s3cret-t0ken"]
+    _, out, err = run(words, capsys)
+    assert "s3cret" not in out + err
+    assert 'web_token = "s3cret-t0ken"' in run([*words, "--secrets"], capsys)[1]

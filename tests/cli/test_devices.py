@@ -6,8 +6,10 @@ from click.testing import CliRunner
 
 from streamcam.cli import devices as command
 from streamcam.cli import hardware
+from streamcam.errors import ConfigError
 from streamcam.sources.camera_list import CameraInfo
 from tests.support.media import run_script
+from tests.support.memory_midi import MemoryMidi
 
 CAMERA = CameraInfo("HD [Pro] Webcam", "/dev/video0", "/dev/video0", "/dev/v4l/by-id/usb-hd")
 DENIED = CameraInfo("Locked\x9b2J\u202e", "/dev/video4", "/dev/video4", problem="Permission denied")
@@ -66,9 +68,26 @@ def test_json_output_has_the_same_facts() -> None:
 def test_a_machine_without_cameras_and_gpus_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "cameras", lambda: ())
     monkeypatch.setattr(command, "accelerators", list)
+    monkeypatch.setattr(command, "load_backend", MemoryMidi().use)
     result = CliRunner().invoke(command.devices, [])
     assert result.exit_code == 0
-    assert result.output.count("none found") == 3
+    assert result.output.count("none found") == 4
+
+
+def test_midi_inputs_are_listed_or_why_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "cameras", lambda: ())
+    monkeypatch.setattr(command, "accelerators", list)
+    monkeypatch.setattr(command, "load_backend", MemoryMidi("nanoKONTROL2:nano [CTRL] 20:0").use)
+    assert "nanoKONTROL2:nano [CTRL]" in CliRunner().invoke(command.devices, []).output
+    table = json.loads(CliRunner().invoke(command.devices, ["--json"]).output)
+    assert table["midi"]["inputs"][0].startswith("nanoKONTROL2:nano [CTRL]")
+
+    def not_installed() -> None:
+        raise ConfigError('run pip install "streamcam[midi]"')
+
+    monkeypatch.setattr(command, "load_backend", not_installed)
+    shown = CliRunner().invoke(command.devices, [], env={"COLUMNS": "160"}).output
+    assert 'run pip install "streamcam[midi]"' in shown
 
 
 def test_devices_does_not_import_torch() -> None:

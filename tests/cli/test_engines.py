@@ -1,11 +1,15 @@
 """``streamcam engines``: list, build and remove."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from streamcam.cli import _run, streamcam
+from streamcam.engines.build_progress import ProgressLine, Report
 from streamcam.engines.store import MANIFEST, Store
+from streamcam.pipelines import PIPELINES
+from streamcam.settings.config import Config
 
 IDENTITY = {
     "engine": "openvino",
@@ -79,5 +83,40 @@ def test_float8_on_a_cpu_is_refused_with_the_reason(
     arguments = ["engines", "build", *model, "--set", f"engine_dir={store.folder}"]
     assert _run(lambda **options: streamcam.main(arguments, **options)) == 1
     output = capsys.readouterr()
-    assert "tensorrt runs on NVIDIA GPUs, not on cpu; choose --device cuda" in output.err
+    assert "runs on NVIDIA GPUs, not on cpu; choose --device cuda" in output.err
     assert len(store.entries()) == 2
+
+
+@pytest.mark.parametrize("flags", [(), ("--tune",)])
+def test_tune_reaches_the_builder_and_progress_stays_out_of_pipes(
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+) -> None:
+    asked: list[bool] = []
+
+    def build(config: Config, report: Report, tunes: bool) -> None:
+        asked.append(tunes)
+        report("building it")
+        report(ProgressLine("building it: compiling, 1 s"))
+        report("it is ready")
+
+    image = dataclasses.replace(PIPELINES["image"], build_engines=build)
+    monkeypatch.setitem(PIPELINES, "image", image)
+    model = ("--model", "random:tiny-sd-turbo", "--acceleration", "eager")
+    arguments = ["engines", "build", *model, "--set", f"engine_dir={store.folder}", *flags]
+    assert _run(lambda **options: streamcam.main(arguments, **options)) == 0
+    assert asked == [bool(flags)]
+    assert capsys.readouterr().out.splitlines() == ["building it", "it is ready"]
+
+
+def test_all_removes_the_times_of_kernels_too(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = store.folder / "timings-1234.cache"
+    times.write_bytes(b"times")
+    assert engines(capsys, store, "remove", "aa")[0] == 0
+    assert times.exists()
+    assert engines(capsys, store, "remove", "--all")[0] == 0
+    assert not times.exists()

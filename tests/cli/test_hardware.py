@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -85,3 +86,32 @@ def test_the_cpu_is_shown_with_the_instruction_sets_that_speed_up_a_model(
     assert cpu.name == "Fast"
     assert cpu.features == ("AVX2", "AVX-512", "bf16", "AMX bf16")
     assert cpu.threads >= cpu.cores >= 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "vendor", "names"),
+    [
+        ("hip", "0x1002", ["AMD GPU 0 (ROCm)", "AMD GPU 1 (ROCm)"]),
+        ("xpu", "0x8086", ["Intel GPU 0 (XPU)", "Intel GPU 1 (XPU)"]),
+        ("cuda", "0x1002", []),
+        ("hip", "0x8086", []),
+    ],
+)
+def test_gpus_of_other_makers_are_listed_where_torch_is_built_for_them(
+    backend: str, vendor: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "kfd").touch()
+    for card in ("card0", "card0-HDMI-A-1", "card1"):
+        device = tmp_path / "sys" / "class" / "drm" / card / "device"
+        device.mkdir(parents=True)
+        (device / "vendor").write_text(f"{vendor}\n")
+    device = tmp_path / "sys" / "class" / "drm" / "card0" / "device"
+    (device / "mem_info_vram_total").write_text(str(16 * 2**30))
+    (device / "mem_info_vram_used").write_text(str(2**30))
+    monkeypatch.setitem(sys.modules, "pynvml", failing_nvml(LibraryNotFound()))
+    monkeypatch.setattr(hardware, "ROOT", tmp_path)
+    monkeypatch.setattr(hardware, "torch_backends", lambda: frozenset({backend}))
+    found = hardware.accelerators()
+    assert [gpu.name for gpu in found] == names
+    assert [gpu.free for gpu in found] == [15 * 2**30, 0][: len(names)]

@@ -3,7 +3,9 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 
+import click
 import pytest
 
 from streamcam import cli
@@ -24,6 +26,24 @@ def test_idle_threads_of_torch_soon_release_their_cores() -> None:
     with pytest.raises(SystemExit):
         cli.main()
     assert int(os.environ["GOMP_SPINCOUNT"]) < 300_000
+
+
+def groups_of(command: click.Command, context: click.Context) -> Iterator[click.Context]:
+    """Yield a context for `command` if it has subcommands, and for those of them that do."""
+    if isinstance(command, click.Group):
+        yield context
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from groups_of(child, click.Context(child, parent=context, info_name=name))
+
+
+def test_the_lists_of_commands_say_each_in_a_whole_line() -> None:
+    context = click.Context(cli.streamcam, info_name="streamcam", terminal_width=80)
+    for group in groups_of(cli.streamcam, context):
+        lines = group.command.get_help(group).partition("Commands:")[2].splitlines()
+        assert lines
+        assert [line for line in lines if line.endswith("...")] == [], group.command_path
 
 
 @pytest.mark.parametrize(
@@ -49,3 +69,23 @@ def test_a_fault_that_repeats_does_not_flood_the_log_of_any_command(
     for number in range(5000):
         last_resort.handle(logging.LogRecord("x", 40, "x.py", 7, "damaged %d", (number,), None))
     assert 50 <= len(capsys.readouterr().err.splitlines()) < 100
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("rnu", "run"),
+        ("prmpt", "prompt"),
+        ("strat", "run"),
+        ("looks", "presets"),
+        ("doctr", "doctor"),
+    ],
+)
+def test_a_wrong_command_names_the_one_that_was_meant(typed: str, meant: str) -> None:
+    with pytest.raises(click.UsageError, match=f'no command "{typed}"; did you mean "{meant}"'):
+        cli.streamcam.main([typed], standalone_mode=False)
+
+
+def test_an_unknown_command_is_refused_and_nothing_is_guessed() -> None:
+    with pytest.raises(click.UsageError, match=r'^no command "xyzzy"$'):
+        cli.streamcam.main(["xyzzy", "--help"], standalone_mode=False)

@@ -163,8 +163,8 @@ def test_pull_fetches_the_model_and_its_autoencoder(fetched: Downloads) -> None:
     result = fetched.results["cut"]
     assert result.code == 0
     assert result.out.splitlines() == [
-        "model demo/tiny: SD 2.x, epsilon",
-        "few-step model: no LCM-LoRA needed",
+        "model demo/tiny: SD 2.x, predicts the noise (epsilon)",
+        "this model is made for few steps, so it needs no LCM-LoRA",
         "demo/tiny is ready",
     ]
     assert "demo/taesd/diffusion_pytorch_model.safetensors" in fetched.hub.downloads()
@@ -222,7 +222,7 @@ def test_the_safety_checker_is_not_fetched(fetched: Downloads) -> None:
 def test_pull_fetches_loras_and_the_lcm_lora(fetched: Downloads) -> None:
     result = fetched.results["LoRAs"]
     assert result.code == 0
-    assert "LCM-LoRA demo/lcm, since the model is not few-step" in result.out
+    assert "LCM-LoRA demo/lcm, since the model is not made for few steps" in result.out
     assert "LoRA demo/style/neon.safetensors, scale 0.5" in result.out
     downloads = fetched.hub.downloads()
     assert "demo/lcm/pytorch_lora_weights.safetensors" in downloads

@@ -13,7 +13,7 @@ import pytest
 
 from streamcam import cli
 from streamcam.cli.osc import as_line, osc, parse_argument
-from streamcam.control.osc.packets import Message
+from streamcam.control.messages import Message
 from streamcam.settings.parameters import Parameters
 from streamcam.version import __version__
 from tests.control.osc.running_server import RunningServer, running_server
@@ -187,7 +187,7 @@ def test_send_reports_that_nobody_listens(capsys: pytest.CaptureFixture[str]) ->
 def test_send_reports_that_nobody_answers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcam.cli.osc.ANSWER_TIMEOUT", 0.3)
+    monkeypatch.setattr("streamcam.cli.osc_client.ANSWER_TIMEOUT", 0.3)
     with running_server() as running:
         code, _, err = run(capsys, "send", port(running), "--prefix=/other", "seed", "3")
     assert code == 1
@@ -225,7 +225,7 @@ def test_monitor_shows_all_values_then_changes_and_ends_with_ctrl_c() -> None:
 def test_monitor_reports_that_nobody_answers(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamcam.cli.osc.ANSWER_TIMEOUT", 0.2)
+    monkeypatch.setattr("streamcam.cli.osc_client.ANSWER_TIMEOUT", 0.2)
     with running_server(osc_allow="10.0.0.0/8") as running:
         code, _, err = run(capsys, "monitor", port(running))
     assert code == 1

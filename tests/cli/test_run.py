@@ -77,6 +77,8 @@ def test_the_time_until_on_air_is_logged() -> None:
         seconds = float(read_until(process, "on air after").split()[3])
         # Below one on an idle machine; tests share theirs.
         assert 0.05 < seconds < 20
+        first = read_until(process, "the model's first output after").split()
+        assert seconds <= float(first[5]) + 1 < 60
 
 
 def test_on_air_is_not_logged_while_no_sink_is_open() -> None:

@@ -141,9 +141,13 @@ def test_invalid_options_are_refused_before_anything_is_written(
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--model", "nanoo"], 'did you mean "nano"'), (["--lora", "no.safetensors"], "no model")],
+    [
+        (["--model", "nanoo"], 'did you mean "nano"'),
+        (["--lora", "no.safetensors"], "no model"),
+        (["--cue-list", "nano-shwo"], 'did you mean "nano-show"'),
+    ],
 )
-def test_a_model_that_is_not_there_is_refused_before_anything_is_written(
+def test_a_model_or_cue_list_that_is_not_there_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))

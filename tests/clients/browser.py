@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,8 +40,12 @@ def installed() -> str | None:
 class Browser:
     """One page of a headless Chromium, controlled by its debugging protocol through a pipe."""
 
-    def __init__(self, width: int = 1280, height: int = 720) -> None:
+    def __init__(
+        self, width: int = 1280, height: int = 720, *, scale: float = 1, phone: bool = False
+    ) -> None:
         self._size = width, height
+        self._scale = scale
+        self._phone = phone
         self._calls = 0
         self._unread = b""
         self._session: dict[str, str] = {}
@@ -72,17 +78,38 @@ class Browser:
 
     def _attach(self) -> None:
         pages = self.call("Target.getTargets")["targetInfos"]
-        page = next(p["targetId"] for p in pages if p["type"] == "page")
-        attached = self.call("Target.attachToTarget", targetId=page, flatten=True)
+        self._enter(next(p["targetId"] for p in pages if p["type"] == "page"))
+
+    def _enter(self, target: str) -> None:
+        """Direct the calls that follow to a page."""
+        self._session = {}
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
-        width, height = self._size
+        self.resize(*self._size, scale=self._scale, phone=self._phone)
+
+    def resize(self, width: int, height: int, *, scale: float = 1, phone: bool = False) -> None:
+        """Show the page on a screen of another size, one with a touch screen if it is a phone."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
-            deviceScaleFactor=1,
-            mobile=False,
+            deviceScaleFactor=scale,
+            mobile=phone,
         )
+        self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
+
+    @contextmanager
+    def second_tab(self) -> Iterator[None]:
+        """Direct calls to another tab until the context is left, when it is closed."""
+        first, self._session = self._session, {}
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._enter(target)
+        try:
+            yield
+        finally:
+            self._session = {}
+            self.call("Target.closeTarget", targetId=target)
+            self._session = first
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Return the browser's answer to one call of its protocol."""
@@ -124,8 +151,36 @@ class Browser:
             time.sleep(0.1)
 
     def press(self, key: str) -> None:
+        """Press a key, which is a character or has a name such as ``Enter``."""
+        text = key if len(key) == 1 else ""
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key)
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text)
+
+    def type(self, text: str) -> None:
+        """Type `text` into the field that has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def mouse(self, kind: str, x: float, y: float, clicks: int = 1) -> None:
+        """Let the left button be ``Pressed`` or ``Released``, or the mouse be ``Moved`` with it."""
+        button = {"button": "left", "buttons": 1, "clickCount": clicks}
+        self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **button)
+
+    def click(self, selector: str, clicks: int = 1) -> None:
+        """Click into the middle of an element."""
+        x, y, _, _ = self.box(selector)
+        for count in range(1, clicks + 1):
+            self.mouse("Pressed", x, y, count)
+            self.mouse("Released", x, y, count)
+
+    def box(self, selector: str) -> tuple[float, float, float, float]:
+        """Scroll to an element; return the x and y of its middle, its width and height."""
+        x, y, width, height = self.evaluate(f"""(() => {{
+            const element = document.querySelector({json.dumps(selector)});
+            element.scrollIntoView({{ block: "center" }});
+            const box = element.getBoundingClientRect();
+            return [box.x + box.width / 2, box.y + box.height / 2, box.width, box.height];
+        }})()""")
+        return x, y, width, height
 
     def screenshot(self, path: Path) -> Path:
         """Write a screenshot of the page to `path`, a PNG."""

@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 
-from streamcam.control.osc.addresses import Addresses
-from streamcam.control.osc.dispatcher import Dispatcher
-from streamcam.control.osc.packets import Message
+from streamcam.control.addresses import Addresses
+from streamcam.control.dispatcher import Dispatcher
+from streamcam.control.messages import Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import MODEL_SETTINGS_FILE
+from streamcam.system.paths import presets_folder
 
 Presets = Callable[..., None]
 
@@ -55,6 +56,26 @@ def test_a_shipped_look_keeps_nothing_of_the_one_before() -> None:
     assert Live(model="nano").load("watercolour", "duotone") == alone
     assert (alone.strength, alone.negative_prompt) == (0.2, (("", 1.0),))
     assert alone.prompt == (("purple and gold duotone", 1.0),)
+
+
+def test_presets_are_read_again_on_request_once_a_second(
+    write_presets: Presets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    yours = presets_folder()
+    yours.mkdir(parents=True)
+    now = [0.0]
+    bank = PresetBank(build_config([{}]), print, lambda: now[0])
+    for name in ("mine", "later"):
+        (yours / f"{name}.toml").write_text('prompt = "a"')
+        bank.refresh()
+    assert "mine" in bank.names
+    assert "later" not in bank.names
+    write_presets(mine='prompt = "b"')
+    now[0] += 1
+    bank.refresh()
+    assert "later" in bank.names
+    assert bank.changes("mine")["prompt"] == (("b", 1.0),)
 
 
 def test_presets_give_the_same_output_in_any_order(write_presets: Presets) -> None:

@@ -4,10 +4,10 @@ from threading import Event, Thread
 
 import pytest
 
-from streamcam.control.state import Control
+from streamcam.control.state import Control, Fade
 from streamcam.errors import ParameterError
 from streamcam.settings.config_layers import build_config
-from streamcam.settings.parameters import Parameters
+from streamcam.settings.parameters import Easing, Parameters
 
 
 class Clock:
@@ -114,6 +114,35 @@ def test_a_fade_may_be_reversed_in_the_middle() -> None:
     assert control.advance().guidance_scale == pytest.approx(2.5)
     clock.now += 2.5
     assert control.advance().guidance_scale == 0
+
+
+@pytest.mark.parametrize(
+    ("easing", "quarters"),
+    [
+        ("linear", (0.25, 0.5, 0.75)),
+        ("ease-in", (0.0625, 0.25, 0.5625)),
+        ("ease-out", (0.4375, 0.75, 0.9375)),
+        ("ease-in-out", (0.15625, 0.5, 0.84375)),
+    ],
+)
+def test_a_fade_moves_by_its_easing_and_ends_in_time(
+    easing: Easing, quarters: tuple[float, ...]
+) -> None:
+    control, clock = control_and_clock(guidance_scale=0)
+    control.change({"guidance_scale": 1}, over=Fade(4, easing))
+    for wanted in (*quarters, 1.0, 1.0):
+        clock.now += 1
+        assert control.advance().guidance_scale == pytest.approx(wanted)
+    assert control.parameters is control.target
+
+
+def test_a_change_in_the_middle_of_a_fade_leaves_its_easing() -> None:
+    control, clock = control_and_clock(guidance_scale=0)
+    control.change({"guidance_scale": 1}, over=Fade(4, "ease-in"))
+    clock.now += 1
+    control.change({"seed": 9})
+    clock.now += 1
+    assert control.advance().guidance_scale == pytest.approx(0.25)
 
 
 def test_values_that_do_not_fade_change_at_the_beginning_of_a_fade() -> None:

@@ -7,7 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from streamcam.diffusion.attention import CrossFrameAttention, PromptCache
+from streamcam.diffusion.attention import (
+    CrossFrameAttention,
+    PromptCache,
+    enable_cross_frame_attention,
+    fuse_self_attention,
+)
 from streamcam.diffusion.image_model import from_pipeline
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config_layers import build_config
@@ -46,6 +51,32 @@ def test_streams_with_and_without_the_cache_give_the_same_images(mode: str) -> N
         for state in (True, False)
     )
     assert abs(images(cached).astype(int) - images(plain)).max() <= 1
+
+
+@pytest.mark.parametrize("across_frames", [False, True])
+@torch.inference_mode()
+def test_fused_projections_give_what_three_give_and_replace_them(across_frames: bool) -> None:
+    plain = random_pipeline("tiny-sd-turbo").unet.eval().requires_grad_(False)
+    fused = copy.deepcopy(plain)
+    fuse_self_attention(fused)
+    if across_frames:
+        for unet in (plain, fused):
+            enable_cross_frame_attention(unet, [3])
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, 8, 8, generator=generator)
+    embeds = torch.randn(3, 77, plain.config.cross_attention_dim, generator=generator)
+    ours, expected = (
+        unet(x, torch.tensor([999, 500, 19]), embeds, return_dict=False)[0]
+        for unet in (fused, plain)
+    )
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+    names = {name for name, _ in fused.named_parameters()}
+    assert any(name.endswith("attn1.to_qkv.weight") for name in names)
+    assert not any("attn1.to_q." in name or "attn1.to_k." in name for name in names)
+    assert sum(map(torch.Tensor.numel, fused.parameters())) == sum(
+        map(torch.Tensor.numel, plain.parameters())
+    )
+    assert not any(parameter.requires_grad for parameter in fused.parameters())
 
 
 def test_a_unet_that_adds_text_to_the_time_embedding_gets_the_embeddings_only() -> None:

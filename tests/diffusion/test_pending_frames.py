@@ -37,6 +37,15 @@ def test_skipped_frames_are_shown_with_the_output_before_them_once_it_is_out() -
     assert not pending
 
 
+def test_a_skipped_frame_says_which_frame_its_image_was_made_of() -> None:
+    pending = PendingFrames()
+    pending.add(frame(4), None)
+    pending.add_skipped(frame(5))
+    pending.start_download([image(10)], no_wait)
+    outputs = [*pending.finish_download(), *pending.add_skipped(frame(6))]
+    assert [(o.index, o.made_of) for o in outputs] == [(4, None), (5, 4), (6, 4)]
+
+
 def test_a_frame_skipped_with_nothing_in_flight_is_shown_at_once() -> None:
     pending = PendingFrames()
     pending.add(frame(0), None)

@@ -24,6 +24,11 @@ class BuilderFlag(enum.Enum):
     TF32 = 0
 
 
+class MemoryPoolType(enum.Enum):
+    WORKSPACE = 0
+    TACTIC_DRAM = 1
+
+
 class TensorIOMode(enum.Enum):
     NONE = 0
     INPUT = 1
@@ -72,18 +77,61 @@ class INetworkDefinition:
     model: onnx.ModelProto
 
 
+class IProgressMonitor:
+    def __init__(self) -> None:
+        self.initialised = True
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        raise NotImplementedError
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        raise NotImplementedError
+
+    def phase_finish(self, phase_name: str) -> None:
+        raise NotImplementedError
+
+
+class ITimingCache:
+    def __init__(self, content: bytes) -> None:
+        self.kernels = set(content.decode().split())
+
+    def serialize(self) -> memoryview:
+        return memoryview(" ".join(sorted(self.kernels)).encode())
+
+
 class IBuilderConfig:
+    max_aux_streams = -1
+    builder_optimization_level = 3
+    progress_monitor: Any = None
+
     def __init__(self) -> None:
         self.flags = {BuilderFlag.TF32}
+        self.limits: dict[MemoryPoolType, int] = {}
+        self.timings: ITimingCache | None = None
 
     def clear_flag(self, flag: BuilderFlag) -> None:
         assert isinstance(flag, BuilderFlag)
         self.flags.discard(flag)
 
+    def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
+        self.limits[pool] = pool_size
+
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
+        return ITimingCache(serialized_timing_cache)
+
+    def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
+        # The real one compares the device and the version in the cache.
+        if "other-machine" in cache.kernels and not ignore_mismatch:
+            return False
+        self.timings = cache
+        return True
+
 
 class Builder:
-    tf32: bool
-    """Whether the last plan was built with it."""
+    last: IBuilderConfig
+    """With which the last plan was built."""
+    timed: list[str]
+    """The kernels that were timed for it."""
 
     def __init__(self, logger: ILogger) -> None:
         self._logger = _registered(logger)
@@ -98,12 +146,32 @@ class Builder:
     def build_serialized_network(
         self, network: INetworkDefinition, config: IBuilderConfig
     ) -> memoryview | None:
-        Builder.tf32 = BuilderFlag.TF32 in config.flags
-        if any(node.op_type == "Det" for node in network.model.graph.node):
+        Builder.last, Builder.timed = config, []
+        operations = sorted({node.op_type for node in network.model.graph.node})
+        if "Det" in operations:
             self._logger.log(ILogger.WARNING, "a thing of no matter")
             self._logger.log(ILogger.ERROR, "no kernel for Det")
             return None
+        if not self._time(operations, config):
+            return None
         return memoryview(network.model.SerializeToString())
+
+    def _time(self, operations: list[str], config: IBuilderConfig) -> bool:
+        """Time what the cache does not hold; return whether the monitor let it end."""
+        monitor = config.progress_monitor
+        monitor.phase_start("Building", None, 2)
+        monitor.phase_start("Timing", "Building", len(operations))
+        for step, operation in enumerate(operations):
+            if config.timings is None or operation not in config.timings.kernels:
+                Builder.timed.append(operation)
+            if config.timings is not None:
+                config.timings.kernels.add(operation)
+            if not monitor.step_complete("Timing", step):
+                return False
+        monitor.phase_finish("Timing")
+        monitor.step_complete("Building", 0)
+        monitor.phase_finish("Building")
+        return True
 
 
 class ParserError:
@@ -215,12 +283,14 @@ class ICudaEngine:
 
 
 class Runtime:
+    engine: type[ICudaEngine] = ICudaEngine
+
     def __init__(self, logger: ILogger) -> None:
         self._logger = _registered(logger)
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         try:
-            return ICudaEngine(serialized_engine)
+            return self.engine(serialized_engine)
         except Exception:
             self._logger.log(ILogger.ERROR, "Serialization assertion plan->header failed")
             return None

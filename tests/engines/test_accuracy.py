@@ -1,11 +1,19 @@
 """Accuracy against float32: the PSNR, and the minimum of each dtype."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from streamcam.engines.accuracy import MIN_PSNR, AccuracyError, check_accuracy, psnr
-from streamcam.engines.flat_stage import FlatStage, flatten_args
-from tests.engines.conftest import Small, call
+from streamcam.engines.accuracy import (
+    MIN_PSNR,
+    AccuracyError,
+    check_accuracy,
+    float32_reference,
+    psnr,
+)
+from streamcam.engines.flat_stage import FlatForward, FlatStage, flatten_args
+from tests.engines.conftest import Small, call, small
 
 
 def test_psnr_is_that_of_its_definition() -> None:
@@ -57,3 +65,28 @@ def test_a_stage_in_half_precision_is_compared_with_the_same_weights_in_float32(
     reached = check_accuracy(flat, flat, halves, torch.bfloat16)
     assert MIN_PSNR[torch.bfloat16] < reached < MIN_PSNR[torch.float32]
     assert all(weight.dtype == torch.bfloat16 for weight in stage.parameters())
+
+
+@pytest.mark.parametrize(("free", "where"), [(500, "on the CPU"), (5000, "on the GPU")])
+def test_the_reference_runs_on_the_cpu_where_the_gpu_has_no_room_for_it(
+    monkeypatch: pytest.MonkeyPatch, free: int, where: str
+) -> None:
+    tensors, signature, structure = flatten_args(call())
+    # 84 weights: 336 bytes in float32.
+    flat = FlatStage(small(), structure, [leaf is not None for leaf in signature])
+    half = FlatStage(small().half(), structure, [leaf is not None for leaf in signature])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 8 << 30))
+    copies: list[str] = []
+    for name in ("in_float32", "in_float32_on_cpu"):
+        method = getattr(FlatStage, name)
+
+        def record(self: FlatStage, name: str = name, method: Any = method) -> FlatForward:
+            copies.append(name)
+            run: FlatForward = method(self)
+            return run
+
+        monkeypatch.setattr(FlatStage, name, record)
+    reference = float32_reference(half, torch.device("cuda"))(*tensors)
+    assert copies == ["in_float32_on_cpu" if where == "on the CPU" else "in_float32"]
+    assert psnr(reference, flat(*tensors)) > 60
+    assert next(half.parameters()).dtype == torch.float16

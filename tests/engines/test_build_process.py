@@ -70,7 +70,7 @@ def test_a_kill_at_any_moment_of_a_build_leaves_no_process(
                 psutil.Process(pids[killed]).kill()
     until(lambda: not tagged(tag), 60)
     if killed == "builder":
-        assert line == "building engines ended with status -9\n"
+        assert "builds engines was killed, as the system does where memory runs out" in line
 
 
 def tagged(tag: str) -> list[psutil.Process]:

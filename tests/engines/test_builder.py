@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from streamcam.engines import accuracy
-from streamcam.engines.builder import AcceleratedStage, EngineBuilder
+from streamcam.engines.builder import AcceleratedStage, EngineBuilder, WeightsSource
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.store import MANIFEST, Store
@@ -415,3 +415,35 @@ def test_a_refusal_that_cannot_be_stored_is_reported(tmp_path: Path, stage: Smal
     )
     torch.testing.assert_close(stages(stage)(*call()), stage(*call()))
     assert "the copying engine of small cannot be built: no space left on the disk" in lines
+
+
+def test_the_hash_of_weights_is_remembered_while_their_files_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def counted(stage: torch.nn.Module) -> str:
+        hashed.append(type(stage).__name__)
+        return "hash"
+
+    monkeypatch.setattr("streamcam.engines.builder.hash_weights", counted)
+    (tmp_path / "engines").mkdir()
+
+    def start(source: WeightsSource | None) -> None:
+        builder = EngineBuilder(
+            [CopyEngine()],
+            Store(tmp_path / "engines"),
+            lambda _: None,
+            builder=None,
+            waits=True,
+            source=source,
+        )
+        builder(small())(*call())
+
+    known = WeightsSource("settings", "files")
+    for source in (known, known, WeightsSource("settings", "changed"), known):
+        start(source)
+    assert len(hashed) == 3, "the same files twice need no second hash"
+    for source in (None, None, WeightsSource("other", None), WeightsSource("other", None)):
+        start(source)
+    assert len(hashed) == 7, "unknown or changing files are hashed each time"

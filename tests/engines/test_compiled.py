@@ -65,6 +65,26 @@ def test_an_engine_built_with_one_thread_runs_with_all(
     assert any(b"#pragma omp parallel\n" in source for source in code)
 
 
+def test_an_engine_that_shares_weights_holds_none_and_runs_on_those_of_the_stage(
+    tmp_path: Path,
+) -> None:
+    tensors, signature, structure = flatten_args(call())
+    flat = FlatStage(small(), structure, [leaf is not None for leaf in signature])
+    engine = CompiledEngine(torch.device("cpu"), torch.float32, shares_weights=True)
+    steps: list[str] = []
+    engine.on_step = steps.append
+    with torch.no_grad():
+        engine.build(flat, tensors, tmp_path)
+        run = engine.load_for(tmp_path, flat)
+        assert psnr(run(*tensors), flat(*tensors)) > 100
+        # No copies: what changes in the stage changes in the engine.
+        flat.get_parameter("stage.convolution.weight").mul_(0.5)
+        assert psnr(run(*tensors), flat(*tensors)) > 100
+    assert steps == ["reading the model", "compiling"]
+    with zipfile.ZipFile(tmp_path / "engine.pt2") as package:
+        assert not any("weights" in name for name in package.namelist())
+
+
 def test_many_live_changes_give_the_same_images_and_compile_nothing(
     tmp_path: Path,
 ) -> None:

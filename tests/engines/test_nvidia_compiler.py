@@ -4,9 +4,7 @@ TensorRT for RTX is TensorRT's compiler as a library of its own, with the same P
 builds for GPUs that are not there. ``make test-tensorrt`` installs it; it is not free software.
 """
 
-import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamcam.engines import tensorrt as module
 from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.tensorrt import PLAN, TensorRtEngine
+from streamcam.engines.tensorrt_library import TENSORRT_RTX
 from streamcam.errors import EngineError
 from tests.engines.test_tensorrt import CPU, NANO, SDXL, STAGES, calls_of, flat_of
 
@@ -28,7 +26,7 @@ RTX_40, RTX_30 = "SM89", "SM86"
 
 
 def compiler(monkeypatch: pytest.MonkeyPatch, gpu: str) -> None:
-    """Replace TensorRT by it, building for `gpu`."""
+    """Let it build for `gpu`, which is not there."""
     import tensorrt_rtx
 
     real: Any = tensorrt_rtx.Builder
@@ -40,11 +38,7 @@ def compiler(monkeypatch: pytest.MonkeyPatch, gpu: str) -> None:
             config.set_compute_capability(getattr(tensorrt_rtx.ComputeCapability, gpu), 0)
             return config
 
-    monkeypatch.setitem(sys.modules, "tensorrt", tensorrt_rtx)
     monkeypatch.setattr(tensorrt_rtx, "Builder", Builder)
-    # Nothing that is built here runs on a GPU.
-    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
-    module._logger.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +53,7 @@ def test_it_compiles_every_stage(
     dtype: torch.dtype,
 ) -> None:
     compiler(monkeypatch, RTX_40)
-    engine = TensorRtEngine(CPU, dtype)
+    engine = TensorRtEngine(CPU, dtype, TENSORRT_RTX)
     calls = calls_of(settings | {"dtype": name_of(engine.weights_dtype)})
     for name in names:
         flat, inputs = calls[name]
@@ -73,9 +67,9 @@ def test_float8_is_compiled_and_refused_for_gpus_without_it(
 ) -> None:
     flat, inputs = calls_of(NANO | {"dtype": "float16"})["denoise"]
     compiler(monkeypatch, RTX_30)
-    TensorRtEngine(CPU, torch.float16).build(flat, inputs, tmp_path)
+    TensorRtEngine(CPU, torch.float16, TENSORRT_RTX).build(flat, inputs, tmp_path)
     with pytest.raises(EngineError, match=r"cannot build the stage: .*fp8_e4m3"):
-        TensorRtEngine(CPU, FLOAT8).build(flat, inputs, tmp_path)
+        TensorRtEngine(CPU, FLOAT8, TENSORRT_RTX).build(flat, inputs, tmp_path)
 
 
 class Unread(nn.Module):
@@ -91,7 +85,7 @@ def test_a_parser_error_is_reported_with_its_own_message(
     compiler(monkeypatch, RTX_40)
     flat, inputs = flat_of(Unread(), (torch.ones(1, 2, 4, 4),))
     with pytest.raises(EngineError, match="cannot read the stage: Det: "):
-        TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
+        TensorRtEngine(CPU, torch.float32, TENSORRT_RTX).build(flat, inputs, tmp_path)
 
 
 def test_an_invalid_plan_is_reported_with_its_own_message(
@@ -100,4 +94,4 @@ def test_an_invalid_plan_is_reported_with_its_own_message(
     compiler(monkeypatch, RTX_40)
     (tmp_path / PLAN).write_bytes(b"not a plan")
     with pytest.raises(EngineError, match=r"cannot load its plan: \S+"):
-        TensorRtEngine(CPU, torch.float32).load(tmp_path)
+        TensorRtEngine(CPU, torch.float32, TENSORRT_RTX).load(tmp_path)

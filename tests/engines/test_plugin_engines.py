@@ -53,7 +53,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_the_words_of_the_setting_are_the_engines_of_the_table() -> None:
-    assert set(ACCELERATIONS) == {"auto", "eager", *ENGINES}
+    assert set(ACCELERATIONS) == {"auto", "eager", "graph", *ENGINES}
     assert literal_values(Config.model_fields["acceleration"]) == ACCELERATIONS
 
 
@@ -62,7 +62,8 @@ def test_an_installed_engine_is_chosen_by_its_name(install: Install) -> None:
     config = build_config([{"acceleration": "mirror", "device": "cpu", "dtype": "float32"}])
     placement = place(config)
     assert [engine.name for engine in placement.choice.engines] == ["mirror"]
-    assert str(placement) == "on cpu as float32, mirror, as asked, from an installed package"
+    reason = "mirror, as asked, from an installed package"
+    assert str(placement) == f"running on cpu in float32: {reason}"
     assert placement.weights_dtype == torch.float32
     # As the process that builds engines gets it.
     assert Config.model_validate_json(config.model_dump_json()) == config
@@ -104,8 +105,8 @@ def test_an_unknown_engine_is_refused_with_all_that_are_there(install: Install) 
     with pytest.raises(ConfigError) as refused:
         build_config([{"acceleration": "miror"}])
     assert str(refused.value) == (
-        "acceleration: must be one of auto, eager, compiled, openvino, tensorrt, mirror"
-        " (did you mean \"mirror\"?), got 'miror'"
+        "acceleration: must be one of auto, eager, graph, compiled, openvino, tensorrt,"
+        " tensorrt-rtx, mirror (did you mean \"mirror\"?), got 'miror'"
     )
     with pytest.raises(ConfigError, match=r"one of auto, .*, mirror, got 'zzz'"):
         build_config([{"acceleration": "zzz"}])

@@ -1,5 +1,6 @@
 """The choice of engines has a reason, and an engine that cannot run an error with the remedy."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from streamcam.engines.store import Store
 from streamcam.engines.timings import save_timings
 from streamcam.errors import EngineError
 from streamcam.settings.config_layers import build_config
+from tests.engines import fake_tensorrt_rtx
 from tests.support.streams import TINY
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")
@@ -34,7 +36,7 @@ def test_auto_takes_openvino_where_it_is_installed() -> None:
     pytest.importorskip("openvino", reason="OpenVINO is an extra")
     chosen = choose_engines("auto", CPU, torch.float32)
     assert [engine.name for engine in chosen.engines] == ["openvino"]
-    assert chosen.reason == "openvino, the fastest here as a rule"
+    assert chosen.reason == "openvino, usually the fastest here"
 
 
 def test_auto_takes_the_fastest_measured_engine_and_reports_the_times(
@@ -44,9 +46,8 @@ def test_auto_takes_the_fastest_measured_engine_and_reports_the_times(
     speeds = {"openvino": 27.7, "compiled": 24.2}
     chosen = choose_engines("auto", CPU, torch.float32, speeds)
     assert [engine.name for engine in chosen.engines] == ["compiled"]
-    assert (
-        chosen.reason == "compiled, the fastest here: compiled 24.2 ms, openvino 27.7 ms, measured"
-    )
+    timings = "compiled 24.2 ms, openvino 27.7 ms"
+    assert chosen.reason == f"compiled, the fastest here, as measured: {timings}"
 
 
 def test_measured_times_are_stored_for_these_settings_only(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_measured_times_are_stored_for_these_settings_only(tmp_path: Path) -> No
 def test_auto_gives_the_reason_for_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         choose_engines("auto", MPS, torch.float16).reason
-        == "eager, since there are no engines for mps"
+        == "eager, since there are no engines for mps, and graph needs an NVIDIA GPU"
     )
     without(monkeypatch, openvino=True, compiler=True)
     cpu, gpu = (
@@ -74,9 +75,29 @@ def test_auto_gives_the_reason_for_eager(monkeypatch: pytest.MonkeyPatch) -> Non
         choose_engines("auto", CUDA, torch.float16),
     )
     assert (cpu.engines, gpu.engines) == ((), ())
+    assert (cpu.name, gpu.name) == ("eager", "graph")
+    assert gpu.reason.startswith("graph, usually the fastest here, since")
     assert 'run pip install "streamcam[openvino]"' in cpu.reason
     assert "needs a C++ compiler" in cpu.reason
     assert "needs a C++ compiler" in gpu.reason
+
+
+def test_frames_are_recorded_as_graphs_on_an_nvidia_gpu_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: name)
+    installed(monkeypatch)
+    for acceleration in ("graph", "compiled", "auto"):
+        assert choose_engines(acceleration, CUDA, torch.float16).graphs
+    assert not choose_engines("eager", CUDA, torch.float16).graphs
+    assert not choose_engines("compiled", CPU, torch.float32).graphs
+    for device in (CPU, MPS, torch.device("xpu")):
+        with pytest.raises(EngineError, match=rf"not {device.type}; choose --acceleration eager"):
+            choose_engines("graph", device, torch.float16)
+    monkeypatch.setattr(torch.version, "hip", "7.1")
+    with pytest.raises(EngineError, match="for NVIDIA GPUs, not rocm"):
+        choose_engines("graph", CUDA, torch.float16)
+    assert not choose_engines("auto", CUDA, torch.float16).graphs
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -89,15 +110,32 @@ def test_auto_on_a_gpu_takes_tensorrt_where_it_is_installed_else_compiled(
     monkeypatch.setattr(requirements.shutil, "which", lambda name: name)
     installed(monkeypatch, "tensorrt", "onnx", "onnxscript")
     assert (
-        choose_engines("auto", CUDA, torch.float16).reason == "tensorrt, the fastest here as a rule"
+        choose_engines("auto", CUDA, torch.float16).reason == "tensorrt, usually the fastest here"
     )
     installed(monkeypatch, "onnx")
     without = choose_engines("auto", CUDA, torch.float16)
     assert [engine.name for engine in without.engines] == ["compiled"]
     assert without.reason == (
-        "compiled, the fastest here as a rule, since tensorrt is not installed; run pip install"
+        "compiled, usually the fastest here, since tensorrt is not installed; run pip install"
         ' "streamcam[tensorrt]"'
     )
+
+
+def test_auto_takes_tensorrt_for_rtx_where_it_alone_is_installed_and_knows_the_card(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requirements.shutil, "which", lambda name: name)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_tensorrt_rtx)
+    installed(monkeypatch, "tensorrt_rtx", "onnx", "onnxscript")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "the card")
+    for capability, name in (((8, 9), "tensorrt-rtx"), ((9, 0), "compiled")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert choose_engines("auto", CUDA, torch.float16).name == name
+    assert "RTX is not made for the card" in choose_engines("auto", CUDA, torch.float16).reason
+    with pytest.raises(EngineError, match="not made for the card"):
+        choose_engines("tensorrt-rtx", CUDA, torch.float16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (12, 0))
+    assert choose_engines("auto", CUDA, FLOAT8).name == "tensorrt-rtx"
 
 
 def test_an_engine_that_cannot_run_is_an_error_with_the_remedy(
@@ -128,7 +166,7 @@ def test_float8_runs_on_tensorrt_and_the_rest_in_float16(
             ("tensorrt", torch.float16),
         ]
         assert {engine.weights_dtype for engine in chosen.engines} == {torch.float16}
-        assert chosen.reason == "tensorrt, which alone computes in it; the rest as float16"
+        assert chosen.reason == "tensorrt, which computes in it; the rest as float16"
 
 
 def test_float8_that_cannot_run_is_an_error_with_the_remedy(
@@ -150,7 +188,7 @@ def test_eager_has_its_weights_in_the_dtype_it_computes_in() -> None:
         build_config([{"acceleration": "eager", "dtype": "bfloat16", "device": "cpu"}])
     )
     assert placement.weights_dtype == torch.bfloat16
-    assert str(placement) == "on cpu as bfloat16, eager"
+    assert str(placement) == "running on cpu in bfloat16: eager"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,15 +21,16 @@ from torch import Tensor, nn
 
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
-from streamcam.engines import tensorrt as module
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.builder import EngineBuilder
-from streamcam.engines.flat_stage import FlatForward, FlatStage, flatten_args
+from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.store import Store
 from streamcam.engines.tensorrt import TensorRtEngine
+from streamcam.engines.tensorrt_library import TENSORRT, TENSORRT_RTX, logger_of
+from streamcam.engines.tensorrt_plan import PlanRequest, builder_config, timings_file
 from streamcam.errors import EngineError
 from streamcam.settings.config_layers import build_config
-from tests.engines import fake_tensorrt
+from tests.engines import fake_tensorrt, fake_tensorrt_rtx
 from tests.engines.conftest import Small, call
 from tests.support.streams import EAGER, TINY
 
@@ -74,28 +75,32 @@ NANO = {"model": "nano", "offline": True, "width": 64, "height": 64} | EAGER
 SDXL = TINY | {"model": "random:tiny-sdxl-turbo", "t_index_list": [20, 30], "cfg_type": "self"}
 
 
-class WithoutGraph:
-    """Calls what a CUDA graph would record, on contiguous tensors as well."""
-
-    def __init__(self, run: FlatForward) -> None:
-        self.run = run
-
-    def __call__(self, *tensors: Tensor) -> Tensor:
-        return self.run(*(tensor.contiguous() for tensor in tensors))
+@contextmanager
+def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a CPU play a GPU, on which the fakes run instead of the real modules."""
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", fake_tensorrt_rtx)
+    monkeypatch.setattr(fake_tensorrt, "registered", [])
+    monkeypatch.setattr(fake_tensorrt_rtx, "compiled", [])
+    logger_of.cache_clear()
+    stream = SimpleNamespace(cuda_stream=STREAM)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
+    yield
+    logger_of.cache_clear()
 
 
 @pytest.fixture
 def tensorrt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Return the fake in the real module's place, on a CPU that plays a GPU."""
-    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt)
-    monkeypatch.setattr(fake_tensorrt, "registered", [])
-    module._logger.cache_clear()
-    monkeypatch.setattr(module, "CudaGraph", WithoutGraph)
-    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
-    stream = SimpleNamespace(cuda_stream=STREAM)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: stream)
-    yield fake_tensorrt
-    module._logger.cache_clear()
+    """Return the fake of TensorRT, in the real module's place."""
+    with fakes(monkeypatch):
+        yield fake_tensorrt
+
+
+@pytest.fixture
+def rtx(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return the fake of TensorRT for RTX, in the real module's place."""
+    with fakes(monkeypatch):
+        yield fake_tensorrt_rtx
 
 
 def test_it_gives_what_the_stage_gives_call_after_call(
@@ -105,8 +110,10 @@ def test_it_gives_what_the_stage_gives_call_after_call(
     engine = TensorRtEngine(CPU, torch.float32)
     (tmp_path / "engine").mkdir()
     engine.build(flat, inputs, tmp_path / "engine")
-    # What it was made from is gone.
-    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["engine.plan"]
+    # What it was made from is gone; the times of kernels stay, next to the engines.
+    assert [file.name for file in (tmp_path / "engine").iterdir()] == ["engine.plan"]
+    [timings] = [file.name for file in tmp_path.iterdir() if file.is_file()]
+    assert timings.startswith("timings-")
     run, results = engine.load(tmp_path / "engine"), []
     for seed in range(3):
         flat_again, tensors = flat_of(stage, call(seed=seed))
@@ -114,14 +121,93 @@ def test_it_gives_what_the_stage_gives_call_after_call(
     # Compared at the end: a result must outlive the calls after it.
     for ours, expected in results:
         assert psnr(ours, expected) > 100
-    assert isinstance(run, WithoutGraph)
-    assert run.run._context.streams == [STREAM] * 3  # type: ignore[attr-defined]
+    assert run._context.streams == [STREAM] * 3  # type: ignore[attr-defined]
 
 
 def test_float32_is_not_computed_in_tf32(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
     flat, inputs = flat_of(stage, call())
     TensorRtEngine(CPU, torch.float32).build(flat, inputs, tmp_path)
-    assert not tensorrt.Builder.tf32
+    assert not tensorrt.Builder.last.flags
+    TensorRtEngine(CPU, torch.float16).build(flat, inputs, tmp_path)
+    assert tensorrt.Builder.last.flags == {tensorrt.BuilderFlag.TF32}
+
+
+def test_all_kernels_are_for_one_stream_and_tuning_searches_longer(
+    tensorrt: Any, tmp_path: Path, stage: Small
+) -> None:
+    flat, inputs = flat_of(stage, call())
+    engine = TensorRtEngine(CPU, torch.float32)
+    engine.build(flat, inputs, tmp_path)
+    assert tensorrt.Builder.last.max_aux_streams == 0
+    assert tensorrt.Builder.last.builder_optimization_level == 3
+    engine.build_tuned(flat, inputs, tmp_path)
+    assert tensorrt.Builder.last.builder_optimization_level == 5
+
+
+def test_a_build_leaves_half_of_the_free_memory_to_the_stream(
+    tensorrt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 << 30, 8 << 30))
+    request = PlanRequest(Path(), torch.float16, torch.device("cuda"), tuned=False, timings=None)
+    config = builder_config(TENSORRT, tensorrt.Builder(logger_of(TENSORRT)), request)
+    assert set(config.limits.values()) == {3 << 30}
+    assert set(config.limits) == set(tensorrt.MemoryPoolType)
+
+
+def test_a_kernel_is_timed_once_for_all_engines_of_a_machine(
+    tensorrt: Any, tmp_path: Path, stage: Small
+) -> None:
+    flat, inputs = flat_of(stage, call())
+    engine = TensorRtEngine(CPU, torch.float32)
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    engine.build(flat, inputs, tmp_path / "first")
+    assert tensorrt.Builder.timed
+    engine.build(flat, inputs, tmp_path / "second")
+    assert not tensorrt.Builder.timed
+    # Another driver or card under the same name: the library refuses the times.
+    [file] = tmp_path.glob("timings-*.cache")
+    file.write_bytes(b"other-machine")
+    engine.build(flat, inputs, tmp_path / "second")
+    assert tensorrt.Builder.timed
+    assert b"other-machine" not in file.read_bytes()
+
+
+def test_timings_that_cannot_be_stored_cost_no_engine(
+    tensorrt: Any, tmp_path: Path, stage: Small
+) -> None:
+    flat, inputs = flat_of(stage, call())
+    engine = TensorRtEngine(CPU, torch.float32)
+    timings_file(tmp_path, engine.fingerprint()).mkdir()
+    (tmp_path / "engine").mkdir()
+    engine.build(flat, inputs, tmp_path / "engine")
+    assert engine.load(tmp_path / "engine") is not None
+
+
+def test_its_progress_grows_from_step_to_step(tensorrt: Any, tmp_path: Path, stage: Small) -> None:
+    flat, inputs = flat_of(stage, call())
+    engine, steps = TensorRtEngine(CPU, torch.float32), list[str]()
+    engine.on_step = steps.append
+    engine.build(flat, inputs, tmp_path)
+    assert steps[0] == "reading the model"
+    shares = [int(step.removeprefix("choosing kernels, ").rstrip("%")) for step in steps[1:]]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0, 50)
+
+
+def test_an_interruption_passes_through_no_native_code(
+    tensorrt: Any, tmp_path: Path, stage: Small
+) -> None:
+    def interrupt(words: str) -> None:
+        if "choosing" in words:
+            raise KeyboardInterrupt
+
+    flat, inputs = flat_of(stage, call())
+    engine = TensorRtEngine(CPU, torch.float32)
+    engine.on_step = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        engine.build(flat, inputs, tmp_path)
+    assert not (tmp_path / "engine.plan").exists()
 
 
 def test_a_stage_in_float16_is_built_and_run_in_it(
@@ -215,11 +301,52 @@ def test_a_plan_of_another_version_is_refused_with_its_own_message(
         TensorRtEngine(CPU, torch.float32).load(tmp_path)
 
 
+def test_tensorrt_for_rtx_stores_the_kernels_that_it_compiles_for_each_driver(
+    rtx: Any, tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat, inputs = flat_of(stage, call())
+    engine = TensorRtEngine(CPU, torch.float32, TENSORRT_RTX)
+    engine.build(flat, inputs, tmp_path)
+    # What a call allocates could not be recorded.
+    assert rtx.BuilderFlag.REQUIRE_USER_ALLOCATION in rtx.Builder.last.flags
+    assert engine.fingerprint()["tensorrt_rtx"] == rtx.__version__
+    for version in ("580", "590", "580", "590"):
+        monkeypatch.setattr(rtx, "driver", version)
+        assert psnr(engine.load(tmp_path)(*inputs), flat(*inputs)) > 100
+    assert rtx.compiled == ["580", "590"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "engine.plan",
+        "kernels-0.cache",
+        "kernels-1.cache",
+    ]
+
+
+def test_tensorrt_for_rtx_refuses_a_card_that_it_does_not_know(
+    rtx: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
+    card = torch.device("cuda")
+    with pytest.raises(
+        EngineError, match=r"not made for NVIDIA H100 \(.* 9\.0, .* 7\.5, 8\.9, 12\.0"
+    ):
+        TensorRtEngine(card, torch.float16, TENSORRT_RTX)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (12, 0))
+    TensorRtEngine(card, torch.float16, TENSORRT_RTX)
+
+
+FAKES = [(real, fake_tensorrt) for real in REAL]
+FAKES += [(real, fake_tensorrt_rtx) for real in REAL if real == "tensorrt_rtx"]
+
+
 @pytest.mark.skipif(not REAL, reason="TensorRT is an extra, for NVIDIA GPUs")
-def test_the_fake_has_only_names_and_arguments_of_the_real_module() -> None:
-    tensorrt = importlib.import_module(REAL[0])
-    for name, fake in inspect.getmembers(fake_tensorrt, inspect.isclass):
-        if fake.__module__ != fake_tensorrt.__name__ or name == "Severity":
+@pytest.mark.parametrize(("real_name", "fake_module"), FAKES)
+def test_the_fakes_have_only_names_and_arguments_of_the_real_modules(
+    real_name: str, fake_module: Any
+) -> None:
+    tensorrt = importlib.import_module(real_name)
+    for name, fake in inspect.getmembers(fake_module, inspect.isclass):
+        if fake.__module__ != fake_module.__name__ or name == "Severity":
             continue
         real = getattr(tensorrt, name)
         public = [key for key in vars(fake) if not key.startswith("_") and key not in OWN]
@@ -231,5 +358,5 @@ def test_the_fake_has_only_names_and_arguments_of_the_real_module() -> None:
                 assert all(f"{argument}: " in doc for argument in arguments), (name, key, doc)
 
 
-OWN = ("model", "tf32", "streams")
+OWN = ("model", "last", "timed", "streams", "engine")
 """Names that the fake has for the tests alone."""

@@ -62,11 +62,11 @@ def noise(count: int, height: int = SIZE, width: int = SIZE) -> list[Image]:
     return [draws.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(count)]
 
 
-def batch_of(transfer: FrameTransfer, images: list[Image]) -> torch.Tensor:
-    """Return the batch of `images`."""
+def batch_of(transfer: FrameTransfer, images: list[Image], count: int = 0) -> torch.Tensor:
+    """Return the batch of `images`, the last one repeated where there are fewer than `count`."""
     for image in images:
         transfer.upload(transfer.prepare(image))
-    return transfer.batch()
+    return transfer.batch(count or len(images))
 
 
 def test_each_device_has_its_transfer() -> None:
@@ -80,8 +80,8 @@ def test_frames_of_the_models_size_make_the_round_trip_exactly() -> None:
     config = config_of(frame_buffer_size=3)
     on_gpu, on_cpu = cuda_transfer(config), CpuTransfer(config, CPU)
     for given in (noise(3), noise(2), [np.arange(768, dtype=np.uint8).reshape(SIZE, SIZE, 3)] * 3):
-        batch = batch_of(on_gpu, given)
-        assert (batch == batch_of(on_cpu, given)).all()
+        batch = batch_of(on_gpu, given, 3)
+        assert (batch == batch_of(on_cpu, given, 3)).all()
         downloaded, wait = on_gpu.download(batch)
         wait()
         assert all((d.image == g).all() for d, g in zip(downloaded, given, strict=False))

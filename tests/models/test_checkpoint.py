@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -78,10 +79,18 @@ def test_every_family_loads_and_streams(model_folder: Folder, name: str) -> None
     assert not np.array_equal(full[0], full[1])
 
 
+def test_a_model_of_no_known_family_is_described_by_its_size() -> None:
+    lines: list[str] = []
+    load_pipeline(build_config([{"model": "nano"}]), torch.float32, lines.append)
+    assert re.fullmatch(
+        r"model nano: \d+ million parameters, predicts the image \(sample\)", lines[0]
+    )
+
+
 def test_the_family_and_the_prediction_are_reported(model_folder: Folder) -> None:
     lines: list[str] = []
     loaded(model_folder("sd-2.1"), lines)
-    assert lines == [f"model {model_folder('sd-2.1')}: SD 2.x, v_prediction"]
+    assert lines == [f"model {model_folder('sd-2.1')}: SD 2.x, predicts the velocity (v)"]
 
 
 @pytest.mark.parametrize(

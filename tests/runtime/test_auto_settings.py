@@ -1,9 +1,11 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import constants
 
+from streamcam.errors import DeviceError
 from streamcam.runtime import auto_settings
 from streamcam.runtime.auto_settings import PREFERRED_MODEL, settle, settle_model
 from streamcam.settings.config_layers import build_config
@@ -59,6 +61,24 @@ def test_the_reason_recommends_a_large_model_only_on_a_gpu(equip: Equip) -> None
 def test_text_to_image_takes_the_large_model_on_any_device(equip: Equip) -> None:
     equip(gpu=False, cached=False)
     assert settle_model(build_config([{"mode": "txt2img"}]))[0].model == PREFERRED_MODEL
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_page_is_served_with_and_without_a_virtual_camera(
+    monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    def find() -> SimpleNamespace:
+        if not there:
+            raise DeviceError("no virtual camera")
+        return SimpleNamespace(name="studio")
+
+    monkeypatch.setattr("streamcam.sinks.virtual_camera.find", find)
+    settings = {"model": "passthrough", "source": "demo", "sink": ["auto", "preview", "null"]}
+    config, lines = settle(build_config([settings]))
+    camera = ("virtual-camera:studio",) if there else ()
+    assert config.broadcast.sink == (*camera, "preview", "null")
+    assert ('virtual camera "studio"' in lines[-1]) is there
+    assert ("streamcam doctor" in lines[-1]) is not there
 
 
 def test_the_first_lines_show_no_password() -> None:

@@ -6,13 +6,16 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from threading import Event
 
+import cv2
 import numpy as np
 import psutil
 import pytest
 
 from streamcam.errors import EngineError
+from streamcam.runtime import broadcast as broadcast_module
 from streamcam.stats import Status
 from streamcam.types import Frame
 from tests.runtime.broadcast_helpers import (
@@ -291,6 +294,31 @@ def test_the_model_gets_no_more_frames_than_fps_limit() -> None:
         assert broadcast.status().fps_model == pytest.approx(10, abs=3)
 
 
+class PageAndRecorder(RecordingSink):
+    """Sink that serves a page and records."""
+
+    url = "http://127.0.0.1:8091/"
+    recording: Path | None = None
+
+
+def test_the_status_names_the_page_the_recording_and_what_is_on_air() -> None:
+    sink = PageAndRecorder()
+    with on_air(sinks={"both": sink}, model="passthrough", prompt="a cat") as on:
+        broadcast, control, _, _ = on
+        assert broadcast.wait_until_sending(20)
+        status = broadcast.status()
+        assert (status.page, status.recording, status.overrides) == (sink.url, None, ())
+        assert (status.prompt, status.preset) == ("a cat", None)
+        sink.recording = Path("show-2.mkv")
+        control.preset = "oil"
+        control.change({"panic": True, "prompt": [["a cat", 3], ["a dog", 1]]})
+        status = broadcast.status()
+        assert (status.overrides, status.recording) == (("panic",), "show-2.mkv")
+        assert (status.prompt, status.preset) == ("a cat 75% + a dog 25%", "oil")
+        sink.failing.set()
+        until(lambda: broadcast.status().page is None)
+
+
 def test_passthrough_shows_the_camera_and_runs_no_engine() -> None:
     with on_air(model="passthrough") as (broadcast, control, _, seen):
         until(lambda: near(seen.colour(), RED))
@@ -392,3 +420,16 @@ def test_a_new_prompt_changes_the_output_and_no_frame_is_lost_or_torn() -> None:
         assert seen.longest_gap(began) < GAP_S
         control.change({"prompt": "a" * 90})
         until(lambda: "the last 15 tokens" in broadcast.status().notice)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 1), (32, 4)])
+def test_on_few_cores_opencv_leaves_them_to_the_model(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: int
+) -> None:
+    monkeypatch.setattr(broadcast_module, "available_cores", lambda: cores)
+    before = cv2.getNumThreads()
+    try:
+        with on_air(model="passthrough"):
+            assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(before)

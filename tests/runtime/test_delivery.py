@@ -1,6 +1,7 @@
 """A GPU engine gets whole frames, and its packed outputs go to the virtual camera unconverted."""
 
 from collections import Counter
+from dataclasses import replace
 from multiprocessing import Pipe
 from typing import Any
 
@@ -12,7 +13,7 @@ from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import FORMATS
 from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.engine_process import EngineProcess
-from streamcam.runtime.engine_worker import EngineMessage, run_stream
+from streamcam.runtime.engine_worker import NEWEST_TAKEN, EngineMessage, run_stream
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
@@ -112,9 +113,41 @@ def test_an_output_comes_back_on_the_canvas_with_its_packed_pixels(pixel_format:
         assert (output.image == image).all()
         assert (output.packed == made.packed).all()
         assert (output.index, output.captured_at) == (3, 1.5)
+        assert engine._frames.rings[1].counters[NEWEST_TAKEN] == 3
     finally:
         engine.stop()
         frames.close(unlink=True)
+
+
+@pytest.mark.parametrize(
+    ("live", "fixed", "kept"),
+    [
+        ({}, {}, True),
+        ({"detail": 0}, {}, False),
+        ({"detail": 0}, {"empty_prompt": "camera"}, True),
+    ],
+)
+def test_an_output_finds_the_camera_frame_that_it_was_made_of(
+    live: dict[str, Any], fixed: dict[str, Any], kept: bool
+) -> None:
+    engine = engine_on("cpu", **fixed)
+    camera_frames = [frame(90, 160) for _ in range(3)]
+    camera_frames = [replace(one, index=index) for index, one in enumerate(camera_frames)]
+    try:
+        engine.state = "running"
+        for camera_frame in camera_frames:
+            engine.offer(camera_frame, Parameters().changed(live))
+        ring = engine._frames.rings[1]
+        ring.put(frame(64, 64).image, 2, 1.5, made_of=1)
+        [output] = engine.outputs()
+        source = engine.source_of(output)
+        assert (source is not None) == kept
+        if source is not None:
+            assert source.image is camera_frames[1].image
+            assert source.small is not None
+            assert source.small.shape == (64, 64, 3)
+    finally:
+        engine.stop()
 
 
 class EndlessRing:

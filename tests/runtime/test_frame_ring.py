@@ -48,6 +48,12 @@ def test_a_frame_arrives_with_its_index_time_version_and_metadata(ring: FrameRin
     assert (entry.image == 7).all()
     assert (entry.index, entry.captured_at, entry.version) == (3, 12.5, 9)
     assert entry.metadata.decode() == "naïve"
+    assert entry.made_of == 3
+
+
+def test_an_image_that_was_made_of_another_frame_says_so(ring: FrameRing) -> None:
+    ring.put(image_of(7), 3, 12.5, made_of=1)
+    assert [(entry.index, entry.made_of) for entry in ring.take()] == [(3, 1)]
 
 
 def test_a_frame_is_taken_once(ring: FrameRing) -> None:

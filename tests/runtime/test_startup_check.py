@@ -90,13 +90,25 @@ def test_a_device_that_torch_is_not_built_for_is_refused_without_torch(
         check_startup(build_config([{"model": "nano", "device": device}]))
 
 
+@pytest.mark.parametrize("acceleration", ["graph", "tensorrt"])
+def test_what_is_for_nvidias_gpus_is_refused_on_amds(
+    acceleration: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(startup_check, "torch_backends", lambda: frozenset({"hip"}))
+    monkeypatch.setattr(startup_check, "is_certain", lambda _: True)
+    config = build_config([{"model": "nano", "device": "cuda", "acceleration": acceleration}])
+    with pytest.raises(streamcam.EngineError, match=r"NVIDIA GPUs, not (on )?rocm"):
+        check_startup(config)
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
         ({"acceleration": "openvino"}, "openvino is not installed; run pip install"),
+        ({"acceleration": "graph"}, "for NVIDIA GPUs, not cpu; choose --acceleration eager"),
         ({"acceleration": "tensorrt"}, "tensorrt runs on NVIDIA GPUs, not on cpu"),
         ({"acceleration": "compiled"}, r"compiled needs a C\+\+ compiler"),
-        ({"dtype": "float8"}, "tensorrt runs on NVIDIA GPUs, not on cpu"),
+        ({"dtype": "float8"}, "runs on NVIDIA GPUs, not on cpu"),
         ({"dtype": "float8", "acceleration": "eager"}, "eager does not compute in float8"),
     ],
 )

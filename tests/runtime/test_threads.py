@@ -108,6 +108,20 @@ def test_a_sink_is_opened_again_whatever_it_raises() -> None:
     assert thread.problem is None
 
 
+def test_a_sink_that_has_failed_is_opened_again_at_once_when_it_is_asked_to() -> None:
+    sink = BreakingSink(MediaError("the disk is full"))
+    # Only whoever asks ends the pause.
+    thread = SinkThread("recorder", sink, Backoff(first=3600, longest=3600))
+    assert not thread.retry()
+    thread.start()
+    until(lambda: thread.put(OutgoingFrame(Frame(IMAGE, 0, 0.0), fresh=False)) or sink.closed)
+    until(lambda: thread.state.problem == "the disk is full")
+    assert thread.retry()
+    send_until(thread, sink, 1)
+    assert thread.state.problem is None
+    assert not thread.retry()
+
+
 def test_a_sink_that_comes_and_goes_is_not_reported_back_each_time(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

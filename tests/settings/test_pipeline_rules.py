@@ -30,7 +30,10 @@ def test_the_video_pipeline_takes_and_gives_chunks() -> None:
         ({"steps": 5}, r"pipeline=video takes 1 to 4 steps, got 5"),
         ({"steps": 3, "denoising_steps": [700, 400]}, r"takes 1 to 2 steps, got 3"),
         ({"width": 520}, r"pipeline=video needs sides that are multiples of 16, got 520x512"),
-        ({"acceleration": "openvino"}, r"runs acceleration auto, eager, compiled, not openvino"),
+        (
+            {"acceleration": "openvino"},
+            r"runs acceleration auto, eager, graph, compiled, not openvino",
+        ),
         ({"use_lcm_lora": True}, r"pipeline=video has no LCM-LoRA: leave use_lcm_lora and"),
         ({"lcm_lora_id": "someone/lcm"}, r"pipeline=video has no LCM-LoRA"),
         ({"mode": "txt2img"}, r"pipeline=video follows a video; txt2img is for pipeline=image"),

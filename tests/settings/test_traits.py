@@ -10,9 +10,9 @@ import pytest
 from pydantic import Field
 
 from streamcam.cli.options import settings
-from streamcam.control.osc.addresses import Addresses
-from streamcam.control.osc.dispatcher import Dispatcher
-from streamcam.control.osc.packets import Argument, Message
+from streamcam.control.addresses import Addresses
+from streamcam.control.dispatcher import Dispatcher
+from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
 from streamcam.settings.base import Traits, traits

@@ -2,7 +2,7 @@ import socket
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count, islice
 from threading import Event, Thread
 from urllib.parse import urlsplit
@@ -12,11 +12,19 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from streamcam.errors import DeviceError
 from streamcam.sinks.preview import FAULTS_AT_ONCE, Preview, connections, web
 from streamcam.sinks.preview.connections import MAX_PER_HOST, MAX_STREAMS
 from streamcam.sinks.preview.mjpeg import encoded
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import Frame, Image
 from tests.support.media import BLUE, GREEN, RED, plain, run_script
 from tests.support.scenes import STATUS, FakeBroadcastView
@@ -459,11 +467,12 @@ def test_requests_of_other_origins_are_refused(preview: Preview) -> None:
 def test_a_preview_opened_to_the_network_answers_to_addresses_and_its_name(
     view: FakeBroadcastView,
 ) -> None:
+    view.tokens = WebTokens("s3cret-t0ken")
     with Preview("0.0.0.0", 0, view) as sink:
         assert sink.url.startswith("http://127.0.0.1:")
         for host in ("192.168.1.7:8090", "[fe80::1]", "localhost", socket.gethostname()):
-            assert status_of(sink, host=host) == 200
-        assert status_of(sink, host="evil.example") == 403
+            assert status_of(sink, host=host, authorization="Bearer s3cret-t0ken") == 200
+        assert status_of(sink, host="evil.example", authorization="Bearer s3cret-t0ken") == 403
 
 
 def test_ipv6_is_served(view: FakeBroadcastView) -> None:
@@ -492,6 +501,22 @@ def test_a_port_in_use_is_reported_with_the_remedy(
         Preview("127.0.0.1", port, view).__enter__()
 
 
+def test_another_port_is_taken_where_one_may_be_and_then_kept(
+    preview: Preview, view: FakeBroadcastView, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = urlsplit(preview.url).port or 0
+    other = Preview("127.0.0.1", port, view, tries=10)
+    with caplog.at_level("INFO", "streamcam"), other:
+        first = other.url
+        assert status_of(other) == 200
+    assert first != preview.url
+    assert caplog.messages == [f"port {port} is in use, so the preview page is {first}"]
+    preview.__exit__(None, None, None)
+    with other:
+        assert other.url == first
+    preview.__enter__()
+
+
 @pytest.mark.parametrize("bind", ["no.such.host.invalid", "192.0.2.1"])
 def test_an_address_of_another_machine_is_reported(view: FakeBroadcastView, bind: str) -> None:
     with pytest.raises(DeviceError, match=r"no such address; set (one|another) with"):
@@ -501,14 +526,15 @@ def test_an_address_of_another_machine_is_reported(view: FakeBroadcastView, bind
 def test_stats_are_the_status(preview: Preview) -> None:
     answer = httpx.get(f"{preview.url}stats").json()
     assert answer == {name: getattr(STATUS, name) for name in answer} | {
-        "sinks": list(STATUS.sinks)
+        "sinks": list(STATUS.sinks),
+        "overrides": list(STATUS.overrides),
+        "sink_states": list(STATUS.sink_states),
     }
     assert answer["latency_p95"] == 0.11
 
 
-@pytest.mark.parametrize("path", ["", "obs"])
-def test_pages_load_nothing_from_other_hosts(preview: Preview, path: str) -> None:
-    answer = httpx.get(f"{preview.url}{path}")
+def test_the_page_for_obs_loads_nothing_from_other_hosts(preview: Preview) -> None:
+    answer = httpx.get(f"{preview.url}obs")
     assert answer.headers["content-type"].startswith("text/html")
     assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
     assert "://" not in answer.text
@@ -536,3 +562,125 @@ def test_players_read_the_stream(preview: Preview) -> None:
         frames = islice(container.decode(video=0), 2)
         images = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
     assert all(has_colour(image, GREEN) for image in images)
+
+
+def test_a_route_of_the_broadcast_is_served_too_and_answers_a_websocket_of_this_page_only(
+    view: FakeBroadcastView,
+) -> None:
+    async def echo(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text("heard " + await socket.receive_text())
+        await socket.close()
+
+    view.routes = [WebSocketRoute("/echo", echo)]
+    with Preview("127.0.0.1", 0, view) as preview:
+        address = preview.url.replace("http", "ws") + "echo"
+        with connect(address) as client:
+            client.send("go")
+            assert client.recv() == "heard go"
+        with (
+            pytest.raises(InvalidStatus, match="403"),
+            connect(address, origin=Origin("http://evil.org")),
+        ):
+            pass
+
+
+async def talk(opened: WebSocket) -> None:
+    """Send as many messages as the client asks for, each 10 kB, for as long as it does."""
+    await opened.accept()
+    with suppress(WebSocketDisconnect):
+        while True:
+            for _ in range(int(await opened.receive_text())):
+                await opened.send_text("x" * 10_000)
+
+
+def web_socket(preview: Preview, host: str = "127.0.0.1") -> ClientConnection:
+    address = preview.url.replace("http", "ws") + "talk"
+    return connect(address, sock=connected(preview, host), close_timeout=0.1)
+
+
+@pytest.fixture
+def talking(view: FakeBroadcastView) -> Iterator[Preview]:
+    view.routes = [WebSocketRoute("/talk", talk)]
+    with Preview("127.0.0.1", 0, view) as preview:
+        yield preview
+
+
+def test_websockets_count_among_the_connections_of_a_host(
+    talking: Preview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_PER_HOST", 3)
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(web_socket(talking, "127.0.0.2"))
+        assert is_closed(connected(talking, "127.0.0.2"))
+        assert status_of(talking) == 200
+
+
+def test_a_websocket_that_is_closed_counts_no_more(
+    talking: Preview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+    for _ in range(5):
+        with web_socket(talking) as opened:
+            opened.send("1")
+            assert len(opened.recv(timeout=5)) == 10_000
+    assert status_of(talking) == 200
+
+
+def test_a_websocket_that_is_not_read_for_long_is_closed(
+    talking: Preview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "UNREAD_S", 0.05)
+    monkeypatch.setattr(connections, "SWEEP_S", 0.05)
+    closed = Event()
+    remove = connections.Connections.remove
+
+    def removed(all_: connections.Connections, connection: connections.AnyConnection) -> None:
+        remove(all_, connection)
+        if isinstance(connection, connections.SocketConnection):
+            closed.set()
+
+    monkeypatch.setattr(connections.Connections, "remove", removed)
+    with web_socket(talking) as opened:
+        opened.send("2000")
+        assert closed.wait(10)
+
+
+def test_answers_are_sent_at_once(preview: Preview, monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[bool] = []
+    add = connections.Connections.add
+
+    def added(all_: connections.Connections, connection: connections.AnyConnection) -> None:
+        server = connection.transport.get_extra_info("socket")
+        delays.append(not server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        add(all_, connection)
+
+    monkeypatch.setattr(connections.Connections, "add", added)
+    assert status_of(preview) == 200
+    assert delays == [False]
+
+
+def test_a_client_cannot_give_another_address_as_its_own(view: FakeBroadcastView) -> None:
+    async def host(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(request.client.host if request.client else "")
+
+    view.routes = [Route("/host", host)]
+    with Preview("127.0.0.1", 0, view) as preview:
+        answer = httpx.get(f"{preview.url}host", headers={"x-forwarded-for": "10.0.0.7"})
+    assert answer.text == "127.0.0.1"
+
+
+@pytest.mark.parametrize("frame", ["ping", "pong", "fragment"])
+def test_a_websocket_that_is_flooded_with_frames_is_closed(
+    talking: Preview, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, frame: str
+) -> None:
+    monkeypatch.setattr(connections, "FRAMES_AT_ONCE", 20)
+    bytes_ = {"ping": b"\x89\x80", "pong": b"\x8a\x80", "fragment": b"\x00\x80"}[frame] + bytes(4)
+    with web_socket(talking) as opened, suppress(OSError):
+        first = b"\x01\x80" + bytes(4) if frame == "fragment" else b""
+        opened.socket.sendall(first + bytes_ * 100)
+        with pytest.raises(ConnectionClosed):
+            opened.recv(timeout=5)
+    assert caplog.messages == ["the preview has disconnected 127.0.0.1, which floods it"]
+    assert status_of(talking) == 200

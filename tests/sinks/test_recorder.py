@@ -104,6 +104,10 @@ def test_record_off_ends_the_file_and_on_begins_the_next(tmp_path: Path) -> None
             if index % 20 in (0, 10):
                 view.change(index, record=index % 20 == 0)
             sink.send(Frame(plain(RED), index, clock.now))
+            name = ("show.mkv", None, "show-2.mkv", None, "show-3.mkv", None)[index // 10]
+            assert sink.recording == (tmp_path / name if name else None)
+            done = (None, *["show.mkv"] * 2, *["show-2.mkv"] * 2, "show-3.mkv")[index // 10]
+            assert sink.saved == (tmp_path / done if done else None)
         assert {p.name for p in tmp_path.glob("*.mkv")} == {
             "show.mkv",
             "show-2.mkv",

@@ -1,8 +1,10 @@
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from streamcam.errors import ConfigError, MediaError, StreamcamError
+from streamcam.errors import ConfigError, DeviceError, MediaError, StreamcamError
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks.null import NullSink
 from streamcam.sinks.preview import Preview
@@ -52,6 +54,19 @@ def test_the_preview_takes_its_address_from_the_settings() -> None:
     assert isinstance(sink, Preview)
     with sink:
         assert sink.url.startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_only_a_preview_port_that_was_not_asked_for_gives_way(*, given: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = BroadcastSettings.parse({"preview_port": port} if given else {})
+        settings = BroadcastSettings.model_construct(
+            settings.model_fields_set, **dict(settings) | {"preview_port": port}
+        )
+        sink = open_sink("preview", settings, FakeBroadcastView())
+        with pytest.raises(DeviceError) if given else nullcontext(), sink:
+            assert f":{port}/" not in sink.url  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("spec", ["virtual-camera", "virtual_camera:Stage left", "VIRTUAL-CAMERA"])

@@ -27,6 +27,7 @@ def test_a_raised_counter_saves_the_output_once(tmp_path: Path) -> None:
                 view.change(snapshot=1)
             sink.send(frame)
     assert file_names(tmp_path) == ["streamcam-20261122-120005.png"]
+    assert sink.saved == tmp_path / "streamcam-20261122-120005.png"
     (saved,) = read(tmp_path / "streamcam-20261122-120005.png")
     assert np.array_equal(saved.image, frames[2].image)
 

@@ -1,10 +1,12 @@
 """Fake of a broadcast view, for tests of a single sink."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import Frame
 
 STATUS = Status(
@@ -31,6 +33,9 @@ class FakeBroadcastView:
         self.newest_input: Frame | None = None
         self.current_status = STATUS
         self.applied = (0, parameters or Parameters())
+        self.routes: list[Any] = []
+        self.tokens = WebTokens()
+        self.make_routes: Callable[[], Sequence[Any]] = lambda: self.routes
 
     def input_frame(self) -> Frame | None:
         return self.newest_input
@@ -43,6 +48,12 @@ class FakeBroadcastView:
 
     def applied_parameters(self) -> tuple[int, Parameters]:
         return self.applied
+
+    def web_tokens(self) -> WebTokens:
+        return self.tokens
+
+    def web_routes(self) -> Sequence[Any]:
+        return self.make_routes()
 
     def change(self, applied_from: int = 0, **changes: Any) -> None:
         """Change live values from the frame `applied_from` on."""

@@ -4,7 +4,14 @@ import socket
 
 import pytest
 
-from streamcam.system.network import endpoint, is_own_address, page_url
+from streamcam.system.network import (
+    endpoint,
+    is_loopback,
+    is_own_address,
+    network_host,
+    page_url,
+    parse_endpoint,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,3 +38,47 @@ def test_own_addresses_are_known(host: str, own: bool) -> None:
     if ":" in host and not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     assert is_own_address(host) is own
+
+
+@pytest.mark.parametrize(
+    ("host", "only_here"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.7", False),
+        ("fe80::1%eth0", False),
+        ("no.such.host.invalid", False),
+    ],
+)
+def test_only_loopback_is_heard_by_this_machine_alone(host: str, only_here: bool) -> None:
+    assert is_loopback(host) == only_here
+
+
+def test_other_machines_reach_a_server_at_the_address_it_was_bound_to() -> None:
+    assert network_host("192.168.1.7") == "192.168.1.7"
+    assert network_host("0.0.0.0") not in ("0.0.0.0", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("localhost", ("localhost", 4455)),
+        ("studio.local:4460", ("studio.local", 4460)),
+        ("[::1]:4460", ("::1", 4460)),
+        ("[::1]", ("::1", 4455)),
+    ],
+)
+def test_hosts_are_read_with_and_without_a_port(text: str, expected: tuple[str, int]) -> None:
+    assert parse_endpoint(text, 4455) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":4455", "::1", "host:port", "host:99999", "me@host", "ws://host", "host/path"]
+)
+def test_what_is_no_host_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be HOST or HOST:PORT"):
+        parse_endpoint(text, 4455)

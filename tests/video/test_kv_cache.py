@@ -190,7 +190,8 @@ def test_a_stale_sink_token_is_replaced_by_the_new_frame_and_the_window_keeps_it
     before = KVCache(*(tensor.clone() for tensor in cache))
     _, cursor = plan_chunk(SHAPE, Cursor(), 2)
     chunk, _ = plan_chunk(SHAPE, cursor, 1)
-    cache.refresh_sink_tokens(0, chunk.slots[0], chunk.frame, chunk.sink_shifts, threshold)
+    slot, frame = torch.tensor([chunk.slots[0]]), torch.tensor(chunk.frame)
+    cache.refresh_sink_tokens(0, slot, frame, chunk.sink_shifts, threshold)
     new = chunk.slots[0]
     for layer in range(5):
         keys, values = before.keys[layer, 0], before.values[layer, 0]

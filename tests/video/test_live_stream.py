@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from streamcam.engines.device_memory import OutOfMemory, out_of_memory_errors
 from streamcam.types import Frame
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call, Layers
-from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors
 from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.live_stream import LiveVideoStream
 from streamcam.video.rollout import Rollout

@@ -48,6 +48,16 @@ def test_rows_run_only_when_they_hold_real_frames() -> None:
     assert streamed.rows == first_chunk + filling + full + draining
 
 
+@pytest.mark.parametrize("settings", [{"steps": 1}, {"steps": 2, "chunk_latents": 2}])
+def test_frames_transferred_as_for_a_gpu_give_the_same_outputs(settings: dict[str, Any]) -> None:
+    frames = moving(22, size=32)
+    on_cpu, on_gpu = (
+        flat(RecordingStream(**settings, on_gpu=on_gpu)(frames)) for on_gpu in (False, True)
+    )
+    assert [frame.index for frame in on_gpu] == list(range(22))
+    assert np.abs(images(on_gpu).astype(int) - images(on_cpu)).max() <= 1
+
+
 def test_output_depends_on_frames_and_seed_alone() -> None:
     streamed = RecordingStream(steps=2)
     frames = moving(13, size=32)

@@ -252,7 +252,7 @@ def test_an_unknown_random_model_is_refused() -> None:
 
 def test_an_engine_that_video_does_not_support_is_refused() -> None:
     settings = {"pipeline": "video", "model": "random:tiny-wan", "acceleration": "openvino"}
-    with pytest.raises(ConfigError, match="pipeline=video runs acceleration auto, eager, compiled"):
+    with pytest.raises(ConfigError, match="video runs acceleration auto, eager, graph, compiled"):
         build_config([settings])
 
 

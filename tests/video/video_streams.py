@@ -6,11 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
+from tests.support.synchronous_copies import SynchronousCopyStreams
 
 TINY = {
     "pipeline": "video",
@@ -31,9 +33,12 @@ def loaded(encoder: str, decoder: str) -> VideoModel:
 
 
 class RecordingStream:
-    """A video stream; `rows` holds the number of rows of each call of the transformer."""
+    """A video stream; `rows` holds the number of rows of each call of the transformer.
 
-    def __init__(self, **settings: Any) -> None:
+    `on_gpu` frames are transferred as for a GPU.
+    """
+
+    def __init__(self, *, on_gpu: bool = False, **settings: Any) -> None:
         self.config = build_config([TINY, settings])
         video = self.config.video
         models = loaded(video.video_encoder, video.video_decoder)
@@ -41,7 +46,11 @@ class RecordingStream:
         models.layers.model.register_forward_hook(
             lambda _, given, __: self.rows.append(len(given[0]))
         )
-        self.stream = VideoStream(models, self.config)
+        transfer = None
+        if on_gpu:
+            layout = output_format(self.config, on_air=False)
+            transfer = CudaTransfer(self.config, models.device, SynchronousCopyStreams(), layout)
+        self.stream = VideoStream(models, self.config, transfer)
 
     def __call__(
         self, frames: list[Frame], changes: dict[int, dict[str, Any]] | None = None

@@ -52,6 +52,8 @@ def accelerator(gpus: Sequence[Accelerator], cpu: CpuInfo, torch: str | None) ->
 def _gpu(gpu: Accelerator) -> str:
     if gpu.problem:
         return f"{gpu.name}: {gpu.problem}"
+    if not gpu.memory:
+        return f"{gpu.name}, kernel {gpu.driver}"
     free, total = gpu.free / 2**30, gpu.memory / 2**30
     return f"{gpu.name}, {free:.1f} of {total:.1f} GiB free, driver {gpu.driver}"
 

@@ -14,7 +14,10 @@ from streamcam.v4l2 import kernel_module
 
 NAME, MODULE = "virtual camera", "v4l2loopback"
 BACKPORT = (
-    "install 0.13 or later; on Debian 12: sudo apt install -t bookworm-backports v4l2loopback-dkms"
+    "install 0.13 or later; on Debian 12:"
+    " echo deb http://deb.debian.org/debian bookworm-backports main"
+    " | sudo tee /etc/apt/sources.list.d/backports.list; sudo apt update;"
+    " sudo apt install -t bookworm-backports v4l2loopback-dkms"
 )
 
 

@@ -1,4 +1,4 @@
-"""OSC packets to messages and back, and packets in a TCP stream: bounded, ignoring time tags.
+"""OSC packets to messages and back, and packets in a TCP stream: bounded.
 
 python-osc reads and writes single values; bundles are walked here, since a bundle element of
 negative size hangs it, and its dispatcher sleeps on time tags and expands patterns.
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pythonosc.osc_message_builder import BuildError, OscMessageBuilder
 from pythonosc.parsing import osc_types
 
+from streamcam.control.messages import Argument, Message
 from streamcam.errors import StreamcamError
 
 MAX_PACKET = 8192
@@ -20,20 +21,13 @@ MAX_DEPTH = 8
 
 BUNDLE = b"#bundle\0"
 BUNDLE_HEADER = len(BUNDLE) + 8
-"""Bytes of the word and the time tag, which is read as "now"."""
-
-Argument = int | float | str | bool | None
+"""Bytes of the word and the time tag."""
+IMMEDIATELY = 1
+"""The time tag that stands for "now"."""
 
 
 class PacketError(StreamcamError):
     """A packet is not OSC, or exceeds the limits."""
-
-
-class Message(NamedTuple):
-    """An address and the arguments sent to it."""
-
-    address: str
-    arguments: tuple[Argument, ...] = ()
 
 
 class Unreadable(NamedTuple):
@@ -42,6 +36,14 @@ class Unreadable(NamedTuple):
     address: str
     """Empty if that cannot be read either."""
     reason: str
+
+
+class Part(NamedTuple):
+    """Messages of a packet that belong together: those of one time."""
+
+    time_tag: int
+    """NTP time in 2^-32 seconds; `IMMEDIATELY` outside of a bundle."""
+    messages: list[Message]
 
 
 Reader = Callable[[bytes, int], tuple[Any, int]]
@@ -63,11 +65,16 @@ BRACKETS = "[]"
 
 
 def read_packet(packet: bytes, unreadable: list[Unreadable] | None = None) -> list[Message]:
-    """Return the messages of `packet` in their order; those of a bundle belong together.
+    """Return the messages of `packet` in their order, whatever their time; see `read_parts`."""
+    return [message for part in read_parts(packet, unreadable) for message in part.messages]
 
-    Arrays are read as the values in them, impulses (I) as true. A message of a bundle that is
-    framed well but cannot be read is left out, since it may be for another program, and added
-    to `unreadable`.
+
+def read_parts(packet: bytes, unreadable: list[Unreadable] | None = None) -> list[Part]:
+    """Return the messages of `packet` in their order, those of one time and bundle together.
+
+    A bundle within another is due at the later of their times. Arrays are read as the values in
+    them, impulses (I) as true. A message of a bundle that is framed well but cannot be read is
+    left out, since it may be for another program, and added to `unreadable`.
 
     Raises:
         PacketError: it is malformed or too large; no part of it may be used.
@@ -75,25 +82,37 @@ def read_packet(packet: bytes, unreadable: list[Unreadable] | None = None) -> li
     if len(packet) > MAX_PACKET:
         raise PacketError(f"a packet takes at most {MAX_PACKET} bytes, not {len(packet)}")
     left_out: list[Unreadable] = [] if unreadable is None else unreadable
-    messages: list[Message] = []
-    unread = [(packet, 0)]
+    parts: list[Part] = []
+    unread = [(packet, 0, IMMEDIATELY)]
+    count = 0
     while unread:
-        element, depth = unread.pop()
+        element, depth, time_tag = unread.pop()
         if element.startswith(BUNDLE):
             if depth == MAX_DEPTH:
                 raise PacketError(f"bundles are nested more than {MAX_DEPTH} deep")
-            inner = [(part, depth + 1) for part in _elements(element)]
+            own = int.from_bytes(element[len(BUNDLE) : BUNDLE_HEADER], "big")
+            inner = [(part, depth + 1, max(time_tag, own)) for part in _elements(element)]
             unread += reversed(inner)
         else:
+            count += 1
             try:
-                messages.append(_read_message(element))
+                message = _read_message(element)
             except PacketError as error:
                 if not depth:
                     raise
                 left_out.append(Unreadable(_read_address(element), str(error)))
-        if len(messages) + len(left_out) + len(unread) > MAX_MESSAGES:
+            else:
+                _add(parts, time_tag, message)
+        if count + len(unread) > MAX_MESSAGES:
             raise PacketError(f"a bundle takes at most {MAX_MESSAGES} messages")
-    return messages
+    return parts
+
+
+def _add(parts: list[Part], time_tag: int, message: Message) -> None:
+    """Add a message to the last part, if that has the same time, else as another part."""
+    if not parts or parts[-1].time_tag != time_tag:
+        parts.append(Part(time_tag, []))
+    parts[-1].messages.append(message)
 
 
 def _read_address(element: bytes) -> str:
@@ -152,19 +171,30 @@ def _read_arguments(element: bytes, tags: str, at: int) -> Iterator[Argument]:
             raise PacketError(f"a message holds a value of type {tag!r}")
 
 
-def write_packet(message: Message) -> bytes:
+def write_packet(message: Message, tags: str = "") -> bytes:
     """Return `message` as a packet; true and false go out as 1 and 0, which every client reads.
+
+    Args:
+        message: its arguments are sent as the types they have.
+        tags: types to send the arguments as instead: i, h, f, s, and T for true or false.
 
     Raises:
         PacketError: it holds a value that OSC cannot carry.
     """
     builder = OscMessageBuilder(message.address)
-    for argument in message.arguments:
-        builder.add_arg(_writable(argument))
+    for place, argument in enumerate(message.arguments):
+        builder.add_arg(*_typed(argument, tags[place : place + 1]))
     try:
         return bytes(builder.build().dgram)
     except BuildError as error:
         raise PacketError(str(error)) from None
+
+
+def _typed(argument: Argument, tag: str) -> tuple[Any, str | None]:
+    """Return `argument` and the tag to write it with, None for that of its own type."""
+    if argument is not None and tag in CONVERTED:
+        return CONVERTED[tag](argument), None if tag == "T" else tag
+    return _writable(argument), None
 
 
 def _writable(argument: Argument) -> Argument:
@@ -173,6 +203,8 @@ def _writable(argument: Argument) -> Argument:
         return argument.replace("\0", "")
     return int(argument) if isinstance(argument, bool) else argument
 
+
+CONVERTED: dict[str, Callable[[Any], Argument]] = {"i": int, "h": int, "f": float, "T": bool}
 
 END, ESC, ESC_END, ESC_ESC = b"\xc0", b"\xdb", b"\xdc", b"\xdd"
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Protocol
 
-from streamcam.control.osc.addresses import Row
+from streamcam.control.addresses import Row
+from streamcam.control.messages import Argument, Message
 from streamcam.control.osc.feedback import Subscribers
-from streamcam.control.osc.packets import Argument, Message
 from streamcam.control.osc.sockets import TCP, Peer
-from streamcam.control.osc.values import parse_number
+from streamcam.control.values import parse_number
 from streamcam.errors import ParameterError
 from streamcam.version import __version__
 

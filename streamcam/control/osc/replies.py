@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from streamcam.control.messages import Message
 from streamcam.control.osc.feedback import Subscribers
-from streamcam.control.osc.packets import Message
 from streamcam.control.osc.sockets import Peer
 from streamcam.errors import printable
 from streamcam.limits import RateLimiter

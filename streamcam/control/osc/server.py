@@ -4,15 +4,14 @@ import logging
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event
 from typing import Self
 
-from streamcam.control.osc.addresses import Addresses
+from streamcam.control.messages import Message
 from streamcam.control.osc.admission import Admission, is_own_port
 from streamcam.control.osc.amplification import AmplificationLimit
-from streamcam.control.osc.dispatcher import Dispatcher
 from streamcam.control.osc.feedback import (
     STATS_PERIOD,
     Subscribers,
@@ -20,22 +19,15 @@ from streamcam.control.osc.feedback import (
     stat_messages,
 )
 from streamcam.control.osc.floods import Sender
-from streamcam.control.osc.packets import (
-    Message,
-    PacketError,
-    Unreadable,
-    read_packet,
-    write_packet,
-)
+from streamcam.control.osc.packets import PacketError, Part, Unreadable, read_parts, write_packet
 from streamcam.control.osc.ports import Ports
 from streamcam.control.osc.queries import Queries
 from streamcam.control.osc.replies import Replies
 from streamcam.control.osc.sockets import Peer
-from streamcam.control.preset_bank import PresetBank
-from streamcam.control.state import Control
-from streamcam.errors import StreamcamError
+from streamcam.control.osc.time_tags import TimedBundles
+from streamcam.control.surface import ControlSurface
+from streamcam.errors import ParameterError, StreamcamError
 from streamcam.limits import FairQueue, RateLimiter
-from streamcam.settings.config import Config
 from streamcam.stats import Status
 from streamcam.system.backoff import Backoff
 from streamcam.system.supervised_thread import SupervisedThread
@@ -61,29 +53,23 @@ class OscServer:
 
     def __init__(
         self,
-        control: Control,
-        config: Config,
+        surface: ControlSurface,
         status: Callable[[], Status],
         report: Callable[[str], None],
     ) -> None:
-        """Prepare to listen at ``config.broadcast.osc_bind:osc_port``.
+        """Prepare to listen at the settings' ``osc_bind:osc_port``.
 
         Args:
-            control: the live parameters, which messages change.
-            config: settings fixed at start.
+            surface: what messages change and queries ask for.
             status: returns the state of the broadcast; called from the server's thread.
             report: takes a line for the log; called from the server's thread.
-
-        Raises:
-            ConfigError: an entry of ``osc_alias`` leads nowhere.
         """
-        settings = config.broadcast
+        settings = surface.config.broadcast
         self.counts: Counter[str] = Counter()
         """Packets and messages by result."""
         self.port = settings.osc_port
         """The UDP port; if set to 0, the free one that was taken on entering."""
         self._host = settings.osc_bind
-        self._control = control
         self._status = status
         self._report = report
         self._admission = Admission(settings, self.counts, report)
@@ -91,11 +77,10 @@ class OscServer:
         self._answers = RateLimiter(ANSWERS_PER_SECOND, ANSWERS_AT_ONCE)
         self._amplification = AmplificationLimit()
         self._queue = FairQueue[tuple[bytes, Peer]](MAX_QUEUED)
+        self._timed = TimedBundles(surface, status)
         self._subscribers = Subscribers()
-        self._presets = PresetBank(config, report)
-        self._addresses = Addresses(settings.osc_prefix, settings.osc_alias)
-        self._prefix = settings.osc_prefix
-        self._dispatcher = Dispatcher(control, config, self._addresses, self._presets)
+        self._surface = surface
+        self._prefix = surface.prefix
         self._replies = Replies(self._prefix, self._subscribers, self.send, report)
         self._queries = Queries(self._prefix, self._subscribers, self)
         self._stopping = Event()
@@ -126,6 +111,7 @@ class OscServer:
     def _serve(self) -> None:
         while not self._stopping.is_set():
             timeout_s = FEEDBACK_PERIOD / 2 if self._subscribers else IDLE_TIMEOUT
+            timeout_s = min(timeout_s, self._timed.wait_s(time.monotonic()))
             for packet, peer in self._ports.receive(0 if self._queue else timeout_s):
                 self._enqueue(packet, peer)
             self._block_floods(time.monotonic())
@@ -134,6 +120,8 @@ class OscServer:
             end = time.monotonic() + HANDLING_S
             while self._queue and time.monotonic() < end:
                 self._handle(*self._queue.take())
+            for messages, peer in self._timed.due(time.monotonic()):
+                self._handle_messages(messages, peer, at_once=True)
             self._send_feedback(time.monotonic())
 
     def _block_floods(self, now: float) -> None:
@@ -190,27 +178,47 @@ class OscServer:
             self._last_state = None
         unreadable: list[Unreadable] = []
         try:
-            messages = read_packet(packet, unreadable)
+            parts = read_parts(packet, unreadable)
         except PacketError as error:
             self.counts["malformed"] += 1
             self._replies.error(peer, "", str(error))
             return
-        if not self._admission.admits_messages(len(messages), packet, peer):
+        count = sum(len(part.messages) for part in parts)
+        if not self._admission.admits_messages(count, packet, peer):
             return
-        self.counts["messages"] += len(messages)
-        # Our feedback may come back from another streamcam; answering it would never end.
-        messages = [m for m in messages if not is_feedback(self._prefix, m.address)]
-        queries = [m for m in messages if m.address in self._queries]
-        if changes := [m for m in messages if m.address not in self._queries]:
-            self._apply(changes, peer)
-        for query in queries:
-            self._answer_query(query, peer)
+        self.counts["messages"] += count
+        for part in parts:
+            self._handle_part(part, peer)
         self.counts["malformed"] += len(unreadable)
         for message in unreadable:
             self._replies.foreign(peer, message.address, partial(str, message.reason))
 
-    def _apply(self, messages: Sequence[Message], peer: Peer) -> None:
-        outcome = self._dispatcher.apply(messages, peer)
+    def _handle_part(self, part: Part, peer: Peer) -> None:
+        """Handle messages of one time: now, or when it has come."""
+        now, later = self._timed.split(part)
+        if now:
+            self._handle_messages(now, peer)
+        if later:
+            try:
+                self._timed.hold(later, part.time_tag, peer)
+            except ParameterError as error:
+                self.counts["refused"] += len(later)
+                self._replies.error(peer, later[0].address, str(error))
+
+    def _handle_messages(
+        self, messages: Sequence[Message], peer: Peer, *, at_once: bool = False
+    ) -> None:
+        # Our feedback may come back from another streamcam; answering it would never end.
+        messages = [m for m in messages if not is_feedback(self._prefix, m.address)]
+        queries = [m for m in messages if m.address in self._queries]
+        if changes := [m for m in messages if m.address not in self._queries]:
+            self._apply(changes, peer, at_once=at_once)
+        for query in queries:
+            self._answer_query(query, peer)
+
+    def _apply(self, messages: Sequence[Message], peer: Peer, *, at_once: bool) -> None:
+        apply = self._surface.apply_at_once if at_once else self._surface.apply
+        outcome = apply(messages, peer)
         now = time.monotonic()
         for name in outcome.applied:
             self._subscribers.moved(peer[0], name, now)
@@ -230,7 +238,7 @@ class OscServer:
             self._replies.foreign(peer, address, partial(self._hint, address))
 
     def _hint(self, address: str) -> str:
-        return f"is unknown: {self._addresses.suggest(address)}"
+        return f"is unknown: {self._surface.addresses.suggest(address)}"
 
     def _answer_query(self, message: Message, peer: Peer) -> None:
         long = self._queries.has_long_answer(message.address)
@@ -246,26 +254,19 @@ class OscServer:
 
     def value_of(self, address: str) -> Message | None:
         names = (address, self._prefix + address, f"{self._prefix}/{address}")
-        for full, known in filter(None, map(self._addresses.find, names)):
-            if known.get and (arguments := known.get(self._control.target)):
-                return Message(full, arguments)
-        others = (*self._preset_values(), *stat_messages(self._prefix, self._status()))
-        return next((message for message in others if message.address in names), None)
+        if found := next(filter(None, map(self._surface.value_of, names)), None):
+            return found
+        figures = stat_messages(self._prefix, self._status())
+        return next((message for message in figures if message.address in names), None)
 
     def current_values(self) -> list[Message]:
-        """Return the messages with all values that subscribers are sent."""
-        return [*self._addresses.messages(self._control.target), *self._preset_values()]
-
-    def _preset_values(self) -> Iterator[Message]:
-        if self._presets.current:
-            yield Message(f"{self._prefix}/preset/load", (self._presets.current,))
-        yield Message(f"{self._prefix}/preset/names", self._presets.names)
+        return self._surface.values()
 
     def _send_feedback(self, now: float) -> None:
         if now < self._next_feedback or not self._subscribers.peers(now):
             return
         self._next_feedback = now + FEEDBACK_PERIOD
-        state = (self._control.target, self._presets.current)
+        state = self._surface.state()
         if state != self._last_state or self._subscribers.holding:
             self._last_state = state
             self._subscribers.send_updates(self.current_values(), now, self.send)

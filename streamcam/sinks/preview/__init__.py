@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 # buffer for it.
 SEND_BUFFER_BYTES = 256 * 1024
 STOP_S = 0.4
+MAX_PORT = 65535
+MAX_MESSAGE_BYTES = 64 * 1024
+"""Longest message of a WebSocket client; more closes the connection."""
 FAULTS_PER_SECOND = 0.1
 FAULTS_AT_ONCE = 5
 """Faults of connections that are logged; when descriptors run out, there are thousands."""
@@ -38,14 +41,16 @@ class Preview:
         bind: address or name to listen on; 127.0.0.1 keeps it to this machine.
         port: TCP port; 0 takes a free one.
         view: gives the newest input frame and the status of the broadcast.
+        tries: number of ports to try, from `port` on; the first that is free is taken.
 
     Raises:
         DeviceError: when entered, where it cannot listen there.
     """
 
-    def __init__(self, bind: str, port: int, view: BroadcastView) -> None:
+    def __init__(self, bind: str, port: int, view: BroadcastView, *, tries: int = 1) -> None:
         self._bind = bind
         self._port = port
+        self._ports = list(range(port, min(port + tries, MAX_PORT + 1)))
         self._view = view
         self._failure: BaseException | None = None
         self._faults = RateLimiter(FAULTS_PER_SECOND, FAULTS_AT_ONCE)
@@ -57,10 +62,15 @@ class Preview:
         """Address of the page; the port is final once the sink is entered."""
 
     def __enter__(self) -> Self:
-        self._socket = _listen(self._bind, self._port)
-        self.url = page_url(*self._socket.getsockname()[:2])
+        self._socket = _listen(self._bind, self._ports)
+        address, port = self._socket.getsockname()[:2]
+        self.url = page_url(address, port)
         if not self._port:
             log.info("preview page %s", self.url)
+        elif port != self._ports[0]:
+            log.info("port %d is in use, so the preview page is %s", self._ports[0], self.url)
+            # Opened again after an error, it is where the viewers of the page expect it.
+            self._ports.sort(key=lambda other: other != port)
         self._notifier = FrameNotifier()
         self.images = {
             "after": LatestJpeg(self._output_image),
@@ -138,21 +148,37 @@ class Preview:
         # Imported here, in this thread: a broadcast without a preview shall not pay for it.
         import uvicorn
 
-        from streamcam.sinks.preview.connections import ACCEPTED_AT_ONCE, Connection, Connections
+        from streamcam.sinks.preview.connections import (
+            ACCEPTED_AT_ONCE,
+            Connection,
+            Connections,
+            SocketConnection,
+        )
         from streamcam.sinks.preview.web import application
 
         self._event_loop = asyncio.get_running_loop()
         self._event_loop.set_exception_handler(self._log_fault)
         connections = Connections()
         site = application(
-            self.images, self._notifier, self._view, self._socket, self._bind, connections
+            self.images,
+            self._notifier,
+            self._view,
+            self._socket,
+            self._bind,
+            connections,
+            self._view.web_tokens(),
         )
         server = uvicorn.Server(
             uvicorn.Config(
                 site,
                 # Called to make a connection, as a class would be.
                 http=partial(Connection, connections),  # type: ignore[arg-type]
-                ws="none",
+                ws=partial(SocketConnection, connections),  # type: ignore[arg-type]
+                ws_max_size=MAX_MESSAGE_BYTES,
+                # Compressing for every page on its own costs more than it saves on a local network.
+                ws_per_message_deflate=False,
+                # Whoever is on this machine could give any host as its own.
+                proxy_headers=False,
                 lifespan="off",
                 log_config=None,
                 log_level="error",
@@ -181,26 +207,35 @@ async def _stop(server: "Server", serving: "asyncio.Task[None]") -> None:
     await serving
 
 
-def _listen(bind: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, *_, address = found[0]
-        listener = socket.create_server((str(address[0]), int(address[1])), family=family)
-    except OSError as error:
-        where = endpoint(bind, port)
-        raise DeviceError(f"cannot open the preview on {where}: {_explain(error)}") from None
-    # Connections inherit the size.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    return listener
+def _listen(bind: str, ports: Sequence[int]) -> socket.socket:
+    """Return a socket that listens on the first of `ports` that is free."""
+    for port in ports:
+        try:
+            listener = _listen_on(bind, port)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and port != ports[-1]:
+                continue
+            where = endpoint(bind, ports[0])
+            raise DeviceError(f"cannot open the preview on {where}: {_explain(error)}") from None
+        # Connections inherit the size.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        return listener
+    raise AssertionError("there is at least one port")
+
+
+def _listen_on(bind: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, *_, address = found[0]
+    return socket.create_server((str(address[0]), int(address[1])), family=family)
 
 
 def _explain(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
-        return "no such address; set one with --set preview_bind=127.0.0.1"
+        return "no such address; set one with --web-bind, such as 127.0.0.1"
     if error.errno == errno.EADDRINUSE:
         return "the port is in use; choose another with --preview-port, or 0 for a free one"
     if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address; set another with --set preview_bind"
+        return "this machine has no such address; set another with --web-bind"
     if error.errno == errno.EACCES:
         return "not permitted; choose a port from 1024 on with --preview-port"
     return os.strerror(error.errno) if error.errno else str(error)

@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from streamcam.limits import RateLimiter, client_to_evict
 
@@ -18,6 +21,11 @@ ACCEPTED_AT_ONCE = 32
 """Connections that the system may hand over before the first of them can be refused."""
 REQUEST_S = 10.0
 """Seconds within which a client has to send a whole request."""
+FRAMES_PER_SECOND = 10
+FRAMES_AT_ONCE = 200
+"""Frames of a WebSocket that are no messages of their own: pings, pongs and continuations."""
+UNREAD_S = 30.0
+"""Seconds without reading after which the connection of a WebSocket is closed."""
 STALLED_S = 2.0
 """Seconds without reading after which a stream makes room for another."""
 SWEEP_S = 1.0
@@ -57,7 +65,13 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        _send_at_once(transport)
         self._connections.add(self)
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """Hand the connection to a `SocketConnection`, which counts instead of this one."""
+        self._connections.remove(self)
+        super().handle_websocket_upgrade(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.remove(self)
@@ -84,6 +98,96 @@ class Connection(H11Protocol):
         return self.loop.time()
 
 
+class SocketConnection(WebSocketsSansIOProtocol):
+    """One connection that has become a WebSocket."""
+
+    streaming = False
+
+    def __init__(self, connections: "Connections", *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._connections = connections
+        self._unread_since: float | None = None
+        self._frame_rate = RateLimiter(FRAMES_PER_SECOND, FRAMES_AT_ONCE)
+
+    @property
+    def host(self) -> str:
+        return self.client[0] if self.client else ""
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Time since when the client has not read what is sent to it; None if it does."""
+        return self._unread_since
+
+    def is_overdue(self) -> bool:
+        """Return whether the client has not read for so long that it is taken to be gone."""
+        since = self._unread_since
+        return since is not None and self.loop.time() - since > UNREAD_S
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.remove(self)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._unread_since = self.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._unread_since = None
+        super().resume_writing()
+
+    def handle_ping(self) -> None:
+        if self._unread_since is None:
+            super().handle_ping()
+        else:
+            # Answers pile up where nobody reads them.
+            self.conn.data_to_send()
+        self._count_frame()
+
+    def handle_pong(self, event: Any) -> None:
+        super().handle_pong(event)
+        self._count_frame()
+
+    def handle_cont(self, event: Any) -> None:
+        super().handle_cont(event)
+        self._count_frame()
+
+    def _count_frame(self) -> None:
+        """End the connection over more frames than any client has a use for."""
+        if not self._frame_rate.take("frame"):
+            self._connections.end_flood(self)
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand on a whole message; end the connection over a text that is none.
+
+        The server would log that with a traceback, which is no bug of ours.
+        """
+        try:
+            if self.curr_msg_data_type == "text":
+                b"".join(self.frames).decode()
+        except UnicodeDecodeError:
+            self.frames = []
+            self.conn.send_close(1007, "text that is not UTF-8")
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
+
+def _send_at_once(transport: asyncio.BaseTransport) -> None:
+    """Send what is written at once, rather than when the client has confirmed what came before.
+
+    asyncio does so too, but not for connections to a socket that was made elsewhere.
+    """
+    with suppress(OSError):
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+AnyConnection = Connection | SocketConnection
+
+
 class Connections:
     """All connections, at most `MAX_CONNECTIONS`, of which `MAX_STREAMS` are sent streams.
 
@@ -92,13 +196,13 @@ class Connections:
     """
 
     def __init__(self) -> None:
-        self._open: set[Connection] = set()
+        self._open: set[AnyConnection] = set()
         self._warnings = RateLimiter(1 / WARNING_S, 1)
 
-    def __iter__(self) -> Iterator[Connection]:
+    def __iter__(self) -> Iterator[AnyConnection]:
         return iter(list(self._open))
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: AnyConnection) -> None:
         """Add a new connection, or close it if there is no room."""
         host = connection.host
         of_host = [open_ for open_ in self if open_.host == host]
@@ -112,7 +216,7 @@ class Connections:
         if not has_room:
             self._close(connection)
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: AnyConnection) -> None:
         """Remove a connection that is closed."""
         self._open.discard(connection)
 
@@ -129,6 +233,12 @@ class Connections:
         connection.streaming = True
         return True
 
+    def end_flood(self, connection: SocketConnection) -> None:
+        """Close the connection of a client that floods it."""
+        if self._warnings.take((connection.host, "flood")):
+            log.warning("the preview has disconnected %s, which floods it", connection.host)
+        self._close(connection)
+
     async def watch(self) -> None:
         """Close connections that are overdue, without end."""
         while True:
@@ -137,7 +247,7 @@ class Connections:
                 if connection.is_overdue():
                     self._close(connection)
 
-    def _make_room(self, candidates: list[Connection], host: str, *, patience_s: float) -> bool:
+    def _make_room(self, candidates: list[AnyConnection], host: str, *, patience_s: float) -> bool:
         now = asyncio.get_running_loop().time()
         freed = client_to_evict(candidates, host, now, patience_s=patience_s)
         if freed is not None:
@@ -150,7 +260,7 @@ class Connections:
             )
         return freed is not None
 
-    def _close(self, connection: Connection) -> None:
+    def _close(self, connection: AnyConnection) -> None:
         # Not in order: whoever does not read would keep it open.
         self.remove(connection)
         connection.transport.abort()

@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +26,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streamcam.limits import RateLimiter
 from streamcam.sinks.preview.connections import MAX_STREAMS, Connections
 from streamcam.sinks.preview.mjpeg import BOUNDARY, FrameNotifier, LatestJpeg, parts
+from streamcam.sinks.preview.token_check import TokenCheck
+from streamcam.system.network import is_loopback
+from streamcam.system.web_tokens import WebTokens
 from streamcam.types import BroadcastView
 
 REQUESTS_PER_SECOND = 100
@@ -34,7 +36,7 @@ REQUESTS_AT_ONCE = 300
 BUSY_PAUSE_S = 0.25
 """Wait before each answer to a host that asks more often."""
 MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY}"
-PAGES = {"/": "page.html", "/obs": "obs.html"}
+OBS_PAGE = Path(__file__).with_name("obs.html")
 FRESH = {
     "Cache-Control": "no-store",
     # Other sites may neither show the camera nor frame the page.
@@ -52,22 +54,26 @@ def application(
     listener: socket.socket,
     bind: str,
     connections: Connections,
+    tokens: WebTokens,
 ) -> ASGIApp:
     """Return the application of a preview that listens on `listener`, opened as `bind`."""
     site = PreviewSite(images, notifier, view, connections)
-    routes = [Route(path, partial(_page, name=name)) for path, name in PAGES.items()]
+    routes = list(view.web_routes())
     routes += [
+        Route("/obs", _obs_page),
         Route("/stats", site.stats),
         Route("/{which}.mjpg", site.stream),
         Route("/{which}.jpg", site.jpeg),
     ]
-    host_check = Middleware(HostCheck, hosts=AllowedHosts(listener.getsockname()[0], bind))
-    return Starlette(routes=routes, middleware=[host_check])
+    address, port = listener.getsockname()[:2]
+    host_check = Middleware(HostCheck, hosts=AllowedHosts(address, bind))
+    required = tokens.is_fixed or not is_loopback(address)
+    token_check = Middleware(TokenCheck, tokens=tokens, required=required, port=port)
+    return Starlette(routes=routes, middleware=[host_check, token_check])
 
 
-async def _page(request: Request, name: str) -> Response:  # noqa: ARG001
-    page = Path(__file__).with_name(name).read_text(encoding="utf-8")
-    return HTMLResponse(page, headers=FRESH)
+async def _obs_page(request: Request) -> Response:  # noqa: ARG001
+    return HTMLResponse(OBS_PAGE.read_text(encoding="utf-8"), headers=FRESH)
 
 
 class PreviewSite:
@@ -133,7 +139,7 @@ class AllowedHosts:
 
     def __init__(self, address: str, bind: str) -> None:
         self._names = {"localhost", "127.0.0.1", "::1", bind.lower(), address}
-        self._open_to_network = not ip_address(address).is_loopback
+        self._open_to_network = not is_loopback(address)
         if self._open_to_network:
             own = socket.gethostname().lower()
             self._names |= {own, f"{own.partition('.')[0]}.local"}

@@ -117,8 +117,8 @@ def _compile(model: CausalWan, rows: range) -> None:
 
 
 def _pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "float8":
-        raise ConfigError("pipeline=video does not compute in float8: leave dtype out")
+    if name in ("float8", "int8"):
+        raise ConfigError(f"pipeline=video does not compute in {name}: leave dtype out")
     if name != "auto":
         return pick_dtype(name, device)
     # Wan was trained in bfloat16, and its activations exceed the range of float16; but CPUs are

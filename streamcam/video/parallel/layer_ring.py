@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from streamcam.engines.device_memory import OutOfMemory
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call
-from streamcam.video.device_memory import OutOfMemory
 from streamcam.video.parallel.migration import LoadLayers
 from streamcam.video.parallel.partition import BlockScheduler, Partition, RankTime
 from streamcam.video.parallel.ring_rank import RankLayers, RankStatus, partition_to_json

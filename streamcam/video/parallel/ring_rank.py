@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from streamcam.engines.device_memory import OutOfMemory, out_of_memory_errors, peak_memory
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Call
-from streamcam.video.device_memory import OutOfMemory, out_of_memory_errors, peak_memory
 from streamcam.video.parallel.migration import LoadLayers, MigratingLayers
 from streamcam.video.parallel.partition import Partition
 from streamcam.video.parallel.transport import Header, RingTransport

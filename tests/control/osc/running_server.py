@@ -10,9 +10,11 @@ from typing import Any, Self
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from streamcam.control.osc.packets import Argument, Message, read_packet
+from streamcam.control.messages import Argument, Message
+from streamcam.control.osc.packets import read_packet
 from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
+from streamcam.control.surface import ControlSurface
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
@@ -133,7 +135,9 @@ def running_server(
     control = Control(config)
     reports: list[str] = []
     with (
-        OscServer(control, config, status, reports.append) as server,
+        OscServer(
+            ControlSurface(control, config, reports.append), status, reports.append
+        ) as server,
         Client(server.port) as client,
     ):
         yield RunningServer(server, control, client, reports)

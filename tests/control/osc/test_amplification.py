@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from streamcam.control.messages import Message
 from streamcam.control.osc import amplification
 from streamcam.control.osc.admission import is_own_port
 from streamcam.control.osc.amplification import FACTOR, AmplificationLimit
 from streamcam.control.osc.feedback import MAX_SUBSCRIBERS
-from streamcam.control.osc.packets import Message, write_packet
+from streamcam.control.osc.packets import write_packet
 from streamcam.control.osc.sockets import TCP
 from tests.control.osc.running_server import Client, RunningServer, message, running_server
 

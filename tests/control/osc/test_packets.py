@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamcam.control.messages import Message
 from streamcam.control.osc.packets import (
     BUNDLE,
     MAX_DEPTH,
     MAX_MESSAGES,
     MAX_PACKET,
-    Message,
     PacketError,
     Unreadable,
     read_packet,

@@ -11,14 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamcam.control.messages import Message
 from streamcam.control.osc import ports
-from streamcam.control.osc.packets import (
-    MAX_PACKET,
-    Message,
-    PacketError,
-    PacketStream,
-    read_packet,
-)
+from streamcam.control.osc.packets import MAX_PACKET, PacketError, PacketStream, read_packet
 from streamcam.control.osc.ports import MAX_CONNECTIONS, open_udp
 from streamcam.control.osc.sockets import set_up_connection
 from tests.control.osc.running_server import RunningServer, message, running_server

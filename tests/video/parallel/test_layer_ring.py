@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from streamcam.engines.device_memory import OutOfMemory
 from streamcam.errors import EngineError
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.causal_layers import Layers
-from streamcam.video.device_memory import OutOfMemory
 from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.random_wan import random_transformer

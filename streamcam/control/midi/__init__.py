@@ -1,0 +1,1 @@
+"""MIDI: controllers change parameters, and show what other clients change."""

@@ -1,0 +1,1 @@
+"""Tempo: the beat clock and its sources, changes that wait for the beat, and modulators."""

@@ -1,0 +1,1 @@
+"""Control page: a page that shows and changes everything, over one WebSocket."""

@@ -1,0 +1,107 @@
+"""Sizes of a model's weights in memory, from the headers of its files: no weights are read."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from streamcam.errors import ModelError
+from streamcam.models import hub
+from streamcam.models.autoencoder import keeps_own
+from streamcam.models.families import RANDOM
+from streamcam.models.weights import read_json
+from streamcam.settings.config import Config
+
+MAX_HEADER_BYTES = 100 * 1024**2
+NAMES = ("diffusion_pytorch_model", "model")
+"""Beginnings of the names of the files that are loaded; others hold the same in another form."""
+TEXT_PARTS = ("text_encoder", "text_encoder_2")
+SINGLE_FILE_VAE = "first_stage_model."
+TINY_VAE_ELEMENTS = 2_450_000
+DEFAULT_CHANNELS = 320
+
+
+class ModelSize(NamedTuple):
+    """Elements of the weights of a model, and what its activations grow with."""
+
+    elements: int
+    """Of all parts that are loaded."""
+    channels: int
+    """Of the U-Net at the size of the latents."""
+    has_tiny_vae: bool
+
+
+def model_size(config: Config) -> ModelSize | None:
+    """Return the size of the image model of `config`, None where it is not on disk yet."""
+    if config.model.startswith(RANDOM):
+        return None
+    tiny = not keeps_own(config, "AutoencoderKL")
+    try:
+        path = hub.local_path(config.model) or _cached_folder(config.model)
+        if path is None:
+            return None
+        if path.is_file():
+            counted = _single_file_elements(path, with_vae=not tiny)
+            return ModelSize(counted + tiny * TINY_VAE_ELEMENTS, DEFAULT_CHANNELS, tiny)
+        unet = read_json(path / "unet" / "config.json")
+        vae = path / "vae" / "config.json"
+        own_tiny = vae.exists() and read_json(vae).get("_class_name") == "AutoencoderTiny"
+        parts = ["unet", *TEXT_PARTS, *(["vae"] if own_tiny or not tiny else [])]
+        elements = sum(elements_of(_files(path / part)) for part in parts)
+        added = TINY_VAE_ELEMENTS if tiny and not own_tiny else 0
+        return ModelSize(elements + added, int(unet["block_out_channels"][0]), tiny or own_tiny)
+    except (OSError, ValueError, LookupError, TypeError, ModelError):
+        return None  # Loading it says what is wrong.
+
+
+def elements_of(files: Iterable[Path]) -> int:
+    """Return the number of elements of all tensors in ``.safetensors`` files.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a header is damaged.
+    """
+    return sum(_elements(tensor) for file in files for tensor in header_of(file).values())
+
+
+def header_of(file: Path) -> dict[str, Any]:
+    """Return the entry of each tensor in the header of a ``.safetensors`` file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"the header of {file} is damaged")
+        header = json.loads(opened.read(length))
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}
+
+
+def _elements(tensor: dict[str, Any]) -> int:
+    count = 1
+    for side in tensor["shape"]:
+        count *= int(side)
+    return count
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of a part that are loaded: of two forms of the weights, the first."""
+    files = [f for f in sorted(folder.glob("*.safetensors")) if f.name.startswith(NAMES)]
+    files = [f for f in files if "non_ema" not in f.name]
+    halved = [f for f in files if ".fp16" in f.name]
+    return halved or files
+
+
+def _single_file_elements(file: Path, *, with_vae: bool) -> int:
+    return sum(
+        _elements(tensor)
+        for name, tensor in header_of(file).items()
+        if with_vae or not name.startswith(SINGLE_FILE_VAE)
+    )
+
+
+def _cached_folder(repo: str) -> Path | None:
+    folders = [*hub.repo_folder(repo).glob("snapshots/*")]
+    return max(folders, key=lambda folder: folder.stat().st_mtime) if folders else None

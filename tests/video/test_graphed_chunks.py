@@ -1,0 +1,112 @@
+"""Chunks recorded as graphs: the same outputs as plain ones, through every live change."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from streamcam.frames.cuda_transfer import CudaTransfer, output_format
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
+from streamcam.types import Frame
+from streamcam.video import video_model
+from streamcam.video.video_model import VideoModel, load_video_model
+from streamcam.video.video_stream import VideoStream
+from tests.support.fake_graphs import FakeGraphs, counting_launches
+from tests.support.streams import moving
+from tests.support.synchronous_copies import SynchronousCopyStreams
+from tests.video.video_streams import TINY
+
+CPU = torch.device("cpu")
+SHORT_CACHE = {"kv_frames": 3, "kv_sinks": 1, "canvas": "64x36"}
+LIVE: dict[int, dict[str, Any]] = {
+    25: {"prompt": "a red dog"},
+    33: {"strength": 0.5},
+    37: {"seed": 5},
+}
+"""Changes of live values, by the frame from which on they hold."""
+PUBLISHED = {"video_encoder": "wan", "video_decoder": "wan"}
+TINY_ONES = {"video_encoder": "taehv", "video_decoder": "taehv"}
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[VideoModel, FakeGraphs]]:
+    """Load a model as on a GPU, with fake graphs."""
+
+    def load(config: Config) -> tuple[VideoModel, FakeGraphs]:
+        graphs = FakeGraphs()
+        monkeypatch.setattr(video_model, "kind_of", lambda _device: "cuda")
+        monkeypatch.setattr(video_model, "CudaCapture", lambda _device: graphs)
+        return load_video_model(config, lambda _: None), graphs
+
+    return load
+
+
+@cache
+def plain_model(encoder: str, decoder: str) -> VideoModel:
+    settings = {"video_encoder": encoder, "video_decoder": decoder, "acceleration": "eager"}
+    return load_video_model(build_config([TINY, settings]), lambda _: None)
+
+
+def stream_of(models: VideoModel, config: Config) -> VideoStream:
+    as_on_air = output_format(config, on_air=True)
+    return VideoStream(
+        models, config, CudaTransfer(config, CPU, SynchronousCopyStreams(), as_on_air)
+    )
+
+
+def outputs_of(stream: VideoStream, config: Config, count: int) -> list[Frame]:
+    parameters, out = config.live, []
+    for index, frame in enumerate(moving(count, size=32)):
+        parameters = parameters.changed(LIVE.get(index, {}))
+        out += stream(frame, parameters)
+    return out + stream.drain(parameters)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 1, **TINY_ONES},
+        {"steps": 2, **TINY_ONES, "sink_threshold": 1.0},
+        {"steps": 2, **TINY_ONES, "use_denoising_batch": False},
+        {"steps": 2, **TINY_ONES, "kv_realign": True, "kv_position_limit": 5},
+        {"steps": 1, **TINY_ONES, "chunk_latents": 2},
+        {"steps": 1, **PUBLISHED, "noise_control": "latent"},
+    ],
+)
+def test_recorded_chunks_give_the_same_outputs_as_plain_ones(
+    on_gpu: Callable[..., tuple[VideoModel, FakeGraphs]], settings: dict[str, Any]
+) -> None:
+    config = build_config([TINY, SHORT_CACHE, settings])
+    models, graphs = on_gpu(config)
+    video = config.video
+    plain = plain_model(video.video_encoder, video.video_decoder)
+    ours, theirs = stream_of(models, config), stream_of(plain, config)
+    for _ in range(2):  # The second time after a reset, with what was recorded before.
+        recorded, expected = (outputs_of(stream, config, 41) for stream in (ours, theirs))
+        assert [f.index for f in recorded] == [f.index for f in expected] == list(range(41))
+        for a, b in zip(recorded, expected, strict=True):
+            assert np.array_equal(a.image, b.image), f"frame {a.index}"
+            assert np.array_equal(a.packed, b.packed)
+        captures = graphs.captures
+    assert graphs.launches > 10
+    assert graphs.captures == captures
+
+
+def test_few_launches_of_a_chunk_are_outside_graphs(
+    on_gpu: Callable[..., tuple[VideoModel, FakeGraphs]],
+) -> None:
+    config = build_config([TINY, SHORT_CACHE, TINY_ONES, {"steps": 1}])
+    models, graphs = on_gpu(config)
+    stream = stream_of(models, config)
+    frames = moving(33, size=32)
+    for frame in frames[:29]:
+        stream(frame, config.live)
+    with counting_launches(graphs) as seen:
+        for frame in frames[29:]:
+            stream(frame, config.live)
+    # About 22 of them go to the device; the rest compute the numbers of the call on the CPU.
+    assert len(seen.names) <= 50, seen.names
