@@ -11,9 +11,12 @@ import torch
 
 from training import dataset, evaluate, model, scripts, text, tokenizer, train
 from training.export import export, weight_bytes
+from training.frames import FrameSet, fill_frames
 from training.learner import Log
 from training.plan import TrainingPlan, plan_for, smoke_plan
+from training.start import load_parts, widened
 from training.understanding import write_prompt_reader
+from training.whole import train_whole
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -21,6 +24,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--hours", type=float, default=2.0, help="time for all stages (default: 2)")
     parser.add_argument("--out", type=Path, help="output folder (default: out/nano)")
+    parser.add_argument("--start", type=Path, help="folder of an earlier edition to start from")
     parser.add_argument("--resume", action="store_true", help="continue the training in --out")
     parser.add_argument(
         "--smoke", action="store_true", help="run every stage for a few steps, in a minute"
@@ -36,8 +40,9 @@ def parse_arguments() -> argparse.Namespace:
 def plan_from(args: argparse.Namespace) -> TrainingPlan:
     """Return the plan for the options of the command line."""
     if args.smoke:
-        return smoke_plan(args.out)
-    overrides = {"seed": args.seed} | ({"scenes": args.scenes} if args.scenes else {})
+        return smoke_plan(args.out, start=args.start)
+    overrides = {"seed": args.seed, "start": args.start}
+    overrides |= {"scenes": args.scenes} if args.scenes else {}
     return plan_for(args.out, args.hours, **overrides)
 
 
@@ -45,6 +50,30 @@ def run(plan: TrainingPlan, **evaluation: int) -> Path:
     """Run all stages, each from its checkpoint; return the model's folder."""
     diffusers.utils.logging.set_verbosity_error()
     log = Log(plan.out / "log.jsonl")
+    folder = plan.out / "frames"
+    fill_frames(folder, plan.seed, plan.frames, plan.workers)
+    frames = FrameSet(folder)
+    log.write(stage="frames", frames=len(frames))
+    if plan.start:
+        parts = widened(load_parts(plan.start), frames, plan, log)
+        log.write(stage="model", **model.sizes(parts))
+    else:
+        parts = from_zero(plan, log)
+    train_whole(parts, frames, plan, log)
+    for part in (parts.unet, parts.text_encoder):
+        part.cpu()
+    scripts.teach_scripts(parts, steps=plan.steps or scripts.STEPS)
+    made = export(parts, plan.out / "model")
+    log.write(stage="prompt reader", result=write_prompt_reader(parts, made))
+    log.write(stage="export", bytes=weight_bytes(made))
+    sheets = plan.out / "evaluation"
+    print(evaluate.evaluate(made, sheets, seed=plan.seed, size=plan.size, **evaluation))
+    log.write(stage="evaluation", folder=str(sheets))
+    return made
+
+
+def from_zero(plan: TrainingPlan, log: Log) -> model.Parts:
+    """Train the parts one after the other, then together, on scenes and their latents."""
     learnt = tokenizer.load_or_learn(
         plan.out / "tokenizer", lambda: text.corpus(plan.seed, text.CORPUS_PROMPTS)
     )
@@ -66,16 +95,7 @@ def run(plan: TrainingPlan, **evaluation: int) -> Path:
     log.write(stage="latents", scenes=len(latents))
     train.train_unet(parts, latents, plan, log)
     train.train_together(parts, latents, images, plan, log)
-    for part in (parts.unet, parts.text_encoder):
-        part.cpu()
-    scripts.teach_scripts(parts, steps=plan.steps or scripts.STEPS)
-    folder = export(parts, plan.out / "model")
-    log.write(stage="prompt reader", result=write_prompt_reader(parts, folder))
-    log.write(stage="export", bytes=weight_bytes(folder))
-    sheets = plan.out / "evaluation"
-    print(evaluate.evaluate(folder, sheets, seed=plan.seed, size=plan.size, **evaluation))
-    log.write(stage="evaluation", folder=str(sheets))
-    return folder
+    return parts
 
 
 def main() -> None:

@@ -139,11 +139,11 @@ def fill(
             make(shard)
     elif missing:
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_lower_priority) as pool:
+        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=lower_priority) as pool:
             list(pool.map(make, missing))
 
 
-def _lower_priority() -> None:
+def lower_priority() -> None:
     """Lower this process's priority, so that other programs get the CPU first."""
     cv2.setNumThreads(1)
     if hasattr(os, "nice"):

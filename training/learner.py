@@ -46,14 +46,29 @@ class Stage:
 class Learner:
     """Weights of `modules`, their exponential moving averages, and the optimiser's moments."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], average: float = 0.999) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        average: float = 0.999,
+        rates: Mapping[str, float] | None = None,
+    ) -> None:
+        """`rates` are multiples of the learning rate, by module; 1 if not given."""
         named = [(f"{m}.{n}", p) for m, part in modules.items() for n, p in part.named_parameters()]
         self.weights: dict[str, nn.Parameter] = dict(named)
         for weight in self.weights.values():
             weight.requires_grad_(True)
         self.averages = {name: w.detach().clone() for name, w in named}
         self.optimiser = torch.optim.AdamW(
-            self.weights.values(), betas=(0.9, 0.98), weight_decay=0.0, fused=True
+            [
+                {
+                    "params": [w for name, w in named if name.startswith(f"{module}.")],
+                    "rate": (rates or {}).get(module, 1.0),
+                }
+                for module in modules
+            ],
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
+            fused=True,
         )
         self.step = 0
         self.elapsed_s = 0.0
@@ -66,7 +81,7 @@ class Learner:
             RuntimeError: the gradient is not finite; the weights are unchanged.
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["rate"]
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0, error_if_nonfinite=True)

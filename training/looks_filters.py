@@ -150,3 +150,14 @@ def contours(
     distance = bend / (change + np.float32(0.02) * strength + np.float32(1e-6))
     profile = np.exp(-np.square(distance * np.float32(1 / width)))
     return array(profile * smoothstep(strength, low, high))
+
+
+def strokes(image: Image, sigma: float = 0.9, threshold: float = 0.02, reach: float = 1.6) -> Array:
+    """Return dark strokes (H, W) in 0..1: what is darker than its surroundings.
+
+    A difference of Gaussians with a soft threshold (Winnemoeller et al. 2012). It fills eyes,
+    brows, lips and the dark sides of edges, whereas `contours` outlines both sides of them.
+    """
+    grey = np.sqrt(luma(image) + np.float32(0.01))
+    darker = blurred(grey, reach * sigma * 1.6) - blurred(grey, sigma)
+    return smoothstep(darker, threshold, threshold + 0.05)

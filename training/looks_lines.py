@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 
 from training.looks_filters import (
-    BOLD,
     LUMA,
     Array,
     Image,
@@ -17,6 +16,7 @@ from training.looks_filters import (
     pastel,
     ramp,
     smoothstep,
+    strokes,
     to_image,
     tone_mapped,
 )
@@ -46,17 +46,13 @@ def neon(image: Image, tube: Array | None = None, ground: Array | None = None) -
 
 
 def pencil(image: Image, lead: Array | None = None, paper: Array | None = None) -> Image:
-    """Render contours and hatching that thickens in dark areas, on paper."""
+    """Render contours, strokes where there is detail, and light shading, on white paper."""
     quiet = denoised(image, 30, 2)
-    grey = luma(quiet)
-    soft = blurred(grey, 6.0)
-    dodged = 1 - smoothstep((blurred(grey, 1.0) + 0.05) / (soft + 0.05), 0.72, 0.98)
-    tone = tone_mapped(blurred(grey, 2.0))
-    first, second = hatching(image.shape[0], image.shape[1])
-    shade = first * smoothstep(tone, 0.5, 0.25) + second * smoothstep(tone, 0.26, 0.1)
-    lines = contours(quiet, 0.008, 0.026, width=BOLD)
-    shade = 0.3 * np.clip(shade, 0, 1) + 0.28 * smoothstep(tone, 0.62, 0.08)
-    dark = 1 - (1 - 0.9 * lines) * (1 - 0.5 * dodged) * (1 - shade)
+    tone = tone_mapped(blurred(luma(quiet), 1.5))
+    shade = 0.1 * smoothstep(tone, 0.4, 0.25) + 0.3 * smoothstep(tone, 0.22, 0.08)
+    fine, broad = strokes(image, 0.8, 0.008), strokes(quiet, 2.0, 0.02)
+    lines = contours(quiet, 0.010, 0.030)
+    dark = 1 - (1 - 0.85 * fine) * (1 - 0.6 * broad) * (1 - 0.6 * lines) * (1 - shade)
     return drawn(dark, GRAPHITE if lead is None else lead, paper)
 
 
@@ -66,8 +62,9 @@ def ink(image: Image, pen: Array | None = None, paper: Array | None = None) -> I
     tone = tone_mapped(blurred(luma(quiet), 2.0), 0.6)
     solid = smoothstep(tone, 0.18, 0.145)
     # Lines in shadows are white, or they would be lost.
-    lines = smoothstep(contours(quiet, 0.010, 0.028, width=BOLD), 0.2, 0.6)
-    dark = np.abs(solid - lines)
+    white = solid * smoothstep(contours(quiet, 0.012, 0.030), 0.2, 0.6)
+    black = np.maximum(strokes(quiet, 1.0, 0.008), strokes(quiet, 2.2, 0.025))
+    dark = np.maximum(solid, black) * (1 - white)
     return drawn(dark, INK if pen is None else pen, paper)
 
 
@@ -87,10 +84,3 @@ def drawn(dark: Array, ink_colour: Array, paper: Array | None) -> Image:
     ground = PAPER if paper is None else pastel(paper)
     on_dark = float(ground @ LUMA) < 0.2
     return to_image(ramp(dark, [ground, ink_colour if on_dark else 0.75 * ink_colour]))
-
-
-def hatching(height: int, width: int) -> tuple[Array, Array]:
-    """Return strokes to the upper right, and across them, eight pixels apart on both axes."""
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    up, across = (0.5 + 0.5 * np.cos((x + side * y) * np.float32(np.pi / 4)) for side in (1, -1))
-    return smoothstep(up, 0.35, 0.85), smoothstep(across, 0.35, 0.85)

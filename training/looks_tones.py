@@ -36,7 +36,7 @@ def plain(image: Image) -> Image:
 def black_and_white(image: Image) -> Image:
     """Render greys with a little more contrast."""
     grey = luma(image)
-    return to_image(0.6 * grey + 0.4 * smoothstep(grey, 0, 1))
+    return to_image(0.7 * grey + 0.3 * smoothstep(grey, 0, 1))
 
 
 def sepia(image: Image) -> Image:

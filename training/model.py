@@ -7,7 +7,7 @@ import torch
 from training.inits import start_as_identity, wire_colours
 from training.tokenizer import TEXT_TOKENS
 
-LATENT_CHANNELS = 16
+LATENT_CHANNELS = 32
 SCALING_FACTOR = 12.0
 """Latents are this much larger than the noise, so that late steps keep the structure."""
 TEXT_WIDTH = 96
@@ -18,7 +18,8 @@ UNET: dict[str, Any] = {
     "sample_size": 32,
     "in_channels": LATENT_CHANNELS,
     "out_channels": LATENT_CHANNELS,
-    "block_out_channels": (64, 96, 128),
+    "block_out_channels": (80, 96, 128),
+    "time_embedding_dim": 256,
     "layers_per_block": 1,
     "down_block_types": ("DownBlock2D",) * 3,
     "up_block_types": ("UpBlock2D",) * 3,
@@ -36,7 +37,7 @@ VAE: dict[str, Any] = {
     # to restore lines at full size, costs three times as much as the encoder for its width.
     "encoder_block_out_channels": (48,) * 4,
     "decoder_block_out_channels": (32,) * 4,
-    "num_encoder_blocks": (0, 0, 2, 4),
+    "num_encoder_blocks": (0, 0, 1, 4),
     "num_decoder_blocks": (4, 3, 1, 0),
     "scaling_factor": SCALING_FACTOR,
 }

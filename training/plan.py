@@ -11,9 +11,12 @@ import torch
 from training.dataset import Recipe
 from training.learner import Stage
 
-SHARES = {"autoencoder": 0.115, "text": 0.01, "unet": 0.25, "together": 0.43}
+SHARES = {"autoencoder": 0.1, "text": 0.01, "unet": 0.2, "together": 0.2, "whole": 0.3}
 """Shares of the time; the rest is for scenes, latents and the evaluation."""
+WIDENED = {"autoencoder": 0.15, "whole": 0.75}
+"""Shares of the time of a training that starts from an earlier edition."""
 SCENES_PER_HOUR = 1500
+FRAMES_PER_HOUR = 1000
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,16 @@ class TrainingPlan:
     """Number of these looks that are stored as images too."""
     batch: int
     unet_lr: float
+    whole_lr: float
+    frames: int
+    """Number of frames of a camera's shape."""
     workers: int
     device: str
     seed: int = 0
     size: int = 256
     crop: int = 128
+    start: Path | None = None
+    """Folder of an earlier edition to start from, instead of from zero."""
     steps: int | None = None
     """Limit for every stage, for short tests."""
     per_shard: int = 32
@@ -57,7 +65,7 @@ class TrainingPlan:
 
     def stage(self, name: str, *, lr: float) -> Stage:
         """Return the settings of the stage `name`."""
-        seconds = SHARES[name] * self.hours * 3600
+        seconds = (WIDENED if self.start else SHARES)[name] * self.hours * 3600
         seed = self.seed * 10 + list(SHARES).index(name)
         folder = self.out / "checkpoints"
         return Stage(name, folder, lr, seconds, self.steps, seed, self.save_every_s)
@@ -72,13 +80,23 @@ def plan_for(out: Path, hours: float, **overrides: Any) -> TrainingPlan:
         "shown": 4,
         "batch": 128 if gpu else 32,
         "unet_lr": 2e-3 if gpu else 1.5e-3,
+        "whole_lr": 5e-4 if gpu else 2e-4,
+        "frames": max(32, round(FRAMES_PER_HOUR * max(hours, 1))),
         "workers": os.cpu_count() or 1,
         "device": "cuda" if gpu else "cpu",
     }
     return TrainingPlan(out, hours, **(defaults | overrides))
 
 
-def smoke_plan(out: Path) -> TrainingPlan:
+def smoke_plan(out: Path, start: Path | None = None) -> TrainingPlan:
     """Return a plan that runs every stage in less than a minute."""
-    tiny = {"scenes": 8, "looks": 3, "shown": 2, "per_shard": 4, "size": 128, "crop": 64}
-    return plan_for(out, 0.01, batch=4, workers=0, steps=4, **tiny)
+    tiny = {
+        "frames": 16,
+        "scenes": 8,
+        "looks": 3,
+        "shown": 2,
+        "per_shard": 4,
+        "size": 128,
+        "crop": 64,
+    }
+    return plan_for(out, 0.01, batch=4, workers=0, steps=4, start=start, **tiny)

@@ -17,6 +17,7 @@ from training.scenes_people import Person, Pose, draw_person, draw_pose, paint_h
 from training.scenes_places import card, meadow, scraps, seaside, still_life, street, texture
 from training.scenes_rooms import kitchen, library, office, room
 from training.scenes_stage import stage
+from training.scenes_surfaces import cover_with_details
 
 Place = Callable[[Canvas, np.random.Generator], None]
 
@@ -101,6 +102,7 @@ def draw_scene(rng: np.random.Generator, size: int, *, held_out: bool = False) -
     place = list(places)[pick(rng, *places.values())]
     backdrop = Canvas(size)
     place(backdrop, rng)
+    cover_with_details(backdrop, rng)
     if rng.random() < 0.4:
         backdrop.blur(rng.uniform(0.002, 0.02))
     on_stage = place is stage
@@ -136,6 +138,11 @@ def draw_sitter(rng: np.random.Generator, held_out: bool) -> Sitter:
 
 def painted(drawn: Scene) -> Image:
     """Return the scene in front of the camera as an image (size, size, 3)."""
+    return canvas_of(drawn).pixels
+
+
+def canvas_of(drawn: Scene) -> Canvas:
+    """Return the scene in front of the camera, and where its eyes and mouths are."""
     canvas = drawn.backdrop.copy()
     for sitter in drawn.sitters:
         paint_person(canvas, sitter.person, sitter.pose, drawn.light)
@@ -145,7 +152,7 @@ def painted(drawn: Scene) -> Image:
     for x, y, size in drawn.clutter:
         colour = natural(np.random.default_rng(int(x * 1e6)))
         canvas.fill(oval(x, y, size, 0.7 * size, x * 6, corners=6), colour)
-    return canvas.pixels
+    return canvas
 
 
 def advanced(sitter: Sitter, time: int, speed: np.ndarray) -> Sitter:

@@ -29,12 +29,19 @@ class Canvas:
         centres = (np.arange(size, dtype=np.float32) + 0.5) / size
         self.x: Array = np.broadcast_to(centres[None], (size, size))
         self.y: Array = np.broadcast_to(centres[:, None], (size, size))
+        self.focus: Image = np.zeros((size, size), np.uint8)
+        """Where errors count most, 0..255: eyes and mouths."""
 
     def copy(self) -> "Canvas":
         """Return a copy of the canvas and its image."""
         copy = Canvas(self.size)
         copy.pixels[:] = self.pixels
+        copy.focus[:] = self.focus
         return copy
+
+    def mark(self, points: Points) -> None:
+        """Add a polygon to `focus`."""
+        cv2.fillPoly(self.focus, [self._fixed(points)], (255,), cv2.LINE_AA, SHIFT)
 
     def fill(self, points: Points, colour: Array) -> None:
         """Fill a polygon with one colour, its edge antialiased."""

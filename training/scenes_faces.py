@@ -17,6 +17,7 @@ def paint_person(canvas: Canvas, person: Person, pose: Pose, light: Light) -> No
     head.hair_behind()
     paint_body(canvas, person, pose, light)
     head.skull()
+    head.wrinkles()
     for side in (-1.0, 1.0):
         head.eye(side)
     head.nose()
@@ -90,9 +91,29 @@ class Head:
         for side in (-1.0, 1.0):
             self.fill(oval(side * 0.5, 0.33, 0.26, 0.2), skin * [1.0, 0.82, 0.8], 0.12, 0.5)
 
+    def wrinkles(self) -> None:
+        """Draw the folds beside the mouth and under the eyes, lines of the brow, and freckles."""
+        rng = np.random.default_rng(self.person.seed + 1)
+        skin = self.person.skin * (self.light.ambient + 0.5 * self.light.main)
+        shade, width = skin * np.float32(rng.uniform(0.5, 0.85)), 0.02 * self.radius
+        for side in (-1.0, 1.0):
+            if rng.random() < 0.7:
+                fold = [(side * 0.2, 0.36), (side * 0.36, 0.5), (side * 0.42, 0.66)]
+                self.canvas.line(self.on_face(fold), shade, width)
+            bag = [(side * 0.24, 0.06), (side * 0.4, 0.13), (side * 0.56, 0.07)]
+            if rng.random() < 0.5:
+                self.canvas.line(self.on_face(bag), shade, width)
+        for v in rng.uniform(-0.62, -0.42, int(rng.integers(0, 3))):
+            brow = [(-0.4, v), (0.0, v - 0.03), (0.4, v)]
+            self.canvas.line(self.on_face(brow), skin * np.float32(0.8), 0.012 * self.radius)
+        for _ in range(int(rng.integers(0, 25)) if rng.random() < 0.4 else 0):
+            u, v = rng.uniform((-0.7, -0.4), (0.7, 0.6))
+            self.fill(oval(u, v, 0.018, 0.018, corners=6), skin * np.float32(0.7), 0.01, 0.7)
+
     def eye(self, side: float) -> None:
         """Paint a socket, an eye with its iris cut by the lids, and the brow."""
         skin, open_ = self.person.skin, self.pose.eyes
+        self.canvas.mark(self.on_face(oval(side * 0.41, -0.12, 0.3, 0.24)))
         x, y, wide, high = side * 0.41, -0.08, 0.2, 0.105 * open_ + 0.01
         self.fill(oval(x, y - 0.03, 0.28, 0.17), skin * np.float32(0.62), 0.07, 0.55)
         upper = [(x - wide, y + 0.02), (x - 0.08, y - high), (x + 0.08, y - high)]
@@ -111,6 +132,11 @@ class Head:
             self.canvas.paint(spark, array([250, 250, 250]), within=white)
         lid = self.on_face([*upper, (x + wide, y)])
         self.canvas.line(lid, skin * np.float32(0.25), 0.035 * self.radius)
+        if self.person.seed % 2:
+            for step in np.linspace(0, 1, 7):
+                root = (x - wide + 2 * wide * step, y - high * np.sin(np.pi * step))
+                tip = (root[0] + 0.06 * (step - 0.4), root[1] - 0.05)
+                self.canvas.line(self.on_face([root, tip]), DARK, 0.006 * self.radius)
         brow = 0.035 * self.person.brows
         arch = [(x - 0.24, y - 0.24), (x, y - 0.32), (x + 0.24, y - 0.25), (x, y - 0.3 + 2 * brow)]
         self.fill(rounded(arch), self.person.hair * np.float32(0.7) + 8, 0.015, 0.9)
@@ -128,6 +154,7 @@ class Head:
     def mouth(self) -> None:
         """Paint lips, and teeth and the dark between them if it is open."""
         y, wide = 0.63, 0.34 + 0.06 * self.pose.smile
+        self.canvas.mark(self.on_face(oval(0, y + 0.04, wide + 0.08, 0.2)))
         up, gap = 0.05 * self.pose.smile, 0.17 * self.pose.mouth
         upper = [(-wide, y - up), (-0.1, y - 0.07), (0.1, y - 0.07), (wide, y - up)]
         lips = rounded([*upper, (0.15, y + 0.09 + gap), (-0.15, y + 0.09 + gap)])
@@ -135,7 +162,8 @@ class Head:
         edge = [(-0.85 * wide, y - 0.8 * up), (0, y - 0.005), (0.85 * wide, y - 0.8 * up)]
         inner = rounded([*edge, (0.12, y + 0.02 + gap), (-0.12, y + 0.02 + gap)])
         self.fill(inner, array([70, 22, 24]), 0.01)
-        if gap > 0.05:
+        if gap > 0.05 or self.pose.smile > 0.7:
+            gap = max(gap, 0.06)
             teeth = [
                 (-0.6 * wide, y),
                 (0.6 * wide, y),
@@ -143,6 +171,9 @@ class Head:
                 (-0.5 * wide, y + 0.05),
             ]
             self.fill(teeth, WHITE, 0.012)
+            for u in np.linspace(-0.42, 0.42, 7) * wide / 0.5:
+                between = self.on_face([(u, y), (u, y + 0.05)])
+                self.canvas.line(between, WHITE * np.float32(0.62), 0.008 * self.radius)
 
     def beard(self) -> None:
         """Paint a beard that leaves the mouth free, since that is painted later."""
@@ -172,7 +203,8 @@ class Head:
     def locks(self, line: float) -> None:
         """Draw single strands, lighter and darker."""
         rng = np.random.default_rng(self.person.seed)
-        for _ in range(int(rng.integers(3, 16))):
+        few = rng.random() < 0.4
+        for _ in range(int(rng.integers(3, 16) if few else rng.integers(40, 160))):
             u, shade = rng.uniform(-0.85, 0.85), np.float32(rng.uniform(0.5, 1.6))
             bow = rng.normal(0, 0.06)
             drop = rng.uniform(-0.25, 0.06)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from streamcam.diffusion.schedule import ORIGINAL_STEPS, predicted_x_0, steps_at
 from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode
+from streamcam.engines.selection import computes_in_bfloat16
 from streamcam.frames.image_tensors import to_tensor
 from training.dataset import Shards
 from training.inits import whiten_details, whiten_prompts
@@ -46,8 +47,9 @@ WEIGHTS = {"texture": 1.0, "edge_correlation": 0.3, "latents": 0.3}
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Return a context in which convolutions run in bfloat16."""
-    return torch.autocast(device.type, torch.bfloat16)
+    """Return a context in which convolutions run in bfloat16, where that is fast."""
+    fast = device.type != "cpu" or computes_in_bfloat16()
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
 
 
 def normal(rng: np.random.Generator, like: Tensor) -> Tensor:

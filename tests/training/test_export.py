@@ -55,7 +55,7 @@ def test_the_exported_folder_contains_recommended_settings(folder: Path) -> None
 def test_the_model_family_is_detected_from_the_config_files(folder: Path) -> None:
     messages: list[str] = []
     loaded = load_image_model(build_config([settings(folder)]), report=messages.append)
-    assert loaded.latent_shape == (16, 32, 32)
+    assert loaded.latent_shape == (model.LATENT_CHANNELS, 32, 32)
     assert any("no LCM-LoRA" in line for line in messages), messages
     assert any("sample" in line for line in messages)
 

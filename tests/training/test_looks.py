@@ -6,7 +6,7 @@ import pytest
 
 from training.looks import COLOURS, LOOKS, PLAIN, colour, draw_colours, draw_look, render
 from training.looks_filters import LUMA, array, contours, palette, quantised, ramp, smoothstep
-from training.looks_grids import CELL, dots
+from training.looks_grids import BLOCK, CELL, dots
 from training.scenes import scene, still
 from training.sheets import LABEL_HEIGHT, look_sheet, motion_sheet, scene_sheet
 
@@ -154,7 +154,7 @@ def test_a_cartoon_is_flat_with_dark_outlines(disc: np.ndarray) -> None:
 
 def test_pixel_art_is_made_of_blocks(image: np.ndarray) -> None:
     result = render(image, "pixel art")
-    blocks = result.reshape(SIZE // CELL, CELL, SIZE // CELL, CELL, 3)
+    blocks = result.reshape(SIZE // BLOCK, BLOCK, SIZE // BLOCK, BLOCK, 3)
     assert np.array_equal(blocks.min((1, 3)), blocks.max((1, 3)))
 
 
@@ -164,13 +164,31 @@ def test_dots_cover_the_requested_share(share: float) -> None:
     assert covered.mean() == pytest.approx(share, abs=0.02)
 
 
-def test_there_is_one_round_dot_per_cell() -> None:
+def test_pixel_art_shows_its_blocks_on_an_even_wall() -> None:
+    wall = np.full((SIZE, SIZE, 3), 115, np.uint8)
+    result = render(wall, "pixel art").astype(int)
+    assert np.abs(np.diff(result[:, ::BLOCK].mean(-1), axis=1)).max() > 20
+
+
+def test_dots_lie_on_a_screen_at_45_degrees() -> None:
     covered = dots(np.full((32, 32), 0.3, np.float32))
     cell = covered[:CELL, :CELL]
     assert np.allclose(np.tile(cell, (4, 4)), covered)
     assert np.allclose(cell, cell.T)
-    assert cell[0, 0] == 0
-    assert cell[3, 3] == 1
+    assert np.allclose(np.roll(cell, (CELL // 2, CELL // 2), (0, 1)), cell)
+    assert cell[0, 0] == cell[3, 3] == 1
+    assert cell[0, 3] == 0
+
+
+@pytest.mark.parametrize("look", ["pencil", "ink", "neon", "emboss", "cartoon"])
+def test_lines_move_with_the_image(look: str) -> None:
+    wide = scene(np.random.default_rng(12), 192)
+    colours = colours_of(look)
+    one, other = (
+        render(np.ascontiguousarray(wide[:, x : x + SIZE]), look, colours) for x in (16, 19)
+    )
+    seen, again = one[32:-32, 35:-32].astype(int), other[32:-32, 32:-35].astype(int)
+    assert (np.abs(seen - again).max(-1) > 40).mean() < 0.01
 
 
 def test_black_and_white_has_no_colour(image: np.ndarray) -> None:

@@ -25,7 +25,9 @@ def test_all_weights_fit_into_twelve_megabytes(parts: Parts) -> None:
 
 
 def test_an_untrained_unet_returns_its_latents(parts: Parts) -> None:
-    x_t = 8 * torch.randn(2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    x_t = 8 * torch.randn(
+        2, model.LATENT_CHANNELS, 16, 16, generator=torch.Generator().manual_seed(0)
+    )
     states = text.embed(parts, ["neon", "a pencil sketch"])
     with torch.no_grad():
         output = parts.unet(x_t, torch.tensor([199, 99]), encoder_hidden_states=states).sample
@@ -39,7 +41,7 @@ def test_an_untrained_autoencoder_keeps_colours(parts: Parts) -> None:
     with torch.no_grad():
         latents = parts.vae.encode(2 * image - 1).latents
         decoded = parts.vae.decode(latents).sample / 2 + 0.5
-    assert latents.shape == (1, 16, 16, 16)
+    assert latents.shape == (1, model.LATENT_CHANNELS, 16, 16)
     assert (decoded - image).abs().mean() < 0.12
     assert np.corrcoef((decoded - image.mean()).flatten(), image.flatten())[0, 1] > 0.8
 

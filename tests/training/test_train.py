@@ -150,7 +150,7 @@ def test_a_cache_of_another_recipe_is_refused(tmp_path: Path, plan: TrainingPlan
 def test_batches_depend_on_their_seed_alone(cached: tuple[dataset.Shards, dataset.Shards]) -> None:
     _, latents = cached
     first, second = (pairs.draw_batch(np.random.default_rng(5), latents, 6, 4) for _ in range(2))
-    assert first.inputs.shape == (6, 16, 4, 4)
+    assert first.inputs.shape == (6, model.LATENT_CHANNELS, 4, 4)
     assert torch.equal(first.inputs, second.inputs)
     assert first.texts == second.texts
 
