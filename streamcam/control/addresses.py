@@ -138,9 +138,9 @@ class Addresses:
         for full, name in self.commands.items():
             command = self._declared[name]
             direction = "both" if command.has_value else "in"
-            if command.is_read_only:
+            if command.read_only:
                 direction = "out"
-            yield Row(full, direction, command.types, command.values, command.description)
+            yield Row(full, direction, command.types, command.values, command.shown)
 
     def suggest(self, address: str) -> str:
         return suggest(address[:80], [*self.known, *self.commands])

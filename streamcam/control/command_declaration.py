@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-ONLY_READ = "; only read."
-"""End of the description of a command that has a value, and takes none."""
-
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -21,6 +18,8 @@ class Command:
     """A button: pressing it counts, not releasing it."""
     has_value: bool = False
     """Its value is also sent as feedback."""
+    read_only: bool = False
+    """It is there for its value alone: nothing can be sent to it."""
     quantised: bool = False
     """It changes what is on air, so it waits for the beat where changes are quantised."""
     choices: tuple[str, ...] = ()
@@ -29,6 +28,8 @@ class Command:
     """The numbers that a fader from 0 to 1 spans, where it takes one."""
 
     @property
-    def is_read_only(self) -> bool:
-        """Whether nothing can be sent to it; its description ends with saying so."""
-        return self.description.endswith(ONLY_READ)
+    def shown(self) -> str:
+        """Its description, which says so where nothing can be sent to it."""
+        if not self.read_only:
+            return self.description
+        return self.description.removesuffix(".") + "; only read."

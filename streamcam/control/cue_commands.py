@@ -35,12 +35,18 @@ CUE_COMMANDS = {
     "cue/current": Command(
         "text",
         "",
-        "The cue played last, empty before the first; only read.",
+        "The cue played last, empty before the first.",
         OFF_AIR,
         has_value=True,
+        read_only=True,
     ),
     "cue/next": Command(
-        "text", "", "The cue that GO plays, empty at the end; only read.", OFF_AIR, has_value=True
+        "text",
+        "",
+        "The cue that GO plays, empty at the end.",
+        OFF_AIR,
+        has_value=True,
+        read_only=True,
     ),
     "cue/load": Command(
         "text",
@@ -51,18 +57,18 @@ CUE_COMMANDS = {
         has_value=True,
     ),
     "cue/lists": Command(
-        "texts", "", "The cue lists that can be loaded; only read.", OFF_AIR, has_value=True
+        "texts", "", "The cue lists that can be loaded.", OFF_AIR, has_value=True, read_only=True
     ),
     "cue/notice": Command(
         "text",
         "",
-        "What became of the list that was loaded last, or of a cue that was to go by itself; only"
-        " read.",
+        "What became of the list that was loaded last, or of a cue that was to go by itself.",
         OFF_AIR,
         has_value=True,
+        read_only=True,
     ),
     "cue/names": Command(
-        "texts", "", "The cues in their order; only read.", OFF_AIR, has_value=True
+        "texts", "", "The cues in their order.", OFF_AIR, has_value=True, read_only=True
     ),
 }
 """By address without the prefix."""

@@ -27,9 +27,10 @@ PRESET_COMMANDS = {
     "preset/notice": Command(
         "text",
         "",
-        "What became of the preset that was saved, renamed or deleted last; only read.",
+        "What became of the preset that was saved, renamed or deleted last.",
         OFF_AIR,
         has_value=True,
+        read_only=True,
     ),
 }
 """By address without the prefix."""

@@ -22,15 +22,16 @@ MIDI_COMMANDS = {
         OFF,
     ),
     "midi/ports": Command(
-        "texts", "", "The MIDI inputs that are open; only read.", OFF, has_value=True
+        "texts", "", "The MIDI inputs that are open.", OFF, has_value=True, read_only=True
     ),
     "midi/mappings": Command(
         "texts",
         "",
         "What is mapped on the open ports, one text each, such as strength: cc 0 ch 1,"
-        " nanoKONTROL2; only read.",
+        " nanoKONTROL2.",
         OFF,
         has_value=True,
+        read_only=True,
     ),
 }
 """By address without the prefix."""

@@ -6,7 +6,7 @@ OFF = "OBS is not in use; start with --obs"
 
 OBS_COMMANDS = {
     "obs/live": Command(
-        "0 or 1", "0 1", "Whether OBS is streaming; only read.", OFF, has_value=True
+        "0 or 1", "0 1", "Whether OBS is streaming.", OFF, has_value=True, read_only=True
     ),
     "obs/scene": Command(
         "text",

@@ -77,9 +77,10 @@ TEMPO_COMMANDS: Mapping[str, Command] = {
     "tempo/waiting": Command(
         "whole number",
         "from 0",
-        "How many addresses have a change that waits for the beat; only read.",
+        "How many addresses have a change that waits for the beat.",
         UNAVAILABLE,
         has_value=True,
+        read_only=True,
     ),
     **{address: command for name in FADING_NUMBERS for address, command in _modulator(name)},
 }

@@ -100,6 +100,7 @@ def _command_rows(surface: ControlSurface) -> Iterator[Row]:
         command = surface.commands.declared[name]
         kind = "trigger" if command.trigger else "command"
         row = _row(name, full, kind, name.partition("/")[0].capitalize(), command)
+        row["read_only"] = command.read_only
         if command.choices:
             row["choices"] = list(command.choices)
         if command.fader:

@@ -80,7 +80,7 @@ function Shown({ row, label }) {
 }
 
 // Commands whose description says so have a value and take none.
-const isOnlyRead = (row) => row.kind === "command" && /only read/.test(row.description);
+const isOnlyRead = (row) => Boolean(row.read_only);
 
 // A command has no kind of its own: its declared types say what it takes.
 function commandKind(row) {
