@@ -46,7 +46,7 @@ def control(
 ) -> None:
     """Measure what it costs when many steer at once.
 
-    That is frames of the model, and late output.
+    The cost is frames that the model does not make, and output that is late.
 
     Ten control pages follow, 1000 changes a second arrive by OSC, and a modulator runs on every
     number that fades; those clients run on this machine too. Without --model nano is measured.
@@ -119,7 +119,7 @@ def live(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure the overhead of being on air. It adds latency, and costs the model frames.
+    """Measure what being on air costs: latency, and frames of the model.
 
     The latency is read from the pixels of the test pattern, with an engine that returns every
     frame. Without --model nano is measured.
