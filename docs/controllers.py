@@ -160,100 +160,21 @@ def _labelled(button: py2tosc.Control, text: str) -> py2tosc.Control:
 
 # ---- TouchDesigner
 
-HEADER = '''"""Component for TouchDesigner that steers streamcam; docs/controllers.py writes this.
-
-Put this text into a Text DAT and run it (right-click, "Run Script"). It makes the component
-"streamcam" next to the DAT, with a parameter for each address, and an OSC Out DAT within that
-sends each as it changes. Running it again replaces the component.
-"""
-
-# fmt: off
-# ruff: noqa
-HOST, PORT = "127.0.0.1", 9000
-'''
-BUILDER = '''
-
-CALLBACKS = """
-ADDRESSES = ADDRESS_TABLE
-
-
-def onValueChange(par, prev):
-    value = par.menuIndex if par.isMenu else par.eval()
-    if par.isToggle:
-        value = int(value)
-    op("oscout").sendOSC(ADDRESSES[par.name], [value])
-    return
-
-
-def onPulse(par):
-    op("oscout").sendOSC(ADDRESSES[par.name], [1])
-    return
-"""
-
-
-def set_par(operator, names, value):
-    """Set the first parameter that this build of TouchDesigner has of `names`."""
-    for name in names:
-        if hasattr(operator.par, name):
-            setattr(operator.par, name, value)
-            return
-    raise AttributeError(f"{operator} has none of the parameters {names}")
-
-
-def build(parent):
-    """Return the component, made in `parent`."""
-    old = parent.op("streamcam")
-    if old is not None:
-        old.destroy()
-    comp = parent.create(baseCOMP, "streamcam")
-    out = comp.create(oscoutDAT, "oscout")
-    set_par(out, ("address", "netaddress"), HOST)
-    set_par(out, ("port",), PORT)
-    pages = {}
-    for group, kind, name, label, address, default, low, high, fader, choices in CONTROLS:
-        if group not in pages:
-            pages[group] = comp.appendCustomPage(group)
-        add(pages[group], kind, name, label, default, low, high, fader, choices)
-    # Made last, so that nothing is sent while the parameters get their defaults.
-    send = comp.create(parameterexecuteDAT, "send")
-    send.par.op = ".."
-    send.par.pars = "*"
-    send.par.custom = True
-    send.par.builtin = False
-    send.par.valuechange = True
-    send.par.onpulse = True
-    addresses = {control[2]: control[4] for control in CONTROLS}
-    send.text = CALLBACKS.replace("ADDRESS_TABLE", repr(addresses))
-    return comp
-
-
-def add(page, kind, name, label, default, low, high, fader, choices):
-    """Append one parameter to a page."""
-    par = getattr(page, f"append{kind}")(name, label=label)[0]
-    if kind in ("Float", "Int"):
-        par.normMin, par.normMax = fader
-        if low is not None:
-            par.min, par.clampMin = low, True
-        if high is not None:
-            par.max, par.clampMax = high, True
-    if kind == "Menu":
-        par.menuNames = par.menuLabels = choices
-    if default is not None:
-        par.default = par.val = default
-
-
-build(me.parent())
-'''
-
+TABLE = ("CONTROLS = [\n", "\n]\n")
+"""Beginning and end of the part of the script that is made; the rest is written by hand."""
 MAX_INT = 2**31 - 1
 """The largest whole number of a parameter there, and of OSC's type i."""
 
 
 def touchdesigner() -> str:
-    """Return the script that makes the component."""
-    rows = "".join(f"    {row!r},\n" for row in _touchdesigner_rows())
+    """Return the script that makes the component, with the table as it is now."""
+    script = (_folder() / TOUCHDESIGNER).read_text(encoding="utf-8")
+    begin, end = TABLE
+    before, _, rest = script.partition(begin)
+    _, _, after = rest.partition(end)
     columns = "group, kind, name, label, address, default, lowest, highest, fader, choices"
-    return f"{HEADER}CONTROLS = [\n    # {columns}\n{rows}]{BUILDER}"
+    rows = "\n".join(f"    {row!r}," for row in _touchdesigner_rows())
+    return f"{before}{begin}    # {columns}\n{rows}{end}{after}"
 
 
 def _touchdesigner_rows() -> Iterator[tuple[object, ...]]:
@@ -303,11 +224,14 @@ def _ends(entry: Address) -> tuple[float, float | None]:
     return float(words[0]), float(words[2])
 
 
+def _folder() -> Path:
+    return Path(shipped_folder(), "controllers")
+
+
 def main() -> None:
     """Write both files."""
-    folder = Path(shipped_folder(), "controllers")
-    (folder / TOUCHOSC).write_bytes(touchosc())
-    (folder / TOUCHDESIGNER).write_text(touchdesigner(), encoding="utf-8")
+    (_folder() / TOUCHOSC).write_bytes(touchosc())
+    (_folder() / TOUCHDESIGNER).write_text(touchdesigner(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Component for TouchDesigner that steers streamcam; docs/controllers.py writes this.
+"""Component for TouchDesigner that steers streamcam; docs/controllers.py writes its table.
 
 Put this text into a Text DAT and run it (right-click, "Run Script"). It makes the component
 "streamcam" next to the DAT, with a parameter for each address, and an OSC Out DAT within that
