@@ -144,7 +144,7 @@ def fetch(config: Config, report: Report) -> None:
             for name in files:
                 wan_files.weights_file(name, offline=offline)
     for name in config.lora:
-        hub.lora_file(name, offline=offline)
+        hub.lora_file(name, offline=offline, pickled=True)
     report(f"{config.model} is ready")
 
 
