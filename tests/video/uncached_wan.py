@@ -104,7 +104,7 @@ class Reference:
         for x in chunks:
             count = len(x) // size
             if position >= window.position_limit:
-                back = position - (window.frames - 1)
+                back = position - (window.frames - (count if window.realign else 1))
                 position -= back
                 if window.realign:
                     latest = deque(
