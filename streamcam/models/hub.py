@@ -105,7 +105,9 @@ def model_index(model: str, *, offline: bool) -> Path:
     return index
 
 
-def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[str]) -> Path:
+def pipeline_folder(
+    model: str, *, offline: bool, half: bool, without: Iterable[str], pull: str | None = None
+) -> Path:
     """Return the folder of `model` in diffusers layout, downloaded if necessary.
 
     Args:
@@ -113,6 +115,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
         offline: never reach for the hub.
         half: prefer half-precision files.
         without: parts that are not needed.
+        pull: the remedy where it is not in the cache. Default: to pull `model` alone.
 
     Raises:
         ModelError: it is nowhere, or the download failed.
@@ -133,7 +136,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
         )
 
     preferred, alternative = ("fp16", None) if half else (None, "fp16")
-    with _explain_hub_errors(model, offline=offline, pull=f'"{PULL} {model}"'):
+    with _explain_hub_errors(model, offline=offline, pull=pull or f'"{PULL} {model}"'):
         try:
             return download(preferred, offline)
         except Exception as error:

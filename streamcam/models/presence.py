@@ -36,7 +36,7 @@ def check_video_models(config: Config) -> None:
         raise ModelError(
             f'no model "{name}": no file or folder here, nor a name on the hub (USER/REPO/FILE)'
         )
-    _check_cached(repo, None, offline=config.offline)
+    _check_cached(repo, None, offline=config.offline, pull=hub.PULL_SAME_SETTINGS)
 
 
 def _check_image_model(name: str, *, offline: bool) -> None:
@@ -57,13 +57,14 @@ def _check_loras(config: Config, *, pickled: bool) -> None:
         if repo is None:
             hub.lora_file(lora, offline=True, pickled=pickled)
         else:
-            _check_cached(repo, None, offline=config.offline)
+            _check_cached(repo, None, offline=config.offline, pull=hub.PULL_SAME_SETTINGS)
 
 
-def _check_cached(repo: str, path: Path | None, *, offline: bool) -> None:
+def _check_cached(repo: str, path: Path | None, *, offline: bool, pull: str | None = None) -> None:
     """Raise ModelError if `repo`, which is no path here, would have to be fetched offline."""
     if path is None and offline and not hub.is_cached(repo):
+        remedy = pull or f'"{hub.PULL} {repo}"'
         raise ModelError(
             f"no model {repo}: no folder here, not in the cache, and offline; fetch it once with"
-            f' "{hub.PULL} {repo}"'
+            f" {remedy}"
         )
