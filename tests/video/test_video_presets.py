@@ -41,7 +41,7 @@ PRESETS = [
     "longlive-base",
     "longlive",
 ]
-Build = Callable[..., Config]
+Build = Callable[[str], Config]
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,10 @@ def build(hub: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     def download(repo: str, file: str, **_: object) -> str:
         return str(hub / repo / file)
 
-    def built(preset: str, **settings: Any) -> Config:
+    def built(preset: str) -> Config:
         small = {name: value for name, value in TINY.items() if name not in ("model", "pipeline")}
-        return build_config(
-            [load_preset(preset), small, {"width": 32, "video_base": str(hub / "base")}, settings]
-        )
+        size = {"width": 16, "height": 16, "video_base": str(hub / "base")}
+        return build_config([load_preset(preset), small, size])
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     return built
@@ -90,7 +89,7 @@ def rendered(config: Config, count: int) -> Any:
 def test_a_preset_runs_on_files_of_the_published_layout(preset: str, build: Build) -> None:
     config = build(preset)
     outputs, lines = rendered(config, 10)
-    assert outputs.shape == (10, 32, 32, 3)
+    assert outputs.shape == (10, 16, 16, 3)
     assert outputs.std() > 0
     assert any("2 layers of 128" in line for line in lines)
     assert any(line.startswith("LoRA") for line in lines) is (preset == "longlive")
