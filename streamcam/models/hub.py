@@ -11,6 +11,7 @@ from streamcam.errors import ModelError, one_line
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
+PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
@@ -104,7 +105,9 @@ def model_index(model: str, *, offline: bool) -> Path:
     return index
 
 
-def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[str]) -> Path:
+def pipeline_folder(
+    model: str, *, offline: bool, half: bool, without: Iterable[str], pull: str | None = None
+) -> Path:
     """Return the folder of `model` in diffusers layout, downloaded if necessary.
 
     Args:
@@ -112,6 +115,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
         offline: never reach for the hub.
         half: prefer half-precision files.
         without: parts that are not needed.
+        pull: the remedy where it is not in the cache. Default: to pull `model` alone.
 
     Raises:
         ModelError: it is nowhere, or the download failed.
@@ -132,7 +136,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
         )
 
     preferred, alternative = ("fp16", None) if half else (None, "fp16")
-    with _explain_hub_errors(model, offline=offline, pull=f'"{PULL} {model}"'):
+    with _explain_hub_errors(model, offline=offline, pull=pull or f'"{PULL} {model}"'):
         try:
             return download(preferred, offline)
         except Exception as error:
@@ -159,15 +163,31 @@ def config_folder(name: str, *, offline: bool) -> Path:
     return _snapshot(name, ["*.json", "*/*.json", "*/*.txt"], offline=offline)
 
 
-def lora_file(name: str, *, offline: bool) -> Path:
-    """Return the file of a LoRA: a path, ``USER/REPO`` or ``USER/REPO/FILE.safetensors``."""
-    repo, file = name, LORA_FILE
-    if name.endswith(".safetensors") and name.count("/") == 2 and not Path(name).exists():
-        repo, _, file = name.rpartition("/")
-    if (path := local_path(repo)) is None:
+def lora_file(name: str, *, offline: bool, pickled: bool = False) -> Path:
+    """Return the file of a LoRA: a path, ``USER/REPO`` or ``USER/REPO/[FOLDER/]FILE``.
+
+    Of a LoRA that PEFT has saved on the hub, its config with alpha is fetched too.
+
+    Args:
+        name: of it.
+        offline: never reach for the hub.
+        pickled: whether a pickled file will do too.
+
+    Raises:
+        ModelError: it is nowhere, or pickled, or the download failed.
+    """
+    repo, file = lora_repo(name, pickled=pickled)
+    if repo is not None:
+        if Path(file).name == PEFT_FILE:
+            _single(repo, str(Path(file).with_name(PEFT_CONFIG)), offline=offline)
         return _single(repo, file, offline=offline)
+    path = Path(name).expanduser() if pickled and _is_pickled(name) else local_path(name)
+    assert path is not None, "a hub id has a repository"
+    check_model_files(path)
     if path.is_file():
         return path
+    if not path.exists():
+        raise ModelError(f'no LoRA "{name}": no file or folder here, nor on the hub')
     files = [path / file] if (path / file).exists() else sorted(path.glob("*.safetensors"))
     if len(files) != 1:
         raise ModelError(
@@ -176,13 +196,33 @@ def lora_file(name: str, *, offline: bool) -> Path:
     return files[0]
 
 
+def lora_repo(name: str, *, pickled: bool = False) -> tuple[str | None, str]:
+    """Return the repository on the hub that `name` means, None for a path, and the file in it.
+
+    Raises:
+        ModelError: it is neither, or it is a pickled file and may not be.
+    """
+    parts = name.split("/")
+    repo, file = "/".join(parts[:2]), "/".join(parts[2:])
+    is_file = file.endswith(".safetensors") or (pickled and _is_pickled(file))
+    if is_file and HUB_ID.fullmatch(repo) and not Path(name).exists():
+        return repo, file
+    if pickled and _is_pickled(name):
+        return None, LORA_FILE
+    return (name if local_path(name) is None else None), LORA_FILE
+
+
+def _is_pickled(name: str) -> bool:
+    return Path(name).suffix.lower() in PICKLE_SUFFIXES
+
+
 def local_path(name: str) -> Path | None:
     """Return the path of `name` in the package or on disk, or None where it is a hub id.
 
     Raises:
         ModelError: it is neither, or it is a pickled file.
     """
-    if Path(name).suffix.lower() in PICKLE_SUFFIXES:
+    if _is_pickled(name):
         raise ModelError(f"{name} is pickled, which can run code; convert it to .safetensors")
     if (folder := embedded(name)) is not None:
         return folder

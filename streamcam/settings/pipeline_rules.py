@@ -27,6 +27,8 @@ class SharedSettings(Protocol):
     @property
     def frame_buffer_size(self) -> int: ...
     @property
+    def use_denoising_batch(self) -> bool: ...
+    @property
     def video(self) -> VideoSettings: ...
     @property
     def num_steps(self) -> int: ...
@@ -78,6 +80,11 @@ def _check_video(settings: SharedSettings) -> None:
         )
     if settings.use_lcm_lora or settings.lcm_lora_id:
         raise ValueError("pipeline=video has no LCM-LoRA: leave use_lcm_lora and lcm_lora_id out")
+    if settings.video.clean_context and settings.use_denoising_batch:
+        raise ValueError(
+            "clean_context needs use_denoising_batch=false: a chunk in a batch is not finished when"
+            " the next one begins"
+        )
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 
