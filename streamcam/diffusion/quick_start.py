@@ -19,7 +19,7 @@ from streamcam.diffusion.attention import PromptCache, projected
 from streamcam.diffusion.conditioning import texts_of
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel, load_image_model
-from streamcam.diffusion.stages import Text, dropped_notice
+from streamcam.diffusion.stages import Text, reading_notice
 from streamcam.diffusion.start_record import (
     StageEngines,
     StartRecord,
@@ -320,7 +320,7 @@ class _Texts:
         if (failure := self._failures.pop(text, None)) is not None:
             raise failure
         encoded = self._texts[text]
-        if notice := dropped_notice(text, encoded):
+        if notice := reading_notice(text, encoded):
             self._report(notice)
         return encoded
 

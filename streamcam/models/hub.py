@@ -11,6 +11,7 @@ from streamcam.errors import ModelError, one_line
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
+EMBEDDING_FILE = "learned_embeds.safetensors"
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
@@ -161,17 +162,26 @@ def config_folder(name: str, *, offline: bool) -> Path:
 
 def lora_file(name: str, *, offline: bool) -> Path:
     """Return the file of a LoRA: a path, ``USER/REPO`` or ``USER/REPO/FILE.safetensors``."""
-    repo, file = name, LORA_FILE
+    return _weights_file(name, LORA_FILE, "LoRA", offline=offline)
+
+
+def embedding_file(name: str, *, offline: bool) -> Path:
+    """Return the file of a textual-inversion embedding, named as a LoRA's may be."""
+    return _weights_file(name, EMBEDDING_FILE, "embedding", offline=offline)
+
+
+def _weights_file(name: str, usual: str, kind: str, *, offline: bool) -> Path:
+    repo, file = name, usual
     if name.endswith(".safetensors") and name.count("/") == 2 and not Path(name).exists():
         repo, _, file = name.rpartition("/")
     if (path := local_path(repo)) is None:
-        return _single(repo, file, offline=offline)
+        return _single(repo, file, kind, offline=offline)
     if path.is_file():
         return path
     files = [path / file] if (path / file).exists() else sorted(path.glob("*.safetensors"))
     if len(files) != 1:
         raise ModelError(
-            f"{name} holds {len(files)} .safetensors files; name the one that is the LoRA"
+            f"{name} holds {len(files)} .safetensors files; name the one that is the {kind}"
         )
     return files[0]
 
@@ -216,7 +226,7 @@ def check_model_files(path: Path) -> None:
             )
 
 
-def _single(repo: str, file: str, *, offline: bool) -> Path:
+def _single(repo: str, file: str, kind: str, *, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -225,7 +235,7 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
             return Path(hf_hub_download(repo, file, local_files_only=offline))
         except RemoteEntryNotFoundError:
             raise ModelError(
-                f"{repo} on the hub has no {file}; name its LoRA as {repo}/FILE.safetensors"
+                f"{repo} on the hub has no {file}; name its {kind} as {repo}/FILE.safetensors"
             ) from None
 
 

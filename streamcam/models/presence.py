@@ -13,7 +13,7 @@ FULL = "full"
 
 
 def check_image_models(config: Config) -> None:
-    """Raise ModelError if the model, the autoencoder or a LoRA of `config` is surely missing.
+    """Raise ModelError if the model, the autoencoder, a LoRA or an embedding is surely missing.
 
     What the hub alone can answer is asked when the model loads.
     """
@@ -22,13 +22,14 @@ def check_image_models(config: Config) -> None:
         _check_image_model(config.model, offline=offline)
     if config.vae not in (None, FULL):
         _check_cached(config.vae, hub.local_path(config.vae), offline=offline)
-    for lora in config.lora:
-        is_file = lora.endswith(".safetensors") and lora.count("/") == 2
-        repo = lora.rpartition("/")[0] if is_file and not Path(lora).exists() else lora
-        path = hub.local_path(repo)
-        if path is not None:
-            hub.lora_file(lora, offline=True)
-        _check_cached(repo, path, offline=offline)
+    for names, find in ((config.lora, hub.lora_file), (config.embedding, hub.embedding_file)):
+        for name in names:
+            is_file = name.endswith(".safetensors") and name.count("/") == 2
+            repo = name.rpartition("/")[0] if is_file and not Path(name).exists() else name
+            path = hub.local_path(repo)
+            if path is not None:
+                find(name, offline=True)
+            _check_cached(repo, path, offline=offline)
 
 
 def check_video_models(config: Config) -> None:

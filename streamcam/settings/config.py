@@ -1,5 +1,6 @@
 """The settings fixed at start, with those of a broadcast, of video and the first live ones."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -20,9 +21,13 @@ from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
+from streamcam.settings.prompt_syntax import PARSERS
 from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
+MAX_PROMPT_CHUNKS = 8
+WORD = re.compile(r"[\w<>-]+")
+"""Matches the word of an embedding."""
 AUTO = "auto"
 ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
 """The values of `acceleration` without any plugin."""
@@ -44,6 +49,27 @@ def _parse_lora(item: str) -> tuple[str, float]:
         return (path, float(scale)) if colon else (item, 1.0)
     except ValueError:
         return item, 1.0
+
+
+def _parse_embeddings(value: Any) -> Any:
+    value = from_json(value)
+    items = [value] if isinstance(value, str) else value
+    if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
+        return dict(map(_parse_embedding, items))
+    return value
+
+
+def _parse_embedding(item: str) -> tuple[str, str]:
+    path, colon, word = item.rpartition(":")
+    # The colon of a drive is none before a word.
+    return (path, word) if colon and WORD.fullmatch(word) else (item, "")
+
+
+def _embedding_words(embeddings: dict[str, str]) -> dict[str, str]:
+    for word in embeddings.values():
+        if word and not WORD.fullmatch(word):
+            raise ValueError(f'"{word}" is no word: it has letters, digits and <>-_ alone')
+    return embeddings
 
 
 def _acceleration(value: str) -> str:
@@ -114,6 +140,27 @@ class Config(Settings):
     )
     lcm_lora_id: str | None = Field(
         default=None, description="LCM-LoRA to fuse. Default: the one made for the model's family."
+    )
+    embedding: Annotated[
+        dict[str, str],
+        BeforeValidator(_parse_embeddings),
+        AfterValidator(_embedding_words),
+        Traits(flag=True, repeatable=True),
+    ] = Field(
+        default_factory=dict,
+        description="Textual-inversion embedding as PATH_OR_ID[:WORD], the word that prompts call"
+        " it by; may be given several times. Default: the word in the file, else the file's name.",
+    )
+    prompt_syntax: Annotated[Literal["plain", "weighted"], Traits(flag=True)] = Field(
+        default="plain",
+        description="How prompts are read: as plain words, or with weights such as (word:1.3) and"
+        " [word], and BREAK.",
+    )
+    prompt_chunks: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_PROMPT_CHUNKS,
+        description="Chunks of tokens that a prompt is read in, 75 in each for Stable Diffusion.",
     )
     width: Annotated[Side, Traits(flag=True, model_default=True)] = Field(
         default=512, description="Width of the model's image in pixels, a multiple of 8."
@@ -262,9 +309,13 @@ class Config(Settings):
 
     def shows_camera(self, parameters: Parameters) -> bool:
         """Return whether the prompts of `parameters` are empty, and that means the camera image."""
+        if self.empty_prompt != "camera":
+            return False
         reads_negative = self.cfg_type in ("full", "initialize")
-        empty = not (parameters.has_prompt or (reads_negative and parameters.has_negative_prompt))
-        return empty and self.empty_prompt == "camera"
+        prompts = [parameters.prompt, *([parameters.negative_prompt] if reads_negative else [])]
+        parse = PARSERS[self.prompt_syntax]
+        texts = [text for prompt in prompts for text, weight in prompt if weight]
+        return not any(parse(text).text.strip() for text in texts)
 
     @property
     def num_steps(self) -> int:

@@ -229,16 +229,6 @@ class Parameters(Settings):
             values["t_index_list"] = None
         return type(self).parse(values, ParameterError)
 
-    @property
-    def has_prompt(self) -> bool:
-        """Whether the prompt says anything."""
-        return any(text.strip() for text, weight in self.prompt if weight)
-
-    @property
-    def has_negative_prompt(self) -> bool:
-        """Whether the negative prompt says anything."""
-        return any(text.strip() for text, weight in self.negative_prompt if weight)
-
     def indices(self, steps: int, default_strength: float) -> tuple[int, ...]:
         """Return the `steps` ascending schedule indices that this snapshot selects."""
         if self.t_index_list is not None:

@@ -27,6 +27,12 @@ class SharedSettings(Protocol):
     @property
     def frame_buffer_size(self) -> int: ...
     @property
+    def embedding(self) -> dict[str, str]: ...
+    @property
+    def prompt_syntax(self) -> str: ...
+    @property
+    def prompt_chunks(self) -> int: ...
+    @property
     def video(self) -> VideoSettings: ...
     @property
     def num_steps(self) -> int: ...
@@ -78,6 +84,11 @@ def _check_video(settings: SharedSettings) -> None:
         )
     if settings.use_lcm_lora or settings.lcm_lora_id:
         raise ValueError("pipeline=video has no LCM-LoRA: leave use_lcm_lora and lcm_lora_id out")
+    if settings.embedding or settings.prompt_syntax != "plain" or settings.prompt_chunks != 1:
+        raise ValueError(
+            "pipeline=video reads whole prompts as plain words: leave embedding, prompt_syntax and"
+            " prompt_chunks out"
+        )
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 
