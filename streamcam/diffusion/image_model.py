@@ -18,7 +18,7 @@ from streamcam.diffusion.attention import (
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
-from streamcam.diffusion.stages import Condition, Decode, Denoise, Encode, Text
+from streamcam.diffusion.stages import Decode, Denoise, Encode, Text
 from streamcam.diffusion.text_encoding import encode_text, text_encoders
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
@@ -53,8 +53,11 @@ class ImageModel(NamedTuple):
 
     The noise is None unless `encode_uses_noise`.
     """
-    denoise: Callable[[Tensor, Tensor, Condition], Tensor]
-    """x_t ``(rows, C, h, w)``, timesteps ``(rows,)`` and condition to eps ``(rows, C, h, w)``."""
+    denoise: Callable[..., Tensor]
+    """x_t ``(rows, C, h, w)``, timesteps ``(rows,)`` and condition to eps ``(rows, C, h, w)``.
+
+    With a `Steering` as a fourth argument, layers may add to that: see `Denoise`.
+    """
     decode: Callable[[Tensor], Tensor]
     """Latents ``(f, C, h, w)`` to ``(f, 3, H, W)``, nominally in [-1, 1]."""
     add_prompt_kv: Callable[[Tensor], Tensor]

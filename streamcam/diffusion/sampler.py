@@ -10,6 +10,7 @@ from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stages import Condition
+from streamcam.diffusion.steering import Steering
 from streamcam.diffusion.stream_batch import (
     InFlight,
     Noise,
@@ -169,8 +170,16 @@ class Sampler:
         if rows not in self._conditions:
             self._take_condition(rows)
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
-        eps = self._model.denoise(x_t.flatten(0, 1), per_row, self._conditions[rows])
+        call = (x_t.flatten(0, 1), per_row, self._conditions[rows])
+        steering = self._steering()
+        eps = (
+            self._model.denoise(*call) if steering.is_off else self._model.denoise(*call, steering)
+        )
         return eps.reshape(x_t.shape)
+
+    def _steering(self) -> Steering:
+        """Return what steers the U-Net in this call besides the prompts."""
+        return Steering()
 
     def _take_condition(self, rows: tuple[int, int]) -> None:
         """Take over the prompts in use for so many rows with the negative one and the prompt."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.diffusion.schedule import signal_and_noise
+from streamcam.diffusion.steering import LayerInputs, Steering, packed
 from streamcam.errors import MAX_SHOWN
 from streamcam.settings.config import MAX_PROMPT_CHUNKS
 
@@ -124,16 +125,31 @@ class Denoise(nn.Module):
     supports_float8 = True
     """Nearly all of a frame's work; errors of the autoencoder would be seen as they are."""
 
-    def __init__(self, unet: Any, prediction: str, alphas_cumprod: Tensor) -> None:
+    def __init__(
+        self,
+        unet: Any,
+        prediction: str,
+        alphas_cumprod: Tensor,
+        layer_inputs: LayerInputs | None = None,
+    ) -> None:
         super().__init__()
         self.unet = unet
+        self.layer_inputs = layer_inputs or LayerInputs()
         self.noise_from = NOISE_FROM[prediction]
         self.alphas_cumprod: Tensor
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
         self.guidance_embedding: Tensor | None
         self.register_buffer("guidance_embedding", _guidance_embedding(unet), persistent=False)
 
-    def forward(self, x_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+    def forward(
+        self,
+        x_t: Tensor,
+        timesteps: Tensor,
+        condition: Condition,
+        steering: Steering | None = None,
+    ) -> Tensor:
+        """Return the noise, of the shape of `x_t`, or that and what layers left, packed."""
+        self.layer_inputs.begin(steering)
         added = None
         if condition.pooled_prompt_embeds is not None:
             added = {
@@ -149,7 +165,9 @@ class Denoise(nn.Module):
             return_dict=False,
         )[0]
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
-        return self.noise_from(predicted.float(), x_t, alpha, beta)
+        noise: Tensor = self.noise_from(predicted.float(), x_t, alpha, beta)
+        outputs = self.layer_inputs.outputs
+        return packed(noise, outputs) if outputs else noise
 
     def extra_repr(self) -> str:
         return self.noise_from.__name__

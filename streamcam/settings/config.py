@@ -19,7 +19,8 @@ from streamcam.settings.aliases import dtype_name, model_id
 from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
-from streamcam.settings.parameters import Parameters
+from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
+from streamcam.settings.parameters import NAMED_FIELDS, Parameters
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
 from streamcam.settings.prompt_syntax import PARSERS
 from streamcam.settings.video_settings import VideoSettings
@@ -281,6 +282,13 @@ class Config(Settings):
             raise ValueError("cross_frame_attention needs use_denoising_batch=true")
         self._rules.check(self)
         self.check(self.live)
+        if starts := self.named_numbers():
+            whole = {
+                name: merged(start, getattr(self.live, name)) for name, start in starts.items()
+            }
+            self.live.changed(whole)  # It raises where a number is out of range.
+            # Frozen for all others: here it is still being made.
+            self.__dict__["live"] = self.live.model_copy(update=whole)
         return self
 
     @property
@@ -332,6 +340,18 @@ class Config(Settings):
         """The strength where neither that nor the indices are set."""
         return 1.0 if self.mode == "txt2img" else 0.4
 
+    def named_numbers(self) -> dict[str, NamedNumbers]:
+        """Return what each live field of numbers by name begins with, where anything is named."""
+        starts: dict[str, NamedNumbers] = {}
+        for name, trait in NAMED_FIELDS.items():
+            given: Mapping[str, float] = getattr(self, trait.named_by)
+            short = short_names(given)
+            if given:
+                begins = [(short[item], value) for item, value in given.items()]
+                fixed = trait.begins
+                starts[name] = tuple((n, v if fixed is None else fixed) for n, v in begins)
+        return starts
+
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
         """Return `parameters` with live `changes` applied.
 
@@ -355,7 +375,20 @@ class Config(Settings):
                 f"{n} steps need num_inference_steps of at least {n},"
                 f" got {parameters.num_inference_steps}"
             )
+        self._check_names(parameters)
         return parameters
+
+    def _check_names(self, parameters: Parameters) -> None:
+        """Raise ParameterError for a number of something that was not named at start."""
+        for field, trait in NAMED_FIELDS.items():
+            numbers: NamedNumbers = getattr(parameters, field)
+            if not numbers:
+                continue
+            known = short_names(getattr(self, trait.named_by)).values()
+            if unknown := next((name for name, _ in numbers if name not in known), None):
+                setting = trait.named_by.replace("_", " ")
+                hint = suggest(unknown, known) if known else "none was given at start"
+                raise ParameterError(f'{field}: no {setting} "{unknown:.40}": {hint}')
 
 
 PARTS = ("broadcast", "video", "live")
