@@ -18,6 +18,7 @@ from streamcam.diffusion.attention import (
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
+from streamcam.diffusion.regions import PERSON, RegionMask, Segment, person_stage, picture_mask
 from streamcam.diffusion.stages import Decode, Denoise, Encode, Text
 from streamcam.diffusion.text_encoding import encode_text, text_encoders
 from streamcam.engines.build_process import build_in_child
@@ -37,7 +38,7 @@ from streamcam.models.families import Report
 from streamcam.models.prompt_reader import load_prompt_reader
 from streamcam.models.weight_bytes import model_size
 from streamcam.models.weight_files import weights_source
-from streamcam.settings.config import Config
+from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
 
 ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
@@ -72,6 +73,8 @@ class ImageModel(NamedTuple):
     """Whether `encode` samples from a posterior, as the full autoencoder does."""
     time_ids: Tensor | None
     device: torch.device
+    region_mask: RegionMask | None = None
+    """Images to the masks of the regions that have a strength of their own."""
     revision: Callable[[], int] = lambda: 0
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
@@ -190,6 +193,7 @@ def from_pipeline(
         device=device,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
+    regions = _regions(model, config, vae.dtype)
     rehearsal = rehearse(model, config) if rehearse else None
     accelerate = _accelerator(
         config,
@@ -203,6 +207,7 @@ def from_pipeline(
         encode=accelerate.stage(model.encode),
         denoise=accelerate.stage(model.denoise),
         decode=accelerate.stage(model.decode),
+        region_mask=accelerate.stage(regions) if isinstance(regions, Segment) else regions,
         revision=accelerate.revision,
     )
 
@@ -267,6 +272,15 @@ def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:
         negative = GUIDANCE[config.cfg_type].negative_rows(n) * f
         enable_cross_frame_attention(unet, [negative, n * f] if negative else [n * f])
     return PromptCache(unet) if config.cache_prompt_kv else nn.Identity()
+
+
+def _regions(model: ImageModel, config: Config, dtype: torch.dtype) -> RegionMask | None:
+    """Return what finds the regions that have a strength of their own, if any."""
+    if config.region_mask == OFF:
+        return None
+    if config.region_mask == PERSON:
+        return person_stage(config, model.latent_shape, model.device, dtype)
+    return picture_mask(config, model.latent_shape, model.device)
 
 
 def _time_ids(unet: Any, config: Config, device: torch.device) -> Tensor | None:

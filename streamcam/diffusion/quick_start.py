@@ -37,7 +37,7 @@ from streamcam.engines.store import Entry, Store
 from streamcam.errors import ModelError, StreamcamError, one_line
 from streamcam.models.families import Report
 from streamcam.models.weight_files import weights_source
-from streamcam.settings.config import Config
+from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.file_identity import joint_identity
 from streamcam.system.supervised_thread import SupervisedThread
@@ -58,7 +58,8 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
         StreamcamError: as `load_image_model` does.
     """
     placement = place(config)
-    if placement.device.type != "cpu" or not placement.choice.engines:
+    is_recorded = config.region_mask == OFF
+    if placement.device.type != "cpu" or not placement.choice.engines or not is_recorded:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)
     if config.threads:

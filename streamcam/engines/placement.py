@@ -25,6 +25,7 @@ TIMED_SETTINGS = (
     "cross_frame_attention",
     "cache_prompt_kv",
     "prompt_chunks",
+    "region_mask",
 )
 """The settings that the time of a frame depends on, apart from the number of steps."""
 

@@ -7,9 +7,12 @@ from streamcam.embedded_model import NANO
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM
+from streamcam.models.region_picture import region_picture
 from streamcam.settings.config import Config
 
 FULL = "full"
+REGION_WORDS = ("off", "person")
+"""Values of ``region_mask`` that name no picture."""
 
 
 def check_image_models(config: Config) -> None:
@@ -18,6 +21,8 @@ def check_image_models(config: Config) -> None:
     What the hub alone can answer is asked when the model loads.
     """
     offline = config.offline
+    if config.region_mask not in REGION_WORDS:
+        region_picture(config.region_mask)
     if not config.model.startswith(RANDOM):
         _check_image_model(config.model, offline=offline)
     if config.vae not in (None, FULL):

@@ -20,7 +20,7 @@ from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
-from streamcam.settings.parameters import NAMED_FIELDS, Parameters
+from streamcam.settings.parameters import NAMED_FIELDS, Parameters, indices_of
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
 from streamcam.settings.prompt_syntax import PARSERS
 from streamcam.settings.video_settings import VideoSettings
@@ -30,6 +30,7 @@ MAX_PROMPT_CHUNKS = 8
 WORD = re.compile(r"[\w<>-]+")
 """Matches the word of an embedding."""
 AUTO = "auto"
+OFF = "off"
 ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
 """The values of `acceleration` without any plugin."""
 ENGINE_PLUGINS = "streamcam.engines"
@@ -205,6 +206,11 @@ class Config(Settings):
     use_denoising_batch: bool = Field(
         default=True, description="Run the steps of different frames as one batch (Stream Batch)."
     )
+    region_mask: str = Field(
+        default=OFF,
+        description="Regions with a strength of their own (strength_person and"
+        " strength_background): none (off), people (person), or the white parts of an image file.",
+    )
     cross_frame_attention: bool = Field(
         default=False, description="Let the frames of the stream batch attend to each other."
     )
@@ -278,6 +284,8 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.region_mask != OFF and self.mode == "txt2img":
+            raise ValueError("region_mask needs mode=img2img: without camera there are no regions")
         if self.cross_frame_attention and not self.use_denoising_batch:
             raise ValueError("cross_frame_attention needs use_denoising_batch=true")
         self._rules.check(self)
@@ -333,7 +341,36 @@ class Config(Settings):
 
     def indices(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the n schedule indices of `parameters`."""
+        regions = self.region_strengths(parameters)
+        if regions and parameters.t_index_list is None:
+            return indices_of(max(regions), self.num_steps, parameters.num_inference_steps)
         return parameters.indices(self.num_steps, self.default_strength)
+
+    def region_strengths(self, parameters: Parameters) -> tuple[float, float] | None:
+        """Return the strengths of the person and the background; None where one holds for both.
+
+        Where one is not set the plain strength holds, which exact indices stand for too.
+        """
+        given = (parameters.strength_person, parameters.strength_background)
+        if self.region_mask == OFF or given == (None, None):
+            return None
+        plain, most = parameters.strength, 1.0
+        if parameters.t_index_list is not None:
+            plain = most = 1 - parameters.t_index_list[0] / parameters.num_inference_steps
+        elif plain is None:
+            plain = self.default_strength
+        person, background = (min(most, plain if value is None else value) for value in given)
+        return person, background
+
+    def region_levels(self, parameters: Parameters) -> tuple[float, ...]:
+        """Return the strength that begins at each of the n steps, the largest in use first."""
+        length = parameters.num_inference_steps
+        shares = [1 - index / length for index in self.indices(parameters)]
+        top = shares[0]
+        if parameters.t_index_list is None:
+            # Indices are rounded; the strength that they were made for begins at the first.
+            top = max(self.region_strengths(parameters) or (1.0,))
+        return tuple(top * share / shares[0] for share in shares)
 
     @property
     def default_strength(self) -> float:

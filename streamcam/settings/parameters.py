@@ -102,6 +102,19 @@ class Parameters(Settings):
         description="How far to go from the camera image: picks the timesteps (t_index_list is the"
         " exact form). Default: the model's own, else 0.4; 1 for text to image.",
     )
+    strength_person: Annotated[float | None, Traits(fades=True, group="Look")] = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Strength where the person is, or the white of the mask; needs region_mask."
+        " Default: strength.",
+    )
+    strength_background: Annotated[float | None, Traits(fades=True, group="Look")] = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Strength everywhere else; needs region_mask. Default: strength.",
+    )
     t_index_list: Annotated[Indices | None, Traits(flag=True, model_default=True, group="Look")] = (
         Field(
             default=None,

@@ -33,6 +33,8 @@ class SharedSettings(Protocol):
     @property
     def prompt_chunks(self) -> int: ...
     @property
+    def region_mask(self) -> str: ...
+    @property
     def video(self) -> VideoSettings: ...
     @property
     def num_steps(self) -> int: ...
@@ -88,6 +90,10 @@ def _check_video(settings: SharedSettings) -> None:
         raise ValueError(
             "pipeline=video reads whole prompts as plain words: leave embedding, prompt_syntax and"
             " prompt_chunks out"
+        )
+    if settings.region_mask != "off":
+        raise ValueError(
+            "pipeline=video has one strength for the whole image: leave region_mask out"
         )
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
