@@ -30,6 +30,8 @@ SHORT_NAMES = {
     "similarity/enable": "enable_similar_image_filter",
     "similarity/threshold": "similar_image_filter_threshold",
     "similarity/max_skip": "similar_image_filter_max_skip_frame",
+    "strength/person": "strength_person",
+    "strength/background": "strength_background",
     "fps/limit": "fps_limit",
     "t_list": "t_index_list",
     "opacity": "mix",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion.image_model import ImageModel
-from streamcam.diffusion.stages import Condition, Text, dropped_notice, understood_notice
+from streamcam.diffusion.stages import Condition, Text, reading_notice, understood_notice
 from streamcam.errors import PromptError, one_line
 from streamcam.settings.parameters import Parameters, Prompt
 
@@ -56,7 +56,7 @@ class Conditioner:
             PromptError: a text cannot be encoded; nothing else has changed.
         """
         texts = texts_of(parameters, negative=negative)
-        notices = [dropped_notice(text, self._text(text)) for text in texts]
+        notices = [reading_notice(text, self._text(text)) for text in texts]
         named = [self._text(text) for text, weight in parameters.prompt if weight]
         self.notice = "; ".join(filter(None, [*notices, understood_notice(named)]))
 

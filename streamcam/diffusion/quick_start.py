@@ -19,7 +19,7 @@ from streamcam.diffusion.attention import PromptCache, projected
 from streamcam.diffusion.conditioning import texts_of
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel, load_image_model
-from streamcam.diffusion.stages import Text, dropped_notice
+from streamcam.diffusion.stages import Text, reading_notice
 from streamcam.diffusion.start_record import (
     StageEngines,
     StartRecord,
@@ -37,7 +37,7 @@ from streamcam.engines.store import Entry, Store
 from streamcam.errors import ModelError, StreamcamError, one_line
 from streamcam.models.families import Report
 from streamcam.models.weight_files import weights_source
-from streamcam.settings.config import Config
+from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.file_identity import joint_identity
 from streamcam.system.supervised_thread import SupervisedThread
@@ -58,7 +58,8 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
         StreamcamError: as `load_image_model` does.
     """
     placement = place(config)
-    if placement.device.type != "cpu" or not placement.choice.engines:
+    is_recorded = config.region_mask == OFF
+    if placement.device.type != "cpu" or not placement.choice.engines or not is_recorded:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)
     if config.threads:
@@ -320,7 +321,7 @@ class _Texts:
         if (failure := self._failures.pop(text, None)) is not None:
             raise failure
         encoded = self._texts[text]
-        if notice := dropped_notice(text, encoded):
+        if notice := reading_notice(text, encoded):
             self._report(notice)
         return encoded
 

@@ -5,6 +5,7 @@
 whatever dtype runs inside.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from streamcam.diffusion.schedule import signal_and_noise
 from streamcam.diffusion.steering import LayerInputs, Steering, packed
 from streamcam.errors import MAX_SHOWN
+from streamcam.settings.config import MAX_PROMPT_CHUNKS
 
 LCM_GUIDANCE = 8.5
 """The guidance scale that latent consistency models run at (diffusers' own default)."""
@@ -34,17 +36,28 @@ class Text(NamedTuple):
     """Tokens at the end of the text that the encoder had no room for."""
     understood_as: str = ""
     """Looks that the model takes from the text, if it can say and the text does not."""
+    chunks: int = 1
+    """Chunks of tokens in `prompt_embeds`."""
+    remarks: str = ""
+    """Of what in the text is not read as it may be meant."""
 
 
 def dropped_notice(text: str, encoded: Text) -> str:
     """Return a line on what was not read of `text`; empty if all of it was."""
     if not encoded.dropped_tokens:
         return ""
-    read = encoded.prompt_embeds.shape[1] - START_AND_END
+    read = encoded.prompt_embeds.shape[1] - START_AND_END * encoded.chunks
+    needed = encoded.chunks + math.ceil(encoded.dropped_tokens * encoded.chunks / read)
+    remedy = f" (prompt_chunks={needed} reads all)" if needed <= MAX_PROMPT_CHUNKS else ""
     return (
         f"the last {encoded.dropped_tokens} tokens of the prompt are not read, as this model reads"
-        f' {read}: "…{text[-MAX_SHOWN // 2 :]}"'
+        f' {read}{remedy}: "…{text[-MAX_SHOWN // 2 :]}"'
     )
+
+
+def reading_notice(text: str, encoded: Text) -> str:
+    """Return a line on what of `text` is not read, or not as it may be meant; empty if all is."""
+    return "; ".join(filter(None, [dropped_notice(text, encoded), encoded.remarks]))
 
 
 def understood_notice(texts: Sequence[Text]) -> str:

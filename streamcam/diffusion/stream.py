@@ -209,7 +209,9 @@ class DiffusionStream:
         """
         latents = None
         if uploaded is not None:
-            latents = self._models.encode(uploaded.batch(), self.sampler.encoder_noise)
+            images = uploaded.batch()
+            latents = self._models.encode(images, self.sampler.encoder_noise)
+            self.sampler.look(images)
         x_0 = self.sampler.step(latents)
         if output is not None:
             output.write(self._models.decode(x_0))

@@ -152,7 +152,7 @@ def serve() -> None:
 
 
 def _text_encoder(config: Config) -> Callable[[str], Text]:
-    from streamcam.diffusion.image_model import encode_text, text_encoders
+    from streamcam.diffusion.text_encoding import encode_text, text_encoders
     from streamcam.engines.placement import place
     from streamcam.models.checkpoint import load_pipeline
     from streamcam.models.prompt_reader import load_prompt_reader
@@ -167,7 +167,15 @@ def _text_encoder(config: Config) -> Callable[[str], Text]:
 
     def encode(text: str) -> Text:
         with torch.inference_mode():
-            return encode_text(pipe, text, placement.device, lambda _: None, reader)
+            return encode_text(
+                pipe,
+                text,
+                placement.device,
+                lambda _: None,
+                reader,
+                syntax=config.prompt_syntax,
+                chunks=config.prompt_chunks,
+            )
 
     return encode
 
@@ -193,5 +201,7 @@ def _answer(encode: Callable[[str], Text], text: str) -> dict[str, Any]:
         "notes": {
             "dropped_tokens": encoded.dropped_tokens,
             "understood_as": encoded.understood_as,
+            "chunks": encoded.chunks,
+            "remarks": encoded.remarks,
         },
     }

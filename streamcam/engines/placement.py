@@ -24,6 +24,8 @@ TIMED_SETTINGS = (
     "use_denoising_batch",
     "cross_frame_attention",
     "cache_prompt_kv",
+    "prompt_chunks",
+    "region_mask",
 )
 """The settings that the time of a frame depends on, apart from the number of steps."""
 

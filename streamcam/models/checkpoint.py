@@ -13,6 +13,7 @@ from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report,
 from streamcam.models.lora import fuse_all
 from streamcam.models.random_models import CPU, random_pipeline
 from streamcam.models.single_file import load_single_file
+from streamcam.models.textual_inversion import load_embeddings
 from streamcam.models.weights import (
     check_finite,
     check_no_missing_weights,
@@ -57,7 +58,7 @@ REQUIRED_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
 def load_pipeline(
     config: Config, dtype: torch.dtype, report: Report, device: torch.device = CPU
 ) -> Any:
-    """Return the diffusers pipeline that `config` names, with its LoRAs fused.
+    """Return the diffusers pipeline that `config` names, with its LoRAs fused and its embeddings.
 
     Args:
         config: what to load.
@@ -75,6 +76,7 @@ def load_pipeline(
         report(f"model {config.model}: {_description(pipe)}")
         pipe.register_modules(vae=autoencoder(pipe, config, dtype))
         fuse_all(pipe, config, report)
+        load_embeddings(pipe, config, report)
     if not config.model.startswith(RANDOM):
         for part, module in pipe.components.items():
             if isinstance(module, torch.nn.Module):

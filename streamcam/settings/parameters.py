@@ -102,6 +102,19 @@ class Parameters(Settings):
         description="How far to go from the camera image: picks the timesteps (t_index_list is the"
         " exact form). Default: the model's own, else 0.4; 1 for text to image.",
     )
+    strength_person: Annotated[float | None, Traits(fades=True, group="Look")] = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Strength where the person is, or the white of the mask; needs region_mask."
+        " Default: strength.",
+    )
+    strength_background: Annotated[float | None, Traits(fades=True, group="Look")] = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Strength everywhere else; needs region_mask. Default: strength.",
+    )
     t_index_list: Annotated[Indices | None, Traits(flag=True, model_default=True, group="Look")] = (
         Field(
             default=None,
@@ -248,16 +261,6 @@ class Parameters(Settings):
         elif changes.get("strength") is not None:
             values["t_index_list"] = None
         return type(self).parse(values, ParameterError)
-
-    @property
-    def has_prompt(self) -> bool:
-        """Whether the prompt says anything."""
-        return any(text.strip() for text, weight in self.prompt if weight)
-
-    @property
-    def has_negative_prompt(self) -> bool:
-        """Whether the negative prompt says anything."""
-        return any(text.strip() for text, weight in self.negative_prompt if weight)
 
     def indices(self, steps: int, default_strength: float) -> tuple[int, ...]:
         """Return the `steps` ascending schedule indices that this snapshot selects."""

@@ -29,6 +29,14 @@ class SharedSettings(Protocol):
     @property
     def use_denoising_batch(self) -> bool: ...
     @property
+    def embedding(self) -> dict[str, str]: ...
+    @property
+    def prompt_syntax(self) -> str: ...
+    @property
+    def prompt_chunks(self) -> int: ...
+    @property
+    def region_mask(self) -> str: ...
+    @property
     def video(self) -> VideoSettings: ...
     @property
     def num_steps(self) -> int: ...
@@ -84,6 +92,15 @@ def _check_video(settings: SharedSettings) -> None:
         raise ValueError(
             "clean_context needs use_denoising_batch=false: a chunk in a batch is not finished when"
             " the next one begins"
+        )
+    if settings.embedding or settings.prompt_syntax != "plain" or settings.prompt_chunks != 1:
+        raise ValueError(
+            "pipeline=video reads whole prompts as plain words: leave embedding, prompt_syntax and"
+            " prompt_chunks out"
+        )
+    if settings.region_mask != "off":
+        raise ValueError(
+            "pipeline=video has one strength for the whole image: leave region_mask out"
         )
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")

@@ -168,7 +168,7 @@ def test_every_usual_part_lies_within_its_range() -> None:
 
 
 def test_every_number_has_a_norm_address_with_feedback() -> None:
-    harness = Harness(strength=0.5)
+    harness = Harness(strength=0.5, strength_person=0.5, strength_background=0.5)
     feedback = harness.feedback()
     for name, field in Parameters.model_fields.items():
         numeric = field.annotation in (int, float) or "float | None" in str(field.annotation)

@@ -73,13 +73,15 @@ def served(
     return [json.loads(line) for line in answers]
 
 
+@pytest.mark.parametrize("settings", [{}, {"prompt_syntax": "weighted", "prompt_chunks": 2}])
 def test_the_process_gives_what_the_model_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object]
 ) -> None:
-    texts = ("oil", "a " * 100, "like Van Gogh, starry")
-    lines = [CONFIG.model_dump_json(), *map(json.dumps, texts)]
+    config = CONFIG.model_copy(update=settings)
+    texts = ("oil", "a " * 100, "like Van Gogh, starry", "(oil:1.4), (ink:x) BREAK neon")
+    lines = [config.model_dump_json(), *map(json.dumps, texts)]
     answers = served(lines, tmp_path, monkeypatch)
-    encode = load_image_model(CONFIG, lambda _: None).encode_text
+    encode = load_image_model(config, lambda _: None).encode_text
     for text, answer in zip(texts, answers, strict=True):
         with torch.inference_mode():
             expected = encode(text)
