@@ -18,6 +18,8 @@ from streamcam.diffusion.attention import (
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
+from streamcam.diffusion.sampling_choice import sampling_of
+from streamcam.diffusion.schedule import LCM, Sampling
 from streamcam.diffusion.stages import (
     Condition,
     Decode,
@@ -60,7 +62,10 @@ class ImageModel(NamedTuple):
     The noise is None unless `encode_uses_noise`.
     """
     denoise: Callable[[Tensor, Tensor, Condition], Tensor]
-    """x_t ``(rows, C, h, w)``, timesteps ``(rows,)`` and condition to eps ``(rows, C, h, w)``."""
+    """x_t ``(rows, C, h, w)``, timesteps ``(rows,)`` and condition to eps ``(rows, C, h, w)``.
+
+    With `Sampling.predicts_velocity` it returns v instead.
+    """
     decode: Callable[[Tensor], Tensor]
     """Latents ``(f, C, h, w)`` to ``(f, 3, H, W)``, nominally in [-1, 1]."""
     add_prompt_kv: Callable[[Tensor], Tensor]
@@ -75,6 +80,8 @@ class ImageModel(NamedTuple):
     """Whether `encode` samples from a posterior, as the full autoencoder does."""
     time_ids: Tensor | None
     device: torch.device
+    sampling: Sampling = LCM
+    """The schedule and the sampler that the model was made for."""
     revision: Callable[[], int] = lambda: 0
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
@@ -167,6 +174,7 @@ def from_pipeline(
     scheduler = LCMScheduler.from_config(pipe.scheduler.config)
     alphas_cumprod = scheduler.alphas_cumprod.float().to(device)
     prediction = pipe.scheduler.config.prediction_type
+    sampling = sampling_of(pipe, config, alphas_cumprod, report)
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
@@ -175,7 +183,9 @@ def from_pipeline(
     model = ImageModel(
         encode_text=partial(encode_text, pipe, device=device, report=report, reader=reader),
         encode=Encode(vae),
-        denoise=Denoise(unet, prediction, alphas_cumprod),
+        denoise=Denoise(
+            unet, prediction, alphas_cumprod, returns_velocity=sampling.predicts_velocity
+        ),
         decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
@@ -183,6 +193,7 @@ def from_pipeline(
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
+        sampling=sampling,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     rehearsal = rehearse(model, config) if rehearse else None

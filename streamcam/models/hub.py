@@ -14,6 +14,8 @@ LORA_FILE = "pytorch_lora_weights.safetensors"
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+UNET_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
+"""Some U-Nets are published pickled only: they are read without running code in them."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -161,9 +163,8 @@ def config_folder(name: str, *, offline: bool) -> Path:
 
 def lora_file(name: str, *, offline: bool) -> Path:
     """Return the file of a LoRA: a path, ``USER/REPO`` or ``USER/REPO/FILE.safetensors``."""
-    repo, file = name, LORA_FILE
-    if name.endswith(".safetensors") and name.count("/") == 2 and not Path(name).exists():
-        repo, _, file = name.rpartition("/")
+    repo, file = split_file(name)
+    file = file or LORA_FILE
     if (path := local_path(repo)) is None:
         return _single(repo, file, offline=offline)
     if path.is_file():
@@ -174,6 +175,42 @@ def lora_file(name: str, *, offline: bool) -> Path:
             f"{name} holds {len(files)} .safetensors files; name the one that is the LoRA"
         )
     return files[0]
+
+
+def split_file(name: str, suffixes: Iterable[str] = (".safetensors",)) -> tuple[str, str]:
+    """Return the repository and the file of ``USER/REPO/[FOLDER/]FILE``, "" for no file.
+
+    What is on disk, or is a whole repository, is returned as it is.
+    """
+    parts = name.split("/")
+    is_file = Path(name).suffix.lower() in suffixes
+    on_hub = len(parts) > 2 and HUB_ID.fullmatch("/".join(parts[:2])) and ".." not in parts
+    if not is_file or not on_hub or Path(name).exists():
+        return name, ""
+    repo = "/".join(parts[:2])
+    return repo, "/".join(parts[2:])
+
+
+def unet_file(name: str, *, offline: bool) -> Path:
+    """Return the file of a U-Net: a path, or ``USER/REPO/[FOLDER/]FILE`` on the hub.
+
+    Raises:
+        ModelError: it is nowhere, or is no single file.
+    """
+    try:
+        path = Path(name).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f'cannot read "{name[:80]}": {one_line(error)[:80]}') from None
+    if exists:
+        check_model_files(path)
+        if path.is_dir():
+            raise ModelError(f"{name} is a folder; name the file of the U-Net in it")
+        return path
+    repo, file = split_file(name, UNET_SUFFIXES)
+    if not file:
+        raise ModelError(f'no U-Net "{name}": no file here, nor one on the hub (USER/REPO/FILE)')
+    return repo_file(repo, file, offline=offline)
 
 
 def local_path(name: str) -> Path | None:

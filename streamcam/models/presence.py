@@ -22,9 +22,13 @@ def check_image_models(config: Config) -> None:
         _check_image_model(config.model, offline=offline)
     if config.vae not in (None, FULL):
         _check_cached(config.vae, hub.local_path(config.vae), offline=offline)
+    if config.unet is not None:
+        repo, file = hub.split_file(config.unet, hub.UNET_SUFFIXES)
+        if not file:
+            hub.unet_file(config.unet, offline=True)
+        _check_cached(repo, None if file else Path(config.unet), offline=offline)
     for lora in config.lora:
-        is_file = lora.endswith(".safetensors") and lora.count("/") == 2
-        repo = lora.rpartition("/")[0] if is_file and not Path(lora).exists() else lora
+        repo, _ = hub.split_file(lora)
         path = hub.local_path(repo)
         if path is not None:
             hub.lora_file(lora, offline=True)

@@ -17,6 +17,8 @@ class SharedSettings(Protocol):
     @property
     def mode(self) -> str: ...
     @property
+    def unet(self) -> str | None: ...
+    @property
     def use_lcm_lora(self) -> bool | None: ...
     @property
     def lcm_lora_id(self) -> str | None: ...
@@ -78,6 +80,8 @@ def _check_video(settings: SharedSettings) -> None:
         )
     if settings.use_lcm_lora or settings.lcm_lora_id:
         raise ValueError("pipeline=video has no LCM-LoRA: leave use_lcm_lora and lcm_lora_id out")
+    if settings.unet:
+        raise ValueError("pipeline=video has no U-Net: leave unet out")
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 
