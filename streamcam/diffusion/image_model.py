@@ -19,6 +19,8 @@ from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.regions import PERSON, RegionMask, Segment, person_stage, picture_mask
+from streamcam.diffusion.sampling_choice import sampling_of
+from streamcam.diffusion.schedule import LCM, Sampling
 from streamcam.diffusion.stages import Decode, Denoise, Encode, Text
 from streamcam.diffusion.text_encoding import encode_text, text_encoders
 from streamcam.engines.build_process import build_in_child
@@ -57,7 +59,8 @@ class ImageModel(NamedTuple):
     denoise: Callable[..., Tensor]
     """x_t ``(rows, C, h, w)``, timesteps ``(rows,)`` and condition to eps ``(rows, C, h, w)``.
 
-    With a `Steering` as a fourth argument, layers may add to that: see `Denoise`.
+    With `Sampling.predicts_velocity` it returns v instead. With a `Steering` as a fourth argument,
+    layers may add to that: see `Denoise`.
     """
     decode: Callable[[Tensor], Tensor]
     """Latents ``(f, C, h, w)`` to ``(f, 3, H, W)``, nominally in [-1, 1]."""
@@ -75,6 +78,8 @@ class ImageModel(NamedTuple):
     device: torch.device
     region_mask: RegionMask | None = None
     """Images to the masks of the regions that have a strength of their own."""
+    sampling: Sampling = LCM
+    """The schedule and the sampler that the model was made for."""
     revision: Callable[[], int] = lambda: 0
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
@@ -167,6 +172,7 @@ def from_pipeline(
     scheduler = LCMScheduler.from_config(pipe.scheduler.config)
     alphas_cumprod = scheduler.alphas_cumprod.float().to(device)
     prediction = pipe.scheduler.config.prediction_type
+    sampling = sampling_of(pipe, config, alphas_cumprod, report)
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
@@ -183,7 +189,9 @@ def from_pipeline(
             chunks=config.prompt_chunks,
         ),
         encode=Encode(vae),
-        denoise=Denoise(unet, prediction, alphas_cumprod),
+        denoise=Denoise(
+            unet, prediction, alphas_cumprod, returns_velocity=sampling.predicts_velocity
+        ),
         decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
@@ -191,6 +199,7 @@ def from_pipeline(
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
+        sampling=sampling,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     regions = _regions(model, config, vae.dtype)

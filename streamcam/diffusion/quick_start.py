@@ -177,6 +177,7 @@ class _StartMemory:
             encode_uses_noise=record.encode_uses_noise,
             time_ids=record.time_ids,
             device=self._placement.device,
+            sampling=record.sampling,
             is_ready_for=lambda live: texts.are_known(self._texts_of(live)),
             on_warm=texts.prepare,
         )
@@ -222,6 +223,7 @@ class _StartMemory:
             self._identity,
             model.latent_shape,
             model.encode_uses_noise,
+            model.sampling,
             model.alphas_cumprod,
             model.time_ids,
             engines,

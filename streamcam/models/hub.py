@@ -16,6 +16,8 @@ EMBEDDING_FILE = "learned_embeds.safetensors"
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+WEIGHT_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
+"""Some U-Nets are published pickled only: they are read without running code in them."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -218,10 +220,8 @@ def weights_repo(
     Raises:
         ModelError: it is neither, or it is a pickled file and may not be.
     """
-    parts = name.split("/")
-    repo, file = "/".join(parts[:2]), "/".join(parts[2:])
-    is_file = file.endswith(".safetensors") or (pickled and _is_pickled(file))
-    if is_file and HUB_ID.fullmatch(repo) and not Path(name).exists():
+    repo, file = split_file(name, WEIGHT_SUFFIXES if pickled else (".safetensors",))
+    if file:
         return repo, file
     if pickled and _is_pickled(name):
         return None, usual
@@ -230,6 +230,42 @@ def weights_repo(
 
 def _is_pickled(name: str) -> bool:
     return Path(name).suffix.lower() in PICKLE_SUFFIXES
+
+
+def split_file(name: str, suffixes: Iterable[str] = (".safetensors",)) -> tuple[str, str]:
+    """Return the repository and the file of ``USER/REPO/[FOLDER/]FILE``, "" for no file.
+
+    What is on disk, or is a whole repository, is returned as it is.
+    """
+    parts = name.split("/")
+    is_file = Path(name).suffix.lower() in suffixes
+    on_hub = len(parts) > 2 and HUB_ID.fullmatch("/".join(parts[:2])) and ".." not in parts
+    if not is_file or not on_hub or Path(name).exists():
+        return name, ""
+    repo = "/".join(parts[:2])
+    return repo, "/".join(parts[2:])
+
+
+def unet_file(name: str, *, offline: bool) -> Path:
+    """Return the file of a U-Net: a path, or ``USER/REPO/[FOLDER/]FILE`` on the hub.
+
+    Raises:
+        ModelError: it is nowhere, or is no single file.
+    """
+    try:
+        path = Path(name).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f'cannot read "{name[:80]}": {one_line(error)[:80]}') from None
+    if exists:
+        check_model_files(path)
+        if path.is_dir():
+            raise ModelError(f"{name} is a folder; name the file of the U-Net in it")
+        return path
+    repo, file = split_file(name, WEIGHT_SUFFIXES)
+    if not file:
+        raise ModelError(f'no U-Net "{name}": no file here, nor one on the hub (USER/REPO/FILE)')
+    return repo_file(repo, file, offline=offline)
 
 
 def local_path(name: str) -> Path | None:

@@ -27,13 +27,18 @@ def check_image_models(config: Config) -> None:
         _check_image_model(config.model, offline=offline)
     if config.vae not in (None, FULL):
         _check_cached(config.vae, hub.local_path(config.vae), offline=offline)
+    if config.unet is not None:
+        repo, file = hub.split_file(config.unet, hub.WEIGHT_SUFFIXES)
+        if not file:
+            hub.unet_file(config.unet, offline=True)
+        _check_cached(repo, None if file else Path(config.unet), offline=offline)
     _check_loras(config, pickled=False)
     for embedding in config.embedding:
-        repo, _ = hub.weights_repo(embedding, hub.EMBEDDING_FILE)
-        if repo is None:
+        repo_of_it, _ = hub.weights_repo(embedding, hub.EMBEDDING_FILE)
+        if repo_of_it is None:
             hub.embedding_file(embedding, offline=True)
         else:
-            _check_cached(repo, None, offline=offline)
+            _check_cached(repo_of_it, None, offline=offline)
 
 
 def check_video_models(config: Config) -> None:

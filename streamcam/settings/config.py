@@ -20,7 +20,7 @@ from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
-from streamcam.settings.parameters import NAMED_FIELDS, Parameters, indices_of
+from streamcam.settings.parameters import NAMED_FIELDS, Parameters, Timesteps, indices_of
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
 from streamcam.settings.prompt_syntax import PARSERS
 from streamcam.settings.video_settings import VideoSettings
@@ -116,6 +116,11 @@ class Config(Settings):
         description="Folder or hub id whose config files describe a single-file model."
         " Default: the family that the file's tensors belong to, from the hub.",
     )
+    unet: Annotated[str | None, Traits(flag=True)] = Field(
+        default=None,
+        description="U-Net that replaces the model's own: a .safetensors file, or a file on the"
+        " hub as USER/REPO/FILE, as few-step models are published.",
+    )
     mode: Literal["img2img", "txt2img"] = Field(
         default="img2img", description="Start from the camera image, or from noise alone."
     )
@@ -202,6 +207,40 @@ class Config(Settings):
     )
     do_add_noise: Annotated[bool, Traits(model_default=True)] = Field(
         default=True, description="Add noise again between the denoising steps."
+    )
+    prediction_type: Annotated[
+        Literal["auto", "epsilon", "v_prediction", "sample"], Traits(model_default=True)
+    ] = Field(
+        default="auto",
+        description="What the U-Net predicts: noise, velocity or the image. auto: what the model's"
+        " scheduler config, or the file itself, says.",
+    )
+    rescale_betas_zero_snr: Annotated[bool | None, Traits(model_default=True)] = Field(
+        default=None,
+        description="Rescale the noise schedule so that it ends in noise alone (zero terminal"
+        " SNR). Default: as the model's scheduler config, or the file itself, says.",
+    )
+    timestep_spacing: Annotated[Literal["auto", "lcm", "trailing"], Traits(model_default=True)] = (
+        Field(
+            default="auto",
+            description="Which timesteps the schedule holds: those of latent consistency models, or"
+            " evenly spaced ones that end at the last of the training. auto: those of the few-step"
+            " model or LoRA that is loaded, by its published name, else lcm.",
+        )
+    )
+    timesteps: Annotated[Timesteps | None, Traits(model_default=True)] = Field(
+        default=None,
+        description="All timesteps of the schedule, descending, for a model that knows no others;"
+        " num_inference_steps is then their number. t_index_list and strength choose among them.",
+    )
+    sampler: Annotated[
+        Literal["auto", "lcm", "euler", "euler_a", "ddim", "tcd"], Traits(model_default=True)
+    ] = Field(
+        default="auto",
+        description="What goes from one step to the next: the image with fresh noise (lcm), with"
+        " the noise that was seen in it (euler, ddim), or a part of both (euler_a; tcd, by eta)."
+        " auto: that of the few-step model or LoRA that is loaded, by its published name, else"
+        " lcm.",
     )
     use_denoising_batch: bool = Field(
         default=True, description="Run the steps of different frames as one batch (Stream Batch)."
@@ -406,6 +445,12 @@ class Config(Settings):
             raise ParameterError(
                 f"t_index_list has {len(parameters.t_index_list)} entries, but the number of steps"
                 f" is fixed at start: {n}"
+            )
+        known = self.timesteps
+        if known is not None and parameters.num_inference_steps != len(known):
+            raise ParameterError(
+                f"timesteps lists {len(known)}, so num_inference_steps is {len(known)}, not"
+                f" {parameters.num_inference_steps}"
             )
         if n > parameters.num_inference_steps:
             raise ParameterError(

@@ -63,6 +63,9 @@ def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[st
         settings, changes = split_layer(layer)
         fixed |= settings
         live |= changes
+        # The schedule of a model that knows only these timesteps.
+        if settings.get("timesteps") is not None and "num_inference_steps" not in changes:
+            live["num_inference_steps"] = _count(settings["timesteps"]) or 1
         # Two forms of one thing, of which the later one counts.
         if changes.get("t_index_list") is not None:
             live.pop("strength", None)

@@ -17,6 +17,8 @@ class SharedSettings(Protocol):
     @property
     def mode(self) -> str: ...
     @property
+    def unet(self) -> str | None: ...
+    @property
     def use_lcm_lora(self) -> bool | None: ...
     @property
     def lcm_lora_id(self) -> str | None: ...
@@ -102,6 +104,8 @@ def _check_video(settings: SharedSettings) -> None:
         raise ValueError(
             "pipeline=video has one strength for the whole image: leave region_mask out"
         )
+    if settings.unet:
+        raise ValueError("pipeline=video has no U-Net: leave unet out")
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 
