@@ -39,6 +39,8 @@ SWITCH_INTERVAL_S = 0.001
 CORES_PER_THREAD = 8
 """Of the CPU for each thread that OpenCV resizes and converts with: one does a frame in 3 ms."""
 STOP_S = 1.5
+LEAST_RATE = 5
+"""Frames per second that the model's size must leave, of a still image too."""
 
 
 @contextmanager
@@ -138,8 +140,8 @@ class BroadcastLoop:
         self._thread.start()
         self._capture.start()
         if self._engines:
-            self._engines.start()
             self._auto_size.start(self._engines, lambda: self._control.target, self._frame_period)
+            self._engines.start()
         self._gpu_stats.start()
 
     def __exit__(self, *exception: object) -> None:
@@ -166,7 +168,8 @@ class BroadcastLoop:
 
     def _frame_period(self) -> float:
         """Return the seconds between two frames that need an output."""
-        return float(1 / min(self._config.broadcast.rate, self._source.rate))
+        rate = min(float(self._config.broadcast.rate), float(self._source.rate))
+        return 1 / max(rate, LEAST_RATE)
 
     def wait_until_sending(self, timeout_s: float) -> bool:
         """Wait until every sink has taken its first frame or has failed; return whether so."""

@@ -23,13 +23,14 @@ OOM_SCORE = 250
 def prepare(config: Config, report: Report) -> None:
     """Build what a stream of `config` needs, in another process, and wait for it.
 
-    On a GPU nothing is done: its time has no priorities, and its engines are built by a process of
-    their own.
+    On a GPU only its memory is checked: its time has no priorities, and its engines are built by a
+    process of their own.
 
     Raises:
-        StreamcamError: the stream cannot be loaded, or the process has failed.
+        StreamcamError: the stream cannot be loaded, has no room, or the process has failed.
     """
     if device_kind(config.device) != "cpu":
+        _check_room(config)
         return
     line = ""
     try:
@@ -49,10 +50,17 @@ def serve() -> None:
     end_with_parent(sys.stdin.read, status=1)
     prefer_as_oom_victim(OOM_SCORE)
     try:
+        _check_room(config)
         load_stream(config, _print_line, live=True).warm_up()
     except StreamcamError as error:
         _print_line(str(error))
         sys.exit(error.exit_code)
+
+
+def _check_room(config: Config) -> None:
+    from streamcam.diffusion.memory_need import check_room
+
+    check_room(config)
 
 
 def _print_line(line: str) -> None:

@@ -19,6 +19,7 @@ def test_only_where_the_cores_are_shared_there_is_something_to_prepare(
     monkeypatch: pytest.MonkeyPatch, device: str, lines: list[str]
 ) -> None:
     monkeypatch.setattr(engine_preparation, "build_in_child", lambda _main, _config: ["one", "two"])
+    monkeypatch.setattr("streamcam.diffusion.memory_need.check_room", lambda _config: None)
     reported: list[str] = []
     engine_preparation.prepare(build_config([{"device": device}]), reported.append)
     assert reported == lines
