@@ -86,6 +86,8 @@ class ImageModel(NamedTuple):
     """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
     """Whether those parameters can be used at once, and need not wait for a text encoder."""
+    is_settled: Callable[[], bool] = lambda: True
+    """Whether no engine is being built for a stage, nor what encodes texts being loaded."""
     on_warm: Callable[[], None] = lambda: None
     """To be called once all kinds of calls have been made."""
 
@@ -218,6 +220,7 @@ def from_pipeline(
         decode=accelerate.stage(model.decode),
         region_mask=accelerate.stage(regions) if isinstance(regions, Segment) else regions,
         revision=accelerate.revision,
+        is_settled=accelerate.is_settled,
     )
 
 
@@ -226,6 +229,8 @@ class _Accelerator(NamedTuple):
     """Accelerates a stage; in float32 without an engine it returns the stage itself."""
     revision: Callable[[], int]
     """See `ImageModel.revision`."""
+    is_settled: Callable[[], bool]
+    """See `ImageModel.is_settled`."""
 
 
 def _accelerator(
@@ -243,7 +248,7 @@ def _accelerator(
     if placement.weights_dtype != torch.float32:
         engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
-        return _Accelerator(lambda stage: stage, lambda: 0)
+        return _Accelerator(lambda stage: stage, lambda: 0, lambda: True)
     process = None if builds_here else partial(_build_in_child, config, placement)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
@@ -257,7 +262,7 @@ def _accelerator(
         source=source,
         rehearsal=rehearsal,
     )
-    return _Accelerator(builder, lambda: builder.revision)
+    return _Accelerator(builder, lambda: builder.revision, lambda: builder.is_settled)
 
 
 def _build_in_child(config: Config, placement: Placement) -> Iterator[str]:

@@ -185,6 +185,14 @@ class Config(Settings):
         description="Shape of the model's image on air: width and height as they are (fixed), or"
         " the camera's, with the shorter of both for its shorter side.",
     )
+    grow_to: Annotated[int, Traits(model_default=True)] = Field(
+        default=0,
+        ge=0,
+        le=8192,
+        description="Pixels that the shorter side of the model's image may grow to on air, where"
+        " this machine keeps the frame rate; 0: the size stays. For pipeline=image in"
+        " mode=img2img.",
+    )
     fit: Literal["fill", "fit", "stretch"] = Field(
         default="fill",
         description="How an input of another aspect ratio is fitted: crop, add bars, or distort.",
@@ -361,6 +369,11 @@ class Config(Settings):
     def fits_on_device(self) -> bool:
         """Whether a GPU fits camera frames to the model, and takes them at full size."""
         return self._rules.fits_on_device
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether the image at another size shows the same, so that it may change on air."""
+        return self._rules.can_grow and self.mode == "img2img"
 
     def shows_camera(self, parameters: Parameters) -> bool:
         """Return whether the prompts of `parameters` are empty, and that means the camera image."""

@@ -64,6 +64,8 @@ class PipelineRules:
 
     It always converts outputs to the canvas.
     """
+    can_grow: bool
+    """Whether an engine of another size can go on from any frame: each is diffused by itself."""
 
 
 def _no_limits(_settings: SharedSettings) -> None:
@@ -117,6 +119,7 @@ PIPELINE_RULES = {
         waiting=_frame_buffer_size,
         burst=_frame_buffer_size,
         fits_on_device=True,
+        can_grow=True,
     ),
     "video": PipelineRules(
         check=_check_video,
@@ -124,6 +127,7 @@ PIPELINE_RULES = {
         waiting=lambda settings: settings.video.input_capacity,
         burst=lambda settings: settings.video.burst,
         fits_on_device=False,
+        can_grow=False,
     ),
 }
 """By the name of the pipeline."""
