@@ -15,6 +15,7 @@ from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
 from streamcam.runtime.engine_frames import EngineFrames
 from streamcam.runtime.engine_worker import DROPPED, SKIPPED, TAKEN, EngineMessage, serve
+from streamcam.runtime.remote import link
 from streamcam.runtime.source_frames import SourceFrame
 from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory
 from streamcam.settings.config import Config
@@ -184,7 +185,7 @@ class EngineProcess:
         with ours:
             with theirs:
                 process = context.Process(
-                    target=serve,
+                    target=link.serve if self._config.broadcast.engine else serve,
                     args=(self._config, *self._frames.rings, theirs),
                     name="streamcam-engine",
                     daemon=True,
@@ -258,6 +259,10 @@ class EngineProcess:
                 self.state, self.detail = RUNNING, ""
                 self._running_since = time.monotonic()
                 log.info("the engine is running")
+            case "lost":
+                # The network is to blame, not the values.
+                self._running_since = time.monotonic()
+                return message.text
             case "failed":
                 error = EngineError(message.text)
                 error.exit_code = message.exit_code
