@@ -6,11 +6,15 @@ happens then (`on_engine_loss`, another try, and another) happens here too.
 """
 
 import asyncio
+import hashlib
+import os
 import signal
+import socket
 import ssl
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from multiprocessing.connection import Connection
@@ -118,7 +122,7 @@ async def connected(engine: str, token: str, purpose: str) -> "AsyncIterator[tup
         peer.listener = _Hello(answer, engine)
         peer.transmit()
         hello = {"protocol": PROTOCOL, "version": __version__, "token": token, "for": purpose}
-        peer.send("hello", **hello)
+        peer.send("hello", **hello, client=_client_name())
         try:
             welcome = await asyncio.wait_for(answer, CONNECT_S)
         except TimeoutError:
@@ -127,6 +131,12 @@ async def connected(engine: str, token: str, purpose: str) -> "AsyncIterator[tup
     finally:
         with suppress(Exception):
             await asyncio.wait_for(manager.__aexit__(None, None, None), 1.0)
+
+
+def _client_name() -> str:
+    """Return the same name for every link of one broadcast, and another one for all others."""
+    name = f"{socket.gethostname()} {os.getppid()} {uuid.getnode()}"
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 class _Hello:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 HELLO_S = 5.0
 """Seconds in which a client must say hello."""
 BEAT_S = 0.05
-IDLE_S = 10.0
+IDLE_S = 5.0
 """Seconds without a packet after which a client is gone."""
 
 
@@ -47,6 +47,8 @@ class EngineServer:
         self.config, self.token = config, token
         self.slots = [EngineSlot(config, f"engine {n + 1}") for n in range(clients)]
         self._started = 0
+        self.sessions: dict[str, _Session] = {}
+        """Clients that have an engine, by their names."""
 
     def free_slot(self) -> EngineSlot | None:
         """Return an engine that nobody uses, started if need be; None where all are in use."""
@@ -99,6 +101,7 @@ class _Session:
         self._peer, self._server = peer, server
         self._loop = asyncio.get_running_loop()
         self._slot: EngineSlot | None = None
+        self._name = ""
         self._greeted = False
         self._ended = False
         self._version = -1
@@ -128,11 +131,16 @@ class _Session:
         if hello.get("for") == "settings":
             self._peer.send("welcome", settings=shared_settings(server.config))
             return
+        self._name = str(hello.get("client", ""))[:100]
+        # One that comes again has lost its connection, which may not be known here so far.
+        if before := self._name and server.sessions.get(self._name):
+            before.leave("it has come again")
         slot = server.free_slot()
         if slot is None:
             raise WireError(f"all its engines are in use ({len(server.slots)}; see --clients)")
         self._peer.send("welcome")
         self._slot = slot
+        server.sessions[self._name] = self
         slot.attach(self)
         log.info("a client has come")
         self._beat()
@@ -162,7 +170,14 @@ class _Session:
         slot, self._slot = self._slot, None
         if slot:
             slot.detach()
+            if self._server.sessions.get(self._name) is self:
+                del self._server.sessions[self._name]
             log.info("a client has gone%s", reason and f": {reason}")
+
+    def leave(self, reason: str) -> None:
+        """End the session, whatever its connection does."""
+        self._peer.close()
+        self.on_end(reason)
 
     # ---- from the threads of the engine
 
