@@ -1,10 +1,11 @@
-"""What an engine on another machine adds: ``python -m benchmarks.remote_engine``.
+"""Latency that an engine on another machine adds: ``python -m benchmarks.remote_engine``.
 
 A broadcast of a moving pattern runs on an engine that returns every frame: in this machine's own
 process, and behind `streamcam serve` with a relay that delays and loses packets in between.
 """
 
 import asyncio
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -69,7 +70,7 @@ class Ages:
 
 def serve(config: Config, connection: Connection) -> None:
     """Serve engines in this process; send the port."""
-    from streamcam.runtime.remote.server import EngineServer
+    from streamcam.runtime.remote.engine_server import EngineServer
 
     asyncio.run(EngineServer(for_clients(config), TOKEN, 1).run("127.0.0.1", 0, connection.send))
 
@@ -118,7 +119,7 @@ def _wait(loop: BroadcastLoop, state: str, seconds: float) -> None:
 def row(name: str, outputs: Sequence[tuple[float, float]], seconds: float) -> dict[str, object]:
     """Return the figures of the outputs of so many seconds."""
     ages = sorted(1000 * age for _, age in outputs)
-    gaps = [1000 * (b[0] - a[0]) for a, b in zip(outputs, outputs[1:], strict=False)]
+    gaps = [1000 * (b[0] - a[0]) for a, b in itertools.pairwise(outputs)]
     return {
         "network": name,
         "p50_ms": round(statistics.median(ages), 1),

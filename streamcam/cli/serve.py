@@ -82,7 +82,7 @@ def serve(
 async def _serve(
     config: Config, token: str, clients: int, address: tuple[str, int], stop: Any
 ) -> None:
-    from streamcam.runtime.remote.server import EngineServer
+    from streamcam.runtime.remote.engine_server import EngineServer
 
     bind, _ = address
 

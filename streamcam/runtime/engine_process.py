@@ -195,6 +195,10 @@ class EngineProcess:
             try:
                 return self._monitor(process, ours)
             finally:
+                if self._config.broadcast.engine:
+                    # The other machine hears at once that its engine is free.
+                    process.terminate()
+                    process.join(link.GOODBYE_S)
                 process.kill()
                 process.join(KILL_S)
                 if process.exitcode is None:

@@ -1,6 +1,6 @@
 """Congestion control for a few frames at a time, on networks that lose packets at random.
 
-Frames are limited by credit: few are on their way at any time, so a queue in the network cannot
+Frames are limited by credit: few are in flight at any time, so a queue in the network cannot
 grow for long. The usual control (Reno) takes every lost packet for a full queue: at 30 ms and 3 %
 of random loss it would send 0.3 MB/s. This one slows down where packets take longer, or where so
 many are lost that it cannot be chance.
@@ -14,7 +14,7 @@ from aioquic.quic.congestion.base import QuicCongestionControl, register_congest
 NAME = "frames"
 LEAST_WINDOW = 16
 MOST_WINDOW = 1024
-"""Packets on their way at a time, at least and at most: 1.2 MB is some frames."""
+"""Packets in flight at a time, at least and at most: 1.2 MB is some frames."""
 CHANCE = 0.1
 """Share of lost packets up to which loss is taken for chance."""
 ROUND_PACKETS = 64
@@ -58,7 +58,7 @@ class FramesCongestionControl(QuicCongestionControl):
     def on_rtt_measurement(self, *, now: float, rtt: float) -> None:
         self._shortest_s = min(self._shortest_s, rtt)
         if rtt > 2 * self._shortest_s + QUEUED_S and now >= self._next_cut_at:
-            # Only once in a while: what is on its way already will be late too.
+            # Only once in a while: what is in flight already will be late too.
             self._next_cut_at = now + rtt
             self._set_window(self.congestion_window * 3 // 4)
 

@@ -123,6 +123,8 @@ class EngineSlot:
         return [int(n) for n in outputs.counters[HEARTBEAT : HEARTBEAT + COUNTERS]]
 
     def _replace_if_hung(self, heartbeat: int, process: BaseProcess | None) -> None:
+        if self._stopping.is_set() or not self.is_free:
+            return
         if process is self._process and self._frames.heartbeat == heartbeat:
             log.warning("%s: it has hung, another one is started", self._name)
             self._kill()

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 CONNECT_S = 5.0
 """Seconds for a connection to be made."""
 DEFAULT_PORT = 8093
+CLOSE_S = 0.1
+"""Seconds for the other side to hear that a connection ends."""
+GOODBYE_S = 0.4
+"""Seconds in which a link ends in order."""
 WATCH_S = 0.02
 COUNTERS = 5
 RELAYED = ("log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed")
@@ -101,7 +105,7 @@ async def connected(engine: str, token: str, purpose: str) -> "AsyncIterator[tup
         LinkLostError: nobody answers.
         EngineError: the token is wrong, or the other side refuses.
     """
-    from aioquic.asyncio import connect
+    from aioquic.asyncio.client import connect
 
     from streamcam.runtime.remote.peer import Peer, configuration
     from streamcam.runtime.remote.token_certificates import SERVER_NAME, authority_pem
@@ -130,7 +134,7 @@ async def connected(engine: str, token: str, purpose: str) -> "AsyncIterator[tup
         yield peer, welcome
     finally:
         with suppress(Exception):
-            await asyncio.wait_for(manager.__aexit__(None, None, None), 1.0)
+            await asyncio.wait_for(manager.__aexit__(None, None, None), CLOSE_S)
 
 
 def _client_name() -> str:
@@ -194,9 +198,11 @@ class _Link:
         engine, token = broadcast.engine, broadcast.token or ""
         self._send(EngineMessage("log", f"connecting to the engine at {engine}"))
         async with connected(engine, token, "frames") as (peer, _):
-            peer.listener = self
+            peer.listener, peer.takes_frames = self, True
             self._heard_at = time.monotonic()
             loop, done = asyncio.get_running_loop(), threading.Event()
+            with suppress(NotImplementedError):  # Windows ends the process at once.
+                loop.add_signal_handler(signal.SIGTERM, self.on_end, "stopped")
             arguments = (peer, loop, done)
             thread = threading.Thread(target=self._send_frames, args=arguments, daemon=True)
             thread.start()
@@ -212,13 +218,13 @@ class _Link:
             if self._ended:
                 raise self._ended
             silent = time.monotonic() - self._heard_at
-            if silent > deadline - WATCH_S:
+            if silent > deadline - CLOSE_S - 2 * WATCH_S:
                 raise LinkLostError(f"no answer from the engine at {engine} for {silent:.1f} s")
 
     def _send_frames(
         self, peer: "Peer", loop: asyncio.AbstractEventLoop, done: threading.Event
     ) -> None:
-        """Send the newest frames for as long as a few at most are on their way."""
+        """Send the newest frames for as long as a few at most are in flight."""
         from streamcam.runtime.remote.peer import soon
 
         try:

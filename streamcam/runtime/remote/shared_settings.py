@@ -64,9 +64,11 @@ def with_shared_settings(config: Config, shared: Any, where: str) -> Config:
         video = {n: v for n, v in dict(shared["video"]).items() if n in SHARED_VIDEO}
     except (KeyError, TypeError, ValueError):
         raise ConfigError(f"{where} sends no settings that this version understands") from None
-    for name in config.model_fields_set & given.keys() - {"live"}:
+    for name in ("model", *SHARED):
+        if name not in config.model_fields_set or name not in given:
+            continue
         here, there = getattr(config, name), given[name]
-        if here not in (there, "auto", None) and name in ("model", *SHARED):
+        if here not in (there, "auto", None):
             raise ConfigError(
                 f"the engine at {where} runs with {name} {there!s:.60}, not {here!s:.60}: leave it"
                 " out here, or set it there"

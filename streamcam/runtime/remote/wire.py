@@ -7,8 +7,9 @@ before it is used, as it may come from anybody.
 
 import json
 import struct
+from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,8 +38,9 @@ class WireError(EngineError):
     """The other side has sent what no streamcam sends."""
 
 
-class WireFrame(NamedTuple):
-    """A frame on its way."""
+@dataclass(frozen=True, slots=True)
+class WireFrame:
+    """A frame in flight."""
 
     index: int
     made_of: int
@@ -51,9 +53,8 @@ class WireFrame(NamedTuple):
 
 def frame_bytes(frame: WireFrame) -> bytes:
     """Return a frame as it is sent."""
-    index, made_of, captured_at, version, metadata, image = frame
-    header = HEADER.pack(index, made_of, captured_at, version, len(metadata))
-    return b"".join((header, metadata, image))
+    numbers = (frame.index, frame.made_of, frame.captured_at, frame.version, len(frame.metadata))
+    return b"".join((HEADER.pack(*numbers), frame.metadata, frame.image))
 
 
 def parse_frame(data: bytes) -> WireFrame:
@@ -104,7 +105,7 @@ def decompressed(data: bytes, size: tuple[int, int]) -> Image:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise WireError("a frame holds a damaged image")
-    return image
+    return image.astype(np.uint8, copy=False)
 
 
 def message_bytes(message: Message) -> bytes:

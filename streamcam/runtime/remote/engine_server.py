@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from aioquic.asyncio import serve as serve_quic
+from aioquic.asyncio.server import serve as serve_quic
 from pydantic import ValidationError
 
 from streamcam.errors import DeviceError, ParameterError
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 HELLO_S = 5.0
 """Seconds in which a client must say hello."""
+STRANGERS = 32
+"""Connections at a time that have not said hello; more are closed."""
+MOST_FPS = 500
 BEAT_S = 0.05
 IDLE_S = 5.0
 """Seconds without a packet after which a client is gone."""
@@ -47,6 +50,8 @@ class EngineServer:
         self.config, self.token = config, token
         self.slots = [EngineSlot(config, f"engine {n + 1}") for n in range(clients)]
         self._started = 0
+        self.strangers: list[Peer] = []
+        """Connections that have not said hello so far, the oldest first."""
         self.sessions: dict[str, _Session] = {}
         """Clients that have an engine, by their names."""
 
@@ -91,6 +96,9 @@ class EngineServer:
     def _protocol(self, *args: Any, **options: Any) -> Peer:
         peer = Peer(*args, **options)
         peer.listener = _Session(peer, self)
+        if len(self.strangers) >= STRANGERS:
+            self.strangers.pop(0).close()
+        self.strangers.append(peer)
         return peer
 
 
@@ -105,6 +113,7 @@ class _Session:
         self._greeted = False
         self._ended = False
         self._version = -1
+        self._second, self._frames_in_it = 0.0, 0
         config = server.config
         self._size = (config.width, config.height)
         self._loop.call_later(HELLO_S, self._hurry)
@@ -117,7 +126,12 @@ class _Session:
         if message["kind"] != "hello" or self._greeted:
             raise WireError("a message came that nobody sends")
         self._greeted = True
+        self._forget_stranger()
         self._greet(message)
+
+    def _forget_stranger(self) -> None:
+        if self._peer in self._server.strangers:
+            self._server.strangers.remove(self._peer)
 
     def _greet(self, hello: Message) -> None:
         server = self._server
@@ -139,6 +153,7 @@ class _Session:
         if slot is None:
             raise WireError(f"all its engines are in use ({len(server.slots)}; see --clients)")
         self._peer.send("welcome")
+        self._peer.takes_frames = True
         self._slot = slot
         server.sessions[self._name] = self
         slot.attach(self)
@@ -148,10 +163,20 @@ class _Session:
     def on_frame(self, data: bytes) -> None:
         if self._slot is None:
             raise WireError("a frame came before a hello")
+        self._check_rate()
         frame = parse_frame(data)
         self._check_parameters(frame.version, frame.metadata)
         image = decompressed(frame.image, self._size)
         self._slot.put(image, frame)
+
+    def _check_rate(self) -> None:
+        """Raise WireError for more frames than any camera gives."""
+        now = self._loop.time()
+        if now - self._second >= 1:
+            self._second, self._frames_in_it = now, 0
+        self._frames_in_it += 1
+        if self._frames_in_it > MOST_FPS:
+            raise WireError(f"more than {MOST_FPS} frames a second came")
 
     def _check_parameters(self, version: int, metadata: bytes) -> None:
         """Raise WireError for live parameters that the engine would fail over."""
@@ -167,6 +192,7 @@ class _Session:
 
     def on_end(self, reason: str) -> None:
         self._ended = True
+        self._forget_stranger()
         slot, self._slot = self._slot, None
         if slot:
             slot.detach()
@@ -201,5 +227,5 @@ class _Session:
 
     def _beat(self) -> None:
         if self._slot and not self._ended:
-            self._peer.send("beat", counts=self._slot.counts())
+            self._peer.send_once("beat", counts=self._slot.counts())
             self._loop.call_later(BEAT_S, self._beat)
