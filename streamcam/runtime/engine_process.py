@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +16,7 @@ from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
 from streamcam.runtime.engine_frames import EngineFrames, Work
 from streamcam.runtime.engine_worker import DROPPED, SKIPPED, TAKEN, EngineMessage, serve
+from streamcam.runtime.remote import link
 from streamcam.runtime.source_frames import SourceFrame
 from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory
 from streamcam.settings.config import Config
@@ -218,10 +220,10 @@ class EngineProcess:
         ours, theirs = context.Pipe()
         with ours:
             with theirs:
+                elsewhere = self.config.broadcast.engine is not None
                 process = context.Process(
-                    target=serve,
+                    target=link.serve if elsewhere else partial(serve, prepares=self._candidate),
                     args=(self.config, *self._frames.rings, theirs),
-                    kwargs={"prepares": self._candidate},
                     name="streamcam-engine",
                     daemon=True,
                 )
@@ -230,6 +232,10 @@ class EngineProcess:
             try:
                 return self._monitor(process, ours)
             finally:
+                if self.config.broadcast.engine:
+                    # The other machine hears at once that its engine is free.
+                    process.terminate()
+                    process.join(link.GOODBYE_S)
                 process.kill()
                 process.join(KILL_S)
                 if process.exitcode is None:
@@ -294,6 +300,10 @@ class EngineProcess:
                 self.state, self.detail = RUNNING, ""
                 self._running_since = time.monotonic()
                 self._log("the engine is running")
+            case "lost":
+                # The network is to blame, not the values.
+                self._running_since = time.monotonic()
+                return message.text
             case "failed":
                 error = EngineError(message.text)
                 error.exit_code = message.exit_code

@@ -41,7 +41,9 @@ LEAST_ENCODING_S = 0.005
 class EngineMessage(NamedTuple):
     """Message from the engine process to the broadcast process."""
 
-    kind: Literal["log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed"]
+    kind: Literal[
+        "log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed", "lost"
+    ]
     text: str = ""
     """The log line, the notice, the schedule in one line, the error, or the traceback."""
     exit_code: int = 0
