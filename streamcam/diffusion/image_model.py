@@ -17,6 +17,7 @@ from streamcam.diffusion.attention import (
 )
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.live_loras import NO_LORAS, LiveLoras
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.stages import (
     Decode,
@@ -25,6 +26,7 @@ from streamcam.diffusion.stages import (
     Text,
     dropped_notice,
 )
+from streamcam.diffusion.steering import LayerInputs
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
 from streamcam.engines.cuda_graph import CudaCapture
@@ -81,6 +83,8 @@ class ImageModel(NamedTuple):
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
     """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
+    loras: LiveLoras = NO_LORAS
+    """Those whose scales are live."""
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
     """Whether those parameters can be used at once, and need not wait for a text encoder."""
     on_warm: Callable[[], None] = lambda: None
@@ -151,9 +155,11 @@ def from_pipeline(
     """
     from diffusers import LCMScheduler
 
-    unet, vae = pipe.unet, pipe.vae
+    unet, vae, inputs = pipe.unet, pipe.vae, LayerInputs()
     for module in (unet, vae, *text_encoders(pipe)):
         module.to(device).eval().requires_grad_(False)
+    scales = dict(config.live.lora_scale)
+    loras = LiveLoras(unet, text_encoders(pipe), inputs, scales, device)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
     if is_nvidia_gpu(device):
@@ -177,7 +183,7 @@ def from_pipeline(
     model = ImageModel(
         encode_text=partial(encode_text, pipe, device=device, report=report, reader=reader),
         encode=Encode(vae),
-        denoise=Denoise(unet, prediction, alphas_cumprod),
+        denoise=Denoise(unet, prediction, alphas_cumprod, inputs),
         decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
@@ -185,6 +191,7 @@ def from_pipeline(
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
+        loras=loras,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     rehearsal = rehearse(model, config) if rehearse else None

@@ -58,7 +58,8 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
         StreamcamError: as `load_image_model` does.
     """
     placement = place(config)
-    if placement.device.type != "cpu" or not placement.choice.engines:
+    live_loras = config.lora and not config.fuses_loras  # They need the layers of the model.
+    if placement.device.type != "cpu" or not placement.choice.engines or live_loras:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)
     if config.threads:

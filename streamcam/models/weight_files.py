@@ -17,7 +17,7 @@ from streamcam.version import __version__
 
 SETTINGS = (
     *("model", "single_file_config", "vae", "use_tiny_vae"),
-    *("lora", "use_lcm_lora", "lcm_lora_id", "offline"),
+    *("lora", "live_loras", "use_lcm_lora", "lcm_lora_id", "offline"),
 )
 """The settings that decide on the weights of an image model."""
 PACKAGES = ("diffusers", "transformers", "safetensors")

@@ -52,6 +52,8 @@ class PipelineRules:
 
     It always converts outputs to the canvas.
     """
+    fuses_loras: bool
+    """Whether LoRAs always become a part of the weights."""
 
 
 def _no_limits(_settings: SharedSettings) -> None:
@@ -89,6 +91,7 @@ PIPELINE_RULES = {
         waiting=_frame_buffer_size,
         burst=_frame_buffer_size,
         fits_on_device=True,
+        fuses_loras=False,
     ),
     "video": PipelineRules(
         check=_check_video,
@@ -96,6 +99,7 @@ PIPELINE_RULES = {
         waiting=lambda settings: settings.video.input_capacity,
         burst=lambda settings: settings.video.burst,
         fits_on_device=False,
+        fuses_loras=True,
     ),
 }
 """By the name of the pipeline."""
