@@ -17,11 +17,13 @@ from streamcam.diffusion.attention import (
 )
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.live_loras import NO_LORAS, LiveLoras
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.regions import PERSON, RegionMask, Segment, person_stage, picture_mask
 from streamcam.diffusion.sampling_choice import sampling_of
 from streamcam.diffusion.schedule import LCM, Sampling
 from streamcam.diffusion.stages import Decode, Denoise, Encode, Text
+from streamcam.diffusion.steering import LayerInputs
 from streamcam.diffusion.text_encoding import encode_text, text_encoders
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
@@ -84,6 +86,8 @@ class ImageModel(NamedTuple):
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
     """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
+    loras: LiveLoras = NO_LORAS
+    """Those whose scales are live."""
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
     """Whether those parameters can be used at once, and need not wait for a text encoder."""
     is_settled: Callable[[], bool] = lambda: True
@@ -156,9 +160,11 @@ def from_pipeline(
     """
     from diffusers import LCMScheduler
 
-    unet, vae = pipe.unet, pipe.vae
+    unet, vae, inputs = pipe.unet, pipe.vae, LayerInputs()
     for module in (unet, vae, *text_encoders(pipe)):
         module.to(device).eval().requires_grad_(False)
+    scales = dict(config.live.lora_scale)
+    loras = LiveLoras(unet, text_encoders(pipe), inputs, scales, device)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
     if is_nvidia_gpu(device):
@@ -192,7 +198,7 @@ def from_pipeline(
         ),
         encode=Encode(vae),
         denoise=Denoise(
-            unet, prediction, alphas_cumprod, returns_velocity=sampling.predicts_velocity
+            unet, prediction, alphas_cumprod, inputs, returns_velocity=sampling.predicts_velocity
         ),
         decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
@@ -202,6 +208,7 @@ def from_pipeline(
         time_ids=_time_ids(unet, config, device),
         device=device,
         sampling=sampling,
+        loras=loras,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     regions = _regions(model, config, vae.dtype)

@@ -57,7 +57,8 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
         StreamcamError: as `load_image_model` does.
     """
     placement = place(config)
-    is_recorded = config.region_mask == OFF
+    # Others need the layers of the model, or are not recorded.
+    is_recorded = config.region_mask == OFF and (config.fuses_loras or not config.lora)
     if placement.device.type != "cpu" or not placement.choice.engines or not is_recorded:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)

@@ -9,6 +9,7 @@ from torch import Tensor
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.live_loras import ScaleTensor
 from streamcam.diffusion.regions import Regions
 from streamcam.diffusion.schedule import signal_and_noise, steps_at
 from streamcam.diffusion.stages import Condition
@@ -64,7 +65,8 @@ class Sampler:
         self._sampling = model.sampling._replace(predicts_velocity=velocity)
         self._to_eps = model.sampling.predicts_velocity and not velocity
         self._from_noise = config.mode == "txt2img"
-        self._conditioner = Conditioner(model)
+        self._lora_scales = ScaleTensor(model.loras, copy, fixed=fixed)
+        self._conditioner = Conditioner(model, self._lora_scales)
         self._memory = FixedMemory(fixed=fixed)
         self._conditions: dict[tuple[int, int], Condition] = {}
         self._taken: dict[tuple[int, int], Condition] = {}
@@ -82,6 +84,7 @@ class Sampler:
         self.parameters = parameters
         self._guidance_scale.fill_(parameters.guidance_scale)
         self._delta.fill_(parameters.delta)
+        self._lora_scales.update(parameters)
         self._reseed(parameters.seed)
         self._reschedule(parameters)
         self._replan()
@@ -112,6 +115,7 @@ class Sampler:
     def update(self, parameters: Parameters) -> None:
         """Run with `parameters` from the next call on; latents in flight follow them too."""
         before, self.parameters = self.parameters, parameters
+        self._lora_scales.update(parameters)
         reseeded = parameters.seed != before.seed
         rescheduled = self._schedule_of(parameters) != self._schedule
         if reseeded:
@@ -220,7 +224,7 @@ class Sampler:
 
     def _steering(self) -> Steering:
         """Return what steers the U-Net in this call besides the prompts."""
-        return Steering()
+        return Steering(lora_scales=self._lora_scales.tensor)
 
     def _take_condition(self, rows: tuple[int, int]) -> None:
         """Take over the prompts in use for so many rows with the negative one and the prompt."""

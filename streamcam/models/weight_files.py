@@ -18,7 +18,7 @@ from streamcam.version import __version__
 SETTINGS = (
     *("model", "single_file_config", "unet", "prediction_type", "rescale_betas_zero_snr"),
     *("vae", "use_tiny_vae"),
-    *("lora", "use_lcm_lora", "lcm_lora_id", "embedding", "offline"),
+    *("lora", "live_loras", "use_lcm_lora", "lcm_lora_id", "embedding", "offline"),
 )
 """The settings that decide on the weights of an image model."""
 PACKAGES = ("diffusers", "transformers", "safetensors")

@@ -140,6 +140,11 @@ class Config(Settings):
         validation_alias=AliasChoices("lora", "lora_dict"),
         description="LoRA as PATH_OR_ID[:SCALE]; may be given several times.",
     )
+    live_loras: bool = Field(
+        default=True,
+        description="Keep the scale of each LoRA live, at some time per frame; false fuses LoRAs"
+        " into the weights, at the scales given at start, as pipeline=video always does.",
+    )
     use_lcm_lora: bool | None = Field(
         default=None,
         description="Fuse the LCM-LoRA. Default: only where the model is not made for few steps"
@@ -433,13 +438,25 @@ class Config(Settings):
         """Return what each live field of numbers by name begins with, where anything is named."""
         starts: dict[str, NamedNumbers] = {}
         for name, trait in NAMED_FIELDS.items():
-            given: Mapping[str, float] = getattr(self, trait.named_by)
+            given = self._named(trait.named_by)
             short = short_names(given)
             if given:
                 begins = [(short[item], value) for item, value in given.items()]
                 fixed = trait.begins
                 starts[name] = tuple((n, v if fixed is None else fixed) for n, v in begins)
         return starts
+
+    @property
+    def fuses_loras(self) -> bool:
+        """Whether LoRAs become a part of the weights, so that their scales cannot change."""
+        return self._rules.fuses_loras or not self.live_loras
+
+    def _named(self, setting: str) -> Mapping[str, float]:
+        """Return what `setting` names that live numbers are for."""
+        if setting == "lora" and self.fuses_loras:
+            return {}
+        given: Mapping[str, float] = getattr(self, setting)
+        return given
 
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
         """Return `parameters` with live `changes` applied.
@@ -479,11 +496,17 @@ class Config(Settings):
             numbers: NamedNumbers = getattr(parameters, field)
             if not numbers:
                 continue
-            known = short_names(getattr(self, trait.named_by)).values()
+            known = short_names(self._named(trait.named_by)).values()
             if unknown := next((name for name, _ in numbers if name not in known), None):
                 setting = trait.named_by.replace("_", " ")
-                hint = suggest(unknown, known) if known else "none was given at start"
+                hint = suggest(unknown, known) if known else self._why_none(trait.named_by)
                 raise ParameterError(f'{field}: no {setting} "{unknown:.40}": {hint}')
+
+    def _why_none(self, setting: str) -> str:
+        if not getattr(self, setting):
+            return "none was given at start"
+        why = f"pipeline={self.pipeline}" if self._rules.fuses_loras else "live_loras=false"
+        return f"LoRAs are fused at start ({why}), so their scales cannot change on air"
 
 
 PARTS = ("broadcast", "video", "live")

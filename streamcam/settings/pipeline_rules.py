@@ -66,6 +66,8 @@ class PipelineRules:
     """
     can_grow: bool
     """Whether an engine of another size can go on from any frame: each is diffused by itself."""
+    fuses_loras: bool
+    """Whether LoRAs always become a part of the weights."""
 
 
 def _no_limits(_settings: SharedSettings) -> None:
@@ -120,6 +122,7 @@ PIPELINE_RULES = {
         burst=_frame_buffer_size,
         fits_on_device=True,
         can_grow=True,
+        fuses_loras=False,
     ),
     "video": PipelineRules(
         check=_check_video,
@@ -128,6 +131,7 @@ PIPELINE_RULES = {
         burst=lambda settings: settings.video.burst,
         fits_on_device=False,
         can_grow=False,
+        fuses_loras=True,
     ),
 }
 """By the name of the pipeline."""
