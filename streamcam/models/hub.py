@@ -12,9 +12,12 @@ from streamcam.errors import ModelError, one_line
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+EMBEDDING_FILE = "learned_embeds.safetensors"
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+WEIGHT_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
+"""Some U-Nets are published pickled only: they are read without running code in them."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -176,44 +179,93 @@ def lora_file(name: str, *, offline: bool, pickled: bool = False) -> Path:
     Raises:
         ModelError: it is nowhere, or pickled, or the download failed.
     """
-    repo, file = lora_repo(name, pickled=pickled)
+    return _weights_file(name, LORA_FILE, "LoRA", offline=offline, pickled=pickled)
+
+
+def embedding_file(name: str, *, offline: bool) -> Path:
+    """Return the file of a textual-inversion embedding, named as a LoRA's may be."""
+    return _weights_file(name, EMBEDDING_FILE, "embedding", offline=offline)
+
+
+def _weights_file(
+    name: str, usual: str, kind: str, *, offline: bool, pickled: bool = False
+) -> Path:
+    repo, file = weights_repo(name, usual, pickled=pickled)
     if repo is not None:
         if Path(file).name == PEFT_FILE:
-            _single(repo, str(Path(file).with_name(PEFT_CONFIG)), offline=offline)
-        return _single(repo, file, offline=offline)
+            _single(repo, str(Path(file).with_name(PEFT_CONFIG)), kind, offline=offline)
+        return _single(repo, file, kind, offline=offline)
     path = Path(name).expanduser() if pickled and _is_pickled(name) else local_path(name)
     assert path is not None, "a hub id has a repository"
     check_model_files(path)
     if path.is_file():
         return path
     if not path.exists():
-        raise ModelError(f'no LoRA "{name}": no file or folder here, nor on the hub')
+        raise ModelError(f'no {kind} "{name}": no file or folder here, nor on the hub')
     files = [path / file] if (path / file).exists() else sorted(path.glob("*.safetensors"))
     if len(files) != 1:
         raise ModelError(
-            f"{name} holds {len(files)} .safetensors files; name the one that is the LoRA"
+            f"{name} holds {len(files)} .safetensors files; name the one that is the {kind}"
         )
     return files[0]
 
 
-def lora_repo(name: str, *, pickled: bool = False) -> tuple[str | None, str]:
+def weights_repo(
+    name: str, usual: str = LORA_FILE, *, pickled: bool = False
+) -> tuple[str | None, str]:
     """Return the repository on the hub that `name` means, None for a path, and the file in it.
+
+    Where `name` is a repository alone, the file is the `usual` one.
 
     Raises:
         ModelError: it is neither, or it is a pickled file and may not be.
     """
-    parts = name.split("/")
-    repo, file = "/".join(parts[:2]), "/".join(parts[2:])
-    is_file = file.endswith(".safetensors") or (pickled and _is_pickled(file))
-    if is_file and HUB_ID.fullmatch(repo) and not Path(name).exists():
+    repo, file = split_file(name, WEIGHT_SUFFIXES if pickled else (".safetensors",))
+    if file:
         return repo, file
     if pickled and _is_pickled(name):
-        return None, LORA_FILE
-    return (name if local_path(name) is None else None), LORA_FILE
+        return None, usual
+    return (name if local_path(name) is None else None), usual
 
 
 def _is_pickled(name: str) -> bool:
     return Path(name).suffix.lower() in PICKLE_SUFFIXES
+
+
+def split_file(name: str, suffixes: Iterable[str] = (".safetensors",)) -> tuple[str, str]:
+    """Return the repository and the file of ``USER/REPO/[FOLDER/]FILE``, "" for no file.
+
+    What is on disk, or is a whole repository, is returned as it is.
+    """
+    parts = name.split("/")
+    is_file = Path(name).suffix.lower() in suffixes
+    on_hub = len(parts) > 2 and HUB_ID.fullmatch("/".join(parts[:2])) and ".." not in parts
+    if not is_file or not on_hub or Path(name).exists():
+        return name, ""
+    repo = "/".join(parts[:2])
+    return repo, "/".join(parts[2:])
+
+
+def unet_file(name: str, *, offline: bool) -> Path:
+    """Return the file of a U-Net: a path, or ``USER/REPO/[FOLDER/]FILE`` on the hub.
+
+    Raises:
+        ModelError: it is nowhere, or is no single file.
+    """
+    try:
+        path = Path(name).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f'cannot read "{name[:80]}": {one_line(error)[:80]}') from None
+    if exists:
+        check_model_files(path)
+        if path.is_dir():
+            raise ModelError(f"{name} is a folder; name the file of the U-Net in it")
+        return path
+    repo, file = split_file(name, WEIGHT_SUFFIXES)
+    if not file:
+        raise ModelError(f'no U-Net "{name}": no file here, nor one on the hub (USER/REPO/FILE)')
+    return repo_file(repo, file, offline=offline)
 
 
 def local_path(name: str) -> Path | None:
@@ -256,7 +308,7 @@ def check_model_files(path: Path) -> None:
             )
 
 
-def _single(repo: str, file: str, *, offline: bool) -> Path:
+def _single(repo: str, file: str, kind: str, *, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -265,7 +317,7 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
             return Path(hf_hub_download(repo, file, local_files_only=offline))
         except RemoteEntryNotFoundError:
             raise ModelError(
-                f"{repo} on the hub has no {file}; name its LoRA as {repo}/FILE.safetensors"
+                f"{repo} on the hub has no {file}; name its {kind} as {repo}/FILE.safetensors"
             ) from None
 
 

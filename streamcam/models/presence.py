@@ -7,22 +7,38 @@ from streamcam.embedded_model import NANO
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM
+from streamcam.models.region_picture import region_picture
 from streamcam.settings.config import Config
 
 FULL = "full"
+REGION_WORDS = ("off", "person")
+"""Values of ``region_mask`` that name no picture."""
 
 
 def check_image_models(config: Config) -> None:
-    """Raise ModelError if the model, the autoencoder or a LoRA of `config` is surely missing.
+    """Raise ModelError if the model, the autoencoder, a LoRA or an embedding is surely missing.
 
     What the hub alone can answer is asked when the model loads.
     """
     offline = config.offline
+    if config.region_mask not in REGION_WORDS:
+        region_picture(config.region_mask)
     if not config.model.startswith(RANDOM):
         _check_image_model(config.model, offline=offline)
     if config.vae not in (None, FULL):
         _check_cached(config.vae, hub.local_path(config.vae), offline=offline)
+    if config.unet is not None:
+        repo, file = hub.split_file(config.unet, hub.WEIGHT_SUFFIXES)
+        if not file:
+            hub.unet_file(config.unet, offline=True)
+        _check_cached(repo, None if file else Path(config.unet), offline=offline)
     _check_loras(config, pickled=False)
+    for embedding in config.embedding:
+        repo_of_it, _ = hub.weights_repo(embedding, hub.EMBEDDING_FILE)
+        if repo_of_it is None:
+            hub.embedding_file(embedding, offline=True)
+        else:
+            _check_cached(repo_of_it, None, offline=offline)
 
 
 def check_video_models(config: Config) -> None:
@@ -53,7 +69,7 @@ def _check_image_model(name: str, *, offline: bool) -> None:
 
 def _check_loras(config: Config, *, pickled: bool) -> None:
     for lora in config.lora:
-        repo, _ = hub.lora_repo(lora, pickled=pickled)
+        repo, _ = hub.weights_repo(lora, pickled=pickled)
         if repo is None:
             hub.lora_file(lora, offline=True, pickled=pickled)
         else:

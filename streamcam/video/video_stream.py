@@ -66,6 +66,7 @@ class VideoStream:
     """
 
     accepts_any_size = False
+    is_settled = True
     """Frames are fitted before they come."""
     notice = ""
     """Prompts are hardly ever longer than what is read; the log says so where one is."""

@@ -85,7 +85,7 @@ def test_a_lora_that_is_not_cached_is_refused_offline(elsewhere: Path, name: str
 def test_a_lora_may_be_any_file_of_a_repository(
     elsewhere: Path, name: str, repo: str, file: str
 ) -> None:
-    assert hub.lora_repo(name, pickled=True) == (repo, file)
+    assert hub.weights_repo(name, pickled=True) == (repo, file)
 
 
 def test_a_pickled_lora_is_taken_only_where_it_is_asked_for(elsewhere: Path) -> None:

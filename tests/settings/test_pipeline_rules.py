@@ -36,6 +36,9 @@ def test_the_video_pipeline_takes_and_gives_chunks() -> None:
         ),
         ({"use_lcm_lora": True}, r"pipeline=video has no LCM-LoRA: leave use_lcm_lora and"),
         ({"lcm_lora_id": "someone/lcm"}, r"pipeline=video has no LCM-LoRA"),
+        ({"prompt_chunks": 2}, r"pipeline=video reads whole prompts as plain words"),
+        ({"prompt_syntax": "weighted"}, r"leave embedding, prompt_syntax and prompt_chunks out"),
+        ({"embedding": "a"}, r"leave embedding, prompt_syntax and prompt_chunks out"),
         ({"mode": "txt2img"}, r"pipeline=video follows a video; txt2img is for pipeline=image"),
     ],
 )
