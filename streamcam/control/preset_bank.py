@@ -148,6 +148,8 @@ def _files() -> dict[str, tuple[int, int]]:
 def _with_model_defaults(config: Config) -> Parameters:
     """Return the values that the broadcast began with, those of the look as the model sets them."""
     look = {name: Parameters.model_fields[name].get_default() for name in LOOK}
+    if config.timesteps is not None:
+        look["num_inference_steps"] = len(config.timesteps)
     start = config.live.model_copy(update=look)
     return start.changed(_live_values(model_settings(config.model, MODEL_DEFAULTS), config, start))
 

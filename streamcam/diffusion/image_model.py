@@ -17,9 +17,13 @@ from streamcam.diffusion.attention import (
 )
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.live_loras import NO_LORAS, LiveLoras
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.regions import PERSON, RegionMask, Segment, person_stage, picture_mask
+from streamcam.diffusion.sampling_choice import sampling_of
+from streamcam.diffusion.schedule import LCM, Sampling
 from streamcam.diffusion.stages import Decode, Denoise, Encode, Text
+from streamcam.diffusion.steering import LayerInputs
 from streamcam.diffusion.text_encoding import encode_text, text_encoders
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
@@ -57,7 +61,8 @@ class ImageModel(NamedTuple):
     denoise: Callable[..., Tensor]
     """x_t ``(rows, C, h, w)``, timesteps ``(rows,)`` and condition to eps ``(rows, C, h, w)``.
 
-    With a `Steering` as a fourth argument, layers may add to that: see `Denoise`.
+    With `Sampling.predicts_velocity` it returns v instead. With a `Steering` as a fourth argument,
+    layers may add to that: see `Denoise`.
     """
     decode: Callable[[Tensor], Tensor]
     """Latents ``(f, C, h, w)`` to ``(f, 3, H, W)``, nominally in [-1, 1]."""
@@ -75,12 +80,18 @@ class ImageModel(NamedTuple):
     device: torch.device
     region_mask: RegionMask | None = None
     """Images to the masks of the regions that have a strength of their own."""
+    sampling: Sampling = LCM
+    """The schedule and the sampler that the model was made for."""
     revision: Callable[[], int] = lambda: 0
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
     """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
+    loras: LiveLoras = NO_LORAS
+    """Those whose scales are live."""
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
     """Whether those parameters can be used at once, and need not wait for a text encoder."""
+    is_settled: Callable[[], bool] = lambda: True
+    """Whether no engine is being built for a stage, nor what encodes texts being loaded."""
     on_warm: Callable[[], None] = lambda: None
     """To be called once all kinds of calls have been made."""
 
@@ -149,9 +160,11 @@ def from_pipeline(
     """
     from diffusers import LCMScheduler
 
-    unet, vae = pipe.unet, pipe.vae
+    unet, vae, inputs = pipe.unet, pipe.vae, LayerInputs()
     for module in (unet, vae, *text_encoders(pipe)):
         module.to(device).eval().requires_grad_(False)
+    scales = dict(config.live.lora_scale)
+    loras = LiveLoras(unet, text_encoders(pipe), inputs, scales, device)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
     if is_nvidia_gpu(device):
@@ -167,6 +180,7 @@ def from_pipeline(
     scheduler = LCMScheduler.from_config(pipe.scheduler.config)
     alphas_cumprod = scheduler.alphas_cumprod.float().to(device)
     prediction = pipe.scheduler.config.prediction_type
+    sampling = sampling_of(pipe, config, alphas_cumprod, report)
     scale = 2 ** (len(vae.config.get("block_out_channels", ())) - 1)
     if config.width % scale or config.height % scale:
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
@@ -183,7 +197,9 @@ def from_pipeline(
             chunks=config.prompt_chunks,
         ),
         encode=Encode(vae),
-        denoise=Denoise(unet, prediction, alphas_cumprod),
+        denoise=Denoise(
+            unet, prediction, alphas_cumprod, inputs, returns_velocity=sampling.predicts_velocity
+        ),
         decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
@@ -191,6 +207,8 @@ def from_pipeline(
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
+        sampling=sampling,
+        loras=loras,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     regions = _regions(model, config, vae.dtype)
@@ -209,6 +227,7 @@ def from_pipeline(
         decode=accelerate.stage(model.decode),
         region_mask=accelerate.stage(regions) if isinstance(regions, Segment) else regions,
         revision=accelerate.revision,
+        is_settled=accelerate.is_settled,
     )
 
 
@@ -217,6 +236,8 @@ class _Accelerator(NamedTuple):
     """Accelerates a stage; in float32 without an engine it returns the stage itself."""
     revision: Callable[[], int]
     """See `ImageModel.revision`."""
+    is_settled: Callable[[], bool]
+    """See `ImageModel.is_settled`."""
 
 
 def _accelerator(
@@ -234,7 +255,7 @@ def _accelerator(
     if placement.weights_dtype != torch.float32:
         engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
-        return _Accelerator(lambda stage: stage, lambda: 0)
+        return _Accelerator(lambda stage: stage, lambda: 0, lambda: True)
     process = None if builds_here else partial(_build_in_child, config, placement)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
@@ -248,7 +269,7 @@ def _accelerator(
         source=source,
         rehearsal=rehearsal,
     )
-    return _Accelerator(builder, lambda: builder.revision)
+    return _Accelerator(builder, lambda: builder.revision, lambda: builder.is_settled)
 
 
 def _build_in_child(config: Config, placement: Placement) -> Iterator[str]:

@@ -8,7 +8,6 @@ encoded by another process, which loads once frames flow. Engines' files are che
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,8 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
         StreamcamError: as `load_image_model` does.
     """
     placement = place(config)
-    is_recorded = config.region_mask == OFF
+    # Others need the layers of the model, or are not recorded.
+    is_recorded = config.region_mask == OFF and (config.fuses_loras or not config.lora)
     if placement.device.type != "cpu" or not placement.choice.engines or not is_recorded:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)
@@ -177,8 +177,10 @@ class _StartMemory:
             encode_uses_noise=record.encode_uses_noise,
             time_ids=record.time_ids,
             device=self._placement.device,
+            sampling=record.sampling,
             is_ready_for=lambda live: texts.are_known(self._texts_of(live)),
             on_warm=texts.prepare,
+            is_settled=texts.is_settled,
         )
 
     def _load_whole(self) -> ImageModel:
@@ -204,7 +206,11 @@ class _StartMemory:
 
         def on_warm() -> None:
             self._record = self._new_record(model, texts)
-            self._write_in_background()
+            # Whoever waits for engines may end once the stream is warm.
+            if self._config.engine_wait and self._record is not None:
+                self._write()
+            else:
+                self._write_in_background()
 
         return model._replace(encode_text=encode_text, on_warm=on_warm)
 
@@ -222,6 +228,7 @@ class _StartMemory:
             self._identity,
             model.latent_shape,
             model.encode_uses_noise,
+            model.sampling,
             model.alphas_cumprod,
             model.time_ids,
             engines,
@@ -288,13 +295,20 @@ class _Texts:
         self._write = write
         self._report = report
         self._process = TextProcess(config, self._add)
+        self._has_process = True
         self._asked: set[str] = set()
         self._failures: dict[str, ModelError] = {}
 
     def prepare(self) -> None:
         """Have the process load, once the first frames are on air."""
-        with suppress(StreamcamError):  # Said of the first text that is asked for.
+        try:
             self._process.start(LOAD_AFTER_S)
+        except StreamcamError:  # Said of the first text that is asked for.
+            self._has_process = False
+
+    def is_settled(self) -> bool:
+        """Return whether the process has loaded, which takes a core for some seconds."""
+        return self._process.is_loaded or not self._has_process
 
     def are_known(self, texts: Sequence[str]) -> bool:
         """Return whether no text has to be waited for; ask for those that have."""

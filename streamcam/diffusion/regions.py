@@ -195,7 +195,8 @@ class Regions:
 
 def _blended(state: InFlight, sources: Tensor, gates: Tensor) -> InFlight:
     # What guidance believes to have moved is moved by as much less.
-    return InFlight(torch.lerp(sources, state.x_0, gates), state.residual * gates)
+    x_0 = torch.lerp(sources, state.x_0, gates)
+    return state._replace(x_0=x_0, residual=state.residual * gates)
 
 
 def _pushed(rows: Tensor | None, new: Tensor, count: int) -> Tensor:

@@ -9,8 +9,9 @@ from torch import Tensor
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.live_loras import ScaleTensor
 from streamcam.diffusion.regions import Regions
-from streamcam.diffusion.schedule import steps_at
+from streamcam.diffusion.schedule import signal_and_noise, steps_at
 from streamcam.diffusion.stages import Condition
 from streamcam.diffusion.steering import Steering
 from streamcam.diffusion.stream_batch import (
@@ -59,8 +60,13 @@ class Sampler:
         self._copy = copy
         self._n = config.num_steps
         self._guidance = GUIDANCE[config.cfg_type]
+        # Residual guidance is made of noise, so it needs eps.
+        velocity = model.sampling.predicts_velocity and not self._guidance.residual
+        self._sampling = model.sampling._replace(predicts_velocity=velocity)
+        self._to_eps = model.sampling.predicts_velocity and not velocity
         self._from_noise = config.mode == "txt2img"
-        self._conditioner = Conditioner(model)
+        self._lora_scales = ScaleTensor(model.loras, copy, fixed=fixed)
+        self._conditioner = Conditioner(model, self._lora_scales)
         self._memory = FixedMemory(fixed=fixed)
         self._conditions: dict[tuple[int, int], Condition] = {}
         self._taken: dict[tuple[int, int], Condition] = {}
@@ -78,6 +84,7 @@ class Sampler:
         self.parameters = parameters
         self._guidance_scale.fill_(parameters.guidance_scale)
         self._delta.fill_(parameters.delta)
+        self._lora_scales.update(parameters)
         self._reseed(parameters.seed)
         self._reschedule(parameters)
         self._replan()
@@ -108,6 +115,7 @@ class Sampler:
     def update(self, parameters: Parameters) -> None:
         """Run with `parameters` from the next call on; latents in flight follow them too."""
         before, self.parameters = self.parameters, parameters
+        self._lora_scales.update(parameters)
         reseeded = parameters.seed != before.seed
         rescheduled = self._schedule_of(parameters) != self._schedule
         if reseeded:
@@ -167,7 +175,9 @@ class Sampler:
         if not self._config.use_denoising_batch:
             return sequential(x_t, self.plan, self.predict_noise, self._after_step())
         if self.in_flight is None:
-            start = initial_state(x_t if self._latents is None else self._latents, self._n)
+            keeps_eps = self.plan.steps.eps_share is not None
+            eps = self.noise.stock[1:] if keeps_eps else None
+            start = initial_state(x_t if self._latents is None else self._latents, self._n, eps)
             self.in_flight = self._memory("in flight", start)
         x_0, in_flight = stream_batch(x_t, self.in_flight, self.plan, self.predict_noise)
         if self._regions is not None and self._latents is not None:
@@ -191,9 +201,10 @@ class Sampler:
         return self._drawn
 
     def predict_noise(self, x_t: Tensor, timesteps: Tensor) -> Tensor:
-        """Run the U-Net on ``(S, f, C, h, w)``, with ``(S,)`` timesteps.
+        """Return the noise in ``(S, f, C, h, w)`` by the U-Net, with ``(S,)`` timesteps.
 
-        The rows with the negative prompt come first.
+        The rows with the negative prompt come first. Where `Steps.predicts_velocity` is true, it
+        returns the velocity.
         """
         total, f = x_t.shape[:2]
         positive = self._n if self._config.use_denoising_batch else 1
@@ -201,16 +212,19 @@ class Sampler:
         if rows not in self._conditions:
             self._take_condition(rows)
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
-        call = (x_t.flatten(0, 1), per_row, self._conditions[rows])
-        steering = self._steering()
-        eps = (
+        flat = x_t.flatten(0, 1)
+        call, steering = (flat, per_row, self._conditions[rows]), self._steering()
+        predicted = (
             self._model.denoise(*call) if steering.is_off else self._model.denoise(*call, steering)
         )
-        return eps.reshape(x_t.shape)
+        if self._to_eps:
+            alpha, beta = signal_and_noise(per_row, self._model.alphas_cumprod)
+            predicted = alpha * predicted + beta * flat
+        return predicted.reshape(x_t.shape)
 
     def _steering(self) -> Steering:
         """Return what steers the U-Net in this call besides the prompts."""
-        return Steering()
+        return Steering(lora_scales=self._lora_scales.tensor)
 
     def _take_condition(self, rows: tuple[int, int]) -> None:
         """Take over the prompts in use for so many rows with the negative one and the prompt."""
@@ -224,7 +238,9 @@ class Sampler:
         """Return the x_t that enters the first step: noised latents, or noise alone."""
         if self._from_noise:
             assert self._drawn is not None
-            return self._drawn
+            # Euler's scheduler begins with noise alone too, in the scale of the timestep.
+            euler = self._sampling.sampler.startswith("euler")
+            return self._drawn * self.plan.steps.beta[0] if euler else self._drawn
         assert self._latents is not None
         return self.plan.add_noise(self._latents)
 
@@ -242,12 +258,14 @@ class Sampler:
     def _draw(self, rows: int) -> Tensor:
         return torch.randn((rows, *self._model.latent_shape), generator=self._generator)
 
-    def _schedule_of(self, parameters: Parameters) -> tuple[tuple[int, ...], int]:
-        return self._config.indices(parameters), parameters.num_inference_steps
+    def _schedule_of(self, parameters: Parameters) -> tuple[tuple[int, ...], int, float]:
+        eta = parameters.eta if self._sampling.sampler == "tcd" else 0.0
+        return self._config.indices(parameters), parameters.num_inference_steps, eta
 
     def _reschedule(self, parameters: Parameters) -> None:
         self._schedule = self._schedule_of(parameters)
-        self.steps = steps_at(*self._schedule, self._model.alphas_cumprod)
+        indices, count, eta = self._schedule
+        self.steps = steps_at(indices, count, self._model.alphas_cumprod, self._sampling, eta)
 
     def _replan(self) -> None:
         """Make the plan of the current steps, noise and guidance."""

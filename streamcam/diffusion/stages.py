@@ -1,8 +1,8 @@
 """Stages of a diffusers pipeline as modules: `Encode`, `Denoise` and `Decode`.
 
-`Denoise` returns the noise, whether the U-Net predicts noise, v or the sample. `Encode` and
-`Decode` take and return scaled latents, whatever the autoencoder. Latents are float32 outside,
-whatever dtype runs inside.
+`Denoise` returns the noise, or v if asked to, whether the U-Net predicts noise, v or the sample.
+`Encode` and `Decode` take and return scaled latents, whatever the autoencoder. Latents are float32
+outside, whatever dtype runs inside.
 """
 
 import math
@@ -120,7 +120,10 @@ class Decode(nn.Module):
 
 
 class Denoise(nn.Module):
-    """Predict the noise eps in latents x_t, whatever the U-Net itself predicts."""
+    """Predict the noise eps in latents x_t, whatever the U-Net itself predicts.
+
+    With `returns_velocity` it predicts v, from which x_0 follows even where x_t is noise alone.
+    """
 
     supports_float8 = True
     """Nearly all of a frame's work; errors of the autoencoder would be seen as they are."""
@@ -131,11 +134,13 @@ class Denoise(nn.Module):
         prediction: str,
         alphas_cumprod: Tensor,
         layer_inputs: LayerInputs | None = None,
+        *,
+        returns_velocity: bool = False,
     ) -> None:
         super().__init__()
         self.unet = unet
         self.layer_inputs = layer_inputs or LayerInputs()
-        self.noise_from = NOISE_FROM[prediction]
+        self.convert = (VELOCITY_FROM if returns_velocity else NOISE_FROM)[prediction]
         self.alphas_cumprod: Tensor
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
         self.guidance_embedding: Tensor | None
@@ -165,12 +170,12 @@ class Denoise(nn.Module):
             return_dict=False,
         )[0]
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
-        noise: Tensor = self.noise_from(predicted.float(), x_t, alpha, beta)
+        result: Tensor = self.convert(predicted.float(), x_t, alpha, beta)
         outputs = self.layer_inputs.outputs
-        return packed(noise, outputs) if outputs else noise
+        return packed(result, outputs) if outputs else result
 
     def extra_repr(self) -> str:
-        return self.noise_from.__name__
+        return self.convert.__name__
 
     def _timestep_cond(self, rows: int) -> Tensor | None:
         embedding = self.guidance_embedding
@@ -189,12 +194,22 @@ def _noise_from_sample(predicted: Tensor, x_t: Tensor, alpha: Tensor, beta: Tens
     return (x_t - alpha * predicted) / beta
 
 
+def _velocity_from_v(predicted: Tensor, _x_t: Tensor, _alpha: Tensor, _beta: Tensor) -> Tensor:
+    return predicted
+
+
+def _velocity_from_sample(predicted: Tensor, x_t: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
+    return (alpha * x_t - predicted) / beta
+
+
 NOISE_FROM = {
     "epsilon": _noise_from_epsilon,
     "v_prediction": _noise_from_v,
     "sample": _noise_from_sample,
 }
 """Formulas for eps from a U-Net's prediction, by its scheduler's ``prediction_type``."""
+VELOCITY_FROM = {"v_prediction": _velocity_from_v, "sample": _velocity_from_sample}
+"""Formulas for v = alpha eps - beta x_0; there is none for eps that holds where alpha is 0."""
 
 
 def _guidance_embedding(unet: Any) -> Tensor | None:

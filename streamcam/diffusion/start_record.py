@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from streamcam.diffusion.attention import Projection
+from streamcam.diffusion.schedule import Sampling
 from streamcam.diffusion.stages import Text
 from streamcam.engines.dtypes import dtype_of, name_of
 from streamcam.engines.flat_stage import Signature
@@ -40,6 +41,7 @@ class _Header(BaseModel):
     identity: str
     latent_shape: tuple[int, int, int]
     encode_uses_noise: bool
+    sampling: Sampling
     engines: list[StageEngines]
     texts: list[str]
     dropped_tokens: list[int]
@@ -56,6 +58,7 @@ class StartRecord:
     """Of the files of the model and of the code that ran it."""
     latent_shape: tuple[int, int, int]
     encode_uses_noise: bool
+    sampling: Sampling
     alphas_cumprod: Tensor
     time_ids: Tensor | None
     engines: list[StageEngines]
@@ -75,6 +78,7 @@ class StartRecord:
             identity=self.identity,
             latent_shape=self.latent_shape,
             encode_uses_noise=self.encode_uses_noise,
+            sampling=self.sampling,
             engines=self.engines,
             texts=[name for name, _ in texts],
             dropped_tokens=[text.dropped_tokens for _, text in texts],
@@ -122,6 +126,7 @@ def read_record(file: Path, device: torch.device) -> StartRecord | None:
             header.identity,
             header.latent_shape,
             header.encode_uses_noise,
+            header.sampling,
             tensors["alphas_cumprod"],
             tensors.get("time_ids"),
             header.engines,

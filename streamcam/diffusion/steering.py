@@ -37,6 +37,11 @@ class LayerInputs:
         self.outputs: list[Tensor] = []
         """Tensors ``(rows, …)`` that layers have left, in the order in which they ran."""
 
+    @property
+    def lora_scales(self) -> Tensor | None:
+        """The scales of all LoRAs, as their layers read them."""
+        return self.steering.lora_scales
+
 
 def packed(noise: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     """Return tensors ``(rows, …)`` as one, ``(rows, all values of a row)``; see `unpacked`."""

@@ -69,6 +69,10 @@ class DiffusionStream:
         """Whether frames of any size are fitted on the device."""
         return self.transfer.on_device
 
+    @property
+    def is_settled(self) -> bool:
+        return not self._waits and self._models.is_settled()
+
     def _reset(self, parameters: Parameters) -> None:
         """Assign all state: nothing is in flight."""
         self.transfer.clear()

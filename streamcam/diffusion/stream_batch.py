@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion.guidance import GUIDANCE, Guidance, Scalar
-from streamcam.diffusion.schedule import Steps, predicted_x_0
+from streamcam.diffusion.schedule import Steps, predicted_eps, predicted_x_0
 from streamcam.engines.fixed_memory import overwrite
 
 PredictNoise = Callable[[Tensor, Tensor], Tensor]
 """The U-Net: x_t ``(S, f, C, h, w)`` and timesteps ``(S,)`` to eps, of the shape of x_t.
+
+Without residual guidance it may give v instead, as `Steps.predicts_velocity` says.
 
 The rows that run with the negative prompt come first.
 """
@@ -31,6 +33,8 @@ class InFlight(NamedTuple):
     """``(n - 1, f, C, h, w)``: the estimates."""
     residual: Tensor
     """Of the same shape: how far guidance believes each estimate has moved from its source."""
+    eps: Tensor | None = None
+    """Of the same shape: the noise that each estimate was seen in, for samplers that keep it."""
 
 
 AfterStep = Callable[[int, InFlight], InFlight]
@@ -60,6 +64,14 @@ class AddNoise(NamedTuple):
 
     def __call__(self, x_0: Tensor) -> Tensor:
         return torch.addcmul(self.noise, self.alpha, x_0)
+
+
+class EpsShares(NamedTuple):
+    """Factors of the eps of the step before, for samplers that keep it."""
+
+    of_x_t: Tensor
+    of_stock: Tensor
+    """In the virtual residual noise."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +110,44 @@ class StepPlan:
     @cached_property
     def residual_noise(self) -> AddNoise:
         """Return the virtual residual noise of frames in flight, given their residuals."""
-        steps = self.steps
-        return AddNoise((steps.alpha / steps.beta)[1:], self.noise.stock[1:])
+        alpha, noise = self._residual_noise
+        return AddNoise(alpha[1:], noise[1:])
+
+    @cached_property
+    def eps_shares(self) -> "EpsShares | None":
+        """Return the factors of the estimates' eps in their next steps; None if they keep none."""
+        share = self.steps.eps_share
+        return None if share is None else EpsShares(share, share / self.steps.beta)
+
+    @cached_property
+    def next_eps_shares(self) -> "EpsShares | None":
+        """Return `eps_shares` of the frames in flight."""
+        shares = self.eps_shares
+        return None if shares is None else EpsShares(*(share[1:] for share in shares))
 
     @cached_property
     def _add_noise(self) -> AddNoise:
-        return AddNoise(self.steps.alpha, self.steps.beta * self.noise.added)
+        share = self.steps.noise_share
+        share = self.steps.beta if share is None else share
+        return AddNoise(self.steps.alpha, share * self.noise.added)
+
+    @cached_property
+    def first_residual_noise(self) -> AddNoise:
+        """Return `residual_noise` for the only step of a plan, where others came before it."""
+        alpha, noise = self._residual_noise
+        return AddNoise(alpha[:1], noise[:1])
+
+    @cached_property
+    def _residual_noise(self) -> AddNoise:
+        steps, stock = self.steps, self.noise.stock
+        if steps.noise_share is not None:
+            stock = steps.noise_share / steps.beta * stock
+        return AddNoise(steps.alpha / steps.beta, stock)
 
     def tensors(self) -> list[Tensor]:
         """Return the steps, their noise and all that follows from them, always in one order."""
         own = [*self.steps.tensors(), *self.noise, self.timesteps]
-        return [*own, *self._add_noise, *self.residual_noise]
+        return [*own, *(self.eps_shares or ()), *self._add_noise, *self._residual_noise]
 
     def overwrite(self, new: "StepPlan") -> None:
         """Take over the steps and the noise of `new`, in the memory of this plan.
@@ -135,10 +174,14 @@ class StepPlan:
         )
 
 
-def initial_state(x_0: Tensor, n: int) -> InFlight:
-    """Return the state of a stream that has only seen `x_0` ``(f, C, h, w)`` so far."""
+def initial_state(x_0: Tensor, n: int, eps: Tensor | None = None) -> InFlight:
+    """Return the state of a stream that has only seen `x_0` ``(f, C, h, w)`` so far.
+
+    Samplers that keep it also need the noise `eps` ``(n - 1, 1, C, h, w)``.
+    """
     repeated = x_0.expand(n - 1, *x_0.shape).contiguous()
-    return InFlight(repeated, torch.zeros_like(repeated))
+    kept = None if eps is None else eps.expand_as(repeated).contiguous()
+    return InFlight(repeated, torch.zeros_like(repeated), kept)
 
 
 def stream_batch(
@@ -159,14 +202,21 @@ def stream_batch(
     if len(plan.steps) == 1:  # Nothing is in flight.
         x_0, _, _ = guided_step(new, plan.noise.stock.expand_as(new), plan, predict_noise)
         return x_0[0], state
-    rows = torch.cat([new, plan.add_next_noise(state.x_0)])
+    noised = plan.add_next_noise(state.x_0)
+    shares = plan.next_eps_shares
+    if shares is not None and state.eps is not None:
+        noised = torch.addcmul(noised, shares.of_x_t, state.eps)
+    rows = torch.cat([new, noised])
     stock = plan.noise.stock.expand_as(rows)
     if plan.guidance.residual:
-        stock = torch.cat([stock[:1], plan.residual_noise(state.residual)])
-    x_0, eps, stock = guided_step(rows, stock, plan, predict_noise)
-    if not plan.guidance.residual:
-        return x_0[-1], InFlight(x_0[:-1], state.residual)
-    return x_0[-1], InFlight(x_0[:-1], residual(eps, stock, plan)[:-1])
+        next_stock = plan.residual_noise(state.residual)
+        if shares is not None and state.eps is not None:
+            next_stock = torch.addcmul(next_stock, shares.of_stock, state.eps)
+        stock = torch.cat([stock[:1], next_stock])
+    x_0, prediction, stock = guided_step(rows, stock, plan, predict_noise)
+    moved = residual(prediction, stock, plan)[:-1] if plan.guidance.residual else state.residual
+    kept = None if state.eps is None else predicted_eps(prediction, rows, plan.steps)[:-1]
+    return x_0[-1], InFlight(x_0[:-1], moved, kept)
 
 
 def sequential(
@@ -188,13 +238,18 @@ def sequential(
     """
     state = initial_state(x_t, 2)
     for i, step in enumerate(plan.single_steps):
+        stock = step.noise.stock
         if i:
             x_t = step.add_noise(state.x_0[0])
+            stock = step.first_residual_noise(state.residual)
+            if step.eps_shares is not None and state.eps is not None:
+                x_t = torch.addcmul(x_t, step.eps_shares.of_x_t[0], state.eps[0])
+                stock = torch.addcmul(stock, step.eps_shares.of_stock, state.eps)
         rows = x_t.unsqueeze(0)
-        stock = step.noise.stock.expand_as(rows)
-        stock = stock + step.steps.alpha / step.steps.beta * state.residual
-        x_0, eps, stock = guided_step(rows, stock, step, predict_noise)
-        state = after_step(i, InFlight(x_0, residual(eps, stock, step)))
+        stock = stock.expand_as(rows)
+        x_0, prediction, stock = guided_step(rows, stock, step, predict_noise)
+        eps = predicted_eps(prediction, rows, step.steps)
+        state = after_step(i, InFlight(x_0, residual(prediction, stock, step), eps))
     return state.x_0[0]
 
 
@@ -210,8 +265,8 @@ def guided_step(
         predict_noise: the U-Net.
 
     Returns:
-        The estimates x_0, the guided eps, and the residual noise used for guidance, all of the
-        shape of `x_t`.
+        The estimates x_0, the guided eps (or v), and the residual noise used for guidance, all of
+        the shape of `x_t`.
     """
     m = plan.negative_rows
     rows = torch.cat([x_t[:m], x_t]) if m else x_t

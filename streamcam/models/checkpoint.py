@@ -10,10 +10,12 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
-from streamcam.models.lora import fuse_all
+from streamcam.models.lora import apply_all
 from streamcam.models.random_models import CPU, random_pipeline
+from streamcam.models.scheduler_config import predicting
 from streamcam.models.single_file import load_single_file
 from streamcam.models.textual_inversion import load_embeddings
+from streamcam.models.unet_file import load_unet
 from streamcam.models.weights import (
     check_finite,
     check_no_missing_weights,
@@ -58,7 +60,7 @@ REQUIRED_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
 def load_pipeline(
     config: Config, dtype: torch.dtype, report: Report, device: torch.device = CPU
 ) -> Any:
-    """Return the diffusers pipeline that `config` names, with its LoRAs fused and its embeddings.
+    """Return the diffusers pipeline that `config` names, with its LoRAs and its embeddings.
 
     Args:
         config: what to load.
@@ -73,15 +75,26 @@ def load_pipeline(
     with hub.offline_mode(offline=config.offline):
         pipe = _load_base(config, dtype, report, device)
         _check_is_streamable(pipe, config.model)
+        if config.unet is not None:
+            load_unet(pipe, config, dtype, report)
+        _apply_prediction(pipe, config)
         report(f"model {config.model}: {_description(pipe)}")
         pipe.register_modules(vae=autoencoder(pipe, config, dtype))
-        fuse_all(pipe, config, report)
+        apply_all(pipe, config, report)
         load_embeddings(pipe, config, report)
     if not config.model.startswith(RANDOM):
         for part, module in pipe.components.items():
             if isinstance(module, torch.nn.Module):
                 check_finite(module, f"{part} of {config.model}")
     return pipe
+
+
+def _apply_prediction(pipe: Any, config: Config) -> None:
+    """Let `pipe` predict what `config` says, where that says it."""
+    kind = None if config.prediction_type == "auto" else config.prediction_type
+    if kind is not None or config.rescale_betas_zero_snr is not None:
+        zero_snr = config.rescale_betas_zero_snr
+        pipe.scheduler = predicting(pipe.scheduler, kind, zero_snr=zero_snr)
 
 
 def _description(pipe: Any) -> str:

@@ -27,18 +27,23 @@ def check_image_models(config: Config) -> None:
         _check_image_model(config.model, offline=offline)
     if config.vae not in (None, FULL):
         _check_cached(config.vae, hub.local_path(config.vae), offline=offline)
-    for names, find in ((config.lora, hub.lora_file), (config.embedding, hub.embedding_file)):
-        for name in names:
-            is_file = name.endswith(".safetensors") and name.count("/") == 2
-            repo = name.rpartition("/")[0] if is_file and not Path(name).exists() else name
-            path = hub.local_path(repo)
-            if path is not None:
-                find(name, offline=True)
-            _check_cached(repo, path, offline=offline)
+    if config.unet is not None:
+        repo, file = hub.split_file(config.unet, hub.WEIGHT_SUFFIXES)
+        if not file:
+            hub.unet_file(config.unet, offline=True)
+        _check_cached(repo, None if file else Path(config.unet), offline=offline)
+    _check_loras(config, pickled=False)
+    for embedding in config.embedding:
+        repo_of_it, _ = hub.weights_repo(embedding, hub.EMBEDDING_FILE)
+        if repo_of_it is None:
+            hub.embedding_file(embedding, offline=True)
+        else:
+            _check_cached(repo_of_it, None, offline=offline)
 
 
 def check_video_models(config: Config) -> None:
-    """Raise ModelError if the model of `config`, for the video pipeline, is surely missing."""
+    """Raise ModelError if the model or a LoRA of `config`, for video, is surely missing."""
+    _check_loras(config, pickled=True)
     name = config.model
     if name.startswith(RANDOM) or Path(name).expanduser().exists():
         return
@@ -47,7 +52,7 @@ def check_video_models(config: Config) -> None:
         raise ModelError(
             f'no model "{name}": no file or folder here, nor a name on the hub (USER/REPO/FILE)'
         )
-    _check_cached(repo, None, offline=config.offline)
+    _check_cached(repo, None, offline=config.offline, pull=hub.PULL_SAME_SETTINGS)
 
 
 def _check_image_model(name: str, *, offline: bool) -> None:
@@ -62,10 +67,20 @@ def _check_image_model(name: str, *, offline: bool) -> None:
     _check_cached(name, path, offline=offline)
 
 
-def _check_cached(repo: str, path: Path | None, *, offline: bool) -> None:
+def _check_loras(config: Config, *, pickled: bool) -> None:
+    for lora in config.lora:
+        repo, _ = hub.weights_repo(lora, pickled=pickled)
+        if repo is None:
+            hub.lora_file(lora, offline=True, pickled=pickled)
+        else:
+            _check_cached(repo, None, offline=config.offline, pull=hub.PULL_SAME_SETTINGS)
+
+
+def _check_cached(repo: str, path: Path | None, *, offline: bool, pull: str | None = None) -> None:
     """Raise ModelError if `repo`, which is no path here, would have to be fetched offline."""
     if path is None and offline and not hub.is_cached(repo):
+        remedy = pull or f'"{hub.PULL} {repo}"'
         raise ModelError(
             f"no model {repo}: no folder here, not in the cache, and offline; fetch it once with"
-            f' "{hub.PULL} {repo}"'
+            f" {remedy}"
         )

@@ -10,7 +10,8 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, Report
-from streamcam.models.single_file_weights import Prediction, original_weights, prediction_in
+from streamcam.models.scheduler_config import predicting
+from streamcam.models.single_file_weights import original_weights, prediction_in
 from streamcam.models.weights import check_no_missing_weights, explain_load_errors, safe_tensors
 from streamcam.settings.config import Config
 
@@ -55,7 +56,9 @@ def load_single_file(
     with explain_load_errors(f"{path} as {config_source} describes it", folder, remedy):
         pipe = _pipeline(weights, family, folder, dtype, own_vae=own_vae)
         if prediction is not None:
-            pipe.scheduler = _scheduler(pipe.scheduler, prediction)
+            pipe.scheduler = predicting(
+                pipe.scheduler, prediction.kind, zero_snr=prediction.zero_terminal_snr or None
+            )
             report(f"{path.name} says of itself that it {prediction}")
     for part, module in pipe.components.items():
         if isinstance(module, torch.nn.Module):
@@ -109,19 +112,6 @@ def _text_encoders(
         )
         for part, kind in kinds.items()
     }
-
-
-def _scheduler(described: Any, prediction: Prediction) -> Any:
-    """Return a scheduler as `described`, for a model of this prediction."""
-    from diffusers import DDIMScheduler
-
-    changes: dict[str, Any] = {"prediction_type": prediction.kind}
-    if prediction.zero_terminal_snr:
-        # Not every scheduler knows rescaled betas; the stream has one of its own anyway.
-        return DDIMScheduler.from_config(
-            described.config, **changes, rescale_betas_zero_snr=True, timestep_spacing="trailing"
-        )
-    return type(described).from_config(described.config, **changes)
 
 
 def _family(path: Path, weights: Mapping[str, Tensor], *, own_vae: bool) -> str:

@@ -16,8 +16,9 @@ from streamcam.system.file_identity import joint_identity
 from streamcam.version import __version__
 
 SETTINGS = (
-    *("model", "single_file_config", "vae", "use_tiny_vae"),
-    *("lora", "use_lcm_lora", "lcm_lora_id", "embedding", "offline"),
+    *("model", "single_file_config", "unet", "prediction_type", "rescale_betas_zero_snr"),
+    *("vae", "use_tiny_vae"),
+    *("lora", "live_loras", "use_lcm_lora", "lcm_lora_id", "embedding", "offline"),
 )
 """The settings that decide on the weights of an image model."""
 PACKAGES = ("diffusers", "transformers", "safetensors")
@@ -40,7 +41,7 @@ def weights_source(config: Config, dtype: torch.dtype) -> tuple[str, str | None]
 
 def weight_files(config: Config) -> list[Path]:
     """Return every file that the model of `config` may be loaded from, and some besides."""
-    names = [config.model, *config.lora, *config.embedding, config.vae]
+    names = [config.model, config.unet, *config.lora, *config.embedding, config.vae]
     names += [config.lcm_lora_id, config.single_file_config]
     for family in FAMILIES.values():
         names += [family.tiny_vae, family.lcm_lora, family.config]
@@ -57,7 +58,8 @@ def _files_of(name: str) -> Iterator[Path]:
     try:
         path = hub.local_path(name)
     except ModelError:
-        path = None  # As for one file of a repository on the hub.
+        # A pickled U-Net is a file too; else it may be one file of a repository on the hub.
+        path = Path(name) if Path(name).is_file() else None
     if path is None:
         repo = hub.repo_folder("/".join(name.split("/")[:2]))
         folders = [repo / "refs", *repo.glob("snapshots/*")]

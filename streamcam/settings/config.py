@@ -20,7 +20,7 @@ from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
-from streamcam.settings.parameters import NAMED_FIELDS, Parameters, indices_of
+from streamcam.settings.parameters import NAMED_FIELDS, Parameters, Timesteps, indices_of
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
 from streamcam.settings.prompt_syntax import PARSERS
 from streamcam.settings.video_settings import VideoSettings
@@ -116,6 +116,11 @@ class Config(Settings):
         description="Folder or hub id whose config files describe a single-file model."
         " Default: the family that the file's tensors belong to, from the hub.",
     )
+    unet: Annotated[str | None, Traits(flag=True)] = Field(
+        default=None,
+        description="U-Net that replaces the model's own: a .safetensors file, or a file on the"
+        " hub as USER/REPO/FILE, as few-step models are published.",
+    )
     mode: Literal["img2img", "txt2img"] = Field(
         default="img2img", description="Start from the camera image, or from noise alone."
     )
@@ -134,6 +139,11 @@ class Config(Settings):
         default_factory=dict,
         validation_alias=AliasChoices("lora", "lora_dict"),
         description="LoRA as PATH_OR_ID[:SCALE]; may be given several times.",
+    )
+    live_loras: bool = Field(
+        default=True,
+        description="Keep the scale of each LoRA live, at some time per frame; false fuses LoRAs"
+        " into the weights, at the scales given at start, as pipeline=video always does.",
     )
     use_lcm_lora: bool | None = Field(
         default=None,
@@ -180,6 +190,14 @@ class Config(Settings):
         description="Shape of the model's image on air: width and height as they are (fixed), or"
         " the camera's, with the shorter of both for its shorter side.",
     )
+    grow_to: Annotated[int, Traits(model_default=True)] = Field(
+        default=0,
+        ge=0,
+        le=8192,
+        description="Pixels that the shorter side of the model's image may grow to on air, where"
+        " this machine keeps the frame rate; 0: the size stays. For pipeline=image in"
+        " mode=img2img.",
+    )
     fit: Literal["fill", "fit", "stretch"] = Field(
         default="fill",
         description="How an input of another aspect ratio is fitted: crop, add bars, or distort.",
@@ -202,6 +220,40 @@ class Config(Settings):
     )
     do_add_noise: Annotated[bool, Traits(model_default=True)] = Field(
         default=True, description="Add noise again between the denoising steps."
+    )
+    prediction_type: Annotated[
+        Literal["auto", "epsilon", "v_prediction", "sample"], Traits(model_default=True)
+    ] = Field(
+        default="auto",
+        description="What the U-Net predicts: noise, velocity or the image. auto: what the model's"
+        " scheduler config, or the file itself, says.",
+    )
+    rescale_betas_zero_snr: Annotated[bool | None, Traits(model_default=True)] = Field(
+        default=None,
+        description="Rescale the noise schedule so that it ends in noise alone (zero terminal"
+        " SNR). Default: as the model's scheduler config, or the file itself, says.",
+    )
+    timestep_spacing: Annotated[Literal["auto", "lcm", "trailing"], Traits(model_default=True)] = (
+        Field(
+            default="auto",
+            description="Which timesteps the schedule holds: those of latent consistency models, or"
+            " evenly spaced ones that end at the last of the training. auto: those of the few-step"
+            " model or LoRA that is loaded, by its published name, else lcm.",
+        )
+    )
+    timesteps: Annotated[Timesteps | None, Traits(model_default=True)] = Field(
+        default=None,
+        description="All timesteps of the schedule, descending, for a model that knows no others;"
+        " num_inference_steps is then their number. t_index_list and strength choose among them.",
+    )
+    sampler: Annotated[
+        Literal["auto", "lcm", "euler", "euler_a", "ddim", "tcd"], Traits(model_default=True)
+    ] = Field(
+        default="auto",
+        description="What goes from one step to the next: the image with fresh noise (lcm), with"
+        " the noise that was seen in it (euler, ddim), or a part of both (euler_a; tcd, by eta)."
+        " auto: that of the few-step model or LoRA that is loaded, by its published name, else"
+        " lcm.",
     )
     use_denoising_batch: bool = Field(
         default=True, description="Run the steps of different frames as one batch (Stream Batch)."
@@ -323,6 +375,11 @@ class Config(Settings):
         """Whether a GPU fits camera frames to the model, and takes them at full size."""
         return self._rules.fits_on_device
 
+    @property
+    def can_grow(self) -> bool:
+        """Whether the image at another size shows the same, so that it may change on air."""
+        return self._rules.can_grow and self.mode == "img2img"
+
     def shows_camera(self, parameters: Parameters) -> bool:
         """Return whether the prompts of `parameters` are empty, and that means the camera image."""
         if self.empty_prompt != "camera":
@@ -381,13 +438,25 @@ class Config(Settings):
         """Return what each live field of numbers by name begins with, where anything is named."""
         starts: dict[str, NamedNumbers] = {}
         for name, trait in NAMED_FIELDS.items():
-            given: Mapping[str, float] = getattr(self, trait.named_by)
+            given = self._named(trait.named_by)
             short = short_names(given)
             if given:
                 begins = [(short[item], value) for item, value in given.items()]
                 fixed = trait.begins
                 starts[name] = tuple((n, v if fixed is None else fixed) for n, v in begins)
         return starts
+
+    @property
+    def fuses_loras(self) -> bool:
+        """Whether LoRAs become a part of the weights, so that their scales cannot change."""
+        return self._rules.fuses_loras or not self.live_loras
+
+    def _named(self, setting: str) -> Mapping[str, float]:
+        """Return what `setting` names that live numbers are for."""
+        if setting == "lora" and self.fuses_loras:
+            return {}
+        given: Mapping[str, float] = getattr(self, setting)
+        return given
 
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
         """Return `parameters` with live `changes` applied.
@@ -407,6 +476,12 @@ class Config(Settings):
                 f"t_index_list has {len(parameters.t_index_list)} entries, but the number of steps"
                 f" is fixed at start: {n}"
             )
+        known = self.timesteps
+        if known is not None and parameters.num_inference_steps != len(known):
+            raise ParameterError(
+                f"timesteps lists {len(known)}, so num_inference_steps is {len(known)}, not"
+                f" {parameters.num_inference_steps}"
+            )
         if n > parameters.num_inference_steps:
             raise ParameterError(
                 f"{n} steps need num_inference_steps of at least {n},"
@@ -421,11 +496,17 @@ class Config(Settings):
             numbers: NamedNumbers = getattr(parameters, field)
             if not numbers:
                 continue
-            known = short_names(getattr(self, trait.named_by)).values()
+            known = short_names(self._named(trait.named_by)).values()
             if unknown := next((name for name, _ in numbers if name not in known), None):
                 setting = trait.named_by.replace("_", " ")
-                hint = suggest(unknown, known) if known else "none was given at start"
+                hint = suggest(unknown, known) if known else self._why_none(trait.named_by)
                 raise ParameterError(f'{field}: no {setting} "{unknown:.40}": {hint}')
+
+    def _why_none(self, setting: str) -> str:
+        if not getattr(self, setting):
+            return "none was given at start"
+        why = f"pipeline={self.pipeline}" if self._rules.fuses_loras else "live_loras=false"
+        return f"LoRAs are fused at start ({why}), so their scales cannot change on air"
 
 
 PARTS = ("broadcast", "video", "live")

@@ -34,9 +34,10 @@ def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
     models = [split_layer(layer)[0].get("model") for layer in layers]
     model = next((name for name in reversed(models) if isinstance(name, str)), AUTO)
     own = model_settings(model, MODEL_DEFAULTS)
-    # A size that was given wins over the shape that a model asks for.
+    # A size that was given wins over the shape that a model asks for, and stays.
     if any(name in layer for layer in layers for name in ("width", "height")):
         own.pop("shape", None)
+        own.pop("grow_to", None)
     layers = [own, *layers]
     fixed, live = _merge(layers)
     tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}
@@ -63,6 +64,9 @@ def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[st
         settings, changes = split_layer(layer)
         fixed |= settings
         live |= changes
+        # The schedule of a model that knows only these timesteps.
+        if settings.get("timesteps") is not None and "num_inference_steps" not in changes:
+            live["num_inference_steps"] = _count(settings["timesteps"]) or 1
         # Two forms of one thing, of which the later one counts.
         if changes.get("t_index_list") is not None:
             live.pop("strength", None)

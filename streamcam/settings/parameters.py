@@ -64,6 +64,21 @@ Indices = Annotated[
 ]
 
 
+def _check_timesteps(timesteps: tuple[int, ...]) -> tuple[int, ...]:
+    if any(a <= b for a, b in pairwise(timesteps)):
+        wanted = ",".join(map(str, sorted(set(timesteps), reverse=True)))
+        raise ValueError(f"must descend, as in {wanted}")
+    return timesteps
+
+
+Timesteps = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=999)], ...],
+    BeforeValidator(parse_index_list),
+    Field(min_length=1, max_length=50),
+    AfterValidator(_check_timesteps),
+]
+"""Timesteps of the training, of which there are 1000, noisiest first."""
+
 LoraScale = Annotated[float, Field(ge=-10, le=10)]
 
 Easing = Literal["linear", "ease-in", "ease-out", "ease-in-out"]
@@ -154,6 +169,13 @@ class Parameters(Settings):
     ] = Field(
         default=(),
         description="Scale of each LoRA by its name; 0 turns it off. Default: as given at start.",
+    )
+    eta: Annotated[float, Traits(model_default=True, fades=True, group="Look")] = Field(
+        default=0.3,
+        ge=0,
+        le=1,
+        description="Share of fresh noise between the steps of the sampler tcd (its gamma): 0 is"
+        " deterministic, 1 much like lcm.",
     )
     seed: Annotated[int, Traits(flag=True, group="Look", usual=(0, 9999))] = Field(
         default=2, ge=0, lt=2**63, description="Seed of the noise."

@@ -17,6 +17,8 @@ class SharedSettings(Protocol):
     @property
     def mode(self) -> str: ...
     @property
+    def unet(self) -> str | None: ...
+    @property
     def use_lcm_lora(self) -> bool | None: ...
     @property
     def lcm_lora_id(self) -> str | None: ...
@@ -26,6 +28,8 @@ class SharedSettings(Protocol):
     def height(self) -> int: ...
     @property
     def frame_buffer_size(self) -> int: ...
+    @property
+    def use_denoising_batch(self) -> bool: ...
     @property
     def embedding(self) -> dict[str, str]: ...
     @property
@@ -60,6 +64,10 @@ class PipelineRules:
 
     It always converts outputs to the canvas.
     """
+    can_grow: bool
+    """Whether an engine of another size can go on from any frame: each is diffused by itself."""
+    fuses_loras: bool
+    """Whether LoRAs always become a part of the weights."""
 
 
 def _no_limits(_settings: SharedSettings) -> None:
@@ -86,6 +94,11 @@ def _check_video(settings: SharedSettings) -> None:
         )
     if settings.use_lcm_lora or settings.lcm_lora_id:
         raise ValueError("pipeline=video has no LCM-LoRA: leave use_lcm_lora and lcm_lora_id out")
+    if settings.video.clean_context and settings.use_denoising_batch:
+        raise ValueError(
+            "clean_context needs use_denoising_batch=false: a chunk in a batch is not finished when"
+            " the next one begins"
+        )
     if settings.embedding or settings.prompt_syntax != "plain" or settings.prompt_chunks != 1:
         raise ValueError(
             "pipeline=video reads whole prompts as plain words: leave embedding, prompt_syntax and"
@@ -95,6 +108,8 @@ def _check_video(settings: SharedSettings) -> None:
         raise ValueError(
             "pipeline=video has one strength for the whole image: leave region_mask out"
         )
+    if settings.unet:
+        raise ValueError("pipeline=video has no U-Net: leave unet out")
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 
@@ -106,6 +121,8 @@ PIPELINE_RULES = {
         waiting=_frame_buffer_size,
         burst=_frame_buffer_size,
         fits_on_device=True,
+        can_grow=True,
+        fuses_loras=False,
     ),
     "video": PipelineRules(
         check=_check_video,
@@ -113,6 +130,8 @@ PIPELINE_RULES = {
         waiting=lambda settings: settings.video.input_capacity,
         burst=lambda settings: settings.video.burst,
         fits_on_device=False,
+        can_grow=False,
+        fuses_loras=True,
     ),
 }
 """By the name of the pipeline."""

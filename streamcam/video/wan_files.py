@@ -1,16 +1,15 @@
 """Find the files of video models on disk or on the hub, and read them safely."""
 
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
+from streamcam.models.training_files import read_pickled
 from streamcam.models.weights import explain_load_errors, read_json
 from streamcam.video.wan_weights import unwrap
 
@@ -70,7 +69,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     with explain_load_errors(str(path), path, "delete it and fetch it again"):
         if path.suffix != ".safetensors":
-            return unwrap(_unpickled(path))
+            return unwrap(read_pickled(path))
         from safetensors.torch import load_file
 
         return unwrap(load_file(path))
@@ -106,18 +105,6 @@ class FolderWeights(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._files)
-
-
-def _unpickled(path: Path) -> dict[str, Any]:
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        raise ModelError(
-            f"{path} holds more than weights, which could run code; get it as .safetensors"
-        ) from None
-    if not isinstance(checkpoint, dict):
-        raise ModelError(f"{path} holds no table of weights")
-    return checkpoint
 
 
 @contextmanager

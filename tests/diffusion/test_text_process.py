@@ -15,6 +15,7 @@ from streamcam.diffusion.stages import Text
 from streamcam.diffusion.text_process import TextProcess
 from streamcam.errors import ModelError, StreamcamError
 from streamcam.settings.config import Config
+from tests.runtime.broadcast_helpers import until
 
 CONFIG = Config(model="nano", device="cpu", dtype="float32", acceleration="eager")
 
@@ -35,6 +36,14 @@ def test_texts_are_answered_in_order_and_another_process_follows_one_that_died()
     assert float(oil.prompt_embeds.mean()) == 2.0
     assert isinstance(died, ModelError)
     assert str(died) == "the process that encodes texts ended with status 3"
+
+
+@pytest.mark.parametrize("main", ["tests.support.text_answers:serve", "no.such:main"])
+def test_it_says_when_it_has_loaded_and_when_it_never_will(main: str) -> None:
+    process = TextProcess(CONFIG, lambda *_: None, main)
+    assert not process.is_loaded
+    process.start()
+    until(lambda: process.is_loaded)
 
 
 @pytest.mark.parametrize("error", [StreamcamError("no room"), RuntimeError("a bug")])

@@ -24,6 +24,9 @@ def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "hub"
 
 
+WAN = "random:tiny-wan"
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -42,6 +45,12 @@ def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ({"model": "nano", "embedding": ["a/b"], "offline": True}, "no model a/b: "),
         ({"model": "x", "pipeline": "video"}, 'no model "x": no file or folder here'),
         ({"model": "a/b/c", "pipeline": "video", "offline": True}, "no model a/b: .*offline"),
+        ({"model": WAN, "pipeline": "video", "lora": ["x.pt:0.5"]}, 'no LoRA "x.pt": no file'),
+        ({"model": WAN, "pipeline": "video", "lora": ["x"]}, 'no model "x": no file or folder'),
+        (
+            {"model": WAN, "pipeline": "video", "lora": ["a/b/c/d.pt"], "offline": True},
+            "no model a/b: .*offline",
+        ),
     ],
 )
 def test_a_model_that_is_surely_missing_is_refused(
@@ -60,6 +69,7 @@ def test_a_model_that_is_surely_missing_is_refused(
         {"model": "random:tiny-sd-turbo"},
         {"model": "a/b", "vae": "c/d", "lora": ["e/f", "g/h/i.safetensors:1"]},
         {"model": "a/b/c", "pipeline": "video"},
+        {"model": WAN, "pipeline": "video", "lora": ["b.ckpt", "a/b/c/d.pt:0.5", "a/b"]},
         {"model": "passthrough", "vae": "x"},
         {"model": "identity", "device": "cuda:7"},
     ],
