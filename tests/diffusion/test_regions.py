@@ -11,15 +11,17 @@ from torch import Tensor
 
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.regions import FOLLOW
-from streamcam.diffusion.stages import Condition
+from streamcam.diffusion.stages import Condition, Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import ConfigError, ModelError, ParameterError
+from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 from tests.diffusion.test_graphed_frames import Graphed, noise
 from tests.diffusion.test_graphed_frames import config_of as graphed_config
 from tests.diffusion.test_stream import SIZE, stand_in
+from tests.frames.test_transfer import NoDownloads
 from tests.support.streams import TINY, moving
 
 CFG = ["none", "full", "self", "initialize"]
@@ -238,6 +240,23 @@ def test_what_is_not_set_is_the_plain_strength_and_the_larger_one_picks_the_step
     live = config.changed(config.live, changes)
     assert config.region_strengths(live) == (strengths and pytest.approx(strengths))
     assert config.indices(live)[0] == first_index
+
+
+def test_strengths_and_masks_are_used_without_a_look_at_their_values() -> None:
+    """On torch's device without memory, reading one raises."""
+    meta = torch.device("meta")
+    models = models_of(
+        brightness,
+        encode_text=lambda _text: Text(torch.empty(1, 2, 4, device=meta), None),
+        alphas_cumprod=torch.linspace(0.999, 0.005, 1000).to(meta),
+        device=meta,
+    )
+    config = graphed_config(steps=3, cfg_type="self", region_mask="person")
+    transfer = CudaTransfer(config, meta, NoDownloads(), output_format(config, on_air=True))
+    stream = DiffusionStream(models, config, transfer)
+    for index, image in enumerate(noise(6)):
+        live = config.live.changed({"strength_person": index / 10})
+        stream(Frame(image, index, 0.0), live)
 
 
 def test_strengths_without_regions_change_nothing_and_say_so() -> None:
