@@ -27,7 +27,10 @@ def check_image_models(config: Config) -> None:
         if not file:
             hub.unet_file(config.unet, offline=True)
         _check_cached(repo, None if file else Path(config.unet), offline=offline)
-    for lora in config.lora:
+    loras = [*config.lora]
+    if config.use_lcm_lora and config.lcm_lora_id:
+        loras.append(config.lcm_lora_id)
+    for lora in loras:
         repo, _ = hub.split_file(lora)
         path = hub.local_path(repo)
         if path is not None:
