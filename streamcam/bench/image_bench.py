@@ -24,6 +24,7 @@ from streamcam.bench.harness import (
 )
 from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.diffusion.regions import PERSON
+from streamcam.diffusion.schedule import ORIGINAL_STEPS
 from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import place
@@ -286,9 +287,13 @@ class ModelTimer:
 
 def at_steps(config: Config, n: int, cfg_type: str) -> Config:
     """Return `config` with `n` steps over most of the schedule, and this `cfg_type`."""
-    indices = indices_of(0.8, n, config.live.num_inference_steps)
-    live = config.live.changed({"t_index_list": indices})
-    return changed(config, live=live, steps=n, cfg_type=cfg_type)
+    count = config.live.num_inference_steps
+    timesteps = config.timesteps
+    if n > count:  # More than the model knows: they cost the same at any timesteps.
+        count, timesteps = max(n, ORIGINAL_STEPS), None
+    changes = {"t_index_list": indices_of(0.8, n, count), "num_inference_steps": count}
+    live = config.live.changed(changes)
+    return changed(config, live=live, steps=n, cfg_type=cfg_type, timesteps=timesteps)
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from streamcam.diffusion.schedule import MIN_ALPHA_CUMPROD, Sampling
 from streamcam.errors import ConfigError
-from streamcam.models.families import Report
+from streamcam.models.families import Report, is_few_step
 from streamcam.models.few_step import Recognised, few_step_model
 from streamcam.settings.config import AUTO, Config
 
@@ -17,7 +17,10 @@ def sampling_of(pipe: Any, config: Config, alphas_cumprod: Tensor, report: Repor
     Raises:
         ConfigError: a timestep is none of the model's.
     """
-    known = few_step_model(config)
+    adds_lora = config.use_lcm_lora
+    if adds_lora is None:
+        adds_lora = not is_few_step(pipe)
+    known = few_step_model(config, lcm_lora=adds_lora)
     sampler: str = config.sampler
     spacing: str = config.timestep_spacing
     if sampler == AUTO and type(pipe.scheduler).__name__ == "TCDScheduler":
@@ -44,8 +47,11 @@ def _predicts_velocity(pipe: Any, alphas_cumprod: Tensor) -> bool:
 
 
 def _report_steps(known: Recognised, config: Config, report: Report) -> None:
-    count = config.live.num_inference_steps
-    if known.steps is not None and known.steps != count:
+    count, timesteps = config.live.num_inference_steps, known.kind.timesteps
+    if timesteps and config.timesteps != timesteps:
+        wanted = ",".join(map(str, timesteps))
+        report(f"{known}; for the timestep that it knows, --set timesteps={wanted}")
+    elif known.steps is not None and known.steps != count:
         report(
             f"{known}; with num_inference_steps={count} it runs at other timesteps than its own"
             f" (--set num_inference_steps={known.steps} for those)"

@@ -10,10 +10,12 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
+from streamcam.models.few_step import few_step_model
 from streamcam.models.lora import apply_all
 from streamcam.models.random_models import CPU, random_pipeline
 from streamcam.models.scheduler_config import predicting
 from streamcam.models.single_file import load_single_file
+from streamcam.models.single_file_weights import SCALE_NAMES
 from streamcam.models.textual_inversion import load_embeddings
 from streamcam.models.unet_file import load_unet
 from streamcam.models.weights import (
@@ -23,7 +25,7 @@ from streamcam.models.weights import (
     read_json,
     tensor_names,
 )
-from streamcam.settings.config import Config
+from streamcam.settings.config import AUTO, Config
 
 PIPELINES = (
     "StableDiffusionPipeline",
@@ -90,8 +92,10 @@ def load_pipeline(
 
 
 def _apply_prediction(pipe: Any, config: Config) -> None:
-    """Let `pipe` predict what `config` says, where that says it."""
-    kind = None if config.prediction_type == "auto" else config.prediction_type
+    """Let `pipe` predict what `config`, or the published name of a file, says, if they do."""
+    kind: str | None = None if config.prediction_type == AUTO else config.prediction_type
+    if kind is None and (known := few_step_model(config, lcm_lora=False)):
+        kind = known.kind.prediction
     if kind is not None or config.rescale_betas_zero_snr is not None:
         zero_snr = config.rescale_betas_zero_snr
         pipe.scheduler = predicting(pipe.scheduler, kind, zero_snr=zero_snr)
@@ -138,6 +142,12 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
     if not keeps_own(config, parts.get("vae")):
         parts["vae"], unused = None, [*unused, "vae"]  # It may be missing: another takes its place.
     _check_files(folder, [part for part in REQUIRED_FILES if parts.get(part)])
+    if any(tensor.endswith(SCALE_NAMES) for tensor in tensor_names(folder / "unet")):
+        # diffusers would leave the scales out.
+        raise ModelError(
+            f"{folder / 'unet'} holds float8 weights with scales, which are read from single files"
+            " alone: give it with --unet, or get the model in float16"
+        )
     with explain_load_errors(name, folder, "fetch the model again"):
         pipe = DiffusionPipeline.from_pretrained(
             str(folder),

@@ -22,6 +22,10 @@ class FewStepModel(NamedTuple):
     """As in the setting ``timestep_spacing``."""
     is_made_for: bool = True
     """Whether the number of steps in its name is the only one that it runs at."""
+    timesteps: tuple[int, ...] | None = None
+    """The only ones that it knows, where they are not spaced like those of others."""
+    prediction: str | None = None
+    """As in the setting ``prediction_type``, where it differs from that of its base."""
 
 
 class Recognised(NamedTuple):
@@ -40,6 +44,13 @@ class Recognised(NamedTuple):
 
 
 KINDS = (
+    FewStepModel(
+        "SDXL-Lightning",
+        re.compile(r"sdxl[-_]lightning[-_]1step.*x0"),
+        "euler",
+        "trailing",
+        prediction="sample",
+    ),
     FewStepModel("SDXL-Lightning", re.compile(r"sdxl[-_]lightning"), "euler", "trailing"),
     # The LoRA for one step runs at any number of them, with TCD.
     FewStepModel(
@@ -48,8 +59,9 @@ KINDS = (
         "tcd",
         is_made_for=False,
     ),
-    FewStepModel("Hyper-SD for one step", re.compile(r"hyper-sdxl-1steps?-unet")),
+    FewStepModel("Hyper-SD for one step", re.compile(r"hyper-sdxl-1steps?-unet"), timesteps=(800,)),
     FewStepModel("Hyper-SD", re.compile(r"hyper-sd(15|xl)-"), "ddim", "trailing"),
+    FewStepModel("DMD2", re.compile(r"(?<![a-z0-9])dmd2[-_]sdxl[-_]1step"), timesteps=(399,)),
     FewStepModel("DMD2", re.compile(r"(?<![a-z0-9])dmd2(?![a-z0-9])"), "lcm", "trailing"),
     FewStepModel("TCD", re.compile(r"(?<![a-z0-9])tcd[-_].*lora"), "tcd", is_made_for=False),
     FewStepModel(
@@ -62,10 +74,13 @@ KINDS = (
 """The first that matches counts."""
 
 
-def few_step_model(config: Config) -> Recognised | None:
-    """Return the few-step model among the files of `config`: its LoRAs, its U-Net, its model."""
+def few_step_model(config: Config, *, lcm_lora: bool) -> Recognised | None:
+    """Return the few-step model among the files of `config`: its LoRAs, its U-Net, its model.
+
+    With `lcm_lora`, ``lcm_lora_id`` counts too.
+    """
     loras = [name for name, scale in config.lora.items() if scale]
-    for name in [*loras, config.unet, config.model]:
+    for name in [*loras, config.lcm_lora_id if lcm_lora else None, config.unet, config.model]:
         if name and (found := recognise(name)):
             return found
     return None

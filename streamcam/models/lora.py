@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from streamcam.errors import ModelError, one_line
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, RANDOM, Report, family_of, is_few_step
-from streamcam.models.few_step import few_step_model
+from streamcam.models.few_step import few_step_model, recognise
 from streamcam.models.lora_file import LoraFile, read_lora
 from streamcam.models.lora_layers import LoraScales, with_branches
 from streamcam.models.lora_names import Layer, layer_names, part_of
@@ -198,7 +198,7 @@ def _width(layer: Layer) -> int:
 def _choose_lcm_lora(pipe: Any, config: Config, report: Report) -> str | None:
     if config.use_lcm_lora is False or config.model.startswith(RANDOM):
         return None
-    if config.use_lcm_lora is None and (known := few_step_model(config)):
+    if config.use_lcm_lora is None and (known := few_step_model(config, lcm_lora=False)):
         report(f"{known}, so no LCM-LoRA is added")
         return None
     if config.use_lcm_lora is None and is_few_step(pipe):
@@ -212,7 +212,7 @@ def _choose_lcm_lora(pipe: Any, config: Config, report: Report) -> str | None:
         )
         return None
     why = "" if is_few_step(pipe) else ", since the model is not made for few steps"
-    report(f"LCM-LoRA {name}{why}")
+    report(f"LCM-LoRA {name}{why}" if not recognise(name) else f"LoRA for few steps: {name}{why}")
     return name
 
 

@@ -1,5 +1,6 @@
 """Check that the models named in the settings exist, without torch, the hub, or reading weights."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def check_image_models(config: Config) -> None:
         if not file:
             hub.unet_file(config.unet, offline=True)
         _check_cached(repo, None if file else Path(config.unet), offline=offline)
-    _check_loras(config, pickled=False)
+    lcm = [config.lcm_lora_id] if config.use_lcm_lora and config.lcm_lora_id else []
+    _check_loras([*config.lora, *lcm], offline=offline, pickled=False)
     for embedding in config.embedding:
         repo_of_it, _ = hub.weights_repo(embedding, hub.EMBEDDING_FILE)
         if repo_of_it is None:
@@ -43,7 +45,7 @@ def check_image_models(config: Config) -> None:
 
 def check_video_models(config: Config) -> None:
     """Raise ModelError if the model or a LoRA of `config`, for video, is surely missing."""
-    _check_loras(config, pickled=True)
+    _check_loras(config.lora, offline=config.offline, pickled=True)
     name = config.model
     if name.startswith(RANDOM) or Path(name).expanduser().exists():
         return
@@ -67,13 +69,13 @@ def _check_image_model(name: str, *, offline: bool) -> None:
     _check_cached(name, path, offline=offline)
 
 
-def _check_loras(config: Config, *, pickled: bool) -> None:
-    for lora in config.lora:
+def _check_loras(loras: Iterable[str], *, offline: bool, pickled: bool) -> None:
+    for lora in loras:
         repo, _ = hub.weights_repo(lora, pickled=pickled)
         if repo is None:
             hub.lora_file(lora, offline=True, pickled=pickled)
         else:
-            _check_cached(repo, None, offline=config.offline, pull=hub.PULL_SAME_SETTINGS)
+            _check_cached(repo, None, offline=offline, pull=hub.PULL_SAME_SETTINGS)
 
 
 def _check_cached(repo: str, path: Path | None, *, offline: bool, pull: str | None = None) -> None:

@@ -147,11 +147,13 @@ class Config(Settings):
     )
     use_lcm_lora: bool | None = Field(
         default=None,
-        description="Fuse the LCM-LoRA. Default: only where the model is not made for few steps"
-        " already.",
+        description="Fuse the LCM-LoRA. Default: only where neither the model nor a LoRA is made"
+        " for few steps already.",
     )
     lcm_lora_id: str | None = Field(
-        default=None, description="LCM-LoRA to fuse. Default: the one made for the model's family."
+        default=None,
+        description="LCM-LoRA to fuse, or another LoRA for few steps, besides those of lora."
+        " Default: the LCM-LoRA made for the model's family.",
     )
     embedding: Annotated[
         dict[str, str],

@@ -1,7 +1,7 @@
 """The image benchmark: every comparison has its rows; no test depends on a figure."""
 
 from streamcam.bench.harness import machine
-from streamcam.bench.image_bench import ImageBenchmark
+from streamcam.bench.image_bench import ImageBenchmark, at_steps
 from streamcam.settings.config_layers import build_config
 from tests.support.streams import TINY, moving
 
@@ -35,3 +35,11 @@ def test_every_comparison_has_its_rows() -> None:
 
 def _tables(rows: list) -> dict[str, None]:
     return dict.fromkeys(row.table for row in rows)
+
+
+def test_a_model_of_few_timesteps_is_measured_at_more_steps_too() -> None:
+    config = build_config([{"timesteps": [999, 749, 499, 249]}])
+    within, beyond = at_steps(config, 4, "none"), at_steps(config, 10, "none")
+    assert within.timesteps == config.timesteps
+    assert (within.num_steps, within.live.num_inference_steps) == (4, 4)
+    assert (beyond.num_steps, beyond.live.num_inference_steps) == (10, 50)

@@ -92,7 +92,7 @@ def offered(
     ("line", "values"),
     [
         ("run --config wat", ["watercolour"]),
-        ("config show sdxl", ["sdxl-turbo"]),
+        ("config show sdxl-tu", ["sdxl-turbo"]),
         ("presets load dou", []),
         ("presets load duo", ["duotone"]),
         ("run --source ca", ["camera", "camera:/dev/video0"]),

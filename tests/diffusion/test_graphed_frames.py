@@ -13,6 +13,7 @@ from torch import nn
 
 from streamcam.diffusion import image_model
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.schedule import Sampling
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.flat_stage import FlatForward, FlatStage
@@ -107,6 +108,30 @@ def test_graphs_give_the_bytes_of_plain_frames_and_live_values_record_nothing(
 ) -> None:
     both = Graphed(stand_in(), config_of(cfg_type=cfg_type, **settings))
     both.assert_same(noise(20), LIVE)
+    assert both.graphs.captures == CALLS_AT_ONCE
+
+
+@pytest.mark.parametrize("cfg_type", ["none", "initialize"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sampler": "euler"},
+        {"sampler": "euler", "mode": "txt2img"},
+        {"sampler": "tcd"},
+        {"sampler": "tcd", "use_denoising_batch": False},
+        {"sampler": "ddim", "predicts_velocity": True},
+    ],
+    ids=lambda settings: "-".join(str(value) for value in settings.values()),
+)
+def test_graphs_give_the_bytes_of_plain_frames_with_every_sampler(
+    cfg_type: str, settings: dict[str, Any]
+) -> None:
+    sampling = Sampling(
+        "trailing", None, settings["sampler"], settings.get("predicts_velocity", False)
+    )
+    rest = {name: value for name, value in settings.items() if name != "predicts_velocity"}
+    both = Graphed(stand_in(sampling=sampling), config_of(cfg_type=cfg_type, steps=3, **rest))
+    both.assert_same(noise(20), LIVE | {16: {"eta": 0.8}})
     assert both.graphs.captures == CALLS_AT_ONCE
     frames_per_call = both.config.frame_buffer_size
     assert both.graphs.launches >= 20 // frames_per_call - both.config.num_steps - 4

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from streamcam.control.preset_bank import PresetBank
 from streamcam.diffusion.sampling_choice import sampling_of
+from streamcam.diffusion.schedule import steps_at, trailing_timesteps
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.few_step import few_step_model, recognise
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config_layers import build_config
+from streamcam.settings.presets import find_presets, load_preset
 from tests.support.loras import UNET_QUERY, pair, save_peft
 
 Folder = Callable[[str], Path]
@@ -38,6 +41,7 @@ ALPHAS = torch.linspace(0.99, 0.01, 1000)
         ("wangfuyun/PCM_Weights/sdxl/pcm_sdxl_lcmlike_lora_converted.safetensors",
          "PCM in the manner of LCM", "lcm", "lcm", None),
         ("latent-consistency/lcm-lora-sdv1-5", "LCM", "lcm", "lcm", None),
+        ("tianweiy/DMD2/dmd2_sdxl_1step_unet_fp16.bin", "DMD2", "lcm", "lcm", 1),
         ("h1t/TCD-SD15-LoRA/pytorch_lora_weights.safetensors", "TCD", "tcd", "lcm", None),
     ],
 )  # fmt: skip
@@ -51,6 +55,19 @@ def test_a_published_name_says_how_a_model_is_run(
 
 
 @pytest.mark.parametrize(
+    ("unet", "said"),
+    [
+        ("Hyper-SDXL-1step-Unet.safetensors", "--set timesteps=800"),
+        ("dmd2_sdxl_1step_unet_fp16.bin", "--set timesteps=399"),
+    ],
+)
+def test_a_model_that_knows_one_timestep_says_which(unet: str, said: str) -> None:
+    lines: list[str] = []
+    sampling_of(random_pipeline("tiny-sdxl"), build_config([{"unet": unet}]), ALPHAS, lines.append)
+    assert said in lines[0]
+
+
+@pytest.mark.parametrize(
     "name",
     ["style.safetensors", "hyperrealistic.safetensors", "user/lightning-bolts", "watercolour_4step",
      "admd2x.safetensors", "lcm_lora/style.safetensors", "/home/dmd2/loras/style.safetensors"],
@@ -61,7 +78,7 @@ def test_other_names_say_nothing(name: str) -> None:
 
 def test_a_lora_that_is_off_says_nothing() -> None:
     config = build_config([{"lora": {"h1t/TCD-SDXL-LoRA": 0.0}}])
-    assert few_step_model(config) is None
+    assert few_step_model(config, lcm_lora=True) is None
 
 
 @pytest.mark.parametrize(
@@ -104,3 +121,53 @@ def test_the_published_behaviour_is_kept_for_every_other_model() -> None:
         pipe = random_pipeline(f"tiny-{name}")
         chosen = sampling_of(pipe, build_config([]), ALPHAS, lambda _: None)
         assert chosen == ("lcm", None, "lcm", False)
+
+
+def test_the_lora_for_few_steps_of_a_preset_stays_when_others_are_given() -> None:
+    name = "ByteDance/SDXL-Lightning/sdxl_lightning_4step_lora.safetensors"
+    preset = load_preset("sdxl-lightning")
+    config = build_config([preset, {"lora": "style.safetensors:0.8"}])
+    assert (config.lora, config.lcm_lora_id) == ({"style.safetensors": 0.8}, name)
+    chosen = sampling_of(
+        random_pipeline("tiny-sdxl"),
+        build_config([{"use_lcm_lora": True, "lcm_lora_id": name, "num_inference_steps": 4}]),
+        ALPHAS,
+        pytest.fail,
+    )
+    assert chosen[:3] == ("trailing", None, "euler")
+
+
+FEW_STEP_PRESETS = [name for name in sorted(find_presets()) if name.startswith(("sd", "noobai"))]
+
+
+@pytest.mark.parametrize("name", FEW_STEP_PRESETS)
+def test_every_preset_of_a_model_runs_at_timesteps_that_its_model_knows(name: str) -> None:
+    config = build_config([load_preset(name)])
+    lines: list[str] = []
+    pipe = random_pipeline("tiny-sdxl-turbo" if "turbo" in name else "tiny-sdxl")
+    sampling = sampling_of(pipe, config, ALPHAS, lines.append)
+    assert lines == []
+    known = few_step_model(config, lcm_lora=config.use_lcm_lora is not False)
+    if known:
+        assert sampling.sampler == known.kind.sampler
+        if known.kind.is_made_for:
+            assert known.steps == config.live.num_inference_steps == len(config.timesteps or ())
+    steps = steps_at(config.indices(config.live), config.live.num_inference_steps, ALPHAS, sampling)
+    spaced = trailing_timesteps(config.live.num_inference_steps)
+    trailing = config.timesteps is None or len(config.timesteps) > 1
+    assert not trailing or set(steps.timesteps.tolist()) <= set(spaced)
+
+
+@pytest.mark.parametrize("name", FEW_STEP_PRESETS)
+def test_every_preset_of_a_model_names_its_source_and_licence(name: str) -> None:
+    text = find_presets()[name].read_text()
+    assert "# From huggingface.co/" in text
+    assert "Licence: " in text
+
+
+def test_the_steps_of_a_preset_stay_when_a_look_is_loaded_on_air() -> None:
+    config = build_config([load_preset("sdxl-lightning")])
+    bank = PresetBank(config, pytest.fail)
+    changed = config.changed(config.live, bank.changes("neon"))
+    assert changed.num_inference_steps == 4
+    assert config.indices(changed) == (2, 3)

@@ -166,6 +166,18 @@ def test_scales_of_float8_weights_are_applied(
         torch.testing.assert_close(weight, expected[name], atol=atol, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_a_checkpoint_stored_in_float8_is_read(
+    stored: dict[str, Weights], load: Callable[..., Any], dtype: torch.dtype
+) -> None:
+    pipe = load({name: weight.to(dtype) for name, weight in stored["sdxl"].items()}, "sdxl")
+    expected = load(stored["sdxl"], "sdxl")
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+        for name, weight in getattr(pipe, part).state_dict().items():
+            whole = getattr(expected, part).state_dict()[name].to(dtype).float()
+            torch.testing.assert_close(weight, whole)
+
+
 def test_what_trainers_leave_in_a_file_does_no_harm(
     stored: dict[str, Weights], load: Callable[..., Any]
 ) -> None:

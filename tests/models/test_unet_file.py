@@ -93,6 +93,17 @@ def test_a_unet_in_float8_is_read(
         torch.testing.assert_close(weight, other[name], rtol=0.15, atol=0.02)
 
 
+def test_a_published_unet_that_predicts_the_image_is_known_by_its_name(
+    model_folder: Folder, tmp_path: Path, other: Weights
+) -> None:
+    save_file(other, file := tmp_path / "sdxl_lightning_1step_unet_x0.safetensors")
+    base = model_folder("sdxl")
+    assert loaded(base, file).scheduler.config.prediction_type == "sample"
+    said = loaded(base, file, prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    assert said.scheduler.config.prediction_type == "v_prediction"
+    assert said.scheduler.config.rescale_betas_zero_snr
+
+
 def test_files_that_are_no_unet_of_the_base_are_refused_in_one_line(
     model_folder: Folder, tmp_path: Path, other: Weights
 ) -> None:
