@@ -22,6 +22,7 @@ from streamcam.bench.harness import (
     no_report,
     synchronize,
 )
+from streamcam.bench.random_loras import lora_bytes, with_random_loras
 from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import place
@@ -29,6 +30,9 @@ from streamcam.models.checkpoint import load_pipeline
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import indices_of
 from streamcam.types import Frame, Image
+
+LORA_RANK = 16
+"""A usual one."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,8 @@ class ImageBenchmark:
         uncached_pipe = copy.copy(pipe)
         uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
+        self._plain_pipe = copy.copy(pipe)
+        self._plain_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
         self._models = from_pipeline(pipe, config, device, no_report, builds_here=True)
         self._uncached = from_pipeline(uncached_pipe, uncached, device, no_report, builds_here=True)
 
@@ -89,6 +95,7 @@ class ImageBenchmark:
         yield from self.similarity_filter()
         yield from self.temporal_stability()
         yield from self.prompt_cache()
+        yield from self.loras()
 
     def overhead(self) -> Iterator[Row]:
         """Compare the whole stream with nothing but its model calls."""
@@ -171,6 +178,21 @@ class ImageBenchmark:
                 flops = _flops(models, settings)
                 case.note = lambda flops=flops: f"{flops / 1e9:.2f} GFLOP in the U-Net"  # type: ignore[misc]
             yield from self._measured("prompt cache", cases)
+
+    def loras(self) -> Iterator[Row]:
+        """Compare the stream without LoRAs, and with some whose scales are live."""
+        if self._config.lora:
+            return  # There is nothing without LoRAs to compare with.
+        cases = [self._case("no LoRA", self._config)]
+        for count in (1, 3):
+            config = changed(self._config, lora={f"lora{i}": 1.0 for i in range(count)})
+            pipe = with_random_loras(self._plain_pipe, count=count, rank=LORA_RANK)
+            size = lora_bytes(pipe.unet)
+            models = from_pipeline(pipe, config, self._models.device, no_report, builds_here=True)
+            case = self._case(f"{count} live, rank {LORA_RANK}", config, models=models)
+            case.note = lambda size=size: f"{size / 1e6:.1f} MB"  # type: ignore[misc]
+            cases.append(case)
+        yield from self._measured("live LoRAs", cases)
 
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:
