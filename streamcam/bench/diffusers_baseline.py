@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from streamcam.bench.candidates import Candidate
-from streamcam.bench.harness import iter_frames, no_report
+from streamcam.bench.harness import changed, iter_frames, no_report
 from streamcam.engines.dtypes import dtype_of
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.settings.config import Config
@@ -33,7 +33,9 @@ def diffusers_candidate(
 def _step(
     config: Config, scene: Sequence[Image], dtype: torch.dtype, device: torch.device
 ) -> Callable[[], Any]:
-    pipe = load_pipeline(config, dtype, no_report, device).to(device)
+    plain = config.live.model_copy(update={"lora_scale": ()})
+    fused = changed(config, live_loras=False, live=plain)
+    pipe = load_pipeline(fused, dtype, no_report, device).to(device)
     from diffusers import AutoPipelineForImage2Image, LCMScheduler
 
     pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)

@@ -14,6 +14,7 @@ from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.stages import Condition
+from streamcam.diffusion.steering import Steering
 from streamcam.engines.dtypes import FLOAT8, name_of
 from streamcam.engines.placement import place
 from streamcam.frames.image_tensors import to_images, to_tensor
@@ -47,12 +48,14 @@ def bare_calls(config: Config, models: ImageModel, scene: Sequence[Image]) -> Ca
     images = to_tensor([scene[0]] * f, models.device)
     # As on air: with another input, another engine would have to be built.
     noise = latents[:f] if models.encode_uses_noise else None
+    steering = Steering(lora_scales=models.loras.start_scales())
+    steered = () if steering.is_off else (steering,)
 
     def step() -> float:
         started_at = time.perf_counter()
         with torch.inference_mode():
             x_0 = models.encode(images, noise)
-            models.denoise(latents, timesteps, condition)
+            models.denoise(latents, timesteps, condition, *steered)
             to_images(models.decode(x_0))
         return time.perf_counter() - started_at
 

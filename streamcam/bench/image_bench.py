@@ -22,6 +22,7 @@ from streamcam.bench.harness import (
     no_report,
     synchronize,
 )
+from streamcam.bench.random_loras import lora_bytes, with_random_loras
 from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.diffusion.regions import PERSON
 from streamcam.diffusion.schedule import ORIGINAL_STEPS
@@ -32,6 +33,9 @@ from streamcam.models.checkpoint import load_pipeline
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import indices_of
 from streamcam.types import Frame, Image
+
+LORA_RANK = 16
+"""A usual one."""
 
 
 @dataclass(slots=True)
@@ -80,6 +84,8 @@ class ImageBenchmark:
         uncached_pipe = copy.copy(pipe)
         uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
+        self._plain_pipe = copy.copy(pipe)
+        self._plain_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
         # People are found only where that is measured; without a camera image there are none.
         regions = config if config.mode == "txt2img" else changed(config, region_mask=PERSON)
         self._with_regions = from_pipeline(pipe, regions, device, no_report, builds_here=True)
@@ -98,6 +104,7 @@ class ImageBenchmark:
         yield from self.prompt_chunks()
         if self._with_regions.region_mask is not None:
             yield from self.regions()
+        yield from self.loras()
 
     def overhead(self) -> Iterator[Row]:
         """Compare the whole stream with nothing but its model calls."""
@@ -212,6 +219,21 @@ class ImageBenchmark:
                 ),
             ]
             yield from self._measured("regions", cases)
+
+    def loras(self) -> Iterator[Row]:
+        """Compare the stream without LoRAs, and with some whose scales are live."""
+        if self._config.lora:
+            return  # There is nothing without LoRAs to compare with.
+        cases = [self._case("no LoRA", self._config)]
+        for count in (1, 3):
+            config = changed(self._config, lora={f"lora{i}": 1.0 for i in range(count)})
+            pipe = with_random_loras(self._plain_pipe, count=count, rank=LORA_RANK)
+            size = lora_bytes(pipe.unet)
+            models = from_pipeline(pipe, config, self._models.device, no_report, builds_here=True)
+            case = self._case(f"{count} live, rank {LORA_RANK}", config, models=models)
+            case.note = lambda size=size: f"{size / 1e6:.1f} MB"  # type: ignore[misc]
+            cases.append(case)
+        yield from self._measured("live LoRAs", cases)
 
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:

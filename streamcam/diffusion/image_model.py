@@ -38,7 +38,7 @@ from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, EngineError
 from streamcam.models.checkpoint import load_pipeline
-from streamcam.models.families import Report
+from streamcam.models.families import Report, once
 from streamcam.models.prompt_reader import load_prompt_reader
 from streamcam.models.weight_bytes import model_size
 from streamcam.models.weight_files import weights_source
@@ -191,7 +191,8 @@ def from_pipeline(
             encode_text,
             pipe,
             device=device,
-            report=report,
+            # Encoded at several scales of a LoRA, a text is cut off at the same place each time.
+            report=once(report) if loras.in_texts else report,
             reader=reader,
             syntax=config.prompt_syntax,
             chunks=config.prompt_chunks,

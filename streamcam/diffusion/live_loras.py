@@ -49,6 +49,10 @@ class LiveLoras:
         scales = dict(parameters.lora_scale)
         return tuple(scales.get(name, scale) for name, scale in self._start.items())
 
+    def start_scales(self) -> Tensor | None:
+        """Return the scales at start on the device, ``(loras,)``; None without LoRAs."""
+        return torch.tensor([*self._start.values()], device=self.device) if self._start else None
+
     def for_prompt_kv(self, scales: Tensor | None) -> None:
         """Make the next keys and values of a prompt at `scales`."""
         self._inputs.begin(Steering(lora_scales=scales))

@@ -15,6 +15,7 @@ from streamcam.engines.accuracy import psnr
 from streamcam.engines.flat_stage import Call, FlatForward, Samples, flatten_args
 from streamcam.pixels import fitted
 from streamcam.settings.config import Config
+from streamcam.settings.parameters import Parameters
 from streamcam.sources.demo import Demo
 from streamcam.sources.pattern import MovingPattern
 from streamcam.types import Frame, Image
@@ -105,12 +106,24 @@ class StreamRehearsal:
         self, model: ImageModel, scenes: Sequence[Image], prompts: Sequence[str]
     ) -> list[Image]:
         stream = DiffusionStream(model, self._config)
-        unfiltered = self._config.live.changed({"enable_similar_image_filter": False})
-        snapshots = [unfiltered.changed({"prompt": prompt}) for prompt in prompts]
+        snapshots = rehearsed(self._config.live, prompts)
         outputs: list[Frame] = []
         for index, scene in enumerate(scenes):
             outputs += stream(Frame(scene, index, 0.0), snapshots[index % len(snapshots)])
         return [output.image for output in outputs]
+
+
+def rehearsed(live: Parameters, prompts: Sequence[str]) -> list[Parameters]:
+    """Return the snapshots to run with: `live` with each of `prompts`, and all LoRAs heard.
+
+    Ranges are measured, and a LoRA that is silent at start would have none.
+    """
+    unfiltered = live.changed({"enable_similar_image_filter": False})
+    heard = [(name, scale or 1.0) for name, scale in live.lora_scale]
+    return [
+        unfiltered.changed({"prompt": text} | ({"lora_scale": heard} if i % 2 else {}))
+        for i, text in enumerate(prompts)
+    ]
 
 
 def _with_stages(model: ImageModel, stages: Mapping[str, Callable[..., Tensor]]) -> ImageModel:

@@ -10,6 +10,18 @@ RANDOM = "random:"
 """Prefix of the names of models with random weights."""
 
 
+def once(report: Report) -> Report:
+    """Return `report` for lines that have not been reported before."""
+    said: set[str] = set()
+
+    def report_new(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            report(line)
+
+    return report_new
+
+
 class Family(NamedTuple):
     """A family of models of one architecture."""
 

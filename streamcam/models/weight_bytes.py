@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,22 +37,38 @@ def model_size(config: Config) -> ModelSize | None:
     if config.model.startswith(RANDOM):
         return None
     tiny = not keeps_own(config, "AutoencoderKL")
+    branches = _lora_elements(config)
     try:
         path = hub.local_path(config.model) or _cached_folder(config.model)
         if path is None:
             return None
         if path.is_file():
             counted = _single_file_elements(path, with_vae=not tiny)
-            return ModelSize(counted + tiny * TINY_VAE_ELEMENTS, DEFAULT_CHANNELS, tiny)
+            counted += branches + tiny * TINY_VAE_ELEMENTS
+            return ModelSize(counted, DEFAULT_CHANNELS, tiny)
         unet = read_json(path / "unet" / "config.json")
         vae = path / "vae" / "config.json"
         own_tiny = vae.exists() and read_json(vae).get("_class_name") == "AutoencoderTiny"
         parts = ["unet", *TEXT_PARTS, *(["vae"] if own_tiny or not tiny else [])]
-        elements = sum(elements_of(_files(path / part)) for part in parts)
+        elements = branches + sum(elements_of(_files(path / part)) for part in parts)
         added = TINY_VAE_ELEMENTS if tiny and not own_tiny else 0
         return ModelSize(elements + added, int(unet["block_out_channels"][0]), tiny or own_tiny)
     except (OSError, ValueError, LookupError, TypeError, ModelError):
         return None  # Loading it says what is wrong.
+
+
+def _lora_elements(config: Config) -> int:
+    """Return the elements that LoRAs add to a model: those of their files, 0 where they are fused.
+
+    Changes that are not of low rank add more; what a file holds does not say how much.
+    """
+    if config.fuses_loras:
+        return 0
+    count = 0
+    for name in config.lora:
+        with suppress(OSError, ValueError, LookupError, TypeError, ModelError):
+            count += elements_of([hub.lora_file(name, offline=True)])
+    return count
 
 
 def elements_of(files: Iterable[Path]) -> int:

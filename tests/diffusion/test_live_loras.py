@@ -14,6 +14,7 @@ from streamcam.diffusion.attention import fuse_self_attention
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.diffusion.live_loras import LiveLoras
+from streamcam.diffusion.rehearsal import rehearsed
 from streamcam.diffusion.steering import LayerInputs, Steering
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.accuracy import psnr
@@ -22,13 +23,17 @@ from streamcam.engines.engine import Engine
 from streamcam.engines.flat_stage import FlatStage, flatten_args
 from streamcam.engines.store import Store
 from streamcam.engines.tensorrt import TensorRtEngine
+from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.lora_layers import with_branches
 from streamcam.models.lora_updates import Change
+from streamcam.models.weight_bytes import elements_of, model_size
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
+from tests.diffusion.test_graphed_frames import CANVAS, Graphed
 from tests.engines.test_tensorrt import tensorrt
+from tests.frames.test_transfer import noise
 from tests.support.loras import RANK, TEXT_MLP, TEXT_OUT, pair, save_kohya, save_peft
 
 __all__ = ["tensorrt"]
@@ -224,6 +229,32 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "openvino": openvino,
     "tensorrt": lambda: TensorRtEngine(CPU, FULL),
 }
+
+
+def test_a_lora_that_is_silent_at_start_is_heard_when_ranges_are_measured() -> None:
+    live = settings("nano", lora={"a": 0.0, "b": 0.5}).live
+    scales = [each.lora_scale for each in rehearsed(live, ["one", "two", "three"])]
+    assert scales == [live.lora_scale, (("a", 1.0), ("b", 0.5)), live.lora_scale]
+
+
+def test_the_memory_of_a_model_counts_its_live_loras(model: Path, files: dict[str, str]) -> None:
+    lora = {files["peft"]: 0.5}
+    sizes = [
+        model_size(settings(model, **each))
+        for each in ({"lora": lora}, {"lora": lora, "live_loras": False}, {})
+    ]
+    elements = [size.elements for size in sizes if size]
+    assert elements[0] - elements[2] == elements_of([Path(files["peft"])])
+    assert elements[1] == elements[2]
+
+
+def test_a_recorded_frame_follows_the_scales(model: Path, files: dict[str, str]) -> None:
+    lora = {files[name]: 0.0 for name in ("peft", "kohya", "words")}
+    config = settings(model, lora=lora, **CANVAS)
+    both = Graphed(loaded(config), config)
+    fade = {i: {"lora_scale": {"peft": i / 8, "kohya": 1.0 - i / 8}} for i in range(5, 8)}
+    both.assert_same(noise(9, 64, 64), fade)
+    assert both.graphs.captures == CALLS_AT_ONCE
 
 
 class CountingEngine:
