@@ -38,13 +38,11 @@ class SharedStream:
         transfer = frame_transfer(config, model.device, on_air=True)
         self._stream = DiffusionStream(model, config, transfer)
         self.chunk = self._stream.chunk
+        self.counts: Counter[str] = self._stream.counts
+        """How many frames were ``processed`` and ``skipped``."""
         self.shared = shared
         self._number = number
-
-    @property
-    def counts(self) -> Counter[str]:
-        """How many frames were ``processed`` and ``skipped``."""
-        return self._stream.counts
+        self.config = config
 
     @property
     def notice(self) -> str:
@@ -65,11 +63,13 @@ class SharedStream:
 
     def __call__(self, frame: Frame, parameters: Parameters) -> list[Frame]:
         with self.shared.frame(self._number):
-            return self._stream(frame, parameters)
+            outputs: list[Frame] = self._stream(frame, parameters)
+            return outputs
 
     def drain(self, parameters: Parameters) -> list[Frame]:
         with self.shared.frame(self._number):
-            return self._stream.drain(parameters)
+            outputs: list[Frame] = self._stream.drain(parameters)
+            return outputs
 
 
 def warm_up_together(streams: "list[SharedStream]") -> None:

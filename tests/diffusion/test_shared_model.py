@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_every_stream_gets_what_it_would_get_alone(settings: dict[str, Any]) -> 
     alone = [outputs(DiffusionStream(model, of), of, n) for n in range(3)]
     streams = load_shared_streams(of, lambda _: None, 3)
     shared = streams[0].shared
-    got = together([lambda n=n: outputs(streams[n], of, n) for n in range(3)])
+    got = together([partial(outputs, stream, of, n) for n, stream in enumerate(streams)])
     for mine, expected in zip(got, alone, strict=True):
         assert len(mine) == len(expected) > 2
         # Convolutions of other sizes round otherwise; a grey level is 1 / 255.
@@ -101,7 +102,11 @@ class Counted:
 def shared_of(count: int, wait_s: float) -> tuple[Counted, SharedModel, list[Any]]:
     counted = Counted()
     shared = SharedModel(counted.model(), count, wait_s)
-    return counted, shared, [shared.model_of(n)["denoise"] for n in range(count)]
+    return (
+        counted,
+        shared,
+        [cast("dict[str, Any]", shared.model_of(n))["denoise"] for n in range(count)],
+    )
 
 
 def test_calls_at_one_time_are_one_call() -> None:
@@ -112,7 +117,7 @@ def test_calls_at_one_time_are_one_call() -> None:
             return stages[number](torch.full((2, 1), float(number))).flatten().tolist()  # type: ignore[no-any-return]
 
     shared.expect(3)
-    assert together([lambda n=n: run(n) for n in range(3)]) == [[1, 1], [2, 2], [3, 3]]
+    assert together([partial(run, n) for n in range(3)]) == [[1, 1], [2, 2], [3, 3]]
     assert counted.rows == [6]
 
 
@@ -138,7 +143,7 @@ def test_a_call_that_fails_fails_its_own_stream_alone() -> None:
             except ValueError as error:
                 return str(error)
 
-    assert together([lambda n=n: run(n) for n in range(2)]) == ["1.0", "a negative value"]
+    assert together([partial(run, n) for n in range(2)]) == ["1.0", "a negative value"]
 
 
 def test_sizes_of_calls_are_few() -> None:
