@@ -55,7 +55,8 @@ class SharedModel:
             "encode": model.encode, "denoise": model.denoise, "decode": model.decode
         }  # fmt: skip
         self._model = model
-        self._wait_s = wait_s
+        self.wait_s = wait_s
+        """Seconds that no stream waits longer for the others."""
         self._encoding = threading.Lock()
         self._changed = threading.Condition()
         self._joining: set[int] = set()
@@ -107,7 +108,7 @@ class SharedModel:
             self._changed.notify_all()
             # The first to see that all are here, or that time is up, begins the group for all.
             self._changed.wait_for(
-                lambda: stream in self._group or self._is_complete(), self._wait_s
+                lambda: stream in self._group or self._is_complete(), self.wait_s
             )
             # The group before may still be running.
             self._changed.wait_for(lambda: stream in self._group or not self._group)
@@ -124,7 +125,7 @@ class SharedModel:
         with self._changed:
             self._waiting[stream] = request
             self._changed.notify_all()
-            self._changed.wait_for(lambda: request.is_done or self._all_wait(), self._wait_s)
+            self._changed.wait_for(lambda: request.is_done or self._all_wait(), self.wait_s)
             if not request.is_done:
                 self._run(list(self._waiting.values()))
                 self._waiting.clear()

@@ -13,6 +13,9 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 
+FIRST_CALLS_S = 600.0
+"""Seconds that streams wait for each other in their first calls, which may build engines."""
+
 
 def load_shared_streams(
     config: Config, report: Callable[[str], None], count: int
@@ -25,7 +28,8 @@ def load_shared_streams(
     """
     if config.cross_frame_attention:
         raise ConfigError("several streams in one call need cross_frame_attention=false")
-    model = load_image_model(config, report)
+    # In this process, as the one that builds them knows of one stream's shapes alone.
+    model = load_image_model(config, report, builds_here=True)
     shared = SharedModel(model, count, wait_s=1 / config.broadcast.fps)
     return [SharedStream(shared, config, number) for number in range(count)]
 
@@ -75,6 +79,7 @@ class SharedStream:
 def warm_up_together(streams: "list[SharedStream]") -> None:
     """Make the first calls of every size that there will be, each with so many streams at once."""
     shared = streams[0].shared
+    on_air, shared.wait_s = shared.wait_s, FIRST_CALLS_S
     for size in shared.sizes:
         shared.expect(size)
         threads = [threading.Thread(target=stream.warm_up) for stream in streams[:size]]
@@ -82,3 +87,4 @@ def warm_up_together(streams: "list[SharedStream]") -> None:
             thread.start()
         for thread in threads:
             thread.join()
+    shared.wait_s = on_air
