@@ -5,7 +5,7 @@ once.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -66,6 +66,8 @@ class Pipeline:
     """Load the stream for a file, where every frame is wanted."""
     load_live: Callable[[Config, Report], LoadedStream]
     """Load the stream for a broadcast, where the newest frame is wanted."""
+    load_shared: Callable[[Config, Report, int], Sequence[LoadedStream]] | None
+    """Load so many streams that share the calls of one model; None where that cannot be."""
     fetch: Callable[[Config, Report], None]
     """Fetch from the hub all that a stream of these settings needs."""
     build_engines: Callable[[Config, Report, bool], None] | None
@@ -93,6 +95,18 @@ def load_stream(config: Config, report: Report, *, live: bool = False) -> Loaded
     leave_deleted_folder()
     pipeline = pipeline_of(config)
     return (pipeline.load_live if live else pipeline.load)(config, report)
+
+
+def load_shared_streams(config: Config, report: Report, count: int) -> Sequence[LoadedStream]:
+    """Load `count` streams of one model, with their first calls made; see `load_stream`.
+
+    Each is to be called from a thread of its own.
+    """
+    leave_deleted_folder()
+    load = pipeline_of(config).load_shared
+    if load is None:
+        raise ConfigError(f"pipeline={config.pipeline} has one stream for each engine")
+    return load(config, report, count)
 
 
 def run_as_rank(config: Config, *, live: bool = False) -> bool:
@@ -151,6 +165,14 @@ def _load_live_image(config: Config, report: Report) -> LoadedStream:
     return DiffusionStream(model, config, frame_transfer(config, model.device, on_air=True))
 
 
+def _load_shared_image(config: Config, report: Report, count: int) -> Sequence[LoadedStream]:
+    from streamcam.diffusion.shared_stream import load_shared_streams, warm_up_together
+
+    streams = load_shared_streams(config, report, count)
+    warm_up_together(streams)
+    return streams
+
+
 def _fetch_image(config: Config, report: Report) -> None:
     from streamcam.engines.placement import place
     from streamcam.models.checkpoint import fetch
@@ -206,6 +228,7 @@ PIPELINES = {
         check=_check_image,
         load=_load_image,
         load_live=_load_live_image,
+        load_shared=_load_shared_image,
         fetch=_fetch_image,
         build_engines=_build_image_engines,
         follow=None,
@@ -215,6 +238,7 @@ PIPELINES = {
         check=_check_video,
         load=_load_video,
         load_live=_load_live_video,
+        load_shared=None,
         fetch=_fetch_video,
         build_engines=None,
         follow=_follow_video,

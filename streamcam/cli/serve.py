@@ -51,6 +51,14 @@ POLL_S = 0.1
     show_default=True,
     help="Most clients at a time; each has an engine of its own.",
 )
+@click.option(
+    "--batch-streams",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Let so many clients share an engine, and each call of its model.",
+)
 @click.option("--log-json", is_flag=True, help="Log as JSON, one object per line, for services.")
 @settings(Config, VideoSettings, Parameters)
 def serve(
@@ -58,6 +66,7 @@ def serve(
     bind: str,
     token: str | None,
     clients: int,
+    batch_streams: int,
     log_json: bool,
     presets: tuple[str, ...],
     assignments: tuple[str, ...],
@@ -75,12 +84,16 @@ def serve(
         config = for_clients(config)
         log.info("model: %s", why)
         with stopping() as stop:
-            asyncio.run(_serve(config, token, clients, (bind, port), stop))
+            asyncio.run(
+                _serve(
+                    config, token, (max(clients, batch_streams), batch_streams), (bind, port), stop
+                )
+            )
         log.info("stopped")
 
 
 async def _serve(
-    config: Config, token: str, clients: int, address: tuple[str, int], stop: Any
+    config: Config, token: str, numbers: tuple[int, int], address: tuple[str, int], stop: Any
 ) -> None:
     from streamcam.runtime.remote.engine_server import EngineServer
 
@@ -88,10 +101,10 @@ async def _serve(
 
     def ready(port: int) -> None:
         host = "localhost" if is_loopback(bind) else network_host(bind)
-        log.info("serving engines at %s:%d (UDP), %d at a time", bind, port, clients)
+        log.info("serving engines at %s:%d (UDP), %d at a time", bind, port, numbers[0])
         click.echo(f"streamcam run --engine {host}:{port} --token {token}")
 
-    server = asyncio.create_task(EngineServer(config, token, clients).run(*address, ready))
+    server = asyncio.create_task(EngineServer(config, token, *numbers).run(*address, ready))
     while not stop.is_set() and not server.done():
         await asyncio.sleep(POLL_S)
     if server.done():

@@ -11,7 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import Literal, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from streamcam.errors import PromptError, StreamcamError
 from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
@@ -93,19 +93,10 @@ def serve(
         prepares: another engine is on air, which must not be slowed down: have all engines built
             at the lowest priority before anything is loaded.
     """
-    protect_output()
-    # Those for all processes of a terminal are for the broadcast process, which ends this one.
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent(connection.recv, status=0)
-    prefer_as_oom_victim(OOM_SCORE)
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)  # On a busy CPU the process that viewers depend on goes first.
+    begin_engine_process(connection)
     send = MessageSender(connection)
     try:
-        with _Heartbeat(outputs):
+        with Heartbeat(outputs):
             if prepares and config.model != IDENTITY:
                 config = config.model_copy(update={"engine_wait": True})
                 prepare(config, lambda text: send(EngineMessage("log", text)))
@@ -124,22 +115,41 @@ def serve(
         send(EngineMessage("crashed", traceback.format_exc()))
 
 
+def begin_engine_process(connection: Connection) -> None:
+    """Make this process one that ends with `connection`, and that gives way to the broadcast."""
+    protect_output()
+    # Those for all processes of a terminal are for the broadcast process, which ends this one.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(connection.recv, status=0)
+    prefer_as_oom_victim(OOM_SCORE)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)  # On a busy CPU the process that viewers depend on goes first.
+
+
 def open_stream(config: Config, report: Callable[[str], None]) -> tuple[LoadedStream, float]:
     """Return the stream of `config`, loaded and warmed up, and the seconds that warming up took."""
     if config.model == IDENTITY:
         return Identity(), 0.0
-    # Never cold on air: the first call is slow, and shows how long a frame may take.
-    # A core is left to capture and output: what they would take from the model, it loses anyway.
-    cores = available_cores()
-    on_air = {
-        "warmup": max(1, config.warmup),
-        "threads": config.threads or max(1, cores - 1),
-        "engine_wait": bool(config.engine_wait),
-    }
+    on_air = on_air_settings(config)
     stream = load_stream(config.model_copy(update=on_air), report, live=True)
     started_at = time.monotonic()
     stream.warm_up()
     return stream, time.monotonic() - started_at
+
+
+def on_air_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that an engine on air has, whatever `config` says."""
+    # Never cold on air: the first call is slow, and shows how long a frame may take.
+    # A core is left to capture and output: what they would take from the model, it loses anyway.
+    cores = available_cores()
+    return {
+        "warmup": max(1, config.warmup),
+        "threads": config.threads or max(1, cores - 1),
+        "engine_wait": bool(config.engine_wait),
+    }
 
 
 def run_stream(
@@ -270,7 +280,7 @@ def _put(outputs: FrameRing, output: Frame, version: int) -> None:
     )
 
 
-class _Heartbeat:
+class Heartbeat:
     """Show signs of life from a thread, while the main thread is busy loading."""
 
     def __init__(self, outputs: FrameRing) -> None:

@@ -126,6 +126,11 @@ class FrameRing:
         for wakeup in self._wakeups:
             wakeup.setblocking(False)
 
+    @property
+    def name(self) -> str:
+        """Name of the shared memory, which no other ring has."""
+        return self._memory.name
+
     def put(
         self,
         image: Image,

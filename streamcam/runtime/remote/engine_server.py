@@ -10,6 +10,7 @@ from aioquic.asyncio.server import serve as serve_quic
 from pydantic import ValidationError
 
 from streamcam.errors import DeviceError, ParameterError
+from streamcam.runtime.remote.engine_host import EngineHost
 from streamcam.runtime.remote.engine_slot import VERSIONS, EngineSlot
 from streamcam.runtime.remote.peer import Peer, configuration, soon
 from streamcam.runtime.remote.shared_settings import shared_settings
@@ -43,26 +44,28 @@ class EngineServer:
     Args:
         config: what every engine runs.
         token: that clients must know.
-        clients: most of them at a time; each has an engine of its own.
+        clients: most of them at a time.
+        together: how many share an engine and the calls of its model; by default none do.
     """
 
-    def __init__(self, config: Config, token: str, clients: int) -> None:
-        self.config, self.token = config, token
-        self.slots = [EngineSlot(config, f"engine {n + 1}") for n in range(clients)]
-        self._started = 0
+    def __init__(self, config: Config, token: str, clients: int, together: int = 1) -> None:
+        self.config, self.token, self.clients = config, token, clients
+        firsts = range(0, clients, together)
+        sizes = [min(together, clients - first) for first in firsts]
+        self.hosts = [EngineHost(config, f"engine {n + 1}", s) for n, s in enumerate(sizes)]
         self.strangers: list[Peer] = []
         """Connections that have not said hello so far, the oldest first."""
         self.sessions: dict[str, _Session] = {}
         """Clients that have an engine, by their names."""
 
-    def free_slot(self) -> EngineSlot | None:
-        """Return an engine that nobody uses, started if need be; None where all are in use."""
-        for number, slot in enumerate(self.slots):
-            if slot.is_free:
-                if number >= self._started:
-                    slot.start()
-                    self._started = number + 1
-                return slot
+    def free_place(self) -> tuple[EngineHost, EngineSlot] | None:
+        """Return a place that nobody has, its engine started if need be; None if there is none."""
+        for host in self.hosts:
+            for slot in host.slots:
+                if slot.is_free:
+                    if not host.has_started:
+                        host.start()
+                    return host, slot
         return None
 
     async def run(self, host: str, port: int, on_ready: Callable[[int], None]) -> None:
@@ -71,7 +74,7 @@ class EngineServer:
         Raises:
             DeviceError: the port is not free.
         """
-        self.free_slot()  # The first engine is loaded before its client comes.
+        self.free_place()  # The first engine is loaded before its client comes.
         settings = configuration(is_client=False, idle_s=IDLE_S)
         settings.certificate, settings.private_key = server_identity(self.token)
         try:
@@ -90,8 +93,8 @@ class EngineServer:
             await asyncio.Event().wait()
         finally:
             server.close()
-            for slot in self.slots[: self._started]:
-                await asyncio.to_thread(slot.stop)
+            for engine in self.hosts:
+                await asyncio.to_thread(engine.stop)
 
     def _protocol(self, *args: Any, **options: Any) -> Peer:
         peer = Peer(*args, **options)
@@ -108,6 +111,7 @@ class _Session:
     def __init__(self, peer: Peer, server: EngineServer) -> None:
         self._peer, self._server = peer, server
         self._loop = asyncio.get_running_loop()
+        self._host: EngineHost | None = None
         self._slot: EngineSlot | None = None
         self._name = ""
         self._greeted = False
@@ -149,14 +153,14 @@ class _Session:
         # One that comes again has lost its connection, which may not be known here so far.
         if before := self._name and server.sessions.get(self._name):
             before.leave("it has come again")
-        slot = server.free_slot()
-        if slot is None:
-            raise WireError(f"all its engines are in use ({len(server.slots)}; see --clients)")
+        place = server.free_place()
+        if place is None:
+            raise WireError(f"all its engines are in use ({server.clients}; see --clients)")
         self._peer.send("welcome")
         self._peer.takes_frames = True
-        self._slot = slot
+        self._host, self._slot = place
         server.sessions[self._name] = self
-        slot.attach(self)
+        self._slot.attach(self, lossless=hello.get("lossless") is True)
         log.info("a client has come")
         self._beat()
 
@@ -196,6 +200,8 @@ class _Session:
         slot, self._slot = self._slot, None
         if slot:
             slot.detach()
+            if self._host:
+                self._host.check_soon()
             if self._server.sessions.get(self._name) is self:
                 del self._server.sessions[self._name]
             log.info("a client has gone%s", reason and f": {reason}")

@@ -1,29 +1,20 @@
-"""One engine process on the machine that serves engines, kept ready from client to client."""
+"""Place for one client at an engine process: its frames, its outputs, its messages."""
 
 import logging
-import multiprocessing
 import threading
-import time
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from streamcam.runtime.engine_frames import EngineFrames
-from streamcam.runtime.engine_worker import HEARTBEAT, EngineMessage, serve
-from streamcam.runtime.frame_ring import RingFrame
+from streamcam.runtime.engine_worker import HEARTBEAT, EngineMessage
+from streamcam.runtime.frame_ring import FrameRing, RingFrame
 from streamcam.runtime.remote.wire import WireFrame, compressed, frame_bytes
 from streamcam.settings.config import Config
-from streamcam.system.backoff import Backoff
-from streamcam.system.child_process import start_guarded, temporary_folder
 from streamcam.system.supervised_thread import SupervisedThread
 
 log = logging.getLogger(__name__)
 
 COUNTERS = 5
 IDLE_S = 0.1
-KILL_S = 1.0
-HUNG_S = 2.0
-"""Seconds without a sign of life after which an engine is not kept for the next client."""
 VERSIONS = 1 << 31
 """Versions of parameters that a client may have."""
 
@@ -45,41 +36,31 @@ class Client(Protocol):
 
 
 class EngineSlot:
-    """Starts an engine process, and another whenever it ends; one client at a time uses it.
+    """Passes frames to an engine process and outputs from it, for one client at a time.
 
     Args:
         config: what the engine runs.
-        name: in the log.
     """
 
-    def __init__(self, config: Config, name: str) -> None:
-        self._config = config
-        self._name = name
+    def __init__(self, config: Config) -> None:
         self._frames = EngineFrames(config)
         self._client: Client | None = None
         self._clients = 0
         self._last: dict[str, EngineMessage] = {}
         """The newest message of each kind that a client must have heard."""
-        self._process: BaseProcess | None = None
         self._base = [0] * COUNTERS
         self._stopping = threading.Event()
-        self._threads = [
-            SupervisedThread(f"{name} process", self._supervise, self._stopping),
-            SupervisedThread(f"{name} outputs", self._send_outputs, self._stopping),
-        ]
-        self.lossless = False
+        self._thread = SupervisedThread("outputs", self._send_outputs, self._stopping)
+        self._lossless = False
 
     def start(self) -> None:
-        """Start the engine process; returns at once."""
-        for thread in self._threads:
-            thread.start()
+        """Begin to send outputs."""
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the engine process, and free its memory."""
+        """Send no more, and free the memory; the engine process must have ended."""
         self._stopping.set()
-        self._kill()
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
         self._frames.close()
 
     @property
@@ -87,20 +68,18 @@ class EngineSlot:
         """Whether no client uses it."""
         return self._client is None
 
-    def attach(self, client: Client) -> None:
-        """Work for `client` from now on."""
+    def attach(self, client: Client, *, lossless: bool = False) -> None:
+        """Work for `client` from now on; its outputs are `lossless` if it asks for that."""
         self._clients += 1
+        self._lossless = lossless
         self._base = self._counts()
         self._client = client
         for message in list(self._last.values()):
             client.send_engine(_as_json(message, 0))
 
     def detach(self) -> None:
-        """Work for nobody; an engine that shows no sign of life is replaced."""
+        """Work for nobody."""
         self._client = None
-        threading.Timer(
-            HUNG_S, self._replace_if_hung, [self._frames.heartbeat, self._process]
-        ).start()
 
     def put(self, image: Any, frame: WireFrame) -> None:
         """Give the engine a frame of its client."""
@@ -122,71 +101,35 @@ class EngineSlot:
         _, outputs = self._frames.rings
         return [int(n) for n in outputs.counters[HEARTBEAT : HEARTBEAT + COUNTERS]]
 
-    def _replace_if_hung(self, heartbeat: int, process: BaseProcess | None) -> None:
-        if self._stopping.is_set() or not self.is_free:
-            return
-        if process is self._process and self._frames.heartbeat == heartbeat:
-            log.warning("%s: it has hung, another one is started", self._name)
-            self._kill()
+    # ---- from the host
 
-    def _kill(self) -> None:
-        if process := self._process:
-            process.kill()
+    @property
+    def rings(self) -> tuple[FrameRing, FrameRing]:
+        """The rings of frames and of outputs, as the engine process gets them."""
+        return self._frames.rings
 
-    # ---- threads
+    @property
+    def heartbeat(self) -> int:
+        """Number that changes for as long as the engine is well."""
+        return self._frames.heartbeat
 
-    def _supervise(self) -> None:
-        backoff = Backoff()
-        while not self._stopping.is_set():
-            began = time.monotonic()
-            try:
-                with temporary_folder() as folder:
-                    reason = self._run_once(folder)
-            except Exception as error:
-                reason = f"it cannot be run: {error}"
-            if self._stopping.is_set():
-                return
-            log.warning("%s: %s", self._name, reason)
-            if client := self._client:
-                client.engine_ended(reason)
-            self._stopping.wait(backoff.next(healthy_s=time.monotonic() - began))
+    def begin(self) -> None:
+        """Take the start of another engine process."""
+        self._last = {}
 
-    def _run_once(self, folder: Any) -> str:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        with ours:
-            with theirs:
-                process = context.Process(
-                    target=serve,
-                    args=(self._config, *self._frames.rings, theirs),
-                    name="streamcam-engine",
-                    daemon=True,
-                )
-                start_guarded(process.start, folder)
-            self._process, self._last = process, {}
-            try:
-                return self._listen(ours)
-            finally:
-                process.kill()
-                process.join(KILL_S)
+    def take(self, message: EngineMessage) -> None:
+        """Take a message of the engine process."""
+        if message.kind in ("ready", "notice"):
+            self._last[message.kind] = message
+        if client := self._client:
+            client.send_engine(_as_json(message, self._clients * VERSIONS))
 
-    def _listen(self, connection: Connection) -> str:
-        while not self._stopping.is_set():
-            try:
-                if not connection.poll(IDLE_S):
-                    continue
-                message: EngineMessage = connection.recv()
-            except (EOFError, OSError):
-                return "the engine has died"
-            if message.kind in ("log", "ready"):
-                log.info("%s: %s", self._name, message.text or "the engine is running")
-            if message.kind in ("ready", "notice"):
-                self._last[message.kind] = message
-            if client := self._client:
-                client.send_engine(_as_json(message, self._clients * VERSIONS))
-            if message.kind in ("failed", "crashed"):
-                return message.text
-        return "stopped"
+    def ended(self, reason: str) -> None:
+        """Take the end of the engine process."""
+        if client := self._client:
+            client.engine_ended(reason)
+
+    # ---- the thread that sends outputs
 
     def _send_outputs(self) -> None:
         _, outputs = self._frames.rings
@@ -204,7 +147,7 @@ class EngineSlot:
                         client.send_output(self._output_bytes(entry))
 
     def _output_bytes(self, entry: RingFrame) -> bytes:
-        image = compressed(entry.image, lossless=self.lossless)
+        image = compressed(entry.image, lossless=self._lossless)
         version = entry.version % VERSIONS
         return frame_bytes(
             WireFrame(entry.index, entry.made_of, entry.captured_at, version, b"", image)

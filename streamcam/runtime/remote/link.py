@@ -7,7 +7,6 @@ happens then (`on_engine_loss`, another try, and another) happens here too.
 
 import asyncio
 import hashlib
-import os
 import signal
 import socket
 import ssl
@@ -98,7 +97,9 @@ def fetch_settings(engine: str, token: str) -> Any:
 
 
 @asynccontextmanager
-async def connected(engine: str, token: str, purpose: str) -> "AsyncIterator[tuple[Peer, Message]]":
+async def connected(
+    engine: str, token: str, purpose: str, name: str = "", *, lossless: bool = False
+) -> "AsyncIterator[tuple[Peer, Message]]":
     """Connect to ``HOST:PORT`` and say hello; yield the connection and the welcome.
 
     Raises:
@@ -126,7 +127,7 @@ async def connected(engine: str, token: str, purpose: str) -> "AsyncIterator[tup
         peer.listener = _Hello(answer, engine)
         peer.transmit()
         hello = {"protocol": PROTOCOL, "version": __version__, "token": token, "for": purpose}
-        peer.send("hello", **hello, client=_client_name())
+        peer.send("hello", **hello, client=name, lossless=lossless)
         try:
             welcome = await asyncio.wait_for(answer, CONNECT_S)
         except TimeoutError:
@@ -137,9 +138,9 @@ async def connected(engine: str, token: str, purpose: str) -> "AsyncIterator[tup
             await asyncio.wait_for(manager.__aexit__(None, None, None), CLOSE_S)
 
 
-def _client_name() -> str:
-    """Return the same name for every link of one broadcast, and another one for all others."""
-    name = f"{socket.gethostname()} {os.getppid()} {uuid.getnode()}"
+def _client_name(frames: FrameRing) -> str:
+    """Return a name that every link for these frames has, and no other."""
+    name = f"{socket.gethostname()} {uuid.getnode()} {frames.name}"
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -197,7 +198,10 @@ class _Link:
         assert broadcast.engine
         engine, token = broadcast.engine, broadcast.token or ""
         self._send(EngineMessage("log", f"connecting to the engine at {engine}"))
-        async with connected(engine, token, "frames") as (peer, _):
+        lossless = broadcast.engine_lossless
+        async with connected(
+            engine, token, "frames", _client_name(self._frames), lossless=lossless
+        ) as (peer, _):
             peer.listener, peer.takes_frames = self, True
             self._heard_at = time.monotonic()
             loop, done = asyncio.get_running_loop(), threading.Event()

@@ -27,16 +27,16 @@ SIZE = {"width": 64, "height": 48}
 SERVED = build_config([{"model": IDENTITY, **SIZE, "guidance_scale": 3.0, "canvas": "64x48"}])
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    """Yield the port of a server with one engine."""
+@contextmanager
+def served(clients: int, together: int) -> Iterator[int]:
+    """Yield the port of a server."""
     ready: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.new_event_loop()
     tasks: list[asyncio.Task[None]] = []
 
     async def run() -> None:
-        serving = EngineServer(SERVED, TOKEN, 1).run("127.0.0.1", 0, ready.put_nowait)
-        tasks.append(asyncio.ensure_future(serving))
+        server = EngineServer(SERVED, TOKEN, clients, together)
+        tasks.append(asyncio.ensure_future(server.run("127.0.0.1", 0, ready.put_nowait)))
         await asyncio.wait(tasks)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
@@ -45,6 +45,13 @@ def port() -> Iterator[int]:
     loop.call_soon_threadsafe(tasks[0].cancel)
     thread.join(10)
     loop.close()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """Yield the port of a server with one engine."""
+    with served(clients=1, together=1) as port:
+        yield port
 
 
 def elsewhere(port: int, **settings: Any) -> Config:
@@ -155,13 +162,11 @@ async def _connect(port: int, client: str, then: Callable[[Peer], None] | None =
 
         def on_end(self, reason: str) -> None: ...
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(link, "_client_name", lambda: client)
-        async with link.connected(f"127.0.0.1:{port}", TOKEN, "frames") as (peer, _):
-            peer.listener = Listener()
-            if then:
-                then(peer)
-                raise EngineError(await asyncio.wait_for(said, 10))
+    async with link.connected(f"127.0.0.1:{port}", TOKEN, "frames", client) as (peer, _):
+        peer.listener = Listener()
+        if then:
+            then(peer)
+            raise EngineError(await asyncio.wait_for(said, 10))
 
 
 BAD_FRAME = b"\0" * 40
@@ -193,3 +198,12 @@ def _is_free(port: int) -> bool:
     except EngineError:
         return False
     return True
+
+
+def test_two_clients_share_one_engine_and_each_gets_its_own_frames() -> None:
+    with served(clients=2, together=2) as port:
+        config = elsewhere(port)
+        with running_engine(config) as first, running_engine(config) as second:
+            for index, engine in ((7, first), (90, second)):
+                output = send_until_answered(engine, config, index)
+                assert output.image.mean() == pytest.approx(index, abs=2)
