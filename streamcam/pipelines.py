@@ -126,8 +126,12 @@ def release_ranks() -> None:
 
 def _check_image(config: Config) -> None:
     from streamcam.models.presence import check_image_models
+    from streamcam.sources.source_table import open_source
 
     check_image_models(config)
+    for shown in config.control_inputs.values():
+        if shown.source:
+            open_source(shown.source, config.broadcast)  # It is opened only where it is entered.
 
 
 def _load_image(config: Config, report: Report) -> LoadedStream:
@@ -139,11 +143,13 @@ def _load_image(config: Config, report: Report) -> LoadedStream:
 
 def _load_live_image(config: Config, report: Report) -> LoadedStream:
     from streamcam.diffusion.quick_start import load_live_image_model
+    from streamcam.diffusion.second_source import NewestImage
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.frames import frame_transfer
 
     model = load_live_image_model(config, report)
-    return DiffusionStream(model, config, frame_transfer(config, model.device, on_air=True))
+    transfer = frame_transfer(config, model.device, on_air=True)
+    return DiffusionStream(model, config, transfer, open_second=NewestImage)
 
 
 def _fetch_image(config: Config, report: Report) -> None:

@@ -8,7 +8,9 @@ from torch import Tensor
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.live_control import LiveControl
 from streamcam.diffusion.schedule import steps_at
+from streamcam.diffusion.second_source import OpenSecond, open_for_render
 from streamcam.diffusion.stages import Condition
 from streamcam.diffusion.steering import Steering
 from streamcam.diffusion.stream_batch import (
@@ -36,6 +38,7 @@ class Sampler:
         config: the number of steps and frames, and the mode.
         copy: copies a CPU tensor into one on the model's device, without waiting.
         fixed: whether calls are recorded, so that their memory must stay where it is.
+        open_second: opens second sources for ControlNets.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Sampler:
         copy: Callable[[Tensor, Tensor], object],
         *,
         fixed: bool = False,
+        open_second: OpenSecond = open_for_render,
     ) -> None:
         self._model = model
         self._config = config
@@ -53,6 +57,13 @@ class Sampler:
         self._guidance = GUIDANCE[config.cfg_type]
         self._from_noise = config.mode == "txt2img"
         self._conditioner = Conditioner(model)
+        self.control = (
+            LiveControl(
+                model.controls, config, model.device, copy, fixed=fixed, open_second=open_second
+            )
+            if model.controls
+            else None
+        )
         self._memory = FixedMemory(fixed=fixed)
         self._conditions: dict[tuple[int, int], Condition] = {}
         self._taken: dict[tuple[int, int], Condition] = {}
@@ -73,6 +84,8 @@ class Sampler:
         self._replan()
         self.in_flight: InFlight | None = None
         self._latents: Tensor | None = None
+        if self.control:
+            self.control.reset(parameters)
         self._calls = 0
 
     def prepare(self, parameters: Parameters) -> None:
@@ -86,7 +99,8 @@ class Sampler:
     @property
     def notice(self) -> str:
         """The part of the prompts in use that is not read, in one line; empty if all is."""
-        return self._conditioner.notice
+        shown = self.control.notice if self.control else ""
+        return "; ".join(filter(None, [self._conditioner.notice, shown]))
 
     def update(self, parameters: Parameters) -> None:
         """Run with `parameters` from the next call on; latents in flight follow them too."""
@@ -103,6 +117,8 @@ class Sampler:
             self._guidance_scale.fill_(parameters.guidance_scale)
         if parameters.delta != before.delta:
             self._delta.fill_(parameters.delta)
+        if self.control:
+            self.control.update(parameters)
 
     def begin(self, *, new_frames: bool) -> bool:
         """Prepare a call: draw its noise, and take over the prompts in use.
@@ -114,13 +130,20 @@ class Sampler:
             self._drawn = self.draw_noise()
         for rows in self._conditions:
             self._take_condition(rows)
+        if self.control:
+            self.control.begin(new_frames=new_frames)
         self._calls = min(self._calls + 1, self._n + 1)
         return self._calls >= self._n or not self._config.use_denoising_batch
 
     @property
     def steady(self) -> bool:
         """Whether the call that has begun is the same as those after it."""
-        return self._calls > self._n
+        return self._calls > self._n and (self.control is None or self.control.steady)
+
+    @property
+    def structure(self) -> object:
+        """Value that differs between calls that run other models."""
+        return self.control.structure if self.control else None
 
     @property
     def encoder_noise(self) -> Tensor | None:
@@ -172,6 +195,8 @@ class Sampler:
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
         call = (x_t.flatten(0, 1), per_row, self._conditions[rows])
         steering = self._steering()
+        if self.control:
+            steering = self.control.steer(steering, call, rows[0])
         eps = (
             self._model.denoise(*call) if steering.is_off else self._model.denoise(*call, steering)
         )

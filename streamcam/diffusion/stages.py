@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from streamcam.diffusion.residuals import NO_RESIDUALS, ResidualShapes, unet_inputs
 from streamcam.diffusion.schedule import signal_and_noise
 from streamcam.diffusion.steering import LayerInputs, Steering, packed
 from streamcam.errors import MAX_SHOWN
@@ -118,9 +119,11 @@ class Denoise(nn.Module):
         prediction: str,
         alphas_cumprod: Tensor,
         layer_inputs: LayerInputs | None = None,
+        residual_shapes: ResidualShapes = NO_RESIDUALS,
     ) -> None:
         super().__init__()
         self.unet = unet
+        self.residual_shapes = residual_shapes
         self.layer_inputs = layer_inputs or LayerInputs()
         self.noise_from = NOISE_FROM[prediction]
         self.alphas_cumprod: Tensor
@@ -150,6 +153,7 @@ class Denoise(nn.Module):
             timestep_cond=self._timestep_cond(len(x_t)),
             added_cond_kwargs=added,
             return_dict=False,
+            **unet_inputs(steering, self.residual_shapes, self.unet.dtype),
         )[0]
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
         noise: Tensor = self.noise_from(predicted.float(), x_t, alpha, beta)

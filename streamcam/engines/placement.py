@@ -17,6 +17,7 @@ TIMED_SETTINGS = (
     "vae",
     "use_tiny_vae",
     "lora",
+    "controlnet",
     "width",
     "height",
     "frame_buffer_size",

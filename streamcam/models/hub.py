@@ -11,6 +11,7 @@ from streamcam.errors import ModelError, one_line
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
+CONTROL_FILES = ["config.json", "diffusion_pytorch_model*.safetensors"]
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
@@ -174,6 +175,37 @@ def lora_file(name: str, *, offline: bool) -> Path:
             f"{name} holds {len(files)} .safetensors files; name the one that is the LoRA"
         )
     return files[0]
+
+
+def control_path(name: str, *, offline: bool) -> Path:
+    """Return the file or folder of a ControlNet, downloaded if necessary.
+
+    Args:
+        name: a path, ``USER/REPO`` or ``USER/REPO/FILE.safetensors``.
+        offline: never reach for the hub.
+
+    Raises:
+        ModelError: it is nowhere, or the download failed.
+    """
+    if is_repo_file(name):
+        repo, _, file = name.rpartition("/")
+        return repo_file(repo, file, offline=offline)
+    if (path := local_path(name)) is not None:
+        return path
+    return _snapshot(name, CONTROL_FILES, offline=offline)
+
+
+def depth_folder(name: str, *, offline: bool) -> Path:
+    """Return the folder of a depth model: its config files and weights."""
+    if (path := local_path(name)) is not None:
+        return path
+    return _snapshot(name, ["*.json", "model*.safetensors"], offline=offline)
+
+
+def is_repo_file(name: str) -> bool:
+    """Return whether `name` is ``USER/REPO/FILE.safetensors``, and no path here."""
+    is_file = name.endswith(".safetensors") and name.count("/") == 2
+    return is_file and not name.startswith(("/", ".")) and not Path(name).exists()
 
 
 def local_path(name: str) -> Path | None:

@@ -18,6 +18,7 @@ from streamcam.version import __version__
 SETTINGS = (
     *("model", "single_file_config", "vae", "use_tiny_vae"),
     *("lora", "use_lcm_lora", "lcm_lora_id", "offline"),
+    *("controlnet", "depth_model"),
 )
 """The settings that decide on the weights of an image model."""
 PACKAGES = ("diffusers", "transformers", "safetensors")
@@ -41,6 +42,7 @@ def weights_source(config: Config, dtype: torch.dtype) -> tuple[str, str | None]
 def weight_files(config: Config) -> list[Path]:
     """Return every file that the model of `config` may be loaded from, and some besides."""
     names = [config.model, *config.lora, config.vae, config.lcm_lora_id, config.single_file_config]
+    names += [*config.controlnet, config.depth_model]
     for family in FAMILIES.values():
         names += [family.tiny_vae, family.lcm_lora, family.config]
     wanted = dict.fromkeys(name for name in names if name and name != FULL)
