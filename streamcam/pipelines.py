@@ -13,7 +13,7 @@ from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 from streamcam.settings.environment import torchrun_launch
 from streamcam.system.paths import leave_deleted_folder
-from streamcam.types import Frame, Stream
+from streamcam.types import Frame, Image, Stream
 
 Report = Callable[[str], None]
 """Takes one line of progress at a time."""
@@ -47,6 +47,14 @@ class QueuedStream(LoadedStream, Protocol):
 
     def put(self, frame: Frame) -> None:
         """Queue a frame; the next call decides whether it is used."""
+
+
+@runtime_checkable
+class ControlledStream(LoadedStream, Protocol):
+    """A stream that may have ControlNets."""
+
+    def control_image(self) -> Image | None:
+        """Return the newest images that they are shown, side by side; None while there are none."""
 
 
 @dataclass(frozen=True, slots=True)

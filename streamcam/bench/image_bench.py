@@ -26,6 +26,7 @@ from streamcam.diffusion.image_model import ImageModel, from_pipeline
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import place
 from streamcam.models.checkpoint import load_pipeline
+from streamcam.models.controlnet import load_controls
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import indices_of
 from streamcam.types import Frame, Image
@@ -68,7 +69,8 @@ class ImageBenchmark:
     """The comparisons of ``streamcam bench pipeline``, for one model."""
 
     def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int) -> None:
-        self._config = config
+        self._controlled_config = config
+        self._config = config = _without_controlnets(config)
         self._scene = scene
         self._rounds = rounds
         placement = place(config)
@@ -77,7 +79,12 @@ class ImageBenchmark:
         uncached_pipe = copy.copy(pipe)
         uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
-        self._models = from_pipeline(pipe, config, device, no_report, builds_here=True)
+        controlled = self._controlled_config
+        controls = load_controls(controlled, pipe.unet, placement.weights_dtype, no_report)
+        self._controlled = from_pipeline(
+            pipe, controlled, device, no_report, controls=controls, builds_here=True
+        )
+        self._models = self._controlled._replace(controls=())
         self._uncached = from_pipeline(uncached_pipe, uncached, device, no_report, builds_here=True)
 
     def rows(self) -> Iterator[Row]:
@@ -89,6 +96,7 @@ class ImageBenchmark:
         yield from self.similarity_filter()
         yield from self.temporal_stability()
         yield from self.prompt_cache()
+        yield from self.controlnets()
 
     def overhead(self) -> Iterator[Row]:
         """Compare the whole stream with nothing but its model calls."""
@@ -172,6 +180,16 @@ class ImageBenchmark:
                 case.note = lambda flops=flops: f"{flops / 1e9:.2f} GFLOP in the U-Net"  # type: ignore[misc]
             yield from self._measured("prompt cache", cases)
 
+    def controlnets(self) -> Iterator[Row]:
+        """Compare the stream without ControlNets, with all at 0, and with all on."""
+        config = self._controlled_config
+        names = [name for name, _ in config.live.controlnet_scale]
+        cases = [self._case("no ControlNet", self._config)] if names else []
+        for name, scale in (("all at 0", 0.0), ("all at 1", 1.0)) if names else ():
+            live = config.live.changed({"controlnet_scale": dict.fromkeys(names, scale)})
+            cases.append(self._case(name, changed(config, live=live), models=self._controlled))
+        yield from self._measured("ControlNet", cases)
+
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:
             case.run(self._config.num_steps + 5)
@@ -229,6 +247,10 @@ class ModelTimer:
             encode=self._timed(models.encode),
             denoise=self._timed(models.denoise),
             decode=self._timed(models.decode),
+            controls=[
+                control._replace(predict=self._timed(control.predict))
+                for control in models.controls
+            ],
         )
 
     def _timed(self, stage: Callable[..., Any]) -> Callable[..., Any]:
@@ -241,6 +263,12 @@ class ModelTimer:
             return result
 
         return call
+
+
+def _without_controlnets(config: Config) -> Config:
+    fields = ("controlnet_scale", "controlnet_start", "controlnet_end")
+    live = config.live.model_copy(update=dict.fromkeys(fields, ()))
+    return changed(config, controlnet={}, control={}, live=live)
 
 
 def at_steps(config: Config, n: int, cfg_type: str) -> Config:

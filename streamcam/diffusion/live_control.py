@@ -88,6 +88,8 @@ class LiveControl:
         """Assign all state: nothing is in flight."""
         self._in_flight: dict[str, Tensor] = {}
         self._newest: dict[str, Tensor] = {}
+        self._drawn: dict[str, Tensor] = {}
+        """What T2I-Adapters were shown: of them `_newest` holds the features."""
         self._gathered: dict[str, list[Image]] = {c.name: [] for c in self._controls}
         self._new_frames = False
         self._single_step = 0
@@ -174,7 +176,7 @@ class LiveControl:
             images.clear()
 
     def _uploaded(self, name: str, values: Tensor) -> Tensor:
-        if self._device.type == "cpu":
+        if self._device.type == "cpu" and not self._fixed:
             return values
         target = self._raw.setdefault(name, torch.empty_like(values, device=self._device))
         self._copy(target, values)
@@ -215,7 +217,28 @@ class LiveControl:
             images = control.preprocess(images)
         elif control.is_shown_batch:
             images = (images + 1) / 2
-        return control.predict(images) if control.is_adapter else images
+        if control.is_adapter:
+            self._newest_image(control, images)
+            return control.predict(images)
+        return images
+
+    def _newest_image(self, control: ControlStages, images: Tensor) -> None:
+        name = control.name
+        self._drawn[name] = self._memory((name, "drawn"), images[-1:])
+
+    @torch.inference_mode()
+    def image(self) -> Image | None:
+        """Return the newest images that are shown, side by side; None while there are none."""
+        drawn = [
+            self._drawn[c.name] if c.is_adapter else self._newest[c.name][-1:]
+            for c in self._active
+            if c.name in self._newest
+        ]
+        if not drawn:
+            return None
+        levels = (torch.cat(drawn, dim=3)[0].clamp(0, 1) * 255).round().byte()
+        shown: Image = levels.permute(1, 2, 0).contiguous().cpu().numpy()
+        return shown
 
     def steer(self, steering: Steering, call: tuple[Any, ...], negative: int) -> Steering:
         """Return `steering` with the residuals for a U-Net call.
@@ -232,8 +255,10 @@ class LiveControl:
             totals[kind] = residuals if kind not in totals else totals[kind] + residuals
         self._single_step += 1
         for control in self._controls:
-            if control.is_adapter not in totals:  # All of its kind are off: engines stay the same.
-                totals[control.is_adapter] = self._nothing(control, call[0])
+            # Where all of a kind are off, engines stay the same; made while a call is recorded it
+            # would lie in the memory of that.
+            nothing = self._nothing(control, call[0])
+            totals.setdefault(control.is_adapter, nothing)
         return steering._replace(controlnets=totals.get(False), adapters=totals.get(True))
 
     def _in_call(self) -> Iterator[tuple[ControlStages, Tensor]]:

@@ -158,6 +158,7 @@ class Denoise(nn.Module):
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
         noise: Tensor = self.noise_from(predicted.float(), x_t, alpha, beta)
         outputs = self.layer_inputs.outputs
+        self.layer_inputs.begin(None)  # Nothing that a recorded call has made may be held after it.
         return packed(noise, outputs) if outputs else noise
 
     def extra_repr(self) -> str:

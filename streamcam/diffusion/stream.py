@@ -17,7 +17,7 @@ from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.transfer import FrameTransfer, OutputBuffer, UploadedFrames
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
-from streamcam.types import Frame
+from streamcam.types import Frame, Image
 
 WAITS = "the new prompt is used in some seconds, once what encodes it is loaded"
 
@@ -77,6 +77,10 @@ class DiffusionStream:
     def accepts_any_size(self) -> bool:
         """Whether frames of any size are fitted on the device."""
         return self.transfer.on_device
+
+    def control_image(self) -> Image | None:
+        """Return the newest images that ControlNets are shown, side by side; None without any."""
+        return self.sampler.control.image() if self.sampler.control else None
 
     def _reset(self, parameters: Parameters) -> None:
         """Assign all state: nothing is in flight."""

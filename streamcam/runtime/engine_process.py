@@ -23,7 +23,7 @@ from streamcam.system.backoff import Backoff
 from streamcam.system.child_process import start_guarded, temporary_folder
 from streamcam.system.paths import leave_deleted_folder
 from streamcam.system.supervised_thread import SupervisedThread
-from streamcam.types import Frame
+from streamcam.types import Frame, Image
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,10 @@ class EngineProcess:
         """Return the camera frame that `output` was made of; None if it was not kept."""
         return self._frames.source_of(output)
 
+    def control_image(self) -> Image | None:
+        """Return the newest images that ControlNets are shown, and ask for the next ones."""
+        return self._frames.control_image()
+
     @property
     def taken(self) -> int:
         """Frames that engines have taken."""
@@ -185,7 +189,7 @@ class EngineProcess:
             with theirs:
                 process = context.Process(
                     target=serve,
-                    args=(self._config, *self._frames.rings, theirs),
+                    args=(self._config, *self._frames.rings, theirs, self._frames.control_ring),
                     name="streamcam-engine",
                     daemon=True,
                 )

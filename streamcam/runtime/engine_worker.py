@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Literal, NamedTuple, NoReturn
 
 from streamcam.errors import PromptError, StreamcamError
-from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
+from streamcam.pipelines import ControlledStream, LoadedStream, QueuedStream, load_stream
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -26,6 +26,11 @@ from streamcam.types import Frame
 HEARTBEAT, TAKEN, DROPPED, SKIPPED, NEWEST_TAKEN = 1, 2, 3, 4, 5
 """Counters of the output ring: signs of life, frames taken, dropped and skipped, and the index of
 the newest frame taken."""
+
+CONTROL_WANTED = 1
+"""Counter of the ring of control images: so many more are wanted."""
+CONTROL_AT_ONCE = 30
+"""Control images that are sent after each request for one."""
 
 IDENTITY = "identity"
 NICENESS = 5
@@ -72,8 +77,17 @@ class MessageSender:
             self._connection.send(message)
 
 
-def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Connection) -> None:
-    """Load the model, then run it on `frames` into `outputs` until `connection` is closed."""
+def serve(
+    config: Config,
+    frames: FrameRing,
+    outputs: FrameRing,
+    connection: Connection,
+    control: FrameRing | None = None,
+) -> None:
+    """Load the model, then run it on `frames` into `outputs` until `connection` is closed.
+
+    Images that ControlNets are shown go into `control`.
+    """
     protect_output()
     # Those for all processes of a terminal are for the broadcast process, which ends this one.
     for name in ("SIGINT", "SIGHUP"):
@@ -95,7 +109,7 @@ def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Con
             gpu=_gpu(config),
         )
         send(ready)
-        run_stream(stream, config, frames, outputs, send)
+        run_stream(stream, config, frames, outputs, send, control)
     except StreamcamError as error:
         send(EngineMessage("failed", str(error), error.exit_code))
     except Exception:
@@ -126,11 +140,16 @@ def run_stream(
     frames: FrameRing,
     outputs: FrameRing,
     send: Callable[[EngineMessage], None],
+    control: FrameRing | None = None,
 ) -> NoReturn:
-    """Run `stream` on the newest of `frames`, for ever; write what it gives to `outputs`."""
+    """Run `stream` on the newest of `frames`, for ever; write what it gives to `outputs`.
+
+    The images that its ControlNets are shown go into `control`, while they are wanted.
+    """
     parameters, version, reported_at = config.live, 0, 0.0
     runner = StreamRunner(stream, parameters, send)
     queued = stream if isinstance(stream, QueuedStream) else None
+    controlled = stream if control is not None and isinstance(stream, ControlledStream) else None
     frames.take()  # What came while the model was loading is old.
     frames.missed = 0
     while True:
@@ -150,6 +169,9 @@ def run_stream(
                 continue
             for output in runner.run(frame, parameters, version):
                 _put(outputs, output, version)
+            if controlled and control is not None and control.counters[CONTROL_WANTED] > 0:
+                control.counters[CONTROL_WANTED] -= 1
+                _put_control(control, controlled, frame)
             outputs.counters[HEARTBEAT] += 1
             outputs.counters[TAKEN] += len(received) if queued else 1
             outputs.counters[SKIPPED] = stream.counts["skipped"]
@@ -242,6 +264,11 @@ def _put(outputs: FrameRing, output: Frame, version: int) -> None:
         metadata=packed,
         made_of=output.made_of,
     )
+
+
+def _put_control(control: FrameRing, stream: ControlledStream, frame: Frame) -> None:
+    if (image := stream.control_image()) is not None:
+        control.put(image, frame.index, frame.captured_at)
 
 
 class _Heartbeat:

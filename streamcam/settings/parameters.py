@@ -169,14 +169,14 @@ class Parameters(Settings):
         default=(),
         description="Share of the denoising steps after which each ControlNet ends, by its name.",
     )
-    edge_low: Annotated[float, Traits(fades=True, group="Look", usual=(0, 300))] = Field(
+    edge_low: Annotated[float, Traits(fades=True, group="Look", usual=(0, 400))] = Field(
         default=100,
         ge=0,
         le=1000,
         description="Lower threshold of the edges that a ControlNet is shown: from it on, what"
         " touches an edge is one too.",
     )
-    edge_high: Annotated[float, Traits(fades=True, group="Look", usual=(0, 500))] = Field(
+    edge_high: Annotated[float, Traits(fades=True, group="Look", usual=(0, 400))] = Field(
         default=200,
         ge=0,
         le=1000,

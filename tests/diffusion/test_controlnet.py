@@ -25,6 +25,7 @@ from streamcam.models.depth import load_depth_model
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
+from tests.diffusion.test_graphed_frames import Graphed
 from tests.support.streams import EAGER, RecordingStream, images, moving
 
 CPU = torch.device("cpu")
@@ -213,3 +214,65 @@ def test_near_is_white_in_the_depth_that_a_controlnet_is_shown(tmp_path: Path) -
         pipe, config, CPU, lambda _: None, controls=controls._replace(depth=depth)
     )
     assert len(DiffusionStream(model, config)(FRAME, config.live)) == 0
+
+
+def test_the_preview_shows_what_each_controlnet_is_shown() -> None:
+    stream = stream_of("sd-1.5", {"a": 1.0, "b": 1.0, "adapter": 1.0})
+    stream.stream(FRAME, stream.config.live)
+    shown = stream.stream.control_image()
+    expected = np.concatenate([FRAME.image, edges_of(FRAME.image), FRAME.image], axis=1)
+    assert np.abs(shown.astype(int) - expected).max() <= 1
+
+
+class Numbered:
+    """A second source that shows one grey more at each call, from the second on."""
+
+    problem = "it waits"
+
+    def __init__(self, spec: str, _: Any) -> None:
+        self.spec, self.calls = spec, 0
+
+    def next_image(self) -> np.ndarray | None:
+        self.calls += 1
+        return np.full((64, 64, 3), self.calls, np.uint8) if self.calls > 1 else None
+
+
+def test_a_second_source_is_shown_instead_of_the_camera() -> None:
+    config = config_of("sd-1.5", {"a": 1.0}, control={"a": "dancer.mp4"}, mode="txt2img", warmup=1)
+    pipe, controls = copy.deepcopy(loaded("sd-1.5", ("a",)))
+    model = from_pipeline(pipe, config, CPU, lambda _: None, controls=controls)
+    opened: list[Numbered] = []
+
+    def open_second(spec: str, settings: Any) -> Numbered:
+        opened.append(Numbered(spec, settings))
+        return opened[-1]
+
+    stream = DiffusionStream(model, config, open_second=open_second)
+    stream.warm_up()
+    assert not opened
+    levels = []
+    for frame in moving(3):
+        stream(frame, config.live)
+        image = stream.control_image()
+        assert image is not None
+        levels.append(int(image.max()))
+    assert levels == [0, 2, 3]
+    assert [source.spec for source in opened] == ["dancer.mp4"]
+    assert stream.notice == "it waits"
+
+
+def test_calls_recorded_as_graphs_give_the_bytes_of_plain_calls_at_every_scale() -> None:
+    given = given_of("sd-1.5", {"a": 1.0, "b": 0.5, "adapter": 0.5})
+    config = build_config([given, {"canvas": "64x64", "cfg_type": "self"}])
+    pipe, controls = copy.deepcopy(loaded("sd-1.5", ("a", "b", "adapter")))
+    model = from_pipeline(pipe, config, CPU, lambda _: None, controls=controls)
+    both = Graphed(model, config)
+    images_ = [frame.image for frame in moving(22)]
+    live = {
+        9: {"controlnet_scale": {"random_a": 0.3}},
+        11: {"controlnet_scale": {"random_a": 0}},
+        14: {"controlnet_scale": {"random_a": 0.7}, "controlnet_end": {"random_b": 0.5}},
+        17: {"controlnet_scale": {"random_a": 0, "random_b": 0, "random_adapter": 0}},
+    }
+    both.assert_same(images_, live)
+    assert both.graphs.launches > 8, both.reports
