@@ -27,6 +27,8 @@ GREY, RED, BLUE = "#3a4048", "#b3261e", "#2f6f9f"
 GROUP_COLOURS = {"Look": "#c8553d", "Prompt": "#588b8b", "Output": "#f28f3b", "Camera": "#6a7fdb"}
 LABELS = {
     "num_inference_steps": "schedule",
+    "strength_person": "person",
+    "strength_background": "background",
     "guidance_scale": "guidance",
     "enable_similar_image_filter": "skip similar",
     "similar_image_filter_threshold": "similarity",

@@ -33,6 +33,11 @@ class LoadedStream(Stream, Protocol):
     def accepts_any_size(self) -> bool:
         """Whether frames may come in any size: the device fits them; else they come fitted."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it runs as it will go on to: with the parameters of the last call, with nothing
+        being loaded or built for it."""
+
     def warm_up(self) -> None:
         """Run the model on black frames as ``warmup`` asks, and forget them."""
 

@@ -59,6 +59,8 @@ class Status:
     """Seconds on air."""
     model: str
     """Name of the model as in the settings."""
+    size: str = ""
+    """Size of the model's image in pixels, such as 448x256; empty where there is no model."""
     vram: float | None = None
     """Bytes in use on the GPU, where it reports them."""
     power: float | None = None

@@ -16,6 +16,8 @@ CONTROLS = [
     ('Camera', 'Menu', 'Rotate', 'rotate', '/streamcam/rotate', '0', None, None, None, ('0', '90', '180', '270')),
     ('Look', 'Menu', 'Preseteasing', 'preset easing', '/streamcam/preset_easing', 'linear', None, None, None, ('linear', 'ease-in', 'ease-out', 'ease-in-out')),
     ('Look', 'Float', 'Strength', 'strength', '/streamcam/strength', 0, 0.0, 1.0, (0, 1), ()),
+    ('Look', 'Float', 'Strengthperson', 'strength person', '/streamcam/strength_person', 0, 0.0, 1.0, (0, 1), ()),
+    ('Look', 'Float', 'Strengthbackground', 'strength background', '/streamcam/strength_background', 0, 0.0, 1.0, (0, 1), ()),
     ('Look', 'Int', 'Numinferencesteps', 'num inference steps', '/streamcam/num_inference_steps', 50, 1.0, 1000.0, (1, 100), ()),
     ('Look', 'Float', 'Guidancescale', 'guidance scale', '/streamcam/guidance_scale', 1.2, 0.0, 30.0, (0, 4), ()),
     ('Look', 'Float', 'Delta', 'delta', '/streamcam/delta', 1.0, 0.0, 10.0, (0, 2), ()),

@@ -23,7 +23,9 @@ from streamcam.bench.harness import (
     synchronize,
 )
 from streamcam.diffusion.image_model import ImageModel, from_pipeline
+from streamcam.diffusion.regions import PERSON
 from streamcam.diffusion.schedule import ORIGINAL_STEPS
+from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import place
 from streamcam.models.checkpoint import load_pipeline
@@ -78,7 +80,10 @@ class ImageBenchmark:
         uncached_pipe = copy.copy(pipe)
         uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
-        self._models = from_pipeline(pipe, config, device, no_report, builds_here=True)
+        # People are found only where that is measured; without a camera image there are none.
+        regions = config if config.mode == "txt2img" else changed(config, region_mask=PERSON)
+        self._with_regions = from_pipeline(pipe, regions, device, no_report, builds_here=True)
+        self._models = self._with_regions._replace(region_mask=None)
         self._uncached = from_pipeline(uncached_pipe, uncached, device, no_report, builds_here=True)
 
     def rows(self) -> Iterator[Row]:
@@ -90,6 +95,9 @@ class ImageBenchmark:
         yield from self.similarity_filter()
         yield from self.temporal_stability()
         yield from self.prompt_cache()
+        yield from self.prompt_chunks()
+        if self._with_regions.region_mask is not None:
+            yield from self.regions()
 
     def overhead(self) -> Iterator[Row]:
         """Compare the whole stream with nothing but its model calls."""
@@ -173,6 +181,38 @@ class ImageBenchmark:
                 case.note = lambda flops=flops: f"{flops / 1e9:.2f} GFLOP in the U-Net"  # type: ignore[misc]
             yield from self._measured("prompt cache", cases)
 
+    def prompt_chunks(self) -> Iterator[Row]:
+        """Compare prompts of one chunk of tokens with longer ones."""
+        for n in (1, 4):
+            settings = at_steps(self._config, n, "self")
+            cases = [
+                self._case(f"{n} steps, {count} chunks", settings, models=self._of_chunks(count))
+                for count in (1, 3)
+            ]
+            yield from self._measured("prompt chunks", cases)
+
+    def _of_chunks(self, count: int) -> ImageModel:
+        def encode_text(text: str) -> Text:
+            encoded = self._models.encode_text(text)
+            return encoded._replace(prompt_embeds=encoded.prompt_embeds.repeat(1, count, 1))
+
+        return self._models._replace(encode_text=encode_text)
+
+    def regions(self) -> Iterator[Row]:
+        """Compare one strength with one of the person and one of the background."""
+        for n in (1, 4):
+            settings = at_steps(self._config, n, "self")
+            own = settings.live.changed({"strength_person": 0.1})
+            cases = [
+                self._case(f"{n} steps, one strength", settings),
+                self._case(
+                    f"{n} steps, strength by region",
+                    changed(settings, live=own, region_mask=PERSON),
+                    models=self._with_regions,
+                ),
+            ]
+            yield from self._measured("regions", cases)
+
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:
             case.run(self._config.num_steps + 5)
@@ -230,6 +270,7 @@ class ModelTimer:
             encode=self._timed(models.encode),
             denoise=self._timed(models.denoise),
             decode=self._timed(models.decode),
+            region_mask=models.region_mask and self._timed(models.region_mask),
         )
 
     def _timed(self, stage: Callable[..., Any]) -> Callable[..., Any]:

@@ -143,7 +143,7 @@ def _warm_up(stream: VideoStream, config: Config, scene: Sequence[Image]) -> Ite
     """Fill the cache and batch of `stream`; return the frames that follow."""
     frames = iter_frames(scene)
     chunks = UNCOUNTED_CHUNKS + config.num_steps + config.video.kv_frames
-    for _ in range(1 + config.chunk * chunks):
+    for _ in range(config.chunk * chunks + config.video.first_extra):
         stream(next(frames), config.live)
     return frames
 

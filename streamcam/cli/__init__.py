@@ -25,6 +25,7 @@ COMMANDS = {
     "prompt": "prompt",
     "presets": "presets_command",
     "cues": "cues_command",
+    "serve": "serve",
     "render": "render",
     "devices": "devices",
     "doctor": "doctor",
@@ -50,7 +51,7 @@ SYNONYMS = {
 }
 """Words that people try for a command, and the command."""
 
-GUARDED = ("run", "render", "engines", "bench")
+GUARDED = ("run", "serve", "render", "engines", "bench")
 """Commands that load models, and so start processes or use libraries that do."""
 
 LINE_ENDS = "\n\t"

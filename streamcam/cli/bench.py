@@ -83,7 +83,8 @@ def pipeline(
 ) -> None:
     """Measure what each technique of the pipeline is worth.
 
-    Those are Stream Batch, guidance, similarity filter and prompt cache; the overhead is shown.
+    Those are Stream Batch, guidance, similarity filter, prompt cache, long prompts and strength by
+    region; the overhead is shown.
 
     Without --model a random one of 9 million parameters is measured, at 256x256. Each line is
     the median over all rounds, in which the lines of a group take turns, a frame each; ratios are

@@ -74,8 +74,9 @@ def check(files: tuple[str, ...]) -> None:
     invalid = 0
     for file in files:
         try:
-            settings = build_config([load_preset(file)]).broadcast
-            Addresses(settings.osc_prefix, settings.osc_alias)
+            config = build_config([load_preset(file)])
+            settings = config.broadcast
+            Addresses(settings.osc_prefix, settings.osc_alias, named=config.named_numbers())
         except ConfigError as error:
             invalid += 1
             click.echo(f"{file}: {error}")

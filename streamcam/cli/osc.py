@@ -42,8 +42,9 @@ def osc() -> None:
 )
 def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
     """Show every address with its types, its range and a description."""
-    settings = configured(presets, assignments, {}).broadcast
-    addresses = Addresses(settings.osc_prefix, settings.osc_alias)
+    config = configured(presets, assignments, {})
+    settings = config.broadcast
+    addresses = Addresses(settings.osc_prefix, settings.osc_alias, named=config.named_numbers())
     prefix = addresses.prefix
     listed = [*addresses.rows(), *query_rows(prefix), *feedback_rows(prefix)]
     if as_json:

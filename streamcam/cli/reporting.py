@@ -153,7 +153,8 @@ def summary(status: Status) -> str:
     if status.obs:
         parts.append(f"OBS {status.obs}")
     camera, model, output = status.fps_in, status.fps_model, status.fps_out
-    parts.append(f"fps: camera {camera:.0f}, model {model:.1f}, output {output:.0f}")
+    size = f" at {status.size}" if status.size else ""
+    parts.append(f"fps: camera {camera:.0f}, model {model:.1f}{size}, output {output:.0f}")
     if status.latency_p50 is not None and status.latency_p95 is not None:
         p50, p95 = status.latency_p50 * 1e3, status.latency_p95 * 1e3
         parts.append(f"delay {p50:.0f} ms (95% within {p95:.0f})")

@@ -60,7 +60,7 @@ def run(
     browser = not no_browser and is_on_desktop(os.environ)
     with reporting(as_json=log_json) as reporter:
         requested = configured(presets, assignments, flags)
-        if run_as_rank(settle_model(requested)[0], live=True):
+        if not requested.broadcast.engine and run_as_rank(settle_model(requested)[0], live=True):
             return
         with stopping() as stop:
             config, lines = settle(requested)

@@ -17,6 +17,7 @@ from streamcam.control.values import (
 )
 from streamcam.errors import ParameterError
 from streamcam.settings.base import from_json
+from streamcam.settings.named_numbers import merged
 from streamcam.settings.parameters import MAX_PROMPT_BYTES, Parameters, Prompt
 
 Arguments = Sequence[Argument]
@@ -49,6 +50,60 @@ def set_norm(name: str, range_: Range) -> Setter:
 def get_norm(name: str, range_: Range) -> Getter:
     def getter(parameters: Parameters) -> tuple[Argument, ...]:
         value = getattr(parameters, name)
+        return () if value is None else (float(range_.fader.to_norm(value)),)
+
+    return getter
+
+
+def set_named(name: str, range_: Range) -> Setter:
+    """Return a setter of numbers by name, from pairs of a name and a number."""
+
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        if not arguments or len(arguments) % 2:
+            raise ParameterError("takes names, each with a number after it")
+        for which, number in zip(arguments[::2], arguments[1::2], strict=True):
+            set_one_named(name, str(which), range_)(changes, [number])
+
+    return setter
+
+
+def get_named(name: str) -> Getter:
+    return lambda parameters: tuple(part for pair in getattr(parameters, name) for part in pair)
+
+
+def set_one_named(name: str, which: str, range_: Range) -> Setter:
+    """Return a setter of the number of the name `which`."""
+
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        value = _clamped(changes, parse_number(arguments), range_)
+        changes[name] = merged(changes[name], ((which, float(value)),))
+
+    return setter
+
+
+def set_one_named_norm(name: str, which: str, range_: Range) -> Setter:
+    """Return a setter of the number of the name `which`, from 0 to 1 over what a fader spans."""
+
+    def setter(changes: Transaction, arguments: Arguments) -> None:
+        share = _clamped(changes, parse_number(arguments), SHARE)
+        changes[name] = merged(changes[name], ((which, range_.fader.from_norm(share)),))
+
+    return setter
+
+
+def get_one_named(name: str, which: str) -> Getter:
+    def getter(parameters: Parameters) -> tuple[Argument, ...]:
+        value = dict(getattr(parameters, name)).get(which)
+        return () if value is None else (value,)
+
+    return getter
+
+
+def get_one_named_norm(name: str, which: str, range_: Range) -> Getter:
+    """Return a getter of the number of the name `which`, as a share of what a fader spans."""
+
+    def getter(parameters: Parameters) -> tuple[Argument, ...]:
+        value = dict(getattr(parameters, name)).get(which)
         return () if value is None else (float(range_.fader.to_norm(value)),)
 
     return getter

@@ -19,6 +19,7 @@ from streamcam.control.messages import Message
 from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import literal_values, traits
+from streamcam.settings.named_numbers import NamedNumbers, is_named_numbers
 from streamcam.settings.parameters import Parameters, is_prompt
 
 SHORT_NAMES = {
@@ -29,6 +30,8 @@ SHORT_NAMES = {
     "similarity/enable": "enable_similar_image_filter",
     "similarity/threshold": "similar_image_filter_threshold",
     "similarity/max_skip": "similar_image_filter_max_skip_frame",
+    "strength/person": "strength_person",
+    "strength/background": "strength_background",
     "fps/limit": "fps_limit",
     "t_list": "t_index_list",
     "opacity": "mix",
@@ -95,6 +98,7 @@ class Addresses:
         aliases: Mapping[str, str] | None = None,
         table: type[Parameters] = Parameters,
         commands: Mapping[str, Command] = COMMANDS,
+        named: Mapping[str, NamedNumbers] | None = None,
     ) -> None:
         """Make the table; raise ConfigError for an alias that leads nowhere.
 
@@ -103,9 +107,14 @@ class Addresses:
             aliases: more addresses, and those they stand for with or without the prefix.
             table: the parameters to have addresses.
             commands: what has an address without being a parameter, by name.
+            named: the names at start of each field of numbers by name, which get an address each.
         """
+        self.named = named_addresses(table, named or {})
+        """Addresses without the prefix of numbers by name: their field, and their name."""
         self.prefix = prefix
-        self.known = {f"{prefix}/{name}": address for name, address in _addresses(table)}
+        self.known = {
+            f"{prefix}/{name}": address for name, address in _addresses(table, self.named)
+        }
         self.commands = {f"{prefix}/{name}": name for name in commands}
         """Names of the commands by address."""
         self._declared = commands
@@ -170,10 +179,25 @@ def _checked(alias: str) -> str:
     return alias
 
 
-def _addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
+def named_addresses(
+    table: type[Parameters], named: Mapping[str, NamedNumbers]
+) -> dict[str, tuple[str, str]]:
+    """Return the field and the name behind the address of every number by name."""
+    return {
+        f"{field}/{which}": (field, which)
+        for field in table.model_fields
+        for which, _ in named.get(field, ())
+    }
+
+
+def _addresses(
+    table: type[Parameters], named: Mapping[str, tuple[str, str]]
+) -> Iterator[tuple[str, Address]]:
     """Yield every address without its prefix."""
     fields = dict(_field_addresses(table))
     yield from fields.items()
+    for name, (field, which) in named.items():
+        yield from _named_addresses(name, field, which, table.model_fields[field])
     for name, field in SHORT_NAMES.items():
         description = f"The same as /{field}."
         yield name, replace(fields[field], description=description, secondary=True)
@@ -188,7 +212,8 @@ def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
         on_output = traits(field).group in OUTPUT_GROUPS
         # A number is dragged, and a hand on a fader expects to see it move. What is for safety, and
         # what keeps a record of the show, must not wait either.
-        moves = Range.of_field(field) is not None and not traits(field).trigger
+        is_number = Range.of_field(field) is not None or is_named_numbers(field)
+        moves = is_number and not traits(field).trigger
         quantised = not moves and not on_output
         address = _field_address(name, field)
         if traits(field).trigger:
@@ -227,6 +252,10 @@ def _field_address(name: str, field: FieldInfo) -> Address:
         )
     if field.annotation is bool:
         return Address("0 or 1", "0 1", about, actions.set_flag(name), get)
+    if is_named_numbers(field):
+        each = Range.of_each(field)
+        set_, get = actions.set_named(name, each), actions.get_named(name)
+        return Address("name, number", f"any; {each.shown}", about, set_, get)
     range_ = Range.of_field(field)
     if range_ is None:
         raise TypeError(f"{name} has a type that no address takes")
@@ -234,6 +263,25 @@ def _field_address(name: str, field: FieldInfo) -> Address:
     values = f"{range_.shown} {traits(field).unit}".rstrip()
     low, high = range_.fader[:2]
     return Address(kind, values, about, actions.set_number(name, range_), get, fader=(low, high))
+
+
+def _named_addresses(
+    address: str, name: str, which: str, field: FieldInfo
+) -> Iterator[tuple[str, Address]]:
+    """Yield the addresses of one of the numbers that the field `name` holds by name."""
+    range_ = Range.of_each(field)
+    on_output = traits(field).group in OUTPUT_GROUPS
+    values = f"{range_.shown} {traits(field).unit}".rstrip()
+    set_, get = actions.set_one_named(name, which, range_), actions.get_one_named(name, which)
+    low, high = range_.fader[:2]
+    about = f"/{name} of {which}."
+    fader = (low, high)
+    yield address, Address("number", values, about, set_, get, fader=fader, on_output=on_output)
+    set_ = actions.set_one_named_norm(name, which, range_)
+    get = actions.get_one_named_norm(name, which, range_)
+    about = f"/{address} from {low:g} to {high:g}."
+    norm = Address("number", "0 – 1", about, set_, get, secondary=True, on_output=on_output)
+    yield f"{address}/norm", norm
 
 
 def _prompt_addresses() -> Iterator[tuple[str, Address]]:

@@ -5,11 +5,14 @@ from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Any, NamedTuple
 
+from pydantic.fields import FieldInfo
+
 from streamcam.control.easings import EASINGS
 from streamcam.control.model_values import Item, items_of, with_values_of
 from streamcam.errors import ParameterError
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
+from streamcam.settings.named_numbers import blended, is_named_numbers
 from streamcam.settings.parameters import MAX_PROMPTS, Easing, Parameters, Prompt, is_prompt
 
 Listener = Callable[[Parameters, Parameters], None]
@@ -203,9 +206,14 @@ def _between(before: Parameters, after: Parameters, t: float) -> Parameters:
         old, new = getattr(before, name), getattr(after, name)
         # A number that is not set at both ends has nothing to fade between.
         if traits(field).fades and old is not None and new is not None:
-            blend = _blend_prompts if is_prompt(field) else _blend_numbers
-            values[name] = blend(old, new, t)
+            values[name] = _blend_of(field)(old, new, t)
     return after.model_copy(update=values)
+
+
+def _blend_of(field: FieldInfo) -> Callable[[Any, Any, float], Any]:
+    if is_prompt(field):
+        return _blend_prompts
+    return blended if is_named_numbers(field) else _blend_numbers
 
 
 def _texts(parameters: Parameters) -> list[list[str]]:

@@ -45,6 +45,7 @@ STATS = (
     ),
     Stat("skipped", "whole number", "frames", SKIPPED, lambda s: s.skipped),
     Stat("restarts", "whole number", "", "Engines after the first one.", lambda s: s.restarts),
+    Stat("size", "text", "pixels", "Size of the model's image.", lambda s: s.size or None),
     Stat("state", "text", "", STATES, lambda s: s.state),
     Stat("notice", "text", "", NOTICE, lambda s: s.notice),
     Stat("source", "text", "", "live, lost or ended.", lambda s: s.source),

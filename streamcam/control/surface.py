@@ -36,7 +36,9 @@ class ControlSurface:
         self.prefix = settings.osc_prefix
         """Beginning of every address."""
         self.presets = PresetBank(config, report)
-        self.addresses = Addresses(settings.osc_prefix, settings.osc_alias)
+        self.addresses = Addresses(
+            settings.osc_prefix, settings.osc_alias, named=config.named_numbers()
+        )
         self.commands = BoundCommands()
         """What a broadcast has bound to the addresses of commands."""
         self._dispatcher = Dispatcher(control, config, self.addresses, self.presets, self.commands)

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from streamcam.control.messages import Argument
 from streamcam.errors import ParameterError, suggest
 from streamcam.settings.base import traits
+from streamcam.settings.named_numbers import number_of
 
 UNBOUNDED = 1e9
 """A limit beyond this is none that a fader could reach."""
@@ -40,6 +41,13 @@ class Range(NamedTuple):
         if "Lt" in limits:
             high = limits["Lt"].lt - 1
         return cls(low, high, int in kinds, traits(field).usual)
+
+    @classmethod
+    def of_each(cls, field: FieldInfo) -> "Range":
+        """Return the range of each number that `field` holds by name."""
+        range_ = cls.of_field(number_of(field))
+        assert range_
+        return range_._replace(usual=traits(field).usual)
 
     @property
     def fader(self) -> "Range":

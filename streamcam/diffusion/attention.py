@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from streamcam.models.lora_layers import LoraLayer, joined
+
 
 class Projection(NamedTuple):
     """The weights of a linear layer."""
@@ -58,6 +60,8 @@ class PromptCache(nn.Module):
         if any(layer.norm_cross for layer in self._layers):
             return None
         linear = [part for layer in self._layers for part in (layer.to_k, layer.to_v)]
+        if any(isinstance(part, LoraLayer) for part in linear):
+            return None
         return [Projection(part.weight, part.bias) for part in linear]
 
     def forward(self, prompt_embeds: Tensor) -> Tensor:
@@ -120,6 +124,7 @@ def fuse_self_attention(unet: Any) -> None:
         if name.endswith(".attn1") and _is_plain(layer):
             layer.fuse_projections()
             layer.to_qkv.requires_grad_(False)
+            layer.to_qkv = joined(layer.to_qkv, (layer.to_q, layer.to_k, layer.to_v))
             del layer.to_q, layer.to_k, layer.to_v
             processors[f"{name}.processor"] = FusedSelfAttention()
     unet.set_attn_processor(processors)

@@ -2,13 +2,15 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from streamcam.diffusion.image_model import ImageModel
-from streamcam.diffusion.stages import Condition, Text, dropped_notice, understood_notice
+from streamcam.diffusion.live_loras import Scales, ScaleTensor
+from streamcam.diffusion.stages import Condition, Text, reading_notice, understood_notice
 from streamcam.errors import PromptError, one_line
 from streamcam.settings.parameters import Parameters, Prompt
 
@@ -40,10 +42,16 @@ class LruCache(Generic[Value]):
 
 
 class Conditioner:
-    """Turn the prompts of a snapshot into the condition of a U-Net call."""
+    """Turn the prompts of a snapshot into the condition of a U-Net call.
 
-    def __init__(self, models: ImageModel) -> None:
+    Args:
+        models: the text encoders.
+        lora_scales: of the calls; None for a model without LoRAs.
+    """
+
+    def __init__(self, models: ImageModel, lora_scales: ScaleTensor | None = None) -> None:
         self._models = models
+        self._lora_scales = lora_scales
         self._texts: LruCache[Text] = LruCache(TEXT_CACHE_SIZE)
         self._conditions: LruCache[Condition] = LruCache(CONDITION_CACHE_SIZE)
         self.notice = ""
@@ -56,41 +64,45 @@ class Conditioner:
             PromptError: a text cannot be encoded; nothing else has changed.
         """
         texts = texts_of(parameters, negative=negative)
-        notices = [dropped_notice(text, self._text(text)) for text in texts]
-        named = [self._text(text) for text, weight in parameters.prompt if weight]
+        scales = self._models.loras.scales_of(parameters)
+        notices = [reading_notice(text, self._text(text, scales)) for text in texts]
+        named = [self._text(text, scales) for text, weight in parameters.prompt if weight]
         self.notice = "; ".join(filter(None, [*notices, understood_notice(named)]))
 
     def __call__(self, parameters: Parameters, *, negative: int, positive: int) -> Condition:
         """Return the condition of `negative` rows with the negative prompt, then `positive`."""
         negative_prompt = parameters.negative_prompt if negative else None
         interpolation = parameters.prompt_interpolation
+        scales = self._models.loras.scales_of(parameters)
 
         def make() -> Condition:
-            parts = [(self._blended(parameters.prompt, interpolation), positive)]
+            parts = [(self._blended(parameters.prompt, scales, interpolation), positive)]
             if negative_prompt:
-                parts.insert(0, (self._blended(negative_prompt, interpolation), negative))
+                parts.insert(0, (self._blended(negative_prompt, scales, interpolation), negative))
+            if self._lora_scales is not None:
+                self._models.loras.for_prompt_kv(self._lora_scales.tensor)
             return self._condition(parts)
 
-        key = (parameters.prompt, negative_prompt, interpolation, negative, positive)
+        key = (parameters.prompt, negative_prompt, interpolation, negative, positive, scales)
         return self._conditions(key, make)
 
-    def _blended(self, prompt: Prompt, interpolation: str) -> Text:
+    def _blended(self, prompt: Prompt, scales: Scales, interpolation: str) -> Text:
         weighted = [(text, weight) for text, weight in prompt if weight]
-        texts = [self._text(text) for text, _ in weighted]
-        weights = [weight for _, weight in weighted]
-        blend = BLENDS[interpolation]
-        pooled = [
-            text.pooled_prompt_embeds for text in texts if text.pooled_prompt_embeds is not None
-        ]
-        return Text(
-            blend([text.prompt_embeds for text in texts], weights),
-            blend(pooled, weights) if pooled else None,
+        texts = [self._text(text, scales) for text, _ in weighted]
+        return blended(texts, [weight for _, weight in weighted], interpolation)
+
+    def _text(self, text: str, scales: Scales) -> Text:
+        knots = self._models.loras.text_scales(scales)
+        encoded = [self._texts((text, at), partial(self._encoded, text, at)) for at, _ in knots]
+        if len(encoded) == 1:
+            return encoded[0]
+        parts = blended(encoded, [weight for _, weight in knots], "linear")
+        return encoded[0]._replace(
+            prompt_embeds=parts.prompt_embeds, pooled_prompt_embeds=parts.pooled_prompt_embeds
         )
 
-    def _text(self, text: str) -> Text:
-        return self._texts(text, lambda: self._encoded(text))
-
-    def _encoded(self, text: str) -> Text:
+    def _encoded(self, text: str, scales: Scales) -> Text:
+        self._models.loras.for_texts(scales)
         try:
             return self._models.encode_text(text)
         except Exception as error:  # Out of memory, or whatever the libraries raise over a text.
@@ -109,6 +121,16 @@ class Conditioner:
             _rows(pooled) if pooled else None,
             time_ids=None if time_ids is None else time_ids.expand(rows, -1),
         )
+
+
+def blended(texts: Sequence[Text], weights: Sequence[float], interpolation: str) -> Text:
+    """Return the embeddings of `texts`, blended by their weights."""
+    blend = BLENDS[interpolation]
+    pooled = [text.pooled_prompt_embeds for text in texts if text.pooled_prompt_embeds is not None]
+    return Text(
+        blend([text.prompt_embeds for text in texts], weights),
+        blend(pooled, weights) if pooled else None,
+    )
 
 
 def texts_of(parameters: Parameters, *, negative: bool) -> list[str]:

@@ -17,17 +17,14 @@ from streamcam.diffusion.attention import (
 )
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.live_loras import NO_LORAS, LiveLoras
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
+from streamcam.diffusion.regions import PERSON, RegionMask, Segment, person_stage, picture_mask
 from streamcam.diffusion.sampling_choice import sampling_of
 from streamcam.diffusion.schedule import LCM, Sampling
-from streamcam.diffusion.stages import (
-    Condition,
-    Decode,
-    Denoise,
-    Encode,
-    Text,
-    dropped_notice,
-)
+from streamcam.diffusion.stages import Decode, Denoise, Encode, Text
+from streamcam.diffusion.steering import LayerInputs
+from streamcam.diffusion.text_encoding import encode_text, text_encoders
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
 from streamcam.engines.cuda_graph import CudaCapture
@@ -39,13 +36,13 @@ from streamcam.engines.flat_stage import Rehearsal
 from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
-from streamcam.errors import ConfigError, EngineError, ModelError
+from streamcam.errors import ConfigError, EngineError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.families import Report
-from streamcam.models.prompt_reader import PromptReader, load_prompt_reader
+from streamcam.models.prompt_reader import load_prompt_reader
 from streamcam.models.weight_bytes import model_size
 from streamcam.models.weight_files import weights_source
-from streamcam.settings.config import Config
+from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
 
 ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
@@ -61,10 +58,11 @@ class ImageModel(NamedTuple):
 
     The noise is None unless `encode_uses_noise`.
     """
-    denoise: Callable[[Tensor, Tensor, Condition], Tensor]
+    denoise: Callable[..., Tensor]
     """x_t ``(rows, C, h, w)``, timesteps ``(rows,)`` and condition to eps ``(rows, C, h, w)``.
 
-    With `Sampling.predicts_velocity` it returns v instead.
+    With `Sampling.predicts_velocity` it returns v instead. With a `Steering` as a fourth argument,
+    layers may add to that: see `Denoise`.
     """
     decode: Callable[[Tensor], Tensor]
     """Latents ``(f, C, h, w)`` to ``(f, 3, H, W)``, nominally in [-1, 1]."""
@@ -80,14 +78,20 @@ class ImageModel(NamedTuple):
     """Whether `encode` samples from a posterior, as the full autoencoder does."""
     time_ids: Tensor | None
     device: torch.device
+    region_mask: RegionMask | None = None
+    """Images to the masks of the regions that have a strength of their own."""
     sampling: Sampling = LCM
     """The schedule and the sampler that the model was made for."""
     revision: Callable[[], int] = lambda: 0
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
     """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
+    loras: LiveLoras = NO_LORAS
+    """Those whose scales are live."""
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
     """Whether those parameters can be used at once, and need not wait for a text encoder."""
+    is_settled: Callable[[], bool] = lambda: True
+    """Whether no engine is being built for a stage, nor what encodes texts being loaded."""
     on_warm: Callable[[], None] = lambda: None
     """To be called once all kinds of calls have been made."""
 
@@ -156,9 +160,11 @@ def from_pipeline(
     """
     from diffusers import LCMScheduler
 
-    unet, vae = pipe.unet, pipe.vae
+    unet, vae, inputs = pipe.unet, pipe.vae, LayerInputs()
     for module in (unet, vae, *text_encoders(pipe)):
         module.to(device).eval().requires_grad_(False)
+    scales = dict(config.live.lora_scale)
+    loras = LiveLoras(unet, text_encoders(pipe), inputs, scales, device)
     # Twice as fast for convolutions on large images; no difference on small latents.
     vae.to(memory_format=torch.channels_last)
     if is_nvidia_gpu(device):
@@ -181,10 +187,18 @@ def from_pipeline(
     graphs = place(config).choice.graphs
     reader = load_prompt_reader(config.model, unet)
     model = ImageModel(
-        encode_text=partial(encode_text, pipe, device=device, report=report, reader=reader),
+        encode_text=partial(
+            encode_text,
+            pipe,
+            device=device,
+            report=report,
+            reader=reader,
+            syntax=config.prompt_syntax,
+            chunks=config.prompt_chunks,
+        ),
         encode=Encode(vae),
         denoise=Denoise(
-            unet, prediction, alphas_cumprod, returns_velocity=sampling.predicts_velocity
+            unet, prediction, alphas_cumprod, inputs, returns_velocity=sampling.predicts_velocity
         ),
         decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
@@ -194,8 +208,10 @@ def from_pipeline(
         time_ids=_time_ids(unet, config, device),
         device=device,
         sampling=sampling,
+        loras=loras,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
+    regions = _regions(model, config, vae.dtype)
     rehearsal = rehearse(model, config) if rehearse else None
     accelerate = _accelerator(
         config,
@@ -209,7 +225,9 @@ def from_pipeline(
         encode=accelerate.stage(model.encode),
         denoise=accelerate.stage(model.denoise),
         decode=accelerate.stage(model.decode),
+        region_mask=accelerate.stage(regions) if isinstance(regions, Segment) else regions,
         revision=accelerate.revision,
+        is_settled=accelerate.is_settled,
     )
 
 
@@ -218,6 +236,8 @@ class _Accelerator(NamedTuple):
     """Accelerates a stage; in float32 without an engine it returns the stage itself."""
     revision: Callable[[], int]
     """See `ImageModel.revision`."""
+    is_settled: Callable[[], bool]
+    """See `ImageModel.is_settled`."""
 
 
 def _accelerator(
@@ -235,7 +255,7 @@ def _accelerator(
     if placement.weights_dtype != torch.float32:
         engines.append(EagerEngine(placement.device, placement.weights_dtype))
     if not engines:
-        return _Accelerator(lambda stage: stage, lambda: 0)
+        return _Accelerator(lambda stage: stage, lambda: 0, lambda: True)
     process = None if builds_here else partial(_build_in_child, config, placement)
     # By default callers get the same outputs every time: they wait for the engine.
     waits = config.engine_wait is not False
@@ -249,7 +269,7 @@ def _accelerator(
         source=source,
         rehearsal=rehearsal,
     )
-    return _Accelerator(builder, lambda: builder.revision)
+    return _Accelerator(builder, lambda: builder.revision, lambda: builder.is_settled)
 
 
 def _build_in_child(config: Config, placement: Placement) -> Iterator[str]:
@@ -275,53 +295,13 @@ def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:
     return PromptCache(unet) if config.cache_prompt_kv else nn.Identity()
 
 
-def text_encoders(pipe: Any) -> list[Any]:
-    """Return the pipeline's text encoders: two for SDXL."""
-    names = ("text_encoder", "text_encoder_2")
-    return [encoder for name in names if (encoder := getattr(pipe, name, None)) is not None]
-
-
-def encode_text(
-    pipe: Any,
-    text: str,
-    device: torch.device,
-    report: Report = print,
-    reader: PromptReader | None = None,
-) -> Text:
-    """Return the embeddings of `text` by the pipeline's own text encoders.
-
-    With a `reader` the result also says which looks the model takes from it, unless it names them.
-
-    Raises:
-        ModelError: they are not finite.
-    """
-    prompt_embeds, *rest = pipe.encode_prompt(
-        prompt=text, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
-    )
-    # SDXL pipelines return (prompt, negative, pooled, negative pooled) embeddings.
-    encoded = Text(
-        prompt_embeds,
-        rest[1] if len(rest) > 1 else None,
-        _dropped_tokens(pipe, text),
-        reader.surprising(text, prompt_embeds) if reader and text.strip() else "",
-    )
-    for embeds in (encoded.prompt_embeds, encoded.pooled_prompt_embeds):
-        if embeds is not None and not torch.isfinite(embeds).all():
-            raise ModelError("its embeddings are not finite (NaN or infinity); try --dtype float32")
-    if notice := dropped_notice(text, encoded):
-        report(notice)
-    return encoded
-
-
-def _dropped_tokens(pipe: Any, text: str) -> int:
-    """Return how many tokens of `text` its encoders have no room for."""
-    named = (getattr(pipe, name, None) for name in ("tokenizer", "tokenizer_2"))
-    dropped: Iterator[int] = (
-        len(tokenizer(text, truncation=False).input_ids) - tokenizer.model_max_length
-        for tokenizer in named
-        if tokenizer is not None
-    )
-    return max(0, *dropped)
+def _regions(model: ImageModel, config: Config, dtype: torch.dtype) -> RegionMask | None:
+    """Return what finds the regions that have a strength of their own, if any."""
+    if config.region_mask == OFF:
+        return None
+    if config.region_mask == PERSON:
+        return person_stage(config, model.latent_shape, model.device, dtype)
+    return picture_mask(config, model.latent_shape, model.device)
 
 
 def _time_ids(unet: Any, config: Config, device: torch.device) -> Tensor | None:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 
 from streamcam.diffusion.guidance import GUIDANCE
-from streamcam.engines.device_memory import DeviceMemory
-from streamcam.engines.placement import Placement
-from streamcam.models.weight_bytes import ModelSize
+from streamcam.engines.device_memory import DeviceMemory, device_memory
+from streamcam.engines.placement import Placement, place
+from streamcam.errors import EngineError
+from streamcam.models.weight_bytes import ModelSize, model_size
 from streamcam.settings.config import Config
 
 UNET_FACTOR = 27
@@ -82,6 +83,20 @@ def build_refusal(need: MemoryNeed, placement: Placement, free: DeviceMemory) ->
         f" {placement.device}, where {_gb(free.free)} are free; build them off air with"
         ' "streamcam engines build" and the same settings'
     )
+
+
+def check_room(config: Config) -> None:
+    """Raise EngineError if there is no room for a stream of `config` besides what runs already."""
+    placement = place(config)
+    size, memory = model_size(config), device_memory(placement.device)
+    if size is None or memory is None:
+        return
+    need = memory_need(config, size, placement)
+    if need.total > memory.free:
+        raise EngineError(
+            f"it needs about {_gb(need.total)} on {placement.device}, where {_gb(memory.free)} are"
+            " free"
+        )
 
 
 def remedies(config: Config, size: ModelSize, placement: Placement) -> list[str]:

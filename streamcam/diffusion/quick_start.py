@@ -8,7 +8,6 @@ encoded by another process, which loads once frames flow. Engines' files are che
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from streamcam.diffusion.attention import PromptCache, projected
 from streamcam.diffusion.conditioning import texts_of
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel, load_image_model
-from streamcam.diffusion.stages import Text, dropped_notice
+from streamcam.diffusion.stages import Text, reading_notice
 from streamcam.diffusion.start_record import (
     StageEngines,
     StartRecord,
@@ -37,7 +36,7 @@ from streamcam.engines.store import Entry, Store
 from streamcam.errors import ModelError, StreamcamError, one_line
 from streamcam.models.families import Report
 from streamcam.models.weight_files import weights_source
-from streamcam.settings.config import Config
+from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.file_identity import joint_identity
 from streamcam.system.supervised_thread import SupervisedThread
@@ -58,7 +57,9 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
         StreamcamError: as `load_image_model` does.
     """
     placement = place(config)
-    if placement.device.type != "cpu" or not placement.choice.engines:
+    # Others need the layers of the model, or are not recorded.
+    is_recorded = config.region_mask == OFF and (config.fuses_loras or not config.lora)
+    if placement.device.type != "cpu" or not placement.choice.engines or not is_recorded:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)
     if config.threads:
@@ -179,6 +180,7 @@ class _StartMemory:
             sampling=record.sampling,
             is_ready_for=lambda live: texts.are_known(self._texts_of(live)),
             on_warm=texts.prepare,
+            is_settled=texts.is_settled,
         )
 
     def _load_whole(self) -> ImageModel:
@@ -204,7 +206,11 @@ class _StartMemory:
 
         def on_warm() -> None:
             self._record = self._new_record(model, texts)
-            self._write_in_background()
+            # Whoever waits for engines may end once the stream is warm.
+            if self._config.engine_wait and self._record is not None:
+                self._write()
+            else:
+                self._write_in_background()
 
         return model._replace(encode_text=encode_text, on_warm=on_warm)
 
@@ -289,13 +295,20 @@ class _Texts:
         self._write = write
         self._report = report
         self._process = TextProcess(config, self._add)
+        self._has_process = True
         self._asked: set[str] = set()
         self._failures: dict[str, ModelError] = {}
 
     def prepare(self) -> None:
         """Have the process load, once the first frames are on air."""
-        with suppress(StreamcamError):  # Said of the first text that is asked for.
+        try:
             self._process.start(LOAD_AFTER_S)
+        except StreamcamError:  # Said of the first text that is asked for.
+            self._has_process = False
+
+    def is_settled(self) -> bool:
+        """Return whether the process has loaded, which takes a core for some seconds."""
+        return self._process.is_loaded or not self._has_process
 
     def are_known(self, texts: Sequence[str]) -> bool:
         """Return whether no text has to be waited for; ask for those that have."""
@@ -322,7 +335,7 @@ class _Texts:
         if (failure := self._failures.pop(text, None)) is not None:
             raise failure
         encoded = self._texts[text]
-        if notice := dropped_notice(text, encoded):
+        if notice := reading_notice(text, encoded):
             self._report(notice)
         return encoded
 

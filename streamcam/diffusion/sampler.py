@@ -1,6 +1,7 @@
 """Sampler of a stream: the state of Stream Batch from call to call, latents in, x_0 out."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,19 +9,28 @@ from torch import Tensor
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.live_loras import ScaleTensor
+from streamcam.diffusion.regions import Regions
 from streamcam.diffusion.schedule import signal_and_noise, steps_at
 from streamcam.diffusion.stages import Condition
+from streamcam.diffusion.steering import Steering
 from streamcam.diffusion.stream_batch import (
+    AfterStep,
     InFlight,
     Noise,
     StepPlan,
     initial_state,
     sequential,
     stream_batch,
+    unchanged,
 )
 from streamcam.engines.fixed_memory import FixedMemory
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
+
+NO_REGIONS = (
+    "strength_person and strength_background have no effect: start with --set region_mask=person"
+)
 
 
 class Sampler:
@@ -55,13 +65,16 @@ class Sampler:
         self._sampling = model.sampling._replace(predicts_velocity=velocity)
         self._to_eps = model.sampling.predicts_velocity and not velocity
         self._from_noise = config.mode == "txt2img"
-        self._conditioner = Conditioner(model)
+        self._lora_scales = ScaleTensor(model.loras, copy, fixed=fixed)
+        self._conditioner = Conditioner(model, self._lora_scales)
         self._memory = FixedMemory(fixed=fixed)
         self._conditions: dict[tuple[int, int], Condition] = {}
         self._taken: dict[tuple[int, int], Condition] = {}
         self._drawn: Tensor | None = None
         # Tensors, so that a recorded call reads their newest values.
         self._guidance_scale, self._delta = torch.zeros(2, device=model.device).unbind()
+        find = model.region_mask
+        self._regions = Regions(config, find, model.device, self._memory, copy) if find else None
         self._fixed = fixed
         self._fixed_plan: StepPlan | None = None
         self.reset(config.live)
@@ -71,12 +84,15 @@ class Sampler:
         self.parameters = parameters
         self._guidance_scale.fill_(parameters.guidance_scale)
         self._delta.fill_(parameters.delta)
+        self._lora_scales.update(parameters)
         self._reseed(parameters.seed)
         self._reschedule(parameters)
         self._replan()
         self.in_flight: InFlight | None = None
         self._latents: Tensor | None = None
         self._calls = 0
+        if self._regions is not None:
+            self._regions.reset(parameters)
 
     def prepare(self, parameters: Parameters) -> None:
         """Encode the texts of `parameters` before they are used.
@@ -88,12 +104,18 @@ class Sampler:
 
     @property
     def notice(self) -> str:
-        """The part of the prompts in use that is not read, in one line; empty if all is."""
-        return self._conditioner.notice
+        """The part of the values in use that has no effect, in one line; empty if all has."""
+        parameters = self.parameters
+        given = (parameters.strength_person, parameters.strength_background)
+        lines = [self._conditioner.notice]
+        if self._regions is None and given != (None, None):
+            lines.append(NO_REGIONS)
+        return "; ".join(filter(None, lines))
 
     def update(self, parameters: Parameters) -> None:
         """Run with `parameters` from the next call on; latents in flight follow them too."""
         before, self.parameters = self.parameters, parameters
+        self._lora_scales.update(parameters)
         reseeded = parameters.seed != before.seed
         rescheduled = self._schedule_of(parameters) != self._schedule
         if reseeded:
@@ -106,6 +128,8 @@ class Sampler:
             self._guidance_scale.fill_(parameters.guidance_scale)
         if parameters.delta != before.delta:
             self._delta.fill_(parameters.delta)
+        if self._regions is not None:
+            self._regions.update(parameters)
 
     def begin(self, *, new_frames: bool) -> bool:
         """Prepare a call: draw its noise, and take over the prompts in use.
@@ -130,6 +154,11 @@ class Sampler:
         """The noise that the call's frames are encoded with; None if the encoder uses none."""
         return self._drawn if self._model.encode_uses_noise else None
 
+    def look(self, images: Tensor) -> None:
+        """Find the regions of new frames ``(f, 3, H, W)``, before the step that they enter."""
+        if self._regions is not None:
+            self._regions.look(images)
+
     def step(self, latents: Tensor | None) -> Tensor:
         """Run the steps of a call that has begun.
 
@@ -144,15 +173,22 @@ class Sampler:
             self._latents = self._memory("latents", latents)
         x_t = self._first_step_input()
         if not self._config.use_denoising_batch:
-            return sequential(x_t, self.plan, self.predict_noise)
+            return sequential(x_t, self.plan, self.predict_noise, self._after_step())
         if self.in_flight is None:
             keeps_eps = self.plan.steps.eps_share is not None
             eps = self.noise.stock[1:] if keeps_eps else None
             start = initial_state(x_t if self._latents is None else self._latents, self._n, eps)
             self.in_flight = self._memory("in flight", start)
         x_0, in_flight = stream_batch(x_t, self.in_flight, self.plan, self.predict_noise)
+        if self._regions is not None and self._latents is not None:
+            x_0, in_flight = self._regions.after_call(x_0, in_flight, self._latents)
         self.in_flight = self._memory("in flight", in_flight)
         return x_0
+
+    def _after_step(self) -> AfterStep:
+        if self._regions is None or self._latents is None:
+            return unchanged
+        return partial(self._regions.after_step, latents=self._latents)
 
     def draw_noise(self) -> Tensor:
         """Return fresh noise ``(f, C, h, w)``, after the draws before."""
@@ -177,11 +213,18 @@ class Sampler:
             self._take_condition(rows)
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
         flat = x_t.flatten(0, 1)
-        predicted = self._model.denoise(flat, per_row, self._conditions[rows])
+        call, steering = (flat, per_row, self._conditions[rows]), self._steering()
+        predicted = (
+            self._model.denoise(*call) if steering.is_off else self._model.denoise(*call, steering)
+        )
         if self._to_eps:
             alpha, beta = signal_and_noise(per_row, self._model.alphas_cumprod)
             predicted = alpha * predicted + beta * flat
         return predicted.reshape(x_t.shape)
+
+    def _steering(self) -> Steering:
+        """Return what steers the U-Net in this call besides the prompts."""
+        return Steering(lora_scales=self._lora_scales.tensor)
 
     def _take_condition(self, rows: tuple[int, int]) -> None:
         """Take over the prompts in use for so many rows with the negative one and the prompt."""

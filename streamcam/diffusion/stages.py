@@ -5,6 +5,7 @@
 outside, whatever dtype runs inside.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.diffusion.schedule import signal_and_noise
+from streamcam.diffusion.steering import LayerInputs, Steering, packed
 from streamcam.errors import MAX_SHOWN
+from streamcam.settings.config import MAX_PROMPT_CHUNKS
 
 LCM_GUIDANCE = 8.5
 """The guidance scale that latent consistency models run at (diffusers' own default)."""
@@ -33,17 +36,28 @@ class Text(NamedTuple):
     """Tokens at the end of the text that the encoder had no room for."""
     understood_as: str = ""
     """Looks that the model takes from the text, if it can say and the text does not."""
+    chunks: int = 1
+    """Chunks of tokens in `prompt_embeds`."""
+    remarks: str = ""
+    """Of what in the text is not read as it may be meant."""
 
 
 def dropped_notice(text: str, encoded: Text) -> str:
     """Return a line on what was not read of `text`; empty if all of it was."""
     if not encoded.dropped_tokens:
         return ""
-    read = encoded.prompt_embeds.shape[1] - START_AND_END
+    read = encoded.prompt_embeds.shape[1] - START_AND_END * encoded.chunks
+    needed = encoded.chunks + math.ceil(encoded.dropped_tokens * encoded.chunks / read)
+    remedy = f" (prompt_chunks={needed} reads all)" if needed <= MAX_PROMPT_CHUNKS else ""
     return (
         f"the last {encoded.dropped_tokens} tokens of the prompt are not read, as this model reads"
-        f' {read}: "…{text[-MAX_SHOWN // 2 :]}"'
+        f' {read}{remedy}: "…{text[-MAX_SHOWN // 2 :]}"'
     )
+
+
+def reading_notice(text: str, encoded: Text) -> str:
+    """Return a line on what of `text` is not read, or not as it may be meant; empty if all is."""
+    return "; ".join(filter(None, [dropped_notice(text, encoded), encoded.remarks]))
 
 
 def understood_notice(texts: Sequence[Text]) -> str:
@@ -119,18 +133,28 @@ class Denoise(nn.Module):
         unet: Any,
         prediction: str,
         alphas_cumprod: Tensor,
+        layer_inputs: LayerInputs | None = None,
         *,
         returns_velocity: bool = False,
     ) -> None:
         super().__init__()
         self.unet = unet
+        self.layer_inputs = layer_inputs or LayerInputs()
         self.convert = (VELOCITY_FROM if returns_velocity else NOISE_FROM)[prediction]
         self.alphas_cumprod: Tensor
         self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
         self.guidance_embedding: Tensor | None
         self.register_buffer("guidance_embedding", _guidance_embedding(unet), persistent=False)
 
-    def forward(self, x_t: Tensor, timesteps: Tensor, condition: Condition) -> Tensor:
+    def forward(
+        self,
+        x_t: Tensor,
+        timesteps: Tensor,
+        condition: Condition,
+        steering: Steering | None = None,
+    ) -> Tensor:
+        """Return the noise, of the shape of `x_t`, or that and what layers left, packed."""
+        self.layer_inputs.begin(steering)
         added = None
         if condition.pooled_prompt_embeds is not None:
             added = {
@@ -146,7 +170,9 @@ class Denoise(nn.Module):
             return_dict=False,
         )[0]
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
-        return self.convert(predicted.float(), x_t, alpha, beta)
+        result: Tensor = self.convert(predicted.float(), x_t, alpha, beta)
+        outputs = self.layer_inputs.outputs
+        return packed(result, outputs) if outputs else result
 
     def extra_repr(self) -> str:
         return self.convert.__name__

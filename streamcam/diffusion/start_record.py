@@ -46,6 +46,8 @@ class _Header(BaseModel):
     texts: list[str]
     dropped_tokens: list[int]
     understood_as: list[str]
+    chunks: list[int]
+    remarks: list[str]
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ class StartRecord:
             texts=[name for name, _ in texts],
             dropped_tokens=[text.dropped_tokens for _, text in texts],
             understood_as=[text.understood_as for _, text in texts],
+            chunks=[text.chunks for _, text in texts],
+            remarks=[text.remarks for _, text in texts],
         )
         tensors = {"alphas_cumprod": self.alphas_cumprod}
         if self.time_ids is not None:
@@ -112,6 +116,8 @@ def read_record(file: Path, device: torch.device) -> StartRecord | None:
                 tensors.get(f"pooled.{i}"),
                 header.dropped_tokens[i],
                 header.understood_as[i],
+                header.chunks[i],
+                header.remarks[i],
             )
             for i, name in enumerate(header.texts)
         }

@@ -69,6 +69,10 @@ class DiffusionStream:
         """Whether frames of any size are fitted on the device."""
         return self.transfer.on_device
 
+    @property
+    def is_settled(self) -> bool:
+        return not self._waits and self._models.is_settled()
+
     def _reset(self, parameters: Parameters) -> None:
         """Assign all state: nothing is in flight."""
         self.transfer.clear()
@@ -209,7 +213,9 @@ class DiffusionStream:
         """
         latents = None
         if uploaded is not None:
-            latents = self._models.encode(uploaded.batch(), self.sampler.encoder_noise)
+            images = uploaded.batch()
+            latents = self._models.encode(images, self.sampler.encoder_noise)
+            self.sampler.look(images)
         x_0 = self.sampler.step(latents)
         if output is not None:
             output.write(self._models.decode(x_0))

@@ -37,6 +37,15 @@ class InFlight(NamedTuple):
     """Of the same shape: the noise that each estimate was seen in, for samplers that keep it."""
 
 
+AfterStep = Callable[[int, InFlight], InFlight]
+"""Returns the estimates after a step, given its number."""
+
+
+def unchanged(_step: int, state: InFlight) -> InFlight:
+    """Return `state`."""
+    return state
+
+
 class Noise(NamedTuple):
     """The noise of the n steps, ``(n, 1, C, h, w)``: frames of one call share it."""
 
@@ -210,8 +219,19 @@ def stream_batch(
     return x_0[-1], InFlight(x_0[:-1], moved, kept)
 
 
-def sequential(x_t: Tensor, plan: StepPlan, predict_noise: PredictNoise) -> Tensor:
+def sequential(
+    x_t: Tensor,
+    plan: StepPlan,
+    predict_noise: PredictNoise,
+    after_step: AfterStep = unchanged,
+) -> Tensor:
     """Take frames through all n steps, one call of the U-Net after another.
+
+    Args:
+        x_t: ``(f, C, h, w)``, as they enter the first step.
+        plan: the n steps, their noise and the guidance.
+        predict_noise: the U-Net.
+        after_step: changes the estimates of each step.
 
     Returns:
         ``(f, C, h, w)`` x_0, as `stream_batch` returns it n - 1 calls later.
@@ -229,7 +249,7 @@ def sequential(x_t: Tensor, plan: StepPlan, predict_noise: PredictNoise) -> Tens
         stock = stock.expand_as(rows)
         x_0, prediction, stock = guided_step(rows, stock, step, predict_noise)
         eps = predicted_eps(prediction, rows, step.steps)
-        state = InFlight(x_0, residual(prediction, stock, step), eps)
+        state = after_step(i, InFlight(x_0, residual(prediction, stock, step), eps))
     return state.x_0[0]
 
 

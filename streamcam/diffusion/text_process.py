@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from streamcam.diffusion.stages import Text
-from streamcam.errors import ModelError, StreamcamError, one_line
+from streamcam.errors import ModelError, one_line
 from streamcam.settings.config import Config
 from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim, start_child
 from streamcam.system.supervised_thread import SupervisedThread
@@ -47,6 +47,8 @@ class TextProcess:
         on_encoded: Callable[[str, Text | ModelError], None],
         main: str = MAIN,
     ) -> None:
+        self.is_loaded = False
+        """Whether it has loaded the model, or has failed to."""
         self._config = config
         self._on_encoded = on_encoded
         self._main = main
@@ -77,15 +79,18 @@ class TextProcess:
         try:
             text = self._asked.get(timeout=self._delay_s)
         except Empty:
-            # It loads the model now, to be ready when it is needed; a failure is that text's.
-            with suppress(StreamcamError, OSError):
-                self._start_child()
+            # It loads the model now, to be ready when it is needed, and answers once it has. A
+            # failure is that of the text that is asked for.
+            with suppress(Exception):
+                self._encoded("")
+            self.is_loaded = True
         while True:
             text = self._asked.get() if text is None else text
             try:
                 result: Text | ModelError = self._encoded(text)
             except Exception as error:  # Without an answer the stream would go on waiting.
                 result = ModelError(one_line(error))
+            self.is_loaded = True
             self._on_encoded(text, result)
             text = None
 
@@ -152,7 +157,7 @@ def serve() -> None:
 
 
 def _text_encoder(config: Config) -> Callable[[str], Text]:
-    from streamcam.diffusion.image_model import encode_text, text_encoders
+    from streamcam.diffusion.text_encoding import encode_text, text_encoders
     from streamcam.engines.placement import place
     from streamcam.models.checkpoint import load_pipeline
     from streamcam.models.prompt_reader import load_prompt_reader
@@ -167,7 +172,15 @@ def _text_encoder(config: Config) -> Callable[[str], Text]:
 
     def encode(text: str) -> Text:
         with torch.inference_mode():
-            return encode_text(pipe, text, placement.device, lambda _: None, reader)
+            return encode_text(
+                pipe,
+                text,
+                placement.device,
+                lambda _: None,
+                reader,
+                syntax=config.prompt_syntax,
+                chunks=config.prompt_chunks,
+            )
 
     return encode
 
@@ -193,5 +206,7 @@ def _answer(encode: Callable[[str], Text], text: str) -> dict[str, Any]:
         "notes": {
             "dropped_tokens": encoded.dropped_tokens,
             "understood_as": encoded.understood_as,
+            "chunks": encoded.chunks,
+            "remarks": encoded.remarks,
         },
     }

@@ -260,6 +260,11 @@ class EngineBuilder:
 
     # ---- the thread that waits for engines while the stream runs
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no stage waits for an engine any more."""
+        return not self._requests.unfinished_tasks
+
     def _build_in_background(self, request: BuildRequest) -> None:
         self._requests.put(request)
         if self._thread is None:
@@ -280,6 +285,8 @@ class EngineBuilder:
                 self._resolve_or_report(request)
             except Exception:
                 log.exception("no engine for %s", request.stage_name)
+            finally:
+                self._requests.task_done()
 
     def _resolve_or_report(self, request: BuildRequest) -> None:
         try:

@@ -17,6 +17,7 @@ TIMED_SETTINGS = (
     "vae",
     "use_tiny_vae",
     "lora",
+    "live_loras",
     "width",
     "height",
     "frame_buffer_size",
@@ -24,6 +25,8 @@ TIMED_SETTINGS = (
     "use_denoising_batch",
     "cross_frame_attention",
     "cache_prompt_kv",
+    "prompt_chunks",
+    "region_mask",
 )
 """The settings that the time of a frame depends on, apart from the number of steps."""
 

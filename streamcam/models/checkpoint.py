@@ -11,11 +11,12 @@ from streamcam.models import hub
 from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
 from streamcam.models.few_step import few_step_model
-from streamcam.models.lora import fuse_all
+from streamcam.models.lora import apply_all
 from streamcam.models.random_models import CPU, random_pipeline
 from streamcam.models.scheduler_config import predicting
 from streamcam.models.single_file import load_single_file
 from streamcam.models.single_file_weights import SCALE_NAMES
+from streamcam.models.textual_inversion import load_embeddings
 from streamcam.models.unet_file import load_unet
 from streamcam.models.weights import (
     check_finite,
@@ -61,7 +62,7 @@ REQUIRED_FILES: dict[str, tuple[tuple[str, ...], ...]] = {
 def load_pipeline(
     config: Config, dtype: torch.dtype, report: Report, device: torch.device = CPU
 ) -> Any:
-    """Return the diffusers pipeline that `config` names, with its LoRAs fused.
+    """Return the diffusers pipeline that `config` names, with its LoRAs and its embeddings.
 
     Args:
         config: what to load.
@@ -81,7 +82,8 @@ def load_pipeline(
         _apply_prediction(pipe, config)
         report(f"model {config.model}: {_description(pipe)}")
         pipe.register_modules(vae=autoencoder(pipe, config, dtype))
-        fuse_all(pipe, config, report)
+        apply_all(pipe, config, report)
+        load_embeddings(pipe, config, report)
     if not config.model.startswith(RANDOM):
         for part, module in pipe.components.items():
             if isinstance(module, torch.nn.Module):

@@ -11,10 +11,12 @@ from streamcam.errors import ModelError, one_line
 
 INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
+PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+EMBEDDING_FILE = "learned_embeds.safetensors"
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
-UNET_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
+WEIGHT_SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
 """Some U-Nets are published pickled only: they are read without running code in them."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -106,7 +108,9 @@ def model_index(model: str, *, offline: bool) -> Path:
     return index
 
 
-def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[str]) -> Path:
+def pipeline_folder(
+    model: str, *, offline: bool, half: bool, without: Iterable[str], pull: str | None = None
+) -> Path:
     """Return the folder of `model` in diffusers layout, downloaded if necessary.
 
     Args:
@@ -114,6 +118,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
         offline: never reach for the hub.
         half: prefer half-precision files.
         without: parts that are not needed.
+        pull: the remedy where it is not in the cache. Default: to pull `model` alone.
 
     Raises:
         ModelError: it is nowhere, or the download failed.
@@ -134,7 +139,7 @@ def pipeline_folder(model: str, *, offline: bool, half: bool, without: Iterable[
         )
 
     preferred, alternative = ("fp16", None) if half else (None, "fp16")
-    with _explain_hub_errors(model, offline=offline, pull=f'"{PULL} {model}"'):
+    with _explain_hub_errors(model, offline=offline, pull=pull or f'"{PULL} {model}"'):
         try:
             return download(preferred, offline)
         except Exception as error:
@@ -161,20 +166,70 @@ def config_folder(name: str, *, offline: bool) -> Path:
     return _snapshot(name, ["*.json", "*/*.json", "*/*.txt"], offline=offline)
 
 
-def lora_file(name: str, *, offline: bool) -> Path:
-    """Return the file of a LoRA: a path, ``USER/REPO`` or ``USER/REPO/FILE.safetensors``."""
-    repo, file = split_file(name)
-    file = file or LORA_FILE
-    if (path := local_path(repo)) is None:
-        return _single(repo, file, offline=offline)
+def lora_file(name: str, *, offline: bool, pickled: bool = False) -> Path:
+    """Return the file of a LoRA: a path, ``USER/REPO`` or ``USER/REPO/[FOLDER/]FILE``.
+
+    Of a LoRA that PEFT has saved on the hub, its config with alpha is fetched too.
+
+    Args:
+        name: of it.
+        offline: never reach for the hub.
+        pickled: whether a pickled file will do too.
+
+    Raises:
+        ModelError: it is nowhere, or pickled, or the download failed.
+    """
+    return _weights_file(name, LORA_FILE, "LoRA", offline=offline, pickled=pickled)
+
+
+def embedding_file(name: str, *, offline: bool) -> Path:
+    """Return the file of a textual-inversion embedding, named as a LoRA's may be."""
+    return _weights_file(name, EMBEDDING_FILE, "embedding", offline=offline)
+
+
+def _weights_file(
+    name: str, usual: str, kind: str, *, offline: bool, pickled: bool = False
+) -> Path:
+    repo, file = weights_repo(name, usual, pickled=pickled)
+    if repo is not None:
+        if Path(file).name == PEFT_FILE:
+            _single(repo, str(Path(file).with_name(PEFT_CONFIG)), kind, offline=offline)
+        return _single(repo, file, kind, offline=offline)
+    path = Path(name).expanduser() if pickled and _is_pickled(name) else local_path(name)
+    assert path is not None, "a hub id has a repository"
+    check_model_files(path)
     if path.is_file():
         return path
+    if not path.exists():
+        raise ModelError(f'no {kind} "{name}": no file or folder here, nor on the hub')
     files = [path / file] if (path / file).exists() else sorted(path.glob("*.safetensors"))
     if len(files) != 1:
         raise ModelError(
-            f"{name} holds {len(files)} .safetensors files; name the one that is the LoRA"
+            f"{name} holds {len(files)} .safetensors files; name the one that is the {kind}"
         )
     return files[0]
+
+
+def weights_repo(
+    name: str, usual: str = LORA_FILE, *, pickled: bool = False
+) -> tuple[str | None, str]:
+    """Return the repository on the hub that `name` means, None for a path, and the file in it.
+
+    Where `name` is a repository alone, the file is the `usual` one.
+
+    Raises:
+        ModelError: it is neither, or it is a pickled file and may not be.
+    """
+    repo, file = split_file(name, WEIGHT_SUFFIXES if pickled else (".safetensors",))
+    if file:
+        return repo, file
+    if pickled and _is_pickled(name):
+        return None, usual
+    return (name if local_path(name) is None else None), usual
+
+
+def _is_pickled(name: str) -> bool:
+    return Path(name).suffix.lower() in PICKLE_SUFFIXES
 
 
 def split_file(name: str, suffixes: Iterable[str] = (".safetensors",)) -> tuple[str, str]:
@@ -207,7 +262,7 @@ def unet_file(name: str, *, offline: bool) -> Path:
         if path.is_dir():
             raise ModelError(f"{name} is a folder; name the file of the U-Net in it")
         return path
-    repo, file = split_file(name, UNET_SUFFIXES)
+    repo, file = split_file(name, WEIGHT_SUFFIXES)
     if not file:
         raise ModelError(f'no U-Net "{name}": no file here, nor one on the hub (USER/REPO/FILE)')
     return repo_file(repo, file, offline=offline)
@@ -219,7 +274,7 @@ def local_path(name: str) -> Path | None:
     Raises:
         ModelError: it is neither, or it is a pickled file.
     """
-    if Path(name).suffix.lower() in PICKLE_SUFFIXES:
+    if _is_pickled(name):
         raise ModelError(f"{name} is pickled, which can run code; convert it to .safetensors")
     if (folder := embedded(name)) is not None:
         return folder
@@ -253,7 +308,7 @@ def check_model_files(path: Path) -> None:
             )
 
 
-def _single(repo: str, file: str, *, offline: bool) -> Path:
+def _single(repo: str, file: str, kind: str, *, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -262,7 +317,7 @@ def _single(repo: str, file: str, *, offline: bool) -> Path:
             return Path(hf_hub_download(repo, file, local_files_only=offline))
         except RemoteEntryNotFoundError:
             raise ModelError(
-                f"{repo} on the hub has no {file}; name its LoRA as {repo}/FILE.safetensors"
+                f"{repo} on the hub has no {file}; name its {kind} as {repo}/FILE.safetensors"
             ) from None
 
 

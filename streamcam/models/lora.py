@@ -1,7 +1,7 @@
-"""Fuse LoRAs into the weights of a model, so that they cost the stream nothing."""
+"""Put LoRAs into a model: fused into its weights, or beside them with scales that stay live."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,30 @@ from streamcam.models import hub
 from streamcam.models.families import FAMILIES, RANDOM, Report, family_of, is_few_step
 from streamcam.models.few_step import few_step_model, recognise
 from streamcam.models.lora_file import LoraFile, read_lora
+from streamcam.models.lora_layers import LoraScales, with_branches
 from streamcam.models.lora_names import Layer, layer_names, part_of
-from streamcam.models.lora_updates import MisfitError, Scale, updated_bias, updated_weight
+from streamcam.models.lora_updates import (
+    BIAS_ROLES,
+    LINEAR,
+    Change,
+    MisfitError,
+    Scale,
+    Tensors,
+    change_of,
+    parameter_of,
+    updated_bias,
+    updated_weight,
+    weight_roles,
+)
 from streamcam.settings.config import Config
+from streamcam.settings.named_numbers import short_names
 
 CROSS_ATTENTION = ".attn2.to_k"
 """End of the path of a layer whose weights are as wide as the text embeddings."""
-BIAS_ROLES = {"diff_b", "up_bias"}
 
 
-def fuse_all(pipe: Any, config: Config, report: Report) -> None:
-    """Fuse the LoRAs that `config` names, and the LCM-LoRA if the model needs it.
+def apply_all(pipe: Any, config: Config, report: Report) -> None:
+    """Put the LoRAs that `config` names into `pipe`, and fuse the LCM-LoRA if it needs that.
 
     Raises:
         ModelError: one is missing or damaged, made for another base model, or of a kind that
@@ -39,6 +52,9 @@ def fuse_all(pipe: Any, config: Config, report: Report) -> None:
         except ModelError as error:
             raise ModelError(f"{error}; or do without it with --set use_lcm_lora=false") from None
         fuse(names, file, 1.0, _family_name(pipe), report)
+    if not config.fuses_loras:
+        _add_branches(pipe, names, config, report)
+        return
     for name, scale in config.lora.items():
         report(f"LoRA {name}, scale {scale:g}")
         file = hub.lora_file(name, offline=config.offline)
@@ -60,6 +76,46 @@ def fuse(
     Raises:
         ModelError: it is damaged, of a kind that cannot be applied, or for another base model.
     """
+    _for_each_layer(names, file, family, report, partial(_update, strength=strength))
+
+
+def _add_branches(pipe: Any, names: Mapping[str, Layer], config: Config, report: Report) -> None:
+    """Give each layer of `pipe` that LoRAs change branches for them, whose scales are live."""
+    changes: dict[Layer, dict[int, Change]] = defaultdict(dict)
+    for index, (name, short) in enumerate(short_names(config.lora).items()):
+        report(f"LoRA {name}, scale {config.lora[name]:g}, live as lora_scale/{short}")
+
+        def collect(layer: Layer, tensors: Tensors, scale_of: Scale, index: int = index) -> None:
+            if layer.module is not None:
+                changes[layer][index] = change_of(layer.module, tensors, scale_of)
+
+        file = hub.lora_file(name, offline=config.offline)
+        _for_each_layer(names, file, _family_name(pipe), report, collect)
+        if whole := sum(
+            change[index].weight is not None
+            for layer, change in changes.items()
+            if index in change and isinstance(layer.module, LINEAR)
+        ):
+            report(
+                f"LoRA {name}: {whole} of its layers are not of low rank, and take the time of a"
+                " whole layer each; live_loras=false fuses all LoRAs, which then cost nothing"
+            )
+    scales = LoraScales([scale for _, scale in config.live.lora_scale])
+    for layer, of_loras in changes.items():
+        assert layer.module is not None
+        getattr(pipe, layer.part).set_submodule(
+            layer.path, with_branches(layer.module, of_loras, scales)
+        )
+
+
+Act = Callable[[Layer, Tensors, Scale], None]
+"""Does something with a layer and what a LoRA has for it; may raise MisfitError."""
+
+
+def _for_each_layer(
+    names: Mapping[str, Layer], file: Path, family: str, report: Report, act: Act
+) -> None:
+    """Call `act` for each layer in the LoRA `file`; see `fuse`."""
     lora = read_lora(file)
     fitting = {name: names[name] for name in lora.layers if name in names}
     _check_base(lora, fitting, file, family)
@@ -70,8 +126,9 @@ def fuse(
             " one counts; choose a file with one of them"
         )
     for name, layer in fitting.items():
+        tensors = lora.layers[name]
         try:
-            _update(layer, lora, name, strength)
+            act(layer, tensors, partial(lora.scale_of, layer.part, layer.path, tensors))
         except (MisfitError, RuntimeError, IndexError) as error:
             raise ModelError(
                 f"LoRA {file} does not fit this {family} model: {layer.path} gets"
@@ -87,20 +144,16 @@ def fuse(
         report(f"LoRA {file.name}: the words that are bundled with it are not used")
 
 
-def _update(layer: Layer, lora: LoraFile, name: str, strength: float) -> None:
+def _update(layer: Layer, tensors: Tensors, scale_of: Scale, *, strength: float) -> None:
     if layer.module is None:
         return
-    tensors = lora.layers[name]
-    scale_of: Scale = partial(lora.scale_of, layer.part, layer.path, tensors)
     for attribute, updated, changes in (
-        ("weight", updated_weight, tensors.keys() - BIAS_ROLES - {"alpha"}),
+        ("weight", updated_weight, weight_roles(tensors)),
         ("bias", updated_bias, tensors.keys() & BIAS_ROLES),
     ):
         if not changes:
             continue
-        parameter = getattr(layer.module, attribute, None)
-        if not isinstance(parameter, Parameter):
-            raise MisfitError(f"a {attribute} where the model has none")
+        parameter = parameter_of(layer.module, attribute)
         values = updated(parameter.data.cpu(), tensors, scale_of, strength)
         parameter.data = values.to(parameter.device)
 

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
+from streamcam.models.hub import PEFT_CONFIG, PEFT_FILE
+from streamcam.models.training_files import lora_tensors, plain_name, read_pickled
 from streamcam.models.weights import MAX_JSON_BYTES, explain_load_errors, read_json, safe_tensors
 
 PEFT_HEADER = "lora_adapter_metadata"
-PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
+_MODULATION = re.compile(r"\.diff_m$")
+"""Ending of the differences of a transformer block's modulation, in the files of LightX2V."""
 _LORA = r"[._]lora[._](?:linear_layer\.)?"
 _ADAPTER = r"(?:\.\w+)?"
 ROLES = [
@@ -74,13 +77,16 @@ class LoraFile:
 
 
 def read_lora(file: Path) -> LoraFile:
-    """Return the contents of `file`.
+    """Return the contents of `file`; where it is pickled, no code in it is run.
 
     Raises:
         ModelError: it is damaged, of a kind that cannot be applied, or holds NaN.
     """
     with explain_load_errors(f"LoRA {file}", file, "get it again"):
-        weights, header = safe_tensors(file)
+        if file.suffix == ".safetensors":
+            weights, header = safe_tensors(file)
+        else:
+            weights, header = lora_tensors(read_pickled(file)), {}
         peft = _peft_settings(file, header)
     layers: dict[str, dict[str, Tensor]] = defaultdict(dict)
     has_embeddings = False
@@ -109,6 +115,7 @@ def read_lora(file: Path) -> LoraFile:
 
 
 def _layer_and_role(file: Path, name: str) -> tuple[str, str]:
+    name = _MODULATION.sub(".modulation.diff", plain_name(name))
     for pattern, role in ROLES:
         if found := pattern.search(name):
             layer = name[: found.start()].removeprefix("base_model.model.")

@@ -4,10 +4,11 @@ LoRA: arXiv 2106.09685. LoCon, LoHa and LoKr: LyCORIS, arXiv 2309.14859. DoRA: a
 All tensors are float32; a convolution's are ``(out, in, h, w)``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamcam.models.weights import not_finite
 
@@ -18,8 +19,66 @@ Scale = Callable[[int], float]
 """Returns alpha over rank, given the rank."""
 
 
+BIAS_ROLES = {"diff_b", "up_bias"}
+
+
 class MisfitError(ValueError):
     """A change has another shape than the weights."""
+
+
+class Change(NamedTuple):
+    """Change of a layer at scale 1: it adds ``up down x`` or ``weight x``, and ``bias``."""
+
+    down: Tensor | None = None
+    """``(r, in)``, of a convolution ``(r, in, h, w)``."""
+    up: Tensor | None = None
+    """``(out, r)``."""
+    weight: Tensor | None = None
+    """As the layer's own, where the change is not of low rank."""
+    bias: Tensor | None = None
+
+
+def change_of(layer: nn.Module, tensors: Tensors, scale_of: Scale) -> Change:
+    """Return the change in `tensors` to `layer`, in its dtype and on its device.
+
+    Raises:
+        MisfitError: it is for another shape, or gives values that are no numbers.
+    """
+    change = Change()
+    if weight_roles(tensors):
+        parameter = parameter_of(layer, "weight")
+        own = parameter.data.cpu()
+        whole = updated_weight(own, tensors, scale_of, 1.0)
+        factors = _factors(tensors, scale_of, own.shape) if isinstance(layer, LINEAR) else None
+        if factors:
+            down, up = (factor.to(parameter) for factor in factors)
+            change = Change(down.contiguous(), up.contiguous())
+        else:
+            whole = updated_weight(own.float(), tensors, scale_of, 1.0)
+            change = Change(weight=(whole - own.float()).to(parameter))
+    if tensors.keys() & BIAS_ROLES:
+        parameter = parameter_of(layer, "bias")
+        own = parameter.data.float().cpu()
+        added = updated_bias(own, tensors, scale_of, 1.0) - own
+        change = change._replace(bias=added.to(parameter))
+    return change
+
+
+def weight_roles(tensors: Tensors) -> Set[str]:
+    """Return the roles of those of `tensors` that change a layer's weight."""
+    return tensors.keys() - BIAS_ROLES - {"alpha"}
+
+
+def parameter_of(layer: nn.Module, attribute: str) -> nn.Parameter:
+    """Return the weight or the bias of `layer`.
+
+    Raises:
+        MisfitError: it has none.
+    """
+    parameter = getattr(layer, attribute, None)
+    if not isinstance(parameter, nn.Parameter):
+        raise MisfitError(f"a {attribute} where the model has none")
+    return parameter
 
 
 def updated_weight(weight: Tensor, tensors: Tensors, scale_of: Scale, strength: float) -> Tensor:
@@ -53,6 +112,34 @@ def updated_bias(bias: Tensor, tensors: Tensors, scale_of: Scale, strength: floa
     if "diff_b" in tensors:
         change = change + _fitted(tensors["diff_b"], bias)
     return _checked((bias.float() + strength * change).to(bias.dtype))
+
+
+LINEAR = (nn.Linear, nn.Conv2d)
+"""Layers that can have a branch of low rank."""
+
+
+def _factors(tensors: Tensors, scale_of: Scale, shape: torch.Size) -> tuple[Tensor, Tensor] | None:
+    """Return ``down`` and ``up`` of a change that is of low rank, None of any other.
+
+    LoHa of the ranks p and q is of the rank pq: the product, element by element, of two
+    products is one of all pairs of their rows and of their columns.
+    """
+    roles = weight_roles(tensors)
+    if roles <= {"down", "up", "mid"}:
+        down, up = tensors["down"], scale_of(tensors["down"].shape[0]) * tensors["up"].flatten(1)
+        if (mid := tensors.get("mid")) is not None:
+            down = torch.einsum("pqhw,qi->pihw", mid, down.flatten(1))
+    elif roles == {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}:
+        a, b, c, d = (tensors[f"hada_w{name}"].flatten(1) for name in ("1_a", "1_b", "2_a", "2_b"))
+        up = scale_of(b.shape[0]) * (a[:, :, None] * c[:, None, :]).flatten(1)
+        down = (b[:, None] * d[None, :]).flatten(0, 1)
+    else:
+        return None
+    rank = up.shape[1]
+    inputs, outputs = shape[1:].numel(), shape[0]
+    if rank * (inputs + outputs) >= inputs * outputs:
+        return None  # The whole product is less work.
+    return down.reshape(rank, *shape[1:]), up
 
 
 def low_rank(tensors: Tensors, scale_of: Scale) -> Tensor:

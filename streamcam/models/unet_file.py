@@ -11,7 +11,8 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, Report, family_of
 from streamcam.models.single_file_weights import original_weights
-from streamcam.models.weights import explain_load_errors, safe_tensors, unpickled_tensors
+from streamcam.models.training_files import read_pickled
+from streamcam.models.weights import explain_load_errors, safe_tensors
 from streamcam.settings.config import Config
 
 ORIGINAL_PREFIX = "model.diffusion_model."
@@ -33,7 +34,7 @@ def load_unet(pipe: Any, config: Config, dtype: torch.dtype, report: Report) -> 
         if path.suffix.lower() == ".safetensors":
             stored = safe_tensors(path)[0]
         else:
-            stored = unpickled_tensors(path)
+            stored = read_pickled(path)
         weights = _weights(stored, pipe.unet, path, dtype)
     _check_fits(weights, pipe.unet, path, f"{FAMILIES[family_of(pipe)].name} model {config.model}")
     pipe.unet.load_state_dict(weights)

@@ -1,7 +1,6 @@
 """Check files of weights, and explain in one line why they do not load."""
 
 import json
-import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,23 +70,6 @@ def safe_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(file, "pt") as weights:
         header = weights.metadata() or {}
     return load_file(file), header
-
-
-def unpickled_tensors(path: Path) -> dict[str, Any]:
-    """Return the table in a pickled file, without running code in it; it is mapped, not copied.
-
-    Raises:
-        ModelError: it holds more than tensors, or no table.
-    """
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError:
-        raise ModelError(
-            f"{path} holds more than weights, which could run code; get it as .safetensors"
-        ) from None
-    if not isinstance(checkpoint, dict):
-        raise ModelError(f"{path} holds no table of weights")
-    return checkpoint
 
 
 def tensor_names(path: Path) -> set[str]:

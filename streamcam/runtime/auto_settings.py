@@ -8,6 +8,7 @@ from streamcam.errors import DeviceError
 from streamcam.pipelines import pipeline_of
 from streamcam.redaction import redacted_url
 from streamcam.runtime.device_presence import device_kind
+from streamcam.runtime.engine_elsewhere import with_engine_elsewhere
 from streamcam.runtime.model_size import with_shape_of_source
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import AUTO, Config
@@ -28,6 +29,8 @@ class Choice(NamedTuple):
 
 def settle(config: Config) -> tuple[Config, list[str]]:
     """Return `config` with no "auto" left in it, and a line each on source, model and sinks."""
+    if config.broadcast.engine:
+        config = with_engine_elsewhere(config)
     config, model = settle_model(config)
     source = _source(config)
     # The virtual camera and the page may be named besides "auto"; each is opened once.
@@ -43,6 +46,8 @@ def settle(config: Config) -> tuple[Config, list[str]]:
 
 def settle_model(config: Config) -> tuple[Config, str]:
     """Return `config` with the model to run, and a line that says why it is this one."""
+    if config.broadcast.engine:
+        return config, f"{config.model}, on {config.broadcast.engine}"
     if config.model == PASSTHROUGH:
         return config, "none, the source is passed through"
     if config.model != AUTO:

@@ -15,7 +15,9 @@ import cv2
 from streamcam.control.state import Control
 from streamcam.errors import StreamcamError
 from streamcam.runtime.auto_settings import PASSTHROUGH
+from streamcam.runtime.auto_size import AutoSize, shown
 from streamcam.runtime.capture import Capture
+from streamcam.runtime.engine_on_air import EngineOnAir
 from streamcam.runtime.engine_process import RUNNING, EngineProcess
 from streamcam.runtime.gpu_stats import GpuStats
 from streamcam.runtime.parameters_summary import active_overrides, prompt_text
@@ -37,6 +39,8 @@ SWITCH_INTERVAL_S = 0.001
 CORES_PER_THREAD = 8
 """Of the CPU for each thread that OpenCV resizes and converts with: one does a frame in 3 ms."""
 STOP_S = 1.5
+LEAST_RATE = 5
+"""Frames per second that the model's size must leave, of a still image too."""
 
 
 @contextmanager
@@ -88,11 +92,16 @@ class BroadcastLoop:
         self._config = config
         self._control = control
         self._capture = Capture(source, lambda: control.parameters, self._offer_frame)
-        self.engine: EngineProcess | None = None
+        self._source = source
+        self._engines: EngineOnAir | None = None
         if config.model != PASSTHROUGH:
+            self._auto_size = AutoSize(config, self._set_failed)
+            config = self._auto_size.first
             with _hangups_blocked():
-                self.engine = EngineProcess(config, self._set_failed, control.refuse)
-        self._switcher = Switcher(config, passthrough=self.engine is None)
+                self._engines = EngineOnAir(config, self._auto_size.failed, control.refuse)
+        self._model_config = config
+        """Of the engine whose outputs the switcher composes."""
+        self._switcher = Switcher(config, passthrough=self._engines is None)
         self._sink_threads = [SinkThread(name, sink) for name, sink in sinks(self)]
         self._output_rate = Rate()
         self._tick_rate = Rate()
@@ -130,8 +139,9 @@ class BroadcastLoop:
         self._compose(self._inputs(None, time.monotonic()), self._control.parameters)
         self._thread.start()
         self._capture.start()
-        if self.engine:
-            self.engine.start()
+        if self._engines:
+            self._auto_size.start(self._engines, lambda: self._control.target, self._frame_period)
+            self._engines.start()
         self._gpu_stats.start()
 
     def __exit__(self, *exception: object) -> None:
@@ -144,11 +154,22 @@ class BroadcastLoop:
             sink_thread.ask_to_stop()
         self._capture.join(max(0.1, end - time.monotonic()))
         try:
-            if self.engine:
-                self.engine.stop()
+            if self._engines:
+                self._auto_size.stop()
+                self._engines.stop()
         finally:
             for sink_thread in self._sink_threads:
                 sink_thread.join(max(0.1, end - time.monotonic()))
+
+    @property
+    def engine(self) -> EngineProcess | None:
+        """The engine on air; None where the source is passed through."""
+        return self._engines.engine if self._engines else None
+
+    def _frame_period(self) -> float:
+        """Return the seconds between two frames that need an output."""
+        rate = min(float(self._config.broadcast.rate), float(self._source.rate))
+        return 1 / max(rate, LEAST_RATE)
 
     def wait_until_sending(self, timeout_s: float) -> bool:
         """Wait until every sink has taken its first frame or has failed; return whether so."""
@@ -220,6 +241,7 @@ class BroadcastLoop:
             notice="; ".join(filter(None, [engine.notice if engine else "", self._control.notice])),
             uptime=now - self._started_at,
             model=self._config.model,
+            size=shown((engine.config.width, engine.config.height)) if engine else "",
             vram=self._gpu_stats.memory,
             power=self._gpu_stats.power,
             sinks=tuple(state.line for state in sink_states),
@@ -253,7 +275,7 @@ class BroadcastLoop:
 
     def _offer_frame(self, frame: Frame) -> None:
         parameters = self._control.parameters
-        if self.engine is None:
+        if self._engines is None:
             if parameters is not self._passthrough_parameters[1]:
                 self._passthrough_parameters = (frame.index, parameters)
             return
@@ -262,7 +284,7 @@ class BroadcastLoop:
                 return
             period = 1 / parameters.fps_limit
             self._next_offer_at = max(self._next_offer_at + period, frame.captured_at)
-        self.engine.offer(frame, parameters)
+        self._engines.offer(frame, parameters)
 
     def _set_failed(self, error: StreamcamError) -> None:
         self.failed = error
@@ -291,10 +313,15 @@ class BroadcastLoop:
 
     def _next_output(self, last: Frame | None, now: float) -> Frame | None:
         """Return the model's output for this tick: the next one, else the last one again."""
-        if self.engine is None:
+        if self._engines is None:
             return None
-        outputs = self.engine.outputs()
-        if self.engine.state != RUNNING:
+        outputs = self._engines.outputs()
+        engine = self._engines.engine
+        if engine.config is not self._model_config:
+            self._model_config = engine.config
+            self._switcher.change_model(engine.config)
+            self._outputs.clear()
+        if engine.state != RUNNING:
             self._outputs.clear()
             return None
         if outputs and self.first_output_at is None:

@@ -3,12 +3,21 @@
 import weakref
 from collections import Counter
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
 from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.device_presence import device_kind
-from streamcam.runtime.engine_worker import DROPPED, HEARTBEAT, NEWEST_TAKEN, SKIPPED, TAKEN
+from streamcam.runtime.engine_worker import (
+    BUSY_US,
+    DROPPED,
+    HEARTBEAT,
+    NEWEST_TAKEN,
+    SETTLED,
+    SKIPPED,
+    TAKEN,
+)
 from streamcam.runtime.frame_ring import MAX_METADATA, FrameRing
 from streamcam.runtime.source_frames import SourceFrame, SourceFrames
 from streamcam.settings.config import Config
@@ -17,6 +26,15 @@ from streamcam.system.child_process import start_resource_tracker
 from streamcam.types import Bytes, Frame
 
 FRAME_COUNTERS = (TAKEN, DROPPED, SKIPPED)
+
+
+class Work(NamedTuple):
+    """Work of one engine process so far."""
+
+    frames: int
+    """Frames that the model has run on."""
+    busy_s: float
+    """Seconds that they took."""
 
 
 class EngineFrames:
@@ -98,11 +116,27 @@ class EngineFrames:
         """Return a count over this engine process and those before it."""
         return self._earlier_counts[counter] + self._count(counter)
 
+    @property
+    def work(self) -> Work:
+        """The work of this engine process."""
+        return Work(self._count(TAKEN) - self._count(SKIPPED), self._count(BUSY_US) / 1e6)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the engine runs as it will go on to; see `LoadedStream.is_settled`."""
+        return bool(self._count(SETTLED))
+
     def begin_counts(self) -> None:
         """Count from zero for an engine process that starts, and keep the totals."""
         for counter in FRAME_COUNTERS:
             self._earlier_counts[counter] += self._count(counter)
+        for counter in (*FRAME_COUNTERS, BUSY_US, SETTLED):
             self._outputs.counters[counter] = 0
+
+    def count_on(self, before: "EngineFrames") -> None:
+        """Add the totals of the frames `before` these."""
+        for counter in FRAME_COUNTERS:
+            self._earlier_counts[counter] += before.total(counter)
 
     def _count(self, counter: int) -> int:
         return int(self._outputs.counters[counter])

@@ -7,14 +7,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
-from streamcam.runtime.engine_frames import EngineFrames
+from streamcam.runtime.engine_frames import EngineFrames, Work
 from streamcam.runtime.engine_worker import DROPPED, SKIPPED, TAKEN, EngineMessage, serve
+from streamcam.runtime.remote import link
 from streamcam.runtime.source_frames import SourceFrame
 from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory
 from streamcam.settings.config import Config
@@ -50,6 +52,8 @@ class EngineProcess:
         on_fatal_error: called once, from a thread, if the first engine process cannot run at all.
         on_refused: called from a thread with values that the engine cannot run with, the reason
             in one line, and a snapshot that works.
+        candidate: it is to take the place of the engine on air: it is loaded at a low priority and
+            without a word, and `on_fatal_error` is called whatever it fails of, until `succeed`.
 
     Raises:
         EngineError: there is too little shared memory for the frames.
@@ -60,7 +64,10 @@ class EngineProcess:
         config: Config,
         on_fatal_error: Callable[[StreamcamError], None],
         on_refused: OnRefused = lambda _items, _why, _instead: None,
+        *,
+        candidate: bool = False,
     ) -> None:
+        self.config = config
         self.state = LOADING
         self.detail = f"loading {config.model}"
         """Current activity, in a few words for a slate."""
@@ -74,7 +81,7 @@ class EngineProcess:
         self.prompt_encoding: float | None = None
         """Seconds that its last new prompt took to encode; None before the first."""
         self.applied_parameters = (0, config.live)
-        self._config = config
+        self._candidate = candidate
         self._on_fatal_error = on_fatal_error
         self._on_refused = on_refused
         self._history = ValueHistory(config.live, time.monotonic())
@@ -103,7 +110,7 @@ class EngineProcess:
             parameters if changed else None,
             self._version,
             any_size=self._accepts_any_size,
-            keep=parameters.detail > 0 or self._config.empty_prompt == "camera",
+            keep=parameters.detail > 0 or self.config.empty_prompt == "camera",
         )
 
     def outputs(self) -> list[Frame]:
@@ -114,6 +121,31 @@ class EngineProcess:
     def source_of(self, output: Frame) -> SourceFrame | None:
         """Return the camera frame that `output` was made of; None if it was not kept."""
         return self._frames.source_of(output)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether an engine process has ever been ready."""
+        return self._running_since > 0
+
+    @property
+    def work(self) -> Work:
+        """The frames that this engine process has run on, and the time that they took."""
+        return self._frames.work
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the engine runs as it will go on to: with the newest parameters that it has."""
+        return self._frames.is_settled
+
+    def succeed(self, before: "EngineProcess") -> None:
+        """Go on air in the place of the engine `before`, with its counts."""
+        self._candidate = False
+        self.restarts += before.restarts
+        self.prompt_encoding = before.prompt_encoding
+        if before.applied_parameters[1] is self.applied_parameters[1]:
+            self.applied_parameters = before.applied_parameters
+        self._history.succeed(before._history)
+        self._frames.count_on(before._frames)
 
     @property
     def taken(self) -> int:
@@ -157,6 +189,11 @@ class EngineProcess:
                 return
             was_running = self.state == RUNNING
             self.state, self.detail = LOST, "the engine is being restarted"
+            if self._candidate:
+                self._on_fatal_error(EngineError(str(failure)))
+                if self._candidate:
+                    return
+                # It has taken over in this very moment, and is on air.
             if was_running:
                 self._blame_values()
             if isinstance(failure, StreamcamError) and not was_running and not self.restarts:
@@ -183,9 +220,10 @@ class EngineProcess:
         ours, theirs = context.Pipe()
         with ours:
             with theirs:
+                elsewhere = self.config.broadcast.engine is not None
                 process = context.Process(
-                    target=serve,
-                    args=(self._config, *self._frames.rings, theirs),
+                    target=link.serve if elsewhere else partial(serve, prepares=self._candidate),
+                    args=(self.config, *self._frames.rings, theirs),
                     name="streamcam-engine",
                     daemon=True,
                 )
@@ -194,6 +232,10 @@ class EngineProcess:
             try:
                 return self._monitor(process, ours)
             finally:
+                if self.config.broadcast.engine:
+                    # The other machine hears at once that its engine is free.
+                    process.terminate()
+                    process.join(link.GOODBYE_S)
                 process.kill()
                 process.join(KILL_S)
                 if process.exitcode is None:
@@ -224,7 +266,7 @@ class EngineProcess:
 
     def _reset_state(self) -> None:
         """Return to the state before an engine process says that it is ready."""
-        self.state, self.detail = LOADING, f"loading {self._config.model}"
+        self.state, self.detail = LOADING, f"loading {self.config.model}"
         self._accepts_any_size = False
         self._call_seconds = deque([0.0], maxlen=RECENT_CALLS)
         self._frames.begin_counts()
@@ -232,15 +274,15 @@ class EngineProcess:
     def _deadline(self) -> float:
         """Return the seconds without a heartbeat after which the engine counts as hung."""
         if self.state != RUNNING:
-            return max(LOADING_DEADLINE_S, self._config.broadcast.engine_deadline)
+            return max(LOADING_DEADLINE_S, self.config.broadcast.engine_deadline)
         slowest = max(self._call_seconds)
-        return max(self._config.broadcast.engine_deadline, SLOWEST_CALLS * slowest)
+        return max(self.config.broadcast.engine_deadline, SLOWEST_CALLS * slowest)
 
     def _handle_message(self, message: EngineMessage) -> StreamcamError | str | None:
         """Act on a message of the engine process; return the failure that it reports, if any."""
         match message.kind:
             case "log":
-                log.info(message.text)
+                self._log(message.text)
                 self.detail = message.text
             case "notice":
                 self.notice = message.text
@@ -257,7 +299,11 @@ class EngineProcess:
                 self.gpu = message.gpu
                 self.state, self.detail = RUNNING, ""
                 self._running_since = time.monotonic()
-                log.info("the engine is running")
+                self._log("the engine is running")
+            case "lost":
+                # The network is to blame, not the values.
+                self._running_since = time.monotonic()
+                return message.text
             case "failed":
                 error = EngineError(message.text)
                 error.exit_code = message.exit_code
@@ -266,6 +312,9 @@ class EngineProcess:
                 return f"the engine has crashed:\n{message.text}"
         return None
 
+    def _log(self, text: str) -> None:
+        log.log(logging.DEBUG if self._candidate else logging.INFO, text)
+
     def _blame_values(self) -> None:
         """Refuse values that the engine has crashed with twice."""
         if blamed := self._history.crashed(self._running_since, self._alive_at):
@@ -273,6 +322,8 @@ class EngineProcess:
             self._refuse(blamed, f"the engine has crashed twice with {shown}", self._history.worked)
 
     def _refuse(self, items: set[Item], why: str, instead: Parameters) -> None:
+        if self._candidate:
+            return  # The engine on air refuses it too.
         self.notice = f"{why[:MAX_NOTICE]}; going on with the values before, and refusing it"
         log.error(self.notice)
         self._on_refused(items, why, instead)

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, NoReturn
 
 from streamcam.errors import PromptError, StreamcamError
 from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
+from streamcam.runtime.engine_preparation import prepare
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -23,9 +24,9 @@ from streamcam.system.cores import available_cores
 from streamcam.system.standard_streams import protect_output
 from streamcam.types import Frame
 
-HEARTBEAT, TAKEN, DROPPED, SKIPPED, NEWEST_TAKEN = 1, 2, 3, 4, 5
-"""Counters of the output ring: signs of life, frames taken, dropped and skipped, and the index of
-the newest frame taken."""
+HEARTBEAT, TAKEN, DROPPED, SKIPPED, NEWEST_TAKEN, BUSY_US, SETTLED = 1, 2, 3, 4, 5, 6, 7
+"""Counters of the output ring: signs of life, frames taken, dropped and skipped, the index of the
+newest frame taken, the time that frames took in microseconds, and whether the stream is settled."""
 
 IDENTITY = "identity"
 NICENESS = 5
@@ -40,7 +41,9 @@ LEAST_ENCODING_S = 0.005
 class EngineMessage(NamedTuple):
     """Message from the engine process to the broadcast process."""
 
-    kind: Literal["log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed"]
+    kind: Literal[
+        "log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed", "lost"
+    ]
     text: str = ""
     """The log line, the notice, the schedule in one line, the error, or the traceback."""
     exit_code: int = 0
@@ -72,8 +75,24 @@ class MessageSender:
             self._connection.send(message)
 
 
-def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Connection) -> None:
-    """Load the model, then run it on `frames` into `outputs` until `connection` is closed."""
+def serve(
+    config: Config,
+    frames: FrameRing,
+    outputs: FrameRing,
+    connection: Connection,
+    *,
+    prepares: bool = False,
+) -> None:
+    """Load the model, then run it on `frames` into `outputs` until `connection` is closed.
+
+    Args:
+        config: what to run.
+        frames: from the broadcast process.
+        outputs: to it.
+        connection: for messages to it.
+        prepares: another engine is on air, which must not be slowed down: have all engines built
+            at the lowest priority before anything is loaded.
+    """
     protect_output()
     # Those for all processes of a terminal are for the broadcast process, which ends this one.
     for name in ("SIGINT", "SIGHUP"):
@@ -87,6 +106,9 @@ def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Con
     send = MessageSender(connection)
     try:
         with _Heartbeat(outputs):
+            if prepares and config.model != IDENTITY:
+                config = config.model_copy(update={"engine_wait": True})
+                prepare(config, lambda text: send(EngineMessage("log", text)))
             stream, warmup_s = open_stream(config, lambda text: send(EngineMessage("log", text)))
         ready = EngineMessage(
             "ready",
@@ -148,7 +170,11 @@ def run_stream(
             if queued and entry is not received[-1]:
                 queued.put(frame)  # It chooses among all that have come.
                 continue
-            for output in runner.run(frame, parameters, version):
+            began = time.monotonic()
+            ready = runner.run(frame, parameters, version)
+            outputs.counters[BUSY_US] += round((time.monotonic() - began) * 1e6)
+            outputs.counters[SETTLED] = stream.is_settled
+            for output in ready:
                 _put(outputs, output, version)
             outputs.counters[HEARTBEAT] += 1
             outputs.counters[TAKEN] += len(received) if queued else 1
@@ -269,6 +295,7 @@ class Identity:
 
     chunk = 1
     accepts_any_size = False
+    is_settled = True
     notice = ""
 
     def __init__(self) -> None:

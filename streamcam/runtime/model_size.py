@@ -11,6 +11,8 @@ from streamcam.system.paths import expanded
 
 STEPS = (64, 32, 16, 8)
 """Multiples that the longer side is tried in: models run best on the coarsest."""
+GROWTH = 64
+"""Pixels from one size of the shorter side to the next, on air."""
 MAX_ASPECT = 2.5
 """Longer images are cut: they would have many more pixels than the model is meant for."""
 
@@ -23,6 +25,19 @@ def with_shape_of_source(config: Config) -> tuple[Config, str]:
     width, height = size_of_shape(source, min(config.width, config.height))
     why = f"{width}x{height} for the shape of {source[0]}x{source[1]}"
     return config.model_copy(update={"width": width, "height": height}), why
+
+
+def sizes_on_air(config: Config) -> list[Size]:
+    """Return the sizes of one shape that a model may have on air, the smallest first.
+
+    That is the size of `config`, and what `grow_to` allows, in steps of 64 for the shorter side.
+    """
+    smallest = config.width, config.height
+    if not config.can_grow or config.grow_to <= min(smallest):
+        return [smallest]
+    shape = _visible_size(config) if config.shape == "camera" else smallest
+    sides = range(min(smallest) + GROWTH, config.grow_to + 1, GROWTH)
+    return [smallest, *(size_of_shape(shape, side) for side in sides)]
 
 
 def size_of_shape(shape: Size, short_side: int) -> Size:

@@ -29,7 +29,7 @@ def check_startup(config: Config) -> None:
         ModelError: the model, its autoencoder or a LoRA is missing.
         StreamcamError: no home folder is known to keep engines in.
     """
-    if config.model in (PASSTHROUGH, IDENTITY):
+    if config.model in (PASSTHROUGH, IDENTITY) or config.broadcast.engine:
         return
     pipeline = pipeline_of(config)
     pipeline.check(config)

@@ -56,6 +56,7 @@ class Switcher:
 
     def __init__(self, config: Config, *, passthrough: bool = False) -> None:
         self._config = config
+        """Of the model, whose outputs are composed."""
         self._canvas = Canvas(config, passthrough=passthrough)
         self._on_loss = config.broadcast.on_engine_loss
         self._passthrough = passthrough
@@ -66,6 +67,11 @@ class Switcher:
         self._composed = _Composed(None, None, 1.0, None, self._black)
         self.frame: Frame | None = None
         """The camera frame or output on air; None while that is a slate or black."""
+
+    def change_model(self, config: Config) -> None:
+        """Compose the outputs of `config` from now on, on the canvas as it is."""
+        self._config = config
+        self._canvas = Canvas(config, passthrough=self._passthrough)
 
     def compose(self, inputs: Inputs, parameters: Parameters) -> Image:
         """Return the canvas ``(H, W, 3)`` for this tick; it must not be written to."""

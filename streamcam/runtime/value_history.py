@@ -37,6 +37,11 @@ class ValueHistory:
         self._sent = deque([Sent(now, FIRST_VERSION, first)], maxlen=REMEMBERED)
         self._suspects: set[Item] = set()
 
+    def succeed(self, before: "ValueHistory") -> None:
+        """Go on with what is known of another engine's values."""
+        self.worked = before.worked
+        self._suspects = before._suspects
+
     def add(self, parameters: Parameters, version: int, now: float) -> None:
         """Note that the engine is sent `parameters` from now on."""
         self._sent.append(Sent(now, version, parameters))

@@ -74,6 +74,10 @@ class Traits:
     """Ends of the part of a number's range that a fader spans; the rest is reached by number."""
     secret: bool = False
     """A password or token: no message, no log and no listing shows it."""
+    named_by: str = ""
+    """Setting, fixed at start, that names what its numbers are for; see `named_numbers`."""
+    begins: float | None = None
+    """Value of such numbers at the start; None for those that the naming setting gives."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 

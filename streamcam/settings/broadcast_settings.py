@@ -98,6 +98,22 @@ class BroadcastSettings(Settings):
         description="Seconds without a sign of life after which the engine is replaced."
         " A model whose frames take longer is given five times the time of a frame.",
     )
+    engine: Annotated[str | None, AfterValidator(_checked_endpoint), Traits(flag=True)] = Field(
+        default=None,
+        description="HOST:PORT of another machine whose engine runs the model, where"
+        ' "streamcam serve" was started.',
+    )
+    token: Annotated[str | None, AfterValidator(_check_token), Traits(flag=True, secret=True)] = (
+        Field(
+            default=None,
+            description="Token of that engine. Default: that in STREAMCAM_ENGINE_TOKEN.",
+        )
+    )
+    engine_lossless: bool = Field(
+        default=False,
+        description="Send frames to an engine elsewhere without loss (PNG), on a good LAN; else as"
+        " JPEG in full colour resolution.",
+    )
     web_bind: Annotated[str, Traits(flag=True)] = Field(
         default="127.0.0.1",
         validation_alias=AliasChoices("web_bind", "preview_bind"),

@@ -1,5 +1,6 @@
 """The settings fixed at start, with those of a broadcast, of video and the first live ones."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -18,12 +19,18 @@ from streamcam.settings.aliases import dtype_name, model_id
 from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.environment import hub_is_offline
-from streamcam.settings.parameters import Parameters, Timesteps
+from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
+from streamcam.settings.parameters import NAMED_FIELDS, Parameters, Timesteps, indices_of
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
+from streamcam.settings.prompt_syntax import PARSERS
 from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
+MAX_PROMPT_CHUNKS = 8
+WORD = re.compile(r"[\w<>-]+")
+"""Matches the word of an embedding."""
 AUTO = "auto"
+OFF = "off"
 ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
 """The values of `acceleration` without any plugin."""
 ENGINE_PLUGINS = "streamcam.engines"
@@ -44,6 +51,27 @@ def _parse_lora(item: str) -> tuple[str, float]:
         return (path, float(scale)) if colon else (item, 1.0)
     except ValueError:
         return item, 1.0
+
+
+def _parse_embeddings(value: Any) -> Any:
+    value = from_json(value)
+    items = [value] if isinstance(value, str) else value
+    if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
+        return dict(map(_parse_embedding, items))
+    return value
+
+
+def _parse_embedding(item: str) -> tuple[str, str]:
+    path, colon, word = item.rpartition(":")
+    # The colon of a drive is none before a word.
+    return (path, word) if colon and WORD.fullmatch(word) else (item, "")
+
+
+def _embedding_words(embeddings: dict[str, str]) -> dict[str, str]:
+    for word in embeddings.values():
+        if word and not WORD.fullmatch(word):
+            raise ValueError(f'"{word}" is no word: it has letters, digits and <>-_ alone')
+    return embeddings
 
 
 def _acceleration(value: str) -> str:
@@ -112,6 +140,11 @@ class Config(Settings):
         validation_alias=AliasChoices("lora", "lora_dict"),
         description="LoRA as PATH_OR_ID[:SCALE]; may be given several times.",
     )
+    live_loras: bool = Field(
+        default=True,
+        description="Keep the scale of each LoRA live, at some time per frame; false fuses LoRAs"
+        " into the weights, at the scales given at start, as pipeline=video always does.",
+    )
     use_lcm_lora: bool | None = Field(
         default=None,
         description="Fuse the LCM-LoRA. Default: only where neither the model nor a LoRA is made"
@@ -121,6 +154,27 @@ class Config(Settings):
         default=None,
         description="LCM-LoRA to fuse, or another LoRA for few steps, besides those of lora."
         " Default: the LCM-LoRA made for the model's family.",
+    )
+    embedding: Annotated[
+        dict[str, str],
+        BeforeValidator(_parse_embeddings),
+        AfterValidator(_embedding_words),
+        Traits(flag=True, repeatable=True),
+    ] = Field(
+        default_factory=dict,
+        description="Textual-inversion embedding as PATH_OR_ID[:WORD], the word that prompts call"
+        " it by; may be given several times. Default: the word in the file, else the file's name.",
+    )
+    prompt_syntax: Annotated[Literal["plain", "weighted"], Traits(flag=True)] = Field(
+        default="plain",
+        description="How prompts are read: as plain words, or with weights such as (word:1.3) and"
+        " [word], and BREAK.",
+    )
+    prompt_chunks: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_PROMPT_CHUNKS,
+        description="Chunks of tokens that a prompt is read in, 75 in each for Stable Diffusion.",
     )
     width: Annotated[Side, Traits(flag=True, model_default=True)] = Field(
         default=512, description="Width of the model's image in pixels, a multiple of 8."
@@ -137,6 +191,14 @@ class Config(Settings):
         default="fixed",
         description="Shape of the model's image on air: width and height as they are (fixed), or"
         " the camera's, with the shorter of both for its shorter side.",
+    )
+    grow_to: Annotated[int, Traits(model_default=True)] = Field(
+        default=0,
+        ge=0,
+        le=8192,
+        description="Pixels that the shorter side of the model's image may grow to on air, where"
+        " this machine keeps the frame rate; 0: the size stays. For pipeline=image in"
+        " mode=img2img.",
     )
     fit: Literal["fill", "fit", "stretch"] = Field(
         default="fill",
@@ -197,6 +259,11 @@ class Config(Settings):
     )
     use_denoising_batch: bool = Field(
         default=True, description="Run the steps of different frames as one batch (Stream Batch)."
+    )
+    region_mask: str = Field(
+        default=OFF,
+        description="Regions with a strength of their own (strength_person and"
+        " strength_background): none (off), people (person), or the white parts of an image file.",
     )
     cross_frame_attention: bool = Field(
         default=False, description="Let the frames of the stream batch attend to each other."
@@ -271,10 +338,19 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.region_mask != OFF and self.mode == "txt2img":
+            raise ValueError("region_mask needs mode=img2img: without camera there are no regions")
         if self.cross_frame_attention and not self.use_denoising_batch:
             raise ValueError("cross_frame_attention needs use_denoising_batch=true")
         self._rules.check(self)
         self.check(self.live)
+        if starts := self.named_numbers():
+            whole = {
+                name: merged(start, getattr(self.live, name)) for name, start in starts.items()
+            }
+            self.live.changed(whole)  # It raises where a number is out of range.
+            # Frozen for all others: here it is still being made.
+            self.__dict__["live"] = self.live.model_copy(update=whole)
         return self
 
     @property
@@ -301,11 +377,20 @@ class Config(Settings):
         """Whether a GPU fits camera frames to the model, and takes them at full size."""
         return self._rules.fits_on_device
 
+    @property
+    def can_grow(self) -> bool:
+        """Whether the image at another size shows the same, so that it may change on air."""
+        return self._rules.can_grow and self.mode == "img2img"
+
     def shows_camera(self, parameters: Parameters) -> bool:
         """Return whether the prompts of `parameters` are empty, and that means the camera image."""
+        if self.empty_prompt != "camera":
+            return False
         reads_negative = self.cfg_type in ("full", "initialize")
-        empty = not (parameters.has_prompt or (reads_negative and parameters.has_negative_prompt))
-        return empty and self.empty_prompt == "camera"
+        prompts = [parameters.prompt, *([parameters.negative_prompt] if reads_negative else [])]
+        parse = PARSERS[self.prompt_syntax]
+        texts = [text for prompt in prompts for text, weight in prompt if weight]
+        return not any(parse(text).text.strip() for text in texts)
 
     @property
     def num_steps(self) -> int:
@@ -315,12 +400,65 @@ class Config(Settings):
 
     def indices(self, parameters: Parameters) -> tuple[int, ...]:
         """Return the n schedule indices of `parameters`."""
+        regions = self.region_strengths(parameters)
+        if regions and parameters.t_index_list is None:
+            return indices_of(max(regions), self.num_steps, parameters.num_inference_steps)
         return parameters.indices(self.num_steps, self.default_strength)
+
+    def region_strengths(self, parameters: Parameters) -> tuple[float, float] | None:
+        """Return the strengths of the person and the background; None where one holds for both.
+
+        Where one is not set the plain strength holds, which exact indices stand for too.
+        """
+        given = (parameters.strength_person, parameters.strength_background)
+        if self.region_mask == OFF or given == (None, None):
+            return None
+        plain, most = parameters.strength, 1.0
+        if parameters.t_index_list is not None:
+            plain = most = 1 - parameters.t_index_list[0] / parameters.num_inference_steps
+        elif plain is None:
+            plain = self.default_strength
+        person, background = (min(most, plain if value is None else value) for value in given)
+        return person, background
+
+    def region_levels(self, parameters: Parameters) -> tuple[float, ...]:
+        """Return the strength that begins at each of the n steps, the largest in use first."""
+        length = parameters.num_inference_steps
+        shares = [1 - index / length for index in self.indices(parameters)]
+        top = shares[0]
+        if parameters.t_index_list is None:
+            # Indices are rounded; the strength that they were made for begins at the first.
+            top = max(self.region_strengths(parameters) or (1.0,))
+        return tuple(top * share / shares[0] for share in shares)
 
     @property
     def default_strength(self) -> float:
         """The strength where neither that nor the indices are set."""
         return 1.0 if self.mode == "txt2img" else 0.4
+
+    def named_numbers(self) -> dict[str, NamedNumbers]:
+        """Return what each live field of numbers by name begins with, where anything is named."""
+        starts: dict[str, NamedNumbers] = {}
+        for name, trait in NAMED_FIELDS.items():
+            given = self._named(trait.named_by)
+            short = short_names(given)
+            if given:
+                begins = [(short[item], value) for item, value in given.items()]
+                fixed = trait.begins
+                starts[name] = tuple((n, v if fixed is None else fixed) for n, v in begins)
+        return starts
+
+    @property
+    def fuses_loras(self) -> bool:
+        """Whether LoRAs become a part of the weights, so that their scales cannot change."""
+        return self._rules.fuses_loras or not self.live_loras
+
+    def _named(self, setting: str) -> Mapping[str, float]:
+        """Return what `setting` names that live numbers are for."""
+        if setting == "lora" and self.fuses_loras:
+            return {}
+        given: Mapping[str, float] = getattr(self, setting)
+        return given
 
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
         """Return `parameters` with live `changes` applied.
@@ -351,7 +489,26 @@ class Config(Settings):
                 f"{n} steps need num_inference_steps of at least {n},"
                 f" got {parameters.num_inference_steps}"
             )
+        self._check_names(parameters)
         return parameters
+
+    def _check_names(self, parameters: Parameters) -> None:
+        """Raise ParameterError for a number of something that was not named at start."""
+        for field, trait in NAMED_FIELDS.items():
+            numbers: NamedNumbers = getattr(parameters, field)
+            if not numbers:
+                continue
+            known = short_names(self._named(trait.named_by)).values()
+            if unknown := next((name for name, _ in numbers if name not in known), None):
+                setting = trait.named_by.replace("_", " ")
+                hint = suggest(unknown, known) if known else self._why_none(trait.named_by)
+                raise ParameterError(f'{field}: no {setting} "{unknown:.40}": {hint}')
+
+    def _why_none(self, setting: str) -> str:
+        if not getattr(self, setting):
+            return "none was given at start"
+        why = f"pipeline={self.pipeline}" if self._rules.fuses_loras else "live_loras=false"
+        return f"LoRAs are fused at start ({why}), so their scales cannot change on air"
 
 
 PARTS = ("broadcast", "video", "live")

@@ -34,9 +34,10 @@ def build_config(layers: Iterable[Mapping[str, Any]]) -> Config:
     models = [split_layer(layer)[0].get("model") for layer in layers]
     model = next((name for name in reversed(models) if isinstance(name, str)), AUTO)
     own = model_settings(model, MODEL_DEFAULTS)
-    # A size that was given wins over the shape that a model asks for.
+    # A size that was given wins over the shape that a model asks for, and stays.
     if any(name in layer for layer in layers for name in ("width", "height")):
         own.pop("shape", None)
+        own.pop("grow_to", None)
     layers = [own, *layers]
     fixed, live = _merge(layers)
     tables: dict[str, type[Settings]] = {"broadcast": BroadcastSettings, "video": VideoSettings}

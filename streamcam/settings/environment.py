@@ -38,6 +38,11 @@ def web_token() -> str | None:
     return os.environ.get("STREAMCAM_WEB_TOKEN") or None
 
 
+def engine_token() -> str | None:
+    """Return the token for an engine elsewhere in ``STREAMCAM_ENGINE_TOKEN``; None where empty."""
+    return os.environ.get("STREAMCAM_ENGINE_TOKEN") or None
+
+
 def hub_is_offline() -> bool:
     """Return whether ``HF_HUB_OFFLINE``, the variable of huggingface_hub, forbids downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE")

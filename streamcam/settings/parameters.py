@@ -8,7 +8,14 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from streamcam.errors import ParameterError, suggest
-from streamcam.settings.base import Settings, Traits, as_utf8, from_json
+from streamcam.settings.base import Settings, Traits, as_utf8, from_json, traits
+from streamcam.settings.named_numbers import (
+    AS_NAMED_NUMBERS,
+    NamedNumbers,
+    is_named_numbers,
+    merged,
+    parse_named_numbers,
+)
 
 MAX_PROMPT_BYTES = 1000
 MAX_PROMPTS = 16
@@ -72,6 +79,7 @@ Timesteps = Annotated[
 ]
 """Timesteps of the training, of which there are 1000, noisiest first."""
 
+LoraScale = Annotated[float, Field(ge=-10, le=10)]
 
 Easing = Literal["linear", "ease-in", "ease-out", "ease-in-out"]
 """The pace of a fade from its beginning to its end."""
@@ -109,6 +117,19 @@ class Parameters(Settings):
         description="How far to go from the camera image: picks the timesteps (t_index_list is the"
         " exact form). Default: the model's own, else 0.4; 1 for text to image.",
     )
+    strength_person: Annotated[float | None, Traits(fades=True, group="Look")] = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Strength where the person is, or the white of the mask; needs region_mask."
+        " Default: strength.",
+    )
+    strength_background: Annotated[float | None, Traits(fades=True, group="Look")] = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Strength everywhere else; needs region_mask. Default: strength.",
+    )
     t_index_list: Annotated[Indices | None, Traits(flag=True, model_default=True, group="Look")] = (
         Field(
             default=None,
@@ -140,6 +161,14 @@ class Parameters(Settings):
         le=10,
         description="Strength of the virtual negative prompt in residual guidance (cfg_type"
         " self and initialize).",
+    )
+    lora_scale: Annotated[
+        tuple[tuple[str, LoraScale], ...],
+        AS_NAMED_NUMBERS,
+        Traits(named_by="lora", fades=True, group="Look", usual=(0, 1.5)),
+    ] = Field(
+        default=(),
+        description="Scale of each LoRA by its name; 0 turns it off. Default: as given at start.",
     )
     eta: Annotated[float, Traits(model_default=True, fades=True, group="Look")] = Field(
         default=0.3,
@@ -246,21 +275,14 @@ class Parameters(Settings):
             known = type(self).model_fields
             raise ParameterError(f'unknown parameter "{unknown[0]}": {suggest(unknown[0], known)}')
         values = {name: getattr(self, name) for name in type(self).model_fields} | dict(changes)
+        for name, field in type(self).model_fields.items():
+            if name in changes and is_named_numbers(field):
+                values[name] = _whole(getattr(self, name), changes[name])
         if changes.get("t_index_list") is not None:
             values["strength"] = None
         elif changes.get("strength") is not None:
             values["t_index_list"] = None
         return type(self).parse(values, ParameterError)
-
-    @property
-    def has_prompt(self) -> bool:
-        """Whether the prompt says anything."""
-        return any(text.strip() for text, weight in self.prompt if weight)
-
-    @property
-    def has_negative_prompt(self) -> bool:
-        """Whether the negative prompt says anything."""
-        return any(text.strip() for text, weight in self.negative_prompt if weight)
 
     def indices(self, steps: int, default_strength: float) -> tuple[int, ...]:
         """Return the `steps` ascending schedule indices that this snapshot selects."""
@@ -270,6 +292,15 @@ class Parameters(Settings):
         return indices_of(strength, steps, self.num_inference_steps)
 
 
+def _whole(before: NamedNumbers, value: Any) -> Any:
+    """Return numbers by name with those that `value` names replaced; the others stay."""
+    changes = parse_named_numbers(value)
+    try:
+        return merged(before, changes)
+    except (TypeError, ValueError):
+        return changes  # Which is refused, as it holds no names and numbers.
+
+
 def indices_of(strength: float, steps: int, num_inference_steps: int) -> tuple[int, ...]:
     """Spread `steps` indices evenly over the last `strength` part of the schedule.
 
@@ -277,3 +308,11 @@ def indices_of(strength: float, steps: int, num_inference_steps: int) -> tuple[i
     """
     start = min(round((1 - strength) * num_inference_steps), num_inference_steps - steps)
     return tuple(start + i * (num_inference_steps - start) // steps for i in range(steps))
+
+
+NAMED_FIELDS = {
+    name: traits(field)
+    for name, field in Parameters.model_fields.items()
+    if is_named_numbers(field)
+}
+"""Traits of the fields that hold numbers by name."""

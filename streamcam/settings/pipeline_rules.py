@@ -29,6 +29,16 @@ class SharedSettings(Protocol):
     @property
     def frame_buffer_size(self) -> int: ...
     @property
+    def use_denoising_batch(self) -> bool: ...
+    @property
+    def embedding(self) -> dict[str, str]: ...
+    @property
+    def prompt_syntax(self) -> str: ...
+    @property
+    def prompt_chunks(self) -> int: ...
+    @property
+    def region_mask(self) -> str: ...
+    @property
     def video(self) -> VideoSettings: ...
     @property
     def num_steps(self) -> int: ...
@@ -54,6 +64,10 @@ class PipelineRules:
 
     It always converts outputs to the canvas.
     """
+    can_grow: bool
+    """Whether an engine of another size can go on from any frame: each is diffused by itself."""
+    fuses_loras: bool
+    """Whether LoRAs always become a part of the weights."""
 
 
 def _no_limits(_settings: SharedSettings) -> None:
@@ -80,6 +94,20 @@ def _check_video(settings: SharedSettings) -> None:
         )
     if settings.use_lcm_lora or settings.lcm_lora_id:
         raise ValueError("pipeline=video has no LCM-LoRA: leave use_lcm_lora and lcm_lora_id out")
+    if settings.video.clean_context and settings.use_denoising_batch:
+        raise ValueError(
+            "clean_context needs use_denoising_batch=false: a chunk in a batch is not finished when"
+            " the next one begins"
+        )
+    if settings.embedding or settings.prompt_syntax != "plain" or settings.prompt_chunks != 1:
+        raise ValueError(
+            "pipeline=video reads whole prompts as plain words: leave embedding, prompt_syntax and"
+            " prompt_chunks out"
+        )
+    if settings.region_mask != "off":
+        raise ValueError(
+            "pipeline=video has one strength for the whole image: leave region_mask out"
+        )
     if settings.unet:
         raise ValueError("pipeline=video has no U-Net: leave unet out")
     if settings.mode == "txt2img":
@@ -93,6 +121,8 @@ PIPELINE_RULES = {
         waiting=_frame_buffer_size,
         burst=_frame_buffer_size,
         fits_on_device=True,
+        can_grow=True,
+        fuses_loras=False,
     ),
     "video": PipelineRules(
         check=_check_video,
@@ -100,6 +130,8 @@ PIPELINE_RULES = {
         waiting=lambda settings: settings.video.input_capacity,
         burst=lambda settings: settings.video.burst,
         fits_on_device=False,
+        can_grow=False,
+        fuses_loras=True,
     ),
 }
 """By the name of the pipeline."""

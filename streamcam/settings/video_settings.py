@@ -38,24 +38,41 @@ class VideoSettings(Settings):
         validation_alias=AliasChoices("denoising_steps", "denoising_step_list"),
         description="Timesteps to denoise at, noisiest first; the first `steps` of them are taken.",
     )
+    warp_timesteps: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("warp_timesteps", "warp_denoising_step"),
+        description="Read `denoising_steps` as places in an even schedule, which `flow_shift` then"
+        " shifts, as Self-Forcing and its successors do.",
+    )
     flow_shift: float = Field(
         default=8.0,
         gt=0,
         le=100,
+        validation_alias=AliasChoices("flow_shift", "timestep_shift"),
         description="How far the schedule is shifted towards high noise levels.",
+    )
+    longer_first_chunk: bool = Field(
+        default=True,
+        description="Begin with a chunk of one latent frame more, as StreamDiffusionV2 does. False:"
+        " with as many as the others have, as Self-Forcing does.",
+    )
+    clean_context: bool = Field(
+        default=False,
+        description="Pass every finished chunk through the layers once more, without noise, for the"
+        " KV cache, as Self-Forcing does. Needs use_denoising_batch=false.",
     )
     kv_frames: int = Field(
         default=6,
         ge=1,
         le=256,
-        validation_alias=AliasChoices("kv_frames", "num_kv_cache"),
+        validation_alias=AliasChoices("kv_frames", "num_kv_cache", "local_attn_size"),
         description="Latent frames that the KV cache holds.",
     )
     kv_sinks: int = Field(
         default=3,
         ge=0,
         le=255,
-        validation_alias=AliasChoices("kv_sinks", "num_sink_tokens"),
+        validation_alias=AliasChoices("kv_sinks", "num_sink_tokens", "sink_size"),
         description="Attention sinks: the first frames of the stream, which stay in the KV cache.",
     )
     sink_threshold: float = Field(
@@ -74,10 +91,11 @@ class VideoSettings(Settings):
     kv_realign: bool = Field(
         default=False, description="Rotate the cached keys back too when the position goes back."
     )
-    noise_control: Literal["pixel", "latent", "fixed"] = Field(
+    noise_control: Literal["pixel", "latent", "fixed", "schedule"] = Field(
         default="pixel",
         description="Less noise where there is more motion: measured on pixels as published, on"
-        " latents, or not at all (fixed). `strength` is the noise without motion, 0.8 by default.",
+        " latents, or not at all (fixed). `strength` is the noise without motion, 0.8 by default."
+        " schedule: always as much as the first step is for; `strength` takes the steps below it.",
     )
     prompt_change: Literal["recache", "cross-attention", "restart"] = Field(
         default="recache",
@@ -152,6 +170,11 @@ class VideoSettings(Settings):
     def chunk(self) -> int:
         """Frames in a chunk."""
         return FRAMES_PER_LATENT * self.chunk_latents
+
+    @property
+    def first_extra(self) -> int:
+        """Frames that the first chunk has more than the others; a first latent frame has one."""
+        return 1 if self.longer_first_chunk else 1 - FRAMES_PER_LATENT
 
     @property
     def burst(self) -> int:

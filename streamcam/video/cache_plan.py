@@ -27,7 +27,8 @@ class CacheShape:
     sink_tokens: int = 3
     """Of these, first frames of the stream that stay (published as num_sink_tokens)."""
     position_limit: int = 50
-    """Temporal position from which a chunk goes back to that of the last slot."""
+    """Temporal position from which a chunk goes back: to that of the last slot as published, or to
+    that of the last slots, as many as it has frames, if cached keys go back with it."""
     realign: bool = False
     """Whether cached keys are rotated back with it. Published streams leave them where they are, so
     that after each return they seem to lie ahead."""
@@ -109,7 +110,9 @@ def plan_chunk(cache: CacheShape, cursor: Cursor, count: int) -> tuple[ChunkPlan
             f"a chunk of {count} latent frames does not fit a KV cache of {cache.slots} with"
             f" {cache.sink_tokens} sink tokens: make the chunk shorter or the cache longer"
         )
-    position = cursor.position if cursor.position < cache.position_limit else cache.slots - 1
+    position = cursor.position
+    if position >= cache.position_limit:
+        position = cache.slots - (count if cache.realign else 1)
     refreshable = count == 1 and frame >= cache.sink_tokens
     planned = ChunkPlan(
         frame=frame,

@@ -12,7 +12,7 @@ from streamcam.engines.fixed_memory import FixedMemory, overwrite
 from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.video.cache_plan import CacheShape
 from streamcam.video.kv_cache import KVCache, LayerCache
-from streamcam.video.rotary import Rows
+from streamcam.video.rotary import Rows, Times
 from streamcam.video.wan import CausalWan, ChunkInputs
 
 Timer = Callable[[str], AbstractContextManager[None]]
@@ -31,7 +31,7 @@ class Call(NamedTuple):
 
     row: int
     """First row."""
-    timesteps: Rows
+    timesteps: Times
     """Of every frame, or one for the row: 0 to 1000."""
     positions: Rows
     """Temporal position of every latent frame."""

@@ -39,10 +39,14 @@ class FlowSchedule(NamedTuple):
 class Steps(NamedTuple):
     """Denoising steps of a stream, noisiest first, with the schedule of their noise levels."""
 
-    timesteps: tuple[int, ...]
+    timesteps: tuple[float, ...]
     flow: FlowSchedule
+    clean_pass: bool = False
+    """Whether a chunk passes once more when it is done, without noise, so that later ones attend to
+    it as it came out (Self-Forcing, arXiv 2506.08009). Not of a batch, whose chunks are not done.
+    """
 
-    def sigma(self, timestep: int) -> float:
+    def sigma(self, timestep: float) -> float:
         """Return the noise level of a timestep."""
         return self.flow.sigma(timestep)
 

@@ -19,7 +19,6 @@ from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
-from streamcam.video.cache_plan import Cursor, plan_chunk
 from streamcam.video.delivery_stats import DeliveryStats
 from streamcam.video.prompt_change import BackgroundPromptTracker
 from streamcam.video.scheduler import Choice, LatencyTable, Objective, Scheduler
@@ -114,7 +113,8 @@ class LiveVideoStream(VideoStream):
         assert self._scheduler is not None
         released = self._update_parameters(parameters)
         first = self._previous is None
-        job = self._scheduler.take(time.monotonic(), first=first)
+        extra = self._config.video.first_extra if first else 0
+        job = self._scheduler.take(time.monotonic(), extra=extra)
         self.counts["dropped"] = self._scheduler.stats.dropped
         if job is None:
             return self._record_delivery(released)
@@ -182,8 +182,7 @@ class LiveVideoStream(VideoStream):
 
     def _fits(self, chunk: int) -> bool:
         try:
-            _, second = plan_chunk(self._shape, Cursor(), 1 + chunk)
-            plan_chunk(self._shape, second, chunk)
+            self._check_fit(chunk)
         except ConfigError:
             return False
         return True
@@ -204,7 +203,8 @@ class LiveVideoStream(VideoStream):
         seconds = []
         for call in range(untimed + TIMED_CALLS):
             started = time.perf_counter()
-            self._run_frames([black] * (choice.frames + (call == 0)))
+            extra = self._config.video.first_extra if call == 0 else 0
+            self._run_frames([black] * (choice.frames + extra))
             seconds.append(time.perf_counter() - started)
         self._flush()
         return sorted(seconds[untimed:])[-2]

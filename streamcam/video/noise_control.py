@@ -15,6 +15,8 @@ from streamcam.types import Image
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from streamcam.video.flow_matching import Steps
+
 
 @dataclass(frozen=True, slots=True)
 class NoiseControl:
@@ -40,6 +42,8 @@ LATENT = NoiseControl(full_motion=0.4, window=8)
 """The paper: differences of latents of unit variance, over the last 8. Full motion has the same
 ratio to their standard deviation as the published 0.2 has to that of pixels."""
 CONTROLS = {"pixel": PIXEL, "latent": LATENT}
+NEAR_STEP = 10
+"""Thousandths within which a strength means the step next to it."""
 
 
 class NoiseLevel(NamedTuple):
@@ -47,7 +51,7 @@ class NoiseLevel(NamedTuple):
 
     noise_scale: float
     """s, 0 to 1."""
-    timestep: int
+    timestep: float
     """Timestep of the first denoising step, 1 to 1000."""
     recent: tuple[float, ...] = ()
     """Past differences that the window still holds."""
@@ -77,9 +81,25 @@ def rms_differences(latents: "Tensor") -> "Tensor":
     return latents.float().diff(dim=0).square().mean(dim=(1, 2, 3)).sqrt()
 
 
-def initial_level(control: NoiseControl, timestep: int) -> NoiseLevel:
+def initial_level(control: NoiseControl, timestep: float) -> NoiseLevel:
     """Return the noise level of a stream's first chunk, which enters at the first timestep."""
     return NoiseLevel(control.noise_scale, timestep)
+
+
+def scheduled_level(steps: "Steps", strength: float | None, *, lowest: float = 1.0) -> NoiseLevel:
+    """Return the noise level at which `strength` enters the schedule, with its own timestep.
+
+    A strength close to a step enters at that step, which the model was trained on.
+
+    Args:
+        steps: denoising steps.
+        strength: share of noise, 0 to 1; None for that of the first step.
+        lowest: timestep below which a chunk does not enter.
+    """
+    timestep = steps.timesteps[0] if strength is None else max(1000 * strength, lowest)
+    near = min(steps.timesteps, key=lambda step: abs(step - timestep))
+    timestep = near if abs(near - timestep) <= NEAR_STEP else timestep
+    return NoiseLevel(steps.sigma(timestep), timestep)
 
 
 def next_level(
@@ -87,7 +107,7 @@ def next_level(
     previous: NoiseLevel,
     differences: Sequence[float],
     *,
-    second_step: int = 0,
+    second_step: float = 0,
 ) -> NoiseLevel:
     """Return the noise level of the next chunk.
 

@@ -33,7 +33,7 @@ class PendingChunk:
 
     x_t: Tensor
     """``(f, C, h, w)`` float32, noised for that step."""
-    timestep: int
+    timestep: float
     plan: ChunkPlan
     version: int
     """Of the partition of layers that it runs on, the same for all its steps."""
@@ -56,7 +56,7 @@ class CachedFrame(NamedTuple):
     """Its number, counted from the start of the stream."""
     chunk: int
     """First frame of its chunk, which orders the chunks."""
-    timestep: int
+    timestep: float
     position: int
 
 
@@ -86,6 +86,7 @@ class Rollout:
         batched: bool = True,
         sink_threshold: float = -1.0,
     ) -> None:
+        assert not (batched and steps.clean_pass), "chunks in flight are not clean"
         self._layers, self._shape, self._steps, self._draw_noise = layers, shape, steps, draw_noise
         self._sink_threshold = sink_threshold
         self._cursor = Cursor()
@@ -98,22 +99,26 @@ class Rollout:
         self._inputs = layers.model.new_latents(rows, shape.slots)
         self._cached_frames: list[dict[int, CachedFrame]] = [{} for _ in range(rows)]
 
-    def denoise_sequentially(self, x_t: Tensor, timestep: int) -> Tensor:
+    def denoise_sequentially(self, x_t: Tensor, timestep: float) -> Tensor:
         """Denoise a chunk through all its steps, one after the other, in the first row.
 
         Args:
             x_t: ``(f, C, h, w)`` float32, noised.
-            timestep: of its first step; later steps are those of the stream.
+            timestep: of its first step; later steps are those of the stream that are below it.
 
         Returns:
             The denoised chunk, of that shape.
         """
         chunk = self._plan_entry(x_t, timestep)
-        later = self._steps.timesteps[1:]
-        x_0 = self._x_0(self._submit(0, [chunk], last=not later))[0]
-        for step, t in enumerate(later, 1):
+        steps = enumerate(self._steps.timesteps)
+        later = [(step, t) for step, t in steps if step and t < timestep]
+        passes = 1 + len(later) + self._steps.clean_pass
+        x_0 = self._x_0(self._submit(0, [chunk], last=passes == 1))[0]
+        for number, (step, t) in enumerate(later, 2):
             chunk = replace(chunk, x_t=self._renoised(x_0, step), timestep=t)
-            x_0 = self._x_0(self._submit(0, [chunk], first=False, last=t == later[-1]))[0]
+            x_0 = self._x_0(self._submit(0, [chunk], first=False, last=number == passes))[0]
+        if self._steps.clean_pass:
+            self._submit(0, [replace(chunk, x_t=x_0, timestep=0)], first=False).flow()
         return x_0
 
     def copy_row(self, source: int = 0) -> None:
@@ -134,7 +139,7 @@ class Rollout:
         self._pending = [None] * (len(steps.timesteps) if batched else 1)
         self.copy_row(last)
 
-    def advance(self, x_t: Tensor | None = None, timestep: int = 0) -> Tensor | None:
+    def advance(self, x_t: Tensor | None = None, timestep: float = 0) -> Tensor | None:
         """Add a chunk, run one step of all that are in flight, and return the one that is done.
 
         Over W devices a step takes W of these calls, since each device runs another call.
@@ -214,7 +219,7 @@ class Rollout:
         )
         self._layers.submit(call, self._inputs[row : row + 1, slots])()
 
-    def _plan_entry(self, x_t: Tensor, timestep: int) -> PendingChunk:
+    def _plan_entry(self, x_t: Tensor, timestep: float) -> PendingChunk:
         planned, self._cursor = cache_plan.plan_chunk(self._shape, self._cursor, len(x_t))
         return PendingChunk(x_t, timestep, planned, self._layers.version)
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 Rows = Sequence[Sequence[int]]
 """Plain numbers, one list for each row of a call."""
+Times = Sequence[Sequence[float]]
+"""Timesteps, one list for each row of a call; those of a shifted schedule are no whole numbers."""
 
 THETA = 10000.0
 """Base of the frequencies, of times and positions alike."""
@@ -20,12 +22,12 @@ def frequencies(dims: int) -> Tensor:
     return THETA ** -(torch.arange(0, dims, 2, dtype=torch.float64) / dims)
 
 
-def phase_angles(numbers: Rows, dims: int) -> Tensor:
+def phase_angles(numbers: Times, dims: int) -> Tensor:
     """Return the angles of times or positions, ``(rows, f, dims / 2)`` float64."""
     return torch.tensor(numbers, dtype=torch.float64)[..., None] * frequencies(dims)
 
 
-def sinusoid(timesteps: Rows, dims: int) -> Tensor:
+def sinusoid(timesteps: Times, dims: int) -> Tensor:
     """Return time embeddings ``(rows, f, dims)`` float32: cosines, then sines."""
     angles = phase_angles(timesteps, dims)
     return torch.cat([angles.cos(), angles.sin()], -1).float()

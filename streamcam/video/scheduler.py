@@ -197,17 +197,17 @@ class Scheduler(Generic[T]):
             self.stats.full += 1
         self._waiting.append((captured_at, frame))
 
-    def take(self, now: float, *, first: bool = False) -> Job[T] | None:
+    def take(self, now: float, *, extra: int = 0) -> Job[T] | None:
         """Return the chunk to run at `now`, or None while there are too few frames.
 
-        The choice may differ from that of the last chunk. The `first` chunk of a stream takes one
-        more frame.
+        The choice may differ from that of the last chunk. A stream's first chunk takes `extra`
+        frames, or fewer than the others if that is negative.
         """
         interval, slowdown = self.interval, self.slowdown
         self.choice = choose(
             self.table, self.objective, interval, slowdown=slowdown, current=self.choice
         )
-        need = self.choice.frames + first
+        need = self.choice.frames + extra
         seconds = self.table[self.choice] * slowdown
         pipeline_depth = self.objective.pipeline_depth
         if latency(self.choice, seconds, interval, pipeline_depth) <= self.objective.deadline_s:

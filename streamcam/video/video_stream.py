@@ -25,7 +25,8 @@ from streamcam.video.prompt_change import PromptTracker
 from streamcam.video.rollout import Rollout
 from streamcam.video.video_model import VideoModel
 
-RECACHE, RESTART, FIXED, LATENT = "recache", "restart", "fixed", "latent"
+RECACHE, RESTART = "recache", "restart"
+FIXED, LATENT, SCHEDULE = "fixed", "latent", "schedule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,9 @@ class PreviousChunk(NamedTuple):
 class VideoStream:
     """StreamDiffusionV2: chunks of f latent frames, n denoising steps of n chunks in one call.
 
-    Every input frame gives one output frame, in order. The first chunk has 4 f + 1 frames and comes
-    out with the call that fills it; each later one has 4 f and comes out n - 1 chunks later.
+    Every input frame gives one output frame, in order. The first chunk has 4 f + 1 frames, or
+    4 f - 3, and comes out with the call that fills it; each later one has 4 f and comes out n - 1
+    chunks later.
     `counts` holds the numbers of frames ``processed`` and of ``chunks``.
 
     Args:
@@ -64,6 +66,7 @@ class VideoStream:
     """
 
     accepts_any_size = False
+    is_settled = True
     """Frames are fitted before they come."""
     notice = ""
     """Prompts are hardly ever longer than what is read; the log says so where one is."""
@@ -86,11 +89,15 @@ class VideoStream:
             video.kv_frames, video.kv_sinks, video.kv_position_limit, video.kv_realign
         )
         # Raises now, not on air, where a chunk does not fit in the cache.
-        _, second = plan_chunk(self._shape, Cursor(), 1 + video.chunk_latents)
-        plan_chunk(self._shape, second, video.chunk_latents)
+        self._check_fit(video.chunk_latents)
         self._prompt_tracker = self._tracker_type(models.encode_text, video.prompt_change)
         with out_of_memory_errors(REMEDY):
             self._reset(config.live)
+
+    def _check_fit(self, chunk: int) -> None:
+        """Raise ConfigError where chunks of so many latent frames do not fit in the KV cache."""
+        _, second = plan_chunk(self._shape, Cursor(), chunk + self._config.video.longer_first_chunk)
+        plan_chunk(self._shape, second, chunk)
 
     @torch.inference_mode()
     def _reset(self, parameters: Parameters) -> None:
@@ -119,7 +126,11 @@ class VideoStream:
         )
 
     def _steps_of(self, count: int) -> Steps:
-        return Steps(self._config.video.timesteps(count), self._flow)
+        video = self._config.video
+        timesteps: tuple[float, ...] = video.timesteps(count)
+        if video.warp_timesteps:
+            timesteps = tuple(self._flow.warp_timesteps(video.timesteps(count)))
+        return Steps(timesteps, self._flow, video.clean_context)
 
     def _reseed(self, seed: int) -> None:
         root = torch.Generator("cpu").manual_seed(seed)
@@ -135,7 +146,8 @@ class VideoStream:
         """Run ``warmup`` chunks through every step, and discard them."""
         black = Frame(np.zeros((self._config.height, self._config.width, 3), np.uint8), 0, 0.0)
         chunks = self._config.warmup * (1 + self._config.num_steps)
-        for _ in range(1 + self.chunk * chunks if chunks else 0):
+        extra = self._config.video.first_extra
+        for _ in range(self.chunk * chunks + extra if chunks else 0):
             self(black, self._config.live)
         self.counts.clear()
         self._reset(self._config.live)
@@ -189,7 +201,8 @@ class VideoStream:
     @property
     def _missing(self) -> int:
         """Number of frames that the current chunk still needs."""
-        return self.chunk + (self._previous is None) - len(self._images)
+        extra = self._config.video.first_extra if self._previous is None else 0
+        return self.chunk + extra - len(self._images)
 
     def _update_parameters(self, parameters: Parameters) -> list[Frame]:
         """Apply the new parameters; return the frames that a reset releases."""
@@ -215,10 +228,15 @@ class VideoStream:
     def _noise_level(self, images: list[Image], latents: Tensor) -> NoiseLevel:
         """Return the noise level of a chunk, from the motion in it."""
         kind, strength = self._config.video.noise_control, self._parameters.strength
+        previous, timesteps = self._previous, self._steps.timesteps
+        second = timesteps[1] if len(timesteps) > 1 else 0
+        if kind == SCHEDULE:
+            # In a batch every chunk goes through all later steps, whose noise is added again.
+            lowest = second if self._batched else 1
+            return noise_control.scheduled_level(self._steps, strength, lowest=lowest)
         control = noise_control.CONTROLS.get(kind, noise_control.PIXEL)
         if strength is not None:
             control = replace(control, noise_scale=strength)
-        previous, timesteps = self._previous, self._steps.timesteps
         if previous is None or kind == FIXED:
             return noise_control.initial_level(control, timesteps[0])
         if kind == LATENT:
@@ -226,7 +244,6 @@ class VideoStream:
             differences = noise_control.rms_differences(both).tolist()
         else:
             differences = noise_control.pixel_differences([previous.image, *images])
-        second = timesteps[1] if len(timesteps) > 1 else 0
         return noise_control.next_level(control, previous.level, differences, second_step=second)
 
     def _update_prompt(self, level: NoiseLevel) -> list[Frame]:

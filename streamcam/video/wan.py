@@ -18,7 +18,7 @@ from streamcam.video.cached_attention import (
     CachedSelfAttention,
 )
 from streamcam.video.kv_cache import KVCache, LayerCache
-from streamcam.video.rotary import Rows, phase_angles, sinusoid, spatial_rotary
+from streamcam.video.rotary import Rows, Times, phase_angles, sinusoid, spatial_rotary
 
 
 class ChunkInputs(NamedTuple):
@@ -158,7 +158,7 @@ class CausalWan(nn.Module):
 
     def chunk_inputs(
         self,
-        timesteps: Rows,
+        timesteps: Times,
         positions: Rows,
         write: Rows,
         slots: int,

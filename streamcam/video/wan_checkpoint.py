@@ -144,7 +144,7 @@ def fetch(config: Config, report: Report) -> None:
             for name in files:
                 wan_files.weights_file(name, offline=offline)
     for name in config.lora:
-        hub.lora_file(name, offline=offline)
+        hub.lora_file(name, offline=offline, pickled=True)
     report(f"{config.model} is ready")
 
 
@@ -155,7 +155,9 @@ def _is_folder(vae: str) -> bool:
 
 def _base_folder(name: str, config: Config, *, whole: bool) -> Path:
     unused = ("scheduler",) if whole else ("scheduler", "transformer")
-    return hub.pipeline_folder(name, offline=config.offline, half=False, without=unused)
+    return hub.pipeline_folder(
+        name, offline=config.offline, half=False, without=unused, pull=hub.PULL_SAME_SETTINGS
+    )
 
 
 def _load_folder(folder: Path, dtype: torch.dtype, select: SelectLayers) -> Any:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.weights import explain_load_errors, read_json, unpickled_tensors
+from streamcam.models.training_files import read_pickled
+from streamcam.models.weights import explain_load_errors, read_json
 from streamcam.video.wan_weights import unwrap
 
 INDEX = "model_index.json"
@@ -68,7 +69,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     with explain_load_errors(str(path), path, "delete it and fetch it again"):
         if path.suffix != ".safetensors":
-            return unwrap(unpickled_tensors(path))
+            return unwrap(read_pickled(path))
         from safetensors.torch import load_file
 
         return unwrap(load_file(path))

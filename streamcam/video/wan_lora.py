@@ -14,7 +14,8 @@ from streamcam.settings.config import Config
 
 PART, FAMILY = "transformer", "Wan"
 PREFIXES = ("", "transformer.", "diffusion_model.", "model.diffusion_model.")
-JOINED_PREFIXES = ("lora_unet_", "lycoris_")
+JOINED_PREFIXES = ("lora_unet_", "lora_unet__", "lycoris_")
+MODULATION = "scale_shift_table"
 BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 PUBLISHED = {
     "attn1.to_q": "self_attn.q",
@@ -38,6 +39,7 @@ PUBLISHED = {
     "condition_embedder.time_embedder.linear_2": "time_embedding.2",
     "condition_embedder.time_proj": "time_projection.1",
     "proj_out": "head.head",
+    "scale_shift_table": "modulation",
 }
 """Published names of layers, by those of diffusers."""
 
@@ -58,7 +60,8 @@ def fuse_loras(transformer: Any, layers: range, count: int, config: Config, repo
     names = layer_names(transformer, layers, count)
     for name, scale in config.lora.items():
         report(f"LoRA {name}, scale {scale:g}")
-        fuse(names, hub.lora_file(name, offline=config.offline), scale, FAMILY, report)
+        file = hub.lora_file(name, offline=config.offline, pickled=True)
+        fuse(names, file, scale, FAMILY, report)
 
 
 def layer_names(transformer: Any, layers: range, count: int) -> dict[str, Layer]:
@@ -68,9 +71,7 @@ def layer_names(transformer: Any, layers: range, count: int) -> dict[str, Layer]
     hold.
     """
     names: dict[str, Layer] = {}
-    for path, module in transformer.named_modules():
-        if not isinstance(getattr(module, "weight", None), nn.Parameter):
-            continue
+    for path, module in _layers_of(transformer):
         block = BLOCK.fullmatch(path)
         if block is None:
             names |= _names(path, module)
@@ -81,6 +82,17 @@ def layer_names(transformer: Any, layers: range, count: int) -> dict[str, Layer]
             for elsewhere in set(range(count)) - set(layers):
                 names |= _names(f"blocks.{elsewhere}.{within}", None)
     return names
+
+
+def _layers_of(transformer: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the path and the module of everything that has weights, modulation tables included."""
+    for path, module in transformer.named_modules():
+        if isinstance(getattr(module, "weight", None), nn.Parameter):
+            yield path, module
+        if isinstance(table := getattr(module, MODULATION, None), nn.Parameter):
+            stand_in = nn.Module()
+            stand_in.weight = table
+            yield f"{path}.{MODULATION}" if path else MODULATION, stand_in
 
 
 def _names(path: str, module: nn.Module | None) -> dict[str, Layer]:
@@ -94,6 +106,8 @@ def _spellings(path: str) -> Iterator[str]:
         if block
         else PUBLISHED.get(path, path)
     )
+    if path == MODULATION:
+        published = "head.modulation"
     for spelled in {path, published}:
         yield from (f"{prefix}{spelled}" for prefix in PREFIXES)
         yield from (f"{prefix}{spelled.replace('.', '_')}" for prefix in JOINED_PREFIXES)

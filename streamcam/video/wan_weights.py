@@ -8,27 +8,28 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.errors import ModelError
+from streamcam.models.training_files import plain_name
 from streamcam.models.weights import not_finite
 
 HEAD_DIM = 128
 """Head dimension of every published Wan transformer."""
 
-WRAPPERS = ("generator_ema", "generator", "state_dict", "model")
+WRAPPERS = ("generator_ema", "generator", "state_dict", "model", "generator_lora")
 """Keys under which training code saves the weights, the preferred ones first."""
-PREFIXES = ("model.diffusion_model.", "model.")
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "model.", "net.", "module.")
 
 
 def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the weights in a checkpoint, out of the dicts and prefixes that training code adds."""
-    inner = next(
-        (checkpoint[name] for name in WRAPPERS if isinstance(checkpoint.get(name), Mapping)), None
-    )
+    tables = (checkpoint.get(name) for name in WRAPPERS)
+    inner = next((table for table in tables if table and isinstance(table, Mapping)), None)
     if inner is not None:
         return unwrap(inner)
-    weights = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    weights = {plain_name(name): value for name, value in tensors.items()}
     for prefix in PREFIXES:
         if weights and all(name.startswith(prefix) for name in weights):
-            return {name.removeprefix(prefix): value for name, value in weights.items()}
+            return unwrap({name.removeprefix(prefix): value for name, value in weights.items()})
     return weights
 
 
@@ -38,6 +39,8 @@ def wan_config(weights: Mapping[str, Tensor], *, head_dim: int = HEAD_DIM) -> di
     Raises:
         ModelError: they are not of a text-to-video Wan transformer.
     """
+    if any(".lora_" in name for name in weights):
+        raise ModelError("this is a LoRA, not a whole model: name it with --lora")
     try:
         dim, channels, *patch = weights["patch_embedding.weight"].shape
         text_dim = weights["text_embedding.0.weight"].shape[1]

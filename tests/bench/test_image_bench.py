@@ -19,6 +19,8 @@ def test_every_comparison_has_its_rows() -> None:
         "similarity filter",
         "temporal stability",
         "prompt cache",
+        "prompt chunks",
+        "regions",
     ]
     assert len(tables["guidance"]) == 5 * 4
     assert all(row.ms > 0 and row.ratio > 0 and -0.01 <= row.outside < 1 for row in rows)

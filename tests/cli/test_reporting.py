@@ -27,12 +27,13 @@ def test_the_status_line_shows_rates_latency_and_counts() -> None:
         latency_p95=0.0571,
         dropped=7,
         skipped=0,
+        size="448x256",
         vram=3 * 2**30,
         power=81.2,
     )
     line = summary(status)
     assert line == (
-        "on air · fps: camera 30, model 24.6, output 30 · delay 41 ms (95% within 57)"
+        "on air · fps: camera 30, model 24.6 at 448x256, output 30 · delay 41 ms (95% within 57)"
         " · 7 skipped to keep up · 3.0 GiB of GPU memory · 81 W"
     )
 

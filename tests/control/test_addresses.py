@@ -17,6 +17,7 @@ from streamcam.control.state import Control
 from streamcam.control.values import Range
 from streamcam.settings.base import literal_values, traits
 from streamcam.settings.config_layers import build_config
+from streamcam.settings.named_numbers import is_named_numbers
 from streamcam.settings.parameters import Parameters
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=300)
@@ -159,14 +160,15 @@ def test_a_fader_gives_no_fewer_steps_than_the_indices_need() -> None:
 def test_every_usual_part_lies_within_its_range() -> None:
     for name, field in Parameters.model_fields.items():
         if usual := traits(field).usual:
-            range_ = Range.of_field(field)
+            named = is_named_numbers(field)
+            range_ = Range.of_each(field) if named else Range.of_field(field)
             assert range_ is not None, name
             assert range_.low <= usual[0] < usual[1] <= range_.high, name
-            assert range_.clamp(field.default) == field.default
+            assert named or range_.clamp(field.default) == field.default
 
 
 def test_every_number_has_a_norm_address_with_feedback() -> None:
-    harness = Harness(strength=0.5)
+    harness = Harness(strength=0.5, strength_person=0.5, strength_background=0.5)
     feedback = harness.feedback()
     for name, field in Parameters.model_fields.items():
         numeric = field.annotation in (int, float) or "float | None" in str(field.annotation)

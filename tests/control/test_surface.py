@@ -3,6 +3,7 @@
 from streamcam.control.messages import Message
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
+from streamcam.control.web.page_table import page_table
 from streamcam.settings.config_layers import build_config
 
 
@@ -15,3 +16,20 @@ def test_the_preset_on_air_and_an_alias_have_a_value_to_ask_for() -> None:
     assert surface.value_of("/look") == surface.value_of("/streamcam/preset/load") == loaded
     assert surface.value_of("/blend") == Message("/streamcam/mix", (1.0,))
     assert surface.value_of("/streamcam/preset/next") is None
+
+
+def test_every_number_by_name_has_an_address_of_its_own() -> None:
+    config = build_config([{"lora": {"a/sketch.safetensors": 0.8, "b/neon": 1.0}}])
+    surface = ControlSurface(Control(config), config, print)
+    sketch = "/streamcam/lora_scale/sketch"
+    assert surface.value_of(sketch) == Message(sketch, (0.8,))
+    surface.apply([Message(sketch, (0.25,)), Message("/streamcam/lora_scale/neon/norm", (0.5,))], 1)
+    assert surface.control.target.lora_scale == (("sketch", 0.25), ("neon", 0.75))
+    whole = surface.value_of("/streamcam/lora_scale")
+    assert whole == Message("/streamcam/lora_scale", ("sketch", 0.25, "neon", 0.75))
+    assert surface.apply([Message(sketch, (99,))], 1).clamped == [sketch]
+    outcome = surface.apply([Message("/streamcam/lora_scale", ("sketch", 1, "nope", 1))], 1)
+    assert outcome.refused[0][1].startswith('lora_scale: no lora "nope"')
+    assert surface.value_of(sketch) == Message(sketch, (10.0,))
+    [row] = [row for row in page_table(surface) if row["name"] == "lora_scale/sketch"]
+    assert (row["kind"], row["low"], row["high"], row["fader"]) == ("number", -10, 10, [0, 1.5])

@@ -8,18 +8,21 @@ import pytest
 import torch
 from torch import nn
 
+from streamcam.diffusion import memory_need as memory_need_module
 from streamcam.diffusion.memory_need import (
     CUDA_BYTES,
     FULL_VAE_CHANNELS,
     TINY_VAE_CHANNELS,
     UNET_FACTOR,
     build_refusal,
+    check_room,
     memory_line,
     memory_need,
 )
 from streamcam.engines.device_memory import DeviceMemory
 from streamcam.engines.placement import Placement
 from streamcam.engines.selection import EngineChoice
+from streamcam.errors import EngineError
 from streamcam.models.random_models import UNETS
 from streamcam.models.weight_bytes import ModelSize, model_size
 from streamcam.settings.config import Config
@@ -103,6 +106,18 @@ def test_engines_are_built_beside_a_stream_only_where_there_is_room(
     left_on = {card: DeviceMemory(int(0.9 * card * GB) - need.total, card * GB) for card in (6, 24)}
     assert "streamcam engines build" in build_refusal(need, ON_CUDA, left_on[6])
     assert not build_refusal(need, ON_CUDA, left_on[24])
+
+
+def test_a_larger_size_is_refused_where_it_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(model="nano", device="cpu", width=896, height=512)
+    for free in (GB // 10, 8 * GB):
+        memory = DeviceMemory(free, 8 * GB)
+        monkeypatch.setattr(memory_need_module, "device_memory", lambda _, memory=memory: memory)
+        if free < GB:
+            with pytest.raises(EngineError, match=r"needs about \d.\d GB on cpu, where 0.1 GB are"):
+                check_room(config)
+        else:
+            check_room(config)
 
 
 ELEMENTS = 1_300_000_000

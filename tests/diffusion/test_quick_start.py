@@ -175,6 +175,24 @@ def test_a_record_that_cannot_be_written_costs_nothing_but_the_next_start(
     assert "failed; running it again" not in caplog.text
 
 
+def test_a_start_that_waits_for_engines_has_left_its_record_once_it_is_warm(
+    tmp_path: Path, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick_start, "SupervisedThread", None)
+    start(settings(tmp_path, engine_wait=True))
+    assert [*tmp_path.glob("*.start")]
+
+
+def test_it_is_settled_once_the_process_that_encodes_texts_is_loaded(
+    before: Before, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick_start, "TextProcess", FakeTextProcess)
+    stream = start(settings(before.folder))
+    assert not stream.is_settled
+    FakeTextProcess.newest.is_loaded = True
+    assert stream.is_settled
+
+
 def test_a_prompt_of_before_is_known_at_the_next_start(before: Before, loads: Loads) -> None:
     config = settings(before.folder, "ink")
     stream = start(config)
@@ -199,6 +217,7 @@ class FakeTextProcess:
         del config
         self.answer = on_encoded
         self.asked: list[str] = []
+        self.is_loaded = False
         FakeTextProcess.newest = self
 
     newest: "FakeTextProcess"
@@ -222,9 +241,12 @@ def test_a_new_prompt_is_used_once_another_process_has_encoded_it(
     assert process.asked == ["chalk"], "once"
     assert "once what encodes it is loaded" in stream.notice
     ink = read_record(next(before.folder.glob("*.start")), torch.device("cpu")).texts["ink"]  # type: ignore[union-attr]
+    process.is_loaded = True
+    assert not stream.is_settled, "it runs with the prompt before"
     process.answer("chalk", ink)
     assert image(stream, changed) == before.ink
     assert not stream.notice
+    assert stream.is_settled
     chalk = settings(before.folder, "chalk")
     assert image(start(chalk), chalk.live) == before.ink, "and is known at the next start"
     assert not loads.count

@@ -15,6 +15,7 @@ from streamcam.diffusion.stages import Text
 from streamcam.diffusion.text_process import TextProcess
 from streamcam.errors import ModelError, StreamcamError
 from streamcam.settings.config import Config
+from tests.runtime.broadcast_helpers import until
 
 CONFIG = Config(model="nano", device="cpu", dtype="float32", acceleration="eager")
 
@@ -35,6 +36,14 @@ def test_texts_are_answered_in_order_and_another_process_follows_one_that_died()
     assert float(oil.prompt_embeds.mean()) == 2.0
     assert isinstance(died, ModelError)
     assert str(died) == "the process that encodes texts ended with status 3"
+
+
+@pytest.mark.parametrize("main", ["tests.support.text_answers:serve", "no.such:main"])
+def test_it_says_when_it_has_loaded_and_when_it_never_will(main: str) -> None:
+    process = TextProcess(CONFIG, lambda *_: None, main)
+    assert not process.is_loaded
+    process.start()
+    until(lambda: process.is_loaded)
 
 
 @pytest.mark.parametrize("error", [StreamcamError("no room"), RuntimeError("a bug")])
@@ -73,13 +82,15 @@ def served(
     return [json.loads(line) for line in answers]
 
 
+@pytest.mark.parametrize("settings", [{}, {"prompt_syntax": "weighted", "prompt_chunks": 2}])
 def test_the_process_gives_what_the_model_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object]
 ) -> None:
-    texts = ("oil", "a " * 100, "like Van Gogh, starry")
-    lines = [CONFIG.model_dump_json(), *map(json.dumps, texts)]
+    config = CONFIG.model_copy(update=settings)
+    texts = ("oil", "a " * 100, "like Van Gogh, starry", "(oil:1.4), (ink:x) BREAK neon")
+    lines = [config.model_dump_json(), *map(json.dumps, texts)]
     answers = served(lines, tmp_path, monkeypatch)
-    encode = load_image_model(CONFIG, lambda _: None).encode_text
+    encode = load_image_model(config, lambda _: None).encode_text
     for text, answer in zip(texts, answers, strict=True):
         with torch.inference_mode():
             expected = encode(text)

@@ -19,6 +19,7 @@ from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.store import MANIFEST, Store
 from streamcam.errors import EngineError
 from tests.engines.conftest import Conditioning, Small, call, small
+from tests.runtime.broadcast_helpers import until
 
 
 class CopyEngine:
@@ -95,8 +96,10 @@ def test_a_stage_runs_as_written_until_its_engine_is_there(tmp_path: Path, stage
     for _ in range(3):
         torch.testing.assert_close(accelerated(*call()), expected)
     assert engine.runs == 0
+    assert not stages.is_settled
     building.may.set()
     wait_until_swapped(accelerated)
+    until(lambda: stages.is_settled)
     runs_before = engine.runs
     torch.testing.assert_close(accelerated(*call()), expected)
     assert engine.runs == runs_before + 1

@@ -73,6 +73,45 @@ def test_a_lora_that_is_not_cached_is_refused_offline(elsewhere: Path, name: str
         hub.lora_file(name, offline=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "repo", "file"),
+    [
+        ("user/style", "user/style", hub.LORA_FILE),
+        ("user/style/neon.safetensors", "user/style", "neon.safetensors"),
+        ("user/style/a/b/neon.safetensors", "user/style", "a/b/neon.safetensors"),
+        ("NVIDIA/Long-1.3B/models/lora.pt", "NVIDIA/Long-1.3B", "models/lora.pt"),
+    ],
+)
+def test_a_lora_may_be_any_file_of_a_repository(
+    elsewhere: Path, name: str, repo: str, file: str
+) -> None:
+    assert hub.weights_repo(name, pickled=True) == (repo, file)
+
+
+def test_a_pickled_lora_is_taken_only_where_it_is_asked_for(elsewhere: Path) -> None:
+    (elsewhere / "lora.pt").touch()
+    assert hub.lora_file("lora.pt", offline=True, pickled=True) == Path("lora.pt")
+    with pytest.raises(ModelError, match=r'no LoRA "other\.pt": no file or folder here'):
+        hub.lora_file("other.pt", offline=True, pickled=True)
+    for name in ("lora.pt", "user/style/lora.pt"):
+        with pytest.raises(ModelError, match="pickled, which can run code"):
+            hub.lora_file(name, offline=True)
+
+
+def test_the_config_of_a_peft_adapter_is_fetched_with_it(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def download(_repo: str, file: str, **_: object) -> str:
+        fetched.append(file)
+        return file
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    hub.lora_file("user/style/few-step/adapter_model.safetensors", offline=False)
+    assert fetched == ["few-step/adapter_config.json", "few-step/adapter_model.safetensors"]
+
+
 @pytest.mark.parametrize("before", [False, True])
 def test_the_libraries_are_offline_only_within_the_context(
     monkeypatch: pytest.MonkeyPatch, before: bool

@@ -31,7 +31,8 @@ Weights = dict[str, torch.Tensor]
 
 def loaded(model: Path, lines: list[str] | None = None, **settings: Any) -> Any:
     """Return the pipeline that is loaded for `model` with `settings`."""
-    config = build_config([{"model": str(model), "vae": "full", "use_lcm_lora": False}, settings])
+    fused = {"vae": "full", "use_lcm_lora": False, "live_loras": False}
+    config = build_config([{"model": str(model)} | fused, settings])
     return load_pipeline(config, torch.float32, (lines if lines is not None else []).append)
 
 

@@ -122,8 +122,14 @@ def until(condition: Callable[[], Any], seconds: float = 20.0, *, every: float =
 
 def engine_process() -> psutil.Process:
     """Return the engine process that this process has started."""
-    [engine] = [p for p in psutil.Process().children() if is_engine(p)]
+    [engine] = engine_processes()
     return engine
+
+
+def engine_processes() -> list[psutil.Process]:
+    """Return the engine processes that this process has started, the oldest first."""
+    engines = [p for p in psutil.Process().children() if is_engine(p)]
+    return sorted(engines, key=lambda process: process.create_time())
 
 
 def is_engine(process: psutil.Process) -> bool:

@@ -74,6 +74,7 @@ class OneOutput:
 
     chunk = 1
     accepts_any_size = True
+    is_settled = True
     notice = ""
 
     def __init__(self, output: Frame) -> None:
@@ -114,6 +115,9 @@ def test_an_output_comes_back_on_the_canvas_with_its_packed_pixels(pixel_format:
         assert (output.packed == made.packed).all()
         assert (output.index, output.captured_at) == (3, 1.5)
         assert engine._frames.rings[1].counters[NEWEST_TAKEN] == 3
+        assert engine.work.frames == 1
+        assert engine.work.busy_s > 0
+        assert engine.is_settled
     finally:
         engine.stop()
         frames.close(unlink=True)

@@ -8,7 +8,7 @@ import pytest
 
 from streamcam.geometry import fit_axes
 from streamcam.runtime.auto_settings import settle
-from streamcam.runtime.model_size import size_of_shape
+from streamcam.runtime.model_size import size_of_shape, sizes_on_air
 from streamcam.settings.config_layers import build_config
 
 NANO = {"model": "nano", "source": "pattern", "sink": "null"}
@@ -68,6 +68,28 @@ def test_a_file_has_the_shape_of_its_first_frame_and_the_log_says_so(tmp_path: P
     config, lines = settle(build_config([NANO | {"source": str(photo)}]))
     assert (config.width, config.height) == (256, 448)
     assert lines[1] == "model: nano, 256x448 for the shape of 72x128"
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes"),
+    [
+        ({}, [(448, 256), (576, 320), (672, 384), (800, 448), (896, 512)]),
+        ({"canvas": "640x480"}, [(336, 256), (432, 320), (512, 384), (608, 448), (672, 512)]),
+        ({"grow_to": 383}, [(448, 256), (576, 320)]),
+        ({"grow_to": 0}, [(448, 256)]),
+        ({"width": 448}, [(448, 256)]),
+        ({"height": 256, "grow_to": 320}, [(256, 256), (320, 320)]),
+        ({"mode": "txt2img"}, [(256, 256)]),
+        ({"model": "random:sd15"}, [(512, 512)]),
+        ({"model": "random:sd15", "grow_to": 640}, [(512, 512), (576, 576), (640, 640)]),
+        ({"pipeline": "video", "model": "random:wan", "grow_to": 640}, [(512, 512)]),
+    ],
+)
+def test_on_air_nano_may_grow_in_its_shape_and_another_model_if_it_is_told_to(
+    settings: dict[str, object], sizes: list[tuple[int, int]]
+) -> None:
+    config, _ = settle(build_config([NANO | settings]))
+    assert sizes_on_air(config) == sizes
 
 
 def test_without_a_broadcast_a_model_keeps_its_own_size() -> None:

@@ -17,7 +17,7 @@ from streamcam.control.osc.server import OscServer
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.control.tempo.tempo_room import TempoRoom
-from streamcam.runtime import broadcast
+from streamcam.runtime import broadcast, engine_on_air
 from streamcam.runtime.engine_process import RUNNING
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
@@ -44,6 +44,7 @@ class SlowModel:
     prompt_encoding = None
 
     def __init__(self, config: Config, *_callbacks: Any) -> None:
+        self.config = config
         self.applied_parameters = (0, config.live)
         self._frames: deque[tuple[float, Frame]] = deque()
 
@@ -92,7 +93,7 @@ def on_air() -> Iterator[OnAir]:
     surface = ControlSurface(control, config, lambda _line: None)
     source = MovingPattern(128, 96, Fraction(FPS))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(broadcast, "EngineProcess", SlowModel)
+        patch.setattr(engine_on_air, "EngineProcess", SlowModel)
         loop = broadcast.BroadcastLoop(config, control, source, lambda _: [("seen", sink)])
     with (
         loop,

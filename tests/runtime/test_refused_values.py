@@ -76,6 +76,7 @@ class Picky:
 
     chunk = 1
     accepts_any_size = False
+    is_settled = True
     notice = ""
 
     def __init__(self) -> None:

@@ -24,6 +24,9 @@ def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "hub"
 
 
+WAN = "random:tiny-wan"
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -37,8 +40,17 @@ def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ({"model": "nano", "lora": ["x.safetensors:0.5"]}, 'no model "x.safetensors"'),
         ({"model": "nano", "lora": ["folder"]}, "folder holds 0 .safetensors files"),
         ({"model": "nano", "lora": ["a/b/c.safetensors"], "offline": True}, "no model a/b: "),
+        ({"model": "nano", "embedding": ["x.safetensors:x"]}, 'no model "x.safetensors"'),
+        ({"model": "nano", "embedding": ["folder"]}, "folder holds 0 .safetensors files"),
+        ({"model": "nano", "embedding": ["a/b"], "offline": True}, "no model a/b: "),
         ({"model": "x", "pipeline": "video"}, 'no model "x": no file or folder here'),
         ({"model": "a/b/c", "pipeline": "video", "offline": True}, "no model a/b: .*offline"),
+        ({"model": WAN, "pipeline": "video", "lora": ["x.pt:0.5"]}, 'no LoRA "x.pt": no file'),
+        ({"model": WAN, "pipeline": "video", "lora": ["x"]}, 'no model "x": no file or folder'),
+        (
+            {"model": WAN, "pipeline": "video", "lora": ["a/b/c/d.pt"], "offline": True},
+            "no model a/b: .*offline",
+        ),
     ],
 )
 def test_a_model_that_is_surely_missing_is_refused(
@@ -57,6 +69,7 @@ def test_a_model_that_is_surely_missing_is_refused(
         {"model": "random:tiny-sd-turbo"},
         {"model": "a/b", "vae": "c/d", "lora": ["e/f", "g/h/i.safetensors:1"]},
         {"model": "a/b/c", "pipeline": "video"},
+        {"model": WAN, "pipeline": "video", "lora": ["b.ckpt", "a/b/c/d.pt:0.5", "a/b"]},
         {"model": "passthrough", "vae": "x"},
         {"model": "identity", "device": "cuda:7"},
     ],

@@ -42,6 +42,9 @@ def test_the_names_of_streamdiffusion_are_accepted_too() -> None:
         ({"cfg_type": "half"}, r"cfg_type: .*'none', 'full', 'self' or 'initialize', got 'half'"),
         ({"device": "gpu"}, r"device: .*got 'gpu'"),
         ({"lora": {"a": "b"}}, r"lora: .*got 'b'"),
+        ({"embedding": {"a": "b c"}}, r'embedding: "b c" is no word'),
+        ({"prompt_syntax": "a1111"}, r"prompt_syntax: .*'plain' or 'weighted', got 'a1111'"),
+        ({"prompt_chunks": 9}, r"prompt_chunks: .*less than or equal to 8"),
         ({"t_index_list": [45, 32]}, r"t_index_list must ascend: 45,32 could be 32,45"),
         ({"t_index_list": [50]}, r"goes beyond the schedule"),
         ({"t_index_list": {}}, r"t_index_list: "),
@@ -280,3 +283,19 @@ def test_a_text_that_only_looks_like_json_is_left_unchanged(text: str) -> None:
 )
 def test_the_rates_of_television_are_exact(fps: float, rate: str) -> None:
     assert str(build_config([{"fps": fps}]).broadcast.rate) == rate
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("style.safetensors", {"style.safetensors": ""}),
+        (["style.safetensors:<x>"], {"style.safetensors": "<x>"}),
+        (["user/repo/a.safetensors:style", "b"], {"user/repo/a.safetensors": "style", "b": ""}),
+        ([r"C:\style.safetensors"], {r"C:\style.safetensors": ""}),
+        ([r"C:\style.safetensors:x"], {r"C:\style.safetensors": "x"}),
+        ('["a:x"]', {"a": "x"}),
+        ({"a": "x"}, {"a": "x"}),
+    ],
+)
+def test_an_embedding_is_a_file_and_the_word_for_it(given: object, wanted: object) -> None:
+    assert build_config([{"embedding": given}]).embedding == wanted

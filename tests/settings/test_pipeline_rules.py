@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamcam.errors import ConfigError
+from streamcam.errors import ConfigError, ParameterError
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.pipeline_rules import PIPELINE_RULES
@@ -36,6 +36,9 @@ def test_the_video_pipeline_takes_and_gives_chunks() -> None:
         ),
         ({"use_lcm_lora": True}, r"pipeline=video has no LCM-LoRA: leave use_lcm_lora and"),
         ({"lcm_lora_id": "someone/lcm"}, r"pipeline=video has no LCM-LoRA"),
+        ({"prompt_chunks": 2}, r"pipeline=video reads whole prompts as plain words"),
+        ({"prompt_syntax": "weighted"}, r"leave embedding, prompt_syntax and prompt_chunks out"),
+        ({"embedding": "a"}, r"leave embedding, prompt_syntax and prompt_chunks out"),
         ({"mode": "txt2img"}, r"pipeline=video follows a video; txt2img is for pipeline=image"),
     ],
 )
@@ -45,3 +48,13 @@ def test_settings_that_only_the_image_pipeline_can_run_are_refused_for_video(
     assert build_config([settings]).pipeline == "image"
     with pytest.raises(ConfigError, match=complaint):
         build_config([{"pipeline": "video"}, settings])
+
+
+@pytest.mark.parametrize("settings", [{"pipeline": "video"}, {"live_loras": False}])
+def test_a_live_scale_of_a_fused_lora_is_refused_with_the_reason(
+    settings: dict[str, object],
+) -> None:
+    config = build_config([settings, {"lora": ["style.safetensors:0.5"]}])
+    assert config.live.lora_scale == ()
+    with pytest.raises(ParameterError, match=r"fused at start .*scales cannot change on air"):
+        config.changed(config.live, {"lora_scale": {"style": 1.0}})

@@ -18,6 +18,7 @@ from streamcam.control.state import Control
 from streamcam.settings.base import Traits, traits
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
+from streamcam.settings.named_numbers import is_named_numbers
 from streamcam.settings.parameters import Parameters, Prompt, is_prompt
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -129,7 +130,10 @@ def test_the_traits_of_every_live_parameter_fit_its_type(name: str) -> None:
     field = Parameters.model_fields[name]
     its = traits(field)
     assert its.group
-    assert not its.fades or is_prompt(field) or field.annotation in (float, float | None)
+    is_number = field.annotation in (float, float | None) or is_named_numbers(field)
+    assert not its.fades or is_prompt(field) or is_number
+    assert bool(its.named_by) == is_named_numbers(field)
+    assert not its.named_by or its.named_by in Config.model_fields
     assert not its.trigger or (field.annotation is int and field.default == 0)
     assert not its.repeatable
 
@@ -140,4 +144,4 @@ def test_a_flag_that_may_be_repeated_gives_a_list() -> None:
     def command() -> None: ...
 
     repeatable = {option.name for option in command.params if getattr(option, "multiple", False)}
-    assert repeatable == {"presets", "assignments", "lora"}
+    assert repeatable == {"presets", "assignments", "lora", "embedding"}

@@ -62,7 +62,7 @@ class Window:
 
     def write(self, count: int) -> list[Key]:
         if self.position >= self.cache.position_limit:
-            back = self.position - (self.cache.slots - 1)
+            back = self.position - (self.cache.slots - (count if self.cache.realign else 1))
             self.position -= back
             if self.cache.realign:
                 moved = [(frame, at - back) for frame, at in self.latest]
@@ -113,6 +113,20 @@ def test_realigned_keys_are_always_as_many_positions_back_as_they_are_frames_old
         planned, cursor = plan_chunk(cache, cursor, 1)
         for frame, position in row.write(planned)[sink_tokens:]:
             assert planned.position - position == planned.frame - frame
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_realigned_window_is_as_it_was_when_it_first_filled(count: int) -> None:
+    cache = CacheShape(slots=12, sink_tokens=3, position_limit=20, realign=True)
+    row, cursor = Row(cache), Cursor()
+    returns = 0
+    for _ in range(0, 120, count):
+        planned, cursor = plan_chunk(cache, cursor, count)
+        positions = sorted(position for _, position in row.write(planned))
+        if planned.shift:
+            returns += 1
+            assert positions == [*range(12)]
+    assert returns > 5
 
 
 def test_published_positions_leave_old_keys_ahead_of_new_ones() -> None:

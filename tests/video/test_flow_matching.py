@@ -40,3 +40,16 @@ def test_a_perfect_flow_gives_the_clean_latents_back() -> None:
     x_0, eps = torch.randn(2, 1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
     x_t = add_noise(x_0, eps, 0.7)
     torch.testing.assert_close(predict_x_0(x_t, eps - x_0, 0.7), x_0, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shift", [1, 3, 5, 8])
+def test_warped_timesteps_follow_from_the_formula_of_the_shift(shift: int) -> None:
+    expected = [1000 * shift * t / (1 + (shift - 1) * t) for t in (1.0, 0.75, 0.5, 0.25)]
+    flow = FlowSchedule.shifted(shift)
+    assert flow.warp_timesteps([1000, 750, 500, 250]) == pytest.approx(expected, abs=1e-3)
+    assert [flow.sigma(t) for t in expected] == pytest.approx([t / 1000 for t in expected])
+
+
+def test_the_timesteps_of_self_forcing_are_those_of_shift_5() -> None:
+    warped = FlowSchedule.shifted(5).warp_timesteps([1000, 750, 500, 250, 0])
+    assert warped == pytest.approx([1000, 937.5, 833.3333, 625, 0], abs=1e-3)

@@ -7,14 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
+from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 from streamcam.video import video_model
+from streamcam.video.cache_plan import CacheShape
+from streamcam.video.causal_layers import Layers, MakeGraphs
+from streamcam.video.flow_matching import FlowSchedule, Steps
+from streamcam.video.random_wan import random_transformer
+from streamcam.video.rollout import Rollout
 from streamcam.video.video_model import VideoModel, load_video_model
 from streamcam.video.video_stream import VideoStream
+from streamcam.video.wan import CausalWan
 from tests.support.fake_graphs import FakeGraphs, counting_launches
 from tests.support.streams import moving
 from tests.support.synchronous_copies import SynchronousCopyStreams
@@ -94,6 +102,29 @@ def test_recorded_chunks_give_the_same_outputs_as_plain_ones(
         captures = graphs.captures
     assert graphs.launches > 10
     assert graphs.captures == captures
+
+
+@torch.inference_mode()
+def test_recorded_passes_for_a_clean_context_give_the_same_latents_as_plain_ones() -> None:
+    model = CausalWan(random_transformer("tiny-wan", torch.float32, CPU), (2, 2))
+    flow = FlowSchedule.shifted(5)
+    steps = Steps(tuple(flow.warp_timesteps([1000, 500])), flow, clean_pass=True)
+    graphs = FakeGraphs()
+
+    def drawn(like: Tensor, seed: int) -> Tensor:
+        return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+
+    def outputs(make_graphs: MakeGraphs | None) -> list[Tensor]:
+        layers, embeds = Layers(model, make_graphs), torch.ones(1, 4, 32)
+        shape = CacheShape(4, 2, position_limit=6, realign=True)
+        run = Rollout(layers, embeds, shape, steps, drawn, batched=False, sink_threshold=1.0)
+        x_t = torch.zeros(1, 16, 2, 2)
+        return [run.denoise_sequentially(drawn(x_t, seed), 1000) for seed in range(12)]
+
+    recorded = outputs(lambda name: GraphedCalls(graphs, print, name))
+    for ours, theirs in zip(recorded, outputs(None), strict=True):
+        assert torch.equal(ours, theirs)
+    assert graphs.launches > 10
 
 
 def test_few_launches_of_a_chunk_are_outside_graphs(

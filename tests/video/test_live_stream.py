@@ -19,7 +19,7 @@ from streamcam.video.scheduler import Choice, LatencyTable
 from streamcam.video.video_model import load_video_model
 from streamcam.video.video_stream import VideoStream
 from tests.support.streams import images, moving
-from tests.video.video_streams import RecordingStream, loaded
+from tests.video.video_streams import SELF_FORCING, RecordingStream, loaded
 
 ONE, BOTH, IN_TURN = Choice(1, 1, True), Choice(1, 2, True), Choice(1, 2, False)
 
@@ -47,6 +47,22 @@ def test_a_model_that_keeps_up_gives_the_output_of_render() -> None:
     rendered = [p for out in RecordingStream(steps=2)(frames)[:-1] for p in out]
     assert [f.index for f in outputs] == [*range(17)]
     assert np.array_equal(images(outputs), images(rendered))
+
+
+def test_self_forcing_on_air_gives_the_output_of_render() -> None:
+    settings = SELF_FORCING | {"chunk_latents": 2, "strength": 0.83}
+    frames = moving(21, size=32)
+    outputs = live(on_air({Choice(2, 4, False): 0.05}, **settings), frames)
+    rendered = [p for out in RecordingStream(**settings)(frames) for p in out]
+    assert [f.index for f in outputs] == [*range(21)]
+    assert np.array_equal(images(outputs), images(rendered))
+
+
+def test_warming_up_measures_self_forcing_in_sequence_only() -> None:
+    stream = on_air(None, **SELF_FORCING | {"steps": 1})
+    stream.warm_up()
+    assert stream._table is not None
+    assert [*stream._table] == [Choice(1, 1, False)]
 
 
 def test_no_frame_is_lost_when_the_steps_change() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from streamcam.video.flow_matching import FlowSchedule, Steps
 from streamcam.video.noise_control import (
     LATENT,
     PIXEL,
@@ -14,6 +15,7 @@ from streamcam.video.noise_control import (
     next_level,
     pixel_differences,
     rms_differences,
+    scheduled_level,
 )
 from tests.video.video_goldens import golden, needs_goldens
 
@@ -86,3 +88,23 @@ def test_a_chunk_longer_than_the_window_counts_whole() -> None:
     level = next_level(control, initial_level(control, 700), [5.0, 0.0, 0.0])
     assert level.noise_scale == pytest.approx(0.7)
     assert next_level(control, level, [0.0]).noise_scale == pytest.approx(0.8)
+
+
+FLOW = FlowSchedule.shifted(5)
+STEPS = Steps(tuple(FLOW.warp_timesteps([1000, 750, 500, 250])), FLOW)
+
+
+@pytest.mark.parametrize(
+    ("strength", "timestep"),
+    [(None, 1000), (1.0, 1000), (0.83, 2500 / 3), (0.9, 900), (0.3, 300), (0.0, 1)],
+)
+def test_a_strength_enters_the_schedule_with_as_much_noise_as_its_timestep_says(
+    strength: float | None, timestep: float
+) -> None:
+    level = scheduled_level(STEPS, strength)
+    assert level.timestep == pytest.approx(timestep)
+    assert level.noise_scale == pytest.approx(timestep / 1000, abs=5e-3)
+
+
+def test_a_chunk_of_a_batch_does_not_enter_below_the_second_step() -> None:
+    assert scheduled_level(STEPS, 0.3, lowest=937.5) == NoiseLevel(0.9375, 937.5)

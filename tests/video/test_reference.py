@@ -180,3 +180,40 @@ def test_streams_of_random_settings_equal_a_transformer_without_a_cache(seed: in
     assert_equal(
         window, rng.randint(1, 4), lengths, (2, 2 * rng.randint(1, 3)), batched=seed % 3 != 0
     )
+
+
+@pytest.mark.parametrize(
+    ("window", "lengths"),
+    [
+        pytest.param(Window(21, 0), 4 * [1], id="Self-Forcing, framewise"),
+        pytest.param(Window(6, 3), 4 * [3], id="LongLive, with a short window"),
+    ],
+)
+@torch.inference_mode()
+def test_with_a_clean_context_chunks_attend_to_the_past_as_it_came_out(
+    window: Window, lengths: list[int]
+) -> None:
+    model, inputs = transformer(), chunks(lengths, (2, 4))
+    embeds = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(2))
+    timesteps = FLOW.warp_timesteps([1000, 750, 500, 250])
+    steps = Steps(tuple(timesteps), FLOW, clean_pass=True)
+
+    def noise(like: Tensor, step: int) -> Tensor:
+        return torch.randn(like.shape, generator=torch.Generator().manual_seed(step))
+
+    shape = CacheShape(window.frames, window.sink_tokens)
+    causal = CausalWan(model, (2, 4))
+    run = Rollout(Layers(causal), embeds, shape, steps, noise, batched=False)
+    reference, past = Reference(model, window), list[ChunkInput]()
+    for k, x_t in enumerate(inputs):
+        entry = timesteps[2 * (k % 2)]  # From the first step, or only the last two.
+        x = x_0 = x_t.double()
+        for step, t in enumerate(timesteps):
+            if t <= entry:
+                if t < entry:
+                    sigma = FLOW.sigma(t)
+                    x = (1 - sigma) * x_0 + sigma * noise(x_0, step)
+                flow = reference.flow([*past, ChunkInput(x, t)], embeds)
+                x_0 = x - FLOW.sigma(t) * flow
+        past.append(ChunkInput(x_0, 0))
+        close(run.denoise_sequentially(x_t, entry), x_0)

@@ -282,9 +282,9 @@ def test_the_first_chunk_takes_one_more_frame() -> None:
     scheduler = Scheduler[int](TABLE, OBJECTIVE)
     for i in range(4):
         scheduler.put(i, i / 30)
-        assert scheduler.take(i / 30, first=True) is None
+        assert scheduler.take(i / 30, extra=1) is None
     scheduler.put(4, 4 / 30)
-    job = scheduler.take(4 / 30, first=True)
+    job = scheduler.take(4 / 30, extra=1)
     assert job
     assert job.frames == [0, 1, 2, 3, 4]
 

@@ -8,7 +8,7 @@ import pytest
 
 from streamcam.errors import ConfigError
 from tests.support.streams import images, moving, still
-from tests.video.video_streams import RecordingStream, flat
+from tests.video.video_streams import SELF_FORCING, RecordingStream, flat
 
 
 @pytest.mark.parametrize("count", [1, 6, 22])
@@ -20,6 +20,8 @@ from tests.video.video_streams import RecordingStream, flat
         {"steps": 4, "chunk_latents": 2},
         {"steps": 3, "chunk_latents": 3},
         {"steps": 2, "use_denoising_batch": False, "video_encoder": "taehv"},
+        SELF_FORCING | {"chunk_latents": 3},
+        SELF_FORCING | {"strength": 0.83, "video_encoder": "taehv", "video_decoder": "taehv"},
     ],
 )
 def test_every_frame_comes_out_once_and_in_order(settings: dict[str, Any], count: int) -> None:
@@ -39,6 +41,30 @@ def test_the_first_chunk_comes_out_at_once_and_later_ones_steps_minus_one_chunks
         24: [13, 14, 15, 16],
         25: [*range(17, 25)],
     }
+
+
+@pytest.mark.parametrize(("chunk", "ends"), [(1, [0, 4, 8, 12]), (3, [8, 20])])
+def test_a_first_chunk_may_be_as_long_as_the_others(chunk: int, ends: list[int]) -> None:
+    out = RecordingStream(**SELF_FORCING, chunk_latents=chunk)(moving(21, size=32))
+    received = {i: [f.index for f in frames] for i, frames in enumerate(out) if frames}
+    begins = [0, *(end + 1 for end in ends)]
+    assert [received[end] for end in ends] == [
+        [*range(begin, end + 1)] for begin, end in zip(begins, ends, strict=False)
+    ]
+
+
+@pytest.mark.parametrize(("strength", "steps"), [(None, 4), (0.9, 3), (0.83, 2), (0.3, 1)])
+def test_a_strength_runs_the_steps_below_it_and_a_pass_for_the_context(
+    strength: float | None, steps: int
+) -> None:
+    streamed = RecordingStream(**SELF_FORCING)
+    streamed(still(9, size=32), {0: {"strength": strength}})
+    assert streamed.rows == 3 * (steps + 1) * [1]
+
+
+def test_a_clean_context_of_a_batch_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ConfigError, match="clean_context needs use_denoising_batch=false"):
+        RecordingStream(clean_context=True)
 
 
 def test_rows_run_only_when_they_hold_real_frames() -> None:

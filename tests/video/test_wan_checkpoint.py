@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,10 @@ from streamcam.video.umt5 import TextEncoder
 from streamcam.video.video_model import load_video_model
 from streamcam.video.wan_checkpoint import WanComponents, fetch, load_components, load_transformer
 from streamcam.video.wan_files import FolderWeights, read_weights, weights_file
+from streamcam.video.wan_weights import unwrap
 from tests.support.layouts import truncate
 from tests.video.video_goldens import golden, needs_goldens, wan
-from tests.video.wan_layouts import save_base, save_pipeline
+from tests.video.wan_layouts import published_weights, save_base, save_pipeline
 
 CPU = torch.device("cpu")
 Load = Callable[..., tuple[WanComponents, list[str]]]
@@ -57,16 +59,41 @@ def test_a_folder_in_diffusers_layout_loads_without_other_files(tmp_path: Path) 
 
 
 @needs_goldens
-@pytest.mark.parametrize("wrapped", ["generator_ema", "generator", "state_dict", ""])
-def test_published_weights_load_with_any_wrapper(published: Path, base: Path, wrapped: str) -> None:
+@pytest.mark.parametrize(
+    ("wrapped", "prefix"),
+    [
+        pytest.param("generator_ema", "model.", id="Self-Forcing"),
+        pytest.param("generator_ema", "model._fsdp_wrapped_module.", id="Causal-Forcing framewise"),
+        pytest.param("generator", "model.", id="Causal-Forcing chunkwise, LongLive"),
+        pytest.param("generator", "_orig_mod.model.", id="compiled"),
+        pytest.param("state_dict", "module.", id="several devices"),
+        ("state_dict", ""),
+        ("", "model.diffusion_model."),
+        ("", "net."),
+        ("", ""),
+    ],
+)
+def test_published_weights_load_with_any_wrapper(
+    published: Path, base: Path, wrapped: str, prefix: str
+) -> None:
     weights, _ = golden("dit_tiny_weights")
-    prefix = "model." if wrapped.startswith("generator") else ""
-    named = {f"{prefix}{name}": value for name, value in weights.items()}
+    # Checkpointed blocks have one more wrapper each.
+    mark = "_checkpoint_wrapped_module." if wrapped == "generator" else ""
+    named = {
+        prefix + re.sub(r"^(blocks\.\d+\.)", rf"\1{mark}", name): value
+        for name, value in weights.items()
+    }
     torch.save({wrapped: named, "step": 7} if wrapped else named, published / "model.pt")
     components, _ = load(published, video_base=str(base))
     expected = wan().transformer.state_dict()
     actual = components.transformer.state_dict()
     assert all(torch.equal(actual[name], value) for name, value in expected.items())
+
+
+def test_the_average_of_a_training_is_preferred_to_its_last_weights() -> None:
+    last, average = ({"model.head.weight": torch.full((1,), value)} for value in (1.0, 2.0))
+    assert unwrap({"generator": last, "generator_ema": average})["head.weight"] == 2
+    assert unwrap({"generator": last, "generator_ema": {}})["head.weight"] == 1
 
 
 @needs_goldens
@@ -83,43 +110,6 @@ def test_autoencoders_may_be_published_files(published: Path, base: Path, tmp_pa
     )
     assert components.vae.config.base_dim == 6
     assert isinstance(components.taehv, TAEHV)
-
-
-PUBLISHED = """
-    patch_embedding text_embedding.0 text_embedding.2 time_embedding.0 time_embedding.2
-    time_projection.1 head.head
-"""
-IN_A_BLOCK = """
-    self_attn.q self_attn.k self_attn.v self_attn.o cross_attn.q cross_attn.k cross_attn.v
-    cross_attn.o norm3 ffn.0 ffn.2
-"""
-
-
-def published_weights(layers: int, dim: int = 256, ffn: int = 64) -> dict[str, torch.Tensor]:
-    """Return weights with the names and in the proportions of the published files."""
-    wide = {
-        "patch_embedding": (dim, 16, 1, 2, 2),
-        "text_embedding.0": (dim, 16),
-        "time_embedding.0": (dim, 32),
-        "time_projection.1": (6 * dim, dim),
-        "head.head": (64, dim),
-        "ffn.0": (ffn, dim),
-        "ffn.2": (dim, ffn),
-        "norm3": (dim,),
-    }
-    names = PUBLISHED.split()
-    names += [f"blocks.{i}.{name}" for i in range(layers) for name in IN_A_BLOCK.split()]
-    weights = {"head.modulation": torch.randn(1, 2, dim)}
-    for name in names:
-        kind = name.split(".", 2)[-1] if name.startswith("blocks") else name
-        shape = wide.get(kind, (dim, dim))
-        weights |= {f"{name}.weight": torch.randn(shape), f"{name}.bias": torch.randn(shape[0])}
-    for i in range(layers):
-        weights[f"blocks.{i}.modulation"] = torch.randn(1, 6, dim)
-        for attention in ("self_attn", "cross_attn"):
-            for norm in ("norm_q", "norm_k"):
-                weights[f"blocks.{i}.{attention}.{norm}.weight"] = torch.randn(dim)
-    return weights
 
 
 @pytest.mark.parametrize(
@@ -243,6 +233,13 @@ def test_a_folder_of_several_files_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(ModelError, match="holds 2 files of weights; name the one to load"):
         weights_file(str(tmp_path), offline=True)
+
+
+def test_a_lora_in_the_place_of_a_model_is_refused_with_the_flag_for_it(tmp_path: Path) -> None:
+    lora = {"base_model.model.blocks.0.self_attn.q.lora_A.weight": torch.zeros(4, 48)}
+    torch.save({"generator_lora": lora}, tmp_path / "lora.pt")
+    with pytest.raises(ModelError, match=r"lora\.pt: this is a LoRA, .*: name it with --lora"):
+        load(tmp_path / "lora.pt", video_base=str(save_base(tmp_path / "base")))
 
 
 def test_an_unknown_random_model_is_refused() -> None:

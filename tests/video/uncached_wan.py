@@ -31,7 +31,7 @@ class ChunkInput(NamedTuple):
 
     x_t: Tensor
     """``(f, C, h, w)``."""
-    timestep: int
+    timestep: float
 
 
 @dataclass
@@ -104,7 +104,7 @@ class Reference:
         for x in chunks:
             count = len(x) // size
             if position >= window.position_limit:
-                back = position - (window.frames - 1)
+                back = position - (window.frames - (count if window.realign else 1))
                 position -= back
                 if window.realign:
                     latest = deque(
@@ -166,7 +166,7 @@ class Reference:
         weight, bias = self._w["patch_embedding.weight"], self._w["patch_embedding.bias"]
         return F.conv2d(x, weight[:, :, 0], bias, stride=2).flatten(2).transpose(1, 2).flatten(0, 1)
 
-    def _time(self, timestep: int) -> Tensor:
+    def _time(self, timestep: float) -> Tensor:
         half = self._config.freq_dim // 2
         angle = timestep * 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
         wave = torch.cat([angle.cos(), angle.sin()])

@@ -24,6 +24,20 @@ TINY = {
     "prompt": "a cat",
 }
 
+SELF_FORCING: dict[str, Any] = {
+    "denoising_steps": "1000,750,500,250",
+    "steps": 4,
+    "warp_timesteps": True,
+    "flow_shift": 5,
+    "noise_control": "schedule",
+    "use_denoising_batch": False,
+    "longer_first_chunk": False,
+    "clean_context": True,
+    "kv_frames": 7,
+    "kv_sinks": 0,
+}
+"""The steps, the first chunk and the context of Self-Forcing and its successors."""
+
 
 @cache
 def loaded(encoder: str, decoder: str) -> VideoModel:

@@ -48,3 +48,40 @@ def save_pipeline(path: Path) -> Path:
 def write_index(path: Path, parts: dict[str, list[str]]) -> None:
     index = {"_class_name": "WanPipeline", "_diffusers_version": "0.42.0"} | parts
     (path / "model_index.json").write_text(json.dumps(index))
+
+
+PUBLISHED = """
+    patch_embedding text_embedding.0 text_embedding.2 time_embedding.0 time_embedding.2
+    time_projection.1 head.head
+"""
+IN_A_BLOCK = """
+    self_attn.q self_attn.k self_attn.v self_attn.o cross_attn.q cross_attn.k cross_attn.v
+    cross_attn.o norm3 ffn.0 ffn.2
+"""
+
+
+def published_weights(layers: int, dim: int = 256, ffn: int = 64) -> dict[str, torch.Tensor]:
+    """Return weights with the names and in the proportions of the published files."""
+    wide = {
+        "patch_embedding": (dim, 16, 1, 2, 2),
+        "text_embedding.0": (dim, 32),
+        "time_embedding.0": (dim, 32),
+        "time_projection.1": (6 * dim, dim),
+        "head.head": (64, dim),
+        "ffn.0": (ffn, dim),
+        "ffn.2": (dim, ffn),
+        "norm3": (dim,),
+    }
+    names = PUBLISHED.split()
+    names += [f"blocks.{i}.{name}" for i in range(layers) for name in IN_A_BLOCK.split()]
+    weights = {"head.modulation": torch.randn(1, 2, dim)}
+    for name in names:
+        kind = name.split(".", 2)[-1] if name.startswith("blocks") else name
+        shape = wide.get(kind, (dim, dim))
+        weights |= {f"{name}.weight": torch.randn(shape), f"{name}.bias": torch.randn(shape[0])}
+    for i in range(layers):
+        weights[f"blocks.{i}.modulation"] = torch.randn(1, 6, dim)
+        for attention in ("self_attn", "cross_attn"):
+            for norm in ("norm_q", "norm_k"):
+                weights[f"blocks.{i}.{attention}.{norm}.weight"] = torch.randn(dim)
+    return weights

@@ -10,6 +10,7 @@ from streamcam.control.messages import Argument
 from streamcam.control.surface import ControlSurface
 from streamcam.control.values import Range
 from streamcam.settings.base import literal_values, traits
+from streamcam.settings.named_numbers import is_named_numbers
 from streamcam.settings.parameters import Parameters, is_prompt
 
 EXTRAS = {
@@ -46,6 +47,9 @@ def shown(arguments: Sequence[Argument]) -> list[Argument]:
 
 def _field_rows(surface: ControlSurface) -> Iterator[Row]:
     for name, field in Parameters.model_fields.items():
+        if is_named_numbers(field):
+            yield from _named_rows(surface, name, field)
+            continue
         full = f"{surface.prefix}/{name}"
         address = surface.addresses.known[full]
         yield {
@@ -56,6 +60,25 @@ def _field_rows(surface: ControlSurface) -> Iterator[Row]:
             "default": _default(surface, address),
             **_limits(name, field),
         }
+
+
+def _named_rows(surface: ControlSurface, name: str, field: FieldInfo) -> Iterator[Row]:
+    """Yield a row for each of the numbers that the field `name` holds by name."""
+    range_ = Range.of_each(field)
+    for below, (owner, _) in surface.addresses.named.items():
+        if owner == name:
+            full = f"{surface.prefix}/{below}"
+            address = surface.addresses.known[full]
+            yield {
+                **_row(below, full, "number", traits(field).group, address),
+                "unit": traits(field).unit,
+                "fades": traits(field).fades,
+                "choices": [],
+                "default": _default(surface, address),
+                "low": range_.low,
+                "high": range_.high,
+                "fader": list(range_.fader[:2]),
+            }
 
 
 def kind_of(name: str, field: FieldInfo) -> str:

@@ -13,6 +13,7 @@ from streamcam.control.web.log_lines import LogLines
 from streamcam.control.web.page_table import page_table, shown
 from streamcam.control.web.versioned_values import VersionedValues
 from streamcam.settings.base import traits
+from streamcam.settings.named_numbers import is_named_numbers
 from streamcam.settings.parameters import Parameters, is_prompt
 from streamcam.stats import LatencyHistory, Status
 
@@ -25,11 +26,11 @@ LIVE_S = 1 / 15
 POLL_S = 0.1
 """Seconds after which a round is made even if nobody has reported a change."""
 STATUS_S = 0.5
-MOVING = tuple(
-    name
+MOVING = {
+    name: field
     for name, field in Parameters.model_fields.items()
     if traits(field).fades and not is_prompt(field)
-)
+}
 
 
 class Updates:
@@ -144,10 +145,18 @@ class Updates:
     def _gather_live(self) -> None:
         """Take the numbers that a fade moves, and once more those that have come to rest."""
         current, target = self._surface.control.parameters, self._surface.control.target
-        moving = {
-            name
-            for name in MOVING
-            if current is not target and getattr(current, name) != getattr(target, name)
-        }
-        self.live.update({name: getattr(current, name) for name in moving | self._moving})
+        now, then = self._numbers(current), self._numbers(target)
+        moving = {name for name in now if current is not target and now[name] != then.get(name)}
+        self.live.update({name: now[name] for name in moving | self._moving})
         self._moving = moving
+
+    def _numbers(self, parameters: Parameters) -> dict[str, float | None]:
+        """Return the numbers that can fade, by their names on the page."""
+        numbers: dict[str, float | None] = {}
+        for name, field in MOVING.items():
+            value = getattr(parameters, name)
+            if is_named_numbers(field):
+                numbers |= {f"{name}/{which}": number for which, number in value}
+            else:
+                numbers[name] = value
+        return numbers

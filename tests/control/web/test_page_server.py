@@ -38,7 +38,8 @@ def test_a_page_is_greeted_with_all_values(server: RunningPage) -> None:
         values = page.hello["values"]
     for address, row in ((row["address"], row) for row in page.hello["table"]):
         if row["kind"] not in ("trigger", "command") and row["name"] not in (
-            *("strength", "t_index_list", "preset/load"),
+            *("strength", "strength_person", "strength_background"),
+            *("t_index_list", "preset/load"),
         ):
             assert len(values[address]) == 1, address
 

@@ -65,7 +65,7 @@ def tiny_layers(layers: range, first: bool, last: bool) -> CausalWan:
 
 
 def tiny_stream(layers: Layers) -> list[Tensor]:
-    """Return ten chunks; on the way the prompt is recached, with all in flight drained."""
+    """Return eleven chunks, on the way the prompt is recached, and three with a clean context."""
 
     def drawn(*shape: int, seed: int) -> Tensor:
         return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -86,7 +86,9 @@ def tiny_stream(layers: Layers) -> list[Tensor]:
             outputs += [] if done is None else [done]
         if k == 5:
             run.recache(embeds[1])
-    return outputs
+    warped = Steps((937.5, 625.0), FLOW, clean_pass=True)
+    run = Rollout(layers, embeds[0], CacheShape(6, 3), warped, ones, batched=False)
+    return outputs + [run.denoise_sequentially(drawn(3, 16, 4, 6, seed=k), 937.5) for k in range(3)]
 
 
 def layers_short_of_memory(layers: range, first: bool, last: bool) -> CausalWan:
@@ -130,7 +132,7 @@ def test_three_ranks_give_what_one_gives(of_three: tuple[str, list[Tensor]]) -> 
     with torch.inference_mode():
         alone = tiny_stream(Layers(tiny_layers(range(3), True, True)))
     together = of_three[1]
-    assert len(together) == len(alone) == 11
+    assert len(together) == len(alone) == 14
     for one, many in zip(alone, together, strict=True):
         close(many, one)
 

@@ -19,9 +19,12 @@ const LABELS = {
   "tempo/beat": "The one",
   "tempo/quantise": "Changes wait for",
 };
+const NAMED = { lora_scale: "LoRA" }; // Numbers of things with names, which stay as they are.
 const UNITS = { degrees: "°", "frames/s": "fps", degree: "°", percent: "%" };
 
 export function labelOf(row) {
+  const [field, name] = row.name.split("/");
+  if (field in NAMED && name) return `${NAMED[field]} ${name.replaceAll("_", " ")}`;
   const last = row.name.split("/").slice(1).join(" ") || row.name;
   const words = last.replaceAll("_", " ").replaceAll("/", " ");
   return LABELS[row.name] ?? words[0].toUpperCase() + words.slice(1);

@@ -35,6 +35,7 @@ export function Health() {
     <dl class="figures" aria-label="Frame rates">
       <${Figure} label="In" value=${status.fps_in.toFixed(1)} unit="fps" title="Frames from the source" />
       <${Figure} label="Model" value=${status.fps_model.toFixed(1)} unit="fps" title="New frames from the model" />
+      <${Figure} label="Model's image" value=${status.size || null} unit="" title="Width and height in pixels" />
       <${Figure} label="Out" value=${status.fps_out.toFixed(1)} unit="fps" title="Frames on air" />
       <${Figure} label="Latency" value=${milliseconds(status.latency_p50)} unit="ms" title="From camera to air, median" />
       <${Figure} label="95 % within" value=${milliseconds(status.latency_p95)} unit="ms" title="From camera to air" />

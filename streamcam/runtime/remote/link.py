@@ -1,0 +1,301 @@
+"""Process that stands in for the engine process, and passes everything on to another machine.
+
+To the broadcast it is an engine: the same two rings of frames, the same messages, the same signs
+of life, which are those of the real engine. So a lost network is a lost engine, and whatever
+happens then (`on_engine_loss`, another try, and another) happens here too.
+"""
+
+import asyncio
+import hashlib
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from streamcam.errors import ConfigError, EngineError, StreamcamError
+from streamcam.runtime.engine_worker import HEARTBEAT, EngineMessage, MessageSender
+from streamcam.runtime.frame_ring import FrameRing
+from streamcam.runtime.remote.wire import (
+    PROTOCOL,
+    Message,
+    WireError,
+    WireFrame,
+    compressed,
+    decompressed,
+    frame_bytes,
+    parse_frame,
+)
+from streamcam.settings.config import Config
+from streamcam.system.child_process import end_with_parent
+from streamcam.system.network import parse_endpoint
+from streamcam.system.standard_streams import protect_output
+from streamcam.version import __version__
+
+if TYPE_CHECKING:
+    from streamcam.runtime.remote.peer import Peer
+
+CONNECT_S = 5.0
+"""Seconds for a connection to be made."""
+DEFAULT_PORT = 8093
+CLOSE_S = 0.1
+"""Seconds for the other side to hear that a connection ends."""
+GOODBYE_S = 0.4
+"""Seconds in which a link ends in order."""
+WATCH_S = 0.02
+COUNTERS = 5
+RELAYED = ("log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed")
+IDLE_S = 0.1
+
+
+class LinkLostError(EngineError):
+    """The other machine does not answer, or has ended the connection."""
+
+
+def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Connection) -> None:
+    """Run until `connection` is closed, as `engine_worker.serve` does, on the engine elsewhere."""
+    protect_output()
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent(connection.recv, status=0)
+    send = MessageSender(connection)
+    try:
+        asyncio.run(_Link(config, frames, outputs, send).run())
+    except LinkLostError as error:
+        send(EngineMessage("lost", str(error)))
+    except StreamcamError as error:
+        send(EngineMessage("failed", str(error), error.exit_code))
+    except Exception:
+        send(EngineMessage("crashed", traceback.format_exc()))
+
+
+def fetch_settings(engine: str, token: str) -> Any:
+    """Return what the engine's machine says of its settings; see `shared_settings`.
+
+    Raises:
+        EngineError: it does not answer, or refuses.
+    """
+
+    async def ask() -> Any:
+        async with connected(engine, token, "settings") as (_, welcome):
+            return welcome.get("settings")
+
+    try:
+        return asyncio.run(ask())
+    except LinkLostError as error:
+        raise EngineError(
+            f'{error}; is "streamcam serve" running there, and the UDP port open?'
+        ) from None
+
+
+@asynccontextmanager
+async def connected(engine: str, token: str, purpose: str) -> "AsyncIterator[tuple[Peer, Message]]":
+    """Connect to ``HOST:PORT`` and say hello; yield the connection and the welcome.
+
+    Raises:
+        LinkLostError: nobody answers.
+        EngineError: the token is wrong, or the other side refuses.
+    """
+    from aioquic.asyncio.client import connect
+
+    from streamcam.runtime.remote.peer import Peer, configuration
+    from streamcam.runtime.remote.token_certificates import SERVER_NAME, authority_pem
+
+    host, port = parse_endpoint(engine, default_port=DEFAULT_PORT)
+    settings = configuration(is_client=True, idle_s=CONNECT_S)
+    settings.server_name, settings.cadata = SERVER_NAME, authority_pem(token)
+    settings.verify_mode = ssl.CERT_REQUIRED
+    answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    manager = connect(
+        host, port, configuration=settings, create_protocol=Peer, wait_connected=False
+    )
+    try:
+        peer: Any = await asyncio.wait_for(manager.__aenter__(), CONNECT_S)
+    except (OSError, TimeoutError) as error:
+        raise LinkLostError(f"no engine at {engine}: {error or 'no answer'}") from None
+    try:
+        peer.listener = _Hello(answer, engine)
+        peer.transmit()
+        hello = {"protocol": PROTOCOL, "version": __version__, "token": token, "for": purpose}
+        peer.send("hello", **hello, client=_client_name())
+        try:
+            welcome = await asyncio.wait_for(answer, CONNECT_S)
+        except TimeoutError:
+            raise LinkLostError(f"no answer from {engine}") from None
+        yield peer, welcome
+    finally:
+        with suppress(Exception):
+            await asyncio.wait_for(manager.__aexit__(None, None, None), CLOSE_S)
+
+
+def _client_name() -> str:
+    """Return the same name for every link of one broadcast, and another one for all others."""
+    name = f"{socket.gethostname()} {os.getppid()} {uuid.getnode()}"
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+class _Hello:
+    """Waits for the answer to the first message."""
+
+    def __init__(self, answer: "asyncio.Future[Message]", engine: str) -> None:
+        self._answer = answer
+        self._engine = engine
+
+    def on_message(self, message: Message) -> None:
+        if self._answer.done():
+            return
+        if message["kind"] == "welcome":
+            self._answer.set_result(message)
+        elif message["kind"] == "refused":
+            error = EngineError(f"{self._engine} refuses: {message.get('text', ''):.1000}")
+            self._answer.set_exception(error)
+
+    def on_frame(self, data: bytes) -> None: ...
+
+    def on_end(self, reason: str) -> None:
+        if self._answer.done():
+            return
+        if "certificate" in reason or "verify" in reason:
+            error: EngineError = EngineError(
+                f"the token is not that of {self._engine}: take the one that"
+                ' "streamcam serve" shows there'
+            )
+        else:
+            error = LinkLostError(f"no engine at {self._engine}{reason and f' ({reason})'}")
+        self._answer.set_exception(error)
+
+
+class _Link:
+    """Passes frames, outputs, messages and signs of life between the rings and the network."""
+
+    def __init__(
+        self,
+        config: Config,
+        frames: FrameRing,
+        outputs: FrameRing,
+        send: Callable[[EngineMessage], None],
+    ) -> None:
+        self._config = config
+        self._frames, self._outputs = frames, outputs
+        self._send = send
+        self._size = (config.width, config.height)
+        self._heard_at = time.monotonic()
+        self._ended: Exception | None = None
+
+    async def run(self) -> None:
+        """Connect, and pass everything on until the connection is lost, which it raises."""
+        broadcast = self._config.broadcast
+        assert broadcast.engine
+        engine, token = broadcast.engine, broadcast.token or ""
+        self._send(EngineMessage("log", f"connecting to the engine at {engine}"))
+        async with connected(engine, token, "frames") as (peer, _):
+            peer.listener, peer.takes_frames = self, True
+            self._heard_at = time.monotonic()
+            loop, done = asyncio.get_running_loop(), threading.Event()
+            with suppress(NotImplementedError):  # Windows ends the process at once.
+                loop.add_signal_handler(signal.SIGTERM, self.on_end, "stopped")
+            arguments = (peer, loop, done)
+            thread = threading.Thread(target=self._send_frames, args=arguments, daemon=True)
+            thread.start()
+            try:
+                await self._watch(engine)
+            finally:
+                done.set()
+
+    async def _watch(self, engine: str) -> None:
+        deadline = self._config.broadcast.engine_deadline
+        while True:
+            await asyncio.sleep(WATCH_S)
+            if self._ended:
+                raise self._ended
+            silent = time.monotonic() - self._heard_at
+            if silent > deadline - CLOSE_S - 2 * WATCH_S:
+                raise LinkLostError(f"no answer from the engine at {engine} for {silent:.1f} s")
+
+    def _send_frames(
+        self, peer: "Peer", loop: asyncio.AbstractEventLoop, done: threading.Event
+    ) -> None:
+        """Send the newest frames for as long as a few at most are in flight."""
+        from streamcam.runtime.remote.peer import soon
+
+        try:
+            self._frames.take()  # What came before is old.
+            while not done.is_set():
+                if not self._frames.wait(IDLE_S) or not peer.wait_for_room(IDLE_S):
+                    continue
+                for entry in self._frames.take():
+                    index, at, version = entry.index, entry.captured_at, entry.version
+                    image = compressed(entry.image, lossless=self._config.broadcast.engine_lossless)
+                    frame = WireFrame(index, index, at, version, entry.metadata, image)
+                    soon(loop, peer.send_frame, frame_bytes(frame))
+        except Exception as error:  # The watch ends the process over it.
+            self._ended = error
+
+    # ---- what comes in
+
+    def on_message(self, message: Message) -> None:
+        self._heard_at = time.monotonic()
+        match message["kind"]:
+            case "beat":
+                self._take_counts(message.get("counts"))
+            case "engine":
+                self._relay(message)
+            case "refused":
+                self._ended = EngineError(str(message.get("text", ""))[:1000])
+            case _:
+                raise WireError("a message came that nobody sends")
+
+    def on_frame(self, data: bytes) -> None:
+        self._heard_at = time.monotonic()
+        frame = parse_frame(data)
+        image = decompressed(frame.image, self._size)
+        self._outputs.put(
+            image, frame.index, frame.captured_at, version=frame.version, made_of=frame.made_of
+        )
+
+    def on_end(self, reason: str) -> None:
+        where = self._config.broadcast.engine
+        self._ended = self._ended or LinkLostError(
+            f"the connection to {where} has ended{reason and f' ({reason})'}"
+        )
+
+    def _take_counts(self, counts: Any) -> None:
+        if not isinstance(counts, list) or len(counts) != COUNTERS:
+            raise WireError("a sign of life has no counts")
+        for offset, count in enumerate(counts):
+            self._outputs.counters[HEARTBEAT + offset] = int(count)
+
+    def _relay(self, message: Message) -> None:
+        """Pass a message of the engine on to the broadcast."""
+        if message.get("type") not in RELAYED:
+            raise WireError("the engine says what no engine says")
+        self._send(
+            EngineMessage(
+                message["type"],
+                text=str(message.get("text", ""))[:20_000],
+                exit_code=int(message.get("exit_code", 0)),
+                warmup_s=float(message.get("warmup_s", 0.0)),
+                encoding_s=float(message.get("encoding_s", 0.0)),
+                refused_text=str(message.get("refused_text", ""))[:2000],
+                version=int(message.get("version", 0)),
+            )
+        )
+
+
+def check_package() -> None:
+    """Raise ConfigError where the package for engines elsewhere is missing."""
+    try:
+        import aioquic  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            'an engine elsewhere needs the extra "remote": pip install "streamcam[remote]"'
+        ) from None
