@@ -25,6 +25,8 @@ from streamcam.diffusion.stages import (
     Text,
     dropped_notice,
 )
+from streamcam.diffusion.steering import LayerInputs
+from streamcam.diffusion.temporal_memory import enable_temporal_memory
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
 from streamcam.engines.cuda_graph import CudaCapture
@@ -77,6 +79,8 @@ class ImageModel(NamedTuple):
     """Whether `encode` samples from a posterior, as the full autoencoder does."""
     time_ids: Tensor | None
     device: torch.device
+    memory_values: int = 0
+    """Values of past frames that each row of a call carries; 0 without `temporal_memory`."""
     revision: Callable[[], int] = lambda: 0
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
@@ -174,17 +178,22 @@ def from_pipeline(
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
     graphs = place(config).choice.graphs
     reader = load_prompt_reader(config.model, unet)
+    latent_size = (config.height // scale, config.width // scale)
+    layer_inputs = LayerInputs()
+    add_prompt_kv = _attention(unet, config)
+    memory_values = _remember(unet, config, layer_inputs, latent_size, report)
     model = ImageModel(
         encode_text=partial(encode_text, pipe, device=device, report=report, reader=reader),
         encode=Encode(vae),
-        denoise=Denoise(unet, prediction, alphas_cumprod),
+        denoise=Denoise(unet, prediction, alphas_cumprod, layer_inputs),
         decode=Decode(vae),
-        add_prompt_kv=_attention(unet, config),
+        add_prompt_kv=add_prompt_kv,
         alphas_cumprod=alphas_cumprod,
-        latent_shape=(vae.config.latent_channels, config.height // scale, config.width // scale),
+        latent_shape=(vae.config.latent_channels, *latent_size),
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
+        memory_values=memory_values,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     rehearsal = rehearse(model, config) if rehearse else None
@@ -264,6 +273,21 @@ def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:
         negative = GUIDANCE[config.cfg_type].negative_rows(n) * f
         enable_cross_frame_attention(unet, [negative, n * f] if negative else [n * f])
     return PromptCache(unet) if config.cache_prompt_kv else nn.Identity()
+
+
+def _remember(
+    unet: Any, config: Config, inputs: LayerInputs, size: tuple[int, int], report: Report
+) -> int:
+    """Give `unet` the memory that `config` asks for; return its values for each row."""
+    if config.temporal_memory == "off":
+        return 0
+    values = enable_temporal_memory(
+        unet, inputs, size, features=config.temporal_memory == "features"
+    )
+    n, f = config.num_steps, config.frame_buffer_size
+    rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
+    report(f"memory of past frames: {rows * values * 4 / 1e6:.0f} MB")
+    return values
 
 
 def text_encoders(pipe: Any) -> list[Any]:

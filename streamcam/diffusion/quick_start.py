@@ -58,7 +58,8 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
         StreamcamError: as `load_image_model` does.
     """
     placement = place(config)
-    if placement.device.type != "cpu" or not placement.choice.engines:
+    remembers = config.temporal_memory != "off"
+    if placement.device.type != "cpu" or not placement.choice.engines or remembers:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)
     if config.threads:

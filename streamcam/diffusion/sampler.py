@@ -1,6 +1,6 @@
 """Sampler of a stream: the state of Stream Batch from call to call, latents in, x_0 out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -8,9 +8,11 @@ from torch import Tensor
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.noise_shift import NoiseShift
+from streamcam.diffusion.scene_change import SceneChange
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stages import Condition
-from streamcam.diffusion.steering import Steering
+from streamcam.diffusion.steering import Steering, unpacked
 from streamcam.diffusion.stream_batch import (
     InFlight,
     Noise,
@@ -19,6 +21,7 @@ from streamcam.diffusion.stream_batch import (
     sequential,
     stream_batch,
 )
+from streamcam.diffusion.temporal_memory import TemporalMemory
 from streamcam.engines.fixed_memory import FixedMemory
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -59,6 +62,17 @@ class Sampler:
         self._drawn: Tensor | None = None
         # Tensors, so that a recorded call reads their newest values.
         self._guidance_scale, self._delta = torch.zeros(2, device=model.device).unbind()
+        self._noise_shift = NoiseShift(self._n, batch=config.use_denoising_batch)
+        self._temporal: TemporalMemory | None = None
+        if model.memory_values:
+            self._temporal = TemporalMemory(
+                model.memory_values,
+                self._n,
+                config.frame_buffer_size,
+                model.device,
+                self._memory,
+                copy,
+            )
         self._fixed = fixed
         self._fixed_plan: StepPlan | None = None
         self.reset(config.live)
@@ -66,6 +80,7 @@ class Sampler:
     def reset(self, parameters: Parameters) -> None:
         """Assign all state: nothing is in flight."""
         self.parameters = parameters
+        self._noise_shift.reset()
         self._guidance_scale.fill_(parameters.guidance_scale)
         self._delta.fill_(parameters.delta)
         self._reseed(parameters.seed)
@@ -74,6 +89,8 @@ class Sampler:
         self.in_flight: InFlight | None = None
         self._latents: Tensor | None = None
         self._calls = 0
+        if self._temporal is not None:
+            self._temporal.reset()
 
     def prepare(self, parameters: Parameters) -> None:
         """Encode the texts of `parameters` before they are used.
@@ -104,14 +121,21 @@ class Sampler:
         if parameters.delta != before.delta:
             self._delta.fill_(parameters.delta)
 
-    def begin(self, *, new_frames: bool) -> bool:
+    def begin(self, *, new_frames: bool, changes: Sequence[SceneChange] = ()) -> bool:
         """Prepare a call: draw its noise, and take over the prompts in use.
+
+        Args:
+            new_frames: whether frames come in.
+            changes: how the scene of each of them differs from the one before, if that is known.
 
         Returns:
             Whether outputs are due, as those of the first frames are n - 1 calls later.
         """
+        self._follow(changes)
         if self._from_noise or (new_frames and self._model.encode_uses_noise):
             self._drawn = self.draw_noise()
+        if self._temporal is not None:
+            self._temporal.begin(self.parameters, cut=any(change.is_cut for change in changes))
         for rows in self._conditions:
             self._take_condition(rows)
         self._calls = min(self._calls + 1, self._n + 1)
@@ -139,6 +163,8 @@ class Sampler:
         """
         if latents is not None:
             self._latents = self._memory("latents", latents)
+        if self._temporal is not None:
+            self._temporal.begin_steps()
         x_t = self._first_step_input()
         if not self._config.use_denoising_batch:
             return sequential(x_t, self.plan, self.predict_noise)
@@ -171,15 +197,19 @@ class Sampler:
             self._take_condition(rows)
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
         call = (x_t.flatten(0, 1), per_row, self._conditions[rows])
-        steering = self._steering()
+        steering = self._steering(total)
         eps = (
             self._model.denoise(*call) if steering.is_off else self._model.denoise(*call, steering)
         )
+        if self._temporal is not None:
+            eps, left = unpacked(eps, call[0].shape)
+            self._temporal.store(left)
         return eps.reshape(x_t.shape)
 
-    def _steering(self) -> Steering:
-        """Return what steers the U-Net in this call besides the prompts."""
-        return Steering()
+    def _steering(self, rows: int) -> Steering:
+        """Return what steers the U-Net in a call of `rows` rows besides the prompts."""
+        temporal, batch = self._temporal, self._config.use_denoising_batch
+        return Steering(memory=None if temporal is None else temporal.inputs(rows, batch=batch))
 
     def _take_condition(self, rows: tuple[int, int]) -> None:
         """Take over the prompts in use for so many rows with the negative one and the prompt."""
@@ -208,6 +238,16 @@ class Sampler:
             added = torch.cat([stock[:1], torch.zeros_like(stock[1:])])
         self.noise = Noise(added, stock)
 
+    def _follow(self, changes: Sequence[SceneChange]) -> None:
+        """Move the noise with the scene of the frames that come in, where it follows."""
+        if self.parameters.noise_follow:
+            self._noise_shift.begin([change.shift for change in changes])
+        elif not self._noise_shift.is_at_rest:
+            self._noise_shift.reset()
+        else:
+            return
+        self._replan()
+
     def _draw(self, rows: int) -> Tensor:
         return torch.randn((rows, *self._model.latent_shape), generator=self._generator)
 
@@ -220,7 +260,8 @@ class Sampler:
 
     def _replan(self) -> None:
         """Make the plan of the current steps, noise and guidance."""
-        plan = StepPlan(self.steps, self.noise, self._guidance, self._guidance_scale, self._delta)
+        noise = self._noise_shift(self.noise)
+        plan = StepPlan(self.steps, noise, self._guidance, self._guidance_scale, self._delta)
         if self._fixed_plan is not None:
             self._fixed_plan.overwrite(plan)
         elif self._fixed:
