@@ -113,7 +113,7 @@ class FusedSelfAttention:
     """Self-attention of each row, with query, key and value from one product."""
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        query, key, value = _query_key_value(attn, hidden_states)
+        query, key, value = query_key_value(attn, hidden_states)
         return _project(attn, _attend(query, key, value, attn.heads))
 
 
@@ -121,7 +121,7 @@ def fuse_self_attention(unet: Any) -> None:
     """Replace the three projections of every self-attention of `unet` by one of their weights."""
     processors = dict(unet.attn_processors)
     for name, layer in unet.named_modules():
-        if name.endswith(".attn1") and _is_plain(layer):
+        if name.endswith(".attn1") and is_plain(layer):
             layer.fuse_projections()
             layer.to_qkv.requires_grad_(False)
             layer.to_qkv = joined(layer.to_qkv, (layer.to_q, layer.to_k, layer.to_v))
@@ -130,7 +130,7 @@ def fuse_self_attention(unet: Any) -> None:
     unet.set_attn_processor(processors)
 
 
-def _is_plain(attn: Any) -> bool:
+def is_plain(attn: Any) -> bool:
     """Return whether nothing stands between the projections and the attention itself."""
     extras = (attn.norm_q, attn.norm_k, attn.group_norm, attn.spatial_norm)
     return not any(extras) and not (attn.residual_connection or attn.is_cross_attention)
@@ -150,7 +150,7 @@ class CrossFrameAttention:
         length, width = hidden_states.shape[1:]
         joined = []
         for rows in torch.split(hidden_states, self.groups):
-            query, key, value = _query_key_value(attn, rows.reshape(1, -1, width))
+            query, key, value = query_key_value(attn, rows.reshape(1, -1, width))
             joined.append(_attend(query, key, value, attn.heads).reshape(-1, length, width))
         return _project(attn, torch.cat(joined))
 
@@ -164,20 +164,33 @@ def enable_cross_frame_attention(unet: Any, groups: Sequence[int]) -> None:
     unet.set_attn_processor(processors)
 
 
-def _query_key_value(attn: Any, states: Tensor) -> Sequence[Tensor]:
+def query_key_value(attn: Any, states: Tensor) -> Sequence[Tensor]:
+    """Return the three projections of `states`, each ``(rows, L, inner)``."""
     if attn.fused_projections:
         parts: Sequence[Tensor] = attn.to_qkv(states).chunk(3, dim=-1)
         return parts
     return attn.to_q(states), attn.to_k(states), attn.to_v(states)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+def attention_output(
+    attn: Any, query: Tensor, key: Tensor, value: Tensor, log_weights: Tensor | None = None
+) -> Tensor:
+    """Return what a layer makes of projections ``(rows, L, inner)``.
+
+    `log_weights`, ``(rows, 1, 1, L of the keys)``, are added to the logits of the keys.
+    """
+    return _project(attn, _attend(query, key, value, attn.heads, log_weights))
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, heads: int, log_weights: Tensor | None = None
+) -> Tensor:
     batch, length, width = query.shape
     query, key, value = (
         states.view(batch, -1, heads, width // heads).transpose(1, 2)
         for states in (query, key, value)
     )
-    joined: Tensor = F.scaled_dot_product_attention(query, key, value)
+    joined: Tensor = F.scaled_dot_product_attention(query, key, value, attn_mask=log_weights)
     return joined.transpose(1, 2).reshape(batch, length, width)
 
 

@@ -25,6 +25,7 @@ from streamcam.diffusion.sampling_choice import sampling_of
 from streamcam.diffusion.schedule import LCM, Sampling
 from streamcam.diffusion.stages import Decode, Denoise, Encode, Text
 from streamcam.diffusion.steering import LayerInputs
+from streamcam.diffusion.temporal_memory import enable_temporal_memory
 from streamcam.diffusion.text_encoding import encode_text, text_encoders
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
@@ -87,6 +88,8 @@ class ImageModel(NamedTuple):
     """The schedule and the sampler that the model was made for."""
     controls: Sequence[ControlStages] = ()
     """The ControlNets and T2I-Adapters, in the order of the settings."""
+    memory_values: int = 0
+    """Values of past frames that each row of a call carries; 0 without `temporal_memory`."""
     revision: Callable[[], int] = lambda: 0
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
@@ -198,6 +201,8 @@ def from_pipeline(  # noqa: PLR0913
     reader = load_prompt_reader(config.model, unet)
     latent_shape = (vae.config.latent_channels, config.height // scale, config.width // scale)
     residuals = residual_shapes(controls.nets, unet, latent_shape, (config.width, config.height))
+    add_prompt_kv = _attention(unet, config)
+    memory_values = _remember(unet, config, inputs, latent_shape[1:], report)
     model = ImageModel(
         encode_text=partial(
             encode_text,
@@ -219,7 +224,7 @@ def from_pipeline(  # noqa: PLR0913
             residual_shapes=residuals,
         ),
         decode=Decode(vae),
-        add_prompt_kv=_attention(unet, config),
+        add_prompt_kv=add_prompt_kv,
         alphas_cumprod=alphas_cumprod,
         latent_shape=latent_shape,
         encode_uses_noise=hasattr(vae, "quant_conv"),
@@ -228,6 +233,7 @@ def from_pipeline(  # noqa: PLR0913
         sampling=sampling,
         loras=loras,
         controls=control_stages(controls.nets, config, residuals, device, controls.depth),
+        memory_values=memory_values,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     regions = _regions(model, config, vae.dtype)
@@ -322,6 +328,21 @@ def _regions(model: ImageModel, config: Config, dtype: torch.dtype) -> RegionMas
     if config.region_mask == PERSON:
         return person_stage(config, model.latent_shape, model.device, dtype)
     return picture_mask(config, model.latent_shape, model.device)
+
+
+def _remember(
+    unet: Any, config: Config, inputs: LayerInputs, size: tuple[int, int], report: Report
+) -> int:
+    """Give `unet` the memory that `config` asks for; return its values for each row."""
+    if config.temporal_memory == "off":
+        return 0
+    values = enable_temporal_memory(
+        unet, inputs, size, features=config.temporal_memory == "features"
+    )
+    n, f = config.num_steps, config.frame_buffer_size
+    rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
+    report(f"memory of past frames: {rows * values * 4 / 1e6:.0f} MB")
+    return values
 
 
 def _time_ids(unet: Any, config: Config, device: torch.device) -> Tensor | None:

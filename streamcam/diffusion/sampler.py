@@ -1,6 +1,6 @@
 """Sampler of a stream: the state of Stream Batch from call to call, latents in, x_0 out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -11,11 +11,13 @@ from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.live_control import LiveControl
 from streamcam.diffusion.live_loras import ScaleTensor
+from streamcam.diffusion.noise_shift import NoiseShift
 from streamcam.diffusion.regions import Regions
+from streamcam.diffusion.scene_change import SceneChange
 from streamcam.diffusion.schedule import signal_and_noise, steps_at
 from streamcam.diffusion.second_source import OpenSecond, open_for_render
 from streamcam.diffusion.stages import Condition
-from streamcam.diffusion.steering import Steering
+from streamcam.diffusion.steering import Steering, unpacked
 from streamcam.diffusion.stream_batch import (
     AfterStep,
     InFlight,
@@ -26,6 +28,7 @@ from streamcam.diffusion.stream_batch import (
     stream_batch,
     unchanged,
 )
+from streamcam.diffusion.temporal_memory import TemporalMemory
 from streamcam.engines.fixed_memory import FixedMemory
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
@@ -86,6 +89,17 @@ class Sampler:
         self._guidance_scale, self._delta = torch.zeros(2, device=model.device).unbind()
         find = model.region_mask
         self._regions = Regions(config, find, model.device, self._memory, copy) if find else None
+        self._noise_shift = NoiseShift(self._n, batch=config.use_denoising_batch)
+        self._temporal: TemporalMemory | None = None
+        if model.memory_values:
+            self._temporal = TemporalMemory(
+                model.memory_values,
+                self._n,
+                config.frame_buffer_size,
+                model.device,
+                self._memory,
+                copy,
+            )
         self._fixed = fixed
         self._fixed_plan: StepPlan | None = None
         self.reset(config.live)
@@ -93,6 +107,7 @@ class Sampler:
     def reset(self, parameters: Parameters) -> None:
         """Assign all state: nothing is in flight."""
         self.parameters = parameters
+        self._noise_shift.reset()
         self._guidance_scale.fill_(parameters.guidance_scale)
         self._delta.fill_(parameters.delta)
         self._lora_scales.update(parameters)
@@ -106,6 +121,8 @@ class Sampler:
         self._calls = 0
         if self._regions is not None:
             self._regions.reset(parameters)
+        if self._temporal is not None:
+            self._temporal.reset()
 
     def prepare(self, parameters: Parameters) -> None:
         """Encode the texts of `parameters` before they are used.
@@ -146,14 +163,21 @@ class Sampler:
         if self.control:
             self.control.update(parameters)
 
-    def begin(self, *, new_frames: bool) -> bool:
+    def begin(self, *, new_frames: bool, changes: Sequence[SceneChange] = ()) -> bool:
         """Prepare a call: draw its noise, and take over the prompts in use.
+
+        Args:
+            new_frames: whether frames come in.
+            changes: how the scene of each of them differs from the one before, if that is known.
 
         Returns:
             Whether outputs are due, as those of the first frames are n - 1 calls later.
         """
+        self._follow(changes)
         if self._from_noise or (new_frames and self._model.encode_uses_noise):
             self._drawn = self.draw_noise()
+        if self._temporal is not None:
+            self._temporal.begin(self.parameters, cut=any(change.is_cut for change in changes))
         for rows in self._conditions:
             self._take_condition(rows)
         if self.control:
@@ -193,6 +217,8 @@ class Sampler:
         """
         if latents is not None:
             self._latents = self._memory("latents", latents)
+        if self._temporal is not None:
+            self._temporal.begin_steps()
         x_t = self._first_step_input()
         if not self._config.use_denoising_batch:
             return sequential(x_t, self.plan, self.predict_noise, self._after_step())
@@ -235,20 +261,27 @@ class Sampler:
             self._take_condition(rows)
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
         flat = x_t.flatten(0, 1)
-        call, steering = (flat, per_row, self._conditions[rows]), self._steering()
+        call, steering = (flat, per_row, self._conditions[rows]), self._steering(total)
         if self.control:
             steering = self.control.steer(steering, call, rows[0])
         predicted = (
             self._model.denoise(*call) if steering.is_off else self._model.denoise(*call, steering)
         )
+        if self._temporal is not None:
+            predicted, left = unpacked(predicted, flat.shape)
+            self._temporal.store(left)
         if self._to_eps:
             alpha, beta = signal_and_noise(per_row, self._model.alphas_cumprod)
             predicted = alpha * predicted + beta * flat
         return predicted.reshape(x_t.shape)
 
-    def _steering(self) -> Steering:
-        """Return what steers the U-Net in this call besides the prompts."""
-        return Steering(lora_scales=self._lora_scales.tensor)
+    def _steering(self, rows: int) -> Steering:
+        """Return what steers the U-Net in a call of `rows` rows besides the prompts."""
+        temporal, batch = self._temporal, self._config.use_denoising_batch
+        return Steering(
+            lora_scales=self._lora_scales.tensor,
+            memory=None if temporal is None else temporal.inputs(rows, batch=batch),
+        )
 
     def _take_condition(self, rows: tuple[int, int]) -> None:
         """Take over the prompts in use for so many rows with the negative one and the prompt."""
@@ -279,6 +312,16 @@ class Sampler:
             added = torch.cat([stock[:1], torch.zeros_like(stock[1:])])
         self.noise = Noise(added, stock)
 
+    def _follow(self, changes: Sequence[SceneChange]) -> None:
+        """Move the noise with the scene of the frames that come in, where it follows."""
+        if self.parameters.noise_follow:
+            self._noise_shift.begin([change.shift for change in changes])
+        elif not self._noise_shift.is_at_rest:
+            self._noise_shift.reset()
+        else:
+            return
+        self._replan()
+
     def _draw(self, rows: int) -> Tensor:
         return torch.randn((rows, *self._model.latent_shape), generator=self._generator)
 
@@ -293,7 +336,8 @@ class Sampler:
 
     def _replan(self) -> None:
         """Make the plan of the current steps, noise and guidance."""
-        plan = StepPlan(self.steps, self.noise, self._guidance, self._guidance_scale, self._delta)
+        noise = self._noise_shift(self.noise)
+        plan = StepPlan(self.steps, noise, self._guidance, self._guidance_scale, self._delta)
         if self._fixed_plan is not None:
             self._fixed_plan.overwrite(plan)
         elif self._fixed:

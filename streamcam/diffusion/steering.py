@@ -13,6 +13,21 @@ import torch
 from torch import Tensor
 
 
+class MemoryInputs(NamedTuple):
+    """The memory of past frames, for each row of a call."""
+
+    bank: Tensor
+    """``(rows, values)`` float32: the past features of all layers, one after another."""
+    strength: Tensor
+    """Scalar, 0 to 1."""
+    weight: Tensor
+    """Scalar: the weight of a new frame in the mean that is kept, 1 / length."""
+    threshold: Tensor
+    """Scalar: the cosine up to which features are none of the same thing."""
+    open: Tensor
+    """``(rows, 1)``: 1, or 0 where the past is another scene."""
+
+
 class Steering(NamedTuple):
     """The steering tensors of one U-Net call, None where a setting is off."""
 
@@ -22,6 +37,7 @@ class Steering(NamedTuple):
     """``(rows, values)``: the residuals of all ControlNets, packed; see `residuals`."""
     adapters: Tensor | None = None
     """``(rows, values)``: the features of all T2I-Adapters, packed."""
+    memory: MemoryInputs | None = None
 
     @property
     def is_off(self) -> bool:

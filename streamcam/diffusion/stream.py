@@ -7,10 +7,13 @@ import numpy as np
 import torch
 
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.output_blend import OutputBlend
 from streamcam.diffusion.pending_frames import PendingFrames
 from streamcam.diffusion.sampler import Sampler
+from streamcam.diffusion.scene_change import SceneChange, SceneWatch
 from streamcam.diffusion.second_source import OpenSecond, open_for_render
 from streamcam.diffusion.similarity import METRICS, SimilarityFilter
+from streamcam.engines.fixed_memory import FixedMemory
 from streamcam.engines.graphed_calls import WARM_UP_CALLS
 from streamcam.frames import frame_transfer
 from streamcam.frames.copy_streams import CALLS_AT_ONCE
@@ -67,6 +70,17 @@ class DiffusionStream:
         metric = METRICS[config.similar_image_filter_metric]
         self._filter = SimilarityFilter(metric, config.num_steps * self.chunk, config.live.seed)
         self._pending = PendingFrames()
+        self._scene = SceneWatch(config.width, config.height, config.fit)
+        self._changes: list[SceneChange] = []
+        self._blend = OutputBlend(
+            config.num_steps - 1 if config.use_denoising_batch else 0,
+            self.chunk,
+            (config.height, config.width),
+            self._scene.still,
+            models.device,
+            FixedMemory(fixed=self._graphs.captures),
+            self.transfer.copy_to_device,
+        )
         self._waits = False
 
     @property
@@ -92,6 +106,9 @@ class DiffusionStream:
         self.sampler.reset(parameters)
         self._filter.reset(parameters.seed)
         self._pending.reset()
+        self._scene.reset()
+        self._changes = []
+        self._blend.reset()
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -135,6 +152,11 @@ class DiffusionStream:
             return outputs + self._pending.add_skipped(frame)
         self.counts["processed"] += 1
         self._pending.add(frame, vector)
+        if self._watches:
+            moves = self.sampler.parameters.moves_with_scene
+            self._changes.append(self._scene(image, moves=moves))
+        else:
+            self._scene.reset()
         if self._uploads:
             self.transfer.upload(image)
         if self.sampler.control:
@@ -154,6 +176,13 @@ class DiffusionStream:
         outputs += self._pending.finish_download()
         self._reset(parameters)
         return outputs
+
+    @property
+    def _watches(self) -> bool:
+        """Whether anything depends on how the scene changes."""
+        remembers = self.config.temporal_memory != "off"
+        moves = self.sampler.parameters.moves_with_scene
+        return (remembers or moves) and not self._from_noise
 
     @property
     def _filters(self) -> bool:
@@ -197,7 +226,10 @@ class DiffusionStream:
         """
         self.counts["calls"] += 1
         self._pending.gathered = 0
-        output_is_due = self.sampler.begin(new_frames=new_frames)
+        changes, self._changes = self._changes, []
+        output_is_due = self.sampler.begin(new_frames=new_frames, changes=changes)
+        weight = self.sampler.parameters.output_blend
+        self._blend.begin(weight, changes, output_is_due=output_is_due)
         uploaded = None
         if new_frames and self._uploads:
             uploaded = self.transfer.uploaded(self.chunk)
@@ -222,7 +254,8 @@ class DiffusionStream:
         if not (new_frames and memory and self.sampler.steady):
             work()
             return
-        slot = (uploaded.slot if uploaded else None, output.slot, self.sampler.structure)
+        slots = (uploaded.slot if uploaded else None, output.slot)
+        slot = (*slots, self.sampler.structure, self._blend.is_on)
         self._graphs(slot, (memory, self._models.revision()), work)
 
     def _work(self, uploaded: UploadedFrames | None, output: OutputBuffer | None) -> None:
@@ -240,4 +273,4 @@ class DiffusionStream:
             self.sampler.look(batch)
         x_0 = self.sampler.step(latents)
         if output is not None:
-            output.write(self._models.decode(x_0))
+            output.write(self._blend(self._models.decode(x_0)))

@@ -287,6 +287,11 @@ class Config(Settings):
     cross_frame_attention: bool = Field(
         default=False, description="Let the frames of the stream batch attend to each other."
     )
+    temporal_memory: Annotated[Literal["off", "attention", "features"], Traits(flag=True)] = Field(
+        default="off",
+        description="Memory of past frames that steadies the output: in self-attention, or there"
+        " and in the features after it.",
+    )
     cache_prompt_kv: bool = Field(
         default=True, description="Compute the prompt's attention keys and values once per prompt."
     )
@@ -361,6 +366,10 @@ class Config(Settings):
             raise ValueError("region_mask needs mode=img2img: without camera there are no regions")
         if self.cross_frame_attention and not self.use_denoising_batch:
             raise ValueError("cross_frame_attention needs use_denoising_batch=true")
+        if self.cross_frame_attention and self.temporal_memory != "off":
+            raise ValueError(
+                "temporal_memory and cross_frame_attention are two forms of one thing: choose one"
+            )
         self._rules.check(self)
         if self.control_inputs and self.dtype == "int8":
             raise ValueError("dtype int8 cannot run with a controlnet: choose auto or float32")

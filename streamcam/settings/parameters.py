@@ -217,6 +217,39 @@ class Parameters(Settings):
         le=1000,
         description="Upper threshold of the edges that a ControlNet is shown: higher shows fewer.",
     )
+    temporal_strength: Annotated[float, Traits(fades=True, group="Look")] = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="How strongly past frames steady the output, with temporal_memory; 0 is not at"
+        " all.",
+    )
+    temporal_length: Annotated[
+        float, Traits(fades=True, unit="frames", group="Look", usual=(1, 32))
+    ] = Field(
+        default=8.0,
+        ge=1,
+        le=1000,
+        description="How many frames the memory goes back, as a running mean; 1 forgets at once.",
+    )
+    temporal_threshold: Annotated[float, Traits(fades=True, group="Look", usual=(0.5, 1))] = Field(
+        default=0.95,
+        ge=0,
+        le=1,
+        description="Cosine similarity from which features count as those of the same thing.",
+    )
+    output_blend: Annotated[float, Traits(flag=True, fades=True, group="Look")] = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the last output, moved with the scene, that is blended into the next"
+        " one where both show the same: steadies the output. 0 is none.",
+    )
+    noise_follow: Annotated[bool, Traits(group="Look")] = Field(
+        default=False,
+        description="Move the noise with the scene, so that its grain stays on things; otherwise"
+        " it stays where it is in the image.",
+    )
     seed: Annotated[int, Traits(flag=True, group="Look", usual=(0, 9999))] = Field(
         default=2, ge=0, lt=2**63, description="Seed of the noise."
     )
@@ -323,6 +356,11 @@ class Parameters(Settings):
         elif changes.get("strength") is not None:
             values["t_index_list"] = None
         return type(self).parse(values, ParameterError)
+
+    @property
+    def moves_with_scene(self) -> bool:
+        """Whether anything moves with the scene, so that its motion is looked for."""
+        return self.noise_follow or self.output_blend > 0
 
     def indices(self, steps: int, default_strength: float) -> tuple[int, ...]:
         """Return the `steps` ascending schedule indices that this snapshot selects."""
