@@ -143,7 +143,8 @@ def _load_live_image(config: Config, report: Report) -> LoadedStream:
     from streamcam.frames import frame_transfer
 
     model = load_live_image_model(config, report)
-    return DiffusionStream(model, config, frame_transfer(config, model.device, on_air=True))
+    transfer = frame_transfer(config, model.device, on_air=True)
+    return DiffusionStream(model, config, transfer, in_background=True)
 
 
 def _fetch_image(config: Config, report: Report) -> None:

@@ -191,6 +191,8 @@ _OF_FIELDS: dict[str, Completer] = {
     "model": model_names,
     "vae": _autoencoders,
     "lora": _paths,
+    "ip_adapter": _paths,
+    "image_prompt": _paths,
     "device": partial(_words, DEVICES),
     "source": _sources,
     "sink": _sinks,

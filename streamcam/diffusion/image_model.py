@@ -17,6 +17,7 @@ from streamcam.diffusion.attention import (
 )
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.image_prompt import ImagePromptModel, add_image_prompts
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.stages import (
     Decode,
@@ -25,6 +26,7 @@ from streamcam.diffusion.stages import (
     Text,
     dropped_notice,
 )
+from streamcam.diffusion.steering import LayerInputs
 from streamcam.engines.build_process import build_in_child
 from streamcam.engines.builder import EngineBuilder, WeightsSource
 from streamcam.engines.cuda_graph import CudaCapture
@@ -38,7 +40,8 @@ from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, EngineError, ModelError
 from streamcam.models.checkpoint import load_pipeline
-from streamcam.models.families import Report
+from streamcam.models.families import FAMILIES, Report, family_of
+from streamcam.models.ip_adapter import load_ip_adapter
 from streamcam.models.prompt_reader import PromptReader, load_prompt_reader
 from streamcam.models.weight_bytes import model_size
 from streamcam.models.weight_files import weights_source
@@ -83,6 +86,8 @@ class ImageModel(NamedTuple):
     """Makes what runs the calls of one stream, as CUDA graphs where `acceleration` says so."""
     is_ready_for: Callable[[Parameters], bool] = lambda _: True
     """Whether those parameters can be used at once, and need not wait for a text encoder."""
+    image_prompts: ImagePromptModel | None = None
+    """Encodes image prompts, with those given at start; None without an IP-Adapter."""
     on_warm: Callable[[], None] = lambda: None
     """To be called once all kinds of calls have been made."""
 
@@ -174,10 +179,11 @@ def from_pipeline(
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
     graphs = place(config).choice.graphs
     reader = load_prompt_reader(config.model, unet)
+    layer_inputs = LayerInputs()
     model = ImageModel(
         encode_text=partial(encode_text, pipe, device=device, report=report, reader=reader),
         encode=Encode(vae),
-        denoise=Denoise(unet, prediction, alphas_cumprod),
+        denoise=Denoise(unet, prediction, alphas_cumprod, layer_inputs),
         decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
@@ -187,6 +193,8 @@ def from_pipeline(
         device=device,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
+    if config.ip_adapter:
+        model = model._replace(image_prompts=_image_prompts(pipe, config, device, layer_inputs))
     rehearsal = rehearse(model, config) if rehearse else None
     accelerate = _accelerator(
         config,
@@ -264,6 +272,15 @@ def _attention(unet: Any, config: Config) -> Callable[[Tensor], Tensor]:
         negative = GUIDANCE[config.cfg_type].negative_rows(n) * f
         enable_cross_frame_attention(unet, [negative, n * f] if negative else [n * f])
     return PromptCache(unet) if config.cache_prompt_kv else nn.Identity()
+
+
+def _image_prompts(
+    pipe: Any, config: Config, device: torch.device, inputs: LayerInputs
+) -> ImagePromptModel:
+    """Load the IP-Adapter of `config` into a U-Net that has its processors for texts."""
+    family = FAMILIES[family_of(pipe)].name
+    adapter = load_ip_adapter(config, pipe.unet, family, pipe.unet.dtype).to(device)
+    return add_image_prompts(pipe.unet, adapter, config, inputs)
 
 
 def text_encoders(pipe: Any) -> list[Any]:

@@ -58,7 +58,8 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
         StreamcamError: as `load_image_model` does.
     """
     placement = place(config)
-    if placement.device.type != "cpu" or not placement.choice.engines:
+    # With image prompts, what encodes the camera's image is loaded anyway.
+    if placement.device.type != "cpu" or not placement.choice.engines or config.ip_adapter:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)
     if config.threads:

@@ -8,6 +8,7 @@ from torch import Tensor
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.image_prompts import ImagePrompts
 from streamcam.diffusion.schedule import steps_at
 from streamcam.diffusion.stages import Condition
 from streamcam.diffusion.steering import Steering
@@ -61,6 +62,11 @@ class Sampler:
         self._guidance_scale, self._delta = torch.zeros(2, device=model.device).unbind()
         self._fixed = fixed
         self._fixed_plan: StepPlan | None = None
+        self.image_prompts: ImagePrompts | None = None
+        if model.image_prompts:
+            self.image_prompts = ImagePrompts(
+                model.image_prompts, config.live, self._memory, model.device
+            )
         self.reset(config.live)
 
     def reset(self, parameters: Parameters) -> None:
@@ -71,6 +77,8 @@ class Sampler:
         self._reseed(parameters.seed)
         self._reschedule(parameters)
         self._replan()
+        if self.image_prompts:
+            self.image_prompts.update(parameters)
         self.in_flight: InFlight | None = None
         self._latents: Tensor | None = None
         self._calls = 0
@@ -85,8 +93,9 @@ class Sampler:
 
     @property
     def notice(self) -> str:
-        """The part of the prompts in use that is not read, in one line; empty if all is."""
-        return self._conditioner.notice
+        """The part of the prompts in use that is not used, in one line; empty if all is."""
+        of_images = self.image_prompts.notice if self.image_prompts else ""
+        return "; ".join(filter(None, [self._conditioner.notice, of_images]))
 
     def update(self, parameters: Parameters) -> None:
         """Run with `parameters` from the next call on; latents in flight follow them too."""
@@ -103,6 +112,8 @@ class Sampler:
             self._guidance_scale.fill_(parameters.guidance_scale)
         if parameters.delta != before.delta:
             self._delta.fill_(parameters.delta)
+        if self.image_prompts:
+            self.image_prompts.update(parameters)
 
     def begin(self, *, new_frames: bool) -> bool:
         """Prepare a call: draw its noise, and take over the prompts in use.
@@ -171,15 +182,15 @@ class Sampler:
             self._take_condition(rows)
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
         call = (x_t.flatten(0, 1), per_row, self._conditions[rows])
-        steering = self._steering()
+        steering = self._steering(rows)
         eps = (
             self._model.denoise(*call) if steering.is_off else self._model.denoise(*call, steering)
         )
         return eps.reshape(x_t.shape)
 
-    def _steering(self) -> Steering:
-        """Return what steers the U-Net in this call besides the prompts."""
-        return Steering()
+    def _steering(self, rows: tuple[int, int]) -> Steering:
+        """Return what steers so many rows with the negative prompt and the prompt besides them."""
+        return Steering(image_prompt=self.image_prompts(rows) if self.image_prompts else None)
 
     def _take_condition(self, rows: tuple[int, int]) -> None:
         """Take over the prompts in use for so many rows with the negative one and the prompt."""

@@ -13,11 +13,21 @@ import torch
 from torch import Tensor
 
 
+class ImagePrompt(NamedTuple):
+    """The image prompts of a call."""
+
+    keys_values: Tensor
+    """``(rows, images * tokens, keys and values of all cross-attentions)``."""
+    scales: Tensor
+    """``(images,)``."""
+
+
 class Steering(NamedTuple):
     """The steering tensors of one U-Net call, None where a setting is off."""
 
     lora_scales: Tensor | None = None
     """``(loras,)``."""
+    image_prompt: ImagePrompt | None = None
 
     @property
     def is_off(self) -> bool:

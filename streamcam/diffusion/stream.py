@@ -34,6 +34,8 @@ class DiffusionStream:
         transfer: takes frames to the models' device and outputs back; by default for `render`.
         ahead: return the outputs of a call with the next one, if the device works in parallel
             to the CPU: the device then never waits for the CPU, and outputs come a call later.
+        in_background: encode the camera's image as an image prompt while frames flow; else the
+            frame that it was taken from waits for it.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class DiffusionStream:
         transfer: FrameTransfer | None = None,
         *,
         ahead: bool = False,
+        in_background: bool = False,
     ) -> None:
         self.config = config
+        self._in_background = in_background
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()
         self.transfer = transfer or frame_transfer(config, models.device)
@@ -87,7 +91,9 @@ class DiffusionStream:
         size = (self.config.width, self.config.height)
         width, height = self.config.broadcast.canvas if self.accepts_any_size else size
         black = Frame(np.zeros((height, width, 3), np.uint8), 0, 0.0)
-        unfiltered = self.config.live.changed({"enable_similar_image_filter": False})
+        unfiltered = self.config.live.changed(
+            {"enable_similar_image_filter": False, "image_prompt_grab": 0}
+        )
         # With fewer than n calls nothing would be decoded.
         calls = max(self.config.warmup, self.config.num_steps) if self.config.warmup else 0
         if calls and self._graphs.captures:
@@ -109,6 +115,10 @@ class DiffusionStream:
             parameters: the snapshot to run with; latents in flight follow it too.
         """
         outputs = self._update(parameters)
+        if (prompts := self.sampler.image_prompts) and prompts.grab(
+            frame.image, self.sampler.parameters, wait=not self._in_background
+        ):
+            self._filter.parameters_changed()
         image = self.transfer.prepare(frame.image)
         vector = self.transfer.similarity_vector(image) if self._filters else None
         if self._filter.should_skip(vector, parameters):

@@ -17,6 +17,8 @@ TIMED_SETTINGS = (
     "vae",
     "use_tiny_vae",
     "lora",
+    "ip_adapter",
+    "image_prompt",
     "width",
     "height",
     "frame_buffer_size",

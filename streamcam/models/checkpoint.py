@@ -10,6 +10,8 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
+from streamcam.models.file_headers import read_json
+from streamcam.models.ip_adapter import fetch_ip_adapter
 from streamcam.models.lora import fuse_all
 from streamcam.models.random_models import CPU, random_pipeline
 from streamcam.models.single_file import load_single_file
@@ -17,7 +19,6 @@ from streamcam.models.weights import (
     check_finite,
     check_no_missing_weights,
     explain_load_errors,
-    read_json,
     tensor_names,
 )
 from streamcam.settings.config import Config
@@ -100,6 +101,8 @@ def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
         ModelError: the hub cannot be reached, or does not have it.
     """
     load_pipeline(config, dtype, report)
+    with hub.offline_mode(offline=config.offline):
+        fetch_ip_adapter(config)
     report(f"{config.model} is ready")
 
 

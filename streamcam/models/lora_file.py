@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.models.weights import MAX_JSON_BYTES, explain_load_errors, read_json, safe_tensors
+from streamcam.models.file_headers import MAX_JSON_BYTES, read_json
+from streamcam.models.weights import explain_load_errors, safe_tensors
 
 PEFT_HEADER = "lora_adapter_metadata"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"

@@ -7,13 +7,14 @@ from streamcam.embedded_model import NANO
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM
+from streamcam.models.ip_adapter_files import check_image_prompts
 from streamcam.settings.config import Config
 
 FULL = "full"
 
 
 def check_image_models(config: Config) -> None:
-    """Raise ModelError if the model, the autoencoder or a LoRA of `config` is surely missing.
+    """Raise ModelError if the model, or what `config` adds to it, is surely missing.
 
     What the hub alone can answer is asked when the model loads.
     """
@@ -29,6 +30,7 @@ def check_image_models(config: Config) -> None:
         if path is not None:
             hub.lora_file(lora, offline=True)
         _check_cached(repo, path, offline=offline)
+    check_image_prompts(config)
 
 
 def check_video_models(config: Config) -> None:

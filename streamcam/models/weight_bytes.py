@@ -1,6 +1,5 @@
 """Sizes of a model's weights in memory, from the headers of its files: no weights are read."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,10 +8,10 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.autoencoder import keeps_own
 from streamcam.models.families import RANDOM
-from streamcam.models.weights import read_json
+from streamcam.models.file_headers import header_of, read_json
+from streamcam.models.ip_adapter_files import adapter_files
 from streamcam.settings.config import Config
 
-MAX_HEADER_BYTES = 100 * 1024**2
 NAMES = ("diffusion_pytorch_model", "model")
 """Beginnings of the names of the files that are loaded; others hold the same in another form."""
 TEXT_PARTS = ("text_encoder", "text_encoder_2")
@@ -33,6 +32,18 @@ class ModelSize(NamedTuple):
 
 def model_size(config: Config) -> ModelSize | None:
     """Return the size of the image model of `config`, None where it is not on disk yet."""
+    size = _base_size(config)
+    if size is None or config.ip_adapter is None:
+        return size
+    try:
+        files = adapter_files(config.model_copy(update={"offline": True}))
+        added = elements_of([files.adapter, *_files(files.encoder)])
+        return size._replace(elements=size.elements + added)
+    except (OSError, ValueError, LookupError, TypeError, ModelError):
+        return None  # Loading it says what is wrong.
+
+
+def _base_size(config: Config) -> ModelSize | None:
     if config.model.startswith(RANDOM):
         return None
     tiny = not keeps_own(config, "AutoencoderKL")
@@ -62,21 +73,6 @@ def elements_of(files: Iterable[Path]) -> int:
         ValueError: a header is damaged.
     """
     return sum(_elements(tensor) for file in files for tensor in header_of(file).values())
-
-
-def header_of(file: Path) -> dict[str, Any]:
-    """Return the entry of each tensor in the header of a ``.safetensors`` file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged.
-    """
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > MAX_HEADER_BYTES:
-            raise ValueError(f"the header of {file} is damaged")
-        header = json.loads(opened.read(length))
-    return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
 def _elements(tensor: dict[str, Any]) -> int:

@@ -24,6 +24,9 @@ from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
 from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
+CAMERA = "camera"
+"""Name of the image prompt that is taken from the camera on air."""
+MAX_IMAGE_PROMPTS = 16
 AUTO = "auto"
 ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
 """The values of `acceleration` without any plugin."""
@@ -107,6 +110,27 @@ class Config(Settings):
         default_factory=dict,
         validation_alias=AliasChoices("lora", "lora_dict"),
         description="LoRA as PATH_OR_ID[:SCALE]; may be given several times.",
+    )
+    ip_adapter: Annotated[str | None, Traits(flag=True)] = Field(
+        default=None,
+        description="IP-Adapter, which makes image prompts work: a .safetensors file, or one on the"
+        " hub as USER/REPO/FOLDER/FILE.safetensors.",
+    )
+    image_encoder: str | None = Field(
+        default=None,
+        description="Image encoder of the IP-Adapter: a folder, or one on the hub as"
+        " USER/REPO/FOLDER. Default: the one beside the adapter that fits it.",
+    )
+    image_prompt: Annotated[
+        dict[str, float],
+        BeforeValidator(_parse_loras),
+        Field(max_length=MAX_IMAGE_PROMPTS),
+        Traits(flag=True, repeatable=True),
+    ] = Field(
+        default_factory=dict,
+        description="Image that the output should look like, as FILE[:SCALE]; may be given several"
+        " times. camera[:SCALE] is the frame that image_prompt_grab takes, and is always there"
+        " with an ip_adapter.",
     )
     use_lcm_lora: bool | None = Field(
         default=None,
@@ -234,6 +258,7 @@ class Config(Settings):
         if self.cross_frame_attention and not self.use_denoising_batch:
             raise ValueError("cross_frame_attention needs use_denoising_batch=true")
         self._rules.check(self)
+        self._name_image_prompts()
         self.check(self.live)
         if starts := self.named_numbers():
             whole = {
@@ -243,6 +268,17 @@ class Config(Settings):
             # Frozen for all others: here it is still being made.
             self.__dict__["live"] = self.live.model_copy(update=whole)
         return self
+
+    def _name_image_prompts(self) -> None:
+        """Put the camera first among the image prompts, so that no file takes its name."""
+        if self.ip_adapter:
+            camera = self.image_prompt.get(CAMERA, 1.0)
+            self.__dict__["image_prompt"] = {CAMERA: camera} | self.image_prompt
+        elif self.image_prompt or self.image_encoder:
+            raise ValueError(
+                "image_prompt and image_encoder need ip_adapter, such as"
+                " h94/IP-Adapter/models/ip-adapter_sd15.safetensors"
+            )
 
     @property
     def _rules(self) -> PipelineRules:

@@ -21,6 +21,8 @@ class SharedSettings(Protocol):
     @property
     def lcm_lora_id(self) -> str | None: ...
     @property
+    def ip_adapter(self) -> str | None: ...
+    @property
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
@@ -78,6 +80,8 @@ def _check_video(settings: SharedSettings) -> None:
         )
     if settings.use_lcm_lora or settings.lcm_lora_id:
         raise ValueError("pipeline=video has no LCM-LoRA: leave use_lcm_lora and lcm_lora_id out")
+    if settings.ip_adapter:
+        raise ValueError("pipeline=video has no image prompts: leave ip_adapter out")
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 
