@@ -176,7 +176,7 @@ def _load_live_image(config: Config, report: Report) -> LoadedStream:
 
     model = load_live_image_model(config, report)
     transfer = frame_transfer(config, model.device, on_air=True)
-    return DiffusionStream(model, config, transfer, open_second=NewestImage)
+    return DiffusionStream(model, config, transfer, open_second=NewestImage, in_background=True)
 
 
 def _load_shared_image(config: Config, report: Report, count: int) -> Sequence[LoadedStream]:

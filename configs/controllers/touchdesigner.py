@@ -29,6 +29,7 @@ CONTROLS = [
     ('Look', 'Float', 'Temporalthreshold', 'temporal threshold', '/streamcam/temporal_threshold', 0.95, 0.0, 1.0, (0.5, 1), ()),
     ('Look', 'Float', 'Outputblend', 'output blend', '/streamcam/output_blend', 0.0, 0.0, 1.0, (0, 1), ()),
     ('Look', 'Toggle', 'Noisefollow', 'noise follow', '/streamcam/noise_follow', False, None, None, None, ()),
+    ('Look', 'Pulse', 'Imagepromptgrab', 'image prompt grab', '/streamcam/image_prompt_grab', None, None, None, None, ()),
     ('Look', 'Int', 'Seed', 'seed', '/streamcam/seed', 2, 0.0, 2147483647, (0, 9999), ()),
     ('Look', 'Toggle', 'Enablesimilarimagefilter', 'enable similar image filter', '/streamcam/enable_similar_image_filter', False, None, None, None, ()),
     ('Look', 'Float', 'Similarimagefilterthreshold', 'similar image filter threshold', '/streamcam/similar_image_filter_threshold', 0.98, -1.0, 1.0, (0.8, 1), ()),

@@ -192,6 +192,8 @@ _OF_FIELDS: dict[str, Completer] = {
     "vae": _autoencoders,
     "lora": _paths,
     "embedding": _paths,
+    "ip_adapter": _paths,
+    "image_prompt": _paths,
     "device": partial(_words, DEVICES),
     "source": _sources,
     "sink": _sinks,

@@ -35,6 +35,7 @@ SHORT_NAMES = {
     "fps/limit": "fps_limit",
     "t_list": "t_index_list",
     "opacity": "mix",
+    "image_prompt/grab": "image_prompt_grab",
 }
 """Other names for the addresses of fields."""
 

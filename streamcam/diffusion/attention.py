@@ -102,11 +102,15 @@ class CachedCrossAttention:
         encoder_hidden_states: Tensor,
         **_: Any,
     ) -> Tensor:
+        key, value = self.keys_and_values(encoder_hidden_states)
+        query = attn.to_q(hidden_states)
+        return project(attn, attend(query, key, value, attn.heads))
+
+    def keys_and_values(self, encoder_hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return this layer's keys and values of the prompt, ``(rows, L, width)`` each."""
         middle = self.start + self.width
         key = encoder_hidden_states[..., self.start : middle]
-        value = encoder_hidden_states[..., middle : middle + self.width]
-        query = attn.to_q(hidden_states)
-        return _project(attn, _attend(query, key, value, attn.heads))
+        return key, encoder_hidden_states[..., middle : middle + self.width]
 
 
 class FusedSelfAttention:
@@ -114,7 +118,7 @@ class FusedSelfAttention:
 
     def __call__(self, attn: Any, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         query, key, value = query_key_value(attn, hidden_states)
-        return _project(attn, _attend(query, key, value, attn.heads))
+        return project(attn, attend(query, key, value, attn.heads))
 
 
 def fuse_self_attention(unet: Any) -> None:
@@ -151,8 +155,8 @@ class CrossFrameAttention:
         joined = []
         for rows in torch.split(hidden_states, self.groups):
             query, key, value = query_key_value(attn, rows.reshape(1, -1, width))
-            joined.append(_attend(query, key, value, attn.heads).reshape(-1, length, width))
-        return _project(attn, torch.cat(joined))
+            joined.append(attend(query, key, value, attn.heads).reshape(-1, length, width))
+        return project(attn, torch.cat(joined))
 
 
 def enable_cross_frame_attention(unet: Any, groups: Sequence[int]) -> None:
@@ -179,12 +183,13 @@ def attention_output(
 
     `log_weights`, ``(rows, 1, 1, L of the keys)``, are added to the logits of the keys.
     """
-    return _project(attn, _attend(query, key, value, attn.heads, log_weights))
+    return project(attn, attend(query, key, value, attn.heads, log_weights))
 
 
-def _attend(
+def attend(
     query: Tensor, key: Tensor, value: Tensor, heads: int, log_weights: Tensor | None = None
 ) -> Tensor:
+    """Return the attention ``(b, L, width)`` of queries to keys and their values, by heads."""
     batch, length, width = query.shape
     query, key, value = (
         states.view(batch, -1, heads, width // heads).transpose(1, 2)
@@ -194,6 +199,7 @@ def _attend(
     return joined.transpose(1, 2).reshape(batch, length, width)
 
 
-def _project(attn: Any, states: Tensor) -> Tensor:
+def project(attn: Any, states: Tensor) -> Tensor:
+    """Return what a layer makes of the result of its attention."""
     result: Tensor = attn.to_out[1](attn.to_out[0](states)) / attn.rescale_output_factor
     return result

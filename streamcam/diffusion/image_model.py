@@ -18,6 +18,7 @@ from streamcam.diffusion.attention import (
 from streamcam.diffusion.control_stages import ControlStages, control_stages, residual_shapes
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
+from streamcam.diffusion.image_prompt import ImagePromptModel, add_image_prompts
 from streamcam.diffusion.live_loras import NO_LORAS, LiveLoras
 from streamcam.diffusion.memory_need import build_refusal, memory_line, memory_need
 from streamcam.diffusion.regions import PERSON, RegionMask, Segment, person_stage, picture_mask
@@ -41,7 +42,8 @@ from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, EngineError
 from streamcam.models.checkpoint import load_pipeline
 from streamcam.models.controlnet import Controls, load_controls
-from streamcam.models.families import Report, once
+from streamcam.models.families import FAMILIES, Report, family_of, once
+from streamcam.models.ip_adapter import load_ip_adapter
 from streamcam.models.prompt_reader import load_prompt_reader
 from streamcam.models.weight_bytes import model_size
 from streamcam.models.weight_files import weights_source
@@ -100,6 +102,8 @@ class ImageModel(NamedTuple):
     """Whether those parameters can be used at once, and need not wait for a text encoder."""
     is_settled: Callable[[], bool] = lambda: True
     """Whether no engine is being built for a stage, nor what encodes texts being loaded."""
+    image_prompts: ImagePromptModel | None = None
+    """Encodes image prompts, with those given at start; None without an IP-Adapter."""
     on_warm: Callable[[], None] = lambda: None
     """To be called once all kinds of calls have been made."""
 
@@ -237,6 +241,8 @@ def from_pipeline(  # noqa: PLR0913
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     regions = _regions(model, config, vae.dtype)
+    if config.ip_adapter:
+        model = model._replace(image_prompts=_image_prompts(pipe, config, device, inputs))
     rehearsal = rehearse(model, config) if rehearse else None
     accelerate = _accelerator(
         config,
@@ -328,6 +334,15 @@ def _regions(model: ImageModel, config: Config, dtype: torch.dtype) -> RegionMas
     if config.region_mask == PERSON:
         return person_stage(config, model.latent_shape, model.device, dtype)
     return picture_mask(config, model.latent_shape, model.device)
+
+
+def _image_prompts(
+    pipe: Any, config: Config, device: torch.device, inputs: LayerInputs
+) -> ImagePromptModel:
+    """Load the IP-Adapter of `config` into a U-Net that has its processors for texts."""
+    family = FAMILIES[family_of(pipe)].name
+    adapter = load_ip_adapter(config, pipe.unet, family, pipe.unet.dtype).to(device)
+    return add_image_prompts(pipe.unet, adapter, config, inputs)
 
 
 def _remember(

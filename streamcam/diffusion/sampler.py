@@ -9,6 +9,7 @@ from torch import Tensor
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.image_prompts import ImagePrompts
 from streamcam.diffusion.live_control import LiveControl
 from streamcam.diffusion.live_loras import ScaleTensor
 from streamcam.diffusion.noise_shift import NoiseShift
@@ -102,6 +103,11 @@ class Sampler:
             )
         self._fixed = fixed
         self._fixed_plan: StepPlan | None = None
+        self.image_prompts: ImagePrompts | None = None
+        if model.image_prompts:
+            self.image_prompts = ImagePrompts(
+                model.image_prompts, config.live, self._memory, model.device
+            )
         self.reset(config.live)
 
     def reset(self, parameters: Parameters) -> None:
@@ -114,6 +120,8 @@ class Sampler:
         self._reseed(parameters.seed)
         self._reschedule(parameters)
         self._replan()
+        if self.image_prompts:
+            self.image_prompts.update(parameters)
         self.in_flight: InFlight | None = None
         self._latents: Tensor | None = None
         if self.control:
@@ -138,6 +146,8 @@ class Sampler:
         parameters = self.parameters
         given = (parameters.strength_person, parameters.strength_background)
         lines = [self._conditioner.notice, self.control.notice if self.control else ""]
+        if self.image_prompts:
+            lines.append(self.image_prompts.notice)
         if self._regions is None and given != (None, None):
             lines.append(NO_REGIONS)
         return "; ".join(filter(None, lines))
@@ -162,6 +172,8 @@ class Sampler:
             self._regions.update(parameters)
         if self.control:
             self.control.update(parameters)
+        if self.image_prompts:
+            self.image_prompts.update(parameters)
 
     def begin(self, *, new_frames: bool, changes: Sequence[SceneChange] = ()) -> bool:
         """Prepare a call: draw its noise, and take over the prompts in use.
@@ -261,7 +273,7 @@ class Sampler:
             self._take_condition(rows)
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
         flat = x_t.flatten(0, 1)
-        call, steering = (flat, per_row, self._conditions[rows]), self._steering(total)
+        call, steering = (flat, per_row, self._conditions[rows]), self._steering(total, rows)
         if self.control:
             steering = self.control.steer(steering, call, rows[0])
         predicted = (
@@ -275,12 +287,18 @@ class Sampler:
             predicted = alpha * predicted + beta * flat
         return predicted.reshape(x_t.shape)
 
-    def _steering(self, rows: int) -> Steering:
-        """Return what steers the U-Net in a call of `rows` rows besides the prompts."""
+    def _steering(self, total: int, rows: tuple[int, int]) -> Steering:
+        """Return what steers the U-Net in a call besides the prompts.
+
+        Args:
+            total: rows of steps, those with the negative prompt included.
+            rows: rows of the call with the negative prompt, and with the prompt.
+        """
         temporal, batch = self._temporal, self._config.use_denoising_batch
         return Steering(
             lora_scales=self._lora_scales.tensor,
-            memory=None if temporal is None else temporal.inputs(rows, batch=batch),
+            memory=None if temporal is None else temporal.inputs(total, batch=batch),
+            image_prompt=self.image_prompts(rows) if self.image_prompts else None,
         )
 
     def _take_condition(self, rows: tuple[int, int]) -> None:

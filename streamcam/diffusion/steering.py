@@ -28,6 +28,15 @@ class MemoryInputs(NamedTuple):
     """``(rows, 1)``: 1, or 0 where the past is another scene."""
 
 
+class ImagePrompt(NamedTuple):
+    """The image prompts of a call."""
+
+    keys_values: Tensor
+    """``(rows, images * tokens, keys and values of all cross-attentions)``."""
+    scales: Tensor
+    """``(images,)``."""
+
+
 class Steering(NamedTuple):
     """The steering tensors of one U-Net call, None where a setting is off."""
 
@@ -38,6 +47,7 @@ class Steering(NamedTuple):
     adapters: Tensor | None = None
     """``(rows, values)``: the features of all T2I-Adapters, packed."""
     memory: MemoryInputs | None = None
+    image_prompt: ImagePrompt | None = None
 
     @property
     def is_off(self) -> bool:

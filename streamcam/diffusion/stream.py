@@ -39,6 +39,8 @@ class DiffusionStream:
         ahead: return the outputs of a call with the next one, if the device works in parallel
             to the CPU: the device then never waits for the CPU, and outputs come a call later.
         open_second: opens second sources for ControlNets; by default for `render`.
+        in_background: encode the camera's image as an image prompt while frames flow; else the
+            frame that it was taken from waits for it.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class DiffusionStream:
         *,
         ahead: bool = False,
         open_second: OpenSecond = open_for_render,
+        in_background: bool = False,
     ) -> None:
         self.config = config
+        self._in_background = in_background
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()
         self.transfer = transfer or frame_transfer(config, models.device)
@@ -121,7 +125,9 @@ class DiffusionStream:
         size = (self.config.width, self.config.height)
         width, height = self.config.broadcast.canvas if self.accepts_any_size else size
         black = Frame(np.zeros((height, width, 3), np.uint8), 0, 0.0)
-        unfiltered = self.config.live.changed({"enable_similar_image_filter": False})
+        unfiltered = self.config.live.changed(
+            {"enable_similar_image_filter": False, "image_prompt_grab": 0}
+        )
         if self.sampler.control:
             unfiltered = self.sampler.control.warm_up_parameters(unfiltered)
         # With fewer than n calls nothing would be decoded.
@@ -145,6 +151,10 @@ class DiffusionStream:
             parameters: the snapshot to run with; latents in flight follow it too.
         """
         outputs = self._update(parameters)
+        if (prompts := self.sampler.image_prompts) and prompts.grab(
+            frame.image, self.sampler.parameters, wait=not self._in_background
+        ):
+            self._filter.parameters_changed()
         image = self.transfer.prepare(frame.image)
         vector = self.transfer.similarity_vector(image) if self._filters else None
         if self._filter.should_skip(vector, parameters):

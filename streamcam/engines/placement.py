@@ -19,6 +19,8 @@ TIMED_SETTINGS = (
     "lora",
     "live_loras",
     "controlnet",
+    "ip_adapter",
+    "image_prompt",
     "width",
     "height",
     "frame_buffer_size",

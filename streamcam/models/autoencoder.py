@@ -8,8 +8,9 @@ import torch
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import FAMILIES, RANDOM, family_of
+from streamcam.models.file_headers import read_json
 from streamcam.models.random_models import random_tiny_vae, tiny_vae_width
-from streamcam.models.weights import check_no_missing_weights, explain_load_errors, read_json
+from streamcam.models.weights import check_no_missing_weights, explain_load_errors
 from streamcam.settings.config import Config
 
 FULL = "full"

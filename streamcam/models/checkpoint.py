@@ -12,6 +12,8 @@ from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.controlnet import load_controls
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
 from streamcam.models.few_step import few_step_model
+from streamcam.models.file_headers import read_json
+from streamcam.models.ip_adapter import fetch_ip_adapter
 from streamcam.models.lora import apply_all
 from streamcam.models.random_models import CPU, random_pipeline
 from streamcam.models.scheduler_config import predicting
@@ -23,7 +25,6 @@ from streamcam.models.weights import (
     check_finite,
     check_no_missing_weights,
     explain_load_errors,
-    read_json,
     tensor_names,
 )
 from streamcam.settings.config import AUTO, Config
@@ -121,6 +122,8 @@ def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
     """
     pipe = load_pipeline(config, dtype, report)
     load_controls(config, pipe.unet, dtype, report)
+    with hub.offline_mode(offline=config.offline):
+        fetch_ip_adapter(config)
     report(f"{config.model} is ready")
 
 

@@ -11,12 +11,12 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.depth import DepthModel, load_depth_model
 from streamcam.models.families import FAMILY_CHANNELS, RANDOM, Report
+from streamcam.models.file_headers import read_json
 from streamcam.models.presence import no_controlnets
 from streamcam.models.weights import (
     check_finite,
     check_no_missing_weights,
     explain_load_errors,
-    read_json,
     safe_tensors,
 )
 from streamcam.settings.config import Config

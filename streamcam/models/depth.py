@@ -6,7 +6,8 @@ import torch
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.weights import check_finite, explain_load_errors, read_json
+from streamcam.models.file_headers import read_json
+from streamcam.models.weights import check_finite, explain_load_errors
 from streamcam.settings.config import Config
 
 SIDE = 308

@@ -369,6 +369,19 @@ def repo_file(repo: str, file: str, *, offline: bool) -> Path:
             raise ModelError(f"{repo} on the hub has no {file}; look there for its name") from None
 
 
+def repo_folder_of(repo: str, folder: str, files: Iterable[str], *, offline: bool) -> Path:
+    """Return a folder of a repository, with those of its `files`, downloaded if necessary.
+
+    Raises:
+        ModelError: it is not there, or the hub cannot be reached.
+    """
+    patterns = [f"{folder}/{file}" if folder else file for file in files]
+    path = _snapshot(repo, patterns, offline=offline) / folder
+    if not path.is_dir():
+        raise ModelError(f"{repo} has no folder {folder}; look on the hub for its name")
+    return path
+
+
 def _snapshot(
     repo: str, patterns: list[str], *, offline: bool, pull: str = PULL_SAME_SETTINGS
 ) -> Path:

@@ -8,6 +8,7 @@ from streamcam.embedded_model import NANO, embedded
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM
+from streamcam.models.ip_adapter_files import check_image_prompts
 from streamcam.models.region_picture import region_picture
 from streamcam.settings.config import Config
 from streamcam.settings.control_inputs import DEPTH
@@ -43,6 +44,7 @@ def check_image_models(config: Config) -> None:
         else:
             _check_cached(repo_of_it, None, offline=offline)
     _check_controlnets(config)
+    check_image_prompts(config)
 
 
 def _check_controlnets(config: Config) -> None:

@@ -1,6 +1,5 @@
 """Sizes of a model's weights in memory, from the headers of its files: no weights are read."""
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -10,11 +9,11 @@ from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.autoencoder import keeps_own
 from streamcam.models.families import RANDOM
-from streamcam.models.weights import read_json
+from streamcam.models.file_headers import header_of, read_json
+from streamcam.models.ip_adapter_files import adapter_files
 from streamcam.settings.config import Config
 from streamcam.settings.control_inputs import DEPTH
 
-MAX_HEADER_BYTES = 100 * 1024**2
 NAMES = ("diffusion_pytorch_model", "model")
 """Beginnings of the names of the files that are loaded; others hold the same in another form."""
 TEXT_PARTS = ("text_encoder", "text_encoder_2")
@@ -38,7 +37,17 @@ class ModelSize(NamedTuple):
 def model_size(config: Config) -> ModelSize | None:
     """Return the size of the image model of `config`, None where it is not on disk yet."""
     size = _base_size(config)
-    return size and size._replace(controlnets=_control_elements(config))
+    if size is None:
+        return None
+    size = size._replace(controlnets=_control_elements(config))
+    if config.ip_adapter is None:
+        return size
+    try:
+        files = adapter_files(config.model_copy(update={"offline": True}))
+        added = elements_of([files.adapter, *_files(files.encoder)])
+        return size._replace(elements=size.elements + added)
+    except (OSError, ValueError, LookupError, TypeError, ModelError):
+        return None  # Loading it says what is wrong.
 
 
 def _control_elements(config: Config) -> int:
@@ -100,21 +109,6 @@ def elements_of(files: Iterable[Path]) -> int:
         ValueError: a header is damaged.
     """
     return sum(_elements(tensor) for file in files for tensor in header_of(file).values())
-
-
-def header_of(file: Path) -> dict[str, Any]:
-    """Return the entry of each tensor in the header of a ``.safetensors`` file.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged.
-    """
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > MAX_HEADER_BYTES:
-            raise ValueError(f"the header of {file} is damaged")
-        header = json.loads(opened.read(length))
-    return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
 def _elements(tensor: dict[str, Any]) -> int:

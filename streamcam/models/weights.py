@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,10 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from streamcam.errors import ModelError, StreamcamError, one_line
-from streamcam.system.regular_file import check_regular, read_regular
-
-MAX_JSON_BYTES = 64 * 1024**2
-"""Vocabularies, the largest of such files, take 20 MB."""
+from streamcam.models.file_headers import MAX_JSON_BYTES
+from streamcam.system.regular_file import check_regular
 
 
 @contextmanager
@@ -42,22 +39,6 @@ def explain_load_errors(what: str, path: Path, remedy: str) -> Iterator[None]:
         for file in files:
             _check_file(file)
         raise ModelError(f"cannot load {what}: {one_line(error)}; {remedy}") from error
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the table in a small JSON file.
-
-    Raises:
-        OSError: it is no file, or too large.
-        ValueError: it is damaged, or holds no table.
-    """
-    try:
-        table = json.loads(read_regular(file, MAX_JSON_BYTES))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(table, dict):
-        raise ValueError(f"{file} holds no table")
-    return table
 
 
 def safe_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -30,6 +30,9 @@ DEFAULT_STEPS = 2
 MAX_PROMPT_CHUNKS = 8
 WORD = re.compile(r"[\w<>-]+")
 """Matches the word of an embedding."""
+CAMERA = "camera"
+"""Name of the image prompt that is taken from the camera on air."""
+MAX_IMAGE_PROMPTS = 16
 AUTO = "auto"
 OFF = "off"
 ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
@@ -145,6 +148,27 @@ class Config(Settings):
         default=True,
         description="Keep the scale of each LoRA live, at some time per frame; false fuses LoRAs"
         " into the weights, at the scales given at start, as pipeline=video always does.",
+    )
+    ip_adapter: Annotated[str | None, Traits(flag=True)] = Field(
+        default=None,
+        description="IP-Adapter, which makes image prompts work: a .safetensors file, or one on the"
+        " hub as USER/REPO/FOLDER/FILE.safetensors.",
+    )
+    image_encoder: str | None = Field(
+        default=None,
+        description="Image encoder of the IP-Adapter: a folder, or one on the hub as"
+        " USER/REPO/FOLDER. Default: the one beside the adapter that fits it.",
+    )
+    image_prompt: Annotated[
+        dict[str, float],
+        BeforeValidator(_parse_scaled),
+        Field(max_length=MAX_IMAGE_PROMPTS),
+        Traits(flag=True, repeatable=True),
+    ] = Field(
+        default_factory=dict,
+        description="Image that the output should look like, as FILE[:SCALE]; may be given several"
+        " times. camera[:SCALE] is the frame that image_prompt_grab takes, and is always there"
+        " with an ip_adapter.",
     )
     use_lcm_lora: bool | None = Field(
         default=None,
@@ -373,6 +397,7 @@ class Config(Settings):
         self._rules.check(self)
         if self.control_inputs and self.dtype == "int8":
             raise ValueError("dtype int8 cannot run with a controlnet: choose auto or float32")
+        self._name_image_prompts()
         self.check(self.live)
         if starts := self.named_numbers():
             whole = {
@@ -382,6 +407,17 @@ class Config(Settings):
             # Frozen for all others: here it is still being made.
             self.__dict__["live"] = self.live.model_copy(update=whole)
         return self
+
+    def _name_image_prompts(self) -> None:
+        """Put the camera first among the image prompts, so that no file takes its name."""
+        if self.ip_adapter:
+            camera = self.image_prompt.get(CAMERA, 1.0)
+            self.__dict__["image_prompt"] = {CAMERA: camera} | self.image_prompt
+        elif self.image_prompt or self.image_encoder:
+            raise ValueError(
+                "image_prompt and image_encoder need ip_adapter, such as"
+                " h94/IP-Adapter/models/ip-adapter_sd15.safetensors"
+            )
 
     @property
     def _rules(self) -> PipelineRules:

@@ -82,6 +82,7 @@ Timesteps = Annotated[
 LoraScale = Annotated[float, Field(ge=-10, le=10)]
 ControlScale = Annotated[float, Field(ge=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
+ImageScale = Annotated[float, Field(ge=-5, le=5)]
 
 Easing = Literal["linear", "ease-in", "ease-out", "ease-in-out"]
 """The pace of a fade from its beginning to its end."""
@@ -249,6 +250,22 @@ class Parameters(Settings):
         default=False,
         description="Move the noise with the scene, so that its grain stays on things; otherwise"
         " it stays where it is in the image.",
+    )
+    image_prompt_scale: Annotated[
+        tuple[tuple[str, ImageScale], ...],
+        AS_NAMED_NUMBERS,
+        Traits(named_by="image_prompt", fades=True, group="Look", usual=(0, 1.5)),
+    ] = Field(
+        default=(),
+        description="How strongly each image prompt, by its name, makes the output look like it; 0"
+        " turns it off, and several add up. Default: as given at start.",
+    )
+    image_prompt_grab: Annotated[int, Traits(trigger=True, group="Look")] = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="Counter: raising it takes the newest camera frame as the image prompt named"
+        " camera.",
     )
     seed: Annotated[int, Traits(flag=True, group="Look", usual=(0, 9999))] = Field(
         default=2, ge=0, lt=2**63, description="Seed of the noise."

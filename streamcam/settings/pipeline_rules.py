@@ -25,6 +25,8 @@ class SharedSettings(Protocol):
     @property
     def controlnet(self) -> Mapping[str, float]: ...
     @property
+    def ip_adapter(self) -> str | None: ...
+    @property
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
@@ -114,6 +116,8 @@ def _check_video(settings: SharedSettings) -> None:
         raise ValueError("pipeline=video has no U-Net: leave unet out")
     if settings.controlnet:
         raise ValueError("pipeline=video has no ControlNets: leave controlnet out")
+    if settings.ip_adapter:
+        raise ValueError("pipeline=video has no image prompts: leave ip_adapter out")
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 

@@ -11,12 +11,8 @@ from torch import Tensor
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM, Report
-from streamcam.models.weights import (
-    check_finite,
-    check_no_missing_weights,
-    explain_load_errors,
-    read_json,
-)
+from streamcam.models.file_headers import read_json
+from streamcam.models.weights import check_finite, check_no_missing_weights, explain_load_errors
 from streamcam.settings.config import Config
 from streamcam.video import wan_files
 from streamcam.video.random_wan import (

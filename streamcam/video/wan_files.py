@@ -9,8 +9,9 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
+from streamcam.models.file_headers import read_json
 from streamcam.models.training_files import read_pickled
-from streamcam.models.weights import explain_load_errors, read_json
+from streamcam.models.weights import explain_load_errors
 from streamcam.video.wan_weights import unwrap
 
 INDEX = "model_index.json"

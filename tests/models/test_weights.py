@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamcam.models.weights import not_finite, read_json
+from streamcam.models.file_headers import read_json
+from streamcam.models.weights import not_finite
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e5m2]
 

@@ -145,5 +145,5 @@ def test_a_flag_that_may_be_repeated_gives_a_list() -> None:
 
     repeatable = {option.name for option in command.params if getattr(option, "multiple", False)}
     assert repeatable == {
-        *("presets", "assignments", "lora", "embedding", "controlnet", "control"),
+        *("presets", "assignments", "lora", "embedding", "controlnet", "control", "image_prompt"),
     }
