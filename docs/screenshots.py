@@ -97,6 +97,9 @@ class OutlineBroadcast:
     def input_frame(self) -> Frame | None:
         return self._frame
 
+    def control_image(self) -> Pixels | None:
+        return None
+
     def status(self) -> Status:
         now = time.monotonic()
         p50, p95 = (self._latencies.percentile(percent) for percent in (50, 95))

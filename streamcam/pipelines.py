@@ -13,7 +13,7 @@ from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 from streamcam.settings.environment import torchrun_launch
 from streamcam.system.paths import leave_deleted_folder
-from streamcam.types import Frame, Stream
+from streamcam.types import Frame, Image, Stream
 
 Report = Callable[[str], None]
 """Takes one line of progress at a time."""
@@ -52,6 +52,14 @@ class QueuedStream(LoadedStream, Protocol):
 
     def put(self, frame: Frame) -> None:
         """Queue a frame; the next call decides whether it is used."""
+
+
+@runtime_checkable
+class ControlledStream(LoadedStream, Protocol):
+    """A stream that may have ControlNets."""
+
+    def control_image(self) -> Image | None:
+        """Return the newest images that they are shown, side by side; None while there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +153,12 @@ def release_ranks() -> None:
 
 def _check_image(config: Config) -> None:
     from streamcam.models.presence import check_image_models
+    from streamcam.sources.source_table import open_source
 
     check_image_models(config)
+    for shown in config.control_inputs.values():
+        if shown.source:
+            open_source(shown.source, config.broadcast)  # It is opened only where it is entered.
 
 
 def _load_image(config: Config, report: Report) -> LoadedStream:
@@ -158,11 +170,13 @@ def _load_image(config: Config, report: Report) -> LoadedStream:
 
 def _load_live_image(config: Config, report: Report) -> LoadedStream:
     from streamcam.diffusion.quick_start import load_live_image_model
+    from streamcam.diffusion.second_source import NewestImage
     from streamcam.diffusion.stream import DiffusionStream
     from streamcam.frames import frame_transfer
 
     model = load_live_image_model(config, report)
-    return DiffusionStream(model, config, frame_transfer(config, model.device, on_air=True))
+    transfer = frame_transfer(config, model.device, on_air=True)
+    return DiffusionStream(model, config, transfer, open_second=NewestImage)
 
 
 def _load_shared_image(config: Config, report: Report, count: int) -> Sequence[LoadedStream]:

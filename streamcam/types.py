@@ -134,6 +134,12 @@ class BroadcastView(Protocol):
     def input_frame(self) -> Frame | None:
         """Return the newest frame of the source, turned upright; None while there is none."""
 
+    def control_image(self) -> Image | None:
+        """Return the newest images that ControlNets are shown, side by side; None without any.
+
+        They are sent only while somebody asks for them.
+        """
+
     def status(self) -> Status:
         """Return frame rates, latencies, counts and states."""
 

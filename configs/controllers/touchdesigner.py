@@ -22,6 +22,8 @@ CONTROLS = [
     ('Look', 'Float', 'Guidancescale', 'guidance scale', '/streamcam/guidance_scale', 1.2, 0.0, 30.0, (0, 4), ()),
     ('Look', 'Float', 'Delta', 'delta', '/streamcam/delta', 1.0, 0.0, 10.0, (0, 2), ()),
     ('Look', 'Float', 'Eta', 'eta', '/streamcam/eta', 0.3, 0.0, 1.0, (0, 1), ()),
+    ('Look', 'Float', 'Edgelow', 'edge low', '/streamcam/edge_low', 100, 0.0, 1000.0, (0, 400), ()),
+    ('Look', 'Float', 'Edgehigh', 'edge high', '/streamcam/edge_high', 200, 0.0, 1000.0, (0, 400), ()),
     ('Look', 'Int', 'Seed', 'seed', '/streamcam/seed', 2, 0.0, 2147483647, (0, 9999), ()),
     ('Look', 'Toggle', 'Enablesimilarimagefilter', 'enable similar image filter', '/streamcam/enable_similar_image_filter', False, None, None, None, ()),
     ('Look', 'Float', 'Similarimagefilterthreshold', 'similar image filter threshold', '/streamcam/similar_image_filter_threshold', 0.98, -1.0, 1.0, (0.8, 1), ()),

@@ -30,6 +30,7 @@ from streamcam.diffusion.stages import Text
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.placement import place
 from streamcam.models.checkpoint import load_pipeline
+from streamcam.models.controlnet import load_controls
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import indices_of
 from streamcam.types import Frame, Image
@@ -75,7 +76,8 @@ class ImageBenchmark:
     """The comparisons of ``streamcam bench pipeline``, for one model."""
 
     def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int) -> None:
-        self._config = config
+        self._controlled_config = config
+        self._config = config = _without_controlnets(config)
         self._scene = scene
         self._rounds = rounds
         placement = place(config)
@@ -86,10 +88,17 @@ class ImageBenchmark:
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
         self._plain_pipe = copy.copy(pipe)
         self._plain_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+        controlled = self._controlled_config
+        controls = load_controls(controlled, pipe.unet, placement.weights_dtype, no_report)
         # People are found only where that is measured; without a camera image there are none.
-        regions = config if config.mode == "txt2img" else changed(config, region_mask=PERSON)
-        self._with_regions = from_pipeline(pipe, regions, device, no_report, builds_here=True)
-        self._models = self._with_regions._replace(region_mask=None)
+        if config.mode != "txt2img":
+            controlled = changed(controlled, region_mask=PERSON)
+        everything = from_pipeline(
+            pipe, controlled, device, no_report, controls=controls, builds_here=True
+        )
+        self._models = everything._replace(controls=(), region_mask=None)
+        self._controlled = everything._replace(region_mask=None)
+        self._with_regions = everything._replace(controls=())
         self._uncached = from_pipeline(uncached_pipe, uncached, device, no_report, builds_here=True)
 
     def rows(self) -> Iterator[Row]:
@@ -105,6 +114,7 @@ class ImageBenchmark:
         if self._with_regions.region_mask is not None:
             yield from self.regions()
         yield from self.loras()
+        yield from self.controlnets()
 
     def overhead(self) -> Iterator[Row]:
         """Compare the whole stream with nothing but its model calls."""
@@ -235,6 +245,16 @@ class ImageBenchmark:
             cases.append(case)
         yield from self._measured("live LoRAs", cases)
 
+    def controlnets(self) -> Iterator[Row]:
+        """Compare the stream without ControlNets, with all at 0, and with all on."""
+        config = self._controlled_config
+        names = [name for name, _ in config.live.controlnet_scale]
+        cases = [self._case("no ControlNet", self._config)] if names else []
+        for name, scale in (("all at 0", 0.0), ("all at 1", 1.0)) if names else ():
+            live = config.live.changed({"controlnet_scale": dict.fromkeys(names, scale)})
+            cases.append(self._case(name, changed(config, live=live), models=self._controlled))
+        yield from self._measured("ControlNet", cases)
+
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:
             case.run(self._config.num_steps + 5)
@@ -293,6 +313,10 @@ class ModelTimer:
             denoise=self._timed(models.denoise),
             decode=self._timed(models.decode),
             region_mask=models.region_mask and self._timed(models.region_mask),
+            controls=[
+                control._replace(predict=self._timed(control.predict))
+                for control in models.controls
+            ],
         )
 
     def _timed(self, stage: Callable[..., Any]) -> Callable[..., Any]:
@@ -305,6 +329,12 @@ class ModelTimer:
             return result
 
         return call
+
+
+def _without_controlnets(config: Config) -> Config:
+    fields = ("controlnet_scale", "controlnet_start", "controlnet_end")
+    live = config.live.model_copy(update=dict.fromkeys(fields, ()))
+    return changed(config, controlnet={}, control={}, live=live)
 
 
 def at_steps(config: Config, n: int, cfg_type: str) -> Config:

@@ -3,7 +3,7 @@
 The differences between checkpoints end here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from streamcam.diffusion.attention import (
     enable_cross_frame_attention,
     fuse_self_attention,
 )
+from streamcam.diffusion.control_stages import ControlStages, control_stages, residual_shapes
 from streamcam.diffusion.conv_folding import fold
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.live_loras import NO_LORAS, LiveLoras
@@ -38,6 +39,7 @@ from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, EngineError
 from streamcam.models.checkpoint import load_pipeline
+from streamcam.models.controlnet import Controls, load_controls
 from streamcam.models.families import Report, once
 from streamcam.models.prompt_reader import load_prompt_reader
 from streamcam.models.weight_bytes import model_size
@@ -45,6 +47,7 @@ from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
 
+NO_CONTROLS = Controls()
 ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
 """The function that a child process calls to build engines; it loads the same model."""
 
@@ -82,6 +85,8 @@ class ImageModel(NamedTuple):
     """Images to the masks of the regions that have a strength of their own."""
     sampling: Sampling = LCM
     """The schedule and the sampler that the model was made for."""
+    controls: Sequence[ControlStages] = ()
+    """The ControlNets and T2I-Adapters, in the order of the settings."""
     revision: Callable[[], int] = lambda: 0
     """Returns another number whenever a stage runs on another engine than before."""
     graphs: Callable[[], GraphedCalls] = GraphedCalls
@@ -127,6 +132,7 @@ def load_image_model(
         report(memory_line(config, size, placement, memory))
     before = weights_source(config, placement.weights_dtype)
     pipe = load_pipeline(config, placement.weights_dtype, report, placement.device)
+    controls = load_controls(config, pipe.unet, placement.weights_dtype, report)
     report(str(placement))
     # What was exchanged while it was read may be neither the old nor the new.
     unchanged = weights_source(config, placement.weights_dtype) == before
@@ -136,6 +142,7 @@ def load_image_model(
         config,
         placement.device,
         report,
+        controls=controls,
         builds_here=builds_here,
         tunes=tunes,
         source=source,
@@ -143,18 +150,21 @@ def load_image_model(
     )
 
 
-def from_pipeline(
+def from_pipeline(  # noqa: PLR0913
     pipe: Any,
     config: Config,
     device: torch.device,
     report: Report = print,
     *,
+    controls: Controls = NO_CONTROLS,
     builds_here: bool = False,
     tunes: bool = False,
     source: WeightsSource | None = None,
     rehearse: Rehearse | None = None,
 ) -> ImageModel:
     """Return the stages of a diffusers pipeline, accelerated as `config` says.
+
+    `controls` are the ControlNets that `config` names.
 
     With the `source` of its weights their hash is remembered from start to start.
     """
@@ -186,6 +196,8 @@ def from_pipeline(
         raise ConfigError(f"this model needs a width and height that are multiples of {scale}")
     graphs = place(config).choice.graphs
     reader = load_prompt_reader(config.model, unet)
+    latent_shape = (vae.config.latent_channels, config.height // scale, config.width // scale)
+    residuals = residual_shapes(controls.nets, unet, latent_shape, (config.width, config.height))
     model = ImageModel(
         encode_text=partial(
             encode_text,
@@ -199,17 +211,23 @@ def from_pipeline(
         ),
         encode=Encode(vae),
         denoise=Denoise(
-            unet, prediction, alphas_cumprod, inputs, returns_velocity=sampling.predicts_velocity
+            unet,
+            prediction,
+            alphas_cumprod,
+            inputs,
+            returns_velocity=sampling.predicts_velocity,
+            residual_shapes=residuals,
         ),
         decode=Decode(vae),
         add_prompt_kv=_attention(unet, config),
         alphas_cumprod=alphas_cumprod,
-        latent_shape=(vae.config.latent_channels, config.height // scale, config.width // scale),
+        latent_shape=latent_shape,
         encode_uses_noise=hasattr(vae, "quant_conv"),
         time_ids=_time_ids(unet, config, device),
         device=device,
         sampling=sampling,
         loras=loras,
+        controls=control_stages(controls.nets, config, residuals, device, controls.depth),
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
     regions = _regions(model, config, vae.dtype)
@@ -227,6 +245,7 @@ def from_pipeline(
         denoise=accelerate.stage(model.denoise),
         decode=accelerate.stage(model.decode),
         region_mask=accelerate.stage(regions) if isinstance(regions, Segment) else regions,
+        controls=[each.accelerated(accelerate.stage) for each in model.controls],
         revision=accelerate.revision,
         is_settled=accelerate.is_settled,
     )

@@ -17,6 +17,8 @@ from streamcam.settings.config import Config
 
 UNET_FACTOR = 27
 """Activations of a U-Net call at their peak, in tensors of its channels at the latents' size."""
+RESIDUALS_FACTOR = 11
+"""Likewise: the residuals of a ControlNet, packed and scaled."""
 TINY_VAE_CHANNELS, FULL_VAE_CHANNELS = 200, 790
 """Activations of a call of the autoencoder at their peak, in channels at the image's size."""
 CUDA_BYTES = 900_000_000
@@ -55,10 +57,13 @@ def memory_need(config: Config, size: ModelSize, placement: Placement) -> Memory
     n, f = config.num_steps, config.frame_buffer_size
     rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
     pixels = config.width * config.height
+    # The residuals of the U-Net stay until a ControlNet's are added to them.
     unet = UNET_FACTOR * size.channels * rows * pixels // 64
+    unet += len(config.controlnet) * RESIDUALS_FACTOR * size.channels * rows * pixels // 64
     vae = (TINY_VAE_CHANNELS if size.has_tiny_vae else FULL_VAE_CHANNELS) * f * pixels
     libraries = LIBRARIES_BYTES if on_cpu else CUDA_BYTES
-    return MemoryNeed(size.elements * each, max(unet, vae) * each, libraries)
+    elements = size.elements + size.controlnets
+    return MemoryNeed(elements * each, max(unet, vae) * each, libraries)
 
 
 def memory_line(config: Config, size: ModelSize, placement: Placement, free: DeviceMemory) -> str:

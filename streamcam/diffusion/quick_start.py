@@ -59,6 +59,7 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
     placement = place(config)
     # Others need the layers of the model, or are not recorded.
     is_recorded = config.region_mask == OFF and (config.fuses_loras or not config.lora)
+    is_recorded = is_recorded and not config.controlnet
     if placement.device.type != "cpu" or not placement.choice.engines or not is_recorded:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)

@@ -9,9 +9,11 @@ from torch import Tensor
 from streamcam.diffusion.conditioning import Conditioner
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.live_control import LiveControl
 from streamcam.diffusion.live_loras import ScaleTensor
 from streamcam.diffusion.regions import Regions
 from streamcam.diffusion.schedule import signal_and_noise, steps_at
+from streamcam.diffusion.second_source import OpenSecond, open_for_render
 from streamcam.diffusion.stages import Condition
 from streamcam.diffusion.steering import Steering
 from streamcam.diffusion.stream_batch import (
@@ -45,6 +47,7 @@ class Sampler:
         config: the number of steps and frames, and the mode.
         copy: copies a CPU tensor into one on the model's device, without waiting.
         fixed: whether calls are recorded, so that their memory must stay where it is.
+        open_second: opens second sources for ControlNets.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Sampler:
         copy: Callable[[Tensor, Tensor], object],
         *,
         fixed: bool = False,
+        open_second: OpenSecond = open_for_render,
     ) -> None:
         self._model = model
         self._config = config
@@ -67,6 +71,13 @@ class Sampler:
         self._from_noise = config.mode == "txt2img"
         self._lora_scales = ScaleTensor(model.loras, copy, fixed=fixed)
         self._conditioner = Conditioner(model, self._lora_scales)
+        self.control = (
+            LiveControl(
+                model.controls, config, model.device, copy, fixed=fixed, open_second=open_second
+            )
+            if model.controls
+            else None
+        )
         self._memory = FixedMemory(fixed=fixed)
         self._conditions: dict[tuple[int, int], Condition] = {}
         self._taken: dict[tuple[int, int], Condition] = {}
@@ -90,6 +101,8 @@ class Sampler:
         self._replan()
         self.in_flight: InFlight | None = None
         self._latents: Tensor | None = None
+        if self.control:
+            self.control.reset(parameters)
         self._calls = 0
         if self._regions is not None:
             self._regions.reset(parameters)
@@ -107,7 +120,7 @@ class Sampler:
         """The part of the values in use that has no effect, in one line; empty if all has."""
         parameters = self.parameters
         given = (parameters.strength_person, parameters.strength_background)
-        lines = [self._conditioner.notice]
+        lines = [self._conditioner.notice, self.control.notice if self.control else ""]
         if self._regions is None and given != (None, None):
             lines.append(NO_REGIONS)
         return "; ".join(filter(None, lines))
@@ -130,6 +143,8 @@ class Sampler:
             self._delta.fill_(parameters.delta)
         if self._regions is not None:
             self._regions.update(parameters)
+        if self.control:
+            self.control.update(parameters)
 
     def begin(self, *, new_frames: bool) -> bool:
         """Prepare a call: draw its noise, and take over the prompts in use.
@@ -141,13 +156,20 @@ class Sampler:
             self._drawn = self.draw_noise()
         for rows in self._conditions:
             self._take_condition(rows)
+        if self.control:
+            self.control.begin(new_frames=new_frames)
         self._calls = min(self._calls + 1, self._n + 1)
         return self._calls >= self._n or not self._config.use_denoising_batch
 
     @property
     def steady(self) -> bool:
         """Whether the call that has begun is the same as those after it."""
-        return self._calls > self._n
+        return self._calls > self._n and (self.control is None or self.control.steady)
+
+    @property
+    def structure(self) -> object:
+        """Value that differs between calls that run other models."""
+        return self.control.structure if self.control else None
 
     @property
     def encoder_noise(self) -> Tensor | None:
@@ -214,6 +236,8 @@ class Sampler:
         per_row = timesteps if f == 1 else timesteps.repeat_interleave(f)
         flat = x_t.flatten(0, 1)
         call, steering = (flat, per_row, self._conditions[rows]), self._steering()
+        if self.control:
+            steering = self.control.steer(steering, call, rows[0])
         predicted = (
             self._model.denoise(*call) if steering.is_off else self._model.denoise(*call, steering)
         )

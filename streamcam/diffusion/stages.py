@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from streamcam.diffusion.residuals import NO_RESIDUALS, ResidualShapes, unet_inputs
 from streamcam.diffusion.schedule import signal_and_noise
 from streamcam.diffusion.steering import LayerInputs, Steering, packed
 from streamcam.errors import MAX_SHOWN
@@ -136,9 +137,11 @@ class Denoise(nn.Module):
         layer_inputs: LayerInputs | None = None,
         *,
         returns_velocity: bool = False,
+        residual_shapes: ResidualShapes = NO_RESIDUALS,
     ) -> None:
         super().__init__()
         self.unet = unet
+        self.residual_shapes = residual_shapes
         self.layer_inputs = layer_inputs or LayerInputs()
         self.convert = (VELOCITY_FROM if returns_velocity else NOISE_FROM)[prediction]
         self.alphas_cumprod: Tensor
@@ -168,10 +171,12 @@ class Denoise(nn.Module):
             timestep_cond=self._timestep_cond(len(x_t)),
             added_cond_kwargs=added,
             return_dict=False,
+            **unet_inputs(steering, self.residual_shapes, self.unet.dtype),
         )[0]
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
         result: Tensor = self.convert(predicted.float(), x_t, alpha, beta)
         outputs = self.layer_inputs.outputs
+        self.layer_inputs.begin(None)  # Nothing that a recorded call has made may be held after it.
         return packed(result, outputs) if outputs else result
 
     def extra_repr(self) -> str:

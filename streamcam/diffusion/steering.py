@@ -18,6 +18,10 @@ class Steering(NamedTuple):
 
     lora_scales: Tensor | None = None
     """``(loras,)``."""
+    controlnets: Tensor | None = None
+    """``(rows, values)``: the residuals of all ControlNets, packed; see `residuals`."""
+    adapters: Tensor | None = None
+    """``(rows, values)``: the features of all T2I-Adapters, packed."""
 
     @property
     def is_off(self) -> bool:

@@ -9,6 +9,7 @@ import torch
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.pending_frames import PendingFrames
 from streamcam.diffusion.sampler import Sampler
+from streamcam.diffusion.second_source import OpenSecond, open_for_render
 from streamcam.diffusion.similarity import METRICS, SimilarityFilter
 from streamcam.engines.graphed_calls import WARM_UP_CALLS
 from streamcam.frames import frame_transfer
@@ -16,7 +17,7 @@ from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.transfer import FrameTransfer, OutputBuffer, UploadedFrames
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
-from streamcam.types import Frame
+from streamcam.types import Frame, Image
 
 WAITS = "the new prompt is used in some seconds, once what encodes it is loaded"
 
@@ -34,6 +35,7 @@ class DiffusionStream:
         transfer: takes frames to the models' device and outputs back; by default for `render`.
         ahead: return the outputs of a call with the next one, if the device works in parallel
             to the CPU: the device then never waits for the CPU, and outputs come a call later.
+        open_second: opens second sources for ControlNets; by default for `render`.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class DiffusionStream:
         transfer: FrameTransfer | None = None,
         *,
         ahead: bool = False,
+        open_second: OpenSecond = open_for_render,
     ) -> None:
         self.config = config
         self.chunk = config.frame_buffer_size
@@ -50,11 +53,17 @@ class DiffusionStream:
         self.transfer = transfer or frame_transfer(config, models.device)
         self._graphs = models.graphs()
         self.sampler = Sampler(
-            models, config, self.transfer.copy_to_device, fixed=self._graphs.captures
+            models,
+            config,
+            self.transfer.copy_to_device,
+            fixed=self._graphs.captures,
+            open_second=open_second,
         )
         self._models = models
         self._ahead = ahead and self.transfer.on_device
         self._from_noise = config.mode == "txt2img"
+        control = self.sampler.control
+        self._uploads = not self._from_noise or (control is not None and control.needs_batch)
         metric = METRICS[config.similar_image_filter_metric]
         self._filter = SimilarityFilter(metric, config.num_steps * self.chunk, config.live.seed)
         self._pending = PendingFrames()
@@ -72,6 +81,10 @@ class DiffusionStream:
     @property
     def is_settled(self) -> bool:
         return not self._waits and self._models.is_settled()
+
+    def control_image(self) -> Image | None:
+        """Return the newest images that ControlNets are shown, side by side; None without any."""
+        return self.sampler.control.image() if self.sampler.control else None
 
     def _reset(self, parameters: Parameters) -> None:
         """Assign all state: nothing is in flight."""
@@ -92,6 +105,8 @@ class DiffusionStream:
         width, height = self.config.broadcast.canvas if self.accepts_any_size else size
         black = Frame(np.zeros((height, width, 3), np.uint8), 0, 0.0)
         unfiltered = self.config.live.changed({"enable_similar_image_filter": False})
+        if self.sampler.control:
+            unfiltered = self.sampler.control.warm_up_parameters(unfiltered)
         # With fewer than n calls nothing would be decoded.
         calls = max(self.config.warmup, self.config.num_steps) if self.config.warmup else 0
         if calls and self._graphs.captures:
@@ -120,8 +135,10 @@ class DiffusionStream:
             return outputs + self._pending.add_skipped(frame)
         self.counts["processed"] += 1
         self._pending.add(frame, vector)
-        if not self._from_noise:
+        if self._uploads:
             self.transfer.upload(image)
+        if self.sampler.control:
+            self.sampler.control.add(image)
         if self._pending.gathered < self.chunk:
             return outputs
         return outputs + self._run(new_frames=True)
@@ -140,8 +157,11 @@ class DiffusionStream:
 
     @property
     def _filters(self) -> bool:
-        # Images made from noise alone do not depend on the frames, similar or not.
-        return self.sampler.parameters.enable_similar_image_filter and not self._from_noise
+        # Images made from noise alone do not depend on the frames, similar or not; those that are
+        # controlled by a second source depend on more than them.
+        control = self.sampler.control
+        follows = control.follows_camera if control else not self._from_noise
+        return self.sampler.parameters.enable_similar_image_filter and follows
 
     def _update(self, parameters: Parameters) -> list[Frame]:
         """Run with `parameters` from now on, or from when their prompts are encoded.
@@ -179,7 +199,7 @@ class DiffusionStream:
         self._pending.gathered = 0
         output_is_due = self.sampler.begin(new_frames=new_frames)
         uploaded = None
-        if new_frames and not self._from_noise:
+        if new_frames and self._uploads:
             uploaded = self.transfer.uploaded(self.chunk)
         if not output_is_due:
             self._work(uploaded, None)
@@ -202,7 +222,7 @@ class DiffusionStream:
         if not (new_frames and memory and self.sampler.steady):
             work()
             return
-        slot = (uploaded.slot if uploaded else None, output.slot)
+        slot = (uploaded.slot if uploaded else None, output.slot, self.sampler.structure)
         self._graphs(slot, (memory, self._models.revision()), work)
 
     def _work(self, uploaded: UploadedFrames | None, output: OutputBuffer | None) -> None:
@@ -212,10 +232,12 @@ class DiffusionStream:
         graph can do the same. Without frames the last ones are repeated.
         """
         latents = None
-        if uploaded is not None:
-            images = uploaded.batch()
-            latents = self._models.encode(images, self.sampler.encoder_noise)
-            self.sampler.look(images)
+        batch = uploaded.batch() if uploaded is not None else None
+        if self.sampler.control:
+            self.sampler.control.advance(batch)
+        if batch is not None and not self._from_noise:
+            latents = self._models.encode(batch, self.sampler.encoder_noise)
+            self.sampler.look(batch)
         x_0 = self.sampler.step(latents)
         if output is not None:
             output.write(self._models.decode(x_0))

@@ -158,7 +158,8 @@ class EngineBuilder:
         """Return the SHA-256 of the weights of `stage`, remembered while its files are the same."""
         if self._source is None:
             return hash_weights(stage)
-        name = f"{type(stage).__name__} of {self._source.settings}"
+        # There may be several of one type, each with a name of its own.
+        name = f"{type(stage).__name__} {stage.extra_repr()} of {self._source.settings}"
         remembered = self._store.hashes.recall(name, self._source.files)
         if remembered:
             return remembered

@@ -18,6 +18,7 @@ TIMED_SETTINGS = (
     "use_tiny_vae",
     "lora",
     "live_loras",
+    "controlnet",
     "width",
     "height",
     "frame_buffer_size",

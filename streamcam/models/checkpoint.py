@@ -9,6 +9,7 @@ import torch
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.autoencoder import autoencoder, keeps_own
+from streamcam.models.controlnet import load_controls
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
 from streamcam.models.few_step import few_step_model
 from streamcam.models.lora import apply_all
@@ -118,7 +119,8 @@ def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
     Raises:
         ModelError: the hub cannot be reached, or does not have it.
     """
-    load_pipeline(config, dtype, report)
+    pipe = load_pipeline(config, dtype, report)
+    load_controls(config, pipe.unet, dtype, report)
     report(f"{config.model} is ready")
 
 

@@ -13,6 +13,7 @@ INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 EMBEDDING_FILE = "learned_embeds.safetensors"
+CONTROL_FILES = ["config.json", "diffusion_pytorch_model*.safetensors"]
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
@@ -266,6 +267,37 @@ def unet_file(name: str, *, offline: bool) -> Path:
     if not file:
         raise ModelError(f'no U-Net "{name}": no file here, nor one on the hub (USER/REPO/FILE)')
     return repo_file(repo, file, offline=offline)
+
+
+def control_path(name: str, *, offline: bool) -> Path:
+    """Return the file or folder of a ControlNet, downloaded if necessary.
+
+    Args:
+        name: a path, ``USER/REPO`` or ``USER/REPO/FILE.safetensors``.
+        offline: never reach for the hub.
+
+    Raises:
+        ModelError: it is nowhere, or the download failed.
+    """
+    if is_repo_file(name):
+        repo, _, file = name.rpartition("/")
+        return repo_file(repo, file, offline=offline)
+    if (path := local_path(name)) is not None:
+        return path
+    return _snapshot(name, CONTROL_FILES, offline=offline)
+
+
+def depth_folder(name: str, *, offline: bool) -> Path:
+    """Return the folder of a depth model: its config files and weights."""
+    if (path := local_path(name)) is not None:
+        return path
+    return _snapshot(name, ["*.json", "model*.safetensors"], offline=offline)
+
+
+def is_repo_file(name: str) -> bool:
+    """Return whether `name` is ``USER/REPO/FILE.safetensors``, and no path here."""
+    is_file = name.endswith(".safetensors") and name.count("/") == 2
+    return is_file and not name.startswith(("/", ".")) and not Path(name).exists()
 
 
 def local_path(name: str) -> Path | None:

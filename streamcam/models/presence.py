@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
-from streamcam.embedded_model import NANO
+from streamcam.embedded_model import NANO, embedded
 from streamcam.errors import ModelError
 from streamcam.models import hub
 from streamcam.models.families import RANDOM
 from streamcam.models.region_picture import region_picture
 from streamcam.settings.config import Config
+from streamcam.settings.control_inputs import DEPTH
 
 FULL = "full"
 REGION_WORDS = ("off", "person")
@@ -17,7 +18,7 @@ REGION_WORDS = ("off", "person")
 
 
 def check_image_models(config: Config) -> None:
-    """Raise ModelError if the model, the autoencoder, a LoRA or an embedding is surely missing.
+    """Raise ModelError if a model that `config` names is surely missing.
 
     What the hub alone can answer is asked when the model loads.
     """
@@ -41,6 +42,27 @@ def check_image_models(config: Config) -> None:
             hub.embedding_file(embedding, offline=True)
         else:
             _check_cached(repo_of_it, None, offline=offline)
+    _check_controlnets(config)
+
+
+def _check_controlnets(config: Config) -> None:
+    """Raise ModelError if a ControlNet, or a model that draws for one, is surely missing."""
+    if config.controlnet and embedded(config.model) is not None:
+        raise ModelError(no_controlnets(config.model))
+    names = [name for name in config.controlnet if not name.startswith(RANDOM)]
+    inputs = [shown.preprocessor for shown in config.control_inputs.values()]
+    names += [config.depth_model] if DEPTH in inputs else []
+    for name in names:
+        repo = name.rpartition("/")[0] if hub.is_repo_file(name) else name
+        _check_cached(repo, hub.local_path(repo), offline=config.offline)
+
+
+def no_controlnets(model: str) -> str:
+    """Return the line that `model` has no ControlNets, with the remedy."""
+    return (
+        f"{model} has a U-Net of its own, for which there are no ControlNets; choose a model of"
+        " SD 1.5, SD 2.1 or SDXL with --model, or leave --controlnet out"
+    )
 
 
 def check_video_models(config: Config) -> None:

@@ -12,6 +12,7 @@ from streamcam.models.autoencoder import keeps_own
 from streamcam.models.families import RANDOM
 from streamcam.models.weights import read_json
 from streamcam.settings.config import Config
+from streamcam.settings.control_inputs import DEPTH
 
 MAX_HEADER_BYTES = 100 * 1024**2
 NAMES = ("diffusion_pytorch_model", "model")
@@ -30,10 +31,30 @@ class ModelSize(NamedTuple):
     channels: int
     """Of the U-Net at the size of the latents."""
     has_tiny_vae: bool
+    controlnets: int = 0
+    """Elements of ControlNets and of the models that draw for them."""
 
 
 def model_size(config: Config) -> ModelSize | None:
     """Return the size of the image model of `config`, None where it is not on disk yet."""
+    size = _base_size(config)
+    return size and size._replace(controlnets=_control_elements(config))
+
+
+def _control_elements(config: Config) -> int:
+    """Return the elements of the ControlNets of `config` that are on disk."""
+    inputs = {shown.preprocessor for shown in config.control_inputs.values()}
+    names = [*config.controlnet, *([config.depth_model] if DEPTH in inputs else [])]
+    count = 0
+    for name in names:
+        with suppress(OSError, ValueError, LookupError, TypeError, ModelError):
+            path = hub.local_path(name) or _cached_folder(name)
+            files = _files(path) if path and path.is_dir() else [path] if path else []
+            count += elements_of(files)
+    return count
+
+
+def _base_size(config: Config) -> ModelSize | None:
     if config.model.startswith(RANDOM):
         return None
     tiny = not keeps_own(config, "AutoencoderKL")

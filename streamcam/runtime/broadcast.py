@@ -207,6 +207,9 @@ class BroadcastLoop:
     def input_frame(self) -> Frame | None:
         return self._capture.newest
 
+    def control_image(self) -> Image | None:
+        return self.engine.control_image() if self.engine else None
+
     def parameters(self) -> Parameters:
         return self._control.parameters
 

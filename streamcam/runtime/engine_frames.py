@@ -11,6 +11,8 @@ from streamcam.pixels import fitted, size_in_bytes
 from streamcam.runtime.device_presence import device_kind
 from streamcam.runtime.engine_worker import (
     BUSY_US,
+    CONTROL_AT_ONCE,
+    CONTROL_WANTED,
     DROPPED,
     HEARTBEAT,
     NEWEST_TAKEN,
@@ -23,7 +25,7 @@ from streamcam.runtime.source_frames import SourceFrame, SourceFrames
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.child_process import start_resource_tracker
-from streamcam.types import Bytes, Frame
+from streamcam.types import Bytes, Frame, Image
 
 FRAME_COUNTERS = (TAKEN, DROPPED, SKIPPED)
 
@@ -55,8 +57,12 @@ class EngineFrames:
         self.rings = _create_rings(config)
         """That of the frames, and that of the outputs, as the engine process gets them."""
         self._inputs, self._outputs = self.rings
+        self.control_ring = control_ring(config)
+        """That of the images that ControlNets are shown, if there are any."""
+        self._control_image: Image | None = None
         # Even if no engine is ever started, nothing is left in shared memory.
-        self.close = weakref.finalize(self, _unlink, *self.rings)
+        shared = [ring for ring in (*self.rings, self.control_ring) if ring is not None]
+        self.close = weakref.finalize(self, _unlink, *shared)
         self._earlier_counts: Counter[int] = Counter()
         """Frame counters of the engine processes before this one, added up."""
         self._metadata = _to_metadata(config.live)
@@ -99,6 +105,15 @@ class EngineFrames:
             Frame(e.image, e.index, e.captured_at, _packed(e.metadata), made_of=e.made_of)
             for e in entries
         ]
+
+    def control_image(self) -> Image | None:
+        """Return the newest images that ControlNets are shown, and ask for the next ones."""
+        if self.control_ring is None:
+            return None
+        self.control_ring.counters[CONTROL_WANTED] = CONTROL_AT_ONCE
+        for entry in self.control_ring.take():
+            self._control_image = entry.image
+        return self._control_image
 
     def source_of(self, output: Frame) -> SourceFrame | None:
         """Return the frame that `output` was made of; None if it was not kept.
@@ -159,6 +174,12 @@ def _create_rings(config: Config) -> tuple[FrameRing, FrameRing]:
     except BaseException:
         frames.close(unlink=True)
         raise
+
+
+def control_ring(config: Config) -> FrameRing | None:
+    """Return the ring for the images that ControlNets are shown, side by side; None without any."""
+    count = len(config.controlnet)
+    return FrameRing((config.height, config.width * count, 3)) if count else None
 
 
 def _unlink(*rings: FrameRing) -> None:

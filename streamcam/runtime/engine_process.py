@@ -25,7 +25,7 @@ from streamcam.system.backoff import Backoff
 from streamcam.system.child_process import start_guarded, temporary_folder
 from streamcam.system.paths import leave_deleted_folder
 from streamcam.system.supervised_thread import SupervisedThread
-from streamcam.types import Frame
+from streamcam.types import Frame, Image
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,10 @@ class EngineProcess:
     def source_of(self, output: Frame) -> SourceFrame | None:
         """Return the camera frame that `output` was made of; None if it was not kept."""
         return self._frames.source_of(output)
+
+    def control_image(self) -> Image | None:
+        """Return the newest images that ControlNets are shown, and ask for the next ones."""
+        return self._frames.control_image()
 
     @property
     def has_run(self) -> bool:
@@ -223,7 +227,10 @@ class EngineProcess:
                 elsewhere = self.config.broadcast.engine is not None
                 process = context.Process(
                     target=link.serve if elsewhere else partial(serve, prepares=self._candidate),
-                    args=(self.config, *self._frames.rings, theirs),
+                    args=(
+                        *(self.config, *self._frames.rings, theirs),
+                        *(() if elsewhere else (self._frames.control_ring,)),
+                    ),
                     name="streamcam-engine",
                     daemon=True,
                 )

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from streamcam.errors import PromptError, StreamcamError
-from streamcam.pipelines import LoadedStream, QueuedStream, load_stream
+from streamcam.pipelines import ControlledStream, LoadedStream, QueuedStream, load_stream
 from streamcam.runtime.engine_preparation import prepare
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
@@ -27,6 +27,11 @@ from streamcam.types import Frame
 HEARTBEAT, TAKEN, DROPPED, SKIPPED, NEWEST_TAKEN, BUSY_US, SETTLED = 1, 2, 3, 4, 5, 6, 7
 """Counters of the output ring: signs of life, frames taken, dropped and skipped, the index of the
 newest frame taken, the time that frames took in microseconds, and whether the stream is settled."""
+
+CONTROL_WANTED = 1
+"""Counter of the ring of control images: so many more are wanted."""
+CONTROL_AT_ONCE = 30
+"""Control images that are sent after each request for one."""
 
 IDENTITY = "identity"
 NICENESS = 5
@@ -80,6 +85,7 @@ def serve(
     frames: FrameRing,
     outputs: FrameRing,
     connection: Connection,
+    control: FrameRing | None = None,
     *,
     prepares: bool = False,
 ) -> None:
@@ -90,6 +96,7 @@ def serve(
         frames: from the broadcast process.
         outputs: to it.
         connection: for messages to it.
+        control: takes the images that ControlNets are shown, for the preview.
         prepares: another engine is on air, which must not be slowed down: have all engines built
             at the lowest priority before anything is loaded.
     """
@@ -108,7 +115,7 @@ def serve(
             gpu=_gpu(config),
         )
         send(ready)
-        run_stream(stream, config, frames, outputs, send)
+        run_stream(stream, config, frames, outputs, send, control)
     except StreamcamError as error:
         send(EngineMessage("failed", str(error), error.exit_code))
     except Exception:
@@ -158,11 +165,16 @@ def run_stream(
     frames: FrameRing,
     outputs: FrameRing,
     send: Callable[[EngineMessage], None],
+    control: FrameRing | None = None,
 ) -> NoReturn:
-    """Run `stream` on the newest of `frames`, for ever; write what it gives to `outputs`."""
+    """Run `stream` on the newest of `frames`, for ever; write what it gives to `outputs`.
+
+    The images that its ControlNets are shown go into `control`, while they are wanted.
+    """
     parameters, version, reported_at = config.live, 0, 0.0
     runner = StreamRunner(stream, parameters, send)
     queued = stream if isinstance(stream, QueuedStream) else None
+    controlled = stream if control is not None and isinstance(stream, ControlledStream) else None
     frames.take()  # What came while the model was loading is old.
     frames.missed = 0
     while True:
@@ -186,6 +198,9 @@ def run_stream(
             outputs.counters[SETTLED] = stream.is_settled
             for output in ready:
                 _put(outputs, output, version)
+            if controlled and control is not None and control.counters[CONTROL_WANTED] > 0:
+                control.counters[CONTROL_WANTED] -= 1
+                _put_control(control, controlled, frame)
             outputs.counters[HEARTBEAT] += 1
             outputs.counters[TAKEN] += len(received) if queued else 1
             outputs.counters[SKIPPED] = stream.counts["skipped"]
@@ -278,6 +293,11 @@ def _put(outputs: FrameRing, output: Frame, version: int) -> None:
         metadata=packed,
         made_of=output.made_of,
     )
+
+
+def _put_control(control: FrameRing, stream: ControlledStream, frame: Frame) -> None:
+    if (image := stream.control_image()) is not None:
+        control.put(image, frame.index, frame.captured_at)
 
 
 class Heartbeat:

@@ -18,6 +18,7 @@ from streamcam.plugins import plugin_names
 from streamcam.settings.aliases import dtype_name, model_id
 from streamcam.settings.base import Settings, Traits, accepted_names, from_json
 from streamcam.settings.broadcast_settings import BroadcastSettings
+from streamcam.settings.control_inputs import ControlInput, control_inputs, parse_controls
 from streamcam.settings.environment import hub_is_offline
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
 from streamcam.settings.parameters import NAMED_FIELDS, Parameters, Timesteps, indices_of
@@ -37,15 +38,15 @@ ENGINE_PLUGINS = "streamcam.engines"
 """Group of the entry points through which installed packages add engines."""
 
 
-def _parse_loras(value: Any) -> Any:
+def _parse_scaled(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return dict(map(_parse_lora, items))
+        return dict(map(_parse_scale, items))
     return value
 
 
-def _parse_lora(item: str) -> tuple[str, float]:
+def _parse_scale(item: str) -> tuple[str, float]:
     path, colon, scale = item.rpartition(":")
     try:
         return (path, float(scale)) if colon else (item, 1.0)
@@ -134,7 +135,7 @@ class Config(Settings):
         default=True, description="Use the tiny autoencoder if vae is not set."
     )
     lora: Annotated[
-        dict[str, float], BeforeValidator(_parse_loras), Traits(flag=True, repeatable=True)
+        dict[str, float], BeforeValidator(_parse_scaled), Traits(flag=True, repeatable=True)
     ] = Field(
         default_factory=dict,
         validation_alias=AliasChoices("lora", "lora_dict"),
@@ -175,6 +176,24 @@ class Config(Settings):
         ge=1,
         le=MAX_PROMPT_CHUNKS,
         description="Chunks of tokens that a prompt is read in, 75 in each for Stable Diffusion.",
+    )
+    controlnet: Annotated[
+        dict[str, float], BeforeValidator(_parse_scaled), Traits(flag=True, repeatable=True)
+    ] = Field(
+        default_factory=dict,
+        description="ControlNet or T2I-Adapter as PATH_OR_ID[:SCALE]; may be given several times.",
+    )
+    control: Annotated[
+        dict[str, str], BeforeValidator(parse_controls), Traits(flag=True, repeatable=True)
+    ] = Field(
+        default_factory=dict,
+        description="What a ControlNet is shown, as NAME:INPUT: edges, depth, softedge, lineart"
+        " or scribble of the camera image, that image itself (image), or a second source such as a"
+        " file or camera:NAME. Default: what its name says.",
+    )
+    depth_model: str = Field(
+        default="depth-anything/Depth-Anything-V2-Small-hf",
+        description="Hub id or folder of the model that estimates depth for a ControlNet.",
     )
     width: Annotated[Side, Traits(flag=True, model_default=True)] = Field(
         default=512, description="Width of the model's image in pixels, a multiple of 8."
@@ -343,6 +362,8 @@ class Config(Settings):
         if self.cross_frame_attention and not self.use_denoising_batch:
             raise ValueError("cross_frame_attention needs use_denoising_batch=true")
         self._rules.check(self)
+        if self.control_inputs and self.dtype == "int8":
+            raise ValueError("dtype int8 cannot run with a controlnet: choose auto or float32")
         self.check(self.live)
         if starts := self.named_numbers():
             whole = {
@@ -435,6 +456,11 @@ class Config(Settings):
     def default_strength(self) -> float:
         """The strength where neither that nor the indices are set."""
         return 1.0 if self.mode == "txt2img" else 0.4
+
+    @property
+    def control_inputs(self) -> dict[str, ControlInput]:
+        """Inputs of the ControlNets by their names."""
+        return control_inputs(short_names(self.controlnet).values(), self.control)
 
     def named_numbers(self) -> dict[str, NamedNumbers]:
         """Return what each live field of numbers by name begins with, where anything is named."""

@@ -80,6 +80,8 @@ Timesteps = Annotated[
 """Timesteps of the training, of which there are 1000, noisiest first."""
 
 LoraScale = Annotated[float, Field(ge=-10, le=10)]
+ControlScale = Annotated[float, Field(ge=0, le=10)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 Easing = Literal["linear", "ease-in", "ease-out", "ease-in-out"]
 """The pace of a fade from its beginning to its end."""
@@ -176,6 +178,44 @@ class Parameters(Settings):
         le=1,
         description="Share of fresh noise between the steps of the sampler tcd (its gamma): 0 is"
         " deterministic, 1 much like lcm.",
+    )
+    controlnet_scale: Annotated[
+        tuple[tuple[str, ControlScale], ...],
+        AS_NAMED_NUMBERS,
+        Traits(named_by="controlnet", fades=True, group="Look", usual=(0, 2)),
+    ] = Field(
+        default=(),
+        description="Scale of each ControlNet by its name; 0 turns it off. Default: as given at"
+        " start.",
+    )
+    controlnet_start: Annotated[
+        tuple[tuple[str, Share], ...],
+        AS_NAMED_NUMBERS,
+        Traits(named_by="controlnet", begins=0.0, group="Look"),
+    ] = Field(
+        default=(),
+        description="Share of the denoising steps after which each ControlNet begins, by its name.",
+    )
+    controlnet_end: Annotated[
+        tuple[tuple[str, Share], ...],
+        AS_NAMED_NUMBERS,
+        Traits(named_by="controlnet", begins=1.0, group="Look"),
+    ] = Field(
+        default=(),
+        description="Share of the denoising steps after which each ControlNet ends, by its name.",
+    )
+    edge_low: Annotated[float, Traits(fades=True, group="Look", usual=(0, 400))] = Field(
+        default=100,
+        ge=0,
+        le=1000,
+        description="Lower threshold of the edges that a ControlNet is shown: from it on, what"
+        " touches an edge is one too.",
+    )
+    edge_high: Annotated[float, Traits(fades=True, group="Look", usual=(0, 400))] = Field(
+        default=200,
+        ge=0,
+        le=1000,
+        description="Upper threshold of the edges that a ControlNet is shown: higher shows fewer.",
     )
     seed: Annotated[int, Traits(flag=True, group="Look", usual=(0, 9999))] = Field(
         default=2, ge=0, lt=2**63, description="Seed of the noise."

@@ -1,6 +1,6 @@
 """Rules by which the pipelines differ in reading the settings that they share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,8 @@ class SharedSettings(Protocol):
     def use_lcm_lora(self) -> bool | None: ...
     @property
     def lcm_lora_id(self) -> str | None: ...
+    @property
+    def controlnet(self) -> Mapping[str, float]: ...
     @property
     def width(self) -> int: ...
     @property
@@ -110,6 +112,8 @@ def _check_video(settings: SharedSettings) -> None:
         )
     if settings.unet:
         raise ValueError("pipeline=video has no U-Net: leave unet out")
+    if settings.controlnet:
+        raise ValueError("pipeline=video has no ControlNets: leave controlnet out")
     if settings.mode == "txt2img":
         raise ValueError("pipeline=video follows a video; txt2img is for pipeline=image")
 

@@ -144,4 +144,6 @@ def test_a_flag_that_may_be_repeated_gives_a_list() -> None:
     def command() -> None: ...
 
     repeatable = {option.name for option in command.params if getattr(option, "multiple", False)}
-    assert repeatable == {"presets", "assignments", "lora", "embedding"}
+    assert repeatable == {
+        *("presets", "assignments", "lora", "embedding", "controlnet", "control"),
+    }

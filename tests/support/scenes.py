@@ -7,7 +7,7 @@ from typing import Any
 from streamcam.settings.parameters import Parameters
 from streamcam.stats import Status
 from streamcam.system.web_tokens import WebTokens
-from streamcam.types import Frame
+from streamcam.types import Frame, Image
 
 STATUS = Status(
     state="running",
@@ -39,6 +39,9 @@ class FakeBroadcastView:
 
     def input_frame(self) -> Frame | None:
         return self.newest_input
+
+    def control_image(self) -> Image | None:
+        return None
 
     def status(self) -> Status:
         return self.current_status

@@ -57,7 +57,7 @@ class Preview:
         self._frame: Frame | None = None
         self._notifier = FrameNotifier()
         self.images: dict[str, LatestJpeg] = {}
-        """By name: ``after`` is the output, ``before`` the input."""
+        """By name: the output ``after``, the input ``before``, and what ControlNets are shown."""
         self.url = page_url(bind, port)
         """Address of the page; the port is final once the sink is entered."""
 
@@ -75,6 +75,7 @@ class Preview:
         self.images = {
             "after": LatestJpeg(self._output_image),
             "before": LatestJpeg(self._input_image),
+            "control": LatestJpeg(self._view.control_image),
         }
         started = threading.Event()
         self._thread = threading.Thread(

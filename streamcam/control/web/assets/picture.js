@@ -8,12 +8,16 @@ const VIEWS = {
   before: { label: "Before", shows: ["before"], key: "B" },
   both: { label: "Side by side", shows: ["before", "after"], key: "S" },
   wipe: { label: "Wipe", shows: ["before", "after"], key: "W" },
+  control: { label: "ControlNet", shows: ["control"], key: "" },
 };
-const NAMES = { before: "Camera", after: "On air" };
+const NAMES = { before: "Camera", after: "On air", control: "Shown to the ControlNets" };
+const ALTS = { before: "Input from the camera", after: "Output on air", control: "Images for the ControlNets" };
 const RETRY_MS = 1000;
 
 const asked = new URLSearchParams(location.search).get("view");
 let view = asked in VIEWS ? asked : "after";
+
+const hasControl = (rows) => [...rows.keys()].some((name) => name.startsWith("controlnet_scale/"));
 
 export function toggleView(next) {
   view = view === next ? "after" : next;
@@ -46,14 +50,14 @@ function Stream({ which, isOpen }) {
     return () => element.removeAttribute("src");
   }, [isOpen, attempt]);
   return html`<figure id=${which}>
-    <img ref=${image} alt=${which === "after" ? "Output on air" : "Input from the camera"}
+    <img ref=${image} alt=${ALTS[which]}
       onError=${() => setTimeout(() => setAttempt((count) => count + 1), RETRY_MS)} />
     <figcaption>${NAMES[which]}</figcaption>
   </figure>`;
 }
 
 export function Picture() {
-  useSession();
+  const { rows } = useSession();
   const current = useKey("view", () => view);
   const isVisible = useVisible();
   const isOpen = useConnection() === "open" && isVisible;
@@ -70,8 +74,8 @@ export function Picture() {
     </div>
     <nav class="views" aria-label="View">
       <span class="segments" role="group" aria-label="Output or camera">
-        ${Object.entries(VIEWS).map(([name, { label, key }]) => html`<button type="button" key=${name}
-          aria-pressed=${name === current ? "true" : "false"} aria-keyshortcuts=${key}
+        ${Object.entries(VIEWS).filter(([name]) => name !== "control" || hasControl(rows)).map(([name, { label, key }]) => html`<button type="button" key=${name}
+          aria-pressed=${name === current ? "true" : "false"} aria-keyshortcuts=${key || undefined}
           onClick=${() => name !== view && toggleView(name === "after" ? view : name)}>${label}</button>`)}
       </span>
       <button type="button" class="button quiet" aria-keyshortcuts="F" onClick=${toggleFullScreen}>Full screen</button>

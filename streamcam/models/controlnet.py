@@ -1,0 +1,267 @@
+"""Load ControlNets and T2I-Adapters for a model: from the hub, a folder, or a single file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from streamcam.errors import ModelError
+from streamcam.models import hub
+from streamcam.models.depth import DepthModel, load_depth_model
+from streamcam.models.families import FAMILY_CHANNELS, RANDOM, Report
+from streamcam.models.presence import no_controlnets
+from streamcam.models.weights import (
+    check_finite,
+    check_no_missing_weights,
+    explain_load_errors,
+    read_json,
+    safe_tensors,
+)
+from streamcam.settings.config import Config
+from streamcam.settings.control_inputs import DEPTH
+from streamcam.settings.named_numbers import short_names
+
+ADAPTER = "adapter"
+CONTROLNET_CLASS, ADAPTER_CLASS = "ControlNetModel", "T2IAdapter"
+ORIGINAL_PREFIX = "control_model."
+FIRST_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
+"""Of ControlNets as diffusers names them, and as they were published."""
+ADDED_NAMES = {
+    f"label_emb.0.{old}.{kind}": f"add_embedding.linear_{new}.{kind}"
+    for old, new in ((0, 1), (2, 2))
+    for kind in ("weight", "bias")
+}
+"""Names of the embedding of sizes and pooled text, from the original ones."""
+FAMILY_WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
+"""Families by the width of the text embeddings that their models read."""
+SAME = ("cross_attention_dim", "block_out_channels", "layers_per_block", "addition_embed_type")
+"""Settings that a ControlNet must have in common with the U-Net that it steers."""
+XL_ADAPTER = "full_adapter_xl"
+
+
+class LoadedControl(NamedTuple):
+    """A ControlNet or a T2I-Adapter, with its weights."""
+
+    name: str
+    """Its short name, as in addresses."""
+    module: Any
+    """A `ControlNetModel` or a `T2IAdapter` of diffusers."""
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it reads the image alone, and neither latents nor prompt."""
+        return type(self.module).__name__ == ADAPTER_CLASS
+
+
+class Controls(NamedTuple):
+    """All that steers a U-Net by images."""
+
+    nets: Sequence[LoadedControl] = ()
+    depth: DepthModel | None = None
+    """Draws for those that are shown depth, if any is."""
+
+
+def load_controls(config: Config, unet: Any, dtype: torch.dtype, report: Report) -> Controls:
+    """Return the ControlNets and T2I-Adapters of `config`, which fit `unet`.
+
+    Raises:
+        ModelError: one is missing, damaged, or made for another model.
+    """
+    names = short_names(config.controlnet)
+    if names and unet.config.in_channels != FAMILY_CHANNELS:
+        raise ModelError(no_controlnets(config.model))
+    loaded = []
+    with hub.offline_mode(offline=config.offline):
+        for item, name in names.items():
+            module = _load(item, unet, dtype, offline=config.offline).to(dtype)
+            loaded.append(LoadedControl(name, module.eval().requires_grad_(False)))
+            _check_fits(item, loaded[-1], unet, config)
+            check_finite(module, item)
+            kind = "T2I-Adapter" if loaded[-1].is_adapter else "ControlNet"
+            shown = config.control_inputs[name]
+            source = f" of {shown.source}" if shown.source else ""
+            report(f"{kind} {name}: shown {shown.preprocessor}{source}")
+    is_drawn = any(shown.preprocessor == DEPTH for shown in config.control_inputs.values())
+    return Controls(loaded, load_depth_model(config, dtype) if is_drawn else None)
+
+
+def _load(item: str, unet: Any, dtype: torch.dtype, *, offline: bool) -> Any:
+    if item.startswith(RANDOM):
+        return _random(item.removeprefix(RANDOM), unet)
+    path = hub.control_path(item, offline=offline)
+    if path.is_file():
+        return _from_file(path, unet, dtype)
+    return _from_folder(path, item, dtype)
+
+
+def _from_folder(folder: Path, item: str, dtype: torch.dtype) -> Any:
+    import diffusers
+
+    file = folder / "config.json"
+    with explain_load_errors(item, folder, "fetch it again"):
+        kind = read_json(file).get("_class_name") if file.exists() else None
+        if kind not in (CONTROLNET_CLASS, ADAPTER_CLASS):
+            what = f"a {kind}" if kind else "no model in diffusers layout"
+            raise ModelError(
+                f"{item} is {what}; --controlnet takes a {CONTROLNET_CLASS} or a {ADAPTER_CLASS}"
+            )
+        weights = sorted(folder.glob("*.safetensors"))
+        if not weights:
+            raise ModelError(
+                f"{item} has no .safetensors weights; others are pickled, which can run code:"
+                " get them as .safetensors"
+            )
+        halved = any(".fp16" in file.name for file in weights)
+        plain = any(".fp16" not in file.name for file in weights)
+        module = getattr(diffusers, kind).from_pretrained(
+            str(folder),
+            dtype=dtype,
+            variant="fp16" if halved and (dtype != torch.float32 or not plain) else None,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    check_no_missing_weights(module, None, item)
+    return module
+
+
+def _from_file(path: Path, unet: Any, dtype: torch.dtype) -> Any:
+    """Return the ControlNet in one file, by the names of diffusers or of the first releases."""
+    import diffusers
+    from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+
+    with explain_load_errors(str(path), path, "fetch it again"):
+        stored, _ = safe_tensors(path)
+    weights = {name.removeprefix(ORIGINAL_PREFIX): tensor for name, tensor in stored.items()}
+    if not any(first in weights for first in FIRST_LAYERS):
+        raise ModelError(f"{path} is no ControlNet: {_what_it_is(weights)}")
+    config = _config_for(weights, unet)
+    try:
+        module = diffusers.ControlNetModel.from_config(config)
+        converted = convert_controlnet_checkpoint(dict(weights), config)
+        # Those of SDXL, of which diffusers does not know the original names.
+        added = {new: weights[old] for old, new in ADDED_NAMES.items() if old in weights}
+        module.load_state_dict(converted | added)
+    except (RuntimeError, KeyError, IndexError, AttributeError):
+        raise ModelError(_other_base(str(path), _width(weights), unet)) from None
+    return module.to(dtype)
+
+
+def _what_it_is(weights: Mapping[str, Tensor]) -> str:
+    if any("lora" in name for name in weights):
+        return "it is a Control-LoRA or a LoRA; get the whole ControlNet, or give it with --lora"
+    if any(name.startswith("body.") for name in weights):
+        return "a T2I-Adapter is read from a folder or the hub, where its config.json is"
+    return "it has no layers for an image; give the ControlNet's own file"
+
+
+def _config_for(weights: Mapping[str, Tensor], unet: Any) -> dict[str, Any]:
+    """Return the config of a ControlNet of these weights, otherwise built as `unet`."""
+    config = _controlnet_config(unet)
+    if FIRST_LAYERS[0] not in weights:
+        return config
+    # Smaller ControlNets for SDXL leave transformer blocks of the U-Net out.
+    levels = range(len(config["block_out_channels"]))
+    depths = [_depth(weights, f"down_blocks.{level}.attentions.0.") for level in levels]
+    config["down_block_types"] = [
+        "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths
+    ]
+    config["transformer_layers_per_block"] = [max(1, depth) for depth in depths]
+    return config
+
+
+def _depth(weights: Mapping[str, Tensor], prefix: str) -> int:
+    start = f"{prefix}transformer_blocks."
+    return len({n.removeprefix(start).split(".")[0] for n in weights if n.startswith(start)})
+
+
+def _width(weights: Mapping[str, Tensor]) -> int | None:
+    """Return the width of the text embeddings that a ControlNet of these weights reads."""
+    return next((w.shape[1] for n, w in weights.items() if n.endswith("attn2.to_k.weight")), None)
+
+
+def _check_fits(item: str, loaded: LoadedControl, unet: Any, config: Config) -> None:
+    """Raise ModelError unless a ControlNet or a T2I-Adapter fits the U-Net."""
+    own, base = loaded.module.config, unet.config
+    if loaded.is_adapter:
+        channels = list(dict.fromkeys(own.channels))
+        is_xl, step = own.adapter_type == XL_ADAPTER, own.downscale_factor
+        if channels != list(dict.fromkeys(base.block_out_channels)) or is_xl != _takes_xl_adapters(
+            unet
+        ):
+            kind = "SDXL" if is_xl else "SD 1.x and 2.x"
+            raise ModelError(
+                f"{item} is a T2I-Adapter for {kind} of {channels} channels, and the model is"
+                f" {_family(unet)}; choose one that was made for it"
+            )
+        if config.width % step or config.height % step:
+            raise ModelError(f"{item} needs a width and height that are multiples of {step}")
+        return
+    if own.conditioning_channels != 3:
+        raise ModelError(
+            f"{item} is shown {own.conditioning_channels} channels, not an image; choose one that"
+            " is shown an image"
+        )
+    if own.global_pool_conditions:
+        raise ModelError(f"{item} shuffles an image's content, which does not run as a stream")
+    if any(_plain(own[key]) != _plain(base[key]) for key in SAME):
+        raise ModelError(_other_base(item, own.cross_attention_dim, unet))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _is_xl(unet: Any) -> bool:
+    return bool(unet.config.addition_embed_type == "text_time")
+
+
+def _takes_xl_adapters(unet: Any) -> bool:
+    """Return whether the U-Net halves its latents before its first cross-attention, as SDXL's."""
+    return bool(unet.config.down_block_types[0] == "DownBlock2D")
+
+
+def _family(unet: Any) -> str:
+    width = unet.config.cross_attention_dim
+    known = "SDXL" if _is_xl(unet) else "SD 2.x" if unet.config.use_linear_projection else "SD 1.x"
+    return FAMILY_WIDTHS.get(width, known)
+
+
+def _other_base(item: str, width: int | None, unet: Any) -> str:
+    known = FAMILY_WIDTHS.get(width or 0)
+    made_for = f"is made for {known}" if known else "has other layers than the model"
+    return (
+        f"{item} {made_for}, and the model is {_family(unet)}; choose a ControlNet that was made"
+        f" for {_family(unet)}"
+    )
+
+
+def _controlnet_config(unet: Any) -> dict[str, Any]:
+    from diffusers import ControlNetModel
+
+    with torch.device("meta"):
+        return dict(ControlNetModel.from_unet(unet, load_weights_from_unet=False).config)
+
+
+def _random(name: str, unet: Any) -> Any:
+    """Return a ControlNet for `unet` with random weights, or a T2I-Adapter of that name.
+
+    What training makes of the layers that begin at zero is drawn too.
+    """
+    from diffusers import ControlNetModel, T2IAdapter
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(sum(name.encode()))
+        if ADAPTER in name:
+            widths = list(unet.config.block_out_channels)
+            kind, factor = (XL_ADAPTER, 16) if _takes_xl_adapters(unet) else ("full_adapter", 8)
+            channels = [*widths, *widths[-1:] * (4 - len(widths))][:4]
+            return T2IAdapter(
+                channels=channels, num_res_blocks=1, downscale_factor=factor, adapter_type=kind
+            )
+        module = ControlNetModel.from_config(_controlnet_config(unet))
+        zeros = [*module.controlnet_down_blocks, module.controlnet_mid_block]
+        for layer in (*zeros, module.controlnet_cond_embedding.conv_out):
+            torch.nn.init.normal_(layer.weight, std=0.3 / layer.in_channels**0.5)
+    return module

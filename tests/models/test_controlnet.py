@@ -1,0 +1,165 @@
+"""ControlNets in their real layouts on disk, whole and wrong, through the code that loads them."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers.loaders import single_file_utils
+from safetensors.torch import load_file, save_file
+
+from streamcam.errors import ConfigError, ModelError
+from streamcam.models.controlnet import load_controls
+from streamcam.models.presence import check_image_models
+from streamcam.models.random_models import random_pipeline
+from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
+from tests.support.layouts import edit_json
+from tests.support.single_files import original_unet_names
+from tests.support.streams import TINY
+
+
+@cache
+def unet_of(architecture: str) -> Any:
+    return random_pipeline(f"tiny-{architecture}").unet
+
+
+def config_of(item: Any, **settings: Any) -> Config:
+    shown = {} if "control" in settings else {"control": {"net": "image"}}
+    return build_config([TINY, {"controlnet": {str(item): 1.0}}, shown, settings])
+
+
+def load(item: Any, architecture: str = "sd-1.5") -> Any:
+    controls = load_controls(config_of(item), unet_of(architecture), torch.float32, lambda _: None)
+    return controls.nets[0].module
+
+
+def refusal(item: Any, architecture: str = "sd-1.5") -> str:
+    with pytest.raises(ModelError) as refused:
+        load(item, architecture)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def saved(architecture: str, folder: Path) -> Path:
+    torch.manual_seed(0)
+    net = diffusers.ControlNetModel.from_unet(unet_of(architecture))
+    net.save_pretrained(folder / "net")
+    return folder / "net"
+
+
+@pytest.mark.parametrize("architecture", ["sd-1.5", "sd-2.1", "sdxl"])
+@pytest.mark.parametrize("layout", ["folder", "file", "original"])
+def test_every_layout_is_read(architecture: str, layout: str, tmp_path: Path) -> None:
+    folder = saved(architecture, tmp_path)
+    weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    item = folder
+    if layout != "folder":
+        names = original_names(weights) if layout == "original" else {n: n for n in weights}
+        item = tmp_path / "net.safetensors"
+        save_file({names[name]: weight for name, weight in weights.items()}, item)
+    read = load(item, architecture).state_dict()
+    assert read.keys() == weights.keys()
+    assert all(torch.equal(read[name], weight) for name, weight in weights.items())
+
+
+def original_names(names: Any) -> dict[str, str]:
+    """Return the names of the first releases for those of diffusers."""
+    layers = single_file_utils.DIFFUSERS_TO_LDM_MAPPING["controlnet"]["layers"]
+    embedding = {
+        "controlnet_cond_embedding.conv_in": "input_hint_block.0",
+        "controlnet_cond_embedding.conv_out": "input_hint_block.14",
+        "controlnet_mid_block": "middle_block_out.0",
+    }
+    unet = original_unet_names(
+        [n for n in names if not n.startswith("controlnet_") and n not in layers]
+    )
+    originals = {}
+    for name in names:
+        layer, _, kind = name.rpartition(".")
+        head, _, number = layer.rpartition(".")
+        if name in layers:
+            original = layers[name]
+        elif layer in embedding:
+            original = f"{embedding[layer]}.{kind}"
+        elif head == "controlnet_cond_embedding.blocks":
+            original = f"input_hint_block.{2 * int(number) + 2}.{kind}"
+        elif head == "controlnet_down_blocks":
+            original = f"zero_convs.{number}.0.{kind}"
+        else:
+            original = unet[name]
+        originals[name] = f"control_model.{original}"
+    return originals
+
+
+def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = saved("sd-1.5", tmp_path)
+    assert "choose a ControlNet that was made for SDXL" in refusal(folder, "sdxl")
+    edit_json(folder / "config.json", conditioning_channels=4, _class_name="UNet2DModel")
+    assert "takes a ControlNetModel or a T2IAdapter" in refusal(folder)
+    lora = tmp_path / "net.safetensors"
+    save_file({"lora_unet.weight": torch.zeros(1)}, lora)
+    assert "no ControlNet: it is a Control-LoRA or a LoRA" in refusal(lora)
+    pickled = tmp_path / "pickled" / "net"
+    pickled.mkdir(parents=True)
+    (pickled / "config.json").write_text('{"_class_name": "ControlNetModel"}')
+    (pickled / "diffusion_pytorch_model.bin").write_bytes(b"")
+    assert "pickled, which can run code" in refusal(pickled)
+
+
+def test_what_is_surely_missing_is_said_without_loading_anything() -> None:
+    with pytest.raises(ModelError, match="nano has a U-Net of its own"):
+        check_image_models(config_of("random:net", model="nano"))
+    with pytest.raises(ModelError, match="models pull someone/net"):
+        check_image_models(config_of("someone/net", offline=True))
+    with pytest.raises(ModelError, match="models pull someone/depth"):
+        check_image_models(
+            config_of(
+                "random:net", control={"net": "depth"}, depth_model="someone/depth", offline=True
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("lllyasviel/control_v11p_sd15_canny", ("edges", "")),
+        ("diffusers/controlnet-depth-sdxl-1.0-small", ("depth", "")),
+        ("lllyasviel/sd-controlnet-hed", ("softedge", "")),
+        ("TencentARC/t2i-adapter-lineart-sdxl-1.0", ("lineart", "")),
+        ("lllyasviel/control_v11f1e_sd15_tile", ("image", "")),
+    ],
+)
+def test_the_name_of_a_controlnet_says_what_it_is_shown(name: str, shown: tuple[str, str]) -> None:
+    config = build_config([TINY, {"controlnet": name}])
+    assert [*config.control_inputs.values()] == [shown]
+
+
+@pytest.mark.parametrize(
+    ("control", "shown"),
+    [
+        ("net:edges", ("edges", "")),
+        ("net:edges:clip.mp4", ("edges", "clip.mp4")),
+        ("net:camera:Depth Sensor", ("image", "camera:Depth Sensor")),
+        ("net:poses.mp4", ("image", "poses.mp4")),
+    ],
+)
+def test_control_says_what_a_controlnet_is_shown(control: str, shown: tuple[str, str]) -> None:
+    assert config_of("some/net-openpose", control=control).control_inputs == {"net-openpose": shown}
+
+
+@pytest.mark.parametrize(
+    ("control", "message"),
+    [
+        ({}, 'nothing says what the controlnet "net-openpose" is shown; add --control'),
+        ({"control": "depth:edges"}, 'no controlnet "depth"'),
+        ({"control": "net"}, "needs NAME:INPUT"),
+        ({"control": "net:edges", "dtype": "int8"}, "int8 cannot run with a controlnet"),
+        ({"control": "net:edges", "pipeline": "video"}, "video has no ControlNets"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(control: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_config([TINY, {"controlnet": "some/net-openpose", **control}])
