@@ -67,8 +67,9 @@ class SceneWatch:
         if not moves or np.array_equal(before, now):
             return SceneChange(is_cut=False, motion=self.still)
         # From the new frame back to the old one, so that each new pixel knows its origin.
-        back = self._reduced(self._flow.calc(now, before, None))
-        return SceneChange(is_cut=False, motion=-back / np.array(now.shape[::-1], np.float32))
+        back = self._reduced(self._flow.calc(now, before, np.zeros((*now.shape, 2), np.float32)))
+        back /= np.array(now.shape[::-1])
+        return SceneChange(is_cut=False, motion=-back)
 
     def _small_grey(self, image: Image) -> NDArray[np.uint8]:
         small = fitted(image, STEP * self._columns, STEP * self._rows, self._fit)
