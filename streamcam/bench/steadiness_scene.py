@@ -80,9 +80,10 @@ def backward_flow(before: Image, after: Image) -> tuple[Field, NDArray[np.bool_]
     """Return from where each pixel of `after` came, and where that can be trusted, ``(H, W)``."""
     old, new = (_smooth_grey(image) for image in (before, after))
     finder = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    empty = np.zeros((2, *old.shape, 2), np.float32)
-    back = finder.calc(new, old, empty[0]).astype(np.float32)
-    forth = finder.calc(old, new, empty[1]).astype(np.float32)
+    back, forth = (
+        finder.calc(*pair, np.zeros((*old.shape, 2), np.float32)).astype(np.float32, copy=False)
+        for pair in ((new, old), (old, new))
+    )
     round_trip = back + moved(forth, back)
     unlike = np.abs(moved(old.astype(np.float32), back) - new)
     trusted = (np.hypot(round_trip[..., 0], round_trip[..., 1]) < MAX_ROUND_TRIP) & (
@@ -90,8 +91,8 @@ def backward_flow(before: Image, after: Image) -> tuple[Field, NDArray[np.bool_]
     )
     height, width = trusted.shape
     x, y = _positions(back)
-    trusted &= (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    return back, trusted
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return back, np.logical_and(trusted, inside)
 
 
 def moved(image: NDArray[np.float32], flow: Field) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from streamcam.bench.energy import EnergyReading
     from streamcam.bench.engine_comparison import Result
     from streamcam.bench.image_bench import Row
+    from streamcam.bench.steadiness import Steadiness
 
 
 @click.group()
@@ -185,6 +186,43 @@ def engines(
 
 
 @bench.command()
+@click.option(
+    "--frames",
+    type=click.IntRange(min=10),
+    metavar="N",
+    default=32,
+    show_default=True,
+    help="Frames of each scene.",
+)
+@bench_options.as_json
+@settings(Config, Parameters)
+def steadiness(
+    frames: int,
+    as_json: bool,
+    presets: tuple[str, ...],
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Measure how much the output flickers, and what steadies it.
+
+    The warp error is how far outputs differ from the ones before moved with the scene, in grey
+    levels; the sharpness is the gradient energy. The camera is drawn, noisy, and moves or stands
+    still. Without --model nano is measured.
+    """
+    from streamcam.bench.harness import machine
+    from streamcam.bench.steadiness import measure
+
+    config = bench_options.configured_or_nano(presets, assignments, flags)
+    with bench_options.status():
+        rows = list(measure(config, frames))
+    if as_json:
+        bench_options.print_json(machine(config), rows=list(map(asdict, rows)))
+        return
+    bench_options.print_facts(machine(config))
+    _print_steadiness(rows)
+
+
+@bench.command()
 @bench_options.seconds(20.0, least=1, help_text="Seconds that each result is measured for.")
 @bench_options.as_json
 @settings(Config, BroadcastSettings, Parameters)
@@ -224,6 +262,20 @@ def _print_rows(rows: "list[Row]") -> None:
             share = f"{row.outside:.1%}" if row.outside > 1e-4 else ""
             table.add_row(row.name, f"{row.ms:.1f}", f"{row.ratio:.2f}", share, row.note)
         console.print(table)
+
+
+def _print_steadiness(rows: "list[Steadiness]") -> None:
+    for scene, lines in groupby(rows, attrgetter("scene")):
+        table = bench_options.table("warp error", "of off", "sharpness", "ms/frame", title=scene)
+        for row in lines:
+            table.add_row(
+                row.name,
+                f"{row.warp_error:.2f}",
+                f"{row.warp_ratio:.2f}",
+                f"{row.sharpness_ratio - 1:+.1%}",
+                f"{row.ms:.1f}",
+            )
+        Console().print(table)
 
 
 def _print_results(results: "list[Result]") -> None:

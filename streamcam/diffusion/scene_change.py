@@ -67,10 +67,9 @@ class SceneWatch:
         if not moves or np.array_equal(before, now):
             return SceneChange(is_cut=False, motion=self.still)
         # From the new frame back to the old one, so that each new pixel knows its origin.
-        empty = np.zeros((*now.shape, 2), np.float32)
-        back = self._reduced(self._flow.calc(now, before, empty))
-        motion = (-back / np.array(now.shape[::-1])).astype(np.float32)
-        return SceneChange(is_cut=False, motion=motion)
+        back = self._reduced(self._flow.calc(now, before, np.zeros((*now.shape, 2), np.float32)))
+        back /= np.array(now.shape[::-1])
+        return SceneChange(is_cut=False, motion=-back)
 
     def _small_grey(self, image: Image) -> NDArray[np.uint8]:
         small = fitted(image, STEP * self._columns, STEP * self._rows, self._fit)

@@ -14,6 +14,7 @@ from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stages import Condition, Denoise
 from streamcam.diffusion.steering import LayerInputs, MemoryInputs, Steering, unpacked
 from streamcam.diffusion.temporal_memory import MAX_TOKENS, enable_temporal_memory
+from streamcam.engines.flat_stage import flatten_args
 from streamcam.errors import ConfigError
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config_layers import build_config
@@ -282,3 +283,22 @@ def test_a_reset_forgets(models: dict[str, ImageModel]) -> None:
 def test_memory_and_cross_frame_attention_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match="temporal_memory and cross_frame_attention"):
         build_config([TINY, {"temporal_memory": "attention", "cross_frame_attention": True}])
+
+
+def test_live_values_make_no_other_kind_of_call(models: dict[str, ImageModel]) -> None:
+    kinds = set()
+
+    def denoise(*args: Any) -> Tensor:
+        kinds.add(flatten_args(args)[1])
+        return models["features"].denoise(*args)
+
+    recording = models["features"]._replace(denoise=denoise)
+    stream = RecordingStream(recording, temporal_memory="features", t_index_list="10,30")
+    live: list[dict[str, Any]] = [
+        {"temporal_strength": 0},
+        {"temporal_length": 30, "temporal_threshold": 0.5},
+        {"temporal_strength": 1, "output_blend": 0.5},
+        {"noise_follow": True},
+    ]
+    stream(swaying(6, cut_at=4), dict(enumerate(live, 1)))
+    assert len(kinds) == 1
