@@ -191,6 +191,7 @@ _OF_FIELDS: dict[str, Completer] = {
     "model": model_names,
     "vae": _autoencoders,
     "lora": _paths,
+    "controlnet": _paths,
     "device": partial(_words, DEVICES),
     "source": _sources,
     "sink": _sinks,
