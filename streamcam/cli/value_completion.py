@@ -194,6 +194,7 @@ _OF_FIELDS: dict[str, Completer] = {
     "embedding": _paths,
     "ip_adapter": _paths,
     "image_prompt": _paths,
+    "controlnet": _paths,
     "device": partial(_words, DEVICES),
     "source": _sources,
     "sink": _sinks,
