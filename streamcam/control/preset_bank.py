@@ -13,7 +13,7 @@ from streamcam.settings.base import traits
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import MODEL_DEFAULTS, place_in, split_layer
 from streamcam.settings.layer import Layer
-from streamcam.settings.parameters import Parameters
+from streamcam.settings.parameters import NAMED_FIELDS, Parameters
 from streamcam.settings.presets import (
     find_presets,
     load_preset,
@@ -169,6 +169,12 @@ def _live_values(layer: Layer, config: Config, start: Parameters) -> dict[str, A
         name: getattr(parsed, name)
         for name in live
         if not traits(Parameters.model_fields[name]).trigger
+    }
+    # Numbers of what this broadcast has not loaded, such as a LoRA, have no effect here.
+    values |= {
+        name: config.known_numbers(name, value)
+        for name, value in values.items()
+        if name in NAMED_FIELDS
     }
     try:
         config.check(start.changed(values))

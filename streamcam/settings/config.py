@@ -531,6 +531,11 @@ class Config(Settings):
         given: Mapping[str, float] = getattr(self, setting)
         return given
 
+    def known_numbers(self, field: str, numbers: NamedNumbers) -> NamedNumbers:
+        """Return those of the `numbers` of a live field whose names were given at start."""
+        known = {name for name, _ in self.named_numbers().get(field, ())}
+        return tuple((name, number) for name, number in numbers if name in known)
+
     def changed(self, parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
         """Return `parameters` with live `changes` applied.
 

@@ -162,3 +162,11 @@ def test_a_trigger_in_a_preset_is_not_pulled(write_presets: Presets) -> None:
     write_presets(bang='prompt = "x"\nsnapshot = 3\nreset = 1')
     after = Live().load("bang")
     assert (after.snapshot, after.reset) == (0, 0)
+
+
+def test_a_preset_may_hold_scales_of_loras_that_are_not_here(write_presets: Presets) -> None:
+    write_presets(mine='prompt = "neon"\nlora_scale = { sketch = 0.4, ink = 0.9 }\n')
+    live = Live(lora={"loras/sketch.safetensors": 1.0, "loras/oil.safetensors": 1.0})
+    assert live.load("mine").lora_scale == (("sketch", 0.4), ("oil", 1.0))
+    assert live.control.target.prompt == (("neon", 1.0),)
+    assert Live().load("mine").lora_scale == ()
