@@ -68,17 +68,21 @@ class ImageBenchmark:
     """The comparisons of ``streamcam bench pipeline``, for one model."""
 
     def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int) -> None:
+        with_images, config = config, _without_image_prompts(config)
         self._config = config
         self._scene = scene
         self._rounds = rounds
         placement = place(config)
         pipe = load_pipeline(config, placement.weights_dtype, no_report, placement.device)
         # The same weights twice: with the prompt's keys and values cached, and without.
-        uncached_pipe = copy.copy(pipe)
-        uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+        uncached_pipe, images_pipe = _with_shared_weights(pipe), _with_shared_weights(pipe)
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
         self._models = from_pipeline(pipe, config, device, no_report, builds_here=True)
         self._uncached = from_pipeline(uncached_pipe, uncached, device, no_report, builds_here=True)
+        self._with_images: tuple[ImageModel, Config] | None = None
+        if with_images.ip_adapter:
+            model = from_pipeline(images_pipe, with_images, device, no_report, builds_here=True)
+            self._with_images = (model, with_images)
 
     def rows(self) -> Iterator[Row]:
         """Yield every line, table by table."""
@@ -89,6 +93,7 @@ class ImageBenchmark:
         yield from self.similarity_filter()
         yield from self.temporal_stability()
         yield from self.prompt_cache()
+        yield from self.image_prompts()
 
     def overhead(self) -> Iterator[Row]:
         """Compare the whole stream with nothing but its model calls."""
@@ -172,6 +177,18 @@ class ImageBenchmark:
                 case.note = lambda flops=flops: f"{flops / 1e9:.2f} GFLOP in the U-Net"  # type: ignore[misc]
             yield from self._measured("prompt cache", cases)
 
+    def image_prompts(self) -> Iterator[Row]:
+        """Compare the stream without an IP-Adapter and with the image prompts of the settings."""
+        if self._with_images is None:
+            return
+        models, config = self._with_images
+        count = len(config.image_prompt)
+        cases = [
+            self._case("no IP-Adapter", self._config),
+            self._case(f"{count} image prompts", config, models=models),
+        ]
+        yield from self._measured("image prompts", cases)
+
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:
             case.run(self._config.num_steps + 5)
@@ -217,6 +234,18 @@ class ImageBenchmark:
 
         filtered = config.live.enable_similar_image_filter
         return Case(name, step, note if filtered else str)
+
+
+def _without_image_prompts(config: Config) -> Config:
+    live = config.live.model_copy(update={"image_prompt_scale": ()})
+    return changed(config, ip_adapter=None, image_encoder=None, image_prompt={}, live=live)
+
+
+def _with_shared_weights(pipe: Any) -> Any:
+    """Return a copy of a pipeline whose U-Net has the same weights, and layers of its own."""
+    copied = copy.copy(pipe)
+    copied.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+    return copied
 
 
 class ModelTimer:

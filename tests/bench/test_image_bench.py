@@ -1,8 +1,12 @@
 """The image benchmark: every comparison has its rows; no test depends on a figure."""
 
+from pathlib import Path
+
 from streamcam.bench.harness import machine
 from streamcam.bench.image_bench import ImageBenchmark
+from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config_layers import build_config
+from tests.support.ip_adapters import save_ip_adapter
 from tests.support.streams import TINY, moving
 
 
@@ -33,3 +37,10 @@ def test_every_comparison_has_its_rows() -> None:
 
 def _tables(rows: list) -> dict[str, None]:
     return dict.fromkeys(row.table for row in rows)
+
+
+def test_image_prompts_are_compared_with_the_stream_without_them(tmp_path: Path) -> None:
+    adapter = save_ip_adapter(tmp_path, random_pipeline("tiny-sd-turbo").unet, "plain")
+    config = build_config([TINY, {"width": 32, "height": 32, "ip_adapter": str(adapter)}])
+    bench = ImageBenchmark(config, [frame.image for frame in moving(2, size=32)], rounds=1)
+    assert [row.name for row in bench.image_prompts()] == ["no IP-Adapter", "1 image prompts"]
