@@ -76,6 +76,7 @@ class ImageBenchmark:
     """The comparisons of ``streamcam bench pipeline``, for one model."""
 
     def __init__(self, config: Config, scene: Sequence[Image], *, rounds: int) -> None:
+        with_images, config = config, _without_image_prompts(config)
         self._controlled_config = config
         self._config = config = _without_controlnets(config)
         self._scene = scene
@@ -83,11 +84,9 @@ class ImageBenchmark:
         placement = place(config)
         pipe = load_pipeline(config, placement.weights_dtype, no_report, placement.device)
         # The same weights twice: with the prompt's keys and values cached, and without.
-        uncached_pipe = copy.copy(pipe)
-        uncached_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+        uncached_pipe, images_pipe = _with_shared_weights(pipe), _with_shared_weights(pipe)
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
-        self._plain_pipe = copy.copy(pipe)
-        self._plain_pipe.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+        self._plain_pipe = _with_shared_weights(pipe)
         controlled = self._controlled_config
         controls = load_controls(controlled, pipe.unet, placement.weights_dtype, no_report)
         # People are found only where that is measured; without a camera image there are none.
@@ -100,6 +99,10 @@ class ImageBenchmark:
         self._controlled = everything._replace(region_mask=None)
         self._with_regions = everything._replace(controls=())
         self._uncached = from_pipeline(uncached_pipe, uncached, device, no_report, builds_here=True)
+        self._with_images: tuple[ImageModel, Config] | None = None
+        if with_images.ip_adapter:
+            model = from_pipeline(images_pipe, with_images, device, no_report, builds_here=True)
+            self._with_images = (model, with_images)
 
     def rows(self) -> Iterator[Row]:
         """Yield every line, table by table."""
@@ -115,6 +118,7 @@ class ImageBenchmark:
             yield from self.regions()
         yield from self.loras()
         yield from self.controlnets()
+        yield from self.image_prompts()
 
     def overhead(self) -> Iterator[Row]:
         """Compare the whole stream with nothing but its model calls."""
@@ -255,6 +259,18 @@ class ImageBenchmark:
             cases.append(self._case(name, changed(config, live=live), models=self._controlled))
         yield from self._measured("ControlNet", cases)
 
+    def image_prompts(self) -> Iterator[Row]:
+        """Compare the stream without an IP-Adapter and with the image prompts of the settings."""
+        if self._with_images is None:
+            return
+        models, config = self._with_images
+        count = len(config.image_prompt)
+        cases = [
+            self._case("no IP-Adapter", self._config),
+            self._case(f"{count} image prompts", config, models=models),
+        ]
+        yield from self._measured("image prompts", cases)
+
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
         for case in cases:
             case.run(self._config.num_steps + 5)
@@ -300,6 +316,18 @@ class ImageBenchmark:
 
         filtered = config.live.enable_similar_image_filter
         return Case(name, step, note if filtered else str)
+
+
+def _without_image_prompts(config: Config) -> Config:
+    live = config.live.model_copy(update={"image_prompt_scale": ()})
+    return changed(config, ip_adapter=None, image_encoder=None, image_prompt={}, live=live)
+
+
+def _with_shared_weights(pipe: Any) -> Any:
+    """Return a copy of a pipeline whose U-Net has the same weights, and layers of its own."""
+    copied = copy.copy(pipe)
+    copied.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+    return copied
 
 
 class ModelTimer:

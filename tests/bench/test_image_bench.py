@@ -1,8 +1,12 @@
 """The image benchmark: every comparison has its rows; no test depends on a figure."""
 
+from pathlib import Path
+
 from streamcam.bench.harness import machine
 from streamcam.bench.image_bench import ImageBenchmark, at_steps
+from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config_layers import build_config
+from tests.support.ip_adapters import save_ip_adapter
 from tests.support.streams import TINY, moving
 
 
@@ -44,3 +48,10 @@ def test_a_model_of_few_timesteps_is_measured_at_more_steps_too() -> None:
     assert within.timesteps == config.timesteps
     assert (within.num_steps, within.live.num_inference_steps) == (4, 4)
     assert (beyond.num_steps, beyond.live.num_inference_steps) == (10, 50)
+
+
+def test_image_prompts_are_compared_with_the_stream_without_them(tmp_path: Path) -> None:
+    adapter = save_ip_adapter(tmp_path, random_pipeline("tiny-sd-turbo").unet, "plain")
+    config = build_config([TINY, {"width": 32, "height": 32, "ip_adapter": str(adapter)}])
+    bench = ImageBenchmark(config, [frame.image for frame in moving(2, size=32)], rounds=1)
+    assert [row.name for row in bench.image_prompts()] == ["no IP-Adapter", "1 image prompts"]
