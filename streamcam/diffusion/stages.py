@@ -154,6 +154,7 @@ class Denoise(nn.Module):
         alpha, beta = signal_and_noise(timesteps, self.alphas_cumprod)
         noise: Tensor = self.noise_from(predicted.float(), x_t, alpha, beta)
         outputs = self.layer_inputs.outputs
+        self.layer_inputs.begin(None)  # Nothing of a recorded call may be held outside it.
         return packed(noise, outputs) if outputs else noise
 
     def extra_repr(self) -> str:
