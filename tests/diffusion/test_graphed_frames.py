@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from streamcam.diffusion import image_model
-from streamcam.diffusion.image_model import ImageModel
+from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.schedule import Sampling
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.builder import EngineBuilder
@@ -24,6 +24,7 @@ from streamcam.engines.store import Store
 from streamcam.frames.copy_streams import CALLS_AT_ONCE
 from streamcam.frames.cuda_transfer import CudaTransfer, output_format
 from streamcam.settings.config import Config
+from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 from tests.diffusion.test_stream import stand_in
 from tests.frames.test_transfer import config_of as transfer_config
@@ -385,3 +386,16 @@ def test_a_model_is_loaded_with_graphs_where_those_are_chosen(
     both = Graphed(models, config, graphs=models.graphs)
     both.assert_same(noise(6, 64, 64))
     assert ("frames run as one CUDA graph" in "".join(reports)) is chosen
+
+
+@pytest.mark.parametrize("memory", ["off", "features"])
+def test_graphs_steady_outputs_as_plain_frames_do(memory: str) -> None:
+    settings = {"t_index_list": "10,30", "temporal_memory": memory, "temporal_threshold": 0.5}
+    config = build_config([TINY, CANVAS, settings, {"output_blend": 0.5}])
+    both = Graphed(load_image_model(config, lambda _: None), config)
+    scene = noise(1)[0]
+    images = [np.roll(scene, i, axis=1) for i in range(16)]
+    live = {10: {"temporal_strength": 0.3}, 11: {"noise_follow": True}, 13: {"output_blend": 0.9}}
+    both.assert_same(images, live)
+    assert both.graphs.captures == CALLS_AT_ONCE
+    assert both.graphs.launches > 0
