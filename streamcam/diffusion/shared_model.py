@@ -143,9 +143,7 @@ class SharedModel:
     def _run(self, requests: Sequence[_Request]) -> None:
         alike: dict[tuple[str, Signature], list[_Request]] = {}
         for request in requests:
-            # What steers a U-Net call is not by rows: such calls run by themselves.
-            own: Any = id(request) if len(request.args) > 3 else request.signature
-            alike.setdefault((request.stage, own), []).append(request)
+            alike.setdefault((request.stage, request.signature), []).append(request)
         for together in alike.values():
             while together:
                 size = next(s for s in self.sizes if s >= min(len(together), self.sizes[-1]))

@@ -9,7 +9,7 @@ from streamcam.diffusion.shared_model import SharedModel
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.errors import ConfigError
 from streamcam.frames import frame_transfer
-from streamcam.settings.config import Config
+from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
 
@@ -23,15 +23,31 @@ def load_shared_streams(
     """Return `count` streams of one model, to be called each from a thread of its own.
 
     Raises:
-        ConfigError: a setting lets the rows of a call depend on each other.
+        ConfigError: a setting steers a call as a whole, not row by row.
         StreamcamError: as `load_image_model` does.
     """
-    if config.cross_frame_attention:
-        raise ConfigError("several streams in one call need cross_frame_attention=false")
+    if not_shared := _not_shared(config):
+        raise ConfigError(
+            f"several streams in one call cannot run with {', '.join(not_shared)}: leave that out,"
+            " or give each client an engine of its own"
+        )
     # In this process, as the one that builds them knows of one stream's shapes alone.
     model = load_image_model(config, report, builds_here=True)
     shared = SharedModel(model, count, wait_s=1 / config.broadcast.fps)
     return [SharedStream(shared, config, number) for number in range(count)]
+
+
+def _not_shared(config: Config) -> list[str]:
+    """Return the settings in use that steer a call as a whole, or more than its rows."""
+    in_use = {
+        "cross_frame_attention": config.cross_frame_attention,
+        "temporal_memory": config.temporal_memory != OFF,
+        "region_mask": config.region_mask != OFF,
+        "controlnet": config.controlnet,
+        "ip_adapter": config.ip_adapter,
+        "live_loras": config.lora and not config.fuses_loras,
+    }
+    return [name for name, used in in_use.items() if used]
 
 
 class SharedStream:

@@ -159,6 +159,14 @@ def test_every_size_is_made_before_anything_is_on_air() -> None:
     assert {size for _, size, _ in streams[0].shared._batches} == {2, 3}
 
 
-def test_rows_that_depend_on_each_other_are_refused() -> None:
-    with pytest.raises(ConfigError, match="cross_frame_attention=false"):
-        load_shared_streams(config(cross_frame_attention=True), print, 2)
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"cross_frame_attention": True}, "cross_frame_attention"),
+        ({"temporal_memory": "features", "region_mask": "person"}, "temporal_memory, region_mask"),
+        ({"lora": {"a.safetensors": 1.0}}, "live_loras"),
+    ],
+)
+def test_what_steers_a_call_as_a_whole_is_refused(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=f"cannot run with {named}: leave that out"):
+        load_shared_streams(config(**settings), print, 2)
