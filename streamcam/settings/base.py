@@ -78,6 +78,8 @@ class Traits:
     """Setting, fixed at start, that names what its numbers are for; see `named_numbers`."""
     begins: float | None = None
     """Value of such numbers at the start; None for those that the naming setting gives."""
+    needs: str = ""
+    """Setting, fixed at start, without which it has no effect: the page then leaves it out."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 

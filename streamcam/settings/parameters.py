@@ -120,14 +120,18 @@ class Parameters(Settings):
         description="How far to go from the camera image: picks the timesteps (t_index_list is the"
         " exact form). Default: the model's own, else 0.4; 1 for text to image.",
     )
-    strength_person: Annotated[float | None, Traits(fades=True, group="Look")] = Field(
+    strength_person: Annotated[
+        float | None, Traits(needs="region_mask", fades=True, group="Look")
+    ] = Field(
         default=None,
         ge=0,
         le=1,
         description="Strength where the person is, or the white of the mask; needs region_mask."
         " Default: strength.",
     )
-    strength_background: Annotated[float | None, Traits(fades=True, group="Look")] = Field(
+    strength_background: Annotated[
+        float | None, Traits(needs="region_mask", fades=True, group="Look")
+    ] = Field(
         default=None,
         ge=0,
         le=1,
@@ -173,12 +177,14 @@ class Parameters(Settings):
         default=(),
         description="Scale of each LoRA by its name; 0 turns it off. Default: as given at start.",
     )
-    eta: Annotated[float, Traits(model_default=True, fades=True, group="Look")] = Field(
-        default=0.3,
-        ge=0,
-        le=1,
-        description="Share of fresh noise between the steps of the sampler tcd (its gamma): 0 is"
-        " deterministic, 1 much like lcm.",
+    eta: Annotated[float, Traits(needs="sampler", model_default=True, fades=True, group="Look")] = (
+        Field(
+            default=0.3,
+            ge=0,
+            le=1,
+            description="Share of fresh noise between the steps of the sampler tcd (its gamma): 0"
+            " is deterministic, 1 much like lcm.",
+        )
     )
     controlnet_scale: Annotated[
         tuple[tuple[str, ControlScale], ...],
@@ -205,20 +211,26 @@ class Parameters(Settings):
         default=(),
         description="Share of the denoising steps after which each ControlNet ends, by its name.",
     )
-    edge_low: Annotated[float, Traits(fades=True, group="Look", usual=(0, 400))] = Field(
+    edge_low: Annotated[
+        float, Traits(needs="controlnet", fades=True, group="Look", usual=(0, 400))
+    ] = Field(
         default=100,
         ge=0,
         le=1000,
         description="Lower threshold of the edges that a ControlNet is shown: from it on, what"
         " touches an edge is one too.",
     )
-    edge_high: Annotated[float, Traits(fades=True, group="Look", usual=(0, 400))] = Field(
+    edge_high: Annotated[
+        float, Traits(needs="controlnet", fades=True, group="Look", usual=(0, 400))
+    ] = Field(
         default=200,
         ge=0,
         le=1000,
         description="Upper threshold of the edges that a ControlNet is shown: higher shows fewer.",
     )
-    temporal_strength: Annotated[float, Traits(fades=True, group="Look")] = Field(
+    temporal_strength: Annotated[
+        float, Traits(needs="temporal_memory", fades=True, group="Look")
+    ] = Field(
         default=0.8,
         ge=0,
         le=1,
@@ -226,14 +238,17 @@ class Parameters(Settings):
         " all.",
     )
     temporal_length: Annotated[
-        float, Traits(fades=True, unit="frames", group="Look", usual=(1, 32))
+        float,
+        Traits(needs="temporal_memory", fades=True, unit="frames", group="Look", usual=(1, 32)),
     ] = Field(
         default=8.0,
         ge=1,
         le=1000,
         description="How many frames the memory goes back, as a running mean; 1 forgets at once.",
     )
-    temporal_threshold: Annotated[float, Traits(fades=True, group="Look", usual=(0.5, 1))] = Field(
+    temporal_threshold: Annotated[
+        float, Traits(needs="temporal_memory", fades=True, group="Look", usual=(0.5, 1))
+    ] = Field(
         default=0.95,
         ge=0,
         le=1,
@@ -260,12 +275,14 @@ class Parameters(Settings):
         description="How strongly each image prompt, by its name, makes the output look like it; 0"
         " turns it off, and several add up. Default: as given at start.",
     )
-    image_prompt_grab: Annotated[int, Traits(trigger=True, group="Look")] = Field(
-        default=0,
-        ge=0,
-        lt=2**63,
-        description="Counter: raising it takes the newest camera frame as the image prompt named"
-        " camera.",
+    image_prompt_grab: Annotated[int, Traits(needs="ip_adapter", trigger=True, group="Look")] = (
+        Field(
+            default=0,
+            ge=0,
+            lt=2**63,
+            description="Counter: raising it takes the newest camera frame as the image prompt"
+            " named camera.",
+        )
     )
     seed: Annotated[int, Traits(flag=True, group="Look", usual=(0, 9999))] = Field(
         default=2, ge=0, lt=2**63, description="Seed of the noise."

@@ -1,10 +1,15 @@
 """The control surface: values by address and alias."""
 
+from typing import Any
+
 from streamcam.control.messages import Message
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.control.web.page_table import page_table
+from streamcam.settings.base import traits
+from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
+from streamcam.settings.parameters import Parameters
 
 
 def test_the_preset_on_air_and_an_alias_have_a_value_to_ask_for() -> None:
@@ -33,3 +38,20 @@ def test_every_number_by_name_has_an_address_of_its_own() -> None:
     assert surface.value_of(sketch) == Message(sketch, (10.0,))
     [row] = [row for row in page_table(surface) if row["name"] == "lora_scale/sketch"]
     assert (row["kind"], row["low"], row["high"], row["fader"]) == ("number", -10, 10, [0, 1.5])
+
+
+def test_the_page_has_no_fader_for_what_is_not_in_use() -> None:
+    def names(**settings: Any) -> set[str]:
+        config = build_config([settings])
+        table = page_table(ControlSurface(Control(config), config, print))
+        return {row["name"] for row in table}
+
+    of_regions = {"strength_person", "strength_background"}
+    assert not names() & {*of_regions, "edge_low", "temporal_strength", "eta", "image_prompt_grab"}
+    assert of_regions <= names(region_mask="person")
+    assert "eta" in names(sampler="tcd")
+
+
+def test_what_a_parameter_needs_is_a_setting() -> None:
+    for field in Parameters.model_fields.values():
+        assert traits(field).needs in ("", *Config.model_fields)

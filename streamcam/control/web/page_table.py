@@ -23,6 +23,8 @@ EXTRAS = {
     "preset/refresh": ("trigger", "Presets"),
 }
 """Addresses on the page that are no fields: their kinds and groups."""
+NOT_IN_USE = (None, "off", "auto", {})
+"""Values of a setting that a parameter needs, with which that has no effect."""
 MAX_EXACT = 2**53
 """Whole numbers beyond it lose their last digits in a browser, so they are sent as text."""
 
@@ -47,6 +49,9 @@ def shown(arguments: Sequence[Argument]) -> list[Argument]:
 
 def _field_rows(surface: ControlSurface) -> Iterator[Row]:
     for name, field in Parameters.model_fields.items():
+        needed = traits(field).needs
+        if needed and getattr(surface.config, needed) in NOT_IN_USE:
+            continue
         if is_named_numbers(field):
             yield from _named_rows(surface, name, field)
             continue
