@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from streamcam.settings.config import ACCELERATIONS, AUTO
+from streamcam.settings.config import ACCELERATIONS
+from streamcam.settings.model_settings import AUTO
 
 PACKAGE = "benchmarks.gpu_check"
 START = f"{PACKAGE}.start_section:start"

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from streamcam.cli.options import configured
 from streamcam.embedded_model import NANO
-from streamcam.settings.config import AUTO, Config
+from streamcam.settings.config import Config
 from streamcam.settings.config_layers import with_model
+from streamcam.settings.model_settings import AUTO
 from streamcam.types import Image
 
 Command = TypeVar("Command", bound=Callable[..., Any])

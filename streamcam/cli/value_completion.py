@@ -16,7 +16,8 @@ from streamcam.plugins import plugin_names
 from streamcam.settings.aliases import MODELS
 from streamcam.settings.base import literal_values
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.config import AUTO, PARTS, Config
+from streamcam.settings.config import PARTS, Config
+from streamcam.settings.model_settings import AUTO
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import find_presets
 from streamcam.settings.video_settings import VideoSettings

@@ -8,7 +8,8 @@ from streamcam.diffusion.schedule import MIN_ALPHA_CUMPROD, Sampling
 from streamcam.errors import ConfigError
 from streamcam.models.families import Report, is_few_step
 from streamcam.models.few_step import Recognised, few_step_model
-from streamcam.settings.config import AUTO, Config
+from streamcam.settings.config import Config
+from streamcam.settings.model_settings import AUTO
 
 
 def sampling_of(pipe: Any, config: Config, alphas_cumprod: Tensor, report: Report) -> Sampling:

@@ -16,7 +16,7 @@ from streamcam.diffusion.residuals import NO_RESIDUALS, ResidualShapes, unet_inp
 from streamcam.diffusion.schedule import signal_and_noise
 from streamcam.diffusion.steering import LayerInputs, Steering, packed
 from streamcam.errors import MAX_SHOWN
-from streamcam.settings.config import MAX_PROMPT_CHUNKS
+from streamcam.settings.model_settings import MAX_PROMPT_CHUNKS
 
 LCM_GUIDANCE = 8.5
 """The guidance scale that latent consistency models run at (diffusers' own default)."""

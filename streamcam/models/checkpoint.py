@@ -27,7 +27,8 @@ from streamcam.models.weights import (
     explain_load_errors,
     tensor_names,
 )
-from streamcam.settings.config import AUTO, Config
+from streamcam.settings.config import Config
+from streamcam.settings.model_settings import AUTO
 
 PIPELINES = (
     "StableDiffusionPipeline",

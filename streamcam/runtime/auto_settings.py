@@ -11,8 +11,9 @@ from streamcam.runtime.device_presence import device_kind
 from streamcam.runtime.engine_elsewhere import with_engine_elsewhere
 from streamcam.runtime.model_size import with_shape_of_source
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.config import AUTO, Config
+from streamcam.settings.config import Config
 from streamcam.settings.config_layers import with_model
+from streamcam.settings.model_settings import AUTO
 from streamcam.system.network import page_url
 
 PASSTHROUGH = "passthrough"

@@ -1,12 +1,10 @@
 """The settings fixed at start, with those of a broadcast, of video and the first live ones."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     BeforeValidator,
     Field,
     field_validator,
@@ -15,11 +13,12 @@ from pydantic import (
 
 from streamcam.errors import ParameterError, suggest
 from streamcam.plugins import plugin_names
-from streamcam.settings.aliases import dtype_name, model_id
-from streamcam.settings.base import Settings, Traits, accepted_names, from_json
+from streamcam.settings.aliases import dtype_name
+from streamcam.settings.base import Traits, accepted_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.control_inputs import ControlInput, control_inputs, parse_controls
+from streamcam.settings.control_inputs import ControlInput, control_inputs
 from streamcam.settings.environment import hub_is_offline
+from streamcam.settings.model_settings import AUTO, ModelSettings
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
 from streamcam.settings.parameters import NAMED_FIELDS, Parameters, Timesteps, indices_of
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
@@ -27,55 +26,13 @@ from streamcam.settings.prompt_syntax import PARSERS
 from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2
-MAX_PROMPT_CHUNKS = 8
-WORD = re.compile(r"[\w<>-]+")
-"""Matches the word of an embedding."""
 CAMERA = "camera"
 """Name of the image prompt that is taken from the camera on air."""
-MAX_IMAGE_PROMPTS = 16
-AUTO = "auto"
 OFF = "off"
 ACCELERATIONS = (AUTO, "eager", "graph", "compiled", "openvino", "tensorrt", "tensorrt-rtx")
 """The values of `acceleration` without any plugin."""
 ENGINE_PLUGINS = "streamcam.engines"
 """Group of the entry points through which installed packages add engines."""
-
-
-def _parse_scaled(value: Any) -> Any:
-    value = from_json(value)
-    items = [value] if isinstance(value, str) else value
-    if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return dict(map(_parse_scale, items))
-    return value
-
-
-def _parse_scale(item: str) -> tuple[str, float]:
-    path, colon, scale = item.rpartition(":")
-    try:
-        return (path, float(scale)) if colon else (item, 1.0)
-    except ValueError:
-        return item, 1.0
-
-
-def _parse_embeddings(value: Any) -> Any:
-    value = from_json(value)
-    items = [value] if isinstance(value, str) else value
-    if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return dict(map(_parse_embedding, items))
-    return value
-
-
-def _parse_embedding(item: str) -> tuple[str, str]:
-    path, colon, word = item.rpartition(":")
-    # The colon of a drive is none before a word.
-    return (path, word) if colon and WORD.fullmatch(word) else (item, "")
-
-
-def _embedding_words(embeddings: dict[str, str]) -> dict[str, str]:
-    for word in embeddings.values():
-        if word and not WORD.fullmatch(word):
-            raise ValueError(f'"{word}" is no word: it has letters, digits and <>-_ alone')
-    return embeddings
 
 
 def _acceleration(value: str) -> str:
@@ -100,124 +57,11 @@ def _multiple_of_8(value: int) -> int:
 Side = Annotated[int, Field(ge=8, le=8192)]
 
 
-class Config(Settings):
+class Config(ModelSettings):
     """The settings that a running stream cannot change."""
 
-    pipeline: Annotated[Literal["image", "video"], Traits(flag=True)] = Field(
-        default="image",
-        description="Diffuse each frame on its own (image), or as part of a steady video (video).",
-    )
-    model: Annotated[str, AfterValidator(model_id), Traits(flag=True)] = Field(
-        default=AUTO,
-        validation_alias=AliasChoices("model", "model_id_or_path"),
-        description="Hub id, folder in diffusers layout, .safetensors file, random:NAME, or nano,"
-        " which comes with streamcam; sd-turbo, sdxl-turbo and sd15 for short."
-        " auto: SD-Turbo if it is in the cache and there is a GPU, else"
-        " nano.",
-    )
-    single_file_config: str | None = Field(
-        default=None,
-        description="Folder or hub id whose config files describe a single-file model."
-        " Default: the family that the file's tensors belong to, from the hub.",
-    )
-    unet: Annotated[str | None, Traits(flag=True)] = Field(
-        default=None,
-        description="U-Net that replaces the model's own: a .safetensors file, or a file on the"
-        " hub as USER/REPO/FILE, as few-step models are published.",
-    )
     mode: Literal["img2img", "txt2img"] = Field(
         default="img2img", description="Start from the camera image, or from noise alone."
-    )
-    vae: Annotated[str | None, Traits(flag=True)] = Field(
-        default=None,
-        validation_alias=AliasChoices("vae", "vae_id"),
-        description='Autoencoder: hub id or folder, "full" for the model\'s own.'
-        " Default: TAESD or TAESDXL.",
-    )
-    use_tiny_vae: bool = Field(
-        default=True, description="Use the tiny autoencoder if vae is not set."
-    )
-    lora: Annotated[
-        dict[str, float], BeforeValidator(_parse_scaled), Traits(flag=True, repeatable=True)
-    ] = Field(
-        default_factory=dict,
-        validation_alias=AliasChoices("lora", "lora_dict"),
-        description="LoRA as PATH_OR_ID[:SCALE]; may be given several times.",
-    )
-    live_loras: bool = Field(
-        default=True,
-        description="Keep the scale of each LoRA live, at some time per frame; false fuses LoRAs"
-        " into the weights, at the scales given at start, as pipeline=video always does.",
-    )
-    ip_adapter: Annotated[str | None, Traits(flag=True)] = Field(
-        default=None,
-        description="IP-Adapter, which makes image prompts work: a .safetensors file, or one on the"
-        " hub as USER/REPO/FOLDER/FILE.safetensors.",
-    )
-    image_encoder: str | None = Field(
-        default=None,
-        description="Image encoder of the IP-Adapter: a folder, or one on the hub as"
-        " USER/REPO/FOLDER. Default: the one beside the adapter that fits it.",
-    )
-    image_prompt: Annotated[
-        dict[str, float],
-        BeforeValidator(_parse_scaled),
-        Field(max_length=MAX_IMAGE_PROMPTS),
-        Traits(flag=True, repeatable=True),
-    ] = Field(
-        default_factory=dict,
-        description="Image that the output should look like, as FILE[:SCALE]; may be given several"
-        " times. camera[:SCALE] is the frame that image_prompt_grab takes, and is always there"
-        " with an ip_adapter.",
-    )
-    use_lcm_lora: bool | None = Field(
-        default=None,
-        description="Fuse the LCM-LoRA. Default: only where neither the model nor a LoRA is made"
-        " for few steps already.",
-    )
-    lcm_lora_id: str | None = Field(
-        default=None,
-        description="LCM-LoRA to fuse, or another LoRA for few steps, besides those of lora."
-        " Default: the LCM-LoRA made for the model's family.",
-    )
-    embedding: Annotated[
-        dict[str, str],
-        BeforeValidator(_parse_embeddings),
-        AfterValidator(_embedding_words),
-        Traits(flag=True, repeatable=True),
-    ] = Field(
-        default_factory=dict,
-        description="Textual-inversion embedding as PATH_OR_ID[:WORD], the word that prompts call"
-        " it by; may be given several times. Default: the word in the file, else the file's name.",
-    )
-    prompt_syntax: Annotated[Literal["plain", "weighted"], Traits(flag=True)] = Field(
-        default="plain",
-        description="How prompts are read: as plain words, or with weights such as (word:1.3) and"
-        " [word], and BREAK.",
-    )
-    prompt_chunks: int = Field(
-        default=1,
-        ge=1,
-        le=MAX_PROMPT_CHUNKS,
-        description="Chunks of tokens that a prompt is read in, 75 in each for Stable Diffusion.",
-    )
-    controlnet: Annotated[
-        dict[str, float], BeforeValidator(_parse_scaled), Traits(flag=True, repeatable=True)
-    ] = Field(
-        default_factory=dict,
-        description="ControlNet or T2I-Adapter as PATH_OR_ID[:SCALE]; may be given several times.",
-    )
-    control: Annotated[
-        dict[str, str], BeforeValidator(parse_controls), Traits(flag=True, repeatable=True)
-    ] = Field(
-        default_factory=dict,
-        description="What a ControlNet is shown, as NAME:INPUT: edges, depth, softedge, lineart"
-        " or scribble of the camera image, that image itself (image), or a second source such as a"
-        " file or camera:NAME. Default: what its name says.",
-    )
-    depth_model: str = Field(
-        default="depth-anything/Depth-Anything-V2-Small-hf",
-        description="Hub id or folder of the model that estimates depth for a ControlNet.",
     )
     width: Annotated[Side, Traits(flag=True, model_default=True)] = Field(
         default=512, description="Width of the model's image in pixels, a multiple of 8."
@@ -265,18 +109,6 @@ class Config(Settings):
     )
     do_add_noise: Annotated[bool, Traits(model_default=True)] = Field(
         default=True, description="Add noise again between the denoising steps."
-    )
-    prediction_type: Annotated[
-        Literal["auto", "epsilon", "v_prediction", "sample"], Traits(model_default=True)
-    ] = Field(
-        default="auto",
-        description="What the U-Net predicts: noise, velocity or the image. auto: what the model's"
-        " scheduler config, or the file itself, says.",
-    )
-    rescale_betas_zero_snr: Annotated[bool | None, Traits(model_default=True)] = Field(
-        default=None,
-        description="Rescale the noise schedule so that it ends in noise alone (zero terminal"
-        " SNR). Default: as the model's scheduler config, or the file itself, says.",
     )
     timestep_spacing: Annotated[Literal["auto", "lcm", "trailing"], Traits(model_default=True)] = (
         Field(

@@ -7,8 +7,9 @@ from typing import Any
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import Settings, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.config import AUTO, FIXED_NAMES, LIVE_NAMES, PARTS, Config
+from streamcam.settings.config import FIXED_NAMES, LIVE_NAMES, PARTS, Config
 from streamcam.settings.layer import place_of
+from streamcam.settings.model_settings import AUTO
 from streamcam.settings.parameters import Parameters, parse_index_list
 from streamcam.settings.presets import model_settings
 from streamcam.settings.video_settings import VideoSettings

@@ -23,7 +23,7 @@ EXTRAS = {
     "preset/refresh": ("trigger", "Presets"),
 }
 """Addresses on the page that are no fields: their kinds and groups."""
-NOT_IN_USE = (None, "off", "auto", {})
+NOT_IN_USE: tuple[Any, ...] = (None, "off", "auto", {})
 """Values of a setting that a parameter needs, with which that has no effect."""
 MAX_EXACT = 2**53
 """Whole numbers beyond it lose their last digits in a browser, so they are sent as text."""
