@@ -25,7 +25,7 @@ CONTROLS = [
     ('Look', 'Float', 'Edgelow', 'edge low', '/streamcam/edge_low', 100, 0.0, 1000.0, (0, 400), ()),
     ('Look', 'Float', 'Edgehigh', 'edge high', '/streamcam/edge_high', 200, 0.0, 1000.0, (0, 400), ()),
     ('Look', 'Float', 'Temporalstrength', 'temporal strength', '/streamcam/temporal_strength', 0.8, 0.0, 1.0, (0, 1), ()),
-    ('Look', 'Float', 'Temporallength', 'temporal length', '/streamcam/temporal_length', 8.0, 1.0, 1000.0, (1, 32), ()),
+    ('Look', 'Float', 'Temporallength', 'temporal length', '/streamcam/temporal_length', 8.0, 1.0, 1000.0, (1, 33), ()),
     ('Look', 'Float', 'Temporalthreshold', 'temporal threshold', '/streamcam/temporal_threshold', 0.95, 0.0, 1.0, (0.5, 1), ()),
     ('Look', 'Float', 'Outputblend', 'output blend', '/streamcam/output_blend', 0.0, 0.0, 1.0, (0, 1), ()),
     ('Look', 'Toggle', 'Noisefollow', 'noise follow', '/streamcam/noise_follow', False, None, None, None, ()),

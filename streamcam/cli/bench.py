@@ -121,7 +121,7 @@ def live(
     assignments: tuple[str, ...],
     **flags: Any,
 ) -> None:
-    """Measure what being on air costs: latency, and frames of the model.
+    """Measure what being on air costs: latency, and frames.
 
     The latency is read from the pixels of the test pattern, with an engine that returns every
     frame. Without --model nano is measured.

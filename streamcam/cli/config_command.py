@@ -18,7 +18,7 @@ from streamcam.settings.config import PARTS, Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import load_preset
-from streamcam.settings.toml_values import toml_value
+from streamcam.settings.toml_values import toml_setting
 from streamcam.settings.video_settings import VideoSettings
 
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -115,10 +115,10 @@ def _lines(table: Settings, default: Settings, leave_out: Container[str] = ()) -
         if name in leave_out:
             continue
         value, default_value = getattr(table, name), getattr(default, name)
-        shown_default = "none" if default_value is None else toml_value(default_value)
+        shown_default = "none" if default_value is None else toml_setting(name, default_value)
         comment = "" if value == default_value else f"  # default: {shown_default}"
         # TOML has no null; a missing key means the same.
-        shown = f"{name} =" if value is None else f"{name} = {toml_value(value)}"
+        shown = f"{name} =" if value is None else f"{name} = {toml_setting(name, value)}"
         # A default that was written out would win over the one of the model's own folder.
         given = value is not None and name in table.model_fields_set
         yield f"{'' if given else '# '}{shown}{comment}"

@@ -11,7 +11,7 @@ from streamcam.errors import ConfigError, ParameterError, suggest
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import find_presets, presets_in, protected_presets
 from streamcam.settings.safe_names import safe_name
-from streamcam.settings.toml_values import toml_value
+from streamcam.settings.toml_values import toml_setting
 from streamcam.sinks.atomic_file import explain_os_error, rename_to_free
 from streamcam.system.paths import presets_folder
 from streamcam.system.private_file import replace_private
@@ -45,7 +45,7 @@ def look_of(parameters: Parameters, defaults: Parameters | None = None) -> dict[
 
 def preset_text(values: Mapping[str, Any]) -> str:
     """Return settings as the text of a preset, one a line."""
-    return "".join(f"{name} = {toml_value(value)}\n" for name, value in values.items())
+    return "".join(f"{name} = {toml_setting(name, value)}\n" for name, value in values.items())
 
 
 def saved_file(name: str) -> Path:

@@ -239,7 +239,7 @@ class Parameters(Settings):
     )
     temporal_length: Annotated[
         float,
-        Traits(needs="temporal_memory", fades=True, unit="frames", group="Look", usual=(1, 32)),
+        Traits(needs="temporal_memory", fades=True, unit="frames", group="Look", usual=(1, 33)),
     ] = Field(
         default=8.0,
         ge=1,

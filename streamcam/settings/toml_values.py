@@ -4,6 +4,8 @@ import json
 import re
 from typing import Any
 
+from streamcam.settings.parameters import NAMED_FIELDS
+
 SURROGATE = re.compile(r"[\ud800-\udfff]")
 """A byte of an argument that was no text; TOML cannot hold it."""
 
@@ -22,6 +24,11 @@ def toml_value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(map(toml_value, value))}]"
     return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def toml_setting(name: str, value: Any) -> str:
+    """Return the value of a setting as TOML."""
+    return toml_value(dict(value) if name in NAMED_FIELDS else value)
 
 
 def _is_plain_prompt(value: Any) -> bool:

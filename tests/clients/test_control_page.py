@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from streamcam.control.messages import Message
+from streamcam.settings.base import traits
 from streamcam.settings.parameters import Parameters
 from streamcam.sinks.preview import Preview
 from streamcam.stats import SinkState
@@ -94,7 +95,9 @@ def text_of(selector: str) -> str:
 
 
 def test_every_live_value_has_a_control(show: Show) -> None:
-    names = set(Parameters.model_fields) - {"prompt", "negative_prompt"}
+    fields = Parameters.model_fields.items()
+    in_use = {name for name, field in fields if not (traits(field).needs or traits(field).named_by)}
+    names = in_use - {"prompt", "negative_prompt"}
     script = "[...document.querySelectorAll('[data-name], [data-control]')].map((element) =>"
     script += " element.dataset.name ?? element.dataset.control)"
     found = set(show.browser.evaluate(script))
