@@ -14,7 +14,7 @@ from streamcam.diffusion.shared_stream import SharedStream, load_shared_streams,
 from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
 
-COUNTS = (1, 2, 4, 8)
+COUNTS = (1, 2, 4)
 SECONDS = 6.0
 ROUNDS = 2
 
