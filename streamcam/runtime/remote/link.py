@@ -171,7 +171,8 @@ class _Hello:
                 ' "streamcam serve" shows there'
             )
         else:
-            error = LinkLostError(f"no engine at {self._engine}{reason and f' ({reason})'}")
+            why = "no answer" if reason in ("", "Idle timeout") else reason
+            error = LinkLostError(f"no engine at {self._engine}: {why}")
         self._answer.set_exception(error)
 
 
