@@ -120,9 +120,7 @@ def test_another_model_keeps_given_settings_and_sets_the_other_defaults(tmp_path
 
 def test_a_model_may_not_set_settings_of_the_broadcast(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "m", 'sink = ["recorder:/etc/passwd"]\n')
-    with pytest.raises(
-        ConfigError, match=r'streamcam\.toml may not set "sink", but only p'
-    ):
+    with pytest.raises(ConfigError, match=r'streamcam\.toml may not set "sink", but only p'):
         build_config([{"model": model}])
     (tmp_path / "m" / MODEL_SETTINGS_FILE).write_text("width = ")
     with pytest.raises(ConfigError, match="is not valid TOML"):
