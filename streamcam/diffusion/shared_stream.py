@@ -1,8 +1,8 @@
 """Streams that share one model, each for a client of its own."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from streamcam.diffusion.image_model import load_image_model
 from streamcam.diffusion.shared_model import SharedModel
@@ -93,14 +93,17 @@ class SharedStream:
 
 
 def warm_up_together(streams: "list[SharedStream]") -> None:
-    """Make the first calls of every size that there will be, each with so many streams at once."""
+    """Make the first calls of every size that there will be, each with so many streams at once.
+
+    Raises:
+        Exception: whatever the first calls of a stream raise.
+    """
     shared = streams[0].shared
     on_air, shared.wait_s = shared.wait_s, FIRST_CALLS_S
     for size in shared.sizes:
         shared.expect(size)
-        threads = [threading.Thread(target=stream.warm_up) for stream in streams[:size]]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(size) as threads:
+            calls = [threads.submit(stream.warm_up) for stream in streams[:size]]
+        for call in calls:
+            call.result()
     shared.wait_s = on_air

@@ -159,6 +159,22 @@ def test_every_size_is_made_before_anything_is_on_air() -> None:
     assert {size for _, size, _ in streams[0].shared._batches} == {2, 3}
 
 
+def test_first_calls_that_fail_are_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = load_shared_streams(config(steps=1, warmup=1), lambda _: None, 2)
+
+    warm_up, done = DiffusionStream.warm_up, list[DiffusionStream]()
+
+    def fail_the_second_time(stream: DiffusionStream) -> None:
+        done.append(stream)
+        if len(done) == 2:
+            raise MemoryError("no room")
+        warm_up(stream)
+
+    monkeypatch.setattr(DiffusionStream, "warm_up", fail_the_second_time)
+    with pytest.raises(MemoryError, match="no room"):
+        warm_up_together(streams)
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
