@@ -69,6 +69,7 @@ class DiffusionStream:
         self._models = models
         self._ahead = ahead and self.transfer.on_device
         self._from_noise = config.mode == "txt2img"
+        self._remembers = models.memory_values > 0
         control = self.sampler.control
         self._uploads = not self._from_noise or (control is not None and control.needs_batch)
         metric = METRICS[config.similar_image_filter_metric]
@@ -190,9 +191,8 @@ class DiffusionStream:
     @property
     def _watches(self) -> bool:
         """Whether anything depends on how the scene changes."""
-        remembers = self.config.temporal_memory != "off"
         moves = self.sampler.parameters.moves_with_scene
-        return (remembers or moves) and not self._from_noise
+        return (self._remembers or moves) and not self._from_noise
 
     @property
     def _filters(self) -> bool:
