@@ -124,6 +124,14 @@ def serve(
 
 def begin_engine_process(connection: Connection) -> None:
     """Make this process one that ends with `connection`, and that gives way to the broadcast."""
+    begin_child_process(connection)
+    prefer_as_oom_victim(OOM_SCORE)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)  # On a busy CPU the process that viewers depend on goes first.
+
+
+def begin_child_process(connection: Connection) -> None:
+    """Make this process one that ends with `connection`, and with nothing else of the terminal."""
     protect_output()
     # Those for all processes of a terminal are for the broadcast process, which ends this one.
     for name in ("SIGINT", "SIGHUP"):
@@ -131,9 +139,6 @@ def begin_engine_process(connection: Connection) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent(connection.recv, status=0)
-    prefer_as_oom_victim(OOM_SCORE)
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)  # On a busy CPU the process that viewers depend on goes first.
 
 
 def open_stream(config: Config, report: Callable[[str], None]) -> tuple[LoadedStream, float]:

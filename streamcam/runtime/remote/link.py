@@ -20,7 +20,12 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from streamcam.errors import ConfigError, EngineError, StreamcamError
-from streamcam.runtime.engine_worker import HEARTBEAT, EngineMessage, MessageSender
+from streamcam.runtime.engine_worker import (
+    HEARTBEAT,
+    EngineMessage,
+    MessageSender,
+    begin_child_process,
+)
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.runtime.remote.wire import (
     PROTOCOL,
@@ -33,9 +38,7 @@ from streamcam.runtime.remote.wire import (
     parse_frame,
 )
 from streamcam.settings.config import Config
-from streamcam.system.child_process import end_with_parent
 from streamcam.system.network import parse_endpoint
-from streamcam.system.standard_streams import protect_output
 from streamcam.version import __version__
 
 if TYPE_CHECKING:
@@ -60,12 +63,7 @@ class LinkLostError(EngineError):
 
 def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Connection) -> None:
     """Run until `connection` is closed, as `engine_worker.serve` does, on the engine elsewhere."""
-    protect_output()
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent(connection.recv, status=0)
+    begin_child_process(connection)
     send = MessageSender(connection)
     try:
         asyncio.run(_Link(config, frames, outputs, send).run())
