@@ -7,13 +7,12 @@ from typing import Any, Protocol
 from streamcam.runtime.engine_frames import EngineFrames
 from streamcam.runtime.engine_worker import HEARTBEAT, EngineMessage
 from streamcam.runtime.frame_ring import FrameRing, RingFrame
-from streamcam.runtime.remote.wire import WireFrame, compressed, frame_bytes
+from streamcam.runtime.remote.wire import COUNTERS, WireFrame, compressed, frame_bytes
 from streamcam.settings.config import Config
 from streamcam.system.supervised_thread import SupervisedThread
 
 log = logging.getLogger(__name__)
 
-COUNTERS = 5
 IDLE_S = 0.1
 VERSIONS = 1 << 31
 """Versions of parameters that a client may have."""

@@ -28,6 +28,7 @@ from streamcam.runtime.engine_worker import (
 )
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.runtime.remote.wire import (
+    COUNTERS,
     PROTOCOL,
     Message,
     WireError,
@@ -52,7 +53,6 @@ CLOSE_S = 0.1
 GOODBYE_S = 0.4
 """Seconds in which a link ends in order."""
 WATCH_S = 0.02
-COUNTERS = 5
 RELAYED = ("log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed")
 IDLE_S = 0.1
 

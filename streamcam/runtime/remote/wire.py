@@ -30,6 +30,8 @@ HEADER = struct.Struct("!qqdqI")
 MAX_FRAME = HEADER.size + MAX_METADATA + MAX_IMAGE
 FORMATS = ("JPEG", "PNG")
 JPEG_QUALITY = 92
+COUNTERS = 5
+"""Counters of the output ring that are sent, from `HEARTBEAT` on."""
 
 Message = dict[str, Any]
 

@@ -18,6 +18,7 @@ from streamcam.runtime.engine_worker import IDENTITY
 from streamcam.runtime.remote import engine_server, link
 from streamcam.runtime.remote.engine_server import EngineServer
 from streamcam.runtime.remote.peer import Peer
+from streamcam.runtime.remote.wire import WireFrame, compressed, frame_bytes
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
@@ -169,6 +170,8 @@ async def _connect(port: int, client: str, then: Callable[[Peer], None] | None =
             raise EngineError(await asyncio.wait_for(said, 10))
 
 
+PARAMETERS = SERVED.live.model_dump_json().encode()
+BLACK = np.zeros((48, 64, 3), np.uint8)
 BAD_FRAME = b"\0" * 40
 
 
@@ -190,6 +193,19 @@ def test_what_no_streamcam_sends_ends_the_connection_and_nothing_else(
     with pytest.raises(EngineError, match=why):
         asyncio.run(_connect(port, "another", sent))
     wait_for(lambda: _is_free(port))
+
+
+def test_a_flood_of_frames_ends_the_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_server, "MOST_FPS", 3)
+    frame = frame_bytes(WireFrame(0, 0, 0.0, 1, PARAMETERS, compressed(BLACK)))
+    wait_for(lambda: _is_free(port))
+    with pytest.raises(EngineError, match="more than 3 frames a second came"):
+        asyncio.run(_connect(port, "another", lambda peer: _send(peer, frame, 5)))
+
+
+def _send(peer: Peer, frame: bytes, count: int) -> None:
+    for _ in range(count):
+        peer.send_frame(frame)
 
 
 def _is_free(port: int) -> bool:
