@@ -107,7 +107,7 @@ class ModelSettings(Settings):
     image_encoder: str | None = Field(
         default=None,
         description="Image encoder of the IP-Adapter: a folder, or one on the hub as"
-        " USER/REPO/FOLDER. Default: the one beside the adapter that fits it.",
+        " USER/REPO/FOLDER. Default: the one next to the adapter that fits it.",
     )
     image_prompt: Annotated[
         dict[str, float],

@@ -128,8 +128,14 @@ class Peer(QuicConnectionProtocol):
         try:
             self._take(event)
         except WireError as error:
-            self.refuse(str(error))
-            self._end(str(error))
+            self._refuse_for_good(str(error))
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # A value of another type, or out of range: the event loop would only log it.
+            self._refuse_for_good(f"what came makes no sense: {error!s:.200}")
+
+    def _refuse_for_good(self, reason: str) -> None:
+        self.refuse(reason)
+        self._end(reason)
 
     def _take(self, event: QuicEvent) -> None:
         match event:

@@ -203,6 +203,18 @@ def test_a_flood_of_frames_ends_the_connection(port: int, monkeypatch: pytest.Mo
         asyncio.run(_connect(port, "another", lambda peer: _send(peer, frame, 5)))
 
 
+def test_a_value_of_another_type_ends_the_connection_with_the_reason(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_session: object, _data: bytes) -> None:
+        int("x")
+
+    monkeypatch.setattr(engine_server._Session, "on_frame", fail)
+    wait_for(lambda: _is_free(port))
+    with pytest.raises(EngineError, match="what came makes no sense: invalid literal"):
+        asyncio.run(_connect(port, "another", lambda peer: _send(peer, b"x", 1)))
+
+
 def _send(peer: Peer, frame: bytes, count: int) -> None:
     for _ in range(count):
         peer.send_frame(frame)
