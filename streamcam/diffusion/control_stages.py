@@ -1,6 +1,6 @@
 """Stages of a ControlNet or a T2I-Adapter: from an image to the residuals for a U-Net."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.diffusion.depth_map import DepthMap
+from streamcam.diffusion.pose_map import PoseMap
 from streamcam.diffusion.residuals import ResidualShapes, Shape, pack
+from streamcam.diffusion.segmentation_map import SegmentationMap
 from streamcam.diffusion.stages import Condition
 from streamcam.engines.device_info import is_nvidia_gpu
 from streamcam.models.controlnet import LoadedControl
 from streamcam.models.depth import DepthModel
+from streamcam.models.drawing_models import DrawingModel
+from streamcam.models.pose import PoseModel
 from streamcam.settings.config import Config
-from streamcam.settings.control_inputs import DEPTH, ControlInput
+from streamcam.settings.control_inputs import ControlInput
 
 
 class ControlStages(NamedTuple):
@@ -147,7 +151,7 @@ def control_stages(
     config: Config,
     shapes: ResidualShapes,
     device: torch.device,
-    depth: DepthModel | None = None,
+    drawn_by: Mapping[str, DrawingModel],
 ) -> list[ControlStages]:
     """Return the stages of `controls`, moved to the device.
 
@@ -156,10 +160,13 @@ def control_stages(
         config: says what they are shown.
         shapes: of what they add to the U-Net.
         device: that of the model.
-        depth: draws for those that are shown depth.
+        drawn_by: models that draw what they are shown, by the preprocessor.
     """
     stages = []
-    draw = DepthMap(depth, config.width, config.height).to(device) if depth else None
+    draws = {
+        kind: drawing_stage(model, config.width, config.height).to(device)
+        for kind, model in drawn_by.items()
+    }
     for name, module in controls:
         net = module.to(device)
         if is_nvidia_gpu(device):
@@ -169,6 +176,15 @@ def control_stages(
         stage = Adapt(net, name) if is_adapter else Control(net, name)
         values = sum(map(prod, parts))
         shown = config.control_inputs[name]
-        preprocess = draw if shown.preprocessor == DEPTH else None
+        preprocess = draws.get(shown.preprocessor)
         stages.append(ControlStages(name, stage, is_adapter, shown, values, net.dtype, preprocess))
     return stages
+
+
+def drawing_stage(model: DrawingModel, width: int, height: int) -> nn.Module:
+    """Return the stage that draws with `model`, in images of this size."""
+    if isinstance(model, DepthModel):
+        return DepthMap(model, width, height)
+    if isinstance(model, PoseModel):
+        return PoseMap(model, width, height)
+    return SegmentationMap(model, width, height)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models import hub
-from streamcam.models.depth import DepthModel, load_depth_model
+from streamcam.models.drawing_models import DrawingModel, load_drawing_models
 from streamcam.models.families import FAMILY_CHANNELS, RANDOM, Report
 from streamcam.models.file_headers import read_json
 from streamcam.models.presence import no_controlnets
@@ -20,7 +21,6 @@ from streamcam.models.weights import (
     safe_tensors,
 )
 from streamcam.settings.config import Config
-from streamcam.settings.control_inputs import DEPTH
 from streamcam.settings.named_numbers import short_names
 
 ADAPTER = "adapter"
@@ -59,8 +59,8 @@ class Controls(NamedTuple):
     """All that steers a U-Net by images."""
 
     nets: Sequence[LoadedControl] = ()
-    depth: DepthModel | None = None
-    """Draws for those that are shown depth, if any is."""
+    drawn_by: Mapping[str, DrawingModel] = MappingProxyType({})
+    """Models that draw what they are shown, by the preprocessor."""
 
 
 def load_controls(config: Config, unet: Any, dtype: torch.dtype, report: Report) -> Controls:
@@ -83,8 +83,7 @@ def load_controls(config: Config, unet: Any, dtype: torch.dtype, report: Report)
             shown = config.control_inputs[name]
             source = f" of {shown.source}" if shown.source else ""
             report(f"{kind} {name}: shown {shown.preprocessor}{source}")
-    is_drawn = any(shown.preprocessor == DEPTH for shown in config.control_inputs.values())
-    return Controls(loaded, load_depth_model(config, dtype) if is_drawn else None)
+    return Controls(loaded, load_drawing_models(config, dtype))
 
 
 def _load(item: str, unet: Any, dtype: torch.dtype, *, offline: bool) -> Any:

@@ -287,8 +287,8 @@ def control_path(name: str, *, offline: bool) -> Path:
     return _snapshot(name, CONTROL_FILES, offline=offline)
 
 
-def depth_folder(name: str, *, offline: bool) -> Path:
-    """Return the folder of a depth model: its config files and weights."""
+def vision_folder(name: str, *, offline: bool) -> Path:
+    """Return the folder of a vision model of transformers: its config files and weights."""
     if (path := local_path(name)) is not None:
         return path
     return _snapshot(name, ["*.json", "model*.safetensors"], offline=offline)

@@ -7,15 +7,29 @@ from typing import Any, NamedTuple
 from streamcam.errors import suggest
 from streamcam.settings.base import from_json
 
-DEPTH, IMAGE = "depth", "image"
-PREPROCESSORS = ("edges", DEPTH, "softedge", "lineart", "scribble", IMAGE)
-ALIASES = {"none": IMAGE, "canny": "edges"}
+DEPTH, POSE, SEGMENTATION, IMAGE = "depth", "pose", "segmentation", "image"
+PREPROCESSORS = (
+    *("edges", DEPTH, POSE, SEGMENTATION, "softedge", "lineart", "scribble"),
+    IMAGE,
+)
+ALIASES = {"none": IMAGE, "canny": "edges", "openpose": POSE, "seg": SEGMENTATION}
+MODEL_SETTINGS = {
+    DEPTH: "depth_model",
+    POSE: "pose_model",
+    SEGMENTATION: "segmentation_model",
+}
+"""The settings that name the models that draw, by the preprocessor."""
 WORDS = {
     "canny": "edges",
     "edges": "edges",
     "depth": DEPTH,
     "midas": DEPTH,
     "zoe": DEPTH,
+    "pose": POSE,
+    "openpose": POSE,
+    "dwpose": POSE,
+    "seg": SEGMENTATION,
+    "segmentation": SEGMENTATION,
     "softedge": "softedge",
     "hed": "softedge",
     "pidi": "softedge",
@@ -91,7 +105,7 @@ def _guessed(name: str) -> ControlInput:
         return ControlInput(found.pop())
     raise ValueError(
         f'control: nothing says what the controlnet "{name}" is shown; add --control'
-        f" {name}:INPUT, where INPUT is {', '.join(PREPROCESSORS)}, or for poses and the like a"
+        f" {name}:INPUT, where INPUT is {', '.join(PREPROCESSORS)}, or for normals and the like a"
         " file or camera:NAME that shows them"
     )
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,9 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-import transformers
 from PIL import Image
 
+from streamcam.diffusion.control_stages import drawing_stage
 from streamcam.diffusion.depth_map import DepthMap
 from streamcam.diffusion.image_model import from_pipeline
 from streamcam.diffusion.live_control import step_scales
@@ -22,10 +23,16 @@ from streamcam.diffusion.stream import DiffusionStream
 from streamcam.models.autoencoder import autoencoder
 from streamcam.models.controlnet import Controls, load_controls
 from streamcam.models.depth import load_depth_model
+from streamcam.models.drawing_models import load_drawing_models
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from tests.diffusion.test_graphed_frames import Graphed
+from tests.support.drawing_models import (
+    save_depth_model,
+    save_pose_model,
+    save_segmentation_model,
+)
 from tests.support.streams import EAGER, RecordingStream, images, moving
 
 CPU = torch.device("cpu")
@@ -181,24 +188,7 @@ class Distance(torch.nn.Module):
 
 
 def test_near_is_white_in_the_depth_that_a_controlnet_is_shown(tmp_path: Path) -> None:
-    backbone = transformers.Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        patch_size=14,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-        reshape_hidden_states=False,
-        apply_layernorm=True,
-    )
-    settings = transformers.DepthAnythingConfig(
-        backbone_config=backbone,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=8,
-    )
-    torch.manual_seed(0)
-    transformers.DepthAnythingForDepthEstimation(settings).save_pretrained(tmp_path)
+    save_depth_model(tmp_path)
     config = config_of("sd-1.5", {"a": 1.0}, control={"a": "depth"}, depth_model=str(tmp_path))
     depth = load_depth_model(config, torch.float32)
     drawn = DepthMap(depth, 64, 64)
@@ -209,11 +199,44 @@ def test_near_is_white_in_the_depth_that_a_controlnet_is_shown(tmp_path: Path) -
     assert drawn(torch.zeros(1, 3, 8, 8))[0, 0, -1, -1] == 1
     drawn.is_distance = True
     assert drawn(torch.zeros(1, 3, 8, 8))[0, 0, -1, -1] == 0
-    pipe, controls = copy.deepcopy(loaded("sd-1.5", ("a",)))
-    model = from_pipeline(
-        pipe, config, CPU, lambda _: None, controls=controls._replace(depth=depth)
-    )
-    assert len(DiffusionStream(model, config)(FRAME, config.live)) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "save"),
+    [
+        ("depth", save_depth_model),
+        ("pose", save_pose_model),
+        ("segmentation", save_segmentation_model),
+    ],
+)
+def test_a_model_draws_what_a_controlnet_is_shown_of_the_camera_or_a_second_source(
+    kind: str, save: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    shown = []
+    for given in (kind, f"{kind}:clip.mp4"):
+        settings = {"control": {"a": given}, f"{kind}_model": str(save(tmp_path))}
+        config = config_of("sd-1.5", {"a": 1.0}, **settings)
+        pipe, controls = copy.deepcopy(loaded("sd-1.5", ("a",)))
+        controls = controls._replace(drawn_by=load_drawing_models(config, torch.float32))
+        model = from_pipeline(pipe, config, CPU, lambda _: None, controls=controls)
+        stream = DiffusionStream(model, config, open_second=lambda *_: Still())
+        stream(FRAME, config.live)
+        shown.append(stream.control_image())
+    drawn = drawing_stage(controls.drawn_by[kind], 64, 64)
+    image = torch.from_numpy(FRAME.image).permute(2, 0, 1)[None] / 127.5 - 1
+    levels = (drawn(image)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    for image_ in shown:
+        assert image_ is not None
+        assert (image_ == levels).mean() > 0.99
+
+
+class Still:
+    """A second source that shows the frame of the camera."""
+
+    problem = ""
+
+    def next_image(self) -> np.ndarray:
+        return FRAME.image
 
 
 def test_the_preview_shows_what_each_controlnet_is_shown() -> None:

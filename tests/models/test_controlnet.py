@@ -114,12 +114,10 @@ def test_what_is_surely_missing_is_said_without_loading_anything() -> None:
         check_image_models(config_of("random:net", model="nano"))
     with pytest.raises(ModelError, match="models pull someone/net"):
         check_image_models(config_of("someone/net", offline=True))
-    with pytest.raises(ModelError, match="models pull someone/depth"):
-        check_image_models(
-            config_of(
-                "random:net", control={"net": "depth"}, depth_model="someone/depth", offline=True
-            )
-        )
+    for kind in ("depth", "pose", "segmentation"):
+        settings = {"control": {"net": kind}, f"{kind}_model": "someone/model", "offline": True}
+        with pytest.raises(ModelError, match="models pull someone/model"):
+            check_image_models(config_of("random:net", **settings))
 
 
 @pytest.mark.parametrize(
@@ -130,6 +128,8 @@ def test_what_is_surely_missing_is_said_without_loading_anything() -> None:
         ("lllyasviel/sd-controlnet-hed", ("softedge", "")),
         ("TencentARC/t2i-adapter-lineart-sdxl-1.0", ("lineart", "")),
         ("lllyasviel/control_v11f1e_sd15_tile", ("image", "")),
+        ("lllyasviel/control_v11p_sd15_openpose", ("pose", "")),
+        ("lllyasviel/control_v11p_sd15_seg", ("segmentation", "")),
     ],
 )
 def test_the_name_of_a_controlnet_says_what_it_is_shown(name: str, shown: tuple[str, str]) -> None:
@@ -144,6 +144,8 @@ def test_the_name_of_a_controlnet_says_what_it_is_shown(name: str, shown: tuple[
         ("net:edges:clip.mp4", ("edges", "clip.mp4")),
         ("net:camera:Depth Sensor", ("image", "camera:Depth Sensor")),
         ("net:poses.mp4", ("image", "poses.mp4")),
+        ("net:openpose:dance.mp4", ("pose", "dance.mp4")),
+        ("net:seg", ("segmentation", "")),
     ],
 )
 def test_control_says_what_a_controlnet_is_shown(control: str, shown: tuple[str, str]) -> None:
@@ -153,7 +155,7 @@ def test_control_says_what_a_controlnet_is_shown(control: str, shown: tuple[str,
 @pytest.mark.parametrize(
     ("control", "message"),
     [
-        ({}, 'nothing says what the controlnet "net-openpose" is shown; add --control'),
+        ({}, 'nothing says what the controlnet "net-normalbae" is shown; add --control'),
         ({"control": "depth:edges"}, 'no controlnet "depth"'),
         ({"control": "net"}, "needs NAME:INPUT"),
         ({"control": "net:edges", "dtype": "int8"}, "int8 cannot run with a controlnet"),
@@ -162,4 +164,4 @@ def test_control_says_what_a_controlnet_is_shown(control: str, shown: tuple[str,
 )
 def test_settings_that_cannot_be_are_refused(control: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build_config([TINY, {"controlnet": "some/net-openpose", **control}])
+        build_config([TINY, {"controlnet": "some/net-normalbae", **control}])
