@@ -13,7 +13,10 @@ INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 EMBEDDING_FILE = "learned_embeds.safetensors"
-CONTROL_FILES = ["config.json", "diffusion_pytorch_model*.safetensors"]
+CONTROL_FILES = [
+    "config.json",
+    *(f"diffusion_pytorch_model{kind}.safetensors" for kind in ("", ".fp16")),
+]
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")

@@ -165,6 +165,12 @@ class ModelSettings(Settings):
         " segmentation, softedge, lineart or scribble of the camera image, that image itself"
         " (image), or a second source such as a file or camera:NAME. Default: what its name says.",
     )
+    control_type: Annotated[dict[str, str], BeforeValidator(parse_controls)] = Field(
+        default_factory=dict,
+        description="What the images that a union ControlNet is shown are, as NAME:TYPE: an input"
+        " of control, or normal. Default: what draws them; for images of a second source there is"
+        " none.",
+    )
     depth_model: str = Field(
         default="depth-anything/Depth-Anything-V2-Small-hf",
         description="Hub id or folder of the model that estimates depth for a ControlNet.",

@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 STEPS = {"num_inference_steps": 4, "t_index_list": (2, 3)}
 """As a strength of a half gives for 4 steps."""
 BASE = {"width": 64, "height": 64, "prompt": "a cat", "use_lcm_lora": False}
-SHOWN = {"a": "image", "b": "edges", "adapter": "image"}
+SHOWN = {"a": "image", "b": "edges", "adapter": "image", "union": "edges"}
 FRAME = moving(1)[0]
 
 
@@ -61,12 +61,26 @@ def loaded(architecture: str, names: tuple[str, ...]) -> tuple[Any, Controls]:
     """Return a pipeline of diffusers, with a tiny autoencoder, and ControlNets for it."""
     config = config_of(architecture, dict.fromkeys(names, 1.0))
     pipe = random_pipeline(f"tiny-{architecture}")
+    if "adapter" in names and architecture == "sdxl":
+        pipe.register_modules(unet=real_sdxl(pipe.unet))
     pipe.register_modules(
         vae=autoencoder(pipe, config, torch.float32),
         scheduler=diffusers.LCMScheduler.from_config(pipe.scheduler.config),
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe, load_controls(config, pipe.unet, torch.float32, lambda _: None)
+
+
+def real_sdxl(unet: Any) -> Any:
+    """Return a U-Net as `unet`, with the levels of SDXL: no attention in the first of three."""
+    torch.manual_seed(0)
+    levels: dict[str, Any] = {
+        "block_out_channels": (16, 32, 32),
+        "attention_head_dim": (2, 2, 2),
+        "down_block_types": ("DownBlock2D", *["CrossAttnDownBlock2D"] * 2),
+        "up_block_types": (*["CrossAttnUpBlock2D"] * 2, "UpBlock2D"),
+    }
+    return diffusers.UNet2DConditionModel.from_config(dict(unet.config) | levels)
 
 
 def stream_of(architecture: str, controlnet: dict[str, float], **settings: Any) -> RecordingStream:
@@ -120,22 +134,65 @@ def test_controlnets_give_what_the_pipelines_of_diffusers_give(
     assert (stream.latents[0] - expected[0]).abs().max() < 1e-4 * expected.abs().max()
 
 
-def test_a_t2i_adapter_gives_what_the_pipeline_of_diffusers_gives() -> None:
+@pytest.mark.parametrize("cfg_type", ["none", "full"])
+def test_a_union_gives_what_the_pipeline_of_diffusers_gives(cfg_type: str) -> None:
     stream = stream_of(
-        "sd-1.5", {"adapter": 0.7}, cfg_type="none", mode="txt2img", t_index_list=(0,)
+        "sdxl",
+        {"union": 0.8},
+        cfg_type=cfg_type,
+        guidance_scale=2.0,
+        use_denoising_batch=False,
+        **STEPS,
     )
     stream([FRAME])
-    pipe, ((adapter,), _) = loaded("sd-1.5", ("adapter",))
-    parts = {name: part for name, part in pipe.components.items() if name != "image_encoder"}
-    reference = diffusers.StableDiffusionAdapterPipeline(
-        **parts, requires_safety_checker=False, adapter=adapter.module
+    pipe, ((union,), _) = loaded("sdxl", ("union",))
+    reference = diffusers.StableDiffusionXLControlNetUnionImg2ImgPipeline(
+        **pipe.components, controlnet=union.module
     )
+    reference.set_progress_bar_config(disable=True)
+    expected = reference(
+        prompt="a cat",
+        negative_prompt="",
+        image=Image.fromarray(FRAME.image),
+        control_image=[Image.fromarray(edges_of(FRAME.image))],
+        control_mode=[3],  # Canny and other thin lines.
+        width=64,
+        height=64,
+        strength=0.5,
+        num_inference_steps=4,
+        guidance_scale=1.0 if cfg_type == "none" else 2.0,
+        controlnet_conditioning_scale=0.8,
+        generator=torch.Generator().manual_seed(2),
+        output_type="latent",
+    ).images
+    assert (stream.latents[0] - expected[0]).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("architecture", ["sd-1.5", "sdxl"])
+def test_a_t2i_adapter_gives_what_the_pipeline_of_diffusers_gives(architecture: str) -> None:
+    stream = stream_of(
+        architecture, {"adapter": 0.7}, cfg_type="none", mode="txt2img", t_index_list=(0,)
+    )
+    stream([FRAME])
+    pipe, ((adapter,), _) = loaded(architecture, ("adapter",))
+    kind = "full_adapter_xl" if architecture == "sdxl" else "full_adapter"
+    assert adapter.module.config.adapter_type == kind
+    parts = {name: part for name, part in pipe.components.items() if name != "image_encoder"}
+    if architecture == "sdxl":
+        parts.pop("feature_extractor", None)
+        reference = diffusers.StableDiffusionXLAdapterPipeline(**parts, adapter=adapter.module)
+    else:
+        reference = diffusers.StableDiffusionAdapterPipeline(
+            **parts, requires_safety_checker=False, adapter=adapter.module
+        )
     reference.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(2)
     noise = [torch.randn((1, 4, 8, 8), generator=generator) for _ in range(2)][1]
     expected = reference(
         prompt="a cat",
         image=Image.fromarray(FRAME.image),
+        width=64,
+        height=64,
         latents=noise,
         num_inference_steps=1,
         guidance_scale=1.0,
