@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from streamcam.settings.aliases import model_id
-from streamcam.settings.base import Settings, Traits, from_json
+from streamcam.settings.base import Settings, Traits, as_table, from_json
 from streamcam.settings.control_inputs import parse_controls
 
 AUTO = "auto"
@@ -20,7 +20,7 @@ def _parse_scaled(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return dict(map(_parse_scale, items))
+        return as_table(map(_parse_scale, items))
     return value
 
 
