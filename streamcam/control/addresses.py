@@ -203,8 +203,8 @@ def _addresses(
     yield from fields.items()
     for name, (field, which) in named.items():
         yield from _named_addresses(name, field, which, table.model_fields[field])
-    for name, field in table.model_fields.items():
-        if solo := traits(field).solo:
+    for name, declared in table.model_fields.items():
+        if solo := traits(declared).solo:
             yield solo, _solo_address(name, begun.get(name, ()))
     for name, field in SHORT_NAMES.items():
         description = f"The same as /{field}."
