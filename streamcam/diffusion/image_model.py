@@ -236,7 +236,7 @@ def from_pipeline(  # noqa: PLR0913
         device=device,
         sampling=sampling,
         loras=loras,
-        controls=control_stages(controls.nets, config, residuals, device, controls.depth),
+        controls=control_stages(controls.nets, config, residuals, device, controls.drawn_by),
         memory_values=memory_values,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )

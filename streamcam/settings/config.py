@@ -16,7 +16,7 @@ from streamcam.plugins import plugin_names
 from streamcam.settings.aliases import dtype_name
 from streamcam.settings.base import Traits, accepted_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.control_inputs import ControlInput, control_inputs
+from streamcam.settings.control_inputs import ControlInput, control_inputs, control_kinds
 from streamcam.settings.environment import hub_is_offline
 from streamcam.settings.model_settings import AUTO, ModelSettings
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
@@ -227,7 +227,7 @@ class Config(ModelSettings):
                 "temporal_memory and cross_frame_attention are two forms of one thing: choose one"
             )
         self._rules.check(self)
-        if self.control_inputs and self.dtype == "int8":
+        if self.control_kinds and self.dtype == "int8":
             raise ValueError("dtype int8 cannot run with a controlnet: choose auto or float32")
         self._name_image_prompts()
         self.check(self.live)
@@ -338,6 +338,11 @@ class Config(ModelSettings):
     def control_inputs(self) -> dict[str, ControlInput]:
         """Inputs of the ControlNets by their names."""
         return control_inputs(short_names(self.controlnet).values(), self.control)
+
+    @property
+    def control_kinds(self) -> dict[str, str]:
+        """Kinds of images that the ControlNets are shown, by their names; empty where unknown."""
+        return control_kinds(self.control_inputs, self.control_type)
 
     def named_numbers(self) -> dict[str, NamedNumbers]:
         """Return what each live field of numbers by name begins with, where anything is named."""
