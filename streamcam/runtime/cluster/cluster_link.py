@@ -9,6 +9,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -56,7 +57,8 @@ def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Con
     """Run until `connection` is closed, as `engine_worker.serve` does, on engines of a cluster."""
     begin_child_process(connection)
     send = MessageSender(connection)
-    run_reporting(ClusterLink(config, frames, outputs, send).run(), send)
+    with closing(frames), closing(outputs):
+        run_reporting(ClusterLink(config, frames, outputs, send).run(), send)
 
 
 def parse_places(engines: Any) -> list[Place]:

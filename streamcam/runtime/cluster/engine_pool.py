@@ -79,7 +79,7 @@ class EnginePool:
                 actor = ray.get_actor(name, NAMESPACE)
                 try:
                     text: str = ray.get(actor.request.remote(), timeout=5)
-                    self._places[name] = Place(name, actor, text)
+                    self._places[name] = Place(name, actor, text, _gpus(parse_request(text)))
                 except (ray.exceptions.RayError, StreamcamError):
                     ray.kill(actor)  # It cannot be of use any more.
 
@@ -198,7 +198,7 @@ class EnginePool:
         if avoided:
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(avoided)})"}
         actor = ray.remote(EnginePlace).options(**options).remote(text)
-        place = self._places[name] = Place(name, actor, text)
+        place = self._places[name] = Place(name, actor, text, _gpus(request))
         log.info("%s: an engine is started", name)
         return place
 

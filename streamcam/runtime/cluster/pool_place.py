@@ -18,13 +18,14 @@ class Place:
         name: of the actor.
         actor: its handle.
         text: request for the engine that it serves.
+        gpus: that it takes.
 
     Raises:
         ConfigError: the request makes no sense.
     """
 
-    def __init__(self, name: str, actor: Any, text: str) -> None:
-        self.name, self.actor, self.text = name, actor, text
+    def __init__(self, name: str, actor: Any, text: str, gpus: float) -> None:
+        self.name, self.actor, self.text, self.gpus = name, actor, text, gpus
         self.request = parse_request(text)
         self.engine = self.token = self.node = self.host = self.failure = ""
         self.is_ready = False
@@ -125,7 +126,7 @@ class Place:
             "engine": self.engine,
             "model": self.request.config.model,
             "size": f"{self.request.config.width}x{self.request.config.height}",
-            "gpus": self.request.gpus,
+            "gpus": self.gpus,
             "cpus": self.request.cpus,
             "room": self.request.streams,
             "streams": {name: self.clients.get(name, 0.0) for name in sorted(self.streams)},

@@ -15,7 +15,7 @@ import time
 import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -73,7 +73,8 @@ def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Con
         assert broadcast.engine
         await link.run(broadcast.engine, broadcast.token or "", client_name(frames))
 
-    run_reporting(run(), send)
+    with closing(frames), closing(outputs):
+        run_reporting(run(), send)
 
 
 def end_in_order(stop: Callable[[], None]) -> None:
