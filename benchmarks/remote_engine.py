@@ -164,12 +164,12 @@ def main() -> None:
     print(json.dumps(row("none, the engine is here", ages.outputs, SECONDS)), flush=True)
     with server(config) as (port, _):
         for network in NETWORKS:
-            with LossyRelay(("127.0.0.1", port), network.delay_s, network.loss) as relay:
-                with broadcast(performer(relay.port)) as (loop, ages):
-                    time.sleep(SECONDS)
-                    print(json.dumps(row(network.name, ages.outputs, SECONDS)), flush=True)
-                    if network is NETWORKS[1] and "--outage" in sys.argv:
-                        print(json.dumps(outage(loop, ages, relay, 10.0)), flush=True)
+            relay = LossyRelay(("127.0.0.1", port), network.delay_s, network.loss)
+            with relay, broadcast(performer(relay.port)) as (loop, ages):
+                time.sleep(SECONDS)
+                print(json.dumps(row(network.name, ages.outputs, SECONDS)), flush=True)
+                if network is NETWORKS[1] and "--outage" in sys.argv:
+                    print(json.dumps(outage(loop, ages, relay, 10.0)), flush=True)
 
 
 if __name__ == "__main__":

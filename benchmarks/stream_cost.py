@@ -36,7 +36,7 @@ UDP_AND_IP = 28
 
 
 class Usage(NamedTuple):
-    """What a process has used."""
+    """Processor time and memory of a process."""
 
     cpu_s: float
     loop_s: float
