@@ -38,6 +38,7 @@ from streamcam.engines.eager import EagerEngine
 from streamcam.engines.flat_stage import Rehearsal
 from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.engines.placement import Placement, place
+from streamcam.engines.shared_engines import shared_engines
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, EngineError
 from streamcam.models.checkpoint import load_pipeline
@@ -293,7 +294,7 @@ def _accelerator(
     waits = config.engine_wait is not False
     builder = EngineBuilder(
         engines,
-        Store(config.engine_dir),
+        Store(config.engine_dir, shared_engines(config.engine_store, report)),
         report,
         builder=process,
         waits=waits,

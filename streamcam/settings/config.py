@@ -17,7 +17,7 @@ from streamcam.settings.aliases import dtype_name
 from streamcam.settings.base import Traits, accepted_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.control_inputs import ControlInput, control_inputs, control_kinds
-from streamcam.settings.environment import hub_is_offline
+from streamcam.settings.environment import engine_store, hub_is_offline
 from streamcam.settings.model_settings import AUTO, ModelSettings
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
 from streamcam.settings.parameters import NAMED_FIELDS, Parameters, Timesteps, indices_of
@@ -182,6 +182,12 @@ class Config(ModelSettings):
     engine_dir: str | None = Field(
         default=None,
         description="Folder that built engines are stored in. Default: in the user's cache.",
+    )
+    engine_store: Annotated[str | None, Traits(secret=True)] = Field(
+        default_factory=engine_store,
+        description="URL of a folder that machines share built engines in, such as"
+        " s3://BUCKET/engines, read by fsspec; whoever can write there decides what they run."
+        " Default: that in STREAMCAM_ENGINE_STORE.",
     )
     engine_wait: bool | None = Field(
         default=None,

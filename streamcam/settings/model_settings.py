@@ -36,7 +36,7 @@ def _parse_embeddings(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return dict(map(_parse_embedding, items))
+        return as_table(map(_parse_embedding, items))
     return value
 
 
