@@ -58,6 +58,11 @@ def load_vision_model(config: Config, task: Task, dtype: torch.dtype) -> VisionM
                     f"{name} is a {settings.model_type}, which {task.lacks}; name a {task.name}"
                     f" model with --set {task.setting}=…"
                 )
+            if not [*folder.glob("*.safetensors")]:
+                raise ModelError(
+                    f"the {task.name} model {name} has no .safetensors weights; others are pickled,"
+                    " which can run code: get them as .safetensors"
+                )
             model, loading = loader.from_pretrained(
                 str(folder),
                 dtype=dtype,

@@ -78,6 +78,11 @@ def test_models_of_another_kind_are_refused_with_the_remedy(tmp_path: Path) -> N
     save_file(weights, lacking / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lacks 1 of its weights, such as decode_head"):
         load_segmentation_model(config_of(lacking), torch.float32)
+    (lacking / "model.safetensors").rename(lacking / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors weights; others are pickled"):
+        load_segmentation_model(config_of(lacking), torch.float32)
     pose = save_pose_model(tmp_path / "pose")
-    with pytest.raises(ModelError, match="is a vitpose, which segments no image; name a segmen"):
+    with pytest.raises(
+        ModelError, match="is a vitpose, which finds no class for each pixel; name a segmen"
+    ):
         load_segmentation_model(config_of(pose), torch.float32)
