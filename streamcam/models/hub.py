@@ -276,14 +276,14 @@ def control_path(name: str, *, offline: bool) -> Path:
     """Return the file or folder of a ControlNet, downloaded if necessary.
 
     Args:
-        name: a path, ``USER/REPO`` or ``USER/REPO/FILE.safetensors``.
+        name: a path, ``USER/REPO`` or ``USER/REPO/[FOLDER/]FILE.safetensors``.
         offline: never reach for the hub.
 
     Raises:
         ModelError: it is nowhere, or the download failed.
     """
-    if is_repo_file(name):
-        repo, _, file = name.rpartition("/")
+    repo, file = split_file(name)
+    if file:
         return repo_file(repo, file, offline=offline)
     if (path := local_path(name)) is not None:
         return path
@@ -295,12 +295,6 @@ def vision_folder(name: str, *, offline: bool) -> Path:
     if (path := local_path(name)) is not None:
         return path
     return _snapshot(name, ["*.json", "model*.safetensors"], offline=offline)
-
-
-def is_repo_file(name: str) -> bool:
-    """Return whether `name` is ``USER/REPO/FILE.safetensors``, and no path here."""
-    is_file = name.endswith(".safetensors") and name.count("/") == 2
-    return is_file and not name.startswith(("/", ".")) and not Path(name).exists()
 
 
 def local_path(name: str) -> Path | None:

@@ -249,11 +249,14 @@ def test_two_t2i_adapters_for_other_layers_are_refused(tmp_path: Path) -> None:
 def test_what_is_surely_missing_is_said_without_loading_anything() -> None:
     with pytest.raises(ModelError, match="nano has a U-Net of its own"):
         check_image_models(config_of("random:net", model="nano"))
-    with pytest.raises(ModelError, match="models pull someone/net"):
-        check_image_models(config_of("someone/net", offline=True))
+    for name in ("someone/net", "someone/net/folder/net.safetensors"):
+        with pytest.raises(
+            ModelError, match=r'no model someone/net.*models pull" and the same sett'
+        ):
+            check_image_models(config_of(name, offline=True))
     for kind in ("depth", "pose", "segmentation"):
         settings = {"control": {"net": kind}, f"{kind}_model": "someone/model", "offline": True}
-        with pytest.raises(ModelError, match="models pull someone/model"):
+        with pytest.raises(ModelError, match="no model someone/model"):
             check_image_models(config_of("random:net", **settings))
 
 
