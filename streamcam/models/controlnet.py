@@ -19,13 +19,12 @@ from streamcam.models.controlnet_fit import (
 from streamcam.models.controlnet_union import (
     TASKS,
     UNION_CLASS,
-    is_union,
     union_config,
     union_type,
 )
 from streamcam.models.drawing_models import DrawingModel, load_drawing_models
 from streamcam.models.families import FAMILY_CHANNELS, RANDOM, Report
-from streamcam.models.file_headers import read_json
+from streamcam.models.file_headers import header_of, read_json
 from streamcam.models.presence import no_controlnets
 from streamcam.models.weights import (
     check_finite,
@@ -115,24 +114,9 @@ def _load(item: str, unet: Any, dtype: torch.dtype, *, offline: bool) -> Any:
 def _from_folder(folder: Path, item: str, dtype: torch.dtype) -> Any:
     import diffusers
 
-    file = folder / "config.json"
     with explain_load_errors(item, folder, "fetch it again"):
-        settings = read_json(file) if file.exists() else {}
-        kind = UNION_CLASS if is_union(settings) else settings.get("_class_name")
-        if kind == XS_CLASS:
-            raise ModelError(
-                f"{item} is a ControlNet-XS, which is built into the U-Net and does not run here;"
-                " choose a ControlNet or a T2I-Adapter"
-            )
-        if kind not in (CONTROLNET_CLASS, UNION_CLASS, ADAPTER_CLASS):
-            what = (
-                f"is a {kind}" if kind else "holds no ControlNet: no config.json says of what kind"
-            )
-            raise ModelError(
-                f"{item} {what}; --controlnet takes a {CONTROLNET_CLASS}, a {UNION_CLASS} or a"
-                f" {ADAPTER_CLASS}"
-            )
         weights = sorted(folder.glob("*.safetensors"))
+        kind = _class_of(folder, weights, item)
         if not weights:
             raise ModelError(
                 f"{item} has no .safetensors weights; others are pickled, which can run code:"
@@ -149,6 +133,31 @@ def _from_folder(folder: Path, item: str, dtype: torch.dtype) -> Any:
         )
     check_no_missing_weights(module, None, item)
     return module
+
+
+def _class_of(folder: Path, weights: Sequence[Path], item: str) -> str:
+    """Return the name of the class of diffusers that loads what is in `folder`.
+
+    Raises:
+        ModelError: it holds something else.
+    """
+    file = folder / "config.json"
+    kind = str(read_json(file).get("_class_name") if file.exists() else "")
+    # The published unions have the name of another class, or one that diffusers does not know.
+    if kind.startswith("ControlNet") and weights and TASKS in header_of(weights[0]):
+        return UNION_CLASS
+    if kind == XS_CLASS:
+        raise ModelError(
+            f"{item} is a ControlNet-XS, which is built into the U-Net and does not run here;"
+            " choose a ControlNet or a T2I-Adapter"
+        )
+    if kind not in (CONTROLNET_CLASS, ADAPTER_CLASS):
+        what = f"is a {kind}" if kind else "holds no ControlNet: no config.json says of what kind"
+        raise ModelError(
+            f"{item} {what}; --controlnet takes a {CONTROLNET_CLASS}, a {UNION_CLASS} or a"
+            f" {ADAPTER_CLASS}"
+        )
+    return kind
 
 
 def _from_file(path: Path, unet: Any, dtype: torch.dtype) -> Any:

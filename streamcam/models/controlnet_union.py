@@ -25,13 +25,6 @@ TYPES = {
 """The type of each kind of images in the published ones; the last two types are in some alone."""
 
 
-def is_union(settings: Mapping[str, Any]) -> bool:
-    """Return whether the config of a ControlNet is one of a union, by whatever class name."""
-    name = str(settings.get("_class_name"))
-    is_named = name.startswith("ControlNet") and "Union" in name
-    return is_named or (name == "ControlNetModel" and "num_control_type" in settings)
-
-
 def union_type(item: str, name: str, module: Any, kind: str) -> int:
     """Return the type that the union `module` has for images of `kind`.
 

@@ -77,7 +77,9 @@ def test_every_layout_is_read(architecture: str, layout: str, tmp_path: Path) ->
     assert all(torch.equal(read[name], weight) for name, weight in weights.items())
 
 
-@pytest.mark.parametrize("layout", ["ControlNetUnionModel", "ControlNetModel_Union", "file"])
+@pytest.mark.parametrize(
+    "layout", ["ControlNetUnionModel", "ControlNetModel_Union", "ControlNetModel", "file"]
+)
 def test_every_layout_of_a_union_is_read(layout: str, tmp_path: Path) -> None:
     folder = saved_union(tmp_path, types=8)
     file = folder / "diffusion_pytorch_model.safetensors"
