@@ -43,6 +43,7 @@ WORDS = {
     "scribble": "scribble",
     "sketch": "scribble",
     "tile": IMAGE,
+    "ip2p": IMAGE,
     "blur": IMAGE,
     "brightness": IMAGE,
 }

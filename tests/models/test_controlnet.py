@@ -270,6 +270,7 @@ def test_what_is_surely_missing_is_said_without_loading_anything() -> None:
         ("lllyasviel/sd-controlnet-hed", ("softedge", "")),
         ("TencentARC/t2i-adapter-lineart-sdxl-1.0", ("lineart", "")),
         ("lllyasviel/control_v11f1e_sd15_tile", ("image", "")),
+        ("lllyasviel/control_v11e_sd15_ip2p", ("image", "")),
         ("lllyasviel/control_v11p_sd15_openpose", ("pose", "")),
         ("lllyasviel/control_v11p_sd15_seg", ("segmentation", "")),
     ],

@@ -18,7 +18,7 @@ from streamcam.runtime.model_size import with_shape_of_source
 from streamcam.runtime.remote.shared_settings import for_clients
 from streamcam.settings.config import ACCELERATIONS, CAMERA, OFF, PARTS, Config
 from streamcam.settings.config_layers import build_config, with_model
-from streamcam.settings.control_inputs import ALIASES, PREPROCESSORS
+from streamcam.settings.control_inputs import ALIASES, MODEL_SETTINGS, PREPROCESSORS
 from streamcam.settings.model_settings import AUTO
 from streamcam.settings.video_settings import VideoSettings
 from streamcam.version import __version__
@@ -27,7 +27,8 @@ LOCAL = ("device", "engine_dir", "engine_store", "engine_wait", "threads", "offl
 """Settings of each machine, which are not sent."""
 MODELS = (
     *("model", "unet", "vae", "lora", "ip_adapter", "image_encoder", "lcm_lora_id", "embedding"),
-    *("controlnet", "depth_model", "single_file_config", "video_base", "taehv"),
+    *("controlnet", "single_file_config", "video_base", "taehv"),
+    *MODEL_SETTINGS.values(),
 )
 """Settings that name models."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w-][\w.-]*){1,6}")

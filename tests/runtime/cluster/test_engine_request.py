@@ -54,6 +54,8 @@ def test_streams_share_engines_whatever_their_prompts_are() -> None:
         {"embedding": ["~/words.pt:ink"]},
         {"region_mask": "/etc/passwd"},
         {"controlnet": ["random:depth"], "control": ["depth:camera:1"]},
+        {"pose_model": "/srv/models/pose"},
+        {"segmentation_model": "./segmentation"},
         {"ip_adapter": "h94/IP-Adapter/models/ip.safetensors", "image_prompt": ["/a.png"]},
     ],
 )
