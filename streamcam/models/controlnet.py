@@ -125,9 +125,12 @@ def _from_folder(folder: Path, item: str, dtype: torch.dtype) -> Any:
                 " choose a ControlNet or a T2I-Adapter"
             )
         if kind not in (CONTROLNET_CLASS, UNION_CLASS, ADAPTER_CLASS):
-            what = f"a {kind}" if kind else "no model in diffusers layout"
+            what = (
+                f"is a {kind}" if kind else "holds no ControlNet: no config.json says of what kind"
+            )
             raise ModelError(
-                f"{item} is {what}; --controlnet takes a {CONTROLNET_CLASS} or a {ADAPTER_CLASS}"
+                f"{item} {what}; --controlnet takes a {CONTROLNET_CLASS}, a {UNION_CLASS} or a"
+                f" {ADAPTER_CLASS}"
             )
         weights = sorted(folder.glob("*.safetensors"))
         if not weights:
@@ -165,9 +168,13 @@ def _from_file(path: Path, unet: Any, dtype: torch.dtype) -> Any:
         converted = convert_controlnet_checkpoint(dict(weights), config)
         # Those of SDXL, of which diffusers does not know the original names.
         added = {new: weights[old] for old, new in ADDED_NAMES.items() if old in weights}
-        module.load_state_dict(converted | added)
+        fitting = module.load_state_dict(converted | added, strict=False)
+        if fitting.unexpected_keys:
+            raise KeyError(fitting.unexpected_keys[0])
     except (RuntimeError, KeyError, IndexError, AttributeError):
         raise ModelError(other_base(str(path), _width(weights), unet)) from None
+    found = {name for name, _ in module.named_parameters()} - set(fitting.missing_keys)
+    check_no_missing_weights(module, found, str(path))
     return module.to(dtype)
 
 

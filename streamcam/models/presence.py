@@ -14,6 +14,8 @@ from streamcam.settings.config import Config
 from streamcam.settings.control_inputs import MODEL_SETTINGS
 
 FULL = "full"
+SAME = hub.PULL_SAME_SETTINGS
+"""The remedy for all but the model itself, which alone is pulled by its name."""
 REGION_WORDS = ("off", "person")
 """Values of ``region_mask`` that name no picture."""
 
@@ -29,12 +31,12 @@ def check_image_models(config: Config) -> None:
     if not config.model.startswith(RANDOM):
         _check_image_model(config.model, offline=offline)
     if config.vae not in (None, FULL):
-        _check_cached(config.vae, model_names.local_path(config.vae), offline=offline)
+        _check_cached(config.vae, model_names.local_path(config.vae), offline=offline, pull=SAME)
     if config.unet is not None:
         repo, file = model_names.split_file(config.unet, model_names.WEIGHT_SUFFIXES)
         if not file:
             model_files.unet_file(config.unet, offline=True)
-        _check_cached(repo, None if file else Path(config.unet), offline=offline)
+        _check_cached(repo, None if file else Path(config.unet), offline=offline, pull=SAME)
     lcm = [config.lcm_lora_id] if config.use_lcm_lora and config.lcm_lora_id else []
     _check_loras([*config.lora, *lcm], offline=offline, pickled=False)
     for embedding in config.embedding:
@@ -42,7 +44,7 @@ def check_image_models(config: Config) -> None:
         if repo_of_it is None:
             model_files.embedding_file(embedding, offline=True)
         else:
-            _check_cached(repo_of_it, None, offline=offline)
+            _check_cached(repo_of_it, None, offline=offline, pull=SAME)
     _check_controlnets(config)
     check_image_prompts(config)
 
@@ -55,7 +57,7 @@ def _check_controlnets(config: Config) -> None:
     names += drawing_models(config)
     for name in names:
         repo, _ = model_names.split_file(name)
-        _check_cached(repo, model_names.local_path(repo), offline=config.offline)
+        _check_cached(repo, model_names.local_path(repo), offline=config.offline, pull=SAME)
 
 
 def drawing_models(config: Config) -> list[str]:
@@ -83,7 +85,7 @@ def check_video_models(config: Config) -> None:
         raise ModelError(
             f'no model "{name}": no file or folder here, nor a name on the hub (USER/REPO/FILE)'
         )
-    _check_cached(repo, None, offline=config.offline, pull=hub.PULL_SAME_SETTINGS)
+    _check_cached(repo, None, offline=config.offline, pull=SAME)
 
 
 def _check_image_model(name: str, *, offline: bool) -> None:
@@ -104,7 +106,7 @@ def _check_loras(loras: Iterable[str], *, offline: bool, pickled: bool) -> None:
         if repo is None:
             model_files.lora_file(lora, offline=True, pickled=pickled)
         else:
-            _check_cached(repo, None, offline=offline, pull=hub.PULL_SAME_SETTINGS)
+            _check_cached(repo, None, offline=offline, pull=SAME)
 
 
 def _check_cached(repo: str, path: Path | None, *, offline: bool, pull: str | None = None) -> None:

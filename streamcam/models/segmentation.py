@@ -11,7 +11,10 @@ from streamcam.settings.config import Config
 SIDE = 384
 """Shorter side in pixels that images are segmented at, in half the time of the usual 512."""
 TASK = Task(
-    "segmentation_model", "segmentation", "segments no image", "AutoModelForSemanticSegmentation"
+    "segmentation_model",
+    "segmentation",
+    "finds no class for each pixel",
+    "AutoModelForSemanticSegmentation",
 )
 SQUARE = ("beit", "data2vec-vision", "dpt")
 """Types of models that take images of one size alone."""

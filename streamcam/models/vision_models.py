@@ -7,7 +7,7 @@ import torch
 from streamcam.errors import ModelError
 from streamcam.models import hub, model_files
 from streamcam.models.file_headers import read_json
-from streamcam.models.weights import check_finite, explain_load_errors
+from streamcam.models.weights import check_finite, check_no_missing_weights, explain_load_errors
 from streamcam.settings.config import Config
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -58,11 +58,23 @@ def load_vision_model(config: Config, task: Task, dtype: torch.dtype) -> VisionM
                     f"{name} is a {settings.model_type}, which {task.lacks}; name a {task.name}"
                     f" model with --set {task.setting}=…"
                 )
-            model = loader.from_pretrained(
-                str(folder), dtype=dtype, local_files_only=True, use_safetensors=True
+            if not [*folder.glob("*.safetensors")]:
+                raise ModelError(
+                    f"the {task.name} model {name} has no .safetensors weights; others are pickled,"
+                    " which can run code: get them as .safetensors"
+                )
+            model, loading = loader.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
             )
         file = folder / "preprocessor_config.json"
         images = read_json(file) if file.exists() else {}
+    missing = set(loading["missing_keys"])
+    stored = {each for each, _ in model.named_parameters()} - missing
+    check_no_missing_weights(model, stored, f"the {task.name} model {name}")
     check_finite(model, f"the {task.name} model {name}")
     return VisionModel(
         model.eval().requires_grad_(False),

@@ -56,7 +56,9 @@ def _control_elements(config: Config) -> int:
     count = 0
     for name in names:
         with suppress(OSError, ValueError, LookupError, TypeError, ModelError):
-            path = model_names.local_path(name) or _cached_folder(name)
+            repo, file = model_names.split_file(name)
+            path = model_names.local_path(repo) or _cached_folder(repo)
+            path = path / file if path else None
             files = _files(path) if path and path.is_dir() else [path] if path else []
             count += elements_of(files)
     return count

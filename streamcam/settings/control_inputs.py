@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamcam.errors import suggest
-from streamcam.settings.base import from_json
+from streamcam.settings.base import as_table, from_json
 
 DEPTH, POSE, SEGMENTATION, IMAGE = "depth", "pose", "segmentation", "image"
 NORMAL = "normal"
@@ -45,6 +47,8 @@ WORDS = {
     "brightness": IMAGE,
 }
 """Inputs of ControlNets that have such a word in their name."""
+MISSPELT = 0.75
+"""Likeness from which on a word that is no file is an input with an error in it."""
 
 
 class ControlInput(NamedTuple):
@@ -65,7 +69,7 @@ def parse_controls(value: Any) -> Any:
     pairs = [str(item).partition(":") for item in items]
     if wrong := next((name for name, colon, what in pairs if not (name and colon and what)), None):
         raise ValueError(f'needs NAME:INPUT, such as depth:edges or depth:camera:1, not "{wrong}"')
-    return {name: what for name, _, what in pairs}
+    return as_table((name, what) for name, _, what in pairs)
 
 
 def control_inputs(names: Iterable[str], given: Mapping[str, str]) -> dict[str, ControlInput]:
@@ -120,6 +124,9 @@ def _parse(what: str) -> ControlInput:
     word, colon, source = what.partition(":")
     word = ALIASES.get(word, word)
     if word not in PREPROCESSORS:
+        known = get_close_matches(word, [*PREPROCESSORS, *ALIASES], n=1, cutoff=MISSPELT)
+        if known and not Path(what).expanduser().exists():
+            raise ValueError(f'control: no input "{word}": did you mean "{known[0]}"?')
         return ControlInput(IMAGE, what)
     return ControlInput(word, source if colon else "")
 

@@ -1,13 +1,12 @@
 """The settings of a model: where it comes from, and what is added to it."""
 
 import re
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from streamcam.settings.aliases import model_id
-from streamcam.settings.base import Settings, Traits, from_json
+from streamcam.settings.base import Settings, Traits, as_table, from_json
 from streamcam.settings.control_inputs import parse_controls
 
 AUTO = "auto"
@@ -21,18 +20,8 @@ def _parse_scaled(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return _once(map(_parse_scale, items))
+        return as_table(map(_parse_scale, items))
     return value
-
-
-def _once(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return `items` as a table; raise ValueError for one that is named twice."""
-    table: dict[str, Any] = {}
-    for name, value in items:
-        if name in table:
-            raise ValueError(f"{name} is named twice; name it once")
-        table[name] = value
-    return table
 
 
 def _parse_scale(item: str) -> tuple[str, float]:
@@ -47,7 +36,7 @@ def _parse_embeddings(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return _once(map(_parse_embedding, items))
+        return as_table(map(_parse_embedding, items))
     return value
 
 

@@ -33,6 +33,7 @@ from tests.support.drawing_models import (
     save_pose_model,
     save_segmentation_model,
 )
+from tests.support.fake_graphs import FakeGraphs
 from tests.support.streams import EAGER, RecordingStream, images, moving
 
 CPU = torch.device("cpu")
@@ -258,20 +259,20 @@ def test_near_is_white_in_the_depth_that_a_controlnet_is_shown(tmp_path: Path) -
     assert drawn(torch.zeros(1, 3, 8, 8))[0, 0, -1, -1] == 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "save"),
-    [
-        ("depth", save_depth_model),
-        ("pose", save_pose_model),
-        ("segmentation", save_segmentation_model),
-    ],
-)
+SAVED: dict[str, Callable[[Path], Path]] = {
+    "depth": save_depth_model,
+    "pose": save_pose_model,
+    "segmentation": save_segmentation_model,
+}
+
+
+@pytest.mark.parametrize("kind", SAVED)
 def test_a_model_draws_what_a_controlnet_is_shown_of_the_camera_or_a_second_source(
-    kind: str, save: Callable[[Path], Path], tmp_path: Path
+    kind: str, tmp_path: Path
 ) -> None:
-    shown = []
+    shown, folder = [], SAVED[kind](tmp_path)
     for given in (kind, f"{kind}:clip.mp4"):
-        settings = {"control": {"a": given}, f"{kind}_model": str(save(tmp_path))}
+        settings = {"control": {"a": given}, f"{kind}_model": str(folder)}
         config = config_of("sd-1.5", {"a": 1.0}, **settings)
         pipe, controls = copy.deepcopy(loaded("sd-1.5", ("a",)))
         controls = controls._replace(drawn_by=load_drawing_models(config, torch.float32))
@@ -285,6 +286,19 @@ def test_a_model_draws_what_a_controlnet_is_shown_of_the_camera_or_a_second_sour
     for image_ in shown:
         assert image_ is not None
         assert (image_ == levels).mean() > 0.99
+
+
+@pytest.mark.parametrize("kind", SAVED)
+@torch.inference_mode()
+def test_a_model_that_draws_can_be_recorded_as_a_part_of_a_graph(kind: str, tmp_path: Path) -> None:
+    folder = SAVED[kind](tmp_path)
+    config = config_of("sd-1.5", {"a": 1.0}, control={"a": kind}, **{f"{kind}_model": str(folder)})
+    draw = drawing_stage(load_drawing_models(config, torch.float32)[kind], 64, 64)
+    images, shown = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    replay = FakeGraphs()(lambda: shown.copy_(draw(images)))
+    images.copy_(torch.from_numpy(FRAME.image).permute(2, 0, 1) / 127.5 - 1)
+    replay()
+    assert torch.equal(shown, draw(images))
 
 
 class Still:

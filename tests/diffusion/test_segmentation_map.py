@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from streamcam.diffusion.segmentation_map import SegmentationMap
 from streamcam.errors import ModelError
@@ -71,6 +72,17 @@ def test_models_of_another_kind_are_refused_with_the_remedy(tmp_path: Path) -> N
     cityscapes = save_segmentation_model(tmp_path / "cityscapes", labels=19)
     with pytest.raises(ModelError, match="finds 19 classes, not the 150 of ADE20K; name another"):
         load_segmentation_model(config_of(cityscapes), torch.float32)
+    lacking = save_segmentation_model(tmp_path / "lacking")
+    weights = load_file(lacking / "model.safetensors")
+    del weights["decode_head.classifier.bias"]
+    save_file(weights, lacking / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lacks 1 of its weights, such as decode_head"):
+        load_segmentation_model(config_of(lacking), torch.float32)
+    (lacking / "model.safetensors").rename(lacking / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors weights; others are pickled"):
+        load_segmentation_model(config_of(lacking), torch.float32)
     pose = save_pose_model(tmp_path / "pose")
-    with pytest.raises(ModelError, match="is a vitpose, which segments no image; name a segmen"):
+    with pytest.raises(
+        ModelError, match="is a vitpose, which finds no class for each pixel; name a segmen"
+    ):
         load_segmentation_model(config_of(pose), torch.float32)

@@ -1,5 +1,6 @@
 """ControlNets in their real layouts on disk, whole and wrong, through the code that loads them."""
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,11 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     folder = saved("sd-1.5", tmp_path)
     assert "choose a ControlNet that was made for SDXL" in refusal(folder, "sdxl")
     edit_json(folder / "config.json", conditioning_channels=4, _class_name="UNet2DModel")
-    assert "takes a ControlNetModel or a T2IAdapter" in refusal(folder)
+    assert "is a UNet2DModel; --controlnet takes a ControlNetModel, a" in refusal(folder)
+    edit_json(folder / "config.json", _class_name="ControlNetXSAdapter")
+    assert "is a ControlNet-XS, which is built into the U-Net" in refusal(folder)
+    (folder / "config.json").unlink()
+    assert "holds no ControlNet" in refusal(folder)
     lora = tmp_path / "net.safetensors"
     save_file({"lora_unet.weight": torch.zeros(1)}, lora)
     assert "no ControlNet: it is a Control-LoRA or a LoRA" in refusal(lora)
@@ -154,6 +159,57 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
     (pickled / "config.json").write_text('{"_class_name": "ControlNetModel"}')
     (pickled / "diffusion_pytorch_model.bin").write_bytes(b"")
     assert "pickled, which can run code" in refusal(pickled)
+
+
+def lack(weights: dict[str, torch.Tensor]) -> None:
+    del weights["controlnet_mid_block.weight"]
+
+
+def spoil(weights: dict[str, torch.Tensor]) -> None:
+    weights["controlnet_mid_block.weight"].fill_(float("nan"))
+
+
+@pytest.mark.parametrize("layout", ["folder", "file"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lack, "lacks 1 of its weights, such as controlnet_mid_block.weight; fetch"),
+        (spoil, "holds values that are no numbers"),
+        (None, "is damaged or cut off"),
+    ],
+)
+def test_a_damaged_controlnet_is_refused_with_the_remedy(
+    damage: Callable[[dict[str, torch.Tensor]], None] | None,
+    message: str,
+    layout: str,
+    tmp_path: Path,
+) -> None:
+    folder = saved("sd-1.5", tmp_path)
+    file = folder / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    if damage:
+        damage(weights)
+        save_file(weights, file)
+    else:
+        file.write_bytes(file.read_bytes()[:5000])
+    assert message in refusal(
+        folder if layout == "folder" else file.rename(tmp_path / "net.safetensors")
+    )
+
+
+def test_a_controlnet_of_other_channels_or_for_another_family_is_refused(tmp_path: Path) -> None:
+    config = diffusers.ControlNetModel.from_unet(unet_of("sd-1.5")).config
+    for settings, message in (
+        ({"conditioning_channels": 4}, "is shown 4 channels, not an image"),
+        ({"cross_attention_dim": 1024}, "is made for SD 2.x, and the model is SD 1.x"),
+    ):
+        net = diffusers.ControlNetModel.from_config(dict(config) | settings)
+        net.save_pretrained(tmp_path / "net")
+        assert message in refusal(tmp_path / "net")
+
+
+def test_what_is_nowhere_is_refused(tmp_path: Path) -> None:
+    assert "no file or folder here, nor a hub id" in refusal(tmp_path / "net")
 
 
 def saved_adapter(folder: Path, **settings: Any) -> Path:
@@ -193,11 +249,14 @@ def test_two_t2i_adapters_for_other_layers_are_refused(tmp_path: Path) -> None:
 def test_what_is_surely_missing_is_said_without_loading_anything() -> None:
     with pytest.raises(ModelError, match="nano has a U-Net of its own"):
         check_image_models(config_of("random:net", model="nano"))
-    with pytest.raises(ModelError, match="models pull someone/net"):
-        check_image_models(config_of("someone/net", offline=True))
+    for name in ("someone/net", "someone/net/folder/net.safetensors"):
+        with pytest.raises(
+            ModelError, match=r'no model someone/net.*models pull" and the same sett'
+        ):
+            check_image_models(config_of(name, offline=True))
     for kind in ("depth", "pose", "segmentation"):
         settings = {"control": {"net": kind}, f"{kind}_model": "someone/model", "offline": True}
-        with pytest.raises(ModelError, match="models pull someone/model"):
+        with pytest.raises(ModelError, match="no model someone/model"):
             check_image_models(config_of("random:net", **settings))
 
 
@@ -239,6 +298,10 @@ def test_control_says_what_a_controlnet_is_shown(control: str, shown: tuple[str,
         ({}, 'nothing says what the controlnet "net-normalbae" is shown; add --control'),
         ({"control": "depth:edges"}, 'no controlnet "depth"'),
         ({"control": "net"}, "needs NAME:INPUT"),
+        ({"control": "net:egdes"}, 'no input "egdes": did you mean "edges"?'),
+        ({"control": "net:openpos:clip.mp4"}, 'no input "openpos": did you mean "openpose"?'),
+        ({"control": ["net:edges", "net:depth"]}, "net is named twice; name it once"),
+        ({"controlnet": ["a/net:1", "a/net:0.5"]}, "a/net is named twice; name it once"),
         ({"control": "net:edges", "dtype": "int8"}, "int8 cannot run with a controlnet"),
         ({"control": "net:edges", "pipeline": "video"}, "video has no ControlNets"),
         (
