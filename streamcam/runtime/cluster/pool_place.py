@@ -42,6 +42,8 @@ class Place:
         self.name, self.actor, self.text, self.gpus = name, actor, text, gpus
         self.request = parse_request(text)
         self.engine = self.token = self.node = self.host = self.failure = ""
+        self.is_spare = False
+        """Whether it was made for streams to come, and not for one that asked."""
         self.is_ready = False
         """Whether its engine has loaded its model."""
         self.clients: dict[str, float] = {}
