@@ -34,6 +34,8 @@ ROOM_S = 25.0
 IDLE_S = 300.0
 """Seconds for which an engine is kept that nobody uses."""
 MOST_STANDBYS = 4
+MOST_STARTING = 32
+"""Engines at a time that have not begun; more are refused."""
 
 
 def start_pool() -> Any:
@@ -109,6 +111,9 @@ class EnginePool:
     def _lease(self, stream: str, request: EngineRequest, text: str) -> dict[str, Any]:
         place = self._best_place(stream, request.key)
         if place is None:
+            if sum(not p.node for p in self._places.values()) >= MOST_STARTING:
+                why = f"{MOST_STARTING} engines are starting or wait for room: try again later"
+                return self._refuse(stream, "full", why)
             place = self._create(request, text, set(self._suspects))
         place.reserve(stream)
         if place.failure:
