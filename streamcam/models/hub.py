@@ -13,7 +13,10 @@ INDEX = "model_index.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 EMBEDDING_FILE = "learned_embeds.safetensors"
-CONTROL_FILES = ["config.json", "diffusion_pytorch_model*.safetensors"]
+CONTROL_FILES = [
+    "config.json",
+    *(f"diffusion_pytorch_model{kind}.safetensors" for kind in ("", ".fp16")),
+]
 PULL = "streamcam models pull"
 PULL_SAME_SETTINGS = f'"{PULL}" and the same settings'
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
@@ -287,8 +290,8 @@ def control_path(name: str, *, offline: bool) -> Path:
     return _snapshot(name, CONTROL_FILES, offline=offline)
 
 
-def depth_folder(name: str, *, offline: bool) -> Path:
-    """Return the folder of a depth model: its config files and weights."""
+def vision_folder(name: str, *, offline: bool) -> Path:
+    """Return the folder of a vision model of transformers: its config files and weights."""
     if (path := local_path(name)) is not None:
         return path
     return _snapshot(name, ["*.json", "model*.safetensors"], offline=offline)

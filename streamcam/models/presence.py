@@ -11,7 +11,7 @@ from streamcam.models.families import RANDOM
 from streamcam.models.ip_adapter_files import check_image_prompts
 from streamcam.models.region_picture import region_picture
 from streamcam.settings.config import Config
-from streamcam.settings.control_inputs import DEPTH
+from streamcam.settings.control_inputs import MODEL_SETTINGS
 
 FULL = "full"
 REGION_WORDS = ("off", "person")
@@ -52,11 +52,16 @@ def _check_controlnets(config: Config) -> None:
     if config.controlnet and embedded(config.model) is not None:
         raise ModelError(no_controlnets(config.model))
     names = [name for name in config.controlnet if not name.startswith(RANDOM)]
-    inputs = [shown.preprocessor for shown in config.control_inputs.values()]
-    names += [config.depth_model] if DEPTH in inputs else []
+    names += drawing_models(config)
     for name in names:
         repo = name.rpartition("/")[0] if hub.is_repo_file(name) else name
         _check_cached(repo, hub.local_path(repo), offline=config.offline)
+
+
+def drawing_models(config: Config) -> list[str]:
+    """Return the names of the models that draw what the ControlNets of `config` are shown."""
+    inputs = {shown.preprocessor for shown in config.control_inputs.values()}
+    return [getattr(config, setting) for kind, setting in MODEL_SETTINGS.items() if kind in inputs]
 
 
 def no_controlnets(model: str) -> str:

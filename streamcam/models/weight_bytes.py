@@ -11,8 +11,8 @@ from streamcam.models.autoencoder import keeps_own
 from streamcam.models.families import RANDOM
 from streamcam.models.file_headers import header_of, read_json
 from streamcam.models.ip_adapter_files import adapter_files
+from streamcam.models.presence import drawing_models
 from streamcam.settings.config import Config
-from streamcam.settings.control_inputs import DEPTH
 
 NAMES = ("diffusion_pytorch_model", "model")
 """Beginnings of the names of the files that are loaded; others hold the same in another form."""
@@ -52,8 +52,7 @@ def model_size(config: Config) -> ModelSize | None:
 
 def _control_elements(config: Config) -> int:
     """Return the elements of the ControlNets of `config` that are on disk."""
-    inputs = {shown.preprocessor for shown in config.control_inputs.values()}
-    names = [*config.controlnet, *([config.depth_model] if DEPTH in inputs else [])]
+    names = [*config.controlnet, *drawing_models(config)]
     count = 0
     for name in names:
         with suppress(OSError, ValueError, LookupError, TypeError, ModelError):

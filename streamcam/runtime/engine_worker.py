@@ -47,7 +47,16 @@ class EngineMessage(NamedTuple):
     """Message from the engine process to the broadcast process."""
 
     kind: Literal[
-        "log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed", "lost"
+        "log",
+        "notice",
+        "schedule",
+        "encoded",
+        "ready",
+        "refused",
+        "failed",
+        "crashed",
+        "lost",
+        "moved",
     ]
     text: str = ""
     """The log line, the notice, the schedule in one line, the error, or the traceback."""

@@ -76,6 +76,8 @@ class Traits:
     """A password or token: no message, no log and no listing shows it."""
     named_by: str = ""
     """Setting, fixed at start, that names what its numbers are for; see `named_numbers`."""
+    solo: str = ""
+    """Address that takes one of such names: its number goes to where it began, the others to 0."""
     begins: float | None = None
     """Value of such numbers at the start; None for those that the naming setting gives."""
     needs: str = ""

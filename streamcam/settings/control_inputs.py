@@ -7,15 +7,33 @@ from typing import Any, NamedTuple
 from streamcam.errors import suggest
 from streamcam.settings.base import from_json
 
-DEPTH, IMAGE = "depth", "image"
-PREPROCESSORS = ("edges", DEPTH, "softedge", "lineart", "scribble", IMAGE)
-ALIASES = {"none": IMAGE, "canny": "edges"}
+DEPTH, POSE, SEGMENTATION, IMAGE = "depth", "pose", "segmentation", "image"
+NORMAL = "normal"
+"""Kind of images that no preprocessor draws."""
+PREPROCESSORS = (
+    *("edges", DEPTH, POSE, SEGMENTATION, "softedge", "lineart", "scribble"),
+    IMAGE,
+)
+ALIASES = {"none": IMAGE, "canny": "edges", "openpose": POSE, "seg": SEGMENTATION}
+KINDS = (*PREPROCESSORS, NORMAL)
+"""What the images of a second source may show."""
+MODEL_SETTINGS = {
+    DEPTH: "depth_model",
+    POSE: "pose_model",
+    SEGMENTATION: "segmentation_model",
+}
+"""The settings that name the models that draw, by the preprocessor."""
 WORDS = {
     "canny": "edges",
     "edges": "edges",
     "depth": DEPTH,
     "midas": DEPTH,
     "zoe": DEPTH,
+    "pose": POSE,
+    "openpose": POSE,
+    "dwpose": POSE,
+    "seg": SEGMENTATION,
+    "segmentation": SEGMENTATION,
     "softedge": "softedge",
     "hed": "softedge",
     "pidi": "softedge",
@@ -65,6 +83,27 @@ def control_inputs(names: Iterable[str], given: Mapping[str, str]) -> dict[str, 
     return {name: by_name.get(name) or _guessed(name) for name in names}
 
 
+def control_kinds(inputs: Mapping[str, ControlInput], given: Mapping[str, str]) -> dict[str, str]:
+    """Return what the images of each ControlNet show, one of `KINDS`; empty where nothing says it.
+
+    Args:
+        inputs: the input of each, by its name.
+        given: kinds by a name, or by a word that is in only one of the names.
+
+    Raises:
+        ValueError: a name or a kind is unknown.
+    """
+    by_name = {_named(key, list(inputs)): ALIASES.get(kind, kind) for key, kind in given.items()}
+    for kind in by_name.values():
+        if kind not in KINDS:
+            raise ValueError(f'control_type: no type "{kind}": {suggest(kind, KINDS)}')
+    kinds = {}
+    for name, shown in inputs.items():
+        is_plain = shown.source and shown.preprocessor == IMAGE
+        kinds[name] = by_name.get(name, "" if is_plain else shown.preprocessor)
+    return kinds
+
+
 def _named(key: str, names: list[str]) -> str:
     found = [name for name in names if key == name]
     found = found or [name for name in names if key.lower() in _words(name)]
@@ -91,7 +130,7 @@ def _guessed(name: str) -> ControlInput:
         return ControlInput(found.pop())
     raise ValueError(
         f'control: nothing says what the controlnet "{name}" is shown; add --control'
-        f" {name}:INPUT, where INPUT is {', '.join(PREPROCESSORS)}, or for poses and the like a"
+        f" {name}:INPUT, where INPUT is {', '.join(PREPROCESSORS)}, or for normals and the like a"
         " file or camera:NAME that shows them"
     )
 
