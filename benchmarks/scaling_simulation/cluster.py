@@ -21,7 +21,9 @@ class Place(NamedTuple):
 
     gpu: int
     is_warm: bool
-    """Whether the model was loaded there."""
+    """Whether the model was there, though it may still be loading."""
+    loaded_at: float
+    """When the model is loaded, if it was not before."""
 
 
 class Cluster:
@@ -31,6 +33,7 @@ class Cluster:
         self._kinds = kinds
         """Kind of each model."""
         self._memory = np.array([kind.memory_gb for kind in kinds])
+        self._cold_s = assumptions.cold_s
         self._capacity_gb = assumptions.card.memory_gb
         self._per_node = assumptions.gpus_per_node
         self._packing = assumptions.packing
@@ -41,6 +44,7 @@ class Cluster:
         gpus = nodes * self._per_node
         self._counts = np.zeros((len(kinds), gpus), np.int64)
         self._loaded = np.zeros((len(kinds), gpus), bool)
+        self._loaded_at = np.zeros((len(kinds), gpus))
         self._used_at = np.zeros((len(kinds), gpus))
         self._in_use_gb = np.zeros(gpus)
         self.load = np.zeros(gpus)
@@ -73,7 +77,7 @@ class Cluster:
         lost = [stream for each in self.streams[columns] for stream in sorted(each)]
         del self.zones[node]
         self._free.append(node)
-        for array in (self._counts, self._loaded, self._used_at):
+        for array in (self._counts, self._loaded, self._loaded_at, self._used_at):
             array[:, columns] = 0
         for row in (self._in_use_gb, self.load, self.is_open):
             row[columns] = 0
@@ -97,13 +101,22 @@ class Cluster:
         """Return whether a node has no stream."""
         return not any(self.streams[self.of_node(node)])
 
-    def place(self, stream: int, model: int, now: float) -> Place | None:
-        """Give a stream a place, where its model is loaded if possible; None if there is none."""
+    def place(
+        self, stream: int, model: int, now: float, *, warm_only: bool = False
+    ) -> Place | None:
+        """Give a stream a place, where its model is if possible; None if there is none.
+
+        With `warm_only` the model must be loaded there already.
+        """
         more = self._more[model][np.minimum(self._counts[model], MOST_STREAMS + 1)]
         fits = self.is_open & (self.load + more <= 1 + 1e-9)
         warm = fits & self._loaded[model]
+        if warm_only:
+            warm &= self._loaded_at[model] <= now
         is_warm = bool(warm.any())
         if not is_warm:
+            if warm_only:
+                return None
             warm = fits & (self._in_use_gb + self._memory[model] <= self._capacity_gb)
             if not warm.any():
                 return None
@@ -111,9 +124,11 @@ class Cluster:
         if self._packing == "shared":
             rank = rank - 100 * more
         gpu = int(np.argmax(np.where(warm, rank, -np.inf)))
+        if not is_warm:
+            self._loaded_at[model, gpu] = now + self._cold_s
         self._take(gpu, model, now)
         self.streams[gpu].add(stream)
-        return Place(gpu, is_warm)
+        return Place(gpu, is_warm, float(self._loaded_at[model, gpu]))
 
     def release(self, stream: int, model: int, gpu: int, now: float) -> None:
         """Take a stream off its GPU; its model stays loaded."""

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.scaling_simulation.assumptions import Assumptions, Kind, activity
-from benchmarks.scaling_simulation.cluster import Cluster
+from benchmarks.scaling_simulation.cluster import Cluster, Place
 
 TICK_S = 5.0
 """Between two looks of the autoscaler, and between two tries for those that wait."""
@@ -25,7 +25,6 @@ class Session:
     gpu: int | None = None
     off_since: float | None = None
     """When it had its last output from the model, or asked for its first."""
-    back_at: float = 0.0
     is_started: bool = False
     """Whether it has had a place."""
     places: int = 0
@@ -59,8 +58,6 @@ class Result:
     outages_s: list[float] = field(default_factory=list)
     """On air without the model, after the loss of a node."""
     lost_nodes: int = 0
-    cold: int = 0
-    placements: int = 0
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -171,11 +168,23 @@ class Simulation:
         if place is None:
             self._waiting.append(name)
             return
+        self._begin(name, place, self._given.warm_s)
+
+    def _go_on(self, name: int) -> None:
+        """Go on with an engine that the lost node had named; else stand in line for a place."""
+        session = self._sessions.get(name)
+        if session is None:
+            return
+        place = self._cluster.place(name, session.model, self._now, warm_only=True)
+        if place is None:
+            self._ask(name)
+        else:
+            self._begin(name, place, self._given.standby_s)
+
+    def _begin(self, name: int, place: Place, seconds: float) -> None:
+        session = self._sessions[name]
         session.gpu, session.places = place.gpu, session.places + 1
-        self.result.placements += 1
-        self.result.cold += not place.is_warm
-        session.back_at = self._now + (self._given.warm_s if place.is_warm else self._given.cold_s)
-        self._at(session.back_at, self._back, name, session.places)
+        self._at(max(self._now + seconds, place.loaded_at), self._back, name, session.places)
 
     def _back(self, name: int, places: int) -> None:
         """Take the first output of the model."""
@@ -222,7 +231,7 @@ class Simulation:
             session.gpu = None
             if session.off_since is None:
                 session.off_since = self._now
-            self._at(self._now + self._given.notice_s, self._ask, name)
+            self._at(self._now + self._given.notice_s, self._go_on, name)
 
     def _zone_down(self, zone: int) -> None:
         self._dead_zones.add(zone)
