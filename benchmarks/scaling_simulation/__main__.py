@@ -36,7 +36,11 @@ def changes() -> Iterator[tuple[str, Assumptions]]:
     day = Assumptions(streams=MOST)
     yield "as above", day
     yield "no zone fails", replace(day, zone_fails_at_h=None)
+    failing = replace(day, zone_fails_at_h=None, node_mtbf_days=10.0)
+    yield "no zone fails, but each node every 10 days", failing
+    yield "the same, the emptiest GPU first", replace(failing, packing="spread")
     yield "half as many GPUs spare as busy, not a tenth", replace(day, spare=0.5)
+    yield "the same, the emptiest GPU first", replace(day, spare=0.5, packing="spread")
     yield "none spare", replace(day, spare=0.0)
     yield "nodes start in 10 minutes, not 4", replace(day, node_start_s=600.0)
     yield "models load in 5 s, not 30", replace(day, cold_s=5.0)

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from benchmarks.scaling_simulation.assumptions import Assumptions, Kind, activity
-from benchmarks.scaling_simulation.cluster import Cluster, Place
+from benchmarks.scaling_simulation.simulated_cluster import Cluster, Place
 
 TICK_S = 5.0
 """Between two looks of the autoscaler, and between two tries for those that wait."""

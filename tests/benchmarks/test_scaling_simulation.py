@@ -10,7 +10,7 @@ import pytest
 from benchmarks.scaling_simulation.__main__ import COLUMNS, row
 from benchmarks.scaling_simulation.assumptions import Assumptions, Card, Kind, activity
 from benchmarks.scaling_simulation.chart import chart
-from benchmarks.scaling_simulation.cluster import Cluster
+from benchmarks.scaling_simulation.simulated_cluster import Cluster
 from benchmarks.scaling_simulation.simulation import Simulation
 
 KIND = Kind("any", 1.0, 3, 0.3, 1.8, 4.0)
