@@ -41,6 +41,8 @@ def changes() -> Iterator[tuple[str, Assumptions]]:
     yield "the same, the emptiest GPU first", replace(failing, packing="spread")
     yield "half as many GPUs spare as busy, not a tenth", replace(day, spare=0.5)
     yield "the same, the emptiest GPU first", replace(day, spare=0.5, packing="spread")
+    moving = replace(day, zone_fails_at_h=None, move_after_s=1800.0)
+    yield "no zone fails, and streams leave nodes that are drained", moving
     yield "none spare", replace(day, spare=0.0)
     yield "nodes start in 10 minutes, not 4", replace(day, node_start_s=600.0)
     yield "models load in 5 s, not 30", replace(day, cold_s=5.0)

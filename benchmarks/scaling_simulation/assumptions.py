@@ -90,6 +90,9 @@ class Assumptions:
     idle_s: float = 600.0
     """For which a node must not be needed before it is drained."""
 
+    move_after_s: float | None = None
+    """Until the streams of a node that is drained are moved; by default they stay to their end."""
+
     node_mtbf_days: float = 264.0
     zone_fails_at_h: float | None = 20.5
     zone_fails_for_s: float = 1800.0

@@ -80,7 +80,7 @@ class Cluster:
     def remove_node(self, node: int) -> list[int]:
         """Remove a node; return the streams that it had."""
         columns = self.of_node(node)
-        lost = [stream for each in self.streams[columns] for stream in sorted(each)]
+        lost = self.streams_of(node)
         del self.zones[node]
         self._free.append(node)
         for array in (self._counts, self._loaded, self._loaded_at, self._used_at):
@@ -104,6 +104,10 @@ class Cluster:
     def node_load(self, nodes: Iterable[int]) -> dict[int, float]:
         """Return the load of nodes, in GPUs."""
         return {node: float(self.load[self.of_node(node)].sum()) for node in nodes}
+
+    def streams_of(self, node: int) -> list[int]:
+        """Return the streams of a node."""
+        return [stream for each in self.streams[self.of_node(node)] for stream in sorted(each)]
 
     def is_empty(self, node: int) -> bool:
         """Return whether a node has no stream."""

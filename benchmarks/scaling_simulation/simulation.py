@@ -14,6 +14,7 @@ from benchmarks.scaling_simulation.simulated_cluster import Cluster, Place
 TICK_S = 5.0
 """Between two looks of the autoscaler, and between two tries for those that wait."""
 SAMPLE_S = 300.0
+MOVE_AGAIN_S = 60.0
 
 
 @dataclass(slots=True)
@@ -298,7 +299,26 @@ class Simulation:
             loads = self._cluster.node_load(taking)
             for node in sorted(loads, key=lambda n: loads[n])[: min(surplus, len(taking) - 1)]:
                 self._cluster.set_open(node, is_open=False)
+                if self._given.move_after_s is not None:
+                    when = self._now + self._given.move_after_s
+                    self._at(when, self._move, node, self._births[node])
             self._idle_since = None
+
+    def _move(self, node: int, birth: int) -> None:
+        """Move the streams of a node that is still drained to where their models are loaded."""
+        cluster = self._cluster
+        is_same = node in cluster.zones and self._births[node] == birth
+        if not is_same or node not in cluster.nodes(is_open=False):
+            return
+        for name in cluster.streams_of(node):
+            session = self._sessions[name]
+            place = cluster.place(name, session.model, self._now, warm_only=True)
+            if place is not None and session.gpu is not None:
+                cluster.release(name, session.model, session.gpu, self._now)
+                session.off_since = self._now if session.off_since is None else session.off_since
+                self._begin(name, place, self._given.standby_s)
+        if not cluster.is_empty(node):
+            self._at(self._now + MOVE_AGAIN_S, self._move, node, birth)
 
     def _account(self) -> None:
         result, hours = self.result, TICK_S / 3600

@@ -124,6 +124,16 @@ def test_a_full_cluster_starts_nodes_and_whoever_waits_too_long_leaves() -> None
     assert result.most_gpus > 2
 
 
+def test_streams_that_leave_a_drained_node_are_off_their_model_for_a_moment_only() -> None:
+    evening = replace(SMALL, streams=60, hours=6.0, idle_s=60.0)
+    staying = Simulation(evening).run()
+    moving = Simulation(replace(evening, move_after_s=300.0)).run()
+    assert staying.outages_s == []
+    assert moving.outages_s
+    assert max(moving.outages_s) == pytest.approx(evening.standby_s)
+    assert moving.gpu_hours < staying.gpu_hours
+
+
 def test_every_hour_of_the_day_passes_into_the_next() -> None:
     assert activity(20 * 3600) == 1.0
     assert activity(23.5 * 3600) == pytest.approx((activity(23 * 3600) + activity(0)) / 2)
