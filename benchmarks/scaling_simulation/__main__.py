@@ -76,7 +76,10 @@ def row(name: str, result: Result) -> Sequence[str]:
 
 
 def _seconds(values: Sequence[float], share: float) -> str:
-    return f"{values[int(share * (len(values) - 1))]:.0f} s" if values else ""
+    if not values:
+        return ""
+    value = values[int(share * (len(values) - 1))]
+    return f"{value:.1f} s" if value < 1 else f"{value:.0f} s"
 
 
 def main() -> None:
