@@ -18,7 +18,7 @@ endif
 endif
 TORCH = $(shell grep -o 'torch>=[^"]*' pyproject.toml)
 
-.PHONY: check test test-tensorrt lint types run bench bench-details soak test-devices test-clients screenshots docs thumbnails site dist clean
+.PHONY: check test test-tensorrt lint types run bench bench-details soak test-devices test-hosts test-clients screenshots docs thumbnails site dist clean
 
 # What running needs, and nothing else.
 $(RUNS): pyproject.toml
@@ -43,6 +43,7 @@ check:
 	$(MAKE) dist
 	$(MAKE) site
 	$(MAKE) test-devices
+	$(MAKE) test-hosts
 
 # ARGS go to pytest, such as ARGS="-n0 tests/sinks" for one process and some tests.
 # Bytecode is kept, whatever the environment says: many tests start processes.
@@ -80,6 +81,10 @@ soak: $(READY)
 # On video devices of this kernel, else in a virtual machine that has some; ARGS go to pytest.
 test-devices: $(READY)
 	tests/devices/run $(ARGS)
+
+# Video over two hosts, which are network namespaces; skipped without root.
+test-hosts: $(READY)
+	STREAMCAM_TEST_HOSTS=1 $(BIN)/python -m pytest -n0 -rs tests/video/parallel/test_two_hosts.py $(ARGS)
 
 # GUEST: a command to run it under, where this machine has no v4l2loopback.
 test-clients: $(READY)

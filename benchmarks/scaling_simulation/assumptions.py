@@ -90,15 +90,21 @@ class Assumptions:
     idle_s: float = 600.0
     """For which a node must not be needed before it is drained."""
 
+    move_after_s: float | None = None
+    """Until the streams of a node that is drained are moved; by default they stay to their end."""
+
     node_mtbf_days: float = 264.0
     zone_fails_at_h: float | None = 20.5
     zone_fails_for_s: float = 1800.0
-    notice_s: float = 1.0
-    """Until the loss of a node is known."""
+    notice_s: float = 1.5
+    """Until a stream knows that its node is lost."""
+    standby_s: float = 0.5
+    """To the first output of another engine with the same model, which the node had named before,
+    so that no line is stood in."""
     placement_s: float = 0.01
-    """That one process takes to place one stream; all streams go through it."""
+    """Time of the one process that places streams, for each of them."""
     warm_s: float = 2.0
-    """To the first output of an engine that is loaded."""
+    """To the first output of an engine that is loaded, from its place on."""
     cold_s: float = 30.0
     """To the first output of a model that has to be loaded."""
 

@@ -21,7 +21,9 @@ class Place(NamedTuple):
 
     gpu: int
     is_warm: bool
-    """Whether the model was loaded there."""
+    """Whether the model was there, though it may still be loading."""
+    loaded_at: float
+    """When the model is loaded, if it was not before."""
 
 
 class Cluster:
@@ -31,6 +33,7 @@ class Cluster:
         self._kinds = kinds
         """Kind of each model."""
         self._memory = np.array([kind.memory_gb for kind in kinds])
+        self._cold_s = assumptions.cold_s
         self._capacity_gb = assumptions.card.memory_gb
         self._per_node = assumptions.gpus_per_node
         self._packing = assumptions.packing
@@ -40,7 +43,12 @@ class Cluster:
         """Load that one stream more of a model adds, by how many there are."""
         gpus = nodes * self._per_node
         self._counts = np.zeros((len(kinds), gpus), np.int64)
+        self._next = np.repeat(self._more[:, :1], gpus, axis=1)
+        """Load that one stream more adds on each GPU."""
+        self._used = 0
+        """GPUs from the first on that have ever run."""
         self._loaded = np.zeros((len(kinds), gpus), bool)
+        self._loaded_at = np.zeros((len(kinds), gpus))
         self._used_at = np.zeros((len(kinds), gpus))
         self._in_use_gb = np.zeros(gpus)
         self.load = np.zeros(gpus)
@@ -64,17 +72,20 @@ class Cluster:
         """Add an empty node in a zone; return its number."""
         node = self._free.pop()
         self.zones[node] = zone
-        self.is_open[self.of_node(node)] = True
+        columns = self.of_node(node)
+        self._used = max(self._used, columns.stop)
+        self.is_open[columns] = True
         return node
 
     def remove_node(self, node: int) -> list[int]:
         """Remove a node; return the streams that it had."""
         columns = self.of_node(node)
-        lost = [stream for each in self.streams[columns] for stream in sorted(each)]
+        lost = self.streams_of(node)
         del self.zones[node]
         self._free.append(node)
-        for array in (self._counts, self._loaded, self._used_at):
+        for array in (self._counts, self._loaded, self._loaded_at, self._used_at):
             array[:, columns] = 0
+        self._next[:, columns] = self._more[:, :1]
         for row in (self._in_use_gb, self.load, self.is_open):
             row[columns] = 0
         for each in self.streams[columns]:
@@ -87,33 +98,50 @@ class Cluster:
 
     def nodes(self, *, is_open: bool) -> list[int]:
         """Return the nodes that take streams, or those that are drained."""
-        return [n for n in self.zones if self.is_open[n * self._per_node] == is_open]
+        opened = self.is_open[:: self._per_node].tolist()
+        return [node for node in self.zones if opened[node] == is_open]
 
     def node_load(self, nodes: Iterable[int]) -> dict[int, float]:
         """Return the load of nodes, in GPUs."""
         return {node: float(self.load[self.of_node(node)].sum()) for node in nodes}
 
+    def streams_of(self, node: int) -> list[int]:
+        """Return the streams of a node."""
+        return [stream for each in self.streams[self.of_node(node)] for stream in sorted(each)]
+
     def is_empty(self, node: int) -> bool:
         """Return whether a node has no stream."""
         return not any(self.streams[self.of_node(node)])
 
-    def place(self, stream: int, model: int, now: float) -> Place | None:
-        """Give a stream a place, where its model is loaded if possible; None if there is none."""
-        more = self._more[model][np.minimum(self._counts[model], MOST_STREAMS + 1)]
-        fits = self.is_open & (self.load + more <= 1 + 1e-9)
-        warm = fits & self._loaded[model]
+    def place(
+        self, stream: int, model: int, now: float, *, warm_only: bool = False
+    ) -> Place | None:
+        """Give a stream a place, where its model is if possible; None if there is none.
+
+        With `warm_only` the model must be loaded there already.
+        """
+        used = slice(self._used)
+        more, load = self._next[model, used], self.load[used]
+        fits = self.is_open[used] & (load + more <= 1 + 1e-9)
+        warm = fits & self._loaded[model, used]
+        if warm_only:
+            warm &= self._loaded_at[model, used] <= now
         is_warm = bool(warm.any())
         if not is_warm:
-            warm = fits & (self._in_use_gb + self._memory[model] <= self._capacity_gb)
+            if warm_only:
+                return None
+            warm = fits & (self._in_use_gb[used] + self._memory[model] <= self._capacity_gb)
             if not warm.any():
                 return None
-        rank = -self.load if self._packing == "spread" else self.load
+        rank = -load if self._packing == "spread" else load
         if self._packing == "shared":
-            rank = rank - 100 * more
+            rank = load - 100 * more
         gpu = int(np.argmax(np.where(warm, rank, -np.inf)))
+        if not is_warm:
+            self._loaded_at[model, gpu] = now + self._cold_s
         self._take(gpu, model, now)
         self.streams[gpu].add(stream)
-        return Place(gpu, is_warm)
+        return Place(gpu, is_warm, float(self._loaded_at[model, gpu]))
 
     def release(self, stream: int, model: int, gpu: int, now: float) -> None:
         """Take a stream off its GPU; its model stays loaded."""
@@ -121,6 +149,7 @@ class Cluster:
         count = self._counts[model, gpu] - 1
         self._counts[model, gpu] = count
         self._used_at[model, gpu] = now
+        self._next[model, gpu] = self._more[model][count]
         self.load[gpu] -= self._more[model][count]
         if not count:
             self._in_use_gb[gpu] -= self._memory[model]
@@ -131,6 +160,7 @@ class Cluster:
         if not count:
             self._in_use_gb[gpu] += self._memory[model]
         self._counts[model, gpu] = count + 1
+        self._next[model, gpu] = self._more[model][count + 1]
         self._loaded[model, gpu] = True
         self._used_at[model, gpu] = now
         self._evict(gpu)

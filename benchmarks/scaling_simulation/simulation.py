@@ -9,11 +9,12 @@ from random import Random
 from typing import Any
 
 from benchmarks.scaling_simulation.assumptions import Assumptions, Kind, activity
-from benchmarks.scaling_simulation.simulated_cluster import Cluster
+from benchmarks.scaling_simulation.simulated_cluster import Cluster, Place
 
 TICK_S = 5.0
 """Between two looks of the autoscaler, and between two tries for those that wait."""
 SAMPLE_S = 300.0
+MOVE_AGAIN_S = 60.0
 
 
 @dataclass(slots=True)
@@ -25,7 +26,6 @@ class Session:
     gpu: int | None = None
     off_since: float | None = None
     """When it had its last output from the model, or asked for its first."""
-    back_at: float = 0.0
     is_started: bool = False
     """Whether it has had a place."""
     places: int = 0
@@ -59,8 +59,6 @@ class Result:
     outages_s: list[float] = field(default_factory=list)
     """On air without the model, after the loss of a node."""
     lost_nodes: int = 0
-    cold: int = 0
-    placements: int = 0
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -171,11 +169,23 @@ class Simulation:
         if place is None:
             self._waiting.append(name)
             return
+        self._begin(name, place, self._given.warm_s)
+
+    def _go_on(self, name: int) -> None:
+        """Go on with an engine that the lost node had named; else stand in line for a place."""
+        session = self._sessions.get(name)
+        if session is None:
+            return
+        place = self._cluster.place(name, session.model, self._now, warm_only=True)
+        if place is None:
+            self._ask(name)
+        else:
+            self._begin(name, place, self._given.standby_s)
+
+    def _begin(self, name: int, place: Place, seconds: float) -> None:
+        session = self._sessions[name]
         session.gpu, session.places = place.gpu, session.places + 1
-        self.result.placements += 1
-        self.result.cold += not place.is_warm
-        session.back_at = self._now + (self._given.warm_s if place.is_warm else self._given.cold_s)
-        self._at(session.back_at, self._back, name, session.places)
+        self._at(max(self._now + seconds, place.loaded_at), self._back, name, session.places)
 
     def _back(self, name: int, places: int) -> None:
         """Take the first output of the model."""
@@ -222,7 +232,7 @@ class Simulation:
             session.gpu = None
             if session.off_since is None:
                 session.off_since = self._now
-            self._at(self._now + self._given.notice_s, self._ask, name)
+            self._at(self._now + self._given.notice_s, self._go_on, name)
 
     def _zone_down(self, zone: int) -> None:
         self._dead_zones.add(zone)
@@ -289,7 +299,26 @@ class Simulation:
             loads = self._cluster.node_load(taking)
             for node in sorted(loads, key=lambda n: loads[n])[: min(surplus, len(taking) - 1)]:
                 self._cluster.set_open(node, is_open=False)
+                if self._given.move_after_s is not None:
+                    when = self._now + self._given.move_after_s
+                    self._at(when, self._move, node, self._births[node])
             self._idle_since = None
+
+    def _move(self, node: int, birth: int) -> None:
+        """Move the streams of a node that is still drained to where their models are loaded."""
+        cluster = self._cluster
+        is_same = node in cluster.zones and self._births[node] == birth
+        if not is_same or node not in cluster.nodes(is_open=False):
+            return
+        for name in cluster.streams_of(node):
+            session = self._sessions[name]
+            place = cluster.place(name, session.model, self._now, warm_only=True)
+            if place is not None and session.gpu is not None:
+                cluster.release(name, session.model, session.gpu, self._now)
+                session.off_since = self._now if session.off_since is None else session.off_since
+                self._begin(name, place, self._given.standby_s)
+        if not cluster.is_empty(node):
+            self._at(self._now + MOVE_AGAIN_S, self._move, node, birth)
 
     def _account(self) -> None:
         result, hours = self.result, TICK_S / 3600

@@ -20,6 +20,7 @@ ADDRESS = click.option(
     metavar="ray://HOST:PORT",
     help="The cluster; ray://auto is the one that this machine belongs to.",
 )
+WIDTH = 200
 NOBODY = "no engines: nobody has asked this cluster for one so far"
 
 
@@ -42,7 +43,8 @@ def status(address: str, *, as_json: bool) -> None:
         return
     places = answer["places"]
     if places:
-        Console(highlight=False).print(_table(places))
+        # Lines are not broken for a narrow terminal: other programs read them too.
+        Console(highlight=False, width=WIDTH).print(_table(places))
         click.echo(_summary(places))
     else:
         click.echo(NOBODY)
@@ -74,11 +76,11 @@ def _ask(address: str, call: str) -> Any:
 
 def _table(places: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="")
-    for title in ("node", "engine", "model", "takes", "state", "stream", "fps"):
+    for title in ("host", "node", "model", "takes", "state", "stream", "fps"):
         table.add_column(title, justify="right" if title == "fps" else "left")
     for place in places:
         takes = f"{place['gpus']:g} GPU, {place['cpus']:g} CPU"
-        own = (place["node"][:8] or "-", place["engine"] or "-")
+        own = (place["host"] or "-", place["node"][:8] or "-")
         start = (*own, f"{place['model']} {place['size']}", takes, place["state"])
         rows = [(name, f"{fps:.1f}") for name, fps in place["streams"].items()]
         spare = place["room"] - len(rows)
@@ -95,6 +97,6 @@ def _summary(places: list[dict[str, Any]]) -> str:
     nodes = len({place["node"] for place in places if place["node"]})
     spare = sum(place["room"] - len(place["streams"]) for place in places)
     return (
-        f"{len(streams)} streams on {nodes} nodes, {sum(streams):.1f} frames/s in all;"
-        f" room for {spare} more at once"
+        f"streams: {len(streams)}, on nodes: {nodes}, frames/s in all: {sum(streams):.1f},"
+        f" room for more at once: {spare}"
     )

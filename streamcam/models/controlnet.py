@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import hub, model_files
 from streamcam.models.controlnet_fit import (
     XL_ADAPTER,
     check_fits,
@@ -105,7 +105,7 @@ def load_controls(config: Config, unet: Any, dtype: torch.dtype, report: Report)
 def _load(item: str, unet: Any, dtype: torch.dtype, *, offline: bool) -> Any:
     if item.startswith(RANDOM):
         return _random(item.removeprefix(RANDOM), unet)
-    path = hub.control_path(item, offline=offline)
+    path = model_files.control_path(item, offline=offline)
     if path.is_file():
         return _from_file(path, unet, dtype)
     return _from_folder(path, item, dtype)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import hub, model_files
 from streamcam.models.file_headers import read_json
 from streamcam.models.weights import check_finite, check_no_missing_weights, explain_load_errors
 from streamcam.settings.config import Config
@@ -47,7 +47,7 @@ def load_vision_model(config: Config, task: Task, dtype: torch.dtype) -> VisionM
     """
     name = getattr(config, task.setting)
     with hub.offline_mode(offline=config.offline):
-        folder = hub.vision_folder(name, offline=config.offline)
+        folder = model_files.vision_folder(name, offline=config.offline)
         with explain_load_errors(f"the {task.name} model {name}", folder, "fetch it again"):
             import transformers
 

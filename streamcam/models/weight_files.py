@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import hub_cache, model_names
 from streamcam.models.families import FAMILIES, RANDOM
 from streamcam.models.presence import FULL
 from streamcam.settings.config import Config
@@ -59,12 +59,12 @@ def weight_files(config: Config) -> list[Path]:
 
 def _files_of(name: str) -> Iterator[Path]:
     try:
-        path = hub.local_path(name)
+        path = model_names.local_path(name)
     except ModelError:
         # A pickled U-Net is a file too; else it may be one file of a repository on the hub.
         path = Path(name) if Path(name).is_file() else None
     if path is None:
-        repo = hub.repo_folder("/".join(name.split("/")[:2]))
+        repo = hub_cache.repo_folder("/".join(name.split("/")[:2]))
         folders = [repo / "refs", *repo.glob("snapshots/*")]
     elif path.is_dir():
         folders = [path]

@@ -312,6 +312,8 @@ class EngineProcess:
                 self._log("the engine is running")
             case "moved":
                 log.warning("%s", message.text)
+                if message.exit_code:  # It was the engine that has failed, and not the network.
+                    self._blame_values()
                 self._reset_state()
                 self.state, self.detail = LOST, "the engine is being replaced"
                 self.restarts += 1

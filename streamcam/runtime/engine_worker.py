@@ -61,7 +61,7 @@ class EngineMessage(NamedTuple):
     text: str = ""
     """The log line, the notice, the schedule in one line, the error, or the traceback."""
     exit_code: int = 0
-    """Of an error: what the command exits with."""
+    """Of an error: what the command exits with; 0 where the network is to blame."""
     warmup_s: float = 0.0
     """Seconds that the first calls of the model took."""
     encoding_s: float = 0.0

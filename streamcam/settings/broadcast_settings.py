@@ -120,7 +120,7 @@ class BroadcastSettings(Settings):
         " 0.25. Default: 1 if the cluster has GPUs, else 0.",
     )
     engine_cpus: float = Field(
-        default=1.0, ge=0, le=256, description="CPUs of a Ray cluster that the engine takes."
+        default=1.0, ge=0.05, le=256, description="CPUs of a Ray cluster that the engine takes."
     )
     engine_streams: int = Field(
         default=1,

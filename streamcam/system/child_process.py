@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -184,6 +185,12 @@ def prefer_as_oom_victim(by: int) -> None:
     file = Path("/proc/self/oom_score_adj")
     with suppress(OSError, ValueError):  # Other systems have none.
         file.write_text(str(min(1000, int(file.read_text()) + by)))
+
+
+def wait_until_orphaned(parent: int, poll_s: float = 0.5) -> None:
+    """Wait until the process `parent`, which started this one, is gone; for ever on Windows."""
+    while os.getppid() == parent:
+        time.sleep(poll_s)
 
 
 def end_with_parent(wait_for_end: Callable[[], object], status: int) -> None:

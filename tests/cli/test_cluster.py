@@ -26,7 +26,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, result: Any, *words: str) -> str:
     """Return the output of a command on a cluster whose pool answers `result`."""
     monkeypatch.setattr(module, "check_cluster", lambda _address: None)
     monkeypatch.setattr(module, "ask_pool", lambda _address, _call: result)
-    outcome = CliRunner(env={"COLUMNS": "160"}).invoke(cluster, words, catch_exceptions=False)
+    outcome = CliRunner().invoke(cluster, words, catch_exceptions=False)
     assert outcome.exit_code == 0
     return outcome.output
 
@@ -35,13 +35,13 @@ def test_the_status_lists_each_stream_with_its_place_and_the_spares(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = answer(monkeypatch, STATUS, "status").splitlines()
-    assert rows[1].split()[:4] == ["ab12cd34", "10.0.0.2:4411", "nano", "448x256"]
+    assert rows[1].split()[:4] == ["10.0.0.2", "ab12cd34", "nano", "448x256"]
     assert "0.25 GPU, 1 CPU" in rows[1]
     assert rows[1].endswith("29.9")
     assert rows[2].split() == ["studio", "77", "12.0"]
     assert "loading" in rows[3]
     assert "(spare)" in rows[3]
-    assert rows[4] == "2 streams on 2 nodes, 41.9 frames/s in all; room for 1 more at once"
+    assert rows[4] == "streams: 2, on nodes: 2, frames/s in all: 41.9, room for more at once: 1"
     assert rows[5].startswith("silent: node 01234567")
     assert "tablet 1: no node has room" in rows[6]
     assert "\x1b" not in rows[6]

@@ -250,3 +250,28 @@ def test_a_child_ends_if_the_watch_on_its_parent_breaks() -> None:
     """
     words = [sys.executable, "-c", dedent(script)]
     assert subprocess.run(words, check=False, timeout=60).returncode == 7
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process keeps its parent there")
+def test_a_process_notices_that_the_one_which_started_it_is_gone() -> None:
+    child = """
+        import os
+        from streamcam.system.child_process import wait_until_orphaned
+        parent = os.getppid()
+        print("waits", flush=True)
+        wait_until_orphaned(parent, 0.01)
+        print("alone", flush=True)
+    """
+    parent = """
+        import subprocess, sys, time
+        subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+        time.sleep(60)
+    """
+    started = subprocess.Popen(
+        [sys.executable, "-c", dedent(parent), dedent(child)], stdout=PIPE, text=True
+    )
+    assert started.stdout
+    assert started.stdout.readline() == "waits\n"
+    started.kill()
+    started.wait()
+    assert started.stdout.readline() == "alone\n"

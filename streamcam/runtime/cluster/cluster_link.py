@@ -143,21 +143,24 @@ class ClusterLink:
                 place, connect_s = self._standbys.pop(0), STANDBY_S
             else:
                 place = await self._lease()
-            why = await self._run_at(place, connect_s)
+            failure = await self._run_at(place, connect_s)
             if self._stopped:
                 return
-            self._lost[place.node] = None
+            is_lost = isinstance(failure, LinkLostError)
+            if is_lost:
+                self._lost[place.node] = None
             if self._is_running:
                 self._is_running = False
-                self._send(EngineMessage("moved", f"{why}; going on with another engine"))
+                text = f"{failure}; going on with another engine"
+                self._send(EngineMessage("moved", text, 0 if is_lost else failure.exit_code))
             else:
-                self._send(EngineMessage("log", f"{why}; trying another engine"))
+                self._send(EngineMessage("log", f"{failure}; trying another engine"))
 
     def _stop(self) -> None:
         self._stopped = True
         self._link.on_end("stopped")
 
-    async def _run_at(self, place: Place, connect_s: float) -> str:
+    async def _run_at(self, place: Place, connect_s: float) -> EngineError:
         """Run at `place` until that ends; return why.
 
         Raises:
@@ -165,12 +168,10 @@ class ClusterLink:
         """
         try:
             await self._link.run(place.engine, place.token, self._name, connect_s=connect_s)
-        except LinkLostError as error:
-            return str(error)
         except EngineError as error:
-            if not self._has_run:
+            if not (self._has_run or isinstance(error, LinkLostError)):
                 raise
-            return str(error)
+            return error
 
     async def _lease(self) -> Place:
         """Ask the pool for a place until there is one.

@@ -34,6 +34,8 @@ ROOM_S = 25.0
 IDLE_S = 300.0
 """Seconds for which an engine is kept that nobody uses."""
 MOST_STANDBYS = 4
+MOST_STARTING = 32
+"""Engines at a time that have not begun; more are refused."""
 
 
 def start_pool() -> Any:
@@ -109,7 +111,10 @@ class EnginePool:
     def _lease(self, stream: str, request: EngineRequest, text: str) -> dict[str, Any]:
         place = self._best_place(stream, request.key)
         if place is None:
-            place = self._create(request, text)
+            if sum(not p.node for p in self._places.values()) >= MOST_STARTING:
+                why = f"{MOST_STARTING} engines are starting or wait for room: try again later"
+                return self._refuse(stream, "full", why)
+            place = self._create(request, text, set(self._suspects))
         place.reserve(stream)
         if place.failure:
             self._remove(place)
@@ -179,12 +184,12 @@ class EnginePool:
 
     # ---- places
 
-    def _create(self, request: EngineRequest, text: str) -> Place:
+    def _create(self, request: EngineRequest, text: str, avoided: set[str]) -> Place:
+        """Start an engine, on none of the nodes to be `avoided`."""
         import ray
 
         self._make_room(request)
         name = PLACE + secrets.token_hex(4)
-        avoided = sorted(self._suspects)
         options: dict[str, Any] = {
             "name": name,
             "namespace": NAMESPACE,
@@ -196,7 +201,7 @@ class EnginePool:
             "scheduling_strategy": "SPREAD",
         }
         if avoided:
-            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(avoided)})"}
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoided))})"}
         actor = ray.remote(EnginePlace).options(**options).remote(text)
         place = self._places[name] = Place(name, actor, text, _gpus(request))
         log.info("%s: an engine is started", name)
@@ -251,26 +256,42 @@ class EnginePool:
         return [{"engine": p.engine, "token": p.token, "node": p.node} for p in chosen]
 
     def _balance(self, places: list[Place]) -> None:
-        """Keep as many streams' room ready as the fullest node has streams, where nodes are idle.
+        """Keep room ready for the streams of any one node on the others, where these are idle.
 
-        So the loss of any one node is made up for at once.
+        So the loss of a node is made up for at once.
         """
         well = [p for p in places if self._is_well(p)]
-        load = Counter[str]()
+        if node := _irreplaceable_node(well):
+            example = next(p for p in well if p.node == node)
+            # One at a time, as loading slows down those that are on air.
+            if all(p.is_ready for p in well) and _has_room(example.request) and _nodes() > 1:
+                avoided = {node, *self._suspects}
+                self._create(example.request, example.text, avoided).is_spare = True
         for place in well:
-            load[place.node] += len(place.streams)
-        wanted = max(load.values(), default=0)
-        spare = sum(p.free for p in well)
-        if wanted > 0 and spare < wanted:
-            example = next(p for p in well if p.streams)
-            if all(p.is_ready for p in well) and _has_room(example.request):
-                self._create(example.request, example.text)
-            return
-        for place in well:
-            unused = place.idle_s > IDLE_S and (not wanted or spare - place.free >= wanted)
-            if unused:
-                spare -= place.free
+            is_unused = place.idle_s > IDLE_S
+            has_no_room = place.is_spare and not place.node and place.idle_s > ROOM_S
+            rest = [p for p in well if p is not place]
+            if has_no_room or (is_unused and _irreplaceable_node(rest) is None):
                 self._remove(place)
+                return
+
+
+def _irreplaceable_node(places: list[Place]) -> str | None:
+    """Return a node with more streams than there is room for on all others; None if none has."""
+    load = Counter[str]()
+    for place in places:
+        load[place.node] += len(place.streams)
+    for node, streams in load.items():
+        if node and streams > sum(place.free for place in places if place.node != node):
+            return node
+    return None
+
+
+def _nodes() -> int:
+    """Return the number of nodes of the cluster."""
+    import ray
+
+    return sum(node["Alive"] for node in ray.nodes())
 
 
 def _gpus(request: EngineRequest) -> float:

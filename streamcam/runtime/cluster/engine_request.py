@@ -37,7 +37,7 @@ IMAGE_MODEL = "stabilityai/sd-turbo"
 """Model for images without a camera, which nano cannot make."""
 MAX_REQUEST = 100_000
 """Characters of a request."""
-MOST_GPUS, MOST_CPUS, MOST_STREAMS = 16, 256, 16
+MOST_GPUS, LEAST_CPUS, MOST_CPUS, MOST_STREAMS = 16, 0.05, 256, 16
 
 
 class EngineRequest(NamedTuple):
@@ -100,8 +100,9 @@ def parse_request(text: str) -> EngineRequest:
         version, settings = str(content["version"]), dict(content["settings"])
         gpus = None if content["gpus"] is None else float(content["gpus"])
         cpus, streams = float(content["cpus"]), int(content["streams"])
-        if not (0 <= (gpus or 0) <= MOST_GPUS and 0 <= cpus <= MOST_CPUS):
-            raise ValueError("no machine has so many GPUs or CPUs")
+        # One that took nothing could be asked for without end.
+        if not (0 <= (gpus or 0) <= MOST_GPUS and LEAST_CPUS <= cpus <= MOST_CPUS):
+            raise ValueError("an engine takes up to 16 GPUs and 0.05 to 256 CPUs")
         if not 1 <= streams <= MOST_STREAMS:
             raise ValueError("an engine is shared by 1 to 16 streams")
     except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -1,5 +1,6 @@
 """A place for streams on a cluster, as the pool knows it: an actor that serves one engine."""
 
+import re
 import time
 from typing import Any
 
@@ -9,6 +10,19 @@ RESERVED_S = 20.0
 """Seconds that a stream has to come to its place."""
 SILENT_S = 1.5
 """Seconds without an answer after which no stream is sent to a place."""
+
+CAUSE = re.compile(r"[\w.]*(Error|Exception|Timeout)\b.*: .")
+"""Matches the line of a traceback that says what was raised."""
+
+
+def root_cause(error: Exception) -> str:
+    """Return, in one line, what an error of Ray says, without the stacks of several machines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if CAUSE.match(line)]
+    text = (causes or lines or [type(error).__name__])[-1 if causes else 0]
+    if "No module named 'streamcam" in text:
+        return "streamcam is not installed on the node: install the same version on all of them"
+    return text[:300]
 
 
 class Place:
@@ -28,6 +42,8 @@ class Place:
         self.name, self.actor, self.text, self.gpus = name, actor, text, gpus
         self.request = parse_request(text)
         self.engine = self.token = self.node = self.host = self.failure = ""
+        self.is_spare = False
+        """Whether it was made for streams to come, and not for one that asked."""
         self.is_ready = False
         """Whether its engine has loaded its model."""
         self.clients: dict[str, float] = {}
@@ -87,6 +103,8 @@ class Place:
         """
         import ray
 
+        if self.failure and not self.node:
+            return True
         if self._answer is not None:
             ready, _ = ray.wait([self._answer], timeout=0)
             if not ready:
@@ -95,8 +113,12 @@ class Place:
                 self._take(ray.get(self._answer))
             except ray.exceptions.ActorUnavailableError:
                 self._restarts()  # Ray starts it again.
-            except ray.exceptions.RayError:
-                return False
+            except ray.exceptions.RayError as error:
+                if self.node:
+                    return False
+                # It cannot even begin: kept for a while, so that nobody tries again at once.
+                self.failure = f"the engine cannot be started there: {root_cause(error)}"
+                return True
         self._answer, self._asked_at = self.actor.status.remote(standbys), time.monotonic()
         return True
 

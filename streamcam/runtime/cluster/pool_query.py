@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any
 
-from streamcam.errors import one_line
 from streamcam.runtime.cluster.engine_pool import NAMESPACE, POOL, start_pool
+from streamcam.runtime.cluster.pool_place import root_cause
 from streamcam.settings.broadcast_settings import RAY
 from streamcam.system.child_process import end_with_parent
 
@@ -26,7 +26,7 @@ def main() -> None:
     try:
         answer = {"result": _ask(request["address"], request["call"], request["arguments"])}
     except Exception as error:
-        answer = {"error": one_line(error)[:500]}
+        answer = {"error": root_cause(error)}
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
     os._exit(0)  # Ray takes half a second to end.

@@ -9,8 +9,9 @@ from typing import Any
 from aioquic.asyncio.server import serve as serve_quic
 from pydantic import ValidationError
 
-from streamcam.errors import DeviceError, ParameterError
+from streamcam.errors import DeviceError, ParameterError, printable
 from streamcam.runtime.engine_worker import HEARTBEAT, TAKEN
+from streamcam.runtime.remote.connection_limit import ConnectionLimit
 from streamcam.runtime.remote.engine_host import EngineHost
 from streamcam.runtime.remote.engine_slot import VERSIONS, EngineSlot
 from streamcam.runtime.remote.peer import Peer, configuration, soon
@@ -20,7 +21,6 @@ from streamcam.runtime.remote.wire import (
     PROTOCOL,
     Message,
     WireError,
-    decompressed,
     parse_frame,
 )
 from streamcam.settings.config import Config
@@ -30,10 +30,9 @@ from streamcam.version import __version__
 log = logging.getLogger(__name__)
 
 HELLO_S = 5.0
-"""Seconds in which a client must say hello."""
+"""Seconds in which a client must say hello, or leave if it does not want an engine."""
 STRANGERS = 32
-"""Connections at a time that have not said hello; more are closed."""
-MOST_FPS = 500
+"""Connections at a time that have no engine; of more the oldest is closed."""
 BEAT_S = 0.05
 IDLE_S = 5.0
 """Seconds without a packet after which a client is gone."""
@@ -55,7 +54,7 @@ class EngineServer:
         sizes = [min(together, clients - first) for first in firsts]
         self.hosts = [EngineHost(config, f"engine {n + 1}", s) for n, s in enumerate(sizes)]
         self.strangers: list[Peer] = []
-        """Connections that have not said hello so far, the oldest first."""
+        """Connections that have no engine, the oldest first."""
         self.sessions: dict[str, _Session] = {}
         """Clients that have an engine, by their names."""
         self.standbys: list[dict[str, str]] = []
@@ -105,6 +104,7 @@ class EngineServer:
             )
         except OSError as error:
             raise DeviceError(f"cannot serve at {host}:{port}: {error.strerror}") from None
+        server._retry = ConnectionLimit()
         transport: Any = server._transport
         on_ready(transport.get_extra_info("sockname")[1])
         try:
@@ -135,9 +135,6 @@ class _Session:
         self._greeted = False
         self._ended = False
         self._version = -1
-        self._second, self._frames_in_it = 0.0, 0
-        config = server.config
-        self._size = (config.width, config.height)
         self._loop.call_later(HELLO_S, self._hurry)
 
     # ---- from the network
@@ -148,7 +145,6 @@ class _Session:
         if message["kind"] != "hello" or self._greeted:
             raise WireError("a message came that nobody sends")
         self._greeted = True
-        self._forget_stranger()
         self._greet(message)
 
     def _forget_stranger(self) -> None:
@@ -174,6 +170,7 @@ class _Session:
         place = server.free_place()
         if place is None:
             raise WireError(f"all its engines are in use ({server.clients}; see --clients)")
+        self._forget_stranger()
         self._peer.send("welcome")
         self._peer.takes_frames = True
         self._host, self._slot = place
@@ -186,20 +183,9 @@ class _Session:
     def on_frame(self, data: bytes) -> None:
         if self._slot is None:
             raise WireError("a frame came before a hello")
-        self._check_rate()
         frame = parse_frame(data)
         self._check_parameters(frame.version, frame.metadata)
-        image = decompressed(frame.image, self._size)
-        self._slot.put(image, frame)
-
-    def _check_rate(self) -> None:
-        """Raise WireError for more frames than any camera gives."""
-        now = self._loop.time()
-        if now - self._second >= 1:
-            self._second, self._frames_in_it = now, 0
-        self._frames_in_it += 1
-        if self._frames_in_it > MOST_FPS:
-            raise WireError(f"more than {MOST_FPS} frames a second came")
+        self._slot.put(frame)
 
     def _check_parameters(self, version: int, metadata: bytes) -> None:
         """Raise WireError for live parameters that the engine would fail over."""
@@ -223,7 +209,7 @@ class _Session:
                 self._host.check_soon()
             if self._server.sessions.get(self._name) is self:
                 del self._server.sessions[self._name]
-            log.info("a client has gone%s", reason and f": {reason}")
+            log.info("a client has gone%s", reason and f": {printable(reason[:300])}")
 
     def leave(self, reason: str) -> None:
         """End the session, whatever its connection does."""
@@ -254,11 +240,14 @@ class _Session:
     def engine_ended(self, reason: str) -> None:
         soon(self._loop, self._peer.refuse, f"the engine has ended there: {reason}")
 
+    def refuse(self, reason: str) -> None:
+        soon(self._loop, self._peer.refuse, reason)
+
     # ---- timers
 
     def _hurry(self) -> None:
-        if not self._greeted and not self._ended:
-            self._peer.close()
+        if not self._slot and not self._ended:
+            self._peer.refuse(f"no hello came in {HELLO_S:g} s")
 
     def _beat(self) -> None:
         if self._slot and not self._ended:

@@ -2,12 +2,20 @@
 
 import logging
 import threading
+from collections import deque
 from typing import Any, Protocol
 
 from streamcam.runtime.engine_frames import EngineFrames
 from streamcam.runtime.engine_worker import HEARTBEAT, EngineMessage
 from streamcam.runtime.frame_ring import FrameRing, RingFrame
-from streamcam.runtime.remote.wire import COUNTERS, WireFrame, compressed, frame_bytes
+from streamcam.runtime.remote.wire import (
+    COUNTERS,
+    WireError,
+    WireFrame,
+    compressed,
+    decompressed,
+    frame_bytes,
+)
 from streamcam.settings.config import Config
 from streamcam.system.supervised_thread import SupervisedThread
 
@@ -33,6 +41,9 @@ class Client(Protocol):
     def engine_ended(self, reason: str) -> None:
         """Take the end of the engine process."""
 
+    def refuse(self, reason: str) -> None:
+        """End the connection to this client, which has sent what no client sends."""
+
 
 class EngineSlot:
     """Passes frames to an engine process and outputs from it, for one client at a time.
@@ -49,17 +60,27 @@ class EngineSlot:
         """The newest message of each kind that a client must have heard."""
         self._base = [0] * COUNTERS
         self._stopping = threading.Event()
-        self._thread = SupervisedThread("outputs", self._send_outputs, self._stopping)
+        self._threads = [
+            SupervisedThread("outputs", self._send_outputs, self._stopping),
+            SupervisedThread("frames", self._decompress_frames, self._stopping),
+        ]
+        self._size = (config.width, config.height)
+        ring, _ = self._frames.rings
+        self._waiting: deque[tuple[int, WireFrame]] = deque(maxlen=ring.capacity)
+        """Frames as they came, each with the number of its client; newer ones push out older."""
+        self._has_come = threading.Event()
         self._lossless = False
 
     def start(self) -> None:
-        """Begin to send outputs."""
-        self._thread.start()
+        """Begin to take frames and to send outputs."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Send no more, and free the memory; the engine process must have ended."""
         self._stopping.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         self._frames.close()
 
     @property
@@ -85,12 +106,10 @@ class EngineSlot:
         """Work for nobody."""
         self._client = None
 
-    def put(self, image: Any, frame: WireFrame) -> None:
-        """Give the engine a frame of its client."""
-        ring, _ = self._frames.rings
-        # Two clients may number different parameters alike.
-        version = self._clients * VERSIONS + frame.version
-        ring.put(image, frame.index, frame.captured_at, version=version, metadata=frame.metadata)
+    def put(self, frame: WireFrame) -> None:
+        """Give the engine a frame of its client; it is decompressed in another thread."""
+        self._waiting.append((self._clients, frame))
+        self._has_come.set()
 
     def counts(self) -> list[int]:
         """Return the counters of the engine since its client came."""
@@ -132,6 +151,30 @@ class EngineSlot:
         """Take the end of the engine process."""
         if client := self._client:
             client.engine_ended(reason)
+
+    # ---- the thread that decompresses frames: one client must not hold up the others
+
+    def _decompress_frames(self) -> None:
+        while not self._stopping.is_set():
+            if not self._has_come.wait(IDLE_S):
+                continue
+            self._has_come.clear()
+            while self._waiting:
+                self._decompress(*self._waiting.popleft())
+
+    def _decompress(self, number: int, frame: WireFrame) -> None:
+        client = self._client
+        if client is None or number != self._clients:
+            return  # Of a client that has gone.
+        try:
+            image = decompressed(frame.image, self._size)
+        except WireError as error:
+            client.refuse(str(error))
+            return
+        ring, _ = self._frames.rings
+        # Two clients may number different parameters alike.
+        version = number * VERSIONS + frame.version
+        ring.put(image, frame.index, frame.captured_at, version=version, metadata=frame.metadata)
 
     # ---- the thread that sends outputs
 

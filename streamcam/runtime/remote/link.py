@@ -16,10 +16,11 @@ import traceback
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing, suppress
+from math import isfinite
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from streamcam.errors import ConfigError, EngineError, StreamcamError
+from streamcam.errors import ConfigError, EngineError, StreamcamError, printable
 from streamcam.runtime.engine_worker import (
     HEARTBEAT,
     EngineMessage,
@@ -27,6 +28,7 @@ from streamcam.runtime.engine_worker import (
     begin_child_process,
 )
 from streamcam.runtime.frame_ring import FrameRing
+from streamcam.runtime.remote.rate_limit import RateLimit
 from streamcam.runtime.remote.wire import (
     COUNTERS,
     PROTOCOL,
@@ -53,6 +55,9 @@ CLOSE_S = 0.1
 GOODBYE_S = 0.4
 """Seconds in which a link ends in order."""
 WATCH_S = 0.02
+MOST_ENGINE_MESSAGES = 200
+"""Messages of the engine in a second: more is a flood, which the broadcast must not see."""
+LONGEST_WARMUP_S = 3600.0
 RELAYED = ("log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed")
 IDLE_S = 0.1
 
@@ -235,6 +240,8 @@ class Link:
         self._engine = ""
         self._heard_at = time.monotonic()
         self._ended: Exception | None = None
+        self._newest_sent = -1
+        self._messages = RateLimit(MOST_ENGINE_MESSAGES, "messages of the engine")
 
     async def run(
         self, engine: str, token: str, name: str, *, connect_s: float | None = None
@@ -287,6 +294,7 @@ class Link:
                     continue
                 for entry in self._frames.take():
                     index, at, version = entry.index, entry.captured_at, entry.version
+                    self._newest_sent = max(self._newest_sent, index)
                     image = compressed(entry.image, lossless=self._config.broadcast.engine_lossless)
                     frame = WireFrame(index, index, at, version, entry.metadata, image)
                     soon(loop, peer.send_frame, frame_bytes(frame))
@@ -312,6 +320,10 @@ class Link:
     def on_frame(self, data: bytes) -> None:
         self._heard_at = time.monotonic()
         frame = parse_frame(data)
+        if not 0 <= frame.made_of <= frame.index <= self._newest_sent:
+            raise WireError("an output came of a frame that was never sent")
+        if not isfinite(frame.captured_at):
+            raise WireError("an output has no time")
         image = decompressed(frame.image, self._size)
         self._outputs.put(
             image, frame.index, frame.captured_at, version=frame.version, made_of=frame.made_of
@@ -325,19 +337,27 @@ class Link:
     def _take_counts(self, counts: Any) -> None:
         if not isinstance(counts, list) or len(counts) != COUNTERS:
             raise WireError("a sign of life has no counts")
-        for offset, count in enumerate(counts):
-            self._outputs.counters[HEARTBEAT + offset] = int(count)
+        *numbers, newest_taken = [max(0, int(count)) for count in counts]
+        # Of the client before this one, until a frame of this one has been taken.
+        numbers.append(min(newest_taken, self._newest_sent))
+        for offset, number in enumerate(numbers):
+            self._outputs.counters[HEARTBEAT + offset] = number
 
     def _relay(self, message: Message) -> None:
         """Pass a message of the engine on to the broadcast."""
+        self._messages.count(time.monotonic())
         if message.get("type") not in RELAYED:
             raise WireError("the engine says what no engine says")
+        warmup_s = float(message.get("warmup_s", 0.0))
+        if not 0 <= warmup_s <= LONGEST_WARMUP_S:
+            raise WireError("the engine says how long it took, which cannot be")
+        exit_code = int(message.get("exit_code", 0))
         self._send(
             EngineMessage(
                 message["type"],
-                text=str(message.get("text", ""))[:20_000],
-                exit_code=int(message.get("exit_code", 0)),
-                warmup_s=float(message.get("warmup_s", 0.0)),
+                text=printable(str(message.get("text", ""))[:20_000], keep="\n"),
+                exit_code=exit_code if exit_code in (1, 2) else 1,
+                warmup_s=warmup_s,
                 encoding_s=float(message.get("encoding_s", 0.0)),
                 refused_text=str(message.get("refused_text", ""))[:2000],
                 version=int(message.get("version", 0)),

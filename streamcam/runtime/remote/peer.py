@@ -2,11 +2,12 @@
 
 QUIC encrypts both. Control messages are sent again until they arrive. A frame goes out in datagrams
 that nothing holds up, with parity where packets are lost; what parity cannot make again is asked
-for once. while a few frames are in flight no other one is sent, and what waits meanwhile is
-replaced by what is newer: no queue grows.
+for once. While a few frames are in flight, or the network has had no room for all of the last one,
+no other one is sent, and what waits meanwhile is replaced by what is newer: no queue grows.
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from aioquic.quic.events import (
 
 from streamcam.runtime.remote import congestion
 from streamcam.runtime.remote.chunks import HEADER, Assembly, chunks_of, count_of
+from streamcam.runtime.remote.rate_limit import RateLimit
 from streamcam.runtime.remote.wire import ALPN, Lines, Message, WireError, message_bytes
 
 CONTROL_STREAM = 0
@@ -32,8 +34,13 @@ TOO_OLD_S = 0.5
 """Seconds after which a frame is given up that has not arrived."""
 PARITY_FRAMES = 300
 """Frames with parity after one of which a part was lost."""
-MAX_MESSAGES = 64
-"""Control messages that may come in one piece: more is a flood."""
+MOST_MESSAGES = 2000
+MOST_FPS = 500
+"""Control messages and frames in a second that may come: more is a flood."""
+MOST_WAITING = 100
+"""Datagrams that wait for the network, from which on a message that may be lost is not sent."""
+STUCK_S = 10.0
+"""Seconds with no room in the network after which the other side counts as gone."""
 MOST_ASKED = 100
 """Chunks of a frame that are asked for: the numbers of more would not fit a packet."""
 PART, MESSAGE = b"\0", b"\1"
@@ -41,6 +48,8 @@ PART, MESSAGE = b"\0", b"\1"
 MAX_PACKET = 1300
 MAX_DATAGRAM = 65_536
 MAX_DATA = 4_000_000
+RECEIVE_BUFFER = 1 << 22
+"""Bytes that may wait in the socket: at Linux's 212,992 a frame of 90 packets can overflow it."""
 
 
 class Listener(Protocol):
@@ -73,6 +82,16 @@ class Peer(QuicConnectionProtocol):
         self._newest_done = -1
         self._asked: set[int] = set()
         self._ended = False
+        self._waits_since: float | None = None
+        """Since when something has waited for the network all the time; None while nothing does."""
+        self._messages = RateLimit(MOST_MESSAGES, "messages")
+        self._frames = RateLimit(MOST_FPS, "frames")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # As much of it as the system allows; asking for too much is no error.
+        opened = transport.get_extra_info("socket")
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     def send(self, kind: str, **content: Any) -> None:
         """Send a control message."""
@@ -82,7 +101,7 @@ class Peer(QuicConnectionProtocol):
 
     def send_once(self, kind: str, **content: Any) -> None:
         """Send a control message that nothing holds up, and that may be lost."""
-        if not self._ended:
+        if not self._ended and self._waiting() < MOST_WAITING:
             self._quic.send_datagram_frame(MESSAGE + message_bytes({"kind": kind, **content}))
             self.transmit()
 
@@ -104,11 +123,33 @@ class Peer(QuicConnectionProtocol):
 
     def refuse(self, reason: str) -> None:
         """Tell the other side why, and end the connection."""
-        self.send("refused", text=reason[:1000])
-        self._loop.call_later(0.2, self.close)
+        try:
+            self.send("refused", text=reason[:1000])
+        except ValueError:  # A client that has opened no stream for it.
+            self.close(reason_phrase=reason[:200])
+        else:
+            self._loop.call_later(0.2, self.close)
+
+    def transmit(self) -> None:
+        """Send what the network has room for."""
+        super().transmit()
+        if not self._waiting():
+            self._waits_since = None
+            with self._room:
+                self._room.notify_all()
+            return
+        now = self._loop.time()
+        self._waits_since = self._waits_since or now
+        if now - self._waits_since > STUCK_S and not self._ended:
+            self._end(f"nothing that was sent arrived for {STUCK_S:.0f} s")
+            self.close()
+
+    def _waiting(self) -> int:
+        """Return how many datagrams wait for room in the network."""
+        return len(self._quic._datagrams_pending)
 
     def _has_room(self) -> bool:
-        return self._ended or len(self._sent) < IN_FLIGHT
+        return self._ended or (len(self._sent) < IN_FLIGHT and not self._waiting())
 
     def _send_packets(self, packets: list[bytes]) -> None:
         for packet in packets:
@@ -125,6 +166,8 @@ class Peer(QuicConnectionProtocol):
     # ---- what comes in
 
     def quic_event_received(self, event: QuicEvent) -> None:
+        if self._ended:
+            return
         try:
             self._take(event)
         except WireError as error:
@@ -145,10 +188,7 @@ class Peer(QuicConnectionProtocol):
             case DatagramFrameReceived():
                 self._take_packet(event.data[1:])
             case StreamDataReceived(stream_id=stream) if stream == CONTROL_STREAM:
-                messages = self._lines.feed(event.data)
-                if len(messages) > MAX_MESSAGES:
-                    raise WireError("too many messages came at once")
-                for message in messages:
+                for message in self._lines.feed(event.data):
                     self._take_message(message)
             case StreamDataReceived():
                 raise WireError("a stream came that nobody opens")
@@ -156,6 +196,7 @@ class Peer(QuicConnectionProtocol):
                 self._end(event.reason_phrase)
 
     def _take_message(self, message: Message) -> None:
+        self._messages.count(self._loop.time())
         match message["kind"]:
             case "got":
                 if message.get("lossy"):
@@ -190,6 +231,7 @@ class Peer(QuicConnectionProtocol):
 
     def _begin(self, number: int, size: int) -> None:
         """Make room for a frame; those that were given up at the other end are too."""
+        self._frames.count(self._loop.time())
         for earlier in list(self._incoming):
             self._ask_again(earlier)
         self._incoming[number] = Assembly(size)

@@ -30,6 +30,8 @@ HEADER = struct.Struct("!qqdqI")
 MAX_FRAME = HEADER.size + MAX_METADATA + MAX_IMAGE
 FORMATS = ("JPEG", "PNG")
 JPEG_QUALITY = 92
+AS_IT_IS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+"""In RGB; a JPEG that says that it lies on its side would have another size."""
 COUNTERS = 5
 """Counters of the output ring that are sent, from `HEARTBEAT` on."""
 
@@ -104,8 +106,8 @@ def decompressed(data: bytes, size: tuple[int, int]) -> Image:
             f"frames of {found[0]}x{found[1]} came, not of {size[0]}x{size[1]}: start both sides"
             " again, with the same version of streamcam"
         )
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if image is None:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), AS_IT_IS)
+    if image is None or image.shape != (size[1], size[0], 3):
         raise WireError("a frame holds a damaged image")
     return image.astype(np.uint8, copy=False)
 

@@ -7,9 +7,11 @@ started again with the engine.
 import atexit
 import json
 import logging
+import os
 import subprocess
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Protocol
 
 import torch.distributed as dist
@@ -18,7 +20,12 @@ from torch._C._distributed_c10d import FileStore
 from streamcam.errors import EngineError
 from streamcam.models.families import Report
 from streamcam.settings.config import Config
-from streamcam.system.child_process import start_child, temporary_folder
+from streamcam.system.child_process import (
+    end_with_parent,
+    start_child,
+    temporary_folder,
+    wait_until_orphaned,
+)
 from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.ranks import RankInfo
@@ -144,6 +151,8 @@ def serve_torchrun_rank(config: Config, info: RankInfo, *, live: bool) -> None:
     Raises:
         EngineError: the first rank was lost, and is not started again.
     """
+    # Where torchrun has been killed and started again, there would be two of this rank.
+    end_with_parent(partial(wait_until_orphaned, os.getppid()), status=1)
     while True:
         process = _start_rank(config, info, store_path="", live=live)
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from streamcam.errors import ConfigError, EngineError
 from streamcam.runtime.cluster import pool_client
+from streamcam.runtime.cluster.engine_request import request_text
 from streamcam.runtime.cluster.pool_client import THIS_MACHINE, ask_pool, check_cluster
 from streamcam.runtime.engine_elsewhere import with_engine_elsewhere
 from streamcam.runtime.engine_process import LOST, RUNNING, EngineProcess
@@ -105,7 +106,7 @@ def test_a_stream_goes_on_at_another_node_when_its_own_is_lost(
         engine.stop()
 
 
-def test_what_no_node_has_room_for_is_refused_with_the_figures(
+def test_what_no_node_can_run_is_refused_with_the_reason(
     cluster: Any,
 ) -> None:
     failures: list[Any] = []
@@ -116,8 +117,12 @@ def test_what_no_node_has_room_for_is_refused_with_the_figures(
     finally:
         engine.stop()
     assert "no node has room for an engine that takes 0 GPUs and 64 CPUs" in str(failures[0])
-    refusals = ask_pool(THIS_MACHINE, "status")["refusals"]
-    assert "64 CPUs" in refusals[-1]["why"]
+    missing = request_text(build_config([{"model": "nobody/nothing", "offline": True}]))
+    answer = ask_pool(THIS_MACHINE, "lease", "a stream", missing, [])
+    assert "nobody/nothing" in answer["refused"]
+    first, last = ask_pool(THIS_MACHINE, "status")["refusals"]
+    assert "64 CPUs" in first["why"]
+    assert last["why"] == answer["refused"]
 
 
 def test_an_absent_cluster_is_reported_with_the_remedy() -> None:

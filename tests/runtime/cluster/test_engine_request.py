@@ -86,8 +86,10 @@ def test_the_cluster_checks_all_that_comes(settings: dict[str, Any], why: str) -
     ("change", "why"),
     [
         ({"version": "0.0.0"}, "install the same version"),
-        ({"gpus": -1}, "no machine has so many"),
-        ({"cpus": 1e9}, "no machine has so many"),
+        ({"gpus": -1}, "takes up to 16 GPUs"),
+        ({"cpus": 1e9}, "takes up to 16 GPUs"),
+        ({"cpus": 0}, "takes up to 16 GPUs"),
+        ({"cpus": float("nan")}, "takes up to 16 GPUs"),
         ({"cpus": "many"}, "makes no sense"),
         ({"streams": 99}, "shared by 1 to 16"),
         ({"settings": 3}, "makes no sense"),

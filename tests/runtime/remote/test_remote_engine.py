@@ -1,7 +1,6 @@
 """An engine behind the network: a real server, real engine processes, and a relay in between."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,36 +15,13 @@ from streamcam.runtime.engine_elsewhere import with_engine_elsewhere
 from streamcam.runtime.engine_process import LOST, RUNNING, EngineProcess
 from streamcam.runtime.engine_worker import IDENTITY
 from streamcam.runtime.remote import engine_server, link
-from streamcam.runtime.remote.engine_server import EngineServer
+from streamcam.runtime.remote import peer as peer_module
 from streamcam.runtime.remote.peer import Peer
 from streamcam.runtime.remote.wire import WireFrame, compressed, frame_bytes
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.types import Frame
-
-TOKEN = "the-token-of-the-tests"
-SIZE = {"width": 64, "height": 48}
-SERVED = build_config([{"model": IDENTITY, **SIZE, "guidance_scale": 3.0, "canvas": "64x48"}])
-
-
-@contextmanager
-def served(clients: int, together: int) -> Iterator[int]:
-    """Yield the port of a server."""
-    ready: asyncio.Queue[int] = asyncio.Queue()
-    loop = asyncio.new_event_loop()
-    tasks: list[asyncio.Task[None]] = []
-
-    async def run() -> None:
-        server = EngineServer(SERVED, TOKEN, clients, together)
-        tasks.append(asyncio.ensure_future(server.run("127.0.0.1", 0, ready.put_nowait)))
-        await asyncio.wait(tasks)
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
-    thread.start()
-    yield asyncio.run_coroutine_threadsafe(ready.get(), loop).result(30)
-    loop.call_soon_threadsafe(tasks[0].cancel)
-    thread.join(10)
-    loop.close()
+from tests.support.engine_servers import SERVED, TOKEN, served
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +172,7 @@ def test_what_no_streamcam_sends_ends_the_connection_and_nothing_else(
 
 
 def test_a_flood_of_frames_ends_the_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_server, "MOST_FPS", 3)
+    monkeypatch.setattr(peer_module, "MOST_FPS", 3)
     frame = frame_bytes(WireFrame(0, 0, 0.0, 1, PARAMETERS, compressed(BLACK)))
     wait_for(lambda: _is_free(port))
     with pytest.raises(EngineError, match="more than 3 frames a second came"):
