@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from streamcam.embedded_model import NANO
 from streamcam.errors import ConfigError
+from streamcam.models.presence import REGION_WORDS
 from streamcam.pipelines import pipeline_of
 from streamcam.runtime.engine_worker import IDENTITY
 from streamcam.runtime.model_size import with_shape_of_source
 from streamcam.runtime.remote.shared_settings import for_clients
-from streamcam.settings.config import ACCELERATIONS, CAMERA, OFF, PARTS, Config
+from streamcam.settings.config import ACCELERATIONS, CAMERA, PARTS, Config
 from streamcam.settings.config_layers import build_config, with_model
 from streamcam.settings.control_inputs import ALIASES, MODEL_SETTINGS, PREPROCESSORS
 from streamcam.settings.model_settings import AUTO
@@ -139,7 +140,7 @@ def _may_be_sent(name: str, text: str) -> bool:
         case "control":
             return text in (*PREPROCESSORS, *ALIASES)
         case "region_mask":
-            return text in (OFF, "people")
+            return text in REGION_WORDS
         case "acceleration":
             return text in ACCELERATIONS
     return True  # A word of a choice, which the settings themselves check.

@@ -33,6 +33,12 @@ def test_without_a_model_a_cluster_runs_nano_in_the_shape_of_the_canvas() -> Non
     assert (config.model, config.width, config.height) == ("nano", 256, 256)
 
 
+def test_words_go_to_a_cluster_where_a_file_would_not() -> None:
+    words = {"region_mask": "person", "controlnet": ["random:net"], "control": ["net:pose"]}
+    config = with_request(asked(model="random:tiny-sd-1.5", **words))
+    assert (config.region_mask, config.control) == ("person", {"net": "pose"})
+
+
 def test_streams_share_engines_whatever_their_prompts_are() -> None:
     keys = [
         parse_request(request_text(asked(model="nano", **more))).key
