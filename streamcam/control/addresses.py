@@ -16,6 +16,7 @@ from streamcam.control.actions import Getter, Setter
 from streamcam.control.command_declaration import Command
 from streamcam.control.commands import COMMANDS
 from streamcam.control.messages import Message
+from streamcam.control.solo import get_solo, set_solo, solo_choices
 from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import literal_values, traits
@@ -114,7 +115,8 @@ class Addresses:
         """Addresses without the prefix of numbers by name: their field, and their name."""
         self.prefix = prefix
         self.known = {
-            f"{prefix}/{name}": address for name, address in _addresses(table, self.named)
+            f"{prefix}/{name}": address
+            for name, address in _addresses(table, self.named, named or {})
         }
         self.commands = {f"{prefix}/{name}": name for name in commands}
         """Names of the commands by address."""
@@ -192,13 +194,18 @@ def named_addresses(
 
 
 def _addresses(
-    table: type[Parameters], named: Mapping[str, tuple[str, str]]
+    table: type[Parameters],
+    named: Mapping[str, tuple[str, str]],
+    begun: Mapping[str, NamedNumbers],
 ) -> Iterator[tuple[str, Address]]:
     """Yield every address without its prefix."""
     fields = dict(_field_addresses(table))
     yield from fields.items()
     for name, (field, which) in named.items():
         yield from _named_addresses(name, field, which, table.model_fields[field])
+    for name, declared in table.model_fields.items():
+        if solo := traits(declared).solo:
+            yield solo, _solo_address(name, begun.get(name, ()))
     for name, field in SHORT_NAMES.items():
         description = f"The same as /{field}."
         yield name, replace(fields[field], description=description, secondary=True)
@@ -283,6 +290,21 @@ def _named_addresses(
     about = f"/{address} from {low:g} to {high:g}."
     norm = Address("number", "0 – 1", about, set_, get, secondary=True, on_output=on_output)
     yield f"{address}/norm", norm
+
+
+def _solo_address(name: str, begun: NamedNumbers) -> Address:
+    """Return the address that takes one of the numbers that the field `name` holds by name."""
+    choices = solo_choices(begun)
+    return Address(
+        "text or index" if choices else "text, number",
+        " ".join(choices) or "a name or off; 0 – 600 s",
+        f"Fade to one name of /{name} alone, at the number that it began with or 1; off is none. A"
+        " number after it is the seconds, instead of /prompt_time. As feedback, the only one"
+        " that is not 0.",
+        set_solo(name, begun),
+        get_solo(name),
+        quantised=True,
+    )
 
 
 def _prompt_addresses() -> Iterator[tuple[str, Address]]:

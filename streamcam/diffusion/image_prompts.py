@@ -106,9 +106,9 @@ class ImagePrompts:
             return ENCODING
         if self._failure:
             return self._failure
-        scale = dict(self._parameters.image_prompt_scale).get(CAMERA)
-        # With images given at start the camera's may never be wanted.
-        return NOTHING_GRABBED if scale and not self._images else ""
+        wanted = [name for name, scale in self._parameters.image_prompt_scale if scale]
+        # Beside images that were given at start the camera's may never be wanted.
+        return NOTHING_GRABBED if wanted == [CAMERA] and CAMERA not in self._images else ""
 
     def __call__(self, rows: tuple[int, int]) -> ImagePrompt:
         """Return the image prompts of so many rows with the negative prompt, then the prompt."""

@@ -1,5 +1,6 @@
 """Files of an IP-Adapter and of its image encoder, found and compared without reading weights."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from streamcam.embedded_model import embedded
 from streamcam.errors import ModelError, one_line
-from streamcam.models import hub
+from streamcam.models import hub, model_names
 from streamcam.models.file_headers import header_of, read_json
 from streamcam.settings.config import CAMERA, Config
 from streamcam.types import Image
@@ -18,6 +19,13 @@ ENCODER_FOLDERS = ("image_encoder", "../models/image_encoder", "../sdxl_models/i
 ENCODER_FILES = ("config.json", "*.safetensors")
 PROJECTION, ATTENTION = "image_proj.", "ip_adapter."
 KEYS = ".to_k_ip.weight"
+READS_FACES = (
+    "IP-Adapter {} reads faces by another network (FaceID, InstantID), which streamcam does not"
+    " run; choose a plus-face or full-face one"
+)
+FACES = re.compile(r"face-?id|instant-?id", re.IGNORECASE)
+FACE_WIDTH = 512
+"""Of what networks for faces give; no image encoder of an IP-Adapter is so narrow."""
 REPO_PARTS = 2
 """Parts of a hub id."""
 
@@ -143,10 +151,9 @@ def _shape(file: Path, shapes: dict[str, tuple[int, ...]]) -> AdapterShape:
     elif "latents" in of:
         kind, width, text = "plus", of["proj_in.weight"][1], of["proj_out.weight"][0]
     else:
-        raise ModelError(
-            f"IP-Adapter {file} reads faces by another network (FaceID), which streamcam does not"
-            " run; choose a plus-face or full-face one"
-        )
+        raise ModelError(READS_FACES.format(file))
+    if width == FACE_WIDTH:
+        raise ModelError(READS_FACES.format(file))
     layers = tuple(shapes[f"{ATTENTION}{number}{KEYS}"][0] for number in numbers)
     return AdapterShape(kind, width, text, layers)
 
@@ -222,7 +229,9 @@ def _check_encoder(folder: Path, shape: AdapterShape, adapter: str) -> None:
         encoder = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{folder} is no image encoder: its config.json cannot be read ({one_line(error)})"
+            f"{folder} is no image encoder: its config.json cannot be read ({one_line(error)});"
+            " name a folder with that and a .safetensors file, such as models/image_encoder of"
+            " h94/IP-Adapter"
         ) from None
     if not _fits(encoder, shape):
         raise ModelError(
@@ -247,7 +256,9 @@ def _width(encoder: dict[str, Any], shape: AdapterShape) -> Any:
 
 def _local(name: str) -> Path | None:
     """Return `name` as a path if it is one here; raise ModelError for a pickled file."""
-    if Path(name).suffix.lower() in hub.PICKLE_SUFFIXES:
+    if Path(name).suffix.lower() in model_names.PICKLE_SUFFIXES:
+        if FACES.search(name):  # They are published in no other way.
+            raise ModelError(READS_FACES.format(name))
         raise ModelError(f"{name} is pickled, which can run code; get it as .safetensors")
     try:
         path = Path(name).expanduser()
@@ -256,7 +267,7 @@ def _local(name: str) -> Path | None:
         raise ModelError(f'cannot read "{name[:80]}": {one_line(error)[:80]}') from None
     if not exists:
         return None
-    hub.check_model_files(path)
+    model_names.check_model_files(path)
     return path
 
 
@@ -264,7 +275,7 @@ def _on_hub(name: str, what: str, example: str) -> tuple[str, str]:
     """Return the repository on the hub, and the path in it, that `name` may mean."""
     parts = name.split("/")
     repo, inside = "/".join(parts[:REPO_PARTS]), "/".join(parts[REPO_PARTS:])
-    if not hub.HUB_ID.fullmatch(repo) or ".." in parts:
+    if not model_names.HUB_ID.fullmatch(repo) or ".." in parts:
         raise ModelError(
             f'no {what} "{name[:120]}": no file or folder here, nor one on the hub, such as'
             f" {example}"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models.file_headers import MAX_JSON_BYTES, read_json
-from streamcam.models.hub import PEFT_CONFIG, PEFT_FILE
+from streamcam.models.model_files import PEFT_CONFIG, PEFT_FILE
 from streamcam.models.training_files import lora_tensors, plain_name, read_pickled
 from streamcam.models.weights import explain_load_errors, safe_tensors
 
@@ -47,6 +47,8 @@ OTHER_KINDS = (
     (re.compile(r"\.[ab][12]\.weight$"), "GLoRA"),
     (re.compile(r"\.on_input$"), "IA3"),
 )
+STARTS_IN_WEIGHTS = ("pissa", "olora", "corda")
+"""PEFT's ways to begin a LoRA that take it out of the base model's weights."""
 KINDS = "LoRA, LoCon, LoHa, LoKr, DoRA or weight differences"
 
 
@@ -65,16 +67,25 @@ class LoraFile:
         """Return the factor of a layer's change: alpha over rank, 1 where no alpha is given."""
         if (alpha := tensors.get("alpha")) is not None:
             return float(alpha.reshape(())) / rank
-        alpha = self._peft(part, "lora_alpha")
-        for pattern, value in (self._peft(part, "alpha_pattern") or {}).items():
-            if re.match(rf"(?:.*\.)?(?:{pattern})$", layer):
-                alpha = value
+        alpha = _peft(self.peft, part, "lora_alpha")
+        # Of its LoHa and LoKr.
+        alpha = _peft(self.peft, part, "alpha") if alpha is None else alpha
+        alpha = _by_pattern(_peft(self.peft, part, "alpha_pattern"), layer, alpha)
         if alpha is None:
             return 1.0
-        return float(alpha) / (rank**0.5 if self._peft(part, "use_rslora") else rank)
+        return float(alpha) / (rank**0.5 if _peft(self.peft, part, "use_rslora") else rank)
 
-    def _peft(self, part: str, name: str) -> Any:
-        return self.peft.get(f"{part}.{name}", self.peft.get(name))
+
+def _peft(settings: Mapping[str, Any], part: str, name: str) -> Any:
+    return settings.get(f"{part}.{name}", settings.get(name))
+
+
+def _by_pattern(patterns: Any, layer: str, default: Any) -> Any:
+    """Return the value of the pattern that fits the end of a layer's path, as PEFT does."""
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(?:.*\.)?(?:{pattern})$", layer):
+            return value
+    return default
 
 
 def read_lora(file: Path) -> LoraFile:
@@ -106,13 +117,37 @@ def read_lora(file: Path) -> LoraFile:
                 f"LoRA {file} holds several LoRAs in one: {name[:120]} is not the only one of its"
                 " layer; choose a file with one of them"
             )
-        layers[layer][role] = values
+        # PEFT's has a length for every output in any shape, LyCORIS' may have one for every input.
+        layers[layer][role] = values.flatten() if "magnitude_vector" in name else values
     if not layers:
         raise ModelError(
             f"LoRA {file} holds no layers"
             + (", but words for the prompt (textual inversion)" if has_embeddings else "")
         )
+    _check_start(file, peft)
+    if peft.get("peft_type") == "LOKR":
+        _scale_whole_factors(layers, peft)
     return LoraFile(dict(_checked(file, layers)), peft, has_embeddings)
+
+
+def _check_start(file: Path, peft: Mapping[str, Any]) -> None:
+    """Raise ModelError for a LoRA whose training began by taking a part out of the weights."""
+    for name, start in peft.items():
+        if name.endswith("init_lora_weights") and str(start).startswith(STARTS_IN_WEIGHTS):
+            raise ModelError(
+                f"LoRA {file} began as a part of its base model's weights ({start}) and only fits"
+                " what was left of them; save it with path_initial_model_for_weight_conversion"
+            )
+
+
+def _scale_whole_factors(layers: Mapping[str, dict[str, Tensor]], peft: Mapping[str, Any]) -> None:
+    """Scale LoKr of two whole factors, which have no rank, as PEFT does by that of its settings."""
+    for layer, tensors in layers.items():
+        if {"lokr_w1", "lokr_w2"} <= tensors.keys():
+            alpha = _by_pattern(peft.get("alpha_pattern"), layer, peft.get("alpha"))
+            rank = _by_pattern(peft.get("rank_pattern"), layer, peft.get("r"))
+            if alpha and rank:
+                tensors["lokr_w1"] = tensors["lokr_w1"] * (float(alpha) / float(rank))
 
 
 def _layer_and_role(file: Path, name: str) -> tuple[str, str]:

@@ -13,6 +13,10 @@ CLIPS = {"sd-1": ("clip_l",), "sd-2": ("clip_h",), "sdxl": ("clip_l", "clip_g")}
 TEXT_PREFIX = re.compile(r"^(?:lora_te(?P<kohya>\d?)_|text_encoder(?P<peft>_2)?\.|text_encoders\.)")
 
 
+OLD_ATTENTION = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v", "out_proj": "to_out"}
+"""Names that the first LoRAs of diffusers had for layers of the text encoder's attention."""
+
+
 class Layer(NamedTuple):
     """A layer of a model that a LoRA can change."""
 
@@ -71,6 +75,9 @@ def _text_names(path: str, part: str, tags: list[str], clip: str) -> Iterator[st
     long = short if short == "text_projection" else f"text_model.{short}"
     for spelled in {short, long}:
         yield f"{part}.{spelled}"
+        head, _, last = spelled.rpartition(".")
+        if last in OLD_ATTENTION:
+            yield f"{part}.{head}.{OLD_ATTENTION[last]}"
         yield f"text_encoders.{clip}.transformer.{spelled}"
         yield from (f"lora_{tag}_{_joined(spelled)}" for tag in tags)
 

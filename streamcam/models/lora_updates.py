@@ -210,8 +210,9 @@ def _with_magnitude(directions: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def _fitted(change: Tensor, weight: Tensor) -> Tensor:
-    """Return `change` in the shape of `weight`; a 1x1 convolution is as good as a matrix."""
-    if _essential(change) != _essential(weight):
+    """Return `change` in the shape of `weight`; a convolution's may be a matrix ``(out, rest)``."""
+    is_flat = change.dim() == 2 and change.shape == weight.flatten(1).shape
+    if _essential(change) != _essential(weight) and not is_flat:
         raise MisfitError(f"{_shape(change)} where the model has {_shape(weight)}")
     return change.reshape(weight.shape)
 

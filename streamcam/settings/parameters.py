@@ -172,7 +172,7 @@ class Parameters(Settings):
     lora_scale: Annotated[
         tuple[tuple[str, LoraScale], ...],
         AS_NAMED_NUMBERS,
-        Traits(named_by="lora", fades=True, group="Look", usual=(0, 1.5)),
+        Traits(named_by="lora", solo="lora", fades=True, group="Look", usual=(0, 1.5)),
     ] = Field(
         default=(),
         description="Scale of each LoRA by its name; 0 turns it off. Default: as given at start.",
@@ -189,7 +189,7 @@ class Parameters(Settings):
     controlnet_scale: Annotated[
         tuple[tuple[str, ControlScale], ...],
         AS_NAMED_NUMBERS,
-        Traits(named_by="controlnet", fades=True, group="Look", usual=(0, 2)),
+        Traits(named_by="controlnet", solo="controlnet", fades=True, group="Look", usual=(0, 2)),
     ] = Field(
         default=(),
         description="Scale of each ControlNet by its name; 0 turns it off. Default: as given at"
@@ -269,7 +269,9 @@ class Parameters(Settings):
     image_prompt_scale: Annotated[
         tuple[tuple[str, ImageScale], ...],
         AS_NAMED_NUMBERS,
-        Traits(named_by="image_prompt", fades=True, group="Look", usual=(0, 1.5)),
+        Traits(
+            named_by="image_prompt", solo="image_prompt", fades=True, group="Look", usual=(0, 1.5)
+        ),
     ] = Field(
         default=(),
         description="How strongly each image prompt, by its name, makes the output look like it; 0"

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from streamcam.control.messages import Message
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
@@ -38,6 +40,45 @@ def test_every_number_by_name_has_an_address_of_its_own() -> None:
     assert surface.value_of(sketch) == Message(sketch, (10.0,))
     [row] = [row for row in page_table(surface) if row["name"] == "lora_scale/sketch"]
     assert (row["kind"], row["low"], row["high"], row["fader"]) == ("number", -10, 10, [0, 1.5])
+
+
+def test_one_touch_fades_to_one_image_prompt_alone() -> None:
+    images = {"a/waves.png": 0.7, "forest.jpg": 0.0}
+    config = build_config([{"ip_adapter": "x", "image_prompt": images, "prompt_time": 8}])
+    clock = 0.0
+    control = Control(config, lambda: clock)
+    surface = ControlSurface(control, config, print)
+
+    def touch(*arguments: Any) -> dict[str, float]:
+        nonlocal clock
+        surface.apply([Message("/streamcam/image_prompt", arguments)], 1)
+        clock += 4
+        return dict(control.advance().image_prompt_scale)
+
+    # At the number that each began with, or 1 where that is none; camera began with 1.
+    assert touch("waves", 4) == {"waves": 0.7, "forest": 0, "camera": 0}
+    assert touch("forest") == pytest.approx({"waves": 0.35, "forest": 0.5, "camera": 0})
+    address = "/streamcam/image_prompt"
+    assert surface.value_of(address) == Message(address, ("forest",))
+    assert touch("0", 0) == {"waves": 0, "forest": 0, "camera": 1}
+    surface.apply([Message("/streamcam/image_prompt_scale/waves", (0.2,))], 1)
+    assert surface.value_of(address) == Message(address, ("",))
+    assert set(touch("off", 4).values()) == {0}
+    assert surface.value_of(address) == Message(address, ("off",))
+    for wrong in ((), ("wave",), ("waves", "soon"), ("waves", 1, 2), (5,)):
+        assert surface.apply([Message(address, wrong)], 1).refused, wrong
+    assert surface.apply([Message(address, ("waves", 1e6))], 1).clamped == [address]
+    [row] = [row for row in page_table(surface) if row["name"] == "image_prompt"]
+    assert (row["kind"], row["choices"]) == ("choice", ["camera", "waves", "forest", "off"])
+
+
+def test_a_solo_of_what_was_not_given_at_start_says_what_to_do() -> None:
+    config = build_config([{}])
+    surface = ControlSurface(Control(config), config, print)
+    assert surface.value_of("/streamcam/lora") is None
+    outcome = surface.apply([Message("/streamcam/lora", ("ink",))], 1)
+    assert "none was given at start; name one with --set lora" in outcome.refused[0][1]
+    assert "lora" not in {row["name"] for row in page_table(surface)}
 
 
 def test_the_page_has_no_fader_for_what_is_not_in_use() -> None:

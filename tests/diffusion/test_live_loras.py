@@ -109,6 +109,7 @@ def files(shapes: dict[str, tuple[int, ...]], tmp_path_factory: Any) -> dict[str
     peft = save_peft(folder / "peft.safetensors", pairs(LINEAR, 0), alpha=0.5 * RANK)
     kohya = save_kohya(folder / "kohya.safetensors", pairs(LINEAR[3:5], 9), alpha=2.0)
     words = save_kohya(folder / "words.safetensors", {}, pairs([TEXT_OUT, TEXT_MLP], 20), alpha=0.4)
+    save_kohya(folder / "names.safetensors", {}, pairs([TEXT_MLP, TEXT_OUT], 30), alpha=0.3)
     conv, point = "down_blocks.0.downsamplers.0.conv", "down_blocks.0.attentions.0.proj_in"
     (out, wide, *_), (query, width) = (shapes[f"{n}.weight"] for n in (conv, LINEAR[0]))
     channels = shapes[f"{point}.weight"][0]
@@ -135,7 +136,9 @@ def files(shapes: dict[str, tuple[int, ...]], tmp_path_factory: Any) -> dict[str
     }
     kinds = folder / "kinds.safetensors"
     save_file({_joined(name): tensor for name, tensor in others.items()}, kinds)
-    return {name: str(folder / f"{name}.safetensors") for name in ("peft", "kohya", "words")} | {
+    return {
+        name: str(folder / f"{name}.safetensors") for name in ("peft", "kohya", "words", "names")
+    } | {
         "kinds": str(kinds),
         "": str((peft, kohya, words)),
     }
@@ -158,6 +161,8 @@ def plain(model: Path) -> torch.Tensor:
         ({"peft": 0.8}, True),
         ({"kinds": -0.7}, True),
         ({"words": 0.333}, True),
+        # Both change the same layers of the text encoder.
+        ({"words": 2.2, "names": -1.1}, True),
         ({"peft": 0.5, "kohya": -1.2, "kinds": 0.3}, True),
         ({"peft": 0.5, "kohya": -1.2, "kinds": 0.3}, False),
     ],

@@ -1,5 +1,7 @@
 """IP-Adapters that do not fit, or are not there, are refused in one line before anything loads."""
 
+import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,131 @@ from tests.support.ip_adapters import FILES, save_image_encoder, save_ip_adapter
 from tests.support.layouts import truncate
 
 Change = Callable[[Path], object]
+Shapes = dict[str, tuple[int, ...]]
+
+VIT_H = {"hidden_size": 1280, "projection_dim": 1024}
+VIT_BIG_G = {"hidden_size": 1664, "projection_dim": 1280}
+SD = [320, 320, 640, 640, *[1280] * 5, *[640] * 3, *[320] * 3, 1280]
+SDXL = [*[640] * 4, *[1280] * 50, *[640] * 6, *[1280] * 10]
+"""Widths of the cross-attentions: of the way down, of the way up, and of the middle."""
+
+
+def plain(read: int, width: int) -> Shapes:
+    tokens = {"proj.weight": (4 * width, read), "proj.bias": (4 * width,)}
+    return tokens | {"norm.weight": (width,), "norm.bias": (width,)}
+
+
+def plus(read: int, width: int, inner: int = 768) -> Shapes:
+    shapes: Shapes = {"latents": (1, 16, inner)}
+    for name, shape in (("proj_in", (inner, read)), ("proj_out", (width, inner))):
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    norms = {"norm_out": width} | {
+        f"layers.{i}.{norm}": inner for i in range(4) for norm in ("0.norm1", "0.norm2", "1.0")
+    }
+    for norm, size in norms.items():
+        shapes |= {f"{norm}.weight": (size,), f"{norm}.bias": (size,)}
+    for i in range(4):
+        shapes |= {
+            f"layers.{i}.0.to_q.weight": (768, inner),
+            f"layers.{i}.0.to_kv.weight": (1536, inner),
+            f"layers.{i}.0.to_out.weight": (inner, 768),
+            f"layers.{i}.1.1.weight": (4 * inner, inner),
+            f"layers.{i}.1.3.weight": (inner, 4 * inner),
+        }
+    return shapes
+
+
+def mlp(read: int, between: int, out: int, norm: str, width: int) -> Shapes:
+    return {
+        "proj.0.weight": (between, read),
+        "proj.0.bias": (between,),
+        "proj.2.weight": (out, between),
+        "proj.2.bias": (out,),
+        f"{norm}.weight": (width,),
+        f"{norm}.bias": (width,),
+    }
+
+
+FACE_ID = mlp(512, 1024, 4 * 768, "norm", 768)
+PUBLISHED: dict[str, tuple[Shapes, list[int], str, dict[str, int]]] = {
+    "models/ip-adapter_sd15": (plain(1024, 768), SD, "plain", VIT_H),
+    "models/ip-adapter_sd15_vit-G": (plain(1280, 768), SD, "plain", VIT_BIG_G),
+    "models/ip-adapter-plus_sd15": (plus(1280, 768), SD, "plus", VIT_H),
+    "models/ip-adapter-plus-face_sd15": (plus(1280, 768), SD, "plus", VIT_H),
+    "models/ip-adapter-full-face_sd15": (
+        mlp(1280, 1280, 768, "proj.3", 768),
+        SD,
+        "full-face",
+        VIT_H,
+    ),
+    "sdxl_models/ip-adapter_sdxl": (plain(1280, 2048), SDXL, "plain", VIT_BIG_G),
+    "sdxl_models/ip-adapter_sdxl_vit-h": (plain(1024, 2048), SDXL, "plain", VIT_H),
+    "sdxl_models/ip-adapter-plus_sdxl_vit-h": (plus(1280, 2048, 1280), SDXL, "plus", VIT_H),
+}
+"""Files of h94/IP-Adapter: shapes of their projection, layers, kind and image encoder."""
+OF_FACES: dict[str, tuple[Shapes, list[int]]] = {
+    "ip-adapter-faceid_sd15": (FACE_ID, SD),
+    "ip-adapter-faceid_sdxl": (mlp(512, 1024, 4 * 2048, "norm", 2048), SDXL),
+    "ip-adapter-faceid-plusv2_sd15": (
+        FACE_ID | {f"perceiver_resampler.{n}": s for n, s in plus(1280, 768).items()},
+        SD,
+    ),
+    "ip-adapter-instantid": (plus(512, 2048, 1280), SDXL),
+}
+
+
+def save_shapes(file: Path, projection: Shapes, layers: list[int], text: int) -> Path:
+    """Write a file of the real names and shapes, whose values take no room on the disk."""
+    shapes = {f"image_proj.{name}": shape for name, shape in projection.items()}
+    for number, width in enumerate(layers):
+        for part in ("to_k_ip", "to_v_ip"):
+            shapes[f"ip_adapter.{2 * number + 1}.{part}.weight"] = (width, text)
+    header, end = {}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + 2 * math.prod(shape)
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": [begin, end]}
+    encoded = json.dumps(header).encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as written:
+        written.write(len(encoded).to_bytes(8, "little") + encoded)
+        written.truncate(8 + len(encoded) + end)
+    return file
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the image encoders where h94/IP-Adapter has them."""
+    folder = tmp_path_factory.mktemp("h94")
+    for parent, widths in (("models", VIT_H), ("sdxl_models", VIT_BIG_G)):
+        path = folder / parent / "image_encoder"
+        path.mkdir(parents=True)
+        (path / "config.json").write_text(json.dumps(widths))
+    return folder
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_adapters_are_known_by_their_names_and_shapes(encoders: Path, name: str) -> None:
+    projection, layers, kind, encoder = PUBLISHED[name]
+    text = 768 if layers is SD else 2048
+    file = save_shapes(encoders / f"{name}.safetensors", projection, layers, text)
+    found = adapter_files(config_of(file))
+    assert (found.shape.kind, found.shape.text_width) == (kind, text)
+    assert found.shape.layers == tuple(layers)
+    own = "models" if encoder is VIT_H else "sdxl_models"
+    assert found.encoder == (encoders / own / "image_encoder").resolve()
+    other = encoders / ("sdxl_models" if encoder is VIT_H else "models") / "image_encoder"
+    with pytest.raises(ModelError, match=r"image encoder .* does not fit the IP-Adapter"):
+        check_image_prompts(config_of(file, image_encoder=str(other)))
+
+
+@pytest.mark.parametrize("name", OF_FACES)
+def test_adapters_that_read_faces_by_another_network_are_refused(tmp_path: Path, name: str) -> None:
+    projection, layers = OF_FACES[name]
+    text = 768 if layers is SD else 2048
+    file = save_shapes(tmp_path / f"{name}.safetensors", projection, layers, text)
+    for spelled in (file, f"h94/IP-Adapter-FaceID/{name}.bin"):
+        with pytest.raises(ModelError, match=r"reads faces by another network .*; choose a plus-"):
+            check_image_prompts(config_of(spelled))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +207,7 @@ def _face_id(file: Path) -> None:
     [
         (truncate, "is damaged or cut off: .*; get it again"),
         (_without_layers, "is no IP-Adapter: .*; choose one such as h94/"),
-        (_face_id, r"\(FaceID\), which streamcam does not run; choose a plus-face"),
+        (_face_id, r"\(FaceID, InstantID\), which streamcam does not run; choose a plus-face"),
         (Path.unlink, "no file or folder here, nor one on the hub"),
     ],
 )

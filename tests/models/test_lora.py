@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from streamcam.errors import ModelError
 from streamcam.models.checkpoint import load_pipeline
+from streamcam.models.lora_file import read_lora
 from streamcam.settings.config_layers import build_config
 from tests.support.layouts import truncate
 from tests.support.loras import (
@@ -110,6 +111,20 @@ def test_alphas_may_differ_from_layer_to_layer(
             name = f"{prefix}.{layer}.weight"
             expected = plain[name] + alphas[layer] / RANK * b @ a
             torch.testing.assert_close(fused[name], expected, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_a_lora_may_be_of_any_float_and_lack_its_alpha(
+    pairs: dict[str, Pair], tmp_path: Path, dtype: torch.dtype
+) -> None:
+    a, b = pairs[UNET_KEY]
+    name = kohya_name(UNET_KEY)
+    tensors = {f"{name}.lora_down.weight": a.to(dtype), f"{name}.lora_up.weight": b.to(dtype)}
+    save_file(tensors, tmp_path / "style.safetensors")
+    read = read_lora(tmp_path / "style.safetensors")
+    assert torch.equal(read.layers[name]["down"], a.to(dtype).float())
+    assert torch.equal(read.layers[name]["up"], b.to(dtype).float())
+    assert read.scale_of("unet", UNET_KEY, read.layers[name], RANK) == 1
 
 
 def test_scale_0_changes_nothing(

@@ -50,6 +50,8 @@ def test_every_trainers_name_of_a_layer_of_the_unet_is_known(sd: Any, name: str,
         f"text_encoder.{ENCODER}",
         f"lora_te_text_model_{ENCODER.replace('.', '_')}",
         f"text_encoders.clip_l.transformer.text_model.{ENCODER}",
+        # The first LoRAs of diffusers.
+        "text_encoder.text_model.encoder.layers.0.self_attn.to_q",
     ],
 )
 def test_every_trainers_name_of_a_layer_of_the_text_encoder_is_known(sd: Any, name: str) -> None:

@@ -42,6 +42,7 @@ def test_the_names_of_streamdiffusion_are_accepted_too() -> None:
         ({"cfg_type": "half"}, r"cfg_type: .*'none', 'full', 'self' or 'initialize', got 'half'"),
         ({"device": "gpu"}, r"device: .*got 'gpu'"),
         ({"lora": {"a": "b"}}, r"lora: .*got 'b'"),
+        ({"lora": ["a:0.5", "a:0.7"]}, "lora: a is named twice; name it once"),
         ({"embedding": {"a": "b c"}}, r'embedding: "b c" is no word'),
         ({"prompt_syntax": "a1111"}, r"prompt_syntax: .*'plain' or 'weighted', got 'a1111'"),
         ({"prompt_chunks": 9}, r"prompt_chunks: .*less than or equal to 8"),

@@ -7,6 +7,7 @@ from pydantic.fields import FieldInfo
 
 from streamcam.control.addresses import SLOTS, Address
 from streamcam.control.messages import Argument
+from streamcam.control.solo import solo_choices
 from streamcam.control.surface import ControlSurface
 from streamcam.control.values import Range
 from streamcam.settings.base import literal_values, traits
@@ -68,8 +69,15 @@ def _field_rows(surface: ControlSurface) -> Iterator[Row]:
 
 
 def _named_rows(surface: ControlSurface, name: str, field: FieldInfo) -> Iterator[Row]:
-    """Yield a row for each of the numbers that the field `name` holds by name."""
-    range_ = Range.of_each(field)
+    """Yield a row for each of the numbers that the field `name` holds by name, and for a solo."""
+    range_, begun = Range.of_each(field), getattr(surface.config.live, name)
+    if (solo := traits(field).solo) and len(begun) > 1:
+        address = surface.addresses.known[f"{surface.prefix}/{solo}"]
+        yield {
+            **_row(solo, f"{surface.prefix}/{solo}", "choice", traits(field).group, address),
+            "choices": list(solo_choices(begun)),
+            "default": _default(surface, address),
+        }
     for below, (owner, _) in surface.addresses.named.items():
         if owner == name:
             full = f"{surface.prefix}/{below}"

@@ -7,6 +7,7 @@ no other one is sent, and what waits meanwhile is replaced by what is newer: no 
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -47,6 +48,8 @@ PART, MESSAGE = b"\0", b"\1"
 MAX_PACKET = 1300
 MAX_DATAGRAM = 65_536
 MAX_DATA = 4_000_000
+RECEIVE_BUFFER = 1 << 22
+"""Bytes that may wait in the socket: at Linux's 212,992 a frame of 90 packets can overflow it."""
 
 
 class Listener(Protocol):
@@ -83,6 +86,12 @@ class Peer(QuicConnectionProtocol):
         """Since when something has waited for the network all the time; None while nothing does."""
         self._messages = RateLimit(MOST_MESSAGES, "messages")
         self._frames = RateLimit(MOST_FPS, "frames")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # As much of it as the system allows; asking for too much is no error.
+        opened = transport.get_extra_info("socket")
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
     def send(self, kind: str, **content: Any) -> None:
         """Send a control message."""

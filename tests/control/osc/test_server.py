@@ -585,3 +585,12 @@ def test_ipv6_clients_are_served() -> None:
             client.sendto(message("/studio/ping"), ("::1", running.server.port))
             assert client.recv(1000).startswith(b"/studio/pong")
         assert running.control.target.seed == 77
+
+
+def test_one_message_switches_to_an_image_prompt_and_its_name_is_feedback() -> None:
+    images = {"waves.png": 0.7, "forest.png": 0.4}
+    with running_server(ip_adapter="x", image_prompt=images) as running:
+        after = running.after("/streamcam/image_prompt", "forest", 0.0)
+        assert dict(after.image_prompt_scale) == {"waves": 0, "forest": 0.4, "camera": 0}
+        running.client.send("/streamcam/get", "/streamcam/image_prompt")
+        assert running.client.wait_for("/streamcam/image_prompt") == ("forest",)

@@ -33,7 +33,7 @@ export function Choice({ row, label = labelOf(row), choices = row.choices }) {
     return html`<${Labelled} row=${row} label=${label} kind="choice">
       <select aria-label=${label} data-name=${row.name} value=${value}
         onChange=${(event) => set(event.target.value)}>
-        ${value === undefined && html`<option value="" hidden></option>`}
+        ${(value === undefined || value === "") && html`<option value="" hidden></option>`}
         ${choices.map((choice) => html`<option value=${choice} selected=${choice === value}>${choice}</option>`)}
       </select>
     <//>`;
