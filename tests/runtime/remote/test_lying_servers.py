@@ -88,7 +88,7 @@ async def _meet(
 
     camera = asyncio.ensure_future(show())
     try:
-        await link.Link(config, inputs, outputs, passed_on.append).run()
+        await link.Link(config, inputs, outputs, passed_on.append).run(engine, TOKEN, "a performer")
     except EngineError as error:
         return str(error), passed_on
     finally:
