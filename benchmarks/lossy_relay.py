@@ -5,13 +5,16 @@ import select
 import socket
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from math import inf
 from typing import Self
 
 Address = tuple[str, int]
 SIZE = 65_536
 POLL_S = 0.05
+BUFFER_S = 2.0
+"""Seconds of packets that wait at most; those that come then are lost."""
 
 
 @dataclass(slots=True)
@@ -31,10 +34,16 @@ class LossyRelay:
         delay_s: seconds that each takes, one way.
         loss: share of the packets that are lost, either way.
         seed: of the losses.
+        rate: bytes that pass in a second, either way; what comes faster waits.
     """
 
     def __init__(
-        self, server: Address, delay_s: float = 0.0, loss: float = 0.0, seed: int = 0
+        self,
+        server: Address,
+        delay_s: float = 0.0,
+        loss: float = 0.0,
+        seed: int = 0,
+        rate: float = inf,
     ) -> None:
         self.delay_s, self.loss = delay_s, loss
         self.down = False
@@ -47,7 +56,11 @@ class LossyRelay:
         self._front.bind(("127.0.0.1", 0))
         self.port: int = self._front.getsockname()[1]
         self._backs: dict[Address, socket.socket] = {}
-        self._due: deque[tuple[float, socket.socket, bytes, Address]] = deque()
+        self._rate = rate
+        self._free_at: dict[socket.socket, float] = {}
+        """When all that waits for a side has passed."""
+        self._due: list[tuple[float, int, socket.socket, bytes, Address]] = []
+        """Packets on their way: when they are due, and their numbers."""
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -75,7 +88,7 @@ class LossyRelay:
                 else:
                     self._take(self._front, data, clients[source])
             while self._due and self._due[0][0] <= time.monotonic():
-                _, out, data, address = self._due.popleft()
+                _, _, out, data, address = heappop(self._due)
                 out.sendto(data, address)
 
     def _back_of(self, client: Address) -> socket.socket:
@@ -90,5 +103,10 @@ class LossyRelay:
         traffic.payload += len(data)
         if self.down or self._random.random() < self.loss:
             return
+        now = time.monotonic()
+        free_at = max(now, self._free_at.get(out, now)) + len(data) / self._rate
+        if free_at - now > BUFFER_S:
+            return
         self.passed += 1
-        self._due.append((time.monotonic() + self.delay_s, out, data, address))
+        self._free_at[out] = free_at
+        heappush(self._due, (free_at + self.delay_s, self.passed, out, data, address))

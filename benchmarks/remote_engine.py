@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -42,12 +43,16 @@ class Network(NamedTuple):
     delay_s: float
     """One way."""
     loss: float
+    rate: float = inf
+    """Bytes a second."""
 
 
 NETWORKS = (
     Network("loopback", 0.0, 0.0),
     Network("5 ms, 1 % loss", 0.005, 0.01),
     Network("30 ms, 3 % loss", 0.03, 0.03),
+    Network("5 ms, 8 Mbit/s", 0.005, 0.0, 1e6),
+    Network("5 ms, 2 Mbit/s", 0.005, 0.0, 0.25e6),
 )
 
 
@@ -164,7 +169,8 @@ def main() -> None:
     print(json.dumps(row("none, the engine is here", ages.outputs, SECONDS)), flush=True)
     with server(config) as (port, _):
         for network in NETWORKS:
-            relay = LossyRelay(("127.0.0.1", port), network.delay_s, network.loss)
+            address, (_, delay_s, loss, rate) = ("127.0.0.1", port), network
+            relay = LossyRelay(address, delay_s, loss, rate=rate)
             with relay, broadcast(performer(relay.port)) as (loop, ages):
                 time.sleep(SECONDS)
                 print(json.dumps(row(network.name, ages.outputs, SECONDS)), flush=True)

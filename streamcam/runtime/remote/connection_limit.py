@@ -5,7 +5,7 @@ from typing import Any
 
 from aioquic.quic.retry import QuicRetryTokenHandler
 
-CONNECTIONS = 10
+CONNECTIONS = 30
 """New connections in a second that one address may make."""
 
 
