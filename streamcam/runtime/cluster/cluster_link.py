@@ -38,7 +38,7 @@ from streamcam.system.network import parse_endpoint
 
 SILENT_S = 1.5
 """Seconds without a sign of life, which come every 50 ms, after which another engine is taken."""
-STANDBY_S = 1.0
+STANDBY_S = 1.5
 """Seconds for another engine to answer, which is known to have been well a moment ago."""
 MAX_STANDBYS = 8
 TOKEN = re.compile(r"[\w-]{8,128}")

@@ -60,6 +60,7 @@ MOST_ENGINE_MESSAGES = 200
 LONGEST_WARMUP_S = 3600.0
 RELAYED = ("log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed")
 IDLE_S = 0.1
+MOST_EARLY = 64
 
 
 class LinkLostError(EngineError):
@@ -156,7 +157,7 @@ async def connected(
     except (OSError, TimeoutError) as error:
         raise LinkLostError(f"no engine at {engine}: {error or 'no answer'}") from None
     try:
-        peer.listener = _Hello(answer, engine)
+        peer.listener = Hello(answer, engine)
         peer.transmit()
         hello = {"protocol": PROTOCOL, "version": __version__, "token": token, "for": purpose}
         peer.send("hello", **hello, client=name, lossless=lossless)
@@ -176,15 +177,19 @@ def client_name(frames: FrameRing) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-class _Hello:
+class Hello:
     """Waits for the answer to the first message."""
 
     def __init__(self, answer: "asyncio.Future[Message]", engine: str) -> None:
         self._answer = answer
         self._engine = engine
+        self.early: list[Message] = []
+        """Messages that came right after the answer, before anybody else listened."""
 
     def on_message(self, message: Message) -> None:
         if self._answer.done():
+            if len(self.early) < MOST_EARLY:
+                self.early.append(message)
             return
         if message["kind"] == "welcome":
             self._answer.set_result(message)
@@ -258,8 +263,11 @@ class Link:
         async with connected(
             engine, token, "frames", name, lossless=lossless, connect_s=connect_s
         ) as (peer, _):
-            peer.listener, peer.takes_frames = self, True
+            hello, peer.listener, peer.takes_frames = peer.listener, self, True
             self._heard_at = time.monotonic()
+            if isinstance(hello, Hello):
+                for message in hello.early:
+                    self.on_message(message)
             loop, done = asyncio.get_running_loop(), threading.Event()
             arguments = (peer, loop, done)
             thread = threading.Thread(target=self._send_frames, args=arguments, daemon=True)
