@@ -6,11 +6,21 @@ import socket
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Self
 
 Address = tuple[str, int]
 SIZE = 65_536
 POLL_S = 0.05
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Packets of one direction, before any is lost."""
+
+    packets: int = 0
+    payload: int = 0
+    """Bytes, without the headers of UDP, IP and below."""
 
 
 class LossyRelay:
@@ -30,6 +40,7 @@ class LossyRelay:
         self.down = False
         """Whether nothing passes."""
         self.passed = 0
+        self.to_server, self.to_client = Traffic(), Traffic()
         self._server = server
         self._random = random.Random(seed)
         self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -74,6 +85,9 @@ class LossyRelay:
         return self._backs[client]
 
     def _take(self, out: socket.socket, data: bytes, address: Address) -> None:
+        traffic = self.to_client if out is self._front else self.to_server
+        traffic.packets += 1
+        traffic.payload += len(data)
         if self.down or self._random.random() < self.loss:
             return
         self.passed += 1

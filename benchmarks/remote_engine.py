@@ -11,7 +11,7 @@ import multiprocessing
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import NamedTuple
@@ -26,9 +26,12 @@ from streamcam.runtime.engine_worker import IDENTITY
 from streamcam.runtime.remote.shared_settings import for_clients
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
+from streamcam.sources.pattern import MovingPattern
 from streamcam.types import BroadcastView, Frame, Sink
 
 TOKEN = "a-token-for-the-benchmark"
+IDENTITY_ENGINE = {"model": IDENTITY, "width": 512, "height": 512, "sink": "null"}
+"""Settings of an engine that returns every frame."""
 SECONDS = 10.0
 
 
@@ -76,29 +79,38 @@ def serve(config: Config, connection: Connection) -> None:
 
 
 @contextmanager
-def server(config: Config) -> Iterator[int]:
-    """Yield the port of a server in a process of its own."""
+def server(config: Config) -> Iterator[tuple[int, int]]:
+    """Yield the port of a server in a process of its own, and that process's id."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(config, theirs))
     process.start()
     try:
-        yield ours.recv()
+        assert process.pid
+        yield ours.recv(), process.pid
     finally:
         process.terminate()
         process.join(5)
         process.kill()
 
 
+def performer(port: int) -> Config:
+    """Return the config of a broadcast with the engine at `port`."""
+    here = {"engine": f"127.0.0.1:{port}", "token": TOKEN, "sink": "null"}
+    return with_engine_elsewhere(build_config([here]))
+
+
 @contextmanager
-def broadcast(config: Config) -> Iterator[tuple[BroadcastLoop, Ages]]:
-    """Yield a broadcast on air, and what measures its outputs."""
+def broadcast(
+    config: Config, source: Callable[[Config], MovingPattern] = pattern_source
+) -> Iterator[tuple[BroadcastLoop, Ages]]:
+    """Yield a broadcast of `source` on air, and what measures its outputs."""
     ages = Ages()
 
     def sinks(_: BroadcastView) -> Iterable[tuple[str, Sink]]:
         return [("ages", ages)]
 
-    with BroadcastLoop(config, Control(config), pattern_source(config), sinks) as loop:
+    with BroadcastLoop(config, Control(config), source(config), sinks) as loop:
         _wait(loop, RUNNING, 60)
         time.sleep(2)
         ages.outputs.clear()
@@ -146,21 +158,18 @@ def outage(loop: BroadcastLoop, ages: Ages, relay: LossyRelay, seconds: float) -
 
 def main() -> None:
     """Print a row for each network, then one for an outage of ten seconds."""
-    size = {"width": 512, "height": 512}
-    config = build_config([{"model": IDENTITY, **size, "sink": "null"}])
+    config = build_config([IDENTITY_ENGINE])
     with broadcast(config) as (_, ages):
         time.sleep(SECONDS)
     print(json.dumps(row("none, the engine is here", ages.outputs, SECONDS)), flush=True)
-    with server(config) as port:
+    with server(config) as (port, _):
         for network in NETWORKS:
-            with LossyRelay(("127.0.0.1", port), network.delay_s, network.loss) as relay:
-                here = {"engine": f"127.0.0.1:{relay.port}", "token": TOKEN, "sink": "null"}
-                remote = with_engine_elsewhere(build_config([here]))
-                with broadcast(remote) as (loop, ages):
-                    time.sleep(SECONDS)
-                    print(json.dumps(row(network.name, ages.outputs, SECONDS)), flush=True)
-                    if network is NETWORKS[1] and "--outage" in sys.argv:
-                        print(json.dumps(outage(loop, ages, relay, 10.0)), flush=True)
+            relay = LossyRelay(("127.0.0.1", port), network.delay_s, network.loss)
+            with relay, broadcast(performer(relay.port)) as (loop, ages):
+                time.sleep(SECONDS)
+                print(json.dumps(row(network.name, ages.outputs, SECONDS)), flush=True)
+                if network is NETWORKS[1] and "--outage" in sys.argv:
+                    print(json.dumps(outage(loop, ages, relay, 10.0)), flush=True)
 
 
 if __name__ == "__main__":

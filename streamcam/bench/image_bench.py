@@ -258,7 +258,7 @@ def _without_image_prompts(config: Config) -> Config:
 def _without_controlnets(config: Config) -> Config:
     fields = ("controlnet_scale", "controlnet_start", "controlnet_end")
     live = config.live.model_copy(update=dict.fromkeys(fields, ()))
-    return changed(config, controlnet={}, control={}, live=live)
+    return changed(config, controlnet={}, control={}, control_type={}, live=live)
 
 
 def at_steps(config: Config, n: int, cfg_type: str) -> Config:

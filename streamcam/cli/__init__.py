@@ -26,6 +26,7 @@ COMMANDS = {
     "presets": "presets_command",
     "cues": "cues_command",
     "serve": "serve",
+    "cluster": "cluster_command",
     "render": "render",
     "devices": "devices",
     "doctor": "doctor",

@@ -59,7 +59,7 @@ def doctor(
 def _checks(config: Config) -> Iterator[Check]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from streamcam.models.hub import cached_models
+    from streamcam.models.hub_cache import cached_models
     from streamcam.sources.camera_list import cameras
 
     settings = config.broadcast

@@ -23,7 +23,7 @@ def list_() -> None:
 
     Those are models, autoencoders and LoRAs.
     """
-    from streamcam.models.hub import cached_models
+    from streamcam.models.hub_cache import cached_models
 
     folder = embedded(NANO)
     files = folder.rglob("*") if folder else ()
@@ -61,7 +61,8 @@ def pull(
 def path(name: str) -> None:
     """Print the folder of a model: of nano, or of one in the cache."""
     name = model_id(name)
-    from streamcam.models.hub import cached_models, local_path
+    from streamcam.models.hub_cache import cached_models
+    from streamcam.models.model_names import local_path
 
     if (folder := local_path(name)) is not None:
         click.echo(folder.absolute())

@@ -74,7 +74,7 @@ def model_names(
     incomplete: str,
 ) -> list[CompletionItem[str]]:
     """Return nano, the short names and the models in the cache, and let the shell list files."""
-    from streamcam.models.hub import cached_names
+    from streamcam.models.hub_cache import cached_names
 
     names = [AUTO, NANO, *MODELS, *cached_names()]
     return [*_beginning(incomplete, dict.fromkeys(names)), *_files(incomplete)]

@@ -1,6 +1,6 @@
 """Stages of a ControlNet or a T2I-Adapter: from an image to the residuals for a U-Net."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -8,13 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from streamcam.diffusion.depth_map import DepthMap
+from streamcam.diffusion.pose_map import PoseMap
 from streamcam.diffusion.residuals import ResidualShapes, Shape, pack
+from streamcam.diffusion.segmentation_map import SegmentationMap
 from streamcam.diffusion.stages import Condition
 from streamcam.engines.device_info import is_nvidia_gpu
+from streamcam.errors import ModelError
 from streamcam.models.controlnet import LoadedControl
 from streamcam.models.depth import DepthModel
+from streamcam.models.drawing_models import DrawingModel
+from streamcam.models.pose import PoseModel
 from streamcam.settings.config import Config
-from streamcam.settings.control_inputs import DEPTH, ControlInput
+from streamcam.settings.control_inputs import ControlInput
 
 
 class ControlStages(NamedTuple):
@@ -74,14 +79,38 @@ class Control(nn.Module):
             timesteps,
             # Cached keys and values are the U-Net's own.
             encoder_hidden_states=condition.encoder_hidden_states[..., : self.width],
-            controlnet_cond=images.to(dtype),
+            **self._net_inputs(images.to(dtype)),
             added_cond_kwargs=added,
             return_dict=False,
         )
         return pack([*down, middle])
 
+    def _net_inputs(self, images: Tensor) -> dict[str, Any]:
+        return {"controlnet_cond": images}
+
     def extra_repr(self) -> str:
         return self.name
+
+
+class UnionControl(Control):
+    """Predict the residuals of a union ControlNet, whose images are of one type."""
+
+    def __init__(self, net: Any, name: str, type_index: int) -> None:
+        super().__init__(net, name)
+        self.type_index = type_index
+        types = torch.arange(net.config.num_control_type) == type_index
+        self.types: Tensor
+        self.register_buffer("types", types.float().unsqueeze(0), persistent=False)
+
+    def _net_inputs(self, images: Tensor) -> dict[str, Any]:
+        return {
+            "controlnet_cond": [images],
+            "control_type": self.types.expand(len(images), -1),
+            "control_type_idx": [self.type_index],
+        }
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, type={self.type_index}"
 
 
 class Adapt(nn.Module):
@@ -94,6 +123,9 @@ class Adapt(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features ``(f, values)`` for images ``(f, 3, H, W)`` in [0, 1]."""
+        if self.net.config.in_channels == 1:
+            # Maps have three equal channels.
+            images = images.mean(dim=1, keepdim=True)
         return pack(self.net(images.to(self.net.dtype)))
 
     def extra_repr(self) -> str:
@@ -117,7 +149,7 @@ def adapter_shapes(adapter: Any, width: int, height: int) -> tuple[Shape, ...]:
     """Return the shapes of the features of a T2I-Adapter for images of this size."""
     with torch.device("meta"):
         twin = type(adapter).from_config(adapter.config)
-        features = twin(torch.empty(1, 3, height, width))
+        features = twin(torch.empty(1, adapter.config.in_channels, height, width))
     return tuple(tuple(part.shape[1:]) for part in features)
 
 
@@ -134,11 +166,21 @@ def residual_shapes(
         unet: the U-Net.
         latent_shape: ``(C, h, w)``.
         size: width and height of the images.
+
+    Raises:
+        ModelError: two T2I-Adapters have features of other shapes.
     """
-    adapters = [control.module for control in controls if control.is_adapter]
+    adapters = {c.name: adapter_shapes(c.module, *size) for c in controls if c.is_adapter}
+    first = next(iter(adapters), "")
+    for name, shapes in adapters.items():
+        if shapes != adapters[first]:
+            raise ModelError(
+                f"the T2I-Adapters {first} and {name} add to other layers of the model: choose one"
+                " of them, or two of one type"
+            )
     return ResidualShapes(
         control_shapes(unet, latent_shape) if len(adapters) < len(controls) else (),
-        adapter_shapes(adapters[0], *size) if adapters else (),
+        adapters[first] if adapters else (),
     )
 
 
@@ -147,7 +189,7 @@ def control_stages(
     config: Config,
     shapes: ResidualShapes,
     device: torch.device,
-    depth: DepthModel | None = None,
+    drawn_by: Mapping[str, DrawingModel],
 ) -> list[ControlStages]:
     """Return the stages of `controls`, moved to the device.
 
@@ -156,19 +198,45 @@ def control_stages(
         config: says what they are shown.
         shapes: of what they add to the U-Net.
         device: that of the model.
-        depth: draws for those that are shown depth.
+        drawn_by: models that draw what they are shown, by the preprocessor.
     """
     stages = []
-    draw = DepthMap(depth, config.width, config.height).to(device) if depth else None
-    for name, module in controls:
-        net = module.to(device)
+    draws = {
+        kind: drawing_stage(model, config.width, config.height).to(device)
+        for kind, model in drawn_by.items()
+    }
+    for control in controls:
+        net = control.module.to(device)
         if is_nvidia_gpu(device):
             net.to(memory_format=torch.channels_last)
-        is_adapter = LoadedControl(name, module).is_adapter
-        parts = shapes.adapters if is_adapter else shapes.controlnets
-        stage = Adapt(net, name) if is_adapter else Control(net, name)
-        values = sum(map(prod, parts))
-        shown = config.control_inputs[name]
-        preprocess = draw if shown.preprocessor == DEPTH else None
-        stages.append(ControlStages(name, stage, is_adapter, shown, values, net.dtype, preprocess))
+        parts = shapes.adapters if control.is_adapter else shapes.controlnets
+        shown = config.control_inputs[control.name]
+        stages.append(
+            ControlStages(
+                control.name,
+                _stage(control).to(device),
+                control.is_adapter,
+                shown,
+                sum(map(prod, parts)),
+                net.dtype,
+                draws.get(shown.preprocessor),
+            )
+        )
     return stages
+
+
+def _stage(control: LoadedControl) -> nn.Module:
+    if control.is_adapter:
+        return Adapt(control.module, control.name)
+    if control.union_type is not None:
+        return UnionControl(control.module, control.name, control.union_type)
+    return Control(control.module, control.name)
+
+
+def drawing_stage(model: DrawingModel, width: int, height: int) -> nn.Module:
+    """Return the stage that draws with `model`, in images of this size."""
+    if isinstance(model, DepthModel):
+        return DepthMap(model, width, height)
+    if isinstance(model, PoseModel):
+        return PoseMap(model, width, height)
+    return SegmentationMap(model, width, height)

@@ -38,6 +38,7 @@ from streamcam.engines.eager import EagerEngine
 from streamcam.engines.flat_stage import Rehearsal
 from streamcam.engines.graphed_calls import GraphedCalls
 from streamcam.engines.placement import Placement, place
+from streamcam.engines.shared_engines import shared_engines
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError, EngineError
 from streamcam.models.checkpoint import load_pipeline
@@ -236,7 +237,7 @@ def from_pipeline(  # noqa: PLR0913
         device=device,
         sampling=sampling,
         loras=loras,
-        controls=control_stages(controls.nets, config, residuals, device, controls.depth),
+        controls=control_stages(controls.nets, config, residuals, device, controls.drawn_by),
         memory_values=memory_values,
         graphs=partial(GraphedCalls, CudaCapture(device), report) if graphs else GraphedCalls,
     )
@@ -293,7 +294,7 @@ def _accelerator(
     waits = config.engine_wait is not False
     builder = EngineBuilder(
         engines,
-        Store(config.engine_dir),
+        Store(config.engine_dir, shared_engines(config.engine_store, report)),
         report,
         builder=process,
         waits=waits,

@@ -49,7 +49,10 @@ STAGES = ("encode", "denoise", "decode")
 REGION_MASK = "region_mask"
 LOAD_AFTER_S = 1.0
 """From the end of the warm-up: the first frames are to be on air before another thread works."""
-UNRELATED = ("live", "broadcast", "video", "warmup", "threads", "engine_wait", "engine_dir")
+UNRELATED = (
+    *("live", "broadcast", "video", "warmup", "threads"),
+    *("engine_wait", "engine_dir", "engine_store"),
+)
 """Settings that decide on nothing that a record holds."""
 
 

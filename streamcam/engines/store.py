@@ -15,11 +15,11 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 
 from streamcam.engines.hash_memory import HashMemory
+from streamcam.engines.shared_engines import MANIFEST, SharedEngines
 from streamcam.errors import EngineError
 from streamcam.system.owned_folder import OwnedFolder, remove_abandoned
 from streamcam.system.paths import engines_folder, expanded
 
-MANIFEST = "manifest.json"
 TIMINGS = "timings-{}.cache"
 """Names of files next to the engines: times of kernels, which several engines share."""
 UNFINISHED = ".making-"
@@ -88,17 +88,29 @@ class Entry:
 class Store:
     """A folder of engines; any number of processes may share it."""
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, folder: str | Path | None = None, shared: SharedEngines | None = None
+    ) -> None:
         """Use `folder`, by default one in the user's cache.
+
+        What is missing there is taken from `shared`, and what is made goes there too.
 
         Raises:
             StreamcamError: no home folder is known to find it in.
         """
         self.folder = engines_folder() if folder is None else expanded(folder)
         self.hashes = HashMemory(self.folder)
+        self._shared = shared
+        self._absent: set[str] = set()
+        """Keys of engines that have not been found in `shared`."""
 
     def find(self, key: str) -> Entry | None:
         """Return the engine of that key, None where it is missing, incomplete or damaged."""
+        if (entry := self._find_here(key)) is None and self._fetch(key):
+            entry = self._find_here(key)
+        return entry
+
+    def _find_here(self, key: str) -> Entry | None:
         folder = self.folder / key
         manifest = _manifest(folder)
         complete = manifest and all(
@@ -158,6 +170,30 @@ class Store:
         Raises:
             EngineError: the folder cannot be written to.
         """
+        with self._create(key, manifest, replaces=replaces) as folder:
+            yield folder
+        if self._shared and "psnr" in manifest:
+            self._shared.upload(key, self.folder / key)
+
+    def _fetch(self, key: str) -> bool:
+        """Copy the engine of that key from `shared`; return whether it was there, and whole."""
+        if self._shared is None or key in self._absent:
+            return False
+        self._absent.add(key)
+        if (content := self._shared.manifest(key)) is None:
+            return False
+        try:
+            manifest = _Manifest.model_validate(content)
+            kept = {n: v for n, v in content.items() if n not in ("files", "made", "seconds")}
+            with self._create(key, kept, replaces=False) as folder:
+                self._shared.download(key, manifest.model_dump()["files"], folder)
+        except Exception as error:  # Whatever a kind of store raises: it is built here then.
+            self._shared.report(key, error)
+            return False
+        return True
+
+    @contextmanager
+    def _create(self, key: str, manifest: dict[str, Any], *, replaces: bool) -> Iterator[Path]:
         began = time.monotonic()
         with self._explain_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -206,7 +242,7 @@ class Store:
                     raise
             else:
                 return
-            if existing := self.find(key):
+            if existing := self._find_here(key):
                 if not existing.manifest["files"]:
                     with suppress(FileNotFoundError):  # It was removed meanwhile.
                         (finished / MANIFEST).replace(target / MANIFEST)

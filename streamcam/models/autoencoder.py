@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import model_files
 from streamcam.models.families import FAMILIES, RANDOM, family_of
 from streamcam.models.file_headers import read_json
 from streamcam.models.random_models import random_tiny_vae, tiny_vae_width
@@ -38,7 +38,7 @@ def autoencoder(pipe: Any, config: Config, dtype: torch.dtype) -> Any:
         return random_tiny_vae(pipe.vae.config.latent_channels, width=width).to(dtype)
     name = config.vae or FAMILIES[family_of(pipe)].tiny_vae
     try:
-        folder = hub.part_folder(name, offline=config.offline)
+        folder = model_files.part_folder(name, offline=config.offline)
     except ModelError as error:
         raise ModelError(f"{error}; or use the model's own autoencoder with --vae full") from None
     vae = _load(folder, dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import hub, model_files, model_names
 from streamcam.models.autoencoder import autoencoder, keeps_own
 from streamcam.models.controlnet import load_controls
 from streamcam.models.families import FAMILIES, FAMILY_CHANNELS, RANDOM, Report, family_of
@@ -131,7 +131,7 @@ def fetch(config: Config, dtype: torch.dtype, report: Report) -> None:
 def _load_base(config: Config, dtype: torch.dtype, report: Report, device: torch.device) -> Any:
     if config.model.startswith(RANDOM):
         return random_pipeline(config.model.removeprefix(RANDOM), dtype=dtype, device=device)
-    path = hub.local_path(config.model)
+    path = model_names.local_path(config.model)
     if path is not None and path.is_file():
         own_vae = keeps_own(config, SINGLE_FILE_VAE)
         return load_single_file(path, config, dtype, report, own_vae=own_vae)
@@ -142,9 +142,9 @@ def _from_folder(config: Config, dtype: torch.dtype) -> Any:
     from diffusers import DiffusionPipeline
 
     name, half = config.model, dtype != torch.float32
-    parts = _parts(hub.model_index(name, offline=config.offline), name)
+    parts = _parts(model_files.model_index(name, offline=config.offline), name)
     unused = [part for part in UNUSED_PARTS if part in parts]
-    folder = hub.pipeline_folder(name, offline=config.offline, half=half, without=unused)
+    folder = model_files.pipeline_folder(name, offline=config.offline, half=half, without=unused)
     if not keeps_own(config, parts.get("vae")):
         parts["vae"], unused = None, [*unused, "vae"]  # It may be missing: another takes its place.
     _check_files(folder, [part for part in REQUIRED_FILES if parts.get(part)])

@@ -2,14 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
-from streamcam.models.depth import DepthModel, load_depth_model
+from streamcam.models import hub, model_files
+from streamcam.models.controlnet_fit import (
+    XL_ADAPTER,
+    check_fits,
+    other_base,
+    takes_xl_adapters,
+)
+from streamcam.models.controlnet_union import (
+    TASKS,
+    UNION_CLASS,
+    is_union,
+    union_config,
+    union_type,
+)
+from streamcam.models.drawing_models import DrawingModel, load_drawing_models
 from streamcam.models.families import FAMILY_CHANNELS, RANDOM, Report
 from streamcam.models.file_headers import read_json
 from streamcam.models.presence import no_controlnets
@@ -20,11 +34,11 @@ from streamcam.models.weights import (
     safe_tensors,
 )
 from streamcam.settings.config import Config
-from streamcam.settings.control_inputs import DEPTH
 from streamcam.settings.named_numbers import short_names
 
-ADAPTER = "adapter"
+ADAPTER, UNION = "adapter", "union"
 CONTROLNET_CLASS, ADAPTER_CLASS = "ControlNetModel", "T2IAdapter"
+XS_CLASS = "ControlNetXSAdapter"
 ORIGINAL_PREFIX = "control_model."
 FIRST_LAYERS = ("controlnet_cond_embedding.conv_in.weight", "input_hint_block.0.weight")
 """Of ControlNets as diffusers names them, and as they were published."""
@@ -34,11 +48,6 @@ ADDED_NAMES = {
     for kind in ("weight", "bias")
 }
 """Names of the embedding of sizes and pooled text, from the original ones."""
-FAMILY_WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}
-"""Families by the width of the text embeddings that their models read."""
-SAME = ("cross_attention_dim", "block_out_channels", "layers_per_block", "addition_embed_type")
-"""Settings that a ControlNet must have in common with the U-Net that it steers."""
-XL_ADAPTER = "full_adapter_xl"
 
 
 class LoadedControl(NamedTuple):
@@ -47,7 +56,9 @@ class LoadedControl(NamedTuple):
     name: str
     """Its short name, as in addresses."""
     module: Any
-    """A `ControlNetModel` or a `T2IAdapter` of diffusers."""
+    """A `ControlNetModel`, a `ControlNetUnionModel` or a `T2IAdapter` of diffusers."""
+    union_type: int | None = None
+    """The type of its images, where it is a union."""
 
     @property
     def is_adapter(self) -> bool:
@@ -59,8 +70,8 @@ class Controls(NamedTuple):
     """All that steers a U-Net by images."""
 
     nets: Sequence[LoadedControl] = ()
-    depth: DepthModel | None = None
-    """Draws for those that are shown depth, if any is."""
+    drawn_by: Mapping[str, DrawingModel] = MappingProxyType({})
+    """Models that draw what they are shown, by the preprocessor."""
 
 
 def load_controls(config: Config, unet: Any, dtype: torch.dtype, report: Report) -> Controls:
@@ -69,6 +80,8 @@ def load_controls(config: Config, unet: Any, dtype: torch.dtype, report: Report)
     Raises:
         ModelError: one is missing, damaged, or made for another model.
     """
+    from diffusers import ControlNetUnionModel
+
     names = short_names(config.controlnet)
     if names and unet.config.in_channels != FAMILY_CHANNELS:
         raise ModelError(no_controlnets(config.model))
@@ -76,21 +89,24 @@ def load_controls(config: Config, unet: Any, dtype: torch.dtype, report: Report)
     with hub.offline_mode(offline=config.offline):
         for item, name in names.items():
             module = _load(item, unet, dtype, offline=config.offline).to(dtype)
-            loaded.append(LoadedControl(name, module.eval().requires_grad_(False)))
-            _check_fits(item, loaded[-1], unet, config)
+            net = LoadedControl(name, module.eval().requires_grad_(False))
+            check_fits(item, module, unet, config, is_adapter=net.is_adapter)
             check_finite(module, item)
-            kind = "T2I-Adapter" if loaded[-1].is_adapter else "ControlNet"
+            if isinstance(module, ControlNetUnionModel):
+                images = config.control_kinds[name]
+                net = net._replace(union_type=union_type(item, name, module, images))
+            loaded.append(net)
+            kind = "T2I-Adapter" if net.is_adapter else "ControlNet"
             shown = config.control_inputs[name]
             source = f" of {shown.source}" if shown.source else ""
             report(f"{kind} {name}: shown {shown.preprocessor}{source}")
-    is_drawn = any(shown.preprocessor == DEPTH for shown in config.control_inputs.values())
-    return Controls(loaded, load_depth_model(config, dtype) if is_drawn else None)
+    return Controls(loaded, load_drawing_models(config, dtype))
 
 
 def _load(item: str, unet: Any, dtype: torch.dtype, *, offline: bool) -> Any:
     if item.startswith(RANDOM):
         return _random(item.removeprefix(RANDOM), unet)
-    path = hub.control_path(item, offline=offline)
+    path = model_files.control_path(item, offline=offline)
     if path.is_file():
         return _from_file(path, unet, dtype)
     return _from_folder(path, item, dtype)
@@ -101,11 +117,20 @@ def _from_folder(folder: Path, item: str, dtype: torch.dtype) -> Any:
 
     file = folder / "config.json"
     with explain_load_errors(item, folder, "fetch it again"):
-        kind = read_json(file).get("_class_name") if file.exists() else None
-        if kind not in (CONTROLNET_CLASS, ADAPTER_CLASS):
-            what = f"a {kind}" if kind else "no model in diffusers layout"
+        settings = read_json(file) if file.exists() else {}
+        kind = UNION_CLASS if is_union(settings) else settings.get("_class_name")
+        if kind == XS_CLASS:
             raise ModelError(
-                f"{item} is {what}; --controlnet takes a {CONTROLNET_CLASS} or a {ADAPTER_CLASS}"
+                f"{item} is a ControlNet-XS, which is built into the U-Net and does not run here;"
+                " choose a ControlNet or a T2I-Adapter"
+            )
+        if kind not in (CONTROLNET_CLASS, UNION_CLASS, ADAPTER_CLASS):
+            what = (
+                f"is a {kind}" if kind else "holds no ControlNet: no config.json says of what kind"
+            )
+            raise ModelError(
+                f"{item} {what}; --controlnet takes a {CONTROLNET_CLASS}, a {UNION_CLASS} or a"
+                f" {ADAPTER_CLASS}"
             )
         weights = sorted(folder.glob("*.safetensors"))
         if not weights:
@@ -138,13 +163,18 @@ def _from_file(path: Path, unet: Any, dtype: torch.dtype) -> Any:
         raise ModelError(f"{path} is no ControlNet: {_what_it_is(weights)}")
     config = _config_for(weights, unet)
     try:
-        module = diffusers.ControlNetModel.from_config(config)
+        kind = diffusers.ControlNetUnionModel if TASKS in weights else diffusers.ControlNetModel
+        module = kind.from_config(config)
         converted = convert_controlnet_checkpoint(dict(weights), config)
         # Those of SDXL, of which diffusers does not know the original names.
         added = {new: weights[old] for old, new in ADDED_NAMES.items() if old in weights}
-        module.load_state_dict(converted | added)
+        fitting = module.load_state_dict(converted | added, strict=False)
+        if fitting.unexpected_keys:
+            raise KeyError(fitting.unexpected_keys[0])
     except (RuntimeError, KeyError, IndexError, AttributeError):
-        raise ModelError(_other_base(str(path), _width(weights), unet)) from None
+        raise ModelError(other_base(str(path), _width(weights), unet)) from None
+    found = {name for name, _ in module.named_parameters()} - set(fitting.missing_keys)
+    check_no_missing_weights(module, found, str(path))
     return module.to(dtype)
 
 
@@ -168,7 +198,7 @@ def _config_for(weights: Mapping[str, Tensor], unet: Any) -> dict[str, Any]:
         "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths
     ]
     config["transformer_layers_per_block"] = [max(1, depth) for depth in depths]
-    return config
+    return union_config(config, weights) if TASKS in weights else config
 
 
 def _depth(weights: Mapping[str, Tensor], prefix: str) -> int:
@@ -181,62 +211,6 @@ def _width(weights: Mapping[str, Tensor]) -> int | None:
     return next((w.shape[1] for n, w in weights.items() if n.endswith("attn2.to_k.weight")), None)
 
 
-def _check_fits(item: str, loaded: LoadedControl, unet: Any, config: Config) -> None:
-    """Raise ModelError unless a ControlNet or a T2I-Adapter fits the U-Net."""
-    own, base = loaded.module.config, unet.config
-    if loaded.is_adapter:
-        channels = list(dict.fromkeys(own.channels))
-        is_xl, step = own.adapter_type == XL_ADAPTER, own.downscale_factor
-        if channels != list(dict.fromkeys(base.block_out_channels)) or is_xl != _takes_xl_adapters(
-            unet
-        ):
-            kind = "SDXL" if is_xl else "SD 1.x and 2.x"
-            raise ModelError(
-                f"{item} is a T2I-Adapter for {kind} of {channels} channels, and the model is"
-                f" {_family(unet)}; choose one that was made for it"
-            )
-        if config.width % step or config.height % step:
-            raise ModelError(f"{item} needs a width and height that are multiples of {step}")
-        return
-    if own.conditioning_channels != 3:
-        raise ModelError(
-            f"{item} is shown {own.conditioning_channels} channels, not an image; choose one that"
-            " is shown an image"
-        )
-    if own.global_pool_conditions:
-        raise ModelError(f"{item} shuffles an image's content, which does not run as a stream")
-    if any(_plain(own[key]) != _plain(base[key]) for key in SAME):
-        raise ModelError(_other_base(item, own.cross_attention_dim, unet))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value
-
-
-def _is_xl(unet: Any) -> bool:
-    return bool(unet.config.addition_embed_type == "text_time")
-
-
-def _takes_xl_adapters(unet: Any) -> bool:
-    """Return whether the U-Net halves its latents before its first cross-attention, as SDXL's."""
-    return bool(unet.config.down_block_types[0] == "DownBlock2D")
-
-
-def _family(unet: Any) -> str:
-    width = unet.config.cross_attention_dim
-    known = "SDXL" if _is_xl(unet) else "SD 2.x" if unet.config.use_linear_projection else "SD 1.x"
-    return FAMILY_WIDTHS.get(width, known)
-
-
-def _other_base(item: str, width: int | None, unet: Any) -> str:
-    known = FAMILY_WIDTHS.get(width or 0)
-    made_for = f"is made for {known}" if known else "has other layers than the model"
-    return (
-        f"{item} {made_for}, and the model is {_family(unet)}; choose a ControlNet that was made"
-        f" for {_family(unet)}"
-    )
-
-
 def _controlnet_config(unet: Any) -> dict[str, Any]:
     from diffusers import ControlNetModel
 
@@ -245,22 +219,29 @@ def _controlnet_config(unet: Any) -> dict[str, Any]:
 
 
 def _random(name: str, unet: Any) -> Any:
-    """Return a ControlNet for `unet` with random weights, or a T2I-Adapter of that name.
+    """Return a ControlNet for `unet` with random weights, or a union or T2I-Adapter of that name.
 
     What training makes of the layers that begin at zero is drawn too.
     """
-    from diffusers import ControlNetModel, T2IAdapter
+    from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(sum(name.encode()))
         if ADAPTER in name:
             widths = list(unet.config.block_out_channels)
-            kind, factor = (XL_ADAPTER, 16) if _takes_xl_adapters(unet) else ("full_adapter", 8)
+            kind, factor = (XL_ADAPTER, 16) if takes_xl_adapters(unet) else ("full_adapter", 8)
             channels = [*widths, *widths[-1:] * (4 - len(widths))][:4]
             return T2IAdapter(
                 channels=channels, num_res_blocks=1, downscale_factor=factor, adapter_type=kind
             )
-        module = ControlNetModel.from_config(_controlnet_config(unet))
+        config = _controlnet_config(unet)
+        if UNION in name:
+            width = unet.config.block_out_channels[0]
+            sizes = {"num_trans_channel": width, "num_proj_channel": width}
+            module = ControlNetUnionModel.from_config(config | sizes)
+            torch.nn.init.normal_(module.spatial_ch_projs.weight, std=width**-0.5)
+        else:
+            module = ControlNetModel.from_config(config)
         zeros = [*module.controlnet_down_blocks, module.controlnet_mid_block]
         for layer in (*zeros, module.controlnet_cond_embedding.conv_out):
             torch.nn.init.normal_(layer.weight, std=0.3 / layer.in_channels**0.5)

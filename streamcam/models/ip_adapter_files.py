@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from streamcam.embedded_model import embedded
 from streamcam.errors import ModelError, one_line
-from streamcam.models import hub
+from streamcam.models import hub, model_names
 from streamcam.models.file_headers import header_of, read_json
 from streamcam.settings.config import CAMERA, Config
 from streamcam.types import Image
@@ -256,7 +256,7 @@ def _width(encoder: dict[str, Any], shape: AdapterShape) -> Any:
 
 def _local(name: str) -> Path | None:
     """Return `name` as a path if it is one here; raise ModelError for a pickled file."""
-    if Path(name).suffix.lower() in hub.PICKLE_SUFFIXES:
+    if Path(name).suffix.lower() in model_names.PICKLE_SUFFIXES:
         if FACES.search(name):  # They are published in no other way.
             raise ModelError(READS_FACES.format(name))
         raise ModelError(f"{name} is pickled, which can run code; get it as .safetensors")
@@ -267,7 +267,7 @@ def _local(name: str) -> Path | None:
         raise ModelError(f'cannot read "{name[:80]}": {one_line(error)[:80]}') from None
     if not exists:
         return None
-    hub.check_model_files(path)
+    model_names.check_model_files(path)
     return path
 
 
@@ -275,7 +275,7 @@ def _on_hub(name: str, what: str, example: str) -> tuple[str, str]:
     """Return the repository on the hub, and the path in it, that `name` may mean."""
     parts = name.split("/")
     repo, inside = "/".join(parts[:REPO_PARTS]), "/".join(parts[REPO_PARTS:])
-    if not hub.HUB_ID.fullmatch(repo) or ".." in parts:
+    if not model_names.HUB_ID.fullmatch(repo) or ".." in parts:
         raise ModelError(
             f'no {what} "{name[:120]}": no file or folder here, nor one on the hub, such as'
             f" {example}"

@@ -9,7 +9,7 @@ from typing import Any
 from torch.nn import Parameter
 
 from streamcam.errors import ModelError, one_line
-from streamcam.models import hub
+from streamcam.models import model_files
 from streamcam.models.families import FAMILIES, RANDOM, Report, family_of, is_few_step
 from streamcam.models.few_step import few_step_model, recognise
 from streamcam.models.lora_file import LoraFile, read_lora
@@ -48,7 +48,7 @@ def apply_all(pipe: Any, config: Config, report: Report) -> None:
     names = layer_names(pipe, family_of(pipe))
     if lcm_lora:
         try:
-            file = hub.lora_file(lcm_lora, offline=config.offline)
+            file = model_files.lora_file(lcm_lora, offline=config.offline)
         except ModelError as error:
             raise ModelError(f"{error}; or do without it with --set use_lcm_lora=false") from None
         fuse(names, file, 1.0, _family_name(pipe), report)
@@ -57,7 +57,7 @@ def apply_all(pipe: Any, config: Config, report: Report) -> None:
         return
     for name, scale in config.lora.items():
         report(f"LoRA {name}, scale {scale:g}")
-        file = hub.lora_file(name, offline=config.offline)
+        file = model_files.lora_file(name, offline=config.offline)
         fuse(names, file, scale, _family_name(pipe), report)
 
 
@@ -89,7 +89,7 @@ def _add_branches(pipe: Any, names: Mapping[str, Layer], config: Config, report:
             if layer.module is not None:
                 changes[layer][index] = change_of(layer.module, tensors, scale_of)
 
-        file = hub.lora_file(name, offline=config.offline)
+        file = model_files.lora_file(name, offline=config.offline)
         _for_each_layer(names, file, _family_name(pipe), report, collect)
         if whole := sum(
             change[index].weight is not None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from streamcam.errors import ModelError
 from streamcam.models.file_headers import MAX_JSON_BYTES, read_json
-from streamcam.models.hub import PEFT_CONFIG, PEFT_FILE
+from streamcam.models.model_files import PEFT_CONFIG, PEFT_FILE
 from streamcam.models.training_files import lora_tensors, plain_name, read_pickled
 from streamcam.models.weights import explain_load_errors, safe_tensors
 

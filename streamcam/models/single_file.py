@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import model_files
 from streamcam.models.families import FAMILIES, Report
 from streamcam.models.scheduler_config import predicting
 from streamcam.models.single_file_weights import original_weights, prediction_in
@@ -140,7 +140,7 @@ def _family(path: Path, weights: Mapping[str, Tensor], *, own_vae: bool) -> str:
 
 def _config_folder(path: Path, config_source: str, *, offline: bool) -> Path:
     try:
-        folder = hub.config_folder(config_source, offline=offline)
+        folder = model_files.config_folder(config_source, offline=offline)
     except ModelError as error:
         raise ModelError(
             f"{path.name} needs the config files of its family ({error});"

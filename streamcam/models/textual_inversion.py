@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError, one_line
-from streamcam.models import hub
+from streamcam.models import model_files
 from streamcam.models.families import Report
 from streamcam.models.weights import explain_load_errors, safe_tensors
 from streamcam.settings.config import Config
@@ -27,7 +27,7 @@ def load_embeddings(pipe: Any, config: Config, report: Report) -> None:
         ModelError: one is missing, damaged, for another base model, or its word is taken.
     """
     for name, given in config.embedding.items():
-        file = hub.embedding_file(name, offline=config.offline)
+        file = model_files.embedding_file(name, offline=config.offline)
         with explain_load_errors(f"embedding {file}", file, "get it again"):
             tensors, _ = safe_tensors(file)
         word = given or _word(tensors, file)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import model_files
 from streamcam.models.families import FAMILIES, Report, family_of
 from streamcam.models.single_file_weights import original_weights
 from streamcam.models.training_files import read_pickled
@@ -29,7 +29,7 @@ def load_unet(pipe: Any, config: Config, dtype: torch.dtype, report: Report) -> 
         ModelError: it is missing, damaged or of another base model.
     """
     assert config.unet is not None
-    path = hub.unet_file(config.unet, offline=config.offline)
+    path = model_files.unet_file(config.unet, offline=config.offline)
     with explain_load_errors(f"the U-Net {path}", path, "fetch it again"):
         if path.suffix.lower() == ".safetensors":
             stored = safe_tensors(path)[0]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import hub_cache, model_files, model_names
 from streamcam.models.autoencoder import keeps_own
 from streamcam.models.families import RANDOM
 from streamcam.models.file_headers import header_of, read_json
 from streamcam.models.ip_adapter_files import adapter_files
+from streamcam.models.presence import drawing_models
 from streamcam.settings.config import Config
-from streamcam.settings.control_inputs import DEPTH
 
 NAMES = ("diffusion_pytorch_model", "model")
 """Beginnings of the names of the files that are loaded; others hold the same in another form."""
@@ -52,12 +52,13 @@ def model_size(config: Config) -> ModelSize | None:
 
 def _control_elements(config: Config) -> int:
     """Return the elements of the ControlNets of `config` that are on disk."""
-    inputs = {shown.preprocessor for shown in config.control_inputs.values()}
-    names = [*config.controlnet, *([config.depth_model] if DEPTH in inputs else [])]
+    names = [*config.controlnet, *drawing_models(config)]
     count = 0
     for name in names:
         with suppress(OSError, ValueError, LookupError, TypeError, ModelError):
-            path = hub.local_path(name) or _cached_folder(name)
+            repo, file = model_names.split_file(name)
+            path = model_names.local_path(repo) or _cached_folder(repo)
+            path = path / file if path else None
             files = _files(path) if path and path.is_dir() else [path] if path else []
             count += elements_of(files)
     return count
@@ -69,7 +70,7 @@ def _base_size(config: Config) -> ModelSize | None:
     tiny = not keeps_own(config, "AutoencoderKL")
     branches = _lora_elements(config)
     try:
-        path = hub.local_path(config.model) or _cached_folder(config.model)
+        path = model_names.local_path(config.model) or _cached_folder(config.model)
         if path is None:
             return None
         if path.is_file():
@@ -97,7 +98,7 @@ def _lora_elements(config: Config) -> int:
     count = 0
     for name in config.lora:
         with suppress(OSError, ValueError, LookupError, TypeError, ModelError):
-            count += elements_of([hub.lora_file(name, offline=True)])
+            count += elements_of([model_files.lora_file(name, offline=True)])
     return count
 
 
@@ -135,5 +136,5 @@ def _single_file_elements(file: Path, *, with_vae: bool) -> int:
 
 
 def _cached_folder(repo: str) -> Path | None:
-    folders = [*hub.repo_folder(repo).glob("snapshots/*")]
+    folders = [*hub_cache.repo_folder(repo).glob("snapshots/*")]
     return max(folders, key=lambda folder: folder.stat().st_mtime) if folders else None

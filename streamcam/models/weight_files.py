@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import hub_cache, model_names
 from streamcam.models.families import FAMILIES, RANDOM
 from streamcam.models.presence import FULL
 from streamcam.settings.config import Config
+from streamcam.settings.control_inputs import MODEL_SETTINGS
 from streamcam.system.file_identity import joint_identity
 from streamcam.version import __version__
 
@@ -19,7 +20,7 @@ SETTINGS = (
     *("model", "single_file_config", "unet", "prediction_type", "rescale_betas_zero_snr"),
     *("vae", "use_tiny_vae"),
     *("lora", "live_loras", "use_lcm_lora", "lcm_lora_id", "embedding", "offline"),
-    *("controlnet", "depth_model"),
+    *("controlnet", *MODEL_SETTINGS.values()),
 )
 """The settings that decide on the weights of an image model."""
 PACKAGES = ("diffusers", "transformers", "safetensors")
@@ -44,7 +45,7 @@ def weight_files(config: Config) -> list[Path]:
     """Return every file that the model of `config` may be loaded from, and some besides."""
     names = [config.model, config.unet, *config.lora, *config.embedding, config.vae]
     names += [config.lcm_lora_id, config.single_file_config]
-    names += [*config.controlnet, config.depth_model]
+    names += [*config.controlnet, *(getattr(config, name) for name in MODEL_SETTINGS.values())]
     for family in FAMILIES.values():
         names += [family.tiny_vae, family.lcm_lora, family.config]
     wanted = dict.fromkeys(name for name in names if name and name != FULL)
@@ -58,12 +59,12 @@ def weight_files(config: Config) -> list[Path]:
 
 def _files_of(name: str) -> Iterator[Path]:
     try:
-        path = hub.local_path(name)
+        path = model_names.local_path(name)
     except ModelError:
         # A pickled U-Net is a file too; else it may be one file of a repository on the hub.
         path = Path(name) if Path(name).is_file() else None
     if path is None:
-        repo = hub.repo_folder("/".join(name.split("/")[:2]))
+        repo = hub_cache.repo_folder("/".join(name.split("/")[:2]))
         folders = [repo / "refs", *repo.glob("snapshots/*")]
     elif path.is_dir():
         folders = [path]

@@ -63,7 +63,7 @@ def _model(config: Config) -> Choice:
     if config.mode == "txt2img":
         why = f"since {NANO} only repaints what it sees"
         return Choice(PREFERRED_MODEL, f"{PREFERRED_MODEL}, {why}")
-    from streamcam.models.hub import is_cached
+    from streamcam.models.hub_cache import is_cached
 
     cached, has_gpu = is_cached(PREFERRED_MODEL), device_kind(config.device) != "cpu"
     if cached and has_gpu:

@@ -1,6 +1,8 @@
 """Ask the machine that runs the engine for the settings that both sides must agree on."""
 
 from streamcam.errors import ConfigError
+from streamcam.runtime.cluster.engine_request import with_request
+from streamcam.runtime.cluster.pool_client import check_cluster
 from streamcam.runtime.remote import link
 from streamcam.runtime.remote.shared_settings import with_shared_settings
 from streamcam.settings.config import Config
@@ -14,6 +16,9 @@ def with_engine_elsewhere(config: Config) -> Config:
         ConfigError: there is no token, or a setting contradicts one of that machine.
         EngineError: that machine does not answer, or refuses.
     """
+    if config.broadcast.cluster:
+        check_cluster(config.broadcast.cluster)
+        return with_request(config)
     engine, token = config.broadcast.engine, config.broadcast.token or engine_token()
     assert engine
     if not token:

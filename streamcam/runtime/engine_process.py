@@ -14,6 +14,7 @@ from pathlib import Path
 
 from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
+from streamcam.runtime.cluster import cluster_link
 from streamcam.runtime.engine_frames import EngineFrames, Work
 from streamcam.runtime.engine_worker import DROPPED, SKIPPED, TAKEN, EngineMessage, serve
 from streamcam.runtime.remote import link
@@ -224,9 +225,11 @@ class EngineProcess:
         ours, theirs = context.Pipe()
         with ours:
             with theirs:
-                elsewhere = self.config.broadcast.engine is not None
+                broadcast = self.config.broadcast
+                elsewhere = broadcast.engine is not None
+                remote = cluster_link.serve if broadcast.cluster else link.serve
                 process = context.Process(
-                    target=link.serve if elsewhere else partial(serve, prepares=self._candidate),
+                    target=remote if elsewhere else partial(serve, prepares=self._candidate),
                     args=(
                         *(self.config, *self._frames.rings, theirs),
                         *(() if elsewhere else (self._frames.control_ring,)),
@@ -307,6 +310,13 @@ class EngineProcess:
                 self.state, self.detail = RUNNING, ""
                 self._running_since = time.monotonic()
                 self._log("the engine is running")
+            case "moved":
+                log.warning("%s", message.text)
+                if message.exit_code:  # It was the engine that has failed, and not the network.
+                    self._blame_values()
+                self._reset_state()
+                self.state, self.detail = LOST, "the engine is being replaced"
+                self.restarts += 1
             case "lost":
                 # The network is to blame, not the values.
                 self._running_since = time.monotonic()

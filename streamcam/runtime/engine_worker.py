@@ -47,12 +47,21 @@ class EngineMessage(NamedTuple):
     """Message from the engine process to the broadcast process."""
 
     kind: Literal[
-        "log", "notice", "schedule", "encoded", "ready", "refused", "failed", "crashed", "lost"
+        "log",
+        "notice",
+        "schedule",
+        "encoded",
+        "ready",
+        "refused",
+        "failed",
+        "crashed",
+        "lost",
+        "moved",
     ]
     text: str = ""
     """The log line, the notice, the schedule in one line, the error, or the traceback."""
     exit_code: int = 0
-    """Of an error: what the command exits with."""
+    """Of an error: what the command exits with; 0 where the network is to blame."""
     warmup_s: float = 0.0
     """Seconds that the first calls of the model took."""
     encoding_s: float = 0.0

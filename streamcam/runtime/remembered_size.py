@@ -19,7 +19,9 @@ from streamcam.version import __version__
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 1000
-IRRELEVANT = frozenset({"live", "broadcast", "video", "engine_dir", "engine_wait", "offline"})
+IRRELEVANT = frozenset(
+    {"live", "broadcast", "video", "engine_dir", "engine_store", "engine_wait", "offline"}
+)
 """Settings that decide on nothing, or are asked for one by one."""
 
 

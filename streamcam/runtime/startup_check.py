@@ -6,6 +6,7 @@ from streamcam.engines.requirements import (
     check_int8,
     float8_engine,
 )
+from streamcam.engines.shared_engines import shared_engines
 from streamcam.engines.store import Store
 from streamcam.errors import ConfigError
 from streamcam.pipelines import pipeline_of
@@ -49,6 +50,7 @@ def check_startup(config: Config) -> None:
     check_engine(config.acceleration, kind)
     if config.acceleration != "eager":
         Store(config.engine_dir)
+        shared_engines(config.engine_store, lambda _line: None)
 
 
 def _check_device(device: str) -> None:

@@ -6,7 +6,7 @@ A field's type, range, description and traits stand in its declaration once; the
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, get_args
 
@@ -172,3 +172,17 @@ def _shortened(value: Any) -> str:
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def as_table(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return names and values that were given one after another as a table.
+
+    Raises:
+        ValueError: one is named twice, so that a value would be lost.
+    """
+    table: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in table:
+            raise ValueError(f"{name} is named twice; name it once")
+        table[name] = value
+    return table

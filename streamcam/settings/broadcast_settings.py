@@ -12,6 +12,8 @@ from streamcam.settings.base import Settings, Traits, from_json
 from streamcam.system.network import parse_endpoint
 
 Size = tuple[int, int]
+RAY = "ray://"
+"""Begins the address of a cluster."""
 
 
 def parse_size(value: Any) -> Any:
@@ -38,6 +40,12 @@ def _check_token(token: str | None) -> str | None:
 def _checked_endpoint(text: str | None) -> str | None:
     if text is not None:
         parse_endpoint(text, default_port=0)
+    return text
+
+
+def _checked_engine(text: str | None) -> str | None:
+    if text is not None:
+        parse_endpoint(text.removeprefix(RAY), default_port=0)
     return text
 
 
@@ -98,10 +106,28 @@ class BroadcastSettings(Settings):
         description="Seconds without a sign of life after which the engine is replaced."
         " A model whose frames take longer is given five times the time of a frame.",
     )
-    engine: Annotated[str | None, AfterValidator(_checked_endpoint), Traits(flag=True)] = Field(
+    engine: Annotated[str | None, AfterValidator(_checked_engine), Traits(flag=True)] = Field(
         default=None,
         description="HOST:PORT of another machine whose engine runs the model, where"
-        ' "streamcam serve" was started.',
+        ' "streamcam serve" was started; or ray://HOST:PORT of a Ray cluster, which finds a place'
+        " for the engine (ray://auto: the cluster that this machine belongs to).",
+    )
+    engine_gpus: float | None = Field(
+        default=None,
+        ge=0,
+        le=16,
+        description="GPUs of a Ray cluster that the engine takes, or a fraction of one, such as"
+        " 0.25. Default: 1 if the cluster has GPUs, else 0.",
+    )
+    engine_cpus: float = Field(
+        default=1.0, ge=0.05, le=256, description="CPUs of a Ray cluster that the engine takes."
+    )
+    engine_streams: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Streams of the same settings that may share an engine on a Ray cluster, and"
+        " each call of its model.",
     )
     token: Annotated[str | None, AfterValidator(_check_token), Traits(flag=True, secret=True)] = (
         Field(
@@ -247,6 +273,11 @@ class BroadcastSettings(Settings):
         for network in networks:
             ip_network(network, strict=False)
         return networks
+
+    @property
+    def cluster(self) -> str | None:
+        """Address of the Ray cluster that the engine runs on; None where it does not."""
+        return self.engine if self.engine and self.engine.startswith(RAY) else None
 
     @property
     def rate(self) -> Fraction:

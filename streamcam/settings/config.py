@@ -16,8 +16,8 @@ from streamcam.plugins import plugin_names
 from streamcam.settings.aliases import dtype_name
 from streamcam.settings.base import Traits, accepted_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
-from streamcam.settings.control_inputs import ControlInput, control_inputs
-from streamcam.settings.environment import hub_is_offline
+from streamcam.settings.control_inputs import ControlInput, control_inputs, control_kinds
+from streamcam.settings.environment import engine_store, hub_is_offline
 from streamcam.settings.model_settings import AUTO, ModelSettings
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
 from streamcam.settings.parameters import NAMED_FIELDS, Parameters, Timesteps, indices_of
@@ -183,6 +183,12 @@ class Config(ModelSettings):
         default=None,
         description="Folder that built engines are stored in. Default: in the user's cache.",
     )
+    engine_store: Annotated[str | None, Traits(secret=True)] = Field(
+        default_factory=engine_store,
+        description="URL of a folder that machines share built engines in, such as"
+        " s3://BUCKET/engines, read by fsspec; whoever can write there decides what they run."
+        " Default: that in STREAMCAM_ENGINE_STORE.",
+    )
     engine_wait: bool | None = Field(
         default=None,
         description="Wait until missing engines are built. Default: on air they are built in the"
@@ -227,7 +233,7 @@ class Config(ModelSettings):
                 "temporal_memory and cross_frame_attention are two forms of one thing: choose one"
             )
         self._rules.check(self)
-        if self.control_inputs and self.dtype == "int8":
+        if self.control_kinds and self.dtype == "int8":
             raise ValueError("dtype int8 cannot run with a controlnet: choose auto or float32")
         self._name_image_prompts()
         self.check(self.live)
@@ -338,6 +344,11 @@ class Config(ModelSettings):
     def control_inputs(self) -> dict[str, ControlInput]:
         """Inputs of the ControlNets by their names."""
         return control_inputs(short_names(self.controlnet).values(), self.control)
+
+    @property
+    def control_kinds(self) -> dict[str, str]:
+        """Kinds of images that the ControlNets are shown, by their names; empty where unknown."""
+        return control_kinds(self.control_inputs, self.control_type)
 
     def named_numbers(self) -> dict[str, NamedNumbers]:
         """Return what each live field of numbers by name begins with, where anything is named."""

@@ -2,20 +2,40 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamcam.errors import suggest
-from streamcam.settings.base import from_json
+from streamcam.settings.base import as_table, from_json
 
-DEPTH, IMAGE = "depth", "image"
-PREPROCESSORS = ("edges", DEPTH, "softedge", "lineart", "scribble", IMAGE)
-ALIASES = {"none": IMAGE, "canny": "edges"}
+DEPTH, POSE, SEGMENTATION, IMAGE = "depth", "pose", "segmentation", "image"
+NORMAL = "normal"
+"""Kind of images that no preprocessor draws."""
+PREPROCESSORS = (
+    *("edges", DEPTH, POSE, SEGMENTATION, "softedge", "lineart", "scribble"),
+    IMAGE,
+)
+ALIASES = {"none": IMAGE, "canny": "edges", "openpose": POSE, "seg": SEGMENTATION}
+KINDS = (*PREPROCESSORS, NORMAL)
+"""What the images of a second source may show."""
+MODEL_SETTINGS = {
+    DEPTH: "depth_model",
+    POSE: "pose_model",
+    SEGMENTATION: "segmentation_model",
+}
+"""The settings that name the models that draw, by the preprocessor."""
 WORDS = {
     "canny": "edges",
     "edges": "edges",
     "depth": DEPTH,
     "midas": DEPTH,
     "zoe": DEPTH,
+    "pose": POSE,
+    "openpose": POSE,
+    "dwpose": POSE,
+    "seg": SEGMENTATION,
+    "segmentation": SEGMENTATION,
     "softedge": "softedge",
     "hed": "softedge",
     "pidi": "softedge",
@@ -27,6 +47,8 @@ WORDS = {
     "brightness": IMAGE,
 }
 """Inputs of ControlNets that have such a word in their name."""
+MISSPELT = 0.75
+"""Likeness from which on a word that is no file is an input with an error in it."""
 
 
 class ControlInput(NamedTuple):
@@ -47,7 +69,7 @@ def parse_controls(value: Any) -> Any:
     pairs = [str(item).partition(":") for item in items]
     if wrong := next((name for name, colon, what in pairs if not (name and colon and what)), None):
         raise ValueError(f'needs NAME:INPUT, such as depth:edges or depth:camera:1, not "{wrong}"')
-    return {name: what for name, _, what in pairs}
+    return as_table((name, what) for name, _, what in pairs)
 
 
 def control_inputs(names: Iterable[str], given: Mapping[str, str]) -> dict[str, ControlInput]:
@@ -63,6 +85,27 @@ def control_inputs(names: Iterable[str], given: Mapping[str, str]) -> dict[str, 
     names = list(names)
     by_name = {_named(key, names): _parse(what) for key, what in given.items()}
     return {name: by_name.get(name) or _guessed(name) for name in names}
+
+
+def control_kinds(inputs: Mapping[str, ControlInput], given: Mapping[str, str]) -> dict[str, str]:
+    """Return what the images of each ControlNet show, one of `KINDS`; empty where nothing says it.
+
+    Args:
+        inputs: the input of each, by its name.
+        given: kinds by a name, or by a word that is in only one of the names.
+
+    Raises:
+        ValueError: a name or a kind is unknown.
+    """
+    by_name = {_named(key, list(inputs)): ALIASES.get(kind, kind) for key, kind in given.items()}
+    for kind in by_name.values():
+        if kind not in KINDS:
+            raise ValueError(f'control_type: no type "{kind}": {suggest(kind, KINDS)}')
+    kinds = {}
+    for name, shown in inputs.items():
+        is_plain = shown.source and shown.preprocessor == IMAGE
+        kinds[name] = by_name.get(name, "" if is_plain else shown.preprocessor)
+    return kinds
 
 
 def _named(key: str, names: list[str]) -> str:
@@ -81,6 +124,9 @@ def _parse(what: str) -> ControlInput:
     word, colon, source = what.partition(":")
     word = ALIASES.get(word, word)
     if word not in PREPROCESSORS:
+        known = get_close_matches(word, [*PREPROCESSORS, *ALIASES], n=1, cutoff=MISSPELT)
+        if known and not Path(what).expanduser().exists():
+            raise ValueError(f'control: no input "{word}": did you mean "{known[0]}"?')
         return ControlInput(IMAGE, what)
     return ControlInput(word, source if colon else "")
 
@@ -91,7 +137,7 @@ def _guessed(name: str) -> ControlInput:
         return ControlInput(found.pop())
     raise ValueError(
         f'control: nothing says what the controlnet "{name}" is shown; add --control'
-        f" {name}:INPUT, where INPUT is {', '.join(PREPROCESSORS)}, or for poses and the like a"
+        f" {name}:INPUT, where INPUT is {', '.join(PREPROCESSORS)}, or for normals and the like a"
         " file or camera:NAME that shows them"
     )
 

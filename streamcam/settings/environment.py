@@ -43,6 +43,11 @@ def engine_token() -> str | None:
     return os.environ.get("STREAMCAM_ENGINE_TOKEN") or None
 
 
+def engine_store() -> str | None:
+    """Return the URL of shared engines in ``STREAMCAM_ENGINE_STORE``; None where it is empty."""
+    return os.environ.get("STREAMCAM_ENGINE_STORE") or None
+
+
 def hub_is_offline() -> bool:
     """Return whether ``HF_HUB_OFFLINE``, the variable of huggingface_hub, forbids downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE")

@@ -1,13 +1,12 @@
 """The settings of a model: where it comes from, and what is added to it."""
 
 import re
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field
 
 from streamcam.settings.aliases import model_id
-from streamcam.settings.base import Settings, Traits, from_json
+from streamcam.settings.base import Settings, Traits, as_table, from_json
 from streamcam.settings.control_inputs import parse_controls
 
 AUTO = "auto"
@@ -21,18 +20,8 @@ def _parse_scaled(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return _once(map(_parse_scale, items))
+        return as_table(map(_parse_scale, items))
     return value
-
-
-def _once(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return `items` as a table; raise ValueError for one that is named twice."""
-    table: dict[str, Any] = {}
-    for name, value in items:
-        if name in table:
-            raise ValueError(f"{name} is named twice; name it once")
-        table[name] = value
-    return table
 
 
 def _parse_scale(item: str) -> tuple[str, float]:
@@ -47,7 +36,7 @@ def _parse_embeddings(value: Any) -> Any:
     value = from_json(value)
     items = [value] if isinstance(value, str) else value
     if isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items):
-        return _once(map(_parse_embedding, items))
+        return as_table(map(_parse_embedding, items))
     return value
 
 
@@ -172,13 +161,27 @@ class ModelSettings(Settings):
         dict[str, str], BeforeValidator(parse_controls), Traits(flag=True, repeatable=True)
     ] = Field(
         default_factory=dict,
-        description="What a ControlNet is shown, as NAME:INPUT: edges, depth, softedge, lineart"
-        " or scribble of the camera image, that image itself (image), or a second source such as a"
-        " file or camera:NAME. Default: what its name says.",
+        description="What a ControlNet is shown, as NAME:INPUT: edges, depth, pose,"
+        " segmentation, softedge, lineart or scribble of the camera image, that image itself"
+        " (image), or a second source such as a file or camera:NAME. Default: what its name says.",
+    )
+    control_type: Annotated[dict[str, str], BeforeValidator(parse_controls)] = Field(
+        default_factory=dict,
+        description="What the images that a union ControlNet is shown are, as NAME:TYPE: an input"
+        " of control, or normal. Default: what draws them; for images of a second source there is"
+        " none.",
     )
     depth_model: str = Field(
         default="depth-anything/Depth-Anything-V2-Small-hf",
         description="Hub id or folder of the model that estimates depth for a ControlNet.",
+    )
+    pose_model: str = Field(
+        default="usyd-community/vitpose-plus-small",
+        description="Hub id or folder of the ViTPose that finds joints for a ControlNet.",
+    )
+    segmentation_model: str = Field(
+        default="openmmlab/upernet-convnext-tiny",
+        description="Hub id or folder of the model that finds ADE20K's classes for a ControlNet.",
     )
     prediction_type: Annotated[
         Literal["auto", "epsilon", "v_prediction", "sample"], Traits(model_default=True)

@@ -6,6 +6,8 @@ from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+import psutil
+
 
 def endpoint(host: str, port: int) -> str:
     """Return ``host:port``, with an IPv6 address in brackets, as in a URL."""
@@ -80,3 +82,24 @@ def is_own_address(host: str) -> bool:
             return False
         raise
     return True
+
+
+def interface_to(host: str) -> str | None:
+    """Return the name of the network interface by which this machine reaches `host`.
+
+    Nothing is sent to find it. None for a host that is unknown, that no route leads to, or that
+    only this machine can reach.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as opened:
+            opened.connect(address)
+            own = str(opened.getsockname()[0])
+    except OSError:
+        return None
+    names = [
+        name
+        for name, addresses in psutil.net_if_addrs().items()
+        if own in [each.address.partition("%")[0] for each in addresses]
+    ]
+    return None if ip_address(own.partition("%")[0]).is_loopback or not names else names[0]

@@ -75,7 +75,9 @@ def load_video_model(config: Config, report: Report = print, *, live: bool = Fal
     normalised = config.video.normalised_latents
     return VideoModel(
         # What goes from one device to the next cannot be recorded.
-        other_ranks.connect(loaded, config) if other_ranks else Layers(loaded.model, graphs),
+        other_ranks.connect(loaded, config, report)
+        if other_ranks
+        else Layers(loaded.model, graphs),
         _encoder(components, config, in_place=in_place),
         _decoder(components, config, in_place=in_place),
         components.encode_text,

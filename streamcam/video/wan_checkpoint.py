@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import hub, model_files, model_names
 from streamcam.models.families import RANDOM, Report
 from streamcam.models.file_headers import read_json
 from streamcam.models.weights import check_finite, check_no_missing_weights, explain_load_errors
@@ -140,7 +140,7 @@ def fetch(config: Config, report: Report) -> None:
             for name in files:
                 wan_files.weights_file(name, offline=offline)
     for name in config.lora:
-        hub.lora_file(name, offline=offline, pickled=True)
+        model_files.lora_file(name, offline=offline, pickled=True)
     report(f"{config.model} is ready")
 
 
@@ -151,7 +151,7 @@ def _is_folder(vae: str) -> bool:
 
 def _base_folder(name: str, config: Config, *, whole: bool) -> Path:
     unused = ("scheduler",) if whole else ("scheduler", "transformer")
-    return hub.pipeline_folder(
+    return model_files.pipeline_folder(
         name, offline=config.offline, half=False, without=unused, pull=hub.PULL_SAME_SETTINGS
     )
 
@@ -204,7 +204,7 @@ def _load_vae(folder: Path, config: Config, dtype: torch.dtype) -> Any:
         with wan_files.name_file_in_errors(path):
             return load_wan_vae(weights, dtype)
     where = Path(name).expanduser() if name and name != "full" else folder / "vae"
-    hub.check_model_files(where)
+    model_names.check_model_files(where)
     with explain_load_errors(f"the autoencoder in {where}", where, "fetch the model again"):
         vae = AutoencoderKLWan.from_pretrained(
             where, dtype=dtype, use_safetensors=True, local_files_only=True

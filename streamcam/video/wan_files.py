@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from streamcam.errors import ModelError
-from streamcam.models import hub
+from streamcam.models import hub, model_files, model_names
 from streamcam.models.file_headers import read_json
 from streamcam.models.training_files import read_pickled
 from streamcam.models.weights import explain_load_errors
@@ -28,7 +28,7 @@ def is_diffusers(name: str, *, offline: bool) -> bool:
     if path.exists():
         return (path / INDEX).exists()
     on_hub = name.count("/") == 1 and not name.endswith(SUFFIXES)
-    return on_hub and hub.model_index(name, offline=offline).exists()
+    return on_hub and model_files.model_index(name, offline=offline).exists()
 
 
 def weights_file(name: str, *, offline: bool) -> Path:
@@ -41,10 +41,10 @@ def weights_file(name: str, *, offline: bool) -> Path:
     """
     path = Path(name).expanduser()
     if path.exists():
-        hub.check_model_files(path)
+        model_names.check_model_files(path)
     if path.is_file():
         # Its settings may lie next to it.
-        hub.check_model_files(path.with_name("config.json"))
+        model_names.check_model_files(path.with_name("config.json"))
         return path
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.suffix in SUFFIXES)
@@ -52,7 +52,7 @@ def weights_file(name: str, *, offline: bool) -> Path:
             raise ModelError(f"{name} holds {len(files)} files of weights; name the one to load")
         return files[0]
     repo, file = "/".join(name.split("/")[:2]), "/".join(name.split("/")[2:])
-    if not file or not hub.HUB_ID.fullmatch(repo):
+    if not file or not model_names.HUB_ID.fullmatch(repo):
         raise ModelError(
             f'no model "{name}": no file or folder here, nor a name on the hub (USER/REPO/FILE)'
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from streamcam.models import hub
+from streamcam.models import model_files
 from streamcam.models.families import Report
 from streamcam.models.lora import fuse
 from streamcam.models.lora_names import Layer
@@ -60,7 +60,7 @@ def fuse_loras(transformer: Any, layers: range, count: int, config: Config, repo
     names = layer_names(transformer, layers, count)
     for name, scale in config.lora.items():
         report(f"LoRA {name}, scale {scale:g}")
-        file = hub.lora_file(name, offline=config.offline, pickled=True)
+        file = model_files.lora_file(name, offline=config.offline, pickled=True)
         fuse(names, file, scale, FAMILY, report)
 
 

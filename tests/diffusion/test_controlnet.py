@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,9 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-import transformers
 from PIL import Image
 
+from streamcam.diffusion.control_stages import drawing_stage
 from streamcam.diffusion.depth_map import DepthMap
 from streamcam.diffusion.image_model import from_pipeline
 from streamcam.diffusion.live_control import step_scales
@@ -22,17 +23,24 @@ from streamcam.diffusion.stream import DiffusionStream
 from streamcam.models.autoencoder import autoencoder
 from streamcam.models.controlnet import Controls, load_controls
 from streamcam.models.depth import load_depth_model
+from streamcam.models.drawing_models import load_drawing_models
 from streamcam.models.random_models import random_pipeline
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from tests.diffusion.test_graphed_frames import Graphed
+from tests.support.drawing_models import (
+    save_depth_model,
+    save_pose_model,
+    save_segmentation_model,
+)
+from tests.support.fake_graphs import FakeGraphs
 from tests.support.streams import EAGER, RecordingStream, images, moving
 
 CPU = torch.device("cpu")
 STEPS = {"num_inference_steps": 4, "t_index_list": (2, 3)}
 """As a strength of a half gives for 4 steps."""
 BASE = {"width": 64, "height": 64, "prompt": "a cat", "use_lcm_lora": False}
-SHOWN = {"a": "image", "b": "edges", "adapter": "image"}
+SHOWN = {"a": "image", "b": "edges", "adapter": "image", "union": "edges"}
 FRAME = moving(1)[0]
 
 
@@ -54,12 +62,26 @@ def loaded(architecture: str, names: tuple[str, ...]) -> tuple[Any, Controls]:
     """Return a pipeline of diffusers, with a tiny autoencoder, and ControlNets for it."""
     config = config_of(architecture, dict.fromkeys(names, 1.0))
     pipe = random_pipeline(f"tiny-{architecture}")
+    if "adapter" in names and architecture == "sdxl":
+        pipe.register_modules(unet=real_sdxl(pipe.unet))
     pipe.register_modules(
         vae=autoencoder(pipe, config, torch.float32),
         scheduler=diffusers.LCMScheduler.from_config(pipe.scheduler.config),
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe, load_controls(config, pipe.unet, torch.float32, lambda _: None)
+
+
+def real_sdxl(unet: Any) -> Any:
+    """Return a U-Net as `unet`, with the levels of SDXL: no attention in the first of three."""
+    torch.manual_seed(0)
+    levels: dict[str, Any] = {
+        "block_out_channels": (16, 32, 32),
+        "attention_head_dim": (2, 2, 2),
+        "down_block_types": ("DownBlock2D", *["CrossAttnDownBlock2D"] * 2),
+        "up_block_types": (*["CrossAttnUpBlock2D"] * 2, "UpBlock2D"),
+    }
+    return diffusers.UNet2DConditionModel.from_config(dict(unet.config) | levels)
 
 
 def stream_of(architecture: str, controlnet: dict[str, float], **settings: Any) -> RecordingStream:
@@ -113,22 +135,65 @@ def test_controlnets_give_what_the_pipelines_of_diffusers_give(
     assert (stream.latents[0] - expected[0]).abs().max() < 1e-4 * expected.abs().max()
 
 
-def test_a_t2i_adapter_gives_what_the_pipeline_of_diffusers_gives() -> None:
+@pytest.mark.parametrize("cfg_type", ["none", "full"])
+def test_a_union_gives_what_the_pipeline_of_diffusers_gives(cfg_type: str) -> None:
     stream = stream_of(
-        "sd-1.5", {"adapter": 0.7}, cfg_type="none", mode="txt2img", t_index_list=(0,)
+        "sdxl",
+        {"union": 0.8},
+        cfg_type=cfg_type,
+        guidance_scale=2.0,
+        use_denoising_batch=False,
+        **STEPS,
     )
     stream([FRAME])
-    pipe, ((adapter,), _) = loaded("sd-1.5", ("adapter",))
-    parts = {name: part for name, part in pipe.components.items() if name != "image_encoder"}
-    reference = diffusers.StableDiffusionAdapterPipeline(
-        **parts, requires_safety_checker=False, adapter=adapter.module
+    pipe, ((union,), _) = loaded("sdxl", ("union",))
+    reference = diffusers.StableDiffusionXLControlNetUnionImg2ImgPipeline(
+        **pipe.components, controlnet=union.module
     )
+    reference.set_progress_bar_config(disable=True)
+    expected = reference(
+        prompt="a cat",
+        negative_prompt="",
+        image=Image.fromarray(FRAME.image),
+        control_image=[Image.fromarray(edges_of(FRAME.image))],
+        control_mode=[3],  # Canny and other thin lines.
+        width=64,
+        height=64,
+        strength=0.5,
+        num_inference_steps=4,
+        guidance_scale=1.0 if cfg_type == "none" else 2.0,
+        controlnet_conditioning_scale=0.8,
+        generator=torch.Generator().manual_seed(2),
+        output_type="latent",
+    ).images
+    assert (stream.latents[0] - expected[0]).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("architecture", ["sd-1.5", "sdxl"])
+def test_a_t2i_adapter_gives_what_the_pipeline_of_diffusers_gives(architecture: str) -> None:
+    stream = stream_of(
+        architecture, {"adapter": 0.7}, cfg_type="none", mode="txt2img", t_index_list=(0,)
+    )
+    stream([FRAME])
+    pipe, ((adapter,), _) = loaded(architecture, ("adapter",))
+    kind = "full_adapter_xl" if architecture == "sdxl" else "full_adapter"
+    assert adapter.module.config.adapter_type == kind
+    parts = {name: part for name, part in pipe.components.items() if name != "image_encoder"}
+    if architecture == "sdxl":
+        parts.pop("feature_extractor", None)
+        reference = diffusers.StableDiffusionXLAdapterPipeline(**parts, adapter=adapter.module)
+    else:
+        reference = diffusers.StableDiffusionAdapterPipeline(
+            **parts, requires_safety_checker=False, adapter=adapter.module
+        )
     reference.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(2)
     noise = [torch.randn((1, 4, 8, 8), generator=generator) for _ in range(2)][1]
     expected = reference(
         prompt="a cat",
         image=Image.fromarray(FRAME.image),
+        width=64,
+        height=64,
         latents=noise,
         num_inference_steps=1,
         guidance_scale=1.0,
@@ -181,24 +246,7 @@ class Distance(torch.nn.Module):
 
 
 def test_near_is_white_in_the_depth_that_a_controlnet_is_shown(tmp_path: Path) -> None:
-    backbone = transformers.Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        patch_size=14,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-        reshape_hidden_states=False,
-        apply_layernorm=True,
-    )
-    settings = transformers.DepthAnythingConfig(
-        backbone_config=backbone,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=8,
-    )
-    torch.manual_seed(0)
-    transformers.DepthAnythingForDepthEstimation(settings).save_pretrained(tmp_path)
+    save_depth_model(tmp_path)
     config = config_of("sd-1.5", {"a": 1.0}, control={"a": "depth"}, depth_model=str(tmp_path))
     depth = load_depth_model(config, torch.float32)
     drawn = DepthMap(depth, 64, 64)
@@ -209,11 +257,57 @@ def test_near_is_white_in_the_depth_that_a_controlnet_is_shown(tmp_path: Path) -
     assert drawn(torch.zeros(1, 3, 8, 8))[0, 0, -1, -1] == 1
     drawn.is_distance = True
     assert drawn(torch.zeros(1, 3, 8, 8))[0, 0, -1, -1] == 0
-    pipe, controls = copy.deepcopy(loaded("sd-1.5", ("a",)))
-    model = from_pipeline(
-        pipe, config, CPU, lambda _: None, controls=controls._replace(depth=depth)
-    )
-    assert len(DiffusionStream(model, config)(FRAME, config.live)) == 0
+
+
+SAVED: dict[str, Callable[[Path], Path]] = {
+    "depth": save_depth_model,
+    "pose": save_pose_model,
+    "segmentation": save_segmentation_model,
+}
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_a_model_draws_what_a_controlnet_is_shown_of_the_camera_or_a_second_source(
+    kind: str, tmp_path: Path
+) -> None:
+    shown, folder = [], SAVED[kind](tmp_path)
+    for given in (kind, f"{kind}:clip.mp4"):
+        settings = {"control": {"a": given}, f"{kind}_model": str(folder)}
+        config = config_of("sd-1.5", {"a": 1.0}, **settings)
+        pipe, controls = copy.deepcopy(loaded("sd-1.5", ("a",)))
+        controls = controls._replace(drawn_by=load_drawing_models(config, torch.float32))
+        model = from_pipeline(pipe, config, CPU, lambda _: None, controls=controls)
+        stream = DiffusionStream(model, config, open_second=lambda *_: Still())
+        stream(FRAME, config.live)
+        shown.append(stream.control_image())
+    drawn = drawing_stage(controls.drawn_by[kind], 64, 64)
+    image = torch.from_numpy(FRAME.image).permute(2, 0, 1)[None] / 127.5 - 1
+    levels = (drawn(image)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    for image_ in shown:
+        assert image_ is not None
+        assert (image_ == levels).mean() > 0.99
+
+
+@pytest.mark.parametrize("kind", SAVED)
+@torch.inference_mode()
+def test_a_model_that_draws_can_be_recorded_as_a_part_of_a_graph(kind: str, tmp_path: Path) -> None:
+    folder = SAVED[kind](tmp_path)
+    config = config_of("sd-1.5", {"a": 1.0}, control={"a": kind}, **{f"{kind}_model": str(folder)})
+    draw = drawing_stage(load_drawing_models(config, torch.float32)[kind], 64, 64)
+    images, shown = torch.zeros(1, 3, 64, 64), torch.zeros(1, 3, 64, 64)
+    replay = FakeGraphs()(lambda: shown.copy_(draw(images)))
+    images.copy_(torch.from_numpy(FRAME.image).permute(2, 0, 1) / 127.5 - 1)
+    replay()
+    assert torch.equal(shown, draw(images))
+
+
+class Still:
+    """A second source that shows the frame of the camera."""
+
+    problem = ""
+
+    def next_image(self) -> np.ndarray:
+        return FRAME.image
 
 
 def test_the_preview_shows_what_each_controlnet_is_shown() -> None:

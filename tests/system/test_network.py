@@ -1,11 +1,14 @@
 """Addresses of the network, as text and as this machine's own."""
 
 import socket
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from streamcam.system.network import (
     endpoint,
+    interface_to,
     is_loopback,
     is_own_address,
     network_host,
@@ -82,3 +85,22 @@ def test_hosts_are_read_with_and_without_a_port(text: str, expected: tuple[str, 
 def test_what_is_no_host_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be HOST or HOST:PORT"):
         parse_endpoint(text, 4455)
+
+
+def test_the_interface_is_the_one_that_leads_to_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert interface_to("127.0.0.1") is None  # Only this machine reaches that.
+    assert interface_to("no-such-host.invalid") is None
+
+    class Socket(socket.socket):
+        def connect(self, address: object) -> None: ...
+
+        def getsockname(self) -> tuple[str, int]:
+            return "10.0.0.7", 9
+
+    addresses = {"lo": ["127.0.0.1"], "eth1": ["fe80::1%eth1", "10.0.0.7"]}
+    interfaces = {
+        name: [SimpleNamespace(address=a) for a in own] for name, own in addresses.items()
+    }
+    monkeypatch.setattr(socket, "socket", Socket)
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: interfaces)
+    assert interface_to("10.0.0.9") == "eth1"

@@ -9,7 +9,7 @@ import pytest
 
 from streamcam.control.cues import read_cues
 from streamcam.errors import StreamcamError
-from streamcam.models import hub
+from streamcam.models import model_files, model_names
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.presets import load_preset
 from streamcam.sources.image_reader import ImageFolderReader, read
@@ -27,8 +27,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "an array": lambda path: NpyReader(path, RATE),
     "cues": lambda path: read_cues(path, build_config([])),
     "a preset": lambda path: load_preset(str(path)),
-    "a model": lambda path: hub.local_path(str(path)),
-    "a LoRA": lambda path: hub.lora_file(str(path), offline=True),
+    "a model": lambda path: model_names.local_path(str(path)),
+    "a LoRA": lambda path: model_files.lora_file(str(path), offline=True),
     "video weights": lambda path: wan_files.weights_file(str(path), offline=True),
 }
 
@@ -72,7 +72,10 @@ def test_sockets_and_devices_are_refused_by_what_they_are(
 def test_a_pipe_among_the_files_of_a_model_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     os.mkfifo(tmp_path / name)
-    for find in (hub.local_path, lambda folder: wan_files.weights_file(folder, offline=True)):
+    for find in (
+        model_names.local_path,
+        lambda folder: wan_files.weights_file(folder, offline=True),
+    ):
         with pytest.raises(StreamcamError, match=rf"{name} is a pipe or a device, not a file"):
             find(str(tmp_path))
 

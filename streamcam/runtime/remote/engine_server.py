@@ -3,13 +3,14 @@
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aioquic.asyncio.server import serve as serve_quic
 from pydantic import ValidationError
 
 from streamcam.errors import DeviceError, ParameterError
+from streamcam.runtime.engine_worker import HEARTBEAT, TAKEN
 from streamcam.runtime.remote.engine_host import EngineHost
 from streamcam.runtime.remote.engine_slot import VERSIONS, EngineSlot
 from streamcam.runtime.remote.peer import Peer, configuration, soon
@@ -57,6 +58,23 @@ class EngineServer:
         """Connections that have not said hello so far, the oldest first."""
         self.sessions: dict[str, _Session] = {}
         """Clients that have an engine, by their names."""
+        self.standbys: list[dict[str, str]] = []
+        """Other engines for these clients; see `name_standbys`."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether an engine has loaded its model, so that a client gets outputs at once."""
+        return any(slot.is_ready for host in self.hosts for slot in host.slots)
+
+    def frames_taken(self) -> dict[str, int]:
+        """Return the frames that the engine has taken of each client, by its name."""
+        return {name: session.frames_taken for name, session in list(self.sessions.items())}
+
+    def name_standbys(self, engines: Sequence[dict[str, str]]) -> None:
+        """Tell all clients of other engines that they can go on with; called in the event loop."""
+        self.standbys = list(engines)
+        for session in self.sessions.values():
+            session.name_standbys()
 
     def free_place(self) -> tuple[EngineHost, EngineSlot] | None:
         """Return a place that nobody has, its engine started if need be; None if there is none."""
@@ -162,6 +180,7 @@ class _Session:
         server.sessions[self._name] = self
         self._slot.attach(self, lossless=hello.get("lossless") is True)
         log.info("a client has come")
+        self.name_standbys()
         self._beat()
 
     def on_frame(self, data: bytes) -> None:
@@ -210,6 +229,16 @@ class _Session:
         """End the session, whatever its connection does."""
         self._peer.close()
         self.on_end(reason)
+
+    @property
+    def frames_taken(self) -> int:
+        """Frames that the engine has taken of this client."""
+        return self._slot.counts()[TAKEN - HEARTBEAT] if self._slot else 0
+
+    def name_standbys(self) -> None:
+        """Tell the client of other engines that it can go on with."""
+        if self._server.standbys and not self._ended:
+            self._peer.send("standbys", engines=self._server.standbys)
 
     # ---- from the threads of the engine
 

@@ -67,6 +67,11 @@ class EngineSlot:
         """Whether no client uses it."""
         return self._client is None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the engine process has loaded its model."""
+        return "ready" in self._last
+
     def attach(self, client: Client, *, lossless: bool = False) -> None:
         """Work for `client` from now on; its outputs are `lossless` if it asks for that."""
         self._clients += 1

@@ -14,10 +14,10 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, closing, suppress
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from streamcam.errors import ConfigError, EngineError, StreamcamError
 from streamcam.runtime.engine_worker import (
@@ -65,8 +65,28 @@ def serve(config: Config, frames: FrameRing, outputs: FrameRing, connection: Con
     """Run until `connection` is closed, as `engine_worker.serve` does, on the engine elsewhere."""
     begin_child_process(connection)
     send = MessageSender(connection)
+    link = Link(config, frames, outputs, send)
+
+    async def run() -> None:
+        end_in_order(lambda: link.on_end("stopped"))
+        broadcast = config.broadcast
+        assert broadcast.engine
+        await link.run(broadcast.engine, broadcast.token or "", client_name(frames))
+
+    with closing(frames), closing(outputs):
+        run_reporting(run(), send)
+
+
+def end_in_order(stop: Callable[[], None]) -> None:
+    """Call `stop` when this process is to end; to be called in its event loop."""
+    with suppress(NotImplementedError):  # Windows ends the process at once.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+
+
+def run_reporting(link: Coroutine[Any, Any, None], send: Callable[[EngineMessage], None]) -> None:
+    """Run `link` to its end, and report what it has ended with."""
     try:
-        asyncio.run(_Link(config, frames, outputs, send).run())
+        asyncio.run(link)
     except LinkLostError as error:
         send(EngineMessage("lost", str(error)))
     except StreamcamError as error:
@@ -96,9 +116,17 @@ def fetch_settings(engine: str, token: str) -> Any:
 
 @asynccontextmanager
 async def connected(
-    engine: str, token: str, purpose: str, name: str = "", *, lossless: bool = False
+    engine: str,
+    token: str,
+    purpose: str,
+    name: str = "",
+    *,
+    lossless: bool = False,
+    connect_s: float | None = None,
 ) -> "AsyncIterator[tuple[Peer, Message]]":
     """Connect to ``HOST:PORT`` and say hello; yield the connection and the welcome.
+
+    It takes no longer than `connect_s`, by default `CONNECT_S`, to connect, and to be welcome.
 
     Raises:
         LinkLostError: nobody answers.
@@ -110,6 +138,7 @@ async def connected(
     from streamcam.runtime.remote.token_certificates import SERVER_NAME, authority_pem
 
     host, port = parse_endpoint(engine, default_port=DEFAULT_PORT)
+    connect_s = connect_s or CONNECT_S
     settings = configuration(is_client=True, idle_s=CONNECT_S)
     settings.server_name, settings.cadata = SERVER_NAME, authority_pem(token)
     settings.verify_mode = ssl.CERT_REQUIRED
@@ -118,7 +147,7 @@ async def connected(
         host, port, configuration=settings, create_protocol=Peer, wait_connected=False
     )
     try:
-        peer: Any = await asyncio.wait_for(manager.__aenter__(), CONNECT_S)
+        peer: Any = await asyncio.wait_for(manager.__aenter__(), connect_s)
     except (OSError, TimeoutError) as error:
         raise LinkLostError(f"no engine at {engine}: {error or 'no answer'}") from None
     try:
@@ -127,7 +156,7 @@ async def connected(
         hello = {"protocol": PROTOCOL, "version": __version__, "token": token, "for": purpose}
         peer.send("hello", **hello, client=name, lossless=lossless)
         try:
-            welcome = await asyncio.wait_for(answer, CONNECT_S)
+            welcome = await asyncio.wait_for(answer, connect_s)
         except TimeoutError:
             raise LinkLostError(f"no answer from {engine}") from None
         yield peer, welcome
@@ -136,7 +165,7 @@ async def connected(
             await asyncio.wait_for(manager.__aexit__(None, None, None), CLOSE_S)
 
 
-def _client_name(frames: FrameRing) -> str:
+def client_name(frames: FrameRing) -> str:
     """Return a name that every link for these frames has, and no other."""
     name = f"{socket.gethostname()} {uuid.getnode()} {frames.name}"
     return hashlib.sha256(name.encode()).hexdigest()
@@ -174,8 +203,18 @@ class _Hello:
         self._answer.set_exception(error)
 
 
-class _Link:
-    """Passes frames, outputs, messages and signs of life between the rings and the network."""
+class Link:
+    """Passes frames, outputs, messages and signs of life between the rings and the network.
+
+    Args:
+        config: of the broadcast.
+        frames: to the engine.
+        outputs: from it.
+        send: takes messages to the broadcast process.
+        deadline_s: seconds without a sign of life after which the other side counts as lost;
+            by default those of the setting `engine_deadline`.
+        on_standbys: takes the other engines that the server names; without it none may come.
+    """
 
     def __init__(
         self,
@@ -183,46 +222,57 @@ class _Link:
         frames: FrameRing,
         outputs: FrameRing,
         send: Callable[[EngineMessage], None],
+        *,
+        deadline_s: float | None = None,
+        on_standbys: Callable[[Any], None] | None = None,
     ) -> None:
         self._config = config
         self._frames, self._outputs = frames, outputs
         self._send = send
+        self._deadline_s = deadline_s or config.broadcast.engine_deadline
+        self._on_standbys = on_standbys
         self._size = (config.width, config.height)
+        self._engine = ""
         self._heard_at = time.monotonic()
         self._ended: Exception | None = None
 
-    async def run(self) -> None:
-        """Connect, and pass everything on until the connection is lost, which it raises."""
-        broadcast = self._config.broadcast
-        assert broadcast.engine
-        engine, token = broadcast.engine, broadcast.token or ""
+    async def run(
+        self, engine: str, token: str, name: str, *, connect_s: float | None = None
+    ) -> NoReturn:
+        """Connect to ``HOST:PORT`` as `name`, and pass everything on until that ends; raise why.
+
+        Raises:
+            LinkLostError: nobody answers, or nobody answers any more.
+            EngineError: the other side refuses.
+        """
+        self._engine, self._ended = engine, None
         self._send(EngineMessage("log", f"connecting to the engine at {engine}"))
-        lossless = broadcast.engine_lossless
+        lossless = self._config.broadcast.engine_lossless
         async with connected(
-            engine, token, "frames", _client_name(self._frames), lossless=lossless
+            engine, token, "frames", name, lossless=lossless, connect_s=connect_s
         ) as (peer, _):
             peer.listener, peer.takes_frames = self, True
             self._heard_at = time.monotonic()
             loop, done = asyncio.get_running_loop(), threading.Event()
-            with suppress(NotImplementedError):  # Windows ends the process at once.
-                loop.add_signal_handler(signal.SIGTERM, self.on_end, "stopped")
             arguments = (peer, loop, done)
             thread = threading.Thread(target=self._send_frames, args=arguments, daemon=True)
             thread.start()
             try:
-                await self._watch(engine)
+                await self._watch()
             finally:
                 done.set()
+                peer.listener = None  # Its end comes later, maybe while another one runs.
 
-    async def _watch(self, engine: str) -> None:
-        deadline = self._config.broadcast.engine_deadline
+    async def _watch(self) -> NoReturn:
         while True:
             await asyncio.sleep(WATCH_S)
             if self._ended:
                 raise self._ended
             silent = time.monotonic() - self._heard_at
-            if silent > deadline - CLOSE_S - 2 * WATCH_S:
-                raise LinkLostError(f"no answer from the engine at {engine} for {silent:.1f} s")
+            if silent > self._deadline_s - CLOSE_S - 2 * WATCH_S:
+                raise LinkLostError(
+                    f"no answer from the engine at {self._engine} for {silent:.1f} s"
+                )
 
     def _send_frames(
         self, peer: "Peer", loop: asyncio.AbstractEventLoop, done: threading.Event
@@ -254,6 +304,8 @@ class _Link:
                 self._relay(message)
             case "refused":
                 self._ended = EngineError(str(message.get("text", ""))[:1000])
+            case "standbys" if self._on_standbys:
+                self._on_standbys(message.get("engines"))
             case _:
                 raise WireError("a message came that nobody sends")
 
@@ -266,9 +318,8 @@ class _Link:
         )
 
     def on_end(self, reason: str) -> None:
-        where = self._config.broadcast.engine
         self._ended = self._ended or LinkLostError(
-            f"the connection to {where} has ended{reason and f' ({reason})'}"
+            f"the connection to {self._engine} has ended{reason and f' ({reason})'}"
         )
 
     def _take_counts(self, counts: Any) -> None:

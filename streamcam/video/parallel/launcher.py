@@ -16,13 +16,20 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
 from streamcam.errors import EngineError
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.system.child_process import start_child, temporary_folder
 from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.layer_ring import LayerRing
 from streamcam.video.parallel.ranks import RankInfo
 from streamcam.video.parallel.rendezvous import connect_ring
-from streamcam.video.parallel.torchrun import begin_round, end_rounds, torchrun_store
+from streamcam.video.parallel.torchrun import (
+    begin_round,
+    end_rounds,
+    torchrun_store,
+    use_interface_of_store,
+    wait_for_store,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +42,13 @@ RESTART_DELAY_S = 1.0
 class OtherRanks(Protocol):
     """The ranks after the first."""
 
-    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config, report: Report) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them.
 
         Args:
             loaded: layers of the first rank, this one.
             config: the same on all ranks.
+            report: takes a line of progress at a time.
 
         Raises:
             EngineError: one of them cannot, and why.
@@ -74,9 +82,9 @@ class LocalRanks:
             for rank in range(1, info.world_size)
         ]
 
-    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config, report: Report) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
-        ring = connect_ring(loaded, config, self._info, self._store, self._is_dead)
+        ring = connect_ring(loaded, config, self._info, self._store, self._is_dead, report)
         atexit.register(self._shut_down, ring)
         return ring
 
@@ -104,14 +112,19 @@ class TorchrunRanks:
 
     def __init__(self, info: RankInfo) -> None:
         self._info = info
+        use_interface_of_store()
         self._store = torchrun_store()
         self._round_store = begin_round(self._store)
 
-    def connect(self, loaded: LoadedLayers, config: Config) -> LayerRing:
+    def connect(self, loaded: LoadedLayers, config: Config, report: Report) -> LayerRing:
         """Wait until all have loaded their layers, and return the ring of them."""
-        ring = connect_ring(loaded, config, self._info, self._round_store, lambda _: False)
+        ring = connect_ring(loaded, config, self._info, self._round_store, _unknown, report)
         atexit.register(dist.destroy_process_group)
         return ring
+
+
+def _unknown(_rank: int) -> bool:
+    return False  # On another machine: it may come back.
 
 
 def release_torchrun_ranks() -> None:
@@ -143,6 +156,8 @@ def serve_torchrun_rank(config: Config, info: RankInfo, *, live: bool) -> None:
             raise EngineError(f"rank {info.rank} of the pipeline has ended with status {status}")
         log.warning("rank %d of the pipeline has ended; starting it again", info.rank)
         time.sleep(RESTART_DELAY_S)
+        if wait_for_store():
+            log.info("the first rank's machine can be reached again")
 
 
 def _start_rank(

@@ -6,7 +6,7 @@ import sys
 
 from torch._C._distributed_c10d import FileStore, Store
 
-from streamcam.errors import StreamcamError
+from streamcam.errors import EngineError, StreamcamError
 from streamcam.settings.config import Config
 from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
 from streamcam.system.standard_streams import protect_output
@@ -14,7 +14,13 @@ from streamcam.video.parallel.layer_loading import load_layers
 from streamcam.video.parallel.ranks import RankInfo
 from streamcam.video.parallel.rendezvous import READY, open_transport, report_status
 from streamcam.video.parallel.ring_rank import serve_calls
-from streamcam.video.parallel.torchrun import is_over, join_round, torchrun_store
+from streamcam.video.parallel.torchrun import (
+    RoundWatch,
+    is_over,
+    join_round,
+    torchrun_store,
+    use_interface_of_store,
+)
 
 OOM_SCORE = 250
 """Of 1000: where memory runs out, the kernel ends this process and not the broadcast's."""
@@ -61,11 +67,23 @@ def serve_rank(config: Config, info: RankInfo, store: Store, *, live: bool) -> N
 
 
 def _serve_torchrun_round(config: Config, info: RankInfo, *, live: bool) -> None:
+    def end(reason: str) -> None:
+        _report(info, reason)
+        os._exit(EngineError.exit_code)  # The main thread may wait for ever, in torch's own code.
+
+    use_interface_of_store()
+    watch = RoundWatch(torchrun_store, end)
+    watch.start()
     store = torchrun_store()
     try:
-        if round_store := join_round(store, info.rank):
-            serve_rank(config, info, round_store, live=live)
+        if joined := join_round(store, info.rank):
+            watch.round = joined.number
+            serve_rank(config, info, joined.store, live=live)
     except StreamcamError as error:
         if not is_over(store):
-            print(f"streamcam: rank {info.rank}: {error}", file=sys.stderr, flush=True)
+            _report(info, str(error))
             raise
+
+
+def _report(info: RankInfo, reason: str) -> None:
+    print(f"streamcam: rank {info.rank}: {reason}", file=sys.stderr, flush=True)

@@ -4,7 +4,8 @@ Each rank reports in the store that it is ready, or why not; then all of them op
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
 from streamcam.errors import EngineError, one_line
+from streamcam.models.families import Report
 from streamcam.settings.config import Config
 from streamcam.video.parallel.layer_loading import LoadedLayers
 from streamcam.video.parallel.layer_ring import LayerRing, max_payload_bytes
@@ -25,6 +27,8 @@ LOAD_TIMEOUT_S = 1800.0
 RENDEZVOUS_TIMEOUT_S = 30.0
 """For all ranks to connect, once they have loaded."""
 POLL_S = 0.02
+LONG_S = 3.0
+"""Seconds of waiting for a rank that are worth a line."""
 READY, LOST = "ready", "it has died"
 
 
@@ -34,6 +38,7 @@ def connect_ring(
     info: RankInfo,
     store: Store,
     is_dead: Callable[[int], bool],
+    report: Report = lambda _: None,
 ) -> LayerRing:
     """Wait until all ranks have loaded their layers, and return the ring of them.
 
@@ -43,12 +48,13 @@ def connect_ring(
         info: this rank.
         store: where they meet.
         is_dead: returns True for a rank that is known to have died.
+        report: takes a line for each rank that lets the others wait.
 
     Raises:
         EngineError: one of them cannot, and why.
     """
     for rank in range(1, info.world_size):
-        if (status := _wait_for_status(store, rank, is_dead)) != READY:
+        if (status := _wait_for_status(store, rank, is_dead, report)) != READY:
             raise EngineError(f"device {rank} of the pipeline failed: {status}")
     transport = open_transport(loaded.model, config, info, store)
     return LayerRing(loaded.model, transport, loaded.load, BlockScheduler(loaded.partition))
@@ -56,15 +62,31 @@ def connect_ring(
 
 def report_status(store: Store, rank: int, status: str) -> None:
     """Report to the first rank that `rank` is `READY`, `LOST`, or the reason why it failed."""
-    store.set(_key(rank), status)
+    with store_errors():
+        store.set(_key(rank), status)
 
 
-def _wait_for_status(store: Store, rank: int, is_dead: Callable[[int], bool]) -> str:
-    deadline = time.monotonic() + LOAD_TIMEOUT_S
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Raise EngineError, in one line, where the store is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EngineError(f"the first rank's machine does not answer: {one_line(error)}") from error
+
+
+def _wait_for_status(
+    store: Store, rank: int, is_dead: Callable[[int], bool], report: Report
+) -> str:
+    began, reported = time.monotonic(), False
     while not store.check([_key(rank)]):
+        waited_s = time.monotonic() - began
         if is_dead(rank) and not store.check([_key(rank)]):
             return LOST
-        if time.monotonic() > deadline:
+        if waited_s > LONG_S and not reported:
+            report(f"waiting for device {rank} of the pipeline")
+            reported = True
+        if waited_s > LOAD_TIMEOUT_S:
             return f"it has not loaded its layers in {LOAD_TIMEOUT_S:.0f} s"
         time.sleep(POLL_S)
     status: str = store.get(_key(rank)).decode()
