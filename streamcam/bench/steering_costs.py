@@ -109,6 +109,7 @@ def _unsteered(config: Config) -> Config:
         "lora": {},
         "controlnet": {},
         "control": {},
+        "control_type": {},
         "ip_adapter": None,
         "image_encoder": None,
         "image_prompt": {},
