@@ -1,5 +1,6 @@
 """Helpers shared by the benchmarks: frames, bare model calls, the device's own speed."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -123,6 +124,13 @@ def changed(config: Config, **values: Any) -> Config:
     """Return `config` with `values` changed, validated as at start."""
     fields = {name: getattr(config, name) for name in type(config).model_fields}
     return Config.parse(fields | values)
+
+
+def with_shared_weights(pipe: Any) -> Any:
+    """Return a copy of a pipeline whose U-Net has the same weights, and layers of its own."""
+    copied = copy.copy(pipe)
+    copied.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+    return copied
 
 
 def no_report(line: str) -> None:

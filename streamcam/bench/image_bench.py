@@ -1,26 +1,22 @@
 """Benchmark of the image stream: what each technique costs or gains, on the same weights."""
 
-import copy
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from streamcam.bench.cases import Case, Row, measured, stream_case
 from streamcam.bench.harness import (
     STILL_FRAMES,
     STILL_NOISE,
     bare_calls,
     changed,
     condition_for,
-    iter_frames,
     mean_frame_difference,
     no_report,
-    synchronize,
+    with_shared_weights,
 )
 from streamcam.bench.random_loras import lora_bytes, with_random_loras
 from streamcam.diffusion.image_model import ImageModel, from_pipeline
@@ -39,39 +35,6 @@ LORA_RANK = 16
 """A usual one."""
 
 
-@dataclass(slots=True)
-class Row:
-    """One line of a table; times are medians over all rounds, in milliseconds per frame."""
-
-    table: str
-    name: str
-    ms: float
-    ratio: float
-    """Time of the first line of the group over that of this one: 2 is twice as fast."""
-    outside: float
-    """Share of the time spent outside the models, 0 to 1."""
-    note: str = ""
-
-
-@dataclass(slots=True)
-class Case:
-    """One way to run, timed a few frames at a time so that all cases share the machine's noise."""
-
-    name: str
-    step: Callable[[], float]
-    """Runs one frame; returns the seconds of it that were spent inside the models."""
-    note: Callable[[], str] = str
-    total_seconds: list[float] = field(default_factory=list)
-    model_seconds: list[float] = field(default_factory=list)
-
-    def run(self, frames: int) -> None:
-        """Time `frames` frames and keep their mean."""
-        started_at = time.perf_counter()
-        inside = sum(self.step() for _ in range(frames))
-        self.total_seconds.append((time.perf_counter() - started_at) / frames)
-        self.model_seconds.append(inside / frames)
-
-
 class ImageBenchmark:
     """The comparisons of ``streamcam bench pipeline``, for one model."""
 
@@ -84,9 +47,9 @@ class ImageBenchmark:
         placement = place(config)
         pipe = load_pipeline(config, placement.weights_dtype, no_report, placement.device)
         # The same weights twice: with the prompt's keys and values cached, and without.
-        uncached_pipe, images_pipe = _with_shared_weights(pipe), _with_shared_weights(pipe)
+        uncached_pipe, images_pipe = with_shared_weights(pipe), with_shared_weights(pipe)
         device, uncached = placement.device, changed(config, cache_prompt_kv=False)
-        self._plain_pipe = _with_shared_weights(pipe)
+        self._plain_pipe = with_shared_weights(pipe)
         controlled = self._controlled_config
         controls = load_controls(controlled, pipe.unet, placement.weights_dtype, no_report)
         # People are found only where that is measured; without a camera image there are none.
@@ -272,24 +235,9 @@ class ImageBenchmark:
         yield from self._measured("image prompts", cases)
 
     def _measured(self, table: str, cases: list[Case], *, frames: int = 1) -> Iterator[Row]:
-        for case in cases:
-            case.run(self._config.num_steps + 5)
-            case.total_seconds.clear()
-            case.model_seconds.clear()
-        for _ in range(-(-self._rounds // frames)):
-            for case in cases:
-                case.run(frames)
-        for case in cases:
-            pairs = zip(cases[0].total_seconds, case.total_seconds, strict=True)
-            shares = zip(case.total_seconds, case.model_seconds, strict=True)
-            yield Row(
-                table=table,
-                name=case.name,
-                ms=statistics.median(case.total_seconds) * 1e3,
-                ratio=statistics.median(first / own for first, own in pairs),
-                outside=statistics.median(1 - inside / total for total, inside in shares),
-                note=case.note(),
-            )
+        yield from measured(
+            table, cases, self._rounds, frames=frames, warm_up=self._config.num_steps + 5
+        )
 
     def _case(
         self,
@@ -299,64 +247,12 @@ class ImageBenchmark:
         models: ImageModel | None = None,
         scene: Sequence[Image] | None = None,
     ) -> Case:
-        scene = scene or self._scene
-        timer = ModelTimer(models or self._models)
-        stream = DiffusionStream(timer.models, config)
-        frames = iter_frames(scene)
-
-        def step() -> float:
-            timer.seconds = 0.0
-            for _ in range(config.frame_buffer_size):
-                stream(next(frames), config.live)
-            return timer.seconds
-
-        def note() -> str:
-            total = stream.counts["processed"] + stream.counts["skipped"]
-            return f"{stream.counts['skipped'] / total:.0%} of frames skipped"
-
-        filtered = config.live.enable_similar_image_filter
-        return Case(name, step, note if filtered else str)
+        return stream_case(name, models or self._models, config, scene or self._scene)
 
 
 def _without_image_prompts(config: Config) -> Config:
     live = config.live.model_copy(update={"image_prompt_scale": ()})
     return changed(config, ip_adapter=None, image_encoder=None, image_prompt={}, live=live)
-
-
-def _with_shared_weights(pipe: Any) -> Any:
-    """Return a copy of a pipeline whose U-Net has the same weights, and layers of its own."""
-    copied = copy.copy(pipe)
-    copied.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
-    return copied
-
-
-class ModelTimer:
-    """Add up the time that a stream spends in its models."""
-
-    def __init__(self, models: ImageModel) -> None:
-        self.seconds = 0.0
-        self._device = models.device
-        self.models = models._replace(
-            encode=self._timed(models.encode),
-            denoise=self._timed(models.denoise),
-            decode=self._timed(models.decode),
-            region_mask=models.region_mask and self._timed(models.region_mask),
-            controls=[
-                control._replace(predict=self._timed(control.predict))
-                for control in models.controls
-            ],
-        )
-
-    def _timed(self, stage: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*tensors: Any) -> Any:
-            synchronize(self._device)
-            started_at = time.perf_counter()
-            result = stage(*tensors)
-            synchronize(self._device)
-            self.seconds += time.perf_counter() - started_at
-            return result
-
-        return call
 
 
 def _without_controlnets(config: Config) -> Config:

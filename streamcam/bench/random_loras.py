@@ -1,11 +1,11 @@
 """Random LoRAs beside the weights of a U-Net, to measure what live scales cost."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
 
+from streamcam.bench.harness import with_shared_weights
 from streamcam.models.lora_layers import LoraScales, lora_layers, with_branches
 from streamcam.models.lora_updates import Change
 
@@ -15,8 +15,7 @@ def with_random_loras(pipe: Any, *, count: int, rank: int) -> Any:
 
     These are the layers that trainers choose by default. Its base weights are those of `pipe`.
     """
-    changed = copy.copy(pipe)
-    changed.unet = copy.deepcopy(pipe.unet, {id(p): p for p in pipe.unet.parameters()})
+    changed = with_shared_weights(pipe)
     scales = LoraScales([1.0] * count)
     linear = [
         (path, layer)

@@ -17,9 +17,9 @@ from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 
 if TYPE_CHECKING:
+    from streamcam.bench.cases import Row
     from streamcam.bench.energy import EnergyReading
     from streamcam.bench.engine_comparison import Result
-    from streamcam.bench.image_bench import Row
     from streamcam.bench.steadiness import Steadiness
 
 
@@ -73,10 +73,12 @@ def control(
 
 @bench.command()
 @bench_options.rounds(21, "Frames that each result is measured over.")
+@click.option("--steering", is_flag=True, help="Measure what each way of steering costs instead.")
 @bench_options.as_json
 @settings()
 def pipeline(
     rounds: int,
+    steering: bool,
     as_json: bool,
     presets: tuple[str, ...],
     assignments: tuple[str, ...],
@@ -85,7 +87,9 @@ def pipeline(
     """Measure what each technique of the pipeline is worth.
 
     Those are Stream Batch, guidance, similarity filter, prompt cache, long prompts and strength by
-    region; the overhead is shown.
+    region; the overhead is shown. With --steering, each way to steer the model is compared with
+    none: LoRAs, ControlNets, regions, memory, weighted prompts, and image prompts if --ip-adapter
+    is given; with the memory of its weights, and the most that a frame takes besides.
 
     Without --model a random one of 9 million parameters is measured, at 256x256. Each line is
     the median over all rounds, in which the lines of a group take turns, a frame each; ratios are
@@ -93,14 +97,18 @@ def pipeline(
     """
     from streamcam.bench.harness import machine
     from streamcam.bench.image_bench import ImageBenchmark
+    from streamcam.bench.steering_costs import steering_costs
 
     small = {"model": "random:small-sd-turbo", "width": 256, "height": 256}
     settings_given = given(flags) if presets else small | given(flags)
     # Techniques are compared, not engines: every line would need engines of its own.
     config = configured(presets, assignments, {"acceleration": "eager"} | settings_given)
-    benchmark = ImageBenchmark(config, bench_options.moving_scene(config), rounds=rounds)
+    scene = bench_options.moving_scene(config)
     with bench_options.status():
-        rows = list(benchmark.rows())
+        if steering:
+            rows = list(steering_costs(config, scene, rounds))
+        else:
+            rows = list(ImageBenchmark(config, scene, rounds=rounds).rows())
     if as_json:
         bench_options.print_json(machine(config), rows=list(map(asdict, rows)))
         return

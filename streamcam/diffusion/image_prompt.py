@@ -37,7 +37,7 @@ class ImagePromptModel:
     """
 
     def __init__(self, adapter: IpAdapter, names: tuple[str, ...]) -> None:
-        self._adapter = adapter
+        self.adapter = adapter
         self.names = names
         with torch.inference_mode():
             self.nothing: Tensor = adapter(None)
@@ -52,7 +52,7 @@ class ImagePromptModel:
             ModelError: its keys and values are not finite.
         """
         with torch.inference_mode():
-            positive = self._adapter(self._adapter.pixels(image))
+            positive = self.adapter(self.adapter.pixels(image))
             if not torch.isfinite(positive).all():
                 raise ModelError("its tokens are not finite (NaN or infinity); try --dtype float32")
         return EncodedImage(positive, self.nothing)

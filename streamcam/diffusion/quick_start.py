@@ -18,6 +18,7 @@ from streamcam.diffusion.attention import PromptCache, projected
 from streamcam.diffusion.conditioning import texts_of
 from streamcam.diffusion.guidance import GUIDANCE
 from streamcam.diffusion.image_model import ImageModel, load_image_model
+from streamcam.diffusion.regions import PERSON, RegionMask, picture_mask
 from streamcam.diffusion.stages import Text, reading_notice
 from streamcam.diffusion.start_record import (
     StageEngines,
@@ -35,6 +36,7 @@ from streamcam.engines.placement import Placement, place
 from streamcam.engines.store import Entry, Store
 from streamcam.errors import ModelError, StreamcamError, one_line
 from streamcam.models.families import Report
+from streamcam.models.person_mask import WEIGHTS as PERSON_WEIGHTS
 from streamcam.models.weight_files import weights_source
 from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
@@ -44,6 +46,7 @@ from streamcam.system.supervised_thread import SupervisedThread
 log = logging.getLogger(__name__)
 
 STAGES = ("encode", "denoise", "decode")
+REGION_MASK = "region_mask"
 LOAD_AFTER_S = 1.0
 """From the end of the warm-up: the first frames are to be on air before another thread works."""
 UNRELATED = (
@@ -61,9 +64,8 @@ def load_live_image_model(config: Config, report: Report) -> ImageModel:
     """
     placement = place(config)
     # Others need the layers of the model, or are not recorded.
-    is_recorded = config.region_mask == OFF and (config.fuses_loras or not config.lora)
+    is_recorded = config.fuses_loras or not config.lora
     is_recorded = is_recorded and not (config.controlnet or config.ip_adapter)
-    is_recorded = is_recorded and config.temporal_memory == OFF
     if placement.device.type != "cpu" or not placement.choice.engines or not is_recorded:
         return load_image_model(config, report)
     memory = _StartMemory(config, placement)
@@ -82,8 +84,11 @@ class _StartMemory:
         self._placement = placement
         self._store = Store(config.engine_dir)
         settings, self._files = weights_source(config, placement.weights_dtype)
-        self._code = joint_identity(Path(__file__).parents[1].rglob("*.py"))
+        code = [*Path(__file__).parents[1].rglob("*.py"), PERSON_WEIGHTS]
+        self._code = joint_identity(code)
         self._file = self._store.folder / f"{self._key(settings)}.start"
+        finds_people = config.region_mask == PERSON
+        self._stages = (*STAGES, REGION_MASK) if finds_people else STAGES
         self._record: StartRecord | None = None
         self._lock = threading.Lock()
 
@@ -135,7 +140,7 @@ class _StartMemory:
         self, record: StartRecord
     ) -> tuple[dict[str, dict[Signature, FlatForward]], list[str]] | None:
         """Return what runs each stage, and a line on each; None where one is not to be had."""
-        runs: dict[str, dict[Signature, FlatForward]] = {stage: {} for stage in STAGES}
+        runs: dict[str, dict[Signature, FlatForward]] = {name: {} for name in self._stages}
         lines = []
         try:
             for wanted in record.engines:
@@ -168,14 +173,14 @@ class _StartMemory:
         self, record: StartRecord, runs: dict[str, dict[Signature, FlatForward]], report: Report
     ) -> ImageModel:
         texts = _Texts(record, self._config, self._write, report)
-        encode, denoise, decode = (
-            _EngineStage(runs[name], name, self._load_whole) for name in STAGES
-        )
+        stages = {name: _EngineStage(runs[name], name, self._load_whole) for name in self._stages}
         return ImageModel(
             encode_text=texts,
-            encode=encode,
-            denoise=denoise,
-            decode=decode,
+            encode=stages["encode"],
+            denoise=stages["denoise"],
+            decode=stages["decode"],
+            region_mask=stages.get(REGION_MASK) or self._picture_mask(record),
+            memory_values=record.memory_values,
             add_prompt_kv=lambda embeds: projected(embeds, record.projections),
             alphas_cumprod=record.alphas_cumprod,
             latent_shape=record.latent_shape,
@@ -188,6 +193,11 @@ class _StartMemory:
             is_settled=texts.is_settled,
         )
 
+    def _picture_mask(self, record: StartRecord) -> RegionMask | None:
+        if self._config.region_mask == OFF:
+            return None
+        return picture_mask(self._config, record.latent_shape, self._placement.device)
+
     def _load_whole(self) -> ImageModel:
         # Another start of this kind would come to the same: without its record it is a whole one.
         self._file.unlink(missing_ok=True)
@@ -198,7 +208,7 @@ class _StartMemory:
     def recording(self, model: ImageModel) -> ImageModel:
         """Return `model`, whose encoded texts go into the record."""
         if self._identity is None or not all(
-            isinstance(getattr(model, stage), AcceleratedStage) for stage in STAGES
+            isinstance(getattr(model, stage), AcceleratedStage) for stage in self._stages
         ):
             return model
         texts: dict[str, Text] = {}
@@ -226,7 +236,7 @@ class _StartMemory:
             return None
         engines = [
             StageEngines(stage=stage, signature=plain_signature(signature), tried=tried)
-            for stage in STAGES
+            for stage in self._stages
             for signature, tried in getattr(model, stage).engine_keys().items()
         ]
         return StartRecord(
@@ -236,6 +246,7 @@ class _StartMemory:
             model.sampling,
             model.alphas_cumprod,
             model.time_ids,
+            model.memory_values,
             engines,
             projections,
             texts,

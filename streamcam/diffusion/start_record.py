@@ -42,6 +42,7 @@ class _Header(BaseModel):
     latent_shape: tuple[int, int, int]
     encode_uses_noise: bool
     sampling: Sampling
+    memory_values: int
     engines: list[StageEngines]
     texts: list[str]
     dropped_tokens: list[int]
@@ -61,6 +62,8 @@ class StartRecord:
     sampling: Sampling
     alphas_cumprod: Tensor
     time_ids: Tensor | None
+    memory_values: int
+    """Of past frames, in each row of a call."""
     engines: list[StageEngines]
     projections: list[Projection]
     """Of prompt embeddings to the keys and values of every cross-attention."""
@@ -79,6 +82,7 @@ class StartRecord:
             latent_shape=self.latent_shape,
             encode_uses_noise=self.encode_uses_noise,
             sampling=self.sampling,
+            memory_values=self.memory_values,
             engines=self.engines,
             texts=[name for name, _ in texts],
             dropped_tokens=[text.dropped_tokens for _, text in texts],
@@ -129,6 +133,7 @@ def read_record(file: Path, device: torch.device) -> StartRecord | None:
             header.sampling,
             tensors["alphas_cumprod"],
             tensors.get("time_ids"),
+            header.memory_values,
             header.engines,
             [Projection(tensors[f"weight.{i}"], tensors.get(f"bias.{i}")) for i in range(count)],
             texts,

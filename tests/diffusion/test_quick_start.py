@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from torch import Tensor
 
 from streamcam.diffusion import image_model, quick_start
@@ -155,6 +156,28 @@ def test_a_second_start_loads_no_model_and_gives_the_same(before: Before, loads:
     assert not loads.count
     assert lines[0] == "model random:tiny-sd-turbo, on the engines of the last start"
     assert sum("dB against float32" in line for line in lines) == 3
+
+
+@pytest.mark.parametrize("mask", ["person", "picture"])
+def test_a_stream_with_regions_and_a_memory_starts_without_the_model_too(
+    tmp_path: Path, loads: Loads, mask: str
+) -> None:
+    if mask == "picture":
+        mask = str(tmp_path / "mask.png")
+        Pillow.fromarray(np.tri(SIZE, dtype=np.uint8) * 255).save(mask)
+    config = settings(
+        tmp_path,
+        region_mask=mask,
+        temporal_memory="features",
+        live={"strength_person": 0.2, "output_blend": 0.3, "noise_follow": True},
+    )
+    whole = image(start(config), config.live)
+    assert loads.count == 1
+    stream = start(config)
+    assert image(stream, config.live) == whole
+    forgetful = config.changed(config.live, {"temporal_strength": 0, "strength_person": 0.9})
+    assert image(stream, forgetful) != whole
+    assert loads.count == 1
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), ValueError("a bug")])
