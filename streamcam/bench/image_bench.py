@@ -19,7 +19,7 @@ from streamcam.bench.harness import (
     with_shared_weights,
 )
 from streamcam.bench.random_loras import lora_bytes, with_random_loras
-from streamcam.diffusion.image_model import ImageModel, from_pipeline
+from streamcam.diffusion.image_model import MEMORY_LINE, ImageModel, from_pipeline
 from streamcam.diffusion.regions import PERSON
 from streamcam.diffusion.schedule import ORIGINAL_STEPS
 from streamcam.diffusion.stages import Text
@@ -79,6 +79,7 @@ class ImageBenchmark:
         yield from self.prompt_chunks()
         if self._with_regions.region_mask is not None:
             yield from self.regions()
+        yield from self.steadiness()
         yield from self.loras()
         yield from self.controlnets()
         yield from self.image_prompts()
@@ -196,6 +197,25 @@ class ImageBenchmark:
                 ),
             ]
             yield from self._measured("regions", cases)
+
+    def steadiness(self) -> Iterator[Row]:
+        """Compare the stream as it is with those that remember past frames."""
+        if self._config.cross_frame_attention:
+            return  # It and the memory exclude each other.
+        cases = [self._case("nothing remembered", self._config)]
+        for memory in ("attention", "features"):
+            config, lines = changed(self._config, temporal_memory=memory), list[str]()
+            pipe = _with_shared_weights(self._plain_pipe)
+            models = from_pipeline(
+                pipe, config, self._models.device, lines.append, builds_here=True
+            )
+            case = self._case(f"temporal_memory={memory}", config, models=models)
+            note = next((line for line in lines if line.startswith(MEMORY_LINE)), "")
+            case.note = note.removeprefix(MEMORY_LINE).__str__
+            cases.append(case)
+        live = self._config.live.changed({"output_blend": 0.8})
+        cases.append(self._case("output_blend=0.8", changed(self._config, live=live)))
+        yield from self._measured("steadiness", cases)
 
     def loras(self) -> Iterator[Row]:
         """Compare the stream without LoRAs, and with some whose scales are live."""

@@ -1,6 +1,6 @@
 """Scene and measures of steadiness: a moving noisy camera, the warp error, and the sharpness."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from math import sin, tau
 
@@ -18,6 +18,8 @@ SENSOR_NOISE = 5.0
 """Standard deviation of the camera's noise in grey levels, as indoors in the evening."""
 MARGIN = 1.25
 """Size of the drawn room over that of the image that pans across it."""
+RATE = 24
+"""Frames a second."""
 PAN_S = 6.0
 """Period of the pan in seconds."""
 MAX_ROUND_TRIP = 0.5
@@ -34,20 +36,25 @@ def handheld_scene(
     It pans and sways by parts of pixels, unless it stands still; the person moves, and every frame
     has its own noise.
     """
-    rate = Fraction(24)
-    large = Demo(round(width * MARGIN), round(height * MARGIN), rate)
+    room = Demo(round(width * MARGIN), round(height * MARGIN), Fraction(RATE))
+    seen = (room.image_at(index, 0) for index in range(frames))
+    return list(filmed(seen, width, height, pans=pans, seed=seed))
+
+
+def filmed(
+    views: Iterable[Image], width: int, height: int, *, pans: bool = True, seed: int = 0
+) -> Iterator[Image]:
+    """Yield what the camera films of `views`, which are larger than its frames by `MARGIN`."""
     draws = np.random.default_rng(seed)
-    scene = []
-    for index in range(frames):
-        turn = tau * index / float(rate) / PAN_S if pans else 0.0
+    for index, view in enumerate(views):
+        turn = tau * index / RATE / PAN_S if pans else 0.0
         across, down = 0.5 + 0.45 * sin(turn), 0.5 + 0.2 * sin(turn / 0.37)
         left, top = across * width * (MARGIN - 1), down * height * (MARGIN - 1)
         matrix = np.array([[1, 0, left], [0, 1, top]], np.float32)
         flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        clean = cv2.warpAffine(large.image_at(index, 0), matrix, (width, height), flags=flags)
+        clean = cv2.warpAffine(view, matrix, (width, height), flags=flags)
         noisy = clean + draws.normal(0, SENSOR_NOISE, clean.shape)
-        scene.append(noisy.clip(0, 255).astype(np.uint8))
-    return scene
+        yield noisy.clip(0, 255).astype(np.uint8)
 
 
 def warp_error(inputs: Sequence[Image], outputs: Sequence[Image]) -> float:

@@ -52,6 +52,7 @@ from streamcam.settings.config import OFF, Config
 from streamcam.settings.parameters import Parameters
 
 NO_CONTROLS = Controls()
+MEMORY_LINE = "memory of past frames: "
 ENGINE_BUILD_MAIN = "streamcam.diffusion.build_engines:serve"
 """The function that a child process calls to build engines; it loads the same model."""
 
@@ -352,12 +353,12 @@ def _remember(
     """Give `unet` the memory that `config` asks for; return its values for each row."""
     if config.temporal_memory == "off":
         return 0
-    values = enable_temporal_memory(
-        unet, inputs, size, features=config.temporal_memory == "features"
-    )
+    features = config.temporal_memory == "features"
+    values = enable_temporal_memory(unet, inputs, size, features=features)
     n, f = config.num_steps, config.frame_buffer_size
     rows = (n + GUIDANCE[config.cfg_type].negative_rows(n)) * f
-    report(f"memory of past frames: {rows * values * 4 / 1e6:.0f} MB")
+    outputs = 3 * config.height * config.width if features else 0
+    report(f"{MEMORY_LINE}{(rows * values + outputs) * 4 / 1e6:.0f} MB")
     return values
 
 

@@ -4,7 +4,6 @@ In pixels, not in latents: these hold the position of an edge within eight pixel
 their own, so that latents which are moved by a part of that, or not at all, lose its sharpness.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -40,16 +39,9 @@ def blended(outputs: Tensor, last: Tensor, inputs: BlendInputs) -> tuple[Tensor,
         last: ``(1, 3, H, W)`` float32, as the call before returned it.
         inputs: the weights, and how the scene moved.
     """
-    origins = _origins(outputs, inputs.motion)
     frames = []
     for index, output in enumerate(torch.split(outputs.float(), 1)):
-        before = F.grid_sample(
-            last,
-            origins[index : index + 1],
-            mode="bicubic",
-            padding_mode="border",
-            align_corners=False,
-        )
+        before = fetched(last, inputs.motion[index : index + 1])
         difference = (output - before).abs().mean(1, keepdim=True)
         difference = F.avg_pool2d(difference, AREA, 1, AREA // 2, count_include_pad=False)
         likeness = torch.exp(-((difference / UNLIKE) ** 2))
@@ -58,11 +50,16 @@ def blended(outputs: Tensor, last: Tensor, inputs: BlendInputs) -> tuple[Tensor,
     return torch.cat(frames).to(outputs.dtype), last
 
 
-def _origins(outputs: Tensor, motion: Tensor) -> Tensor:
-    """Return where each pixel came from, ``(f, H, W, 2)`` in [-1, 1]."""
-    height, width = outputs.shape[-2:]
+def fetched(last: Tensor, motion: Tensor) -> Tensor:
+    """Return an output ``(1, 3, H, W)`` with every part moved by its `motion` ``(1, 2, h, w)``."""
+    origins = _origins(motion, *last.shape[-2:])
+    return F.grid_sample(last, origins, mode="bicubic", padding_mode="border", align_corners=False)
+
+
+def _origins(motion: Tensor, height: int, width: int) -> Tensor:
+    """Return where each pixel came from, ``(1, H, W, 2)`` in [-1, 1]."""
     y, x = (
-        (2 * torch.arange(side, device=outputs.device) + 1) / side - 1 for side in (height, width)
+        (2 * torch.arange(side, device=motion.device) + 1) / side - 1 for side in (height, width)
     )
     here = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
     fine = F.interpolate(motion, size=(height, width), mode="bilinear", align_corners=False)
@@ -73,7 +70,6 @@ class OutputBlend:
     """The last output of a stream, and how the scene moved until the next ones.
 
     Args:
-        delay: calls from a frame to its output.
         f: frames in a call.
         size: height and width of the outputs.
         still: the motion of a scene that does not move, ``(h, w, 2)``.
@@ -84,7 +80,6 @@ class OutputBlend:
 
     def __init__(
         self,
-        delay: int,
         f: int,
         size: tuple[int, int],
         still: NDArray[np.float32],
@@ -92,7 +87,6 @@ class OutputBlend:
         keep: FixedMemory,
         copy: Callable[[Tensor, Tensor], object],
     ) -> None:
-        self._delay = delay
         self._f = f
         self._size = size
         self._still = still
@@ -103,28 +97,21 @@ class OutputBlend:
 
     def reset(self) -> None:
         """Forget the last output."""
-        self._changes: deque[Sequence[SceneChange]] = deque(maxlen=self._delay + 1)
         self._has_last = False
         self.is_on = False
 
-    def begin(
-        self, weight: float, changes: Sequence[SceneChange], *, output_is_due: bool = True
-    ) -> None:
-        """Prepare a call whose new frames came with these `changes`; 0 to blend nothing.
+    def begin(self, weight: float, changes: Sequence[SceneChange]) -> None:
+        """Prepare a call whose outputs show frames with these `changes`; 0 to blend nothing.
 
         Frames that only repeat the last one come with fewer changes than there are frames.
         """
-        self._changes.append(changes)
-        if not output_is_due:
-            return
         before, self.is_on = self.is_on, weight > 0
         if not self.is_on:
             return
-        due = self._changes[0] if len(self._changes) > self._delay else []
         self._has_last = before and self._has_last
         weights, motions = [], []
         for index in range(self._f):
-            change = due[index] if index < len(due) else None
+            change = changes[index] if index < len(changes) else None
             is_cut = change is not None and change.is_cut
             weights.append(weight if self._has_last and not is_cut else 0.0)
             motions.append(self._still if change is None else change.motion)

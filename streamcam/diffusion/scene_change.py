@@ -1,5 +1,7 @@
 """Watch the camera for cuts, and for how the scene moves, on small grey frames."""
 
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -85,3 +87,20 @@ class SceneWatch:
 
     def _reduced(self, values: NDArray[Any]) -> NDArray[Any]:
         return cv2.resize(values, (self._columns, self._rows), interpolation=cv2.INTER_AREA)
+
+
+class ChangesInFlight:
+    """Changes that wait for the outputs of their frames, which come `delay` calls later."""
+
+    def __init__(self, delay: int) -> None:
+        self._delay = delay
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all."""
+        self._calls: deque[Sequence[SceneChange]] = deque(maxlen=self._delay + 1)
+
+    def __call__(self, changes: Sequence[SceneChange]) -> Sequence[SceneChange]:
+        """Take those of the new frames of a call; return those of the frames it puts out."""
+        self._calls.append(changes)
+        return self._calls[0] if len(self._calls) > self._delay else []

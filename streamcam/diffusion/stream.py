@@ -8,9 +8,10 @@ import torch
 
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.output_blend import OutputBlend
+from streamcam.diffusion.output_memory import OutputMemory
 from streamcam.diffusion.pending_frames import PendingFrames
 from streamcam.diffusion.sampler import Sampler
-from streamcam.diffusion.scene_change import SceneChange, SceneWatch
+from streamcam.diffusion.scene_change import ChangesInFlight, SceneChange, SceneWatch
 from streamcam.diffusion.second_source import OpenSecond, open_for_render
 from streamcam.diffusion.similarity import METRICS, SimilarityFilter
 from streamcam.engines.fixed_memory import FixedMemory
@@ -69,7 +70,8 @@ class DiffusionStream:
         self._models = models
         self._ahead = ahead and self.transfer.on_device
         self._from_noise = config.mode == "txt2img"
-        self._remembers = models.memory_values > 0
+        fuses = config.temporal_memory == "features"
+        self._remembers = fuses or models.memory_values > 0
         control = self.sampler.control
         self._uploads = not self._from_noise or (control is not None and control.needs_batch)
         metric = METRICS[config.similar_image_filter_metric]
@@ -77,15 +79,12 @@ class DiffusionStream:
         self._pending = PendingFrames()
         self._scene = SceneWatch(config.width, config.height, config.fit)
         self._changes: list[SceneChange] = []
-        self._blend = OutputBlend(
-            config.num_steps - 1 if config.use_denoising_batch else 0,
-            self.chunk,
-            (config.height, config.width),
-            self._scene.still,
-            models.device,
-            FixedMemory(fixed=self._graphs.captures),
-            self.transfer.copy_to_device,
-        )
+        delay = config.num_steps - 1 if config.use_denoising_batch else 0
+        self._changes_in_flight = ChangesInFlight(delay)
+        size, keep = (config.height, config.width), FixedMemory(fixed=self._graphs.captures)
+        copy = self.transfer.copy_to_device
+        self._blend = OutputBlend(self.chunk, size, self._scene.still, models.device, keep, copy)
+        self._memory = OutputMemory(self.chunk, size, models.device, keep, copy) if fuses else None
         self._waits = False
 
     @property
@@ -113,7 +112,10 @@ class DiffusionStream:
         self._pending.reset()
         self._scene.reset()
         self._changes = []
+        self._changes_in_flight.reset()
         self._blend.reset()
+        if self._memory:
+            self._memory.reset()
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -238,8 +240,7 @@ class DiffusionStream:
         self._pending.gathered = 0
         changes, self._changes = self._changes, []
         output_is_due = self.sampler.begin(new_frames=new_frames, changes=changes)
-        weight = self.sampler.parameters.output_blend
-        self._blend.begin(weight, changes, output_is_due=output_is_due)
+        due = self._changes_in_flight(changes)
         uploaded = None
         if new_frames and self._uploads:
             uploaded = self.transfer.uploaded(self.chunk)
@@ -247,6 +248,9 @@ class DiffusionStream:
             self._work(uploaded, None)
             self.transfer.synchronize()
             return []
+        self._blend.begin(self.sampler.parameters.output_blend, due)
+        if self._memory:
+            self._memory.begin(self.sampler.parameters, due)
         output = self.transfer.output_buffer(self.chunk)
         self._launch(uploaded, output, new_frames=new_frames)
         downloaded, wait = output.download()
@@ -283,4 +287,7 @@ class DiffusionStream:
             self.sampler.look(batch)
         x_0 = self.sampler.step(latents)
         if output is not None:
-            output.write(self._blend(self._models.decode(x_0)))
+            images = self._models.decode(x_0)
+            if self._memory:
+                images = self._memory(images)
+            output.write(self._blend(images))

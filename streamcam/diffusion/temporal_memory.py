@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from streamcam.diffusion.attention import attention_output, is_plain, query_key_value
 from streamcam.diffusion.steering import LayerInputs, MemoryInputs
@@ -129,22 +129,6 @@ class RememberingSelfAttention:
         return torch.cat([now, past], dim=1)[:, None, None]
 
 
-class RememberingBlock:
-    """Hook that fuses the output ``(rows, C, h, w)`` of a block with past ones."""
-
-    def __init__(self, features: Slot, inputs: LayerInputs) -> None:
-        self.features = features
-        self.inputs = inputs
-
-    def __call__(self, _block: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        memory = self.inputs.steering.memory
-        if memory is None:
-            return output
-        tokens = output.flatten(2).transpose(1, 2)
-        tokens = fused(tokens, self.features, memory, self.inputs)
-        return tokens.transpose(1, 2).reshape(output.shape)
-
-
 def fused(states: Tensor, slot: Slot, memory: MemoryInputs, inputs: LayerInputs) -> Tensor:
     """Return `states` moved towards their merged history, by the strength of the memory."""
     past = slot.read(memory, states.dtype)
@@ -158,8 +142,7 @@ def enable_temporal_memory(
 ) -> int:
     """Let self-attentions of `unet` remember, and with `features` the layers after them.
 
-    The first self-attention of each transformer does. Where no block on the way up has any, the
-    output of the last block is fused.
+    The first self-attention of each transformer does.
 
     Args:
         unet: a UNet2DConditionModel.
@@ -184,9 +167,6 @@ def enable_temporal_memory(
         outputs = planner.slot(tokens, layers[name].inner_dim) if is_fused else None
         processors[f"{name}.processor"] = RememberingSelfAttention(keys, values, outputs, inputs)
     unet.set_attn_processor(processors)
-    if features and not any(name.startswith("up_blocks") for name in layers):
-        slot = planner.slot(size[0] * size[1], unet.config.block_out_channels[0])
-        unet.up_blocks[-1].register_forward_hook(RememberingBlock(slot, inputs))
     return planner.values
 
 

@@ -25,9 +25,11 @@ def test_every_comparison_has_its_rows() -> None:
         "prompt cache",
         "prompt chunks",
         "regions",
+        "steadiness",
         "live LoRAs",
     ]
     assert len(tables["guidance"]) == 5 * 4
+    assert all(row.note.endswith(" MB") for row in rows if "temporal_memory" in row.name)
     assert all(row.ms > 0 and row.ratio > 0 and -0.01 <= row.outside < 1 for row in rows)
     still = next(row for row in rows if row.name == "still scene, filter on")
     assert "skipped" in still.note

@@ -121,15 +121,6 @@ def fused_plainly(states: Tensor, memory: PlainMemory) -> Tensor:
     return states + STRENGTH * (history - states)
 
 
-class PlainHook:
-    def __init__(self) -> None:
-        self.memory = PlainMemory()
-
-    def __call__(self, _block: Any, _args: Any, output: Tensor) -> Tensor:
-        tokens = fused_plainly(output.flatten(2).transpose(1, 2), self.memory)
-        return tokens.transpose(1, 2).reshape(output.shape)
-
-
 def without_attention_on_the_way_up() -> Any:
     """Return a U-Net in the layout of nano's."""
     from diffusers import UNet2DConditionModel
@@ -158,8 +149,6 @@ def plain_twin(unet: Any, *, features: bool) -> Any:
     for name in names:
         processors[name] = PlainAttention(fuses=any(name.startswith(f"{b}.") for b in fused))
     twin.set_attn_processor(processors)
-    if features and not any(name.startswith("up_blocks") for name in names):
-        twin.up_blocks[-1].register_forward_hook(PlainHook())
     return twin
 
 
