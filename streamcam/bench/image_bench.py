@@ -205,7 +205,7 @@ class ImageBenchmark:
         cases = [self._case("nothing remembered", self._config)]
         for memory in ("attention", "features"):
             config, lines = changed(self._config, temporal_memory=memory), list[str]()
-            pipe = _with_shared_weights(self._plain_pipe)
+            pipe = with_shared_weights(self._plain_pipe)
             models = from_pipeline(
                 pipe, config, self._models.device, lines.append, builds_here=True
             )
