@@ -3,6 +3,8 @@
 A row for 1, 2, 4 and 8 broadcasts of nano: the latency of their outputs, and the frames of all of
 them. Then the node with the most streams is killed, and a row for each stream says for how long it
 had no output of the model, and for how long the broadcast itself ever sent nothing.
+
+Other numbers of streams may be given, and ``identity``, an engine that returns what it gets.
 """
 
 import itertools
@@ -25,6 +27,7 @@ from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.cluster.pool_client import THIS_MACHINE, ask_pool
 from streamcam.runtime.engine_elsewhere import with_engine_elsewhere
 from streamcam.runtime.engine_process import RUNNING
+from streamcam.runtime.engine_worker import IDENTITY
 from streamcam.settings.config_layers import build_config
 from streamcam.types import BroadcastView, Frame, Sink
 
@@ -69,10 +72,10 @@ class Outputs:
         self.sent.append(Output(now, now - frame.captured_at, is_new))
 
 
-def broadcast(address: str, connection: Connection) -> None:
+def broadcast(address: str, model: str, connection: Connection) -> None:
     """Broadcast in this process; send the outputs since the last time whenever asked."""
     side = f"{SIZE}x{SIZE}"
-    size = {"model": "nano", "width": SIZE, "height": SIZE, "canvas": side, "fps": FPS}
+    size = {"model": model, "width": SIZE, "height": SIZE, "canvas": side, "fps": FPS}
     # On hold, what is new was made by the model.
     given = {"engine": address, "sink": "null", "on_engine_loss": "hold", "prompt": "oil painting"}
     config = with_engine_elsewhere(build_config([{**size, **given}]))
@@ -99,10 +102,10 @@ def broadcast(address: str, connection: Connection) -> None:
 class Stream:
     """A broadcast in a process of its own."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, model: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=broadcast, args=(address, theirs))
+        self._process = context.Process(target=broadcast, args=(address, model, theirs))
         self._process.start()
         theirs.close()
 
@@ -214,7 +217,8 @@ def main() -> None:
 
     # Else Ray gives engines the lowest priority, on nodes that here are one machine with the rest.
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
-    counts = [int(word) for word in sys.argv[1:]] or COUNTS
+    counts = [int(word) for word in sys.argv[1:] if word.isdecimal()] or COUNTS
+    model = IDENTITY if IDENTITY in sys.argv else "nano"
     options = {"object_store_memory": OBJECT_STORE}
     head = {"num_cpus": 0, "include_dashboard": False, **options}
     cluster = Cluster(initialize_head=True, head_node_args=head)
@@ -223,7 +227,7 @@ def main() -> None:
         nodes = [cluster.add_node(num_cpus=ROOM, **options) for _ in range(NODES)]
         os.environ["RAY_ADDRESS"] = cluster.address
         for count in counts:
-            started = [Stream(THIS_MACHINE) for _ in range(count - len(streams))]
+            started = [Stream(THIS_MACHINE, model) for _ in range(count - len(streams))]
             streams += started
             for stream in started:
                 stream.wait()
