@@ -10,9 +10,9 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
 
 from streamcam.bench.steadiness import SETTLES, run, with_settings
 from streamcam.bench.steadiness_scene import (
@@ -71,11 +71,10 @@ def steadied(
 def captioned(image: Image, text: str) -> Image:
     """Return the middle of `image` with a caption."""
     left = (image.shape[1] - CLIP_WIDTH) // 2
-    part = np.ascontiguousarray(image[:, left : left + CLIP_WIDTH])
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        place, font = (8, HEIGHT - 10), cv2.FONT_HERSHEY_SIMPLEX
-        cv2.putText(part, text, place, font, 0.5, colour, width, cv2.LINE_AA)
-    return part
+    part = Picture.fromarray(image[:, left : left + CLIP_WIDTH])
+    place, font = (8, HEIGHT - 24), ImageFont.load_default(15)
+    ImageDraw.Draw(part).text(place, text, "white", font, stroke_width=2, stroke_fill="black")
+    return np.asarray(part)
 
 
 def main() -> None:
@@ -92,7 +91,7 @@ def main() -> None:
         rows.append(np.hstack([scene[-1], outputs[-1], flicker(scene, outputs)]))
     Picture.fromarray(np.vstack(rows)).save(IMAGES / "steady.jpg", quality=QUALITY)
 
-    scene = photograph("astronaut", CLIP_FRAMES)
+    scene = photograph("chelsea", CLIP_FRAMES)
     halves = []
     for way in ("off", "temporal_memory=features"):
         outputs = steadied(of_prompt[CLIP_PROMPT], way, scene, models)

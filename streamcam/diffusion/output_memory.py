@@ -99,27 +99,45 @@ def _cosines(new: Tensor, past: Tensor) -> Tensor:
     Returns:
         ``(D, D, h, w)``: of each square with the past ones within `REACH` of it, rows first.
     """
-    height, width = new.shape[-2:]
     side = 2 * REACH + 1
     padded = F.pad(past, [REACH] * 4, mode="replicate")
-    shifted = padded.unfold(2, height, 1).unfold(3, width, 1).reshape(-1, 1, height, width)
-    product = _squares(F.avg_pool2d(new * shifted, CELL))
-    mean, power = (_squares(F.avg_pool2d(values, CELL)) for values in (new, new**2))
+    product = _squares(torch.cat([_products(new, padded, down) for down in range(side)]))
+    mean, power = _squares(F.avg_pool2d(torch.cat([new, new**2])[:, 0], CELL))
     # The cells of all shifted images are among those that begin at any pixel.
-    cells = F.avg_pool2d(torch.cat([padded, padded**2]), CELL, stride=1)
-    windows = cells.unfold(2, side, 1).unfold(3, side, 1)[:, 0, ::CELL, ::CELL]
+    cells = F.avg_pool2d(torch.cat([padded, padded**2])[:, 0], CELL, stride=1)
+    windows = cells.unfold(1, side, 1).unfold(2, side, 1)[:, ::CELL, ::CELL]
+    windows = windows.permute(0, 3, 4, 1, 2).flatten(1, 2)
+    past_mean, past_power = _squares(windows)
     rows, columns = product.shape[-2:]
-    windows = windows.permute(0, 3, 4, 1, 2).reshape(2, side**2, 1, rows, columns)
-    past_mean, past_power = (_squares(values) for values in windows.unbind())
     covariance = product - mean * past_mean
     variances = (power - mean**2 + EVEN) * (past_power - past_mean**2 + EVEN)
-    cosines = (covariance + EVEN) / variances.clamp(min=EVEN**2).sqrt()
+    cosines: Tensor = (covariance + EVEN) * variances.clamp(min=EVEN**2).rsqrt()
     return cosines.reshape(side, side, rows, columns) - _distances(new.device)
 
 
+def _products(new: Tensor, padded: Tensor, down: int) -> Tensor:
+    """Return the means in cells of `new` times the past at all places of a row, ``(D, h, w)``.
+
+    A row at a time stays in the processor's cache.
+    """
+    height, width = new.shape[-2:]
+    shifted = padded[0, 0, down : down + height].unfold(1, width, 1).transpose(0, 1).contiguous()
+    means: Tensor = F.avg_pool2d(shifted * new[0], CELL)
+    return means
+
+
 def _squares(cells: Tensor) -> Tensor:
-    """Return the mean of each cell and those around it."""
-    return F.avg_pool2d(cells, 3, 1, 1, count_include_pad=False)
+    """Return the mean of each cell ``(…, h, w)`` and those around it."""
+    rows, columns = (_neighbours(size, cells.device) for size in cells.shape[-2:])
+    means: Tensor = rows @ cells @ columns.T
+    return means
+
+
+def _neighbours(size: int, device: torch.device) -> Tensor:
+    """Return the matrix ``(size, size)`` that takes the mean of each item and its neighbours."""
+    places = torch.arange(size, device=device)
+    near = ((places[:, None] - places).abs() <= 1).float()
+    return near / near.sum(1, keepdim=True)
 
 
 def _distances(device: torch.device) -> Tensor:
