@@ -36,7 +36,7 @@ def cluster() -> None:
 @ADDRESS
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def status(address: str, *, as_json: bool) -> None:
-    """Show the places for engines with their streams, the spares, and what was refused."""
+    """Show which streams run where, the spares, and refusals."""
     answer = _ask(address, "status") or {"places": [], "silent_nodes": [], "refusals": []}
     if as_json:
         click.echo(json.dumps(answer, indent=1))
@@ -58,9 +58,9 @@ def status(address: str, *, as_json: bool) -> None:
 @cluster.command()
 @ADDRESS
 def stop(address: str) -> None:
-    """End all engines of the cluster, and what places them; Ray itself goes on.
+    """End all engines of the cluster.
 
-    Streams that still run get new ones.
+    What places them ends too; Ray itself goes on. Streams that still run get new ones.
     """
     ended = _ask(address, "stop")
     click.echo(NOBODY if ended is None else f"ended {ended} engines")
