@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from streamcam.runtime.cluster.engine_pool import NAMESPACE, POOL, start_pool
@@ -33,6 +34,7 @@ def main() -> None:
 
 
 def _ask(address: str, call: str, arguments: list[Any]) -> Any:
+    _show_token()
     import ray
 
     ray.init(
@@ -56,3 +58,10 @@ def _ask(address: str, call: str, arguments: list[Any]) -> Any:
     if call == "stop":
         ray.kill(pool)
     return result
+
+
+def _show_token() -> None:
+    """Let Ray show its token where this user has one: some versions ask for it unasked."""
+    named = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if any(name in os.environ for name in named) or (Path.home() / ".ray/auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
