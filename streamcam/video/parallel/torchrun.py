@@ -16,6 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from streamcam.errors import EngineError, one_line
 from streamcam.system.network import endpoint, interface_to
+from streamcam.system.supervised_thread import SupervisedThread
 from streamcam.video.parallel.rendezvous import (
     LOST,
     POLL_S,
@@ -126,7 +127,7 @@ class RoundWatch:
 
     Args:
         connect: returns a store of its own: a call that gets no answer holds up all others.
-        on_end: called once or twice with the reason.
+        on_end: called once or twice with the reason; also where watching itself fails.
         silent_s: seconds without an answer of the store after which it counts as lost.
     """
 
@@ -139,24 +140,27 @@ class RoundWatch:
         self.round = 0
         """Number of the round that must not be followed by another; 0 for none so far."""
         self._connect, self._on_end, self._silent_s = connect, on_end, silent_s
-        self._answered = threading.Event()
+        self._answered, self._ended = threading.Event(), threading.Event()
 
     def start(self) -> None:
         """Begin to watch; returns at once."""
-        threading.Thread(target=self._ask, name="round", daemon=True).start()
+        self._start("round", self._ask)
+
+    def _start(self, name: str, loop: Callable[[], None]) -> None:
+        SupervisedThread(name, loop, self._ended, on_error=self._end_with).start()
+
+    def _end_with(self, error: BaseException) -> None:
+        self._ended.set()
+        self._on_end(one_line(error))
 
     def _ask(self) -> None:
-        try:
-            store = self._connect()
-            threading.Thread(target=self._wait_for_answers, name="silence", daemon=True).start()
-            with store_errors():
-                while store.add(ROUND, 0) == self.round or not self.round:
-                    self._answered.set()
-                    time.sleep(ASK_S)
-        except EngineError as error:
-            self._on_end(str(error))
-        else:
-            self._on_end("the first rank has begun again")
+        store = self._connect()
+        self._start("silence", self._wait_for_answers)
+        with store_errors():
+            while store.add(ROUND, 0) == self.round or not self.round:
+                self._answered.set()
+                time.sleep(ASK_S)
+        self._on_end("the first rank has begun again")
 
     def _wait_for_answers(self) -> None:
         while self._answered.wait(self._silent_s):

@@ -74,6 +74,15 @@ def test_a_rank_notices_that_the_first_ones_machine_cannot_be_reached() -> None:
     assert ends.reason() == "the ranks cannot meet at stage:29500"
 
 
+def test_a_rank_does_not_go_on_unwatched() -> None:
+    def connect() -> Store:
+        raise MemoryError("no room for a connection")
+
+    ends = Ends()
+    RoundWatch(connect, ends).start()
+    assert ends.reason().endswith("no room for a connection")
+
+
 def test_after_the_last_round_nobody_waits_for_another() -> None:
     store = HashStore()
     begin_round(store)
