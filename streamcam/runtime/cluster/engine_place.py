@@ -1,6 +1,7 @@
 """Ray actor that serves one engine on its node, to the performers that the pool sends there."""
 
 import asyncio
+import logging
 import os
 import secrets
 import tempfile
@@ -13,6 +14,9 @@ from streamcam.runtime.cluster.engine_request import parse_request
 from streamcam.runtime.remote.engine_server import EngineServer
 from streamcam.runtime.startup_check import check_startup
 from streamcam.system.network import endpoint
+from streamcam.system.supervised_thread import SupervisedThread
+
+log = logging.getLogger(__name__)
 
 
 class EnginePlace:
@@ -37,7 +41,11 @@ class EnginePlace:
         self._standbys: list[dict[str, str]] = []
         self._counted_at, self._counts = time.monotonic(), dict[str, int]()
         self._fps: dict[str, float] = {}
-        threading.Thread(target=self._serve, name="serve", daemon=True).start()
+        self._stopping = threading.Event()
+        self.serving = SupervisedThread(
+            "serve", self._serve, self._stopping, on_error=self._end_with
+        )
+        self.serving.start()
 
     def request(self) -> str:
         """Return what it was made for."""
@@ -71,16 +79,19 @@ class EnginePlace:
         return {name: self._fps.get(name, 0.0) for name in counts}
 
     def _serve(self) -> None:
-        try:
-            request = parse_request(self._request)
-            check_startup(request.config)
-            streams = request.streams
-            self._server = EngineServer(request.config, self._token, streams, streams)
-            self._loop.run_until_complete(self._server.run(self._host, 0, self._set_port))
-        except StreamcamError as error:
-            self._failure = str(error)
-        except Exception as error:
-            self._failure = f"the engine cannot be served: {one_line(error)}"
+        request = parse_request(self._request)
+        check_startup(request.config)
+        streams = request.streams
+        self._server = EngineServer(request.config, self._token, streams, streams)
+        self._loop.run_until_complete(self._server.run(self._host, 0, self._set_port))
+
+    def _end_with(self, error: BaseException) -> None:
+        self._stopping.set()
+        if self._engine:
+            log.error("the engine at %s is served no longer", self._engine, exc_info=error)
+            os._exit(1)  # Ray starts it again, at another address.
+        is_ours = isinstance(error, StreamcamError)
+        self._failure = str(error) if is_ours else f"the engine cannot be served: {one_line(error)}"
 
     def _set_port(self, port: int) -> None:
         self._engine = endpoint(self._host, port)
