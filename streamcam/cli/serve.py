@@ -13,7 +13,7 @@ from streamcam.cli.reporting import reporting
 from streamcam.cli.stop_signals import stopping
 from streamcam.errors import ConfigError
 from streamcam.runtime.auto_settings import settle_model
-from streamcam.runtime.remote.link import DEFAULT_PORT, check_package
+from streamcam.runtime.remote.engine_connection import DEFAULT_PORT, check_package
 from streamcam.runtime.remote.shared_settings import for_clients
 from streamcam.runtime.startup_check import check_startup
 from streamcam.settings.broadcast_settings import BroadcastSettings

@@ -3,7 +3,7 @@
 from streamcam.errors import ConfigError
 from streamcam.runtime.cluster.engine_request import with_request
 from streamcam.runtime.cluster.pool_client import check_cluster
-from streamcam.runtime.remote import link
+from streamcam.runtime.remote.engine_connection import check_package, fetch_settings
 from streamcam.runtime.remote.shared_settings import with_shared_settings
 from streamcam.settings.config import Config
 from streamcam.settings.environment import engine_token
@@ -26,7 +26,7 @@ def with_engine_elsewhere(config: Config) -> Config:
             f"the engine at {engine} asks for a token: give --token, or set STREAMCAM_ENGINE_TOKEN,"
             ' to the one that "streamcam serve" shows there'
         )
-    link.check_package()
-    shared = link.fetch_settings(engine, token)
+    check_package()
+    shared = fetch_settings(engine, token)
     broadcast = config.broadcast.model_copy(update={"token": token})
     return with_shared_settings(config.model_copy(update={"broadcast": broadcast}), shared, engine)

@@ -23,14 +23,8 @@ from streamcam.runtime.engine_worker import (
     begin_child_process,
 )
 from streamcam.runtime.frame_ring import FrameRing
-from streamcam.runtime.remote.link import (
-    CONNECT_S,
-    Link,
-    LinkLostError,
-    client_name,
-    end_in_order,
-    run_reporting,
-)
+from streamcam.runtime.remote.engine_connection import CONNECT_S, LinkLostError
+from streamcam.runtime.remote.link import Link, client_name, end_in_order, run_reporting
 from streamcam.runtime.remote.wire import WireError
 from streamcam.settings.config import Config
 from streamcam.system.backoff import Backoff

@@ -12,7 +12,7 @@ from threading import Timer
 from typing import Any
 
 from streamcam.errors import ConfigError, EngineError
-from streamcam.runtime.remote.link import check_package
+from streamcam.runtime.remote.engine_connection import check_package
 from streamcam.settings.broadcast_settings import RAY
 from streamcam.system.child_process import start_child
 from streamcam.system.network import parse_endpoint

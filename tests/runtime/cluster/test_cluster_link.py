@@ -13,9 +13,9 @@ from streamcam.runtime.cluster.cluster_link import ClusterLink
 from streamcam.runtime.engine_worker import IDENTITY, EngineMessage
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.runtime.remote import engine_server
+from streamcam.runtime.remote.engine_connection import Hello
 from streamcam.runtime.remote.engine_server import EngineServer
 from streamcam.runtime.remote.engine_slot import EngineSlot
-from streamcam.runtime.remote.link import Hello
 from streamcam.settings.config_layers import build_config
 
 TOKEN = "the-token-of-the-tests"

@@ -14,8 +14,9 @@ from streamcam.errors import ConfigError, EngineError
 from streamcam.runtime.engine_elsewhere import with_engine_elsewhere
 from streamcam.runtime.engine_process import LOST, RUNNING, EngineProcess
 from streamcam.runtime.engine_worker import IDENTITY
-from streamcam.runtime.remote import engine_server, link
+from streamcam.runtime.remote import engine_connection, engine_server
 from streamcam.runtime.remote import peer as peer_module
+from streamcam.runtime.remote.engine_connection import connected
 from streamcam.runtime.remote.peer import Peer
 from streamcam.runtime.remote.wire import WireFrame, compressed, frame_bytes
 from streamcam.settings.config import Config
@@ -113,7 +114,7 @@ def test_a_wrong_token_is_told_from_a_machine_that_does_not_answer(port: int) ->
 
 
 def test_nobody_there_is_said_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "CONNECT_S", 0.3)
+    monkeypatch.setattr(engine_connection, "CONNECT_S", 0.3)
     with pytest.raises(EngineError, match=r'127.0.0.1:9.*is "streamcam serve" running there'):
         elsewhere(9)
 
@@ -139,7 +140,7 @@ async def _connect(port: int, client: str, then: Callable[[Peer], None] | None =
 
         def on_end(self, reason: str) -> None: ...
 
-    async with link.connected(f"127.0.0.1:{port}", TOKEN, "frames", client) as (peer, _):
+    async with connected(f"127.0.0.1:{port}", TOKEN, "frames", client) as (peer, _):
         peer.listener = Listener()
         if then:
             then(peer)
