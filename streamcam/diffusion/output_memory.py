@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from streamcam.diffusion.device_numbers import DeviceNumbers
 from streamcam.diffusion.output_blend import fetched
 from streamcam.diffusion.scene_change import SceneChange
 from streamcam.engines.fixed_memory import FixedMemory
@@ -201,8 +202,7 @@ class OutputMemory:
         self._size = size
         self._device = device
         self._keep = keep
-        self._copy = copy
-        self._begun_with: tuple[float, ...] = ()
+        self._numbers = DeviceNumbers("output memory numbers", device, keep, copy)
         self.reset()
 
     def reset(self) -> None:
@@ -223,17 +223,14 @@ class OutputMemory:
             opened[0] = 0.0
         self._has_history = True
         weight = 1 / parameters.temporal_length
-        values = (parameters.temporal_strength, weight, parameters.temporal_threshold, *opened)
-        if values != self._begun_with:
-            self._begun_with = values
-            new = torch.empty(len(values), device=self._device)
-            self._copy(new, torch.tensor(values))
-            self._controls = self._keep("output memory controls", new)
+        self._numbers.send(
+            parameters.temporal_strength, weight, parameters.temporal_threshold, *opened
+        )
 
     def __call__(self, outputs: Tensor) -> Tensor:
         """Return the outputs ``(f, 3, H, W)`` of a call steadied: work of the device alone."""
-        strength, weight, threshold, *_ = self._controls.unbind()
-        inputs = OutputMemoryInputs(strength, weight, threshold, self._controls[3:])
+        strength, weight, threshold, *_ = self._numbers.tensor.unbind()
+        inputs = OutputMemoryInputs(strength, weight, threshold, self._numbers.tensor[3:])
         result, newest = remembered(outputs, self._history, inputs)
         self._history = self._keep("output history", newest)
         return result

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamcam.diffusion.attention import attention_output, is_plain, query_key_value
+from streamcam.diffusion.device_numbers import DeviceNumbers
 from streamcam.diffusion.steering import LayerInputs, MemoryInputs
 from streamcam.engines.fixed_memory import FixedMemory
 from streamcam.settings.parameters import Parameters
@@ -239,8 +240,7 @@ class TemporalMemory:
         self._f = f
         self._device = device
         self._keep = keep
-        self._copy = copy
-        self._begun_with: tuple[float, ...] = ()
+        self._numbers = DeviceNumbers("memory numbers", device, keep, copy)
         self.reset()
 
     def reset(self) -> None:
@@ -256,12 +256,9 @@ class TemporalMemory:
         self._open = [float(not (cut or self._is_new)), *self._open[:-1]]
         self._is_new = False
         weight = min(1.0, self._f / parameters.temporal_length)
-        values = (parameters.temporal_strength, weight, parameters.temporal_threshold, *self._open)
-        if values != self._begun_with:
-            self._begun_with = values
-            new = torch.empty(len(values), device=self._device)
-            self._copy(new, torch.tensor(values))
-            self._controls = self._keep("memory controls", new)
+        self._numbers.send(
+            parameters.temporal_strength, weight, parameters.temporal_threshold, *self._open
+        )
 
     def begin_steps(self) -> None:
         """Begin the first of the steps of a call."""
@@ -272,8 +269,8 @@ class TemporalMemory:
 
         In a `batch` they are the rows with the negative prompt, if any, and then all steps.
         """
-        strength, weight, threshold, *_ = self._controls.unbind()
-        opened = self._controls[3:]
+        strength, weight, threshold, *_ = self._numbers.tensor.unbind()
+        opened = self._numbers.tensor[3:]
         if batch:
             opened = torch.cat([opened[: rows - self._steps], opened])
         else:
