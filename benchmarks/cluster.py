@@ -160,7 +160,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def has_spares() -> bool:
-    """Return whether there is room for all streams of any one node on the others, all loaded."""
+    """Return whether loaded engines elsewhere have room for all streams of any node."""
     found = places()
     by_node: dict[str, int] = {}
     for place in found:

@@ -60,7 +60,7 @@ class LossyRelay:
         self._free_at: dict[socket.socket, float] = {}
         """When all that waits for a side has passed."""
         self._due: list[tuple[float, int, socket.socket, bytes, Address]] = []
-        """Packets on their way: when they are due, and their numbers."""
+        """Delayed packets: when they are due, and their numbers."""
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 

@@ -82,7 +82,7 @@ class Assumptions:
     zones: int = 3
     packing: str = "shared"
     """"best-fit" takes the fullest GPU with room, "spread" the emptiest; "shared" the one where a
-    stream adds the least, as it joins the calls of others, and among those the fullest."""
+    stream adds the least, since streams share calls, and among those the fullest."""
     spare: float = 0.1
     """Share of the busy GPUs that is kept free besides."""
     node_start_s: float = 240.0

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from torch import nn
@@ -13,8 +14,6 @@ from streamcam.errors import ModelError
 from streamcam.models.lora_file import read_lora
 from streamcam.models.lora_layers import LoraScales, with_branches
 from streamcam.models.lora_updates import BIAS_ROLES, change_of, updated_bias, updated_weight
-
-peft = pytest.importorskip("peft")
 
 LAYERS = ["linear", "square", "conv", "point", "even"]
 PLAIN: dict[str, Any] = {"r": 2, "lora_alpha": 3, "init_lora_weights": False}

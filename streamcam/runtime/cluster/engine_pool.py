@@ -256,7 +256,7 @@ class EnginePool:
         return [{"engine": p.engine, "token": p.token, "node": p.node} for p in chosen]
 
     def _balance(self, places: list[Place]) -> None:
-        """Keep room ready for the streams of any one node on the others, where these are idle.
+        """Keep room ready elsewhere for all streams of any node, as far as nodes are idle.
 
         So the loss of a node is made up for at once.
         """
