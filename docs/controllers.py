@@ -15,8 +15,9 @@ from py2tosc.enums import ButtonType, Conversion, TriggerCondition
 
 from streamcam.control.addresses import Address, Addresses
 from streamcam.settings.base import literal_values, traits
-from streamcam.settings.parameters import Parameters, is_prompt
+from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import shipped_folder
+from streamcam.settings.value_types import is_prompt
 
 PREFIX = "/streamcam"
 TOUCHOSC, TOUCHDESIGNER = "streamcam.tosc", "touchdesigner.py"

@@ -12,7 +12,8 @@ from streamcam.errors import ConfigError, printable
 from streamcam.runtime.parameters_summary import prompt_text
 from streamcam.settings.base import as_utf8
 from streamcam.settings.cue_settings import cue_list_file, find_cue_lists
-from streamcam.settings.parameters import Parameters, is_prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import is_prompt
 from streamcam.system.paths import cue_lists_folder
 
 HEADINGS = ("", "cue", "fade", "follow", "at", "what")

@@ -18,7 +18,8 @@ from streamcam.control.values import (
 from streamcam.errors import ParameterError
 from streamcam.settings.base import from_json
 from streamcam.settings.named_numbers import merged
-from streamcam.settings.parameters import MAX_PROMPT_BYTES, Parameters, Prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import MAX_PROMPT_BYTES, Prompt
 
 Arguments = Sequence[Argument]
 Setter = Callable[[Transaction, Arguments], None]

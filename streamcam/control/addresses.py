@@ -21,7 +21,8 @@ from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import literal_values, traits
 from streamcam.settings.named_numbers import NamedNumbers, is_named_numbers
-from streamcam.settings.parameters import Parameters, is_prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import is_prompt
 
 SHORT_NAMES = {
     "prompt/interpolation": "prompt_interpolation",

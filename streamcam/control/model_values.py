@@ -3,7 +3,8 @@
 from typing import Any
 
 from streamcam.settings.base import traits
-from streamcam.settings.parameters import Parameters, is_prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import is_prompt
 
 MODEL_GROUPS = ("Prompt", "Look")
 NOT_READ = ("prompt_time", "preset_time")

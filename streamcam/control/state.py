@@ -13,7 +13,8 @@ from streamcam.errors import ParameterError
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
 from streamcam.settings.named_numbers import blended, is_named_numbers
-from streamcam.settings.parameters import MAX_PROMPTS, Easing, Parameters, Prompt, is_prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import MAX_PROMPTS, Easing, Prompt, is_prompt
 
 Listener = Callable[[Parameters, Parameters], None]
 """Called after every change with the snapshots before and after it."""

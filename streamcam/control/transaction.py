@@ -4,7 +4,8 @@ from typing import Any
 
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Fade
-from streamcam.settings.parameters import Parameters, Prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import Prompt
 
 MIN_WEIGHT = 0.001
 """Weight that the last prompt with a weight keeps when its fader goes to 0: one must remain."""

@@ -12,7 +12,8 @@ from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.live_loras import Scales, ScaleTensor
 from streamcam.diffusion.stages import Condition, Text, reading_notice, understood_notice
 from streamcam.errors import PromptError, one_line
-from streamcam.settings.parameters import Parameters, Prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import Prompt
 
 Value = TypeVar("Value")
 

@@ -1,6 +1,7 @@
 """Short texts on the live parameters, for the status line, the log and the preview page."""
 
-from streamcam.settings.parameters import Parameters, Prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import Prompt
 
 OVERRIDES = ("panic", "blackout", "freeze", "bypass")
 """Parameters that put something else on air than the model's output, the strongest first."""

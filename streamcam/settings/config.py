@@ -20,9 +20,10 @@ from streamcam.settings.control_inputs import ControlInput, control_inputs, cont
 from streamcam.settings.environment import engine_store, hub_is_offline
 from streamcam.settings.model_settings import AUTO, ModelSettings
 from streamcam.settings.named_numbers import NamedNumbers, merged, short_names
-from streamcam.settings.parameters import NAMED_FIELDS, Parameters, Timesteps, indices_of
+from streamcam.settings.parameters import NAMED_FIELDS, Parameters, indices_of
 from streamcam.settings.pipeline_rules import PIPELINE_RULES, PipelineRules
 from streamcam.settings.prompt_syntax import PARSERS
+from streamcam.settings.value_types import Timesteps
 from streamcam.settings.video_settings import VideoSettings
 
 DEFAULT_STEPS = 2

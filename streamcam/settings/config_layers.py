@@ -10,8 +10,9 @@ from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import FIXED_NAMES, LIVE_NAMES, PARTS, Config
 from streamcam.settings.layer import place_of
 from streamcam.settings.model_settings import AUTO
-from streamcam.settings.parameters import Parameters, parse_index_list
+from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import model_settings
+from streamcam.settings.value_types import parse_index_list
 from streamcam.settings.video_settings import VideoSettings
 
 MODEL_DEFAULTS = tuple(

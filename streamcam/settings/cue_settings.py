@@ -15,8 +15,9 @@ from streamcam.errors import ConfigError, StreamcamError, suggest
 from streamcam.settings.base import Settings, Traits, traits
 from streamcam.settings.config import FIXED_NAMES, LIVE_NAMES
 from streamcam.settings.layer import Layer, line_of
-from streamcam.settings.parameters import Easing, Parameters
+from streamcam.settings.parameters import Parameters
 from streamcam.settings.presets import presets_in, read_settings, shipped_folder
+from streamcam.settings.value_types import Easing
 from streamcam.system.paths import cue_lists_folder
 
 MAX_BYTES = 1_000_000

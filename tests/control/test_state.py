@@ -7,7 +7,8 @@ import pytest
 from streamcam.control.state import Control, Fade
 from streamcam.errors import ParameterError
 from streamcam.settings.config_layers import build_config
-from streamcam.settings.parameters import Easing, Parameters
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import Easing
 
 
 class Clock:

@@ -24,7 +24,8 @@ from streamcam.settings.base import literal_values, traits
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.named_numbers import is_named_numbers
-from streamcam.settings.parameters import Parameters, is_prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import is_prompt
 from streamcam.types import Frame
 from tests.diffusion.test_graphed_frames import Graphed
 from tests.support.ip_adapters import save_ip_adapter

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamcam.errors import ParameterError
-from streamcam.settings.parameters import MAX_PROMPTS, Parameters, indices_of
+from streamcam.settings.parameters import Parameters, indices_of
+from streamcam.settings.value_types import MAX_PROMPTS
 
 EXAMPLES = settings(derandomize=True, deadline=None)
 

@@ -19,7 +19,8 @@ from streamcam.settings.base import Traits, traits
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.named_numbers import is_named_numbers
-from streamcam.settings.parameters import Parameters, Prompt, is_prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import Prompt, is_prompt
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 

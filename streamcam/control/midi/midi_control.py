@@ -20,7 +20,7 @@ from streamcam.control.midi.port_mappings import PortMappings
 from streamcam.control.surface import ControlSurface
 from streamcam.errors import ConfigError, ParameterError, StreamcamError
 from streamcam.limits import RateLimiter
-from streamcam.settings.parameters import MAX_PROMPT_BYTES
+from streamcam.settings.value_types import MAX_PROMPT_BYTES
 from streamcam.system.paths import midi_folder
 from streamcam.system.supervised_thread import SupervisedThread
 

@@ -12,7 +12,8 @@ from streamcam.control.surface import ControlSurface
 from streamcam.control.values import Range
 from streamcam.settings.base import literal_values, traits
 from streamcam.settings.named_numbers import is_named_numbers
-from streamcam.settings.parameters import Parameters, is_prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import is_prompt
 
 EXTRAS = {
     **{f"prompt/{slot}/text": ("text", "Prompt") for slot in SLOTS},

@@ -14,7 +14,8 @@ from streamcam.control.web.page_table import page_table, shown
 from streamcam.control.web.versioned_values import VersionedValues
 from streamcam.settings.base import traits
 from streamcam.settings.named_numbers import is_named_numbers
-from streamcam.settings.parameters import Parameters, is_prompt
+from streamcam.settings.parameters import Parameters
+from streamcam.settings.value_types import is_prompt
 from streamcam.stats import LatencyHistory, Status
 
 ROUND_S = 1 / 30
