@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 from streamcam.errors import ConfigError
 from streamcam.settings.config import Config
 from streamcam.settings.environment import torchrun_launch
+from streamcam.system.cores import available_cores
 from streamcam.system.paths import leave_deleted_folder
 from streamcam.types import Frame, Image, Stream
 
@@ -52,6 +53,17 @@ class QueuedStream(LoadedStream, Protocol):
 
     def put(self, frame: Frame) -> None:
         """Queue a frame; the next call decides whether it is used."""
+
+
+@runtime_checkable
+class OverlappedStream(LoadedStream, Protocol):
+    """A stream that may still be at the outputs of a call when it takes the next frame in."""
+
+    def wait(self) -> None:
+        """Wait until the next frame can be taken in at once: the newest one is picked then."""
+
+    def finish(self) -> Sequence[Frame]:
+        """Return the frames whose outputs are still to be made, for want of a new frame."""
 
 
 @runtime_checkable
@@ -175,8 +187,14 @@ def _load_live_image(config: Config, report: Report) -> LoadedStream:
     from streamcam.frames import frame_transfer
 
     model = load_live_image_model(config, report)
-    transfer = frame_transfer(config, model.device, on_air=True)
-    return DiffusionStream(model, config, transfer, open_second=NewestImage, in_background=True)
+    return DiffusionStream(
+        model,
+        config,
+        frame_transfer(config, model.device, on_air=True),
+        open_second=NewestImage,
+        in_background=True,
+        overlaps=model.device.type == "cpu" and available_cores() > 1,
+    )
 
 
 def _load_shared_image(config: Config, report: Report, count: int) -> Sequence[LoadedStream]:

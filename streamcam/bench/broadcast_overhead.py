@@ -138,8 +138,11 @@ def on_air(config: Config, seconds: float) -> OnAir:
 
     started_at = time.monotonic()
     with BroadcastLoop(config, Control(config), pattern_source(config), sinks) as broadcast:
-        wait_until_on_air(broadcast)
+        engine = broadcast.engine
+        assert engine is not None
+        _wait_until(lambda: engine.state == RUNNING, lambda: broadcast.failed)
         running_after_s = time.monotonic() - started_at
+        wait_until_on_air(broadcast)
         time.sleep(1)
         probe.ages.clear()
         probe.sent, dropped = 0, _dropped(broadcast)
@@ -174,7 +177,7 @@ def _alone(config: Config, seconds: float) -> float:
     image = MovingPattern(config.width, config.height, config.broadcast.rate).image_at(0, 0.0)
     engine.start()
     try:
-        _wait_until_running(engine, lambda: failures[0] if failures else None)
+        _wait_until(lambda: engine.state == RUNNING, lambda: failures[0] if failures else None)
         first, index = engine.taken, 0
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
@@ -218,16 +221,15 @@ def pattern_source(config: Config) -> MovingPattern:
 
 
 def wait_until_on_air(broadcast: BroadcastLoop) -> None:
-    """Wait until the engine runs; raise StreamcamError if it cannot."""
-    assert broadcast.engine is not None
-    _wait_until_running(broadcast.engine, lambda: broadcast.failed)
+    """Wait until the engine runs as it will go on to; raise StreamcamError if it cannot."""
+    engine = broadcast.engine
+    assert engine is not None
+    _wait_until(lambda: engine.state == RUNNING and engine.is_settled, lambda: broadcast.failed)
 
 
-def _wait_until_running(
-    engine: EngineProcess, failure: Callable[[], StreamcamError | None]
-) -> None:
+def _wait_until(is_so: Callable[[], bool], failure: Callable[[], StreamcamError | None]) -> None:
     end = time.monotonic() + LOAD_S
-    while engine.state != RUNNING:
+    while not is_so():
         if error := failure():
             raise error
         if time.monotonic() > end:

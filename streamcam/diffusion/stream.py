@@ -1,10 +1,14 @@
 """StreamDiffusion as a Stream: frames in, the model's outputs out, in order."""
 
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from streamcam.diffusion.image_model import ImageModel
 from streamcam.diffusion.output_blend import OutputBlend
@@ -26,6 +30,15 @@ from streamcam.types import Frame, Image
 WAITS = "the new prompt is used in some seconds, once what encodes it is loaded"
 
 
+class _SampledCall(NamedTuple):
+    """A call whose steps another thread runs, and whose outputs are decoded afterwards."""
+
+    x_0: "Future[Tensor]"
+    parameters: Parameters
+    due: Sequence[SceneChange]
+    """How the scene of the frames that its outputs show differs from the one before."""
+
+
 class DiffusionStream:
     """StreamDiffusion: `n` steps of different frames in one call, `f` frames at a time.
 
@@ -42,6 +55,9 @@ class DiffusionStream:
         open_second: opens second sources for ControlNets; by default for `render`.
         in_background: encode the camera's image as an image prompt while frames flow; else the
             frame that it was taken from waits for it.
+        overlaps: after the warm-up, decode the outputs of a call while another thread encodes and
+            denoises the next one: as a pipeline of two stages, for a CPU with several cores. Call
+            `wait` before the newest frame is picked, and `finish` where there is none.
     """
 
     def __init__(
@@ -53,8 +69,12 @@ class DiffusionStream:
         ahead: bool = False,
         open_second: OpenSecond = open_for_render,
         in_background: bool = False,
+        overlaps: bool = False,
     ) -> None:
         self.config = config
+        self._overlaps = overlaps
+        self._thread: ThreadPoolExecutor | None = None
+        self._sampled: _SampledCall | None = None
         self._in_background = in_background
         self.chunk = config.frame_buffer_size
         self.counts: Counter[str] = Counter()
@@ -102,6 +122,7 @@ class DiffusionStream:
 
     def control_image(self) -> Image | None:
         """Return the newest images that ControlNets are shown, side by side; None without any."""
+        self.wait()
         return self.sampler.control.image() if self.sampler.control else None
 
     def _reset(self, parameters: Parameters) -> None:
@@ -142,6 +163,10 @@ class DiffusionStream:
         self._pending.finish_download()
         self.counts.clear()
         self._reset(self.config.live)
+        if self._overlaps and self._thread is None:
+            # PyTorch keeps the number of threads for each thread that calls it.
+            threads = (torch.get_num_threads(),)
+            self._thread = ThreadPoolExecutor(1, "sampling", torch.set_num_threads, threads)
         if calls:
             self._models.on_warm()
 
@@ -153,6 +178,7 @@ class DiffusionStream:
             frame: any size; it is fitted to the stream's.
             parameters: the snapshot to run with; latents in flight follow it too.
         """
+        self.wait()
         outputs = self._update(parameters)
         if (prompts := self.sampler.image_prompts) and prompts.grab(
             frame.image, self.sampler.parameters, wait=not self._in_background
@@ -162,6 +188,7 @@ class DiffusionStream:
         vector = self.transfer.similarity_vector(image) if self._filters else None
         if self._filter.should_skip(vector, parameters):
             self.counts["skipped"] += 1
+            outputs += self.finish()
             return outputs + self._pending.add_skipped(frame)
         self.counts["processed"] += 1
         self._pending.add(frame, vector)
@@ -181,14 +208,26 @@ class DiffusionStream:
     @torch.inference_mode()
     def drain(self, parameters: Parameters) -> list[Frame]:
         """Return the frames still in flight, as if the last frame were repeated; then reset."""
-        outputs: list[Frame] = []
+        outputs: list[Frame] = self.finish()
         if self._pending.gathered:
             outputs += self._run(new_frames=True)
+            outputs += self.finish()
         while self._pending:
             outputs += self._run(new_frames=False)
         outputs += self._pending.finish_download()
         self._reset(parameters)
         return outputs
+
+    def wait(self) -> None:
+        """Wait until the next frame can be taken in at once."""
+        if self._sampled:
+            self._sampled.x_0.result()
+
+    @torch.inference_mode()
+    def finish(self) -> list[Frame]:
+        """Return the frames whose outputs are not decoded yet, once they are."""
+        call, self._sampled = self._sampled, None
+        return self._decoded(call) if call else []
 
     @property
     def _watches(self) -> bool:
@@ -248,11 +287,33 @@ class DiffusionStream:
             self._work(uploaded, None)
             self.transfer.synchronize()
             return []
-        self._blend.begin(self.sampler.parameters.output_blend, due)
-        if self._memory:
-            self._memory.begin(self.sampler.parameters, due)
+        if self._thread and new_frames:
+            before = self._sampled
+            self._sampled = _SampledCall(
+                self._thread.submit(self._sample, uploaded), self.sampler.parameters, due
+            )
+            return self._decoded(before) if before else []
+        self._begin_outputs(self.sampler.parameters, due)
         output = self.transfer.output_buffer(self.chunk)
         self._launch(uploaded, output, new_frames=new_frames)
+        return self._downloaded(output)
+
+    def _decoded(self, call: _SampledCall) -> list[Frame]:
+        """Return the frames whose outputs a call has made, decoded in this thread."""
+        x_0 = call.x_0.result()
+        self._begin_outputs(call.parameters, call.due)
+        output = self.transfer.output_buffer(self.chunk)
+        self._decode(x_0, output)
+        return self._downloaded(output)
+
+    def _begin_outputs(self, parameters: Parameters, due: Sequence[SceneChange]) -> None:
+        """Prepare what is made of decoded outputs that show frames with the changes `due`."""
+        self._blend.begin(parameters.output_blend, due)
+        if self._memory:
+            self._memory.begin(parameters, due)
+
+    def _downloaded(self, output: OutputBuffer) -> list[Frame]:
+        """Download the outputs of a call; return the frames whose outputs are here."""
         downloaded, wait = output.download()
         before = self._pending.finish_download()
         self._pending.start_download(downloaded, wait)
@@ -278,6 +339,13 @@ class DiffusionStream:
         Nothing here depends on values of the device, nor changes anything on the CPU, so that a
         graph can do the same. Without frames the last ones are repeated.
         """
+        x_0 = self._sample(uploaded)
+        if output is not None:
+            self._decode(x_0, output)
+
+    @torch.inference_mode()
+    def _sample(self, uploaded: UploadedFrames | None) -> Tensor:
+        """Encode the frames uploaded, and run the steps of a call; return its x_0."""
         latents = None
         batch = uploaded.batch() if uploaded is not None else None
         if self.sampler.control:
@@ -285,9 +353,11 @@ class DiffusionStream:
         if batch is not None and not self._from_noise:
             latents = self._models.encode(batch, self.sampler.encoder_noise)
             self.sampler.look(batch)
-        x_0 = self.sampler.step(latents)
-        if output is not None:
-            images = self._models.decode(x_0)
-            if self._memory:
-                images = self._memory(images)
-            output.write(self._blend(images))
+        return self.sampler.step(latents)
+
+    def _decode(self, x_0: Tensor, output: OutputBuffer) -> None:
+        """Write the outputs that show `x_0` to `output`."""
+        images = self._models.decode(x_0)
+        if self._memory:
+            images = self._memory(images)
+        output.write(self._blend(images))

@@ -9,12 +9,19 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple, NoReturn
 
 from streamcam.errors import PromptError, StreamcamError
-from streamcam.pipelines import ControlledStream, LoadedStream, QueuedStream, load_stream
+from streamcam.pipelines import (
+    ControlledStream,
+    LoadedStream,
+    OverlappedStream,
+    QueuedStream,
+    load_stream,
+)
 from streamcam.runtime.engine_preparation import prepare
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config import Config
@@ -188,11 +195,15 @@ def run_stream(
     parameters, version, reported_at = config.live, 0, 0.0
     runner = StreamRunner(stream, parameters, send)
     queued = stream if isinstance(stream, QueuedStream) else None
+    overlapped = stream if isinstance(stream, OverlappedStream) else None
     controlled = stream if control is not None and isinstance(stream, ControlledStream) else None
     frames.take()  # What came while the model was loading is old.
     frames.missed = 0
     while True:
         outputs.counters[HEARTBEAT] += 1
+        if overlapped and not frames.wait(0):
+            with _measured(outputs):
+                _put(outputs, overlapped.finish(), version)
         if not frames.wait(IDLE_S):
             continue
         received = frames.take()
@@ -206,12 +217,11 @@ def run_stream(
             if queued and entry is not received[-1]:
                 queued.put(frame)  # It chooses among all that have come.
                 continue
-            began = time.monotonic()
-            ready = runner.run(frame, parameters, version)
-            outputs.counters[BUSY_US] += round((time.monotonic() - began) * 1e6)
+            with _measured(outputs):
+                _put(outputs, runner.run(frame, parameters, version), version)
+                if overlapped:
+                    overlapped.wait()
             outputs.counters[SETTLED] = stream.is_settled
-            for output in ready:
-                _put(outputs, output, version)
             if controlled and control is not None and control.counters[CONTROL_WANTED] > 0:
                 control.counters[CONTROL_WANTED] -= 1
                 _put_control(control, controlled, frame)
@@ -297,16 +307,24 @@ def _texts(parameters: Parameters) -> set[str]:
     return {text for text, weight in parameters.prompt if weight}
 
 
-def _put(outputs: FrameRing, output: Frame, version: int) -> None:
-    packed = b"" if output.packed is None else output.packed
-    outputs.put(
-        output.image,
-        output.index,
-        output.captured_at,
-        version=version,
-        metadata=packed,
-        made_of=output.made_of,
-    )
+@contextmanager
+def _measured(outputs: FrameRing) -> Iterator[None]:
+    """Count the time of the block as time that frames take."""
+    began = time.monotonic()
+    yield
+    outputs.counters[BUSY_US] += round((time.monotonic() - began) * 1e6)
+
+
+def _put(outputs: FrameRing, frames: Sequence[Frame], version: int) -> None:
+    for frame in frames:
+        outputs.put(
+            frame.image,
+            frame.index,
+            frame.captured_at,
+            version=version,
+            metadata=b"" if frame.packed is None else frame.packed,
+            made_of=frame.made_of,
+        )
 
 
 def _put_control(control: FrameRing, stream: ControlledStream, frame: Frame) -> None:

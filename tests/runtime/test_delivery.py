@@ -171,6 +171,62 @@ class EndlessRing:
         return self._ring.take()
 
 
+class LaterOutput(OneOutput):
+    """Stream that has the output of a frame once it is asked for it, and then fails."""
+
+    def __init__(self, output: Frame) -> None:
+        super().__init__(output)
+        self._taken: list[Frame] = []
+        self.waits = 0
+
+    def __call__(self, frame: Frame, _parameters: Parameters) -> list[Frame]:
+        self._taken.append(frame)
+        return []
+
+    def wait(self) -> None:
+        self.waits += 1
+
+    def finish(self) -> list[Frame]:
+        return super().__call__(self._taken.pop(), Parameters()) if self._taken else []
+
+
+class OneFrame(EndlessRing):
+    """Ring that has two frames, and between them none."""
+
+    def __init__(self, ring: FrameRing) -> None:
+        super().__init__(ring)
+        self._waits = 0
+
+    def wait(self, timeout_s: float) -> bool:
+        # Asked without waiting whether there is a frame at once, then for some time.
+        self._waits += 1
+        return self._waits % 2 == 0 or timeout_s > 0
+
+
+def test_an_output_that_is_still_being_made_does_not_wait_for_another_frame() -> None:
+    engine = engine_on("cpu")
+    made, frames = Frame(frame(64, 64).image, 3, 1.5), FrameRing((64, 64, 3), capacity=2)
+    stream = LaterOutput(made)
+    _, connection = Pipe()
+    try:
+        with pytest.raises(EngineError, match="that was all"):
+            run_stream(
+                stream,
+                build_config([SETTINGS]),
+                OneFrame(frames),
+                engine._frames.rings[1],
+                connection.send,
+            )
+        engine.state = "running"
+        [output] = engine.outputs()
+        assert (output.image == made.image).all()
+        # Two frames were taken, and the newest one only when the stream was ready for it.
+        assert stream.waits == 2
+    finally:
+        engine.stop()
+        frames.close(unlink=True)
+
+
 @pytest.mark.parametrize(("opacity", "unchanged"), [(1.0, True), (0.5, False)])
 def test_packed_pixels_are_sent_only_with_an_output_that_was_not_changed(
     opacity: float, unchanged: bool
