@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import count
 from urllib.request import urlopen
 
 from streamcam.control.state import Control
@@ -175,16 +176,23 @@ def _alone(config: Config, seconds: float) -> float:
     failures: list[StreamcamError] = []
     engine = EngineProcess(config, failures.append)
     image = MovingPattern(config.width, config.height, config.broadcast.rate).image_at(0, 0.0)
+    indices = count()
+
+    def offer() -> None:
+        engine.offer(Frame(image, next(indices), time.monotonic()), config.live)
+        engine.outputs()
+
+    def is_running() -> bool:
+        offer()
+        return _runs_settled(engine)
+
     engine.start()
     try:
-        _wait_until(lambda: engine.state == RUNNING, lambda: failures[0] if failures else None)
-        first, index = engine.taken, 0
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
-            engine.offer(Frame(image, index, now), config.live)
-            index += 1
+        _wait_until(is_running, lambda: failures[0] if failures else None)
+        first, end = engine.taken, time.monotonic() + seconds
+        while time.monotonic() < end:
+            offer()
             time.sleep(0.002)
-            engine.outputs()
         return (engine.taken - first) / seconds
     finally:
         engine.stop()
@@ -224,7 +232,11 @@ def wait_until_on_air(broadcast: BroadcastLoop) -> None:
     """Wait until the engine runs as it will go on to; raise StreamcamError if it cannot."""
     engine = broadcast.engine
     assert engine is not None
-    _wait_until(lambda: engine.state == RUNNING and engine.is_settled, lambda: broadcast.failed)
+    _wait_until(lambda: _runs_settled(engine), lambda: broadcast.failed)
+
+
+def _runs_settled(engine: EngineProcess) -> bool:
+    return engine.state == RUNNING and engine.is_settled
 
 
 def _wait_until(is_so: Callable[[], bool], failure: Callable[[], StreamcamError | None]) -> None:
