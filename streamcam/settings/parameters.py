@@ -187,7 +187,9 @@ class Parameters(Settings):
         le=1,
         description="Cosine similarity from which features count as those of the same thing.",
     )
-    output_blend: Annotated[float, Traits(flag=True, fades=True, group="Look")] = Field(
+    output_blend: Annotated[
+        float, Traits(flag=True, model_default=True, fades=True, group="Look")
+    ] = Field(
         default=0.0,
         ge=0,
         le=1,
