@@ -317,6 +317,17 @@ def test_no_gpu_is_a_note_with_the_cores_of_the_cpu() -> None:
     assert "Some CPU, 8 cores" in check.text
 
 
+@pytest.mark.parametrize(
+    ("features", "gains"),
+    [((), False), (("AVX2",), True), (("AVX2", "AVX-512"), True), (("AVX2", "bf16"), False)],
+)
+def test_int8_is_named_where_a_cpu_gains_by_it(features: tuple[str, ...], gains: bool) -> None:
+    cpu = CpuInfo("Some CPU", 2, 4, 8 * 2**30, features)
+    check = machine_checks.accelerator([], cpu, "2.13.0")
+    assert check.remedy is not None
+    assert ("--dtype int8" in check.remedy) == gains
+
+
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
 def test_a_port_in_use_is_a_warning(kind: socket.SocketKind) -> None:
     with port_in_use(kind) as number:

@@ -27,6 +27,8 @@ CPU_REMEDY = (
     "large models need an NVIDIA GPU to run live; on a CPU use --model nano, or small sizes"
 )
 
+INT8_REMEDY = 'with --dtype int8 nano is 1.5 times as fast here (pip install "streamcam[openvino]")'
+
 
 def accelerator(gpus: Sequence[Accelerator], cpu: CpuInfo, torch: str | None) -> Check:
     """Return a check of the GPUs, or a note on the CPU if there are none.
@@ -46,7 +48,10 @@ def accelerator(gpus: Sequence[Accelerator], cpu: CpuInfo, torch: str | None) ->
     if gpus:
         return Check("accelerator", OK, shown)
     text = f"no NVIDIA GPU; {cpu.name}, {cpu.cores} cores: seconds for an image of 512x512"
-    return Check("accelerator", NOTE, text, CPU_REMEDY)
+    # Where bfloat16 is missing, int8 is what is faster than float32.
+    gains_by_int8 = "AVX2" in cpu.features and not any("bf16" in name for name in cpu.features)
+    remedy = f"{CPU_REMEDY}; {INT8_REMEDY}" if gains_by_int8 else CPU_REMEDY
+    return Check("accelerator", NOTE, text, remedy)
 
 
 def _gpu(gpu: Accelerator) -> str:
