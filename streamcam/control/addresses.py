@@ -17,10 +17,10 @@ from streamcam.control.command_declaration import Command
 from streamcam.control.commands import COMMANDS
 from streamcam.control.messages import Message
 from streamcam.control.solo import get_solo, set_solo, solo_choices
-from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import literal_values, traits
 from streamcam.settings.named_numbers import NamedNumbers, is_named_numbers
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.value_types import is_prompt
 

@@ -6,7 +6,7 @@ from streamcam.control.command_declaration import Command
 from streamcam.control.tempo.beat_grid import MAX_BEATS_PER_BAR, MAX_BPM, MIN_BPM
 from streamcam.control.tempo.fading_numbers import FADING_NUMBERS
 from streamcam.control.tempo.wave_shapes import SHAPES
-from streamcam.control.values import Range
+from streamcam.settings.number_range import Range
 
 OFF = "off"
 BARS: Mapping[str, int] = {"bar": 1, "2 bars": 2, "4 bars": 4}

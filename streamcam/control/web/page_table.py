@@ -9,9 +9,9 @@ from streamcam.control.addresses import SLOTS, Address
 from streamcam.control.messages import Argument
 from streamcam.control.solo import solo_choices
 from streamcam.control.surface import ControlSurface
-from streamcam.control.values import Range
 from streamcam.settings.base import literal_values, traits
 from streamcam.settings.named_numbers import is_named_numbers
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.value_types import is_prompt
 
