@@ -139,7 +139,9 @@ Words are taken by name or by index from 0; an index that there is not is refuse
 a prompt are joined with spaces, up to 1000 bytes of UTF-8; the rest of a longer one is left out,
 with a `/streamcam/warning`. Without an argument a prompt is refused; an empty text clears it.
 Every number also has an address with `/norm`, where 0 to 1 spans its range, or the part of it that
-is given below as the fader's: the rest of the range is reached by number.
+is given below as the fader's: the rest of the range is reached by number. A model may have
+[faders of its own](models.md#faders), as nano does for `strength`; `streamcam osc list --set
+model=nano` shows them.
 
 **Triggers** fire without an argument, on true, and when a number rises to 0.5 or more; releasing a
 button does nothing.
@@ -192,9 +194,7 @@ def osc_page() -> str:
     """Return the page that lists every OSC address."""
     addresses = Addresses("/streamcam")
     controls = [
-        row._replace(values=_with_fader(row, addresses))
-        for row in addresses.rows()
-        if not row.address.endswith("/norm")
+        addresses.with_fader(row) for row in addresses.rows() if not row.address.endswith("/norm")
     ]
     aliases = " ".join(f"`{alias}`" for alias in addresses.aliases)
     return (
@@ -204,17 +204,6 @@ def osc_page() -> str:
         f"\n## Without the prefix\n\nAs in StreamDiffusionTD: {aliases}."
         " Set more with `osc_alias`.\n"
     )
-
-
-def _with_fader(row: Row, addresses: Addresses) -> str:
-    """Return the range of a row, with the part of it that its fader spans if that is not all."""
-    address = addresses.known.get(row.address)
-    if address is None or address.fader is None:
-        return row.values
-    low, high = address.fader
-    fader = f"{low:g} – {high:g}"
-    is_all = row.values.split()[:3] == fader.split()
-    return row.values if is_all else f"{row.values}; fader {fader}"
 
 
 def _addresses(rows: Iterable[Row], *, all_sent: bool = False) -> str:

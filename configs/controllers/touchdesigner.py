@@ -8,6 +8,9 @@ sends each as it changes. Running it again replaces the component.
 # fmt: off
 # ruff: noqa
 HOST, PORT = "127.0.0.1", 9000
+SPANS = {}
+"""Ends of sliders that are others for your model, by address, such as
+{"/streamcam/strength": (0, 0.6)}; "streamcam osc list --set model=NAME" shows them."""
 CONTROLS = [
     # group, kind, name, label, address, default, lowest, highest, fader, choices
     ('Prompt', 'Str', 'Prompt', 'prompt', '/streamcam/prompt', '', None, None, None, ()),
@@ -93,7 +96,9 @@ def build(parent):
     for group, kind, name, label, address, default, low, high, fader, choices in CONTROLS:
         if group not in pages:
             pages[group] = comp.appendCustomPage(group)
-        add(pages[group], kind, name, label, default, low, high, fader, choices)
+        add(
+            pages[group], kind, name, label, default, low, high, SPANS.get(address, fader), choices
+        )
     # Made last, so that nothing is sent while the parameters get their defaults.
     send = comp.create(parameterexecuteDAT, "send")
     send.par.op = ".."

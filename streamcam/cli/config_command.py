@@ -74,9 +74,7 @@ def check(files: tuple[str, ...]) -> None:
     invalid = 0
     for file in files:
         try:
-            config = build_config([load_preset(file)])
-            settings = config.broadcast
-            Addresses(settings.osc_prefix, settings.osc_alias, named=config.named_numbers())
+            Addresses.of(build_config([load_preset(file)]))
         except ConfigError as error:
             invalid += 1
             click.echo(f"{file}: {error}")

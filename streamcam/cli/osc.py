@@ -42,11 +42,10 @@ def osc() -> None:
 )
 def list_(as_json: bool, presets: tuple[str, ...], assignments: tuple[str, ...]) -> None:
     """Show every address with its types, its range and a description."""
-    config = configured(presets, assignments, {})
-    settings = config.broadcast
-    addresses = Addresses(settings.osc_prefix, settings.osc_alias, named=config.named_numbers())
+    addresses = Addresses.of(configured(presets, assignments, {}))
     prefix = addresses.prefix
-    listed = [*addresses.rows(), *query_rows(prefix), *feedback_rows(prefix)]
+    own = map(addresses.with_fader, addresses.rows())
+    listed = [*own, *query_rows(prefix), *feedback_rows(prefix)]
     if as_json:
         aliases = dict(sorted(addresses.aliases.items()))
         table = {"addresses": [row._asdict() for row in listed], "aliases": aliases}

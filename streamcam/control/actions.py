@@ -8,7 +8,6 @@ from typing import Any
 from streamcam.control.messages import Argument
 from streamcam.control.transaction import Transaction
 from streamcam.control.values import (
-    Range,
     parse_choice,
     parse_flag,
     parse_index,
@@ -18,6 +17,7 @@ from streamcam.control.values import (
 from streamcam.errors import ParameterError
 from streamcam.settings.base import from_json
 from streamcam.settings.named_numbers import merged
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.value_types import MAX_PROMPT_BYTES, Prompt
 

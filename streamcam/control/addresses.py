@@ -17,10 +17,12 @@ from streamcam.control.command_declaration import Command
 from streamcam.control.commands import COMMANDS
 from streamcam.control.messages import Message
 from streamcam.control.solo import get_solo, set_solo, solo_choices
-from streamcam.control.values import Range
 from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import literal_values, traits
+from streamcam.settings.config import Config
+from streamcam.settings.faders import Span, fader_ranges
 from streamcam.settings.named_numbers import NamedNumbers, is_named_numbers
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.value_types import is_prompt
 
@@ -102,6 +104,7 @@ class Addresses:
         table: type[Parameters] = Parameters,
         commands: Mapping[str, Command] = COMMANDS,
         named: Mapping[str, NamedNumbers] | None = None,
+        faders: Mapping[str, Span] | None = None,
     ) -> None:
         """Make the table; raise ConfigError for an alias that leads nowhere.
 
@@ -111,13 +114,16 @@ class Addresses:
             table: the parameters to have addresses.
             commands: what has an address without being a parameter, by name.
             named: the names at start of each field of numbers by name, which get an address each.
+            faders: spans of faders that replace the usual ones, by field.
         """
         self.named = named_addresses(table, named or {})
         """Addresses without the prefix of numbers by name: their field, and their name."""
         self.prefix = prefix
         self.known = {
             f"{prefix}/{name}": address
-            for name, address in _addresses(table, self.named, named or {})
+            for name, address in _addresses(
+                table, self.named, named or {}, fader_ranges(faders or {}, table)
+            )
         }
         self.commands = {f"{prefix}/{name}": name for name in commands}
         """Names of the commands by address."""
@@ -126,6 +132,17 @@ class Addresses:
         self._own_values = {f"{name}/{OWN_VALUE}": name for name in self._with_others_below()}
         for alias, target in (aliases or {}).items():
             self.aliases[_checked(alias)] = self._resolve(alias, target)
+
+    @classmethod
+    def of(cls, config: Config) -> "Addresses":
+        """Make the table of a broadcast; raise ConfigError for an alias that leads nowhere."""
+        settings = config.broadcast
+        return cls(
+            settings.osc_prefix,
+            settings.osc_alias,
+            named=config.named_numbers(),
+            faders=settings.faders,
+        )
 
     def command(self, address: str) -> str | None:
         """Return the name of the command at `address`, which may be an alias; None if none."""
@@ -154,6 +171,16 @@ class Addresses:
             if command.read_only:
                 direction = "out"
             yield Row(full, direction, command.types, command.values, command.shown)
+
+    def with_fader(self, row: Row) -> Row:
+        """Return a row whose values also say what a fader spans, where that is not all of them."""
+        address, command = self.known.get(row.address), self.commands.get(row.address)
+        span = address.fader if address else command and self._declared[command].fader
+        if not span:
+            return row
+        fader = f"{span[0]:g} – {span[1]:g}"
+        is_all = row.values.split()[:3] == fader.split()
+        return row if is_all else row._replace(values=f"{row.values}; fader {fader}")
 
     def suggest(self, address: str) -> str:
         return suggest(address[:80], [*self.known, *self.commands])
@@ -198,12 +225,13 @@ def _addresses(
     table: type[Parameters],
     named: Mapping[str, tuple[str, str]],
     begun: Mapping[str, NamedNumbers],
+    ranges: Mapping[str, Range],
 ) -> Iterator[tuple[str, Address]]:
     """Yield every address without its prefix."""
-    fields = dict(_field_addresses(table))
+    fields = dict(_field_addresses(table, ranges))
     yield from fields.items()
     for name, (field, which) in named.items():
-        yield from _named_addresses(name, field, which, table.model_fields[field])
+        yield from _named_addresses(name, field, which, table.model_fields[field], ranges[field])
     for name, declared in table.model_fields.items():
         if solo := traits(declared).solo:
             yield solo, _solo_address(name, begun.get(name, ()))
@@ -216,22 +244,21 @@ def _addresses(
     yield from _other_addresses()
 
 
-def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
+def _field_addresses(
+    table: type[Parameters], ranges: Mapping[str, Range]
+) -> Iterator[tuple[str, Address]]:
     for name, field in table.model_fields.items():
         on_output = traits(field).group in OUTPUT_GROUPS
         # A number is dragged, and a hand on a fader expects to see it move. What is for safety, and
         # what keeps a record of the show, must not wait either.
-        is_number = Range.of_field(field) is not None or is_named_numbers(field)
-        moves = is_number and not traits(field).trigger
-        quantised = not moves and not on_output
-        address = _field_address(name, field)
+        quantised = name not in ranges and not on_output
         if traits(field).trigger:
             address = _trigger(_trigger_description(field), actions.count_up(name))
+        else:
+            address = _field_address(name, field, ranges.get(name))
         yield name, replace(address, quantised=quantised, on_output=on_output)
-        if address.trigger:
-            continue
-        range_ = Range.of_field(field)
-        if range_:
+        range_ = ranges.get(name)
+        if range_ and not is_named_numbers(field):
             low, high = range_.fader[:2]
             yield (
                 f"{name}/norm",
@@ -247,7 +274,7 @@ def _field_addresses(table: type[Parameters]) -> Iterator[tuple[str, Address]]:
             )
 
 
-def _field_address(name: str, field: FieldInfo) -> Address:
+def _field_address(name: str, field: FieldInfo, range_: Range | None) -> Address:
     about = str(field.description)
     get = actions.get_value(name)
     if is_prompt(field):
@@ -261,11 +288,9 @@ def _field_address(name: str, field: FieldInfo) -> Address:
         )
     if field.annotation is bool:
         return Address("0 or 1", "0 1", about, actions.set_flag(name), get)
-    if is_named_numbers(field):
-        each = Range.of_each(field)
-        set_, get = actions.set_named(name, each), actions.get_named(name)
-        return Address("name, number", f"any; {each.shown}", about, set_, get)
-    range_ = Range.of_field(field)
+    if range_ and is_named_numbers(field):
+        set_, get = actions.set_named(name, range_), actions.get_named(name)
+        return Address("name, number", f"any; {range_.shown}", about, set_, get)
     if range_ is None:
         raise TypeError(f"{name} has a type that no address takes")
     kind = "whole number" if range_.whole else "number"
@@ -275,10 +300,9 @@ def _field_address(name: str, field: FieldInfo) -> Address:
 
 
 def _named_addresses(
-    address: str, name: str, which: str, field: FieldInfo
+    address: str, name: str, which: str, field: FieldInfo, range_: Range
 ) -> Iterator[tuple[str, Address]]:
     """Yield the addresses of one of the numbers that the field `name` holds by name."""
-    range_ = Range.of_each(field)
     on_output = traits(field).group in OUTPUT_GROUPS
     values = f"{range_.shown} {traits(field).unit}".rstrip()
     set_, get = actions.set_one_named(name, which, range_), actions.get_one_named(name, which)

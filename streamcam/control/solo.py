@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 
 from streamcam.control.messages import Argument
 from streamcam.control.transaction import Transaction
-from streamcam.control.values import Range, parse_choice, parse_number
+from streamcam.control.values import parse_choice, parse_number
 from streamcam.errors import ParameterError
 from streamcam.settings.named_numbers import NamedNumbers
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import NAMED_FIELDS, Parameters
 
 OFF, SEVERAL = "off", ""

@@ -30,15 +30,12 @@ class ControlSurface:
         Raises:
             ConfigError: an entry of ``osc_alias`` leads nowhere.
         """
-        settings = config.broadcast
         self.config = config
         self.control = control
-        self.prefix = settings.osc_prefix
+        self.prefix = config.broadcast.osc_prefix
         """Beginning of every address."""
         self.presets = PresetBank(config, report)
-        self.addresses = Addresses(
-            settings.osc_prefix, settings.osc_alias, named=config.named_numbers()
-        )
+        self.addresses = Addresses.of(config)
         self.commands = BoundCommands()
         """What a broadcast has bound to the addresses of commands."""
         self._dispatcher = Dispatcher(control, config, self.addresses, self.presets, self.commands)

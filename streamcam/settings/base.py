@@ -72,6 +72,8 @@ class Traits:
     Camera, Output, Safety."""
     usual: tuple[float, float] | None = None
     """Ends of the part of a number's range that a fader spans; the rest is reached by number."""
+    spans_as: str = ""
+    """Field whose fader a model may have given another span, which this one's then has too."""
     secret: bool = False
     """A password or token: no message, no log and no listing shows it."""
     named_by: str = ""

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, field
 
 from streamcam.settings.aliases import sink_specs, source_spec
 from streamcam.settings.base import Settings, Traits, from_json
+from streamcam.settings.faders import Span, parse_faders
 from streamcam.system.network import parse_endpoint
 
 Size = tuple[int, int]
@@ -191,6 +192,14 @@ class BroadcastSettings(Settings):
         default_factory=dict,
         description="More OSC addresses and the ones they stand for, such as"
         ' {"/layer1/opacity" = "/mix/norm"}.',
+    )
+    faders: Annotated[
+        dict[str, Span], BeforeValidator(parse_faders), Traits(model_default=True)
+    ] = Field(
+        default_factory=dict,
+        description="Ends of faders, or the upper one alone, where the usual ones do not suit a"
+        " model, such as { strength = 0.6, guidance_scale = [0, 3] }. Numbers beyond them are still"
+        " taken.",
     )
     cue_list: Annotated[str | None, Traits(flag=True)] = Field(
         default=None,

@@ -8,6 +8,7 @@ from streamcam.errors import ConfigError, suggest
 from streamcam.settings.base import Settings, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import FIXED_NAMES, LIVE_NAMES, PARTS, Config
+from streamcam.settings.faders import Span, merged_faders
 from streamcam.settings.layer import place_of
 from streamcam.settings.model_settings import AUTO
 from streamcam.settings.parameters import Parameters
@@ -17,7 +18,7 @@ from streamcam.settings.video_settings import VideoSettings
 
 MODEL_DEFAULTS = tuple(
     name
-    for table in (Config, Parameters)
+    for table in (Config, BroadcastSettings, Parameters)
     for name, field in table.model_fields.items()
     if traits(field).model_default
 )
@@ -64,6 +65,8 @@ def _merge(layers: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], dict[st
     live: dict[str, Any] = {}
     for layer in layers:
         settings, changes = split_layer(layer)
+        if "faders" in settings:
+            settings["faders"] = _faders(fixed.get("faders", {}), settings["faders"], layer)
         fixed |= settings
         live |= changes
         # The schedule of a model that knows only these timesteps.
@@ -102,6 +105,15 @@ def place_in(layers: Sequence[Mapping[str, Any]], name: str) -> str:
             if FIXED_NAMES.get(given, LIVE_NAMES.get(given)) == name:
                 return place_of(given, layer)
     return ""
+
+
+def _faders(before: Any, after: Any, layer: Mapping[str, Any]) -> dict[str, Span]:
+    """Return the spans of earlier layers with those of `layer`, each fader by itself."""
+    try:
+        return merged_faders(before, after)
+    except ValueError as error:
+        where = f" ({given})" if (given := place_of("faders", layer)) else ""
+        raise ConfigError(f"faders: {error}{where}") from None
 
 
 def _count(indices: Any) -> int | None:

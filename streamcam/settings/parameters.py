@@ -54,7 +54,7 @@ class Parameters(Settings):
         " exact form). Default: the model's own, else 0.4; 1 for text to image.",
     )
     strength_person: Annotated[
-        float | None, Traits(needs="region_mask", fades=True, group="Look")
+        float | None, Traits(needs="region_mask", spans_as="strength", fades=True, group="Look")
     ] = Field(
         default=None,
         ge=0,
@@ -63,7 +63,7 @@ class Parameters(Settings):
         " Default: strength.",
     )
     strength_background: Annotated[
-        float | None, Traits(needs="region_mask", fades=True, group="Look")
+        float | None, Traits(needs="region_mask", spans_as="strength", fades=True, group="Look")
     ] = Field(
         default=None,
         ge=0,

@@ -14,10 +14,10 @@ from streamcam.control.dispatcher import Dispatcher, Outcome
 from streamcam.control.messages import Argument, Message
 from streamcam.control.preset_bank import PresetBank
 from streamcam.control.state import Control
-from streamcam.control.values import Range
 from streamcam.settings.base import literal_values, traits
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.named_numbers import is_named_numbers
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import Parameters
 
 EXAMPLES = settings(derandomize=True, deadline=None, max_examples=300)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from streamcam.control.messages import Message
+from streamcam.control.midi.control_targets import Targets
+from streamcam.control.oscquery.namespace import Namespace
 from streamcam.control.state import Control
 from streamcam.control.surface import ControlSurface
 from streamcam.control.web.page_table import page_table
@@ -12,6 +14,7 @@ from streamcam.settings.base import traits
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
+from tests.control.osc.running_server import STATUS
 
 
 def test_the_preset_on_air_and_an_alias_have_a_value_to_ask_for() -> None:
@@ -40,6 +43,32 @@ def test_every_number_by_name_has_an_address_of_its_own() -> None:
     assert surface.value_of(sketch) == Message(sketch, (10.0,))
     [row] = [row for row in page_table(surface) if row["name"] == "lora_scale/sketch"]
     assert (row["kind"], row["low"], row["high"], row["fader"]) == ("number", -10, 10, [0, 1.5])
+
+
+def test_a_fader_that_a_model_caps_is_the_same_on_every_surface() -> None:
+    config = build_config([{"faders": {"strength": 0.5, "lora_scale": 2}, "lora": {"a/ink": 1.0}}])
+    surface = ControlSurface(Control(config), config, print)
+    rows = {row["name"]: row for row in page_table(surface)}
+    assert (rows["strength"]["high"], rows["strength"]["fader"]) == (1, [0, 0.5])
+    assert (rows["lora_scale/ink"]["high"], rows["lora_scale/ink"]["fader"]) == (10, [0, 2])
+    assert rows["guidance_scale"]["fader"] == [0, 4]
+    assert rows["prompt_time"]["fader"] == rows["preset_time"]["fader"] == [0, 10]
+    target = Targets(surface).find("strength")
+    assert (target.low, target.high) == (0, 0.5)
+    described = Namespace(surface, lambda: STATUS)
+    # The whole range, since clients clip the values that they receive to it.
+    strength = described.describe("/streamcam/strength")
+    assert strength["RANGE"] == [{"MIN": 0, "MAX": 1}]
+    assert strength["DESCRIPTION"].endswith("Fader: 0 – 0.5.")
+    norm = described.describe("/streamcam/strength/norm")
+    assert norm["RANGE"] == [{"MIN": 0, "MAX": 1}]
+    assert norm["DESCRIPTION"] == "/strength from 0 to 0.5."
+    # The strengths of regions have the fader of strength.
+    region = surface.addresses.known["/streamcam/strength_person"]
+    assert region.fader == (0, 0.5)
+    listed = {row.address: surface.addresses.with_fader(row) for row in surface.addresses.rows()}
+    assert listed["/streamcam/strength"].values == "0 – 1; fader 0 – 0.5"
+    assert listed["/streamcam/mix"].values == "0 – 1"
 
 
 def test_one_touch_fades_to_one_image_prompt_alone() -> None:

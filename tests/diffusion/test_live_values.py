@@ -13,7 +13,6 @@ import pytest
 from PIL import Image as Pillow
 from pydantic.fields import FieldInfo
 
-from streamcam.control.values import Range
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.graphed_calls import GraphedCalls
@@ -24,6 +23,7 @@ from streamcam.settings.base import literal_values, traits
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.named_numbers import is_named_numbers
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.value_types import is_prompt
 from streamcam.types import Frame

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,54 @@ def test_a_model_may_not_set_settings_of_the_broadcast(tmp_path: Path) -> None:
         build_config([{"model": model}])
     (tmp_path / "m" / MODEL_SETTINGS_FILE).write_text("width = ")
     with pytest.raises(ConfigError, match="is not valid TOML"):
+        build_config([{"model": model}])
+
+
+def test_a_model_s_own_faders_are_defaults_and_each_is_replaced_by_itself(tmp_path: Path) -> None:
+    model = model_folder(tmp_path / "m", "[faders]\nstrength = 0.35\ndelta = [0.5, 1.5]\n")
+    own = build_config([{"model": model}])
+    assert own.broadcast.faders == {"strength": (0, 0.35), "delta": (0.5, 1.5)}
+    given = {"faders": '{"strength": 0.5, "num_inference_steps": [10, 50]}'}
+    wanted = {"strength": (0, 0.5), "delta": (0.5, 1.5), "num_inference_steps": (10, 50)}
+    assert build_config([given, {"model": model}]).broadcast.faders == wanted
+    assert with_model(build_config([given]), model).broadcast.faders == wanted
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ("strenght = 0.3", 'no fader is named "strenght": did you mean "strength"?'),
+        ("prompt = 1", 'no fader is named "prompt"'),
+        ("reset = 1", 'no fader is named "reset"'),
+        ('strength = "high"', "strength takes a number for the upper end .* such as [0, 1]"),
+        ("strength = true", "strength takes a number"),
+        ("strength = nan", "strength takes a number"),
+        ("strength = [0.1]", "or two for both ends"),
+        ("strength = [[0], [1]]", "or two for both ends"),
+        ("seed = 0.5", "seed takes a whole number"),
+        ("strength = [0.8, 0.2]", "the lower end of strength, 0.8, has to be below .* 0.2"),
+        ("strength = 0", "the lower end of strength, 0, has to be below"),
+        ("strength = 4", "the ends of strength have to lie within its range: 0 – 1"),
+        ("guidance_scale = [-1, 4]", "the ends of guidance_scale have to lie within"),
+        (f"seed = 1{'0' * 400}", "the ends of seed have to lie within its range: at least 0"),
+    ],
+)
+def test_a_model_s_wrong_faders_are_named_with_the_remedy(
+    tmp_path: Path, lines: str, reason: str
+) -> None:
+    model = model_folder(tmp_path / "m", f"steps = 1\n[faders]\n{lines}\n")
+    with pytest.raises(ConfigError) as error:
+        build_config([{"model": model}, {"faders": {"delta": 1.5}}])
+    line = str(error.value)
+    assert line.startswith("faders: ")
+    assert line.endswith("streamcam.toml, line 2)")
+    assert "\n" not in line
+    assert re.search(reason.replace("[0", r"\[0").replace("?", r"\?"), line), line
+
+
+def test_faders_that_are_no_table_say_what_they_take(tmp_path: Path) -> None:
+    model = model_folder(tmp_path / "m", "faders = 0.5\n")
+    with pytest.raises(ConfigError, match=r"takes numbers by the names of live settings, such as"):
         build_config([{"model": model}])
 
 

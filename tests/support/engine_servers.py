@@ -11,7 +11,8 @@ from streamcam.settings.config_layers import build_config
 
 TOKEN = "the-token-of-the-tests"
 SIZE = {"width": 64, "height": 48}
-SERVED = build_config([{"model": IDENTITY, **SIZE, "guidance_scale": 3.0, "canvas": "64x48"}])
+LIVE = {"guidance_scale": 3.0, "faders": {"strength": 0.5}}
+SERVED = build_config([{"model": IDENTITY, **SIZE, **LIVE, "canvas": "64x48"}])
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from streamcam.control.addresses import Row
 from streamcam.control.messages import Argument
-from streamcam.control.values import UNBOUNDED
+from streamcam.settings.number_range import UNBOUNDED
 
 READABLE, WRITABLE = 1, 2
 ACCESS = {"out": READABLE, "in": WRITABLE, "both": READABLE | WRITABLE}

@@ -1,6 +1,7 @@
 """Namespace: the OSC addresses as a tree of containers and methods, with their present values."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from streamcam.control.addresses import OWN_VALUE
@@ -44,7 +45,12 @@ class Namespace:
             name = row.address.removeprefix(f"{self.prefix}/")
             if not row.address.startswith(f"{self.prefix}/") or name in SENT_ONLY:
                 continue
-            self._methods[row.address] = Method.of_row(row, surface.config.num_steps)
+            method = Method.of_row(row, surface.config.num_steps)
+            _, partial, span = surface.addresses.with_fader(row).values.partition("; fader ")
+            if partial:
+                # Its RANGE is the whole one: clients clip what they receive to that.
+                method = replace(method, description=f"{row.description} Fader: {span}.")
+            self._methods[row.address] = method
             if not surface.addresses.is_secondary(row.address):
                 primary.append(row.address)
         folders = {folder for address in primary for folder in _above(address)}

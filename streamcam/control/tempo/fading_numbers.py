@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from streamcam.control.values import Range
 from streamcam.settings.base import traits
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import Parameters
 
 FADING_NUMBERS: Mapping[str, Range] = {

@@ -14,6 +14,7 @@ from streamcam.control.tempo.tempo_commands import BEATS, OFF
 from streamcam.control.tempo.wave_shapes import SHAPES
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
+from streamcam.settings.faders import fader_ranges
 from streamcam.settings.parameters import Parameters
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class Modulator:
     unit: str = BEATS
     """beats or hz, of the rate."""
     depth: float = 0.0
-    """How far it swings to either side, as a share of the parameter's range."""
+    """How far it swings to either side, as a share of what the parameter's fader spans."""
     phase: float = 0.0
     """Share of a cycle that it is ahead."""
     number: int = 0
@@ -59,7 +60,7 @@ class Modulator:
         return replace(self, since=now, before=gone, **changes)
 
     def swing(self, grid: BeatGrid, at: float) -> float:
-        """Return the distance from the operator's value, as a share of the range."""
+        """Return the distance from the operator's value, as a share of what its fader spans."""
         return self.depth * SHAPES[self.shape](self.cycles(grid, at))
 
 
@@ -88,6 +89,7 @@ class Modulators:
         """The modulators by the name of their parameter."""
         self._clock = clock
         self._default_strength = config.default_strength
+        self._ranges = fader_ranges(config.broadcast.faders)
         self._grid = grid
         self._lead = lead
         self._install = install
@@ -128,9 +130,11 @@ class Modulators:
                 value = self._default_strength
             if value is None:
                 continue  # The exact indices are in use instead.
-            range_ = FADING_NUMBERS[name]
-            swing = modulator.swing(grid, now + self._ahead_s(name)) * (range_.high - range_.low)
-            values[name] = float(range_.clamp(value + swing))
+            whole, fader = self._ranges[name], self._ranges[name].fader
+            swing = modulator.swing(grid, now + self._ahead_s(name)) * (fader.high - fader.low)
+            # Around a value that was set by number, beyond the fader, it swings to both sides.
+            limits = fader if fader.low <= value <= fader.high else whole
+            values[name] = float(limits.clamp(value + swing))
         return parameters.model_copy(update=values) if values else parameters
 
     def _ahead_s(self, name: str) -> float:

@@ -6,7 +6,7 @@ from streamcam.control.command_declaration import Command
 from streamcam.control.tempo.beat_grid import MAX_BEATS_PER_BAR, MAX_BPM, MIN_BPM
 from streamcam.control.tempo.fading_numbers import FADING_NUMBERS
 from streamcam.control.tempo.wave_shapes import SHAPES
-from streamcam.control.values import Range
+from streamcam.settings.number_range import Range
 
 OFF = "off"
 BARS: Mapping[str, int] = {"bar": 1, "2 bars": 2, "4 bars": 4}
@@ -48,8 +48,7 @@ def _modulator(name: str) -> Iterator[tuple[str, Command]]:
     about = "Beats that one swing lasts, or swings per second; see unit."
     yield f"mod/{name}/rate", _number(RATE, about, (0.25, 16))
     yield f"mod/{name}/unit", _choice(UNITS, "Whether the rate is in beats or Hz.")
-    low, high = FADING_NUMBERS[name][:2]
-    about = f"How far it swings to either side, as a share of {low:g} – {high:g}."
+    about = "How far it swings to either side, as a share of what its fader spans."
     yield f"mod/{name}/depth", _number(SHARE, about)
     yield f"mod/{name}/phase", _number(SHARE, "Share of a swing that it is ahead.")
 

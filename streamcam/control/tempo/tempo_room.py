@@ -29,8 +29,9 @@ from streamcam.control.tempo.tempo_commands import (
     SOURCES,
     UNITS,
 )
-from streamcam.control.values import Range, parse_choice, parse_number
+from streamcam.control.values import parse_choice, parse_number
 from streamcam.errors import ParameterError
+from streamcam.settings.number_range import Range
 from streamcam.stats import Status
 
 log = logging.getLogger(__name__)

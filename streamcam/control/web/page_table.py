@@ -9,9 +9,9 @@ from streamcam.control.addresses import SLOTS, Address
 from streamcam.control.messages import Argument
 from streamcam.control.solo import solo_choices
 from streamcam.control.surface import ControlSurface
-from streamcam.control.values import Range
 from streamcam.settings.base import literal_values, traits
 from streamcam.settings.named_numbers import is_named_numbers
+from streamcam.settings.number_range import Range
 from streamcam.settings.parameters import Parameters
 from streamcam.settings.value_types import is_prompt
 
@@ -65,7 +65,7 @@ def _field_rows(surface: ControlSurface) -> Iterator[Row]:
             "fades": traits(field).fades,
             "choices": list(literal_values(field)),
             "default": _default(surface, address),
-            **_limits(name, field),
+            **_limits(name, field, address),
         }
 
 
@@ -91,7 +91,7 @@ def _named_rows(surface: ControlSurface, name: str, field: FieldInfo) -> Iterato
                 "default": _default(surface, address),
                 "low": range_.low,
                 "high": range_.high,
-                "fader": list(range_.fader[:2]),
+                "fader": list(address.fader or ()),
             }
 
 
@@ -111,13 +111,13 @@ def kind_of(name: str, field: FieldInfo) -> str:
     return "whole" if range_ and range_.whole else "number"
 
 
-def _limits(name: str, field: FieldInfo) -> Row:
+def _limits(name: str, field: FieldInfo, address: Address) -> Row:
     """Return the range of a number, and the part of it that a fader spans."""
     range_ = Range.of_field(field)
     if kind_of(name, field) not in ("number", "whole") or range_ is None:
         return {}
     low, high = shown(range_[:2])
-    return {"low": low, "high": high, "fader": list(range_.fader[:2])}
+    return {"low": low, "high": high, "fader": list(address.fader or ())}
 
 
 def _extra_rows(surface: ControlSurface) -> Iterator[Row]:

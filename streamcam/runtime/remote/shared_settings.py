@@ -10,6 +10,7 @@ from streamcam.errors import ConfigError
 from streamcam.runtime.model_size import with_shape_of_source
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
+from streamcam.settings.faders import merged_faders
 from streamcam.settings.named_numbers import short_names
 from streamcam.settings.parameters import NAMED_FIELDS, Parameters
 from streamcam.settings.video_settings import VideoSettings
@@ -47,13 +48,14 @@ def shared_settings(config: Config) -> dict[str, Any]:
         **own,
         "video": {name: getattr(config.video, name) for name in SHARED_VIDEO},
         "live": config.live.model_dump(mode="json"),
+        "faders": config.broadcast.faders,
     }
 
 
 def with_shared_settings(config: Config, shared: Any, where: str) -> Config:
     """Return the performer's `config` with the settings of the engine's machine.
 
-    Live values that were given here stay.
+    Live values and spans of faders that were given here stay.
 
     Raises:
         ConfigError: a setting was given here that is another one there, or makes no sense.
@@ -62,6 +64,7 @@ def with_shared_settings(config: Config, shared: Any, where: str) -> Config:
         given = {n: v for n, v in dict(shared).items() if n in (*SHARED, *NAMING, "model")}
         live = {n: v for n, v in dict(shared["live"]).items() if n in Parameters.model_fields}
         video = {n: v for n, v in dict(shared["video"]).items() if n in SHARED_VIDEO}
+        faders = merged_faders(shared.get("faders", {}), config.broadcast.faders)
     except (KeyError, TypeError, ValueError):
         raise ConfigError(f"{where} sends no settings that this version understands") from None
     for name in ("model", *SHARED):
@@ -89,6 +92,6 @@ def with_shared_settings(config: Config, shared: Any, where: str) -> Config:
             "device": "cpu",
             "live": Parameters.parse(merged),
             "video": config.video.model_copy(update=video),
-            "broadcast": config.broadcast,
+            "broadcast": config.broadcast.model_copy(update={"faders": faders}),
         }
     )

@@ -62,6 +62,17 @@ def test_a_fader_may_span_a_part_of_the_range_or_run_backwards() -> None:
     assert controller.cc(127).guidance_scale == 1
 
 
+def test_a_fader_spans_what_the_model_wants_and_leaves_alone_what_is_beyond() -> None:
+    text = '[controls]\n"cc 0" = "strength"\n"cc 1" = "guidance_scale"\n'
+    controller = Controller(text, faders={"strength": 0.5}, strength=0.25)
+    assert controller.cc(64).strength == pytest.approx(0.5 * 64 / 127)
+    controller.change("strength", 0.8)
+    assert controller.feedback() == [(0xB0, 0, 127), (0xB0, 1, 38)]
+    assert controller.cc(70, number=1).strength == 0.8
+    assert controller.cc(50, 60).strength == 0.8
+    assert controller.cc(127).strength == 0.5
+
+
 def test_a_fader_picks_whole_numbers_and_choices_up_too() -> None:
     text = '[controls]\n"cc 0" = "rotate"\n"cc 1" = "num_inference_steps"\n'
     controller = Controller(text, num_inference_steps=50, rotate="180")

@@ -314,6 +314,22 @@ def test_feedback_addresses_are_not_answered_so_that_two_servers_never_loop() ->
         assert running.client.settle() == []
 
 
+def test_a_fader_spans_what_the_model_wants_and_numbers_go_beyond() -> None:
+    with running_server(model="nano") as server:
+        client = server.client
+        assert server.after("/streamcam/strength/norm", 0.0).strength == 0
+        assert server.after("/streamcam/strength/norm", 1.0).strength == 0.6
+        assert server.after("/streamcam/strength", 0.9).strength == 0.9
+        for address, wanted in (("strength", 0.9), ("strength/norm", 1.0)):
+            client.send("/streamcam/get", f"/streamcam/{address}")
+            assert client.wait_for(f"/streamcam/{address}") == pytest.approx((wanted,))
+        # What is beyond a fader stays there while others move.
+        assert server.after("/streamcam/guidance_scale/norm", 0.5).guidance_scale == 2
+        assert server.after("/streamcam/prompt_time/norm", 0.5).prompt_time == 5
+        assert server.after("/streamcam/preset/time/norm", 1.0).preset_time == 10
+        assert server.control.target.strength == 0.9
+
+
 def test_get_answers_with_the_value_of_one_address() -> None:
     with running_server() as running:
         running.client.send("/streamcam/get", "/guidance_scale")

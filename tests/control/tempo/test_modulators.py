@@ -86,12 +86,12 @@ def test_random_jumps_each_cycle_to_values_that_are_even_over_the_range() -> Non
 
 def test_a_modulator_swings_around_the_operators_value_which_stays_as_it_was() -> None:
     modulated = Modulated(guidance_scale=3.0)
-    modulated.send("mod/guidance_scale/depth", 0.1)
+    modulated.send("mod/guidance_scale/depth", 0.75)
     modulated.send("mod/guidance_scale/rate", 4)
     assert modulated.at(1).guidance_scale == 3
     modulated.send("mod/guidance_scale/shape", "sine")
     values = [modulated.at(beat).guidance_scale for beat in (0, 1, 2, 3, 4)]
-    assert values == pytest.approx([3, 6, 3, 0, 3])
+    assert values == pytest.approx([3, 4, 3, 0, 3])
     assert modulated.control.target.guidance_scale == 3
     assert modulated.surface.value_of("/streamcam/guidance_scale") == (
         "/streamcam/guidance_scale",
@@ -118,12 +118,19 @@ def test_a_modulated_value_stays_in_its_range_and_runs_as_it_is() -> None:
 def test_modulation_goes_on_while_a_fade_runs_and_the_fade_is_of_the_operators_values() -> None:
     modulated = Modulated(guidance_scale=2.0)
     modulated.send("mod/guidance_scale/shape", "square")
-    modulated.send("mod/guidance_scale/depth", 0.1)
+    modulated.send("mod/guidance_scale/depth", 0.75)
     modulated.at(0.1)
     modulated.control.change({"guidance_scale": 8.0}, over=4.0)
     assert modulated.at(2.1).guidance_scale == pytest.approx(5 - 3)
     assert modulated.at(4.2).guidance_scale == pytest.approx(8 + 3)
     assert modulated.control.target.guidance_scale == 8
+
+
+def test_a_modulator_swings_within_what_the_models_fader_spans() -> None:
+    modulated = Modulated(strength=0.2, faders={"strength": 0.5})
+    modulated.send("mod/strength/shape", "square")
+    modulated.send("mod/strength/depth", 1)
+    assert [modulated.at(beat).strength for beat in (0.5, 2.5)] == [0.5, 0]
 
 
 def test_strength_that_is_not_set_swings_around_its_default_and_indices_are_left_alone() -> None:

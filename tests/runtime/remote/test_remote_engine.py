@@ -70,9 +70,10 @@ def send_until_answered(engine: EngineProcess, config: Config, index: int) -> Fr
 
 
 def test_the_performers_machine_takes_over_the_settings_of_the_engine(port: int) -> None:
-    config = elsewhere(port, seed=9)
+    config = elsewhere(port, seed=9, faders={"delta": 1.5})
     assert (config.model, config.width, config.height) == (IDENTITY, 64, 48)
     assert (config.live.guidance_scale, config.live.seed) == (3.0, 9)
+    assert config.broadcast.faders == {"strength": (0, 0.5), "delta": (0, 1.5)}
 
 
 def test_a_setting_that_contradicts_the_engine_is_refused(port: int) -> None:
