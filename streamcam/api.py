@@ -22,6 +22,7 @@ from streamcam.pixels import fitted, oriented
 from streamcam.runtime.auto_settings import settle, settle_model
 from streamcam.runtime.broadcast import BroadcastLoop
 from streamcam.runtime.startup_check import check_startup
+from streamcam.settings.aliases import sink_specs
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import Config
 from streamcam.settings.config_layers import build_config
@@ -157,7 +158,8 @@ def open_sink(
 
     Args:
         spec: ``virtual-camera``, ``virtual-camera:LABEL``, ``null``, a kind that a plugin adds,
-            or the path of a video, an image, a folder or a ``.npy`` to write.
+            or the path of a video, an image, a folder or a ``.npy`` to write. ``obs``, ``v4l2`` and
+            ``/dev/video10`` name the virtual camera too, unless a folder is called so.
         overwrite: replace an existing file once the new one is complete.
         settings: ``canvas``, ``canvas_fit``, ``fps``, ``pixel_format`` and the like.
 
@@ -166,6 +168,8 @@ def open_sink(
         MediaError: the file cannot be written there, or exists.
     """
     broadcast = _configured(None, settings).broadcast
+    if isinstance(spec, str) and not expanded(spec).is_dir():
+        (spec,) = sink_specs((spec,))
     if not is_sink_kind(str(spec)):
         rate = Fraction(broadcast.rate)
         return open_file_sink(expanded(spec), rate, overwrite=overwrite)

@@ -64,10 +64,16 @@ UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Categories of Unicode: control, format, half a character, ends of lines and paragraphs."""
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the known word nearest to `name`, or a list of all known ones."""
+def suggest(name: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """Return a hint with the word nearest to `name`, or a list of the known ones.
+
+    Args:
+        name: what was given.
+        known: the words that it could have been.
+        aliases: others that are taken for these; they are in no list.
+    """
     known = sorted(known)
-    if match := get_close_matches(name, known, n=1, cutoff=0.5):
+    if match := get_close_matches(name, [*known, *aliases], n=1, cutoff=0.5):
         return f'did you mean "{match[0]}"?'
     if len(known) <= MAX_LISTED:
         return f"known: {', '.join(known)}"

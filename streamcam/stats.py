@@ -84,7 +84,10 @@ class Status:
     prompt_encoding: float | None = None
     """Seconds that the engine's last new prompt took to encode, once it has had one."""
     notice: str = ""
-    """Newest remark of the engine on live values that have no effect, or were refused."""
+    """Newest remark of the engine on live values that have no effect, or were refused; on the
+    newest prompt only, once the model has read it."""
+    prompt_read: bool = True
+    """Whether the model has read the newest prompt."""
     microphone_delay_ms: int | None = None
     """Milliseconds to delay a microphone by, so that the sound fits the output: the median
     latency."""

@@ -164,6 +164,10 @@ def test_a_path_is_written_and_a_sink_that_needs_a_broadcast_is_refused(tmp_path
     streamcam.open_sink(tmp_path / "a.png", overwrite=True)
     with pytest.raises(streamcam.ConfigError, match=r"streamcam\.Broadcast"):
         streamcam.open_sink("preview")
+    for name in ("obs", "/dev/video10"):
+        assert isinstance(streamcam.open_sink(name), streamcam.api._CanvasSink)
+    (tmp_path / "obs").mkdir()
+    assert not isinstance(streamcam.open_sink(str(tmp_path / "obs")), streamcam.api._CanvasSink)
     with pytest.raises(streamcam.MediaError, match="no folder"):
         streamcam.open_sink(tmp_path / "nowhere" / "a.mkv")
 

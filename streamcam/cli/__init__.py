@@ -3,10 +3,11 @@
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from streamcam.errors import StreamcamError, printable
+from streamcam.errors import StreamcamError, printable, suggest
 from streamcam.redaction import redacted
 from streamcam.system.child_process import guarded_children
 from streamcam.system.standard_streams import OUTPUT, protect_stderr
@@ -56,6 +57,8 @@ GUARDED = ("run", "serve", "render", "engines", "bench")
 """Commands that load models, and so start processes or use libraries that do."""
 
 LINE_ENDS = "\n\t"
+NO_COMMAND = re.compile("No such command '(.*?)'")
+"""How click begins its error on a command that a group does not have."""
 COMPLETION = "_STREAMCAM_COMPLETE"
 """Environment variable with which a shell asks for completions."""
 
@@ -185,10 +188,37 @@ def _end_output(error: OSError) -> int:
 
 
 def _one_line(error: click.ClickException) -> str:
-    message = " ".join(error.format_message().split())
+    message = _with_nearest(error) or " ".join(error.format_message().split())
     if isinstance(error, click.UsageError) and error.ctx is not None:
-        return f'{message.rstrip(".")}; see "{error.ctx.command_path} --help"'
+        see = f'see "{error.ctx.command_path} --help"'
+        return f"{message} Or {see}" if message.endswith("?") else f"{message.rstrip('.')}; {see}"
     return message
+
+
+def _with_nearest(error: click.ClickException) -> str:
+    """Return a line on an option or command that does not exist, and on what may be meant."""
+    if isinstance(error, click.NoSuchOption):
+        setting = error.option_name.lstrip("-").replace("-", "_")
+        if error.ctx and _takes_settings(error.ctx.command) and setting in _settings():
+            return f"no option {error.option_name}: set it with --set {setting}=VALUE"
+        known = {option.lstrip("-"): option for option in error.possibilities or ()}
+        nearest = get_close_matches(error.option_name.lstrip("-"), known, n=1)
+        hint = f'; did you mean "{known[nearest[0]]}"?' if nearest else ""
+        return f'no option "{error.option_name:.40}"{hint}'
+    command = error.ctx.command if isinstance(error, click.UsageError) and error.ctx else None
+    if isinstance(command, click.Group) and (no := NO_COMMAND.match(error.format_message())):
+        return f'no command "{no[1]:.40}"; {suggest(no[1], command.commands)}'
+    return ""
+
+
+def _takes_settings(command: click.Command) -> bool:
+    return any("--set" in parameter.opts for parameter in command.params)
+
+
+def _settings() -> Container[str]:
+    from streamcam.settings.config import FIXED_NAMES, LIVE_NAMES
+
+    return {*FIXED_NAMES, *LIVE_NAMES}
 
 
 def _stop(_signal: int, _frame: object) -> None:

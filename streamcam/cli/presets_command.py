@@ -1,7 +1,11 @@
 """``streamcam presets``: list, show, save, load, rename and delete presets, and find them."""
 
+import re
+import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import click
@@ -21,13 +25,16 @@ from streamcam.control.preset_files import (
 )
 from streamcam.control.values import parse_number
 from streamcam.embedded_model import LOOKS
-from streamcam.errors import ConfigError, StreamcamError, printable, suggest
+from streamcam.errors import ConfigError, ParameterError, StreamcamError, printable
 from streamcam.runtime.parameters_summary import prompt_text
 from streamcam.settings.config import PARTS
 from streamcam.settings.config_layers import split_layer
 from streamcam.settings.parameters import Parameters
-from streamcam.settings.presets import find_presets, load_preset, shipped_folder
+from streamcam.settings.presets import find_presets, load_preset, no_preset, shipped_folder
 from streamcam.system.paths import presets_folder
+
+A_LINE_EACH = 10_000
+"""Columns where no terminal has to wrap the lines, but a program may read them."""
 
 
 @click.group(invoke_without_command=True)
@@ -49,17 +56,18 @@ def list_() -> None:
     for name, path in sorted(find_presets().items()):
         is_look, line = _described(path)
         (looks if is_look else others).append((name, line))
-    width = max(len(name) for name, _ in [*looks, *others])
-    click.echo('Looks, on air with "streamcam presets load NAME", at start with --config NAME:')
-    _print(looks, width)
-    click.echo("Models and other settings, with run --config NAME:")
-    _print(others, width)
-    click.echo(f"nano also takes these as prompts: {', '.join(LOOKS)}.")
-
-
-def _print(rows: list[tuple[str, str]], width: int) -> None:
-    for name, line in rows:
-        click.echo(printable(f"  {name:{width}}  {line}".rstrip()))
+    width = get_terminal_size().columns if sys.stdout.isatty() else A_LINE_EACH
+    text = click.HelpFormatter(width=width)
+    title = 'Looks, on air with "streamcam presets load NAME", at start with --config NAME'
+    for heading, rows in (
+        (title, looks),
+        ("Models and other settings, with run --config NAME", others),
+    ):
+        text.write(f"{heading}:\n")
+        with text.indentation():
+            text.write_dl([(printable(name), printable(line)) for name, line in rows])
+    text.write_text(f"nano also takes these as prompts: {', '.join(LOOKS)}.")
+    click.echo(text.getvalue().rstrip())
 
 
 def _described(path: Path) -> tuple[bool, str]:
@@ -68,11 +76,12 @@ def _described(path: Path) -> tuple[bool, str]:
         fixed, live = split_layer(load_preset(str(path)))
         if "prompt" in live:
             return True, prompt_text(Parameters.parse({"prompt": live["prompt"]}).prompt)
-        first = path.read_text(encoding="utf-8-sig").partition("\n")[0]
+        text = path.read_text(encoding="utf-8-sig")
     except (StreamcamError, OSError) as error:
         return False, f"cannot be used: {error}"
-    if first.startswith("#"):
-        return False, first.lstrip("# ").partition(". ")[0].rstrip(".")
+    comment = takewhile(lambda line: line.startswith("#"), text.splitlines())
+    if about := " ".join(line.strip("# ") for line in comment):
+        return False, re.split(r"[.;] ", about)[0].rstrip(".")
     return False, ", ".join([*fixed, *live])
 
 
@@ -156,7 +165,12 @@ def load(name: str, host: str, port: int, prefix: str) -> None:
     """Load a preset into the running broadcast. It fades over the setting preset_time."""
     with Client(host, port, prefix) as client:
         client.ask(Message(f"{prefix}/preset/refresh"))
-        client.ask(Message(f"{prefix}/preset/load", (name,)))
+        try:
+            client.ask(Message(f"{prefix}/preset/load", (name,)))
+        except ParameterError:
+            if name.casefold() in LOOKS:
+                raise ConfigError(no_preset(name, ())) from None
+            raise
         answers = dict(client.ask(Message(f"{prefix}/get", (f"{prefix}/preset/load",))))
     loaded = answers.get(f"{prefix}/preset/load", ("",))[0]
     click.echo(printable(f"preset: {loaded}"))
@@ -192,5 +206,5 @@ def where(name: str | None) -> None:
 def _path(name: str) -> Path:
     available = find_presets()
     if name not in available:
-        raise ConfigError(f'no preset "{name:.40}": {suggest(name, available)}')
+        raise ConfigError(no_preset(name, available))
     return available[name].absolute()

@@ -14,8 +14,14 @@ from streamcam.runtime.parameters_summary import prompt_text
 from streamcam.settings.base import as_utf8
 from streamcam.settings.parameters import Parameters
 
-NOTICE_WAIT_S = 0.4
-"""Time for the model to read a new text, before it is asked what it made of it."""
+READING_S = 3.0
+"""Longest wait for the model to read a new prompt, before it is asked what it made of it."""
+ASK_AGAIN_S = 0.05
+NOT_READ = {
+    True: "the model is still loading, and reads it then",
+    False: "the model has not read it yet",
+}
+"""By whether the model is loading."""
 
 
 @click.command(options_metavar="[OPTIONS]")
@@ -72,9 +78,9 @@ def prompt(
             click.echo(f'prompt: "{_prompt(client, f"{prefix}/prompt")}"{over}')
         if negative is not None:
             click.echo(f'negative prompt: "{_prompt(client, f"{prefix}/negative_prompt")}"')
-        if messages:
-            time.sleep(NOTICE_WAIT_S)
-        if notice := _text(client, f"{prefix}/stat/notice"):
+        if messages and not _is_read(client):
+            click.echo(NOT_READ[_text(client, f"{prefix}/stat/state") == "loading"])
+        elif notice := _text(client, f"{prefix}/stat/notice"):
             click.echo(printable(notice))
 
 
@@ -92,6 +98,17 @@ def _changes(
         yield Message(f"{prefix}/prompt", (text,))
     else:
         yield Message(f"{prefix}/prompt/fade", (text, fade))
+
+
+def _is_read(client: Client) -> bool:
+    """Wait until the model has read the newest prompt; return False if it takes too long."""
+    until = time.monotonic() + READING_S
+    while _text(client, f"{client.prefix}/stat/prompt_read") == "0":
+        is_loading = _text(client, f"{client.prefix}/stat/state") == "loading"
+        if is_loading or time.monotonic() >= until:
+            return False
+        time.sleep(ASK_AGAIN_S)
+    return True
 
 
 def _prompt(client: Client, address: str) -> str:

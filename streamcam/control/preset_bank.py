@@ -7,7 +7,7 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from streamcam.errors import ConfigError, ParameterError, suggest
+from streamcam.errors import ConfigError, ParameterError
 from streamcam.settings.aliases import model_id
 from streamcam.settings.base import traits
 from streamcam.settings.config import Config
@@ -18,6 +18,7 @@ from streamcam.settings.presets import (
     find_presets,
     load_preset,
     model_settings,
+    no_preset,
     own_presets,
     protected_presets,
 )
@@ -120,7 +121,7 @@ class PresetBank:
     def changes(self, name: str) -> dict[str, Any]:
         """Return the live values that a preset sets; raise ParameterError if there is none."""
         if name not in self._changes:
-            raise ParameterError(f'no preset "{name:.40}": {suggest(name[:40], self.names)}')
+            raise ParameterError(no_preset(name, self.names))
         return self._changes[name]
 
     def step(self, step: int, start: str | None) -> str:

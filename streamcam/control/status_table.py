@@ -27,6 +27,7 @@ def _mb(size: float | None) -> float | None:
 
 STATES = "loading, running, lost, stopped or passthrough."
 NOTICE = "How a prompt is understood, values without effect or refused, the end of a long prompt."
+PROMPT_READ = "1 once the model has read the newest prompt, 0 until then."
 OBS_STATES = "OBS: live, recording, idle or not connected."
 SKIPPED = "Frames skipped as similar to the one before."
 
@@ -48,6 +49,7 @@ STATS = (
     Stat("size", "text", "pixels", "Size of the model's image.", lambda s: s.size or None),
     Stat("state", "text", "", STATES, lambda s: s.state),
     Stat("notice", "text", "", NOTICE, lambda s: s.notice),
+    Stat("prompt_read", "whole number", "", PROMPT_READ, lambda s: int(s.prompt_read)),
     Stat("source", "text", "", "live, lost or ended.", lambda s: s.source),
     Stat("obs", "text", "", OBS_STATES, lambda s: s.obs or None),
     Stat("vram", "number", "MB", "GPU memory in use.", lambda s: _mb(s.vram)),

@@ -76,7 +76,7 @@ def parse_choice(arguments: Sequence[Argument], choices: Sequence[str]) -> str:
         return name
     with suppress(ParameterError, IndexError):
         return choices[parse_index(arguments)]
-    raise ParameterError(f'no "{name:.40}": {suggest(name, choices)}')
+    raise ParameterError(f'has no "{name:.40}": {suggest(name, choices)}')
 
 
 def parse_index(arguments: Sequence[Argument]) -> int:

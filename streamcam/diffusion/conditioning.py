@@ -67,7 +67,7 @@ class Conditioner:
         texts = texts_of(parameters, negative=negative)
         scales = self._models.loras.scales_of(parameters)
         notices = [reading_notice(text, self._text(text, scales)) for text in texts]
-        named = [self._text(text, scales) for text, weight in parameters.prompt if weight]
+        named = {text: self._text(text, scales) for text, weight in parameters.prompt if weight}
         self.notice = "; ".join(filter(None, [*notices, understood_notice(named)]))
 
     def __call__(self, parameters: Parameters, *, negative: int, positive: int) -> Condition:

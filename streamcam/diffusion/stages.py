@@ -6,7 +6,7 @@ outside, whatever dtype runs inside.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -61,10 +61,21 @@ def reading_notice(text: str, encoded: Text) -> str:
     return "; ".join(filter(None, [dropped_notice(text, encoded), encoded.remarks]))
 
 
-def understood_notice(texts: Sequence[Text]) -> str:
-    """Return a line on what the texts of a prompt are understood as; empty if they say it."""
-    names = dict.fromkeys(text.understood_as for text in texts if text.understood_as)
-    return f"understood as: {' + '.join(names)}" if names else ""
+def understood_notice(texts: Mapping[str, Text]) -> str:
+    """Return a line on what the texts of a prompt are understood as; empty if they say it.
+
+    Args:
+        texts: of a blend, or of a prompt and the one that it fades into, each with its embeddings.
+    """
+    names = {text: encoded.understood_as for text, encoded in texts.items()}
+    if len(texts) > 1:
+        names = {text: f'{name} ("{_shown(text)}")' for text, name in names.items() if name}
+    shown = " + ".join(filter(None, names.values()))
+    return f"understood as: {shown}" if shown else ""
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 1]}…"
 
 
 class Condition(NamedTuple):

@@ -10,6 +10,7 @@ from streamcam.models import hub, hub_cache, model_files, model_names
 from streamcam.models.families import RANDOM
 from streamcam.models.ip_adapter_files import check_image_prompts
 from streamcam.models.region_picture import region_picture
+from streamcam.settings import aliases
 from streamcam.settings.config import Config
 from streamcam.settings.control_inputs import MODEL_SETTINGS
 
@@ -92,8 +93,8 @@ def _check_image_model(name: str, *, offline: bool) -> None:
     try:
         path = model_names.local_path(name)
     except ModelError as error:
-        near = get_close_matches(name, [NANO], cutoff=0.5)
-        hint = f'; did you mean "{NANO}"?' if near else f"; {NANO} comes with streamcam"
+        near = get_close_matches(name, [NANO, *aliases.MODELS], n=1, cutoff=0.5)
+        hint = f'; did you mean "{near[0]}"?' if near else f"; {NANO} comes with streamcam"
         raise ModelError(f"{error}{hint}") from None
     if path is not None and path.is_dir():
         model_files.model_index(name, offline=True)

@@ -227,6 +227,8 @@ class BroadcastLoop:
         p50 = latencies.percentile(50) if latencies else None
         p95 = latencies.percentile(95) if latencies else None
         self.latency_history.add(now, p50, p95)
+        has_read = engine is None or engine.has_read(parameters)
+        remark = engine.notice if engine and has_read else ""
         sink_states = tuple(sink_thread.state for sink_thread in self._sink_threads)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
@@ -241,7 +243,8 @@ class BroadcastLoop:
             restarts=engine.restarts if engine else 0,
             schedule=engine.schedule if engine else "",
             prompt_encoding=engine.prompt_encoding if engine else None,
-            notice="; ".join(filter(None, [engine.notice if engine else "", self._control.notice])),
+            notice="; ".join(filter(None, [remark, self._control.notice])),
+            prompt_read=has_read,
             uptime=now - self._started_at,
             model=self._config.model,
             size=shown((engine.config.width, engine.config.height)) if engine else "",

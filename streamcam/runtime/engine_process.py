@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 LOADING, RUNNING, LOST, STOPPED = "loading", "running", "lost", "stopped"
 LOADING_DEADLINE_S = 180.0
 """Importing torch from a slow disk may block even the thread that sends heartbeats."""
-KILL_S = 1.0
+KILL_S = 5.0
 POLL_S = 0.05
 SLOWEST_CALLS = 5
 """An engine counts as hung after so many times its slowest call, if that is more than the
@@ -78,6 +78,7 @@ class EngineProcess:
         self.schedule = ""
         """The newest report of a video stream on its schedule, in one line."""
         self.notice = ""
+        self._read: frozenset[str] = frozenset()
         """The engine's newest remark on the live values, in one line; empty if it has none."""
         self.prompt_encoding: float | None = None
         """Seconds that its last new prompt took to encode; None before the first."""
@@ -126,6 +127,10 @@ class EngineProcess:
     def control_image(self) -> Image | None:
         """Return the newest images that ControlNets are shown, and ask for the next ones."""
         return self._frames.control_image()
+
+    def has_read(self, parameters: Parameters) -> bool:
+        """Return whether `notice` is about the prompt of `parameters`, and not one before it."""
+        return _texts(parameters) <= self._read
 
     @property
     def has_run(self) -> bool:
@@ -295,7 +300,7 @@ class EngineProcess:
                 self._log(message.text)
                 self.detail = message.text
             case "notice":
-                self.notice = message.text
+                self.notice, self._read = message.text, frozenset(message.texts)
             case "refused":
                 instead = self._history.of_version(message.version)
                 self._refuse(items_of_text(message.refused_text), message.text, instead)
@@ -342,8 +347,13 @@ class EngineProcess:
         if self._candidate:
             return  # The engine on air refuses it too.
         self.notice = f"{why[:MAX_NOTICE]}; going on with the values before, and refusing it"
+        self._read = _texts(instead)
         log.error(self.notice)
         self._on_refused(items, why, instead)
+
+
+def _texts(parameters: Parameters) -> frozenset[str]:
+    return frozenset(text for text, weight in parameters.prompt if weight)
 
 
 def _cause(exitcode: int | None) -> str:

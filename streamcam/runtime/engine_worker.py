@@ -81,6 +81,8 @@ class EngineMessage(NamedTuple):
     """The prompt that the model cannot encode."""
     version: int = 0
     """Version of the parameters that the engine runs on with instead."""
+    texts: tuple[str, ...] = ()
+    """The prompts that a notice is about: those that the model has read."""
 
 
 class MessageSender:
@@ -265,7 +267,7 @@ class StreamRunner:
         self._stream, self._send = stream, send
         self._parameters, self._version = parameters, 0
         self._refused: int | None = None
-        self._notice = ""
+        self._noticed = EngineMessage("notice")
         self._usual_s = 0.0
 
     def run(self, frame: Frame, parameters: Parameters, version: int) -> Sequence[Frame]:
@@ -297,9 +299,11 @@ class StreamRunner:
             self._send(EngineMessage("encoded", encoding_s=longer_s))
 
     def _report_notice(self) -> None:
-        if (notice := self._stream.notice) != self._notice:
-            self._notice = notice
-            self._send(EngineMessage("notice", notice))
+        texts = tuple(sorted(_texts(self._parameters)))
+        notice = EngineMessage("notice", self._stream.notice, texts=texts)
+        if notice != self._noticed:
+            self._noticed = notice
+            self._send(notice)
 
 
 def _texts(parameters: Parameters) -> set[str]:

@@ -84,6 +84,8 @@ class Traits:
     """Value of such numbers at the start; None for those that the naming setting gives."""
     needs: str = ""
     """Setting, fixed at start, without which it has no effect: the page then leaves it out."""
+    aliases: tuple[str, ...] = ()
+    """Other words that people type for its values."""
     choices: tuple[str, ...] = ()
     """Built-in words of a field that plugins add words to, and that is no `Literal` for that."""
 
@@ -139,12 +141,22 @@ def _explain(table: type[Settings], problem: Any, place: Place) -> str:
     if problem["type"] == "extra_forbidden":
         return f'unknown setting "{name}": {suggest(name, accepted_names(table))}'
     message = _cut(str(problem["msg"]).removeprefix("Value error, "), MAX_MESSAGE)
+    if problem["type"] == "literal_error":
+        message += _nearest(table, name, problem)
     if not name:
         return _with_places(table, message, place)
     where = f" ({given})" if (given := place(name)) else ""
     is_secret = name in table.model_fields and traits(table.model_fields[name]).secret
     got = "" if is_secret else f", got {_shortened(problem['input'])}"
     return f"{name}: {message[0].lower()}{message[1:]}{got}{where}"
+
+
+def _nearest(table: type[Settings], name: str, problem: Any) -> str:
+    """Return a hint at the word that is nearest to the one given, in brackets; or nothing."""
+    words = re.findall(r"'([^']+)'", problem["ctx"]["expected"])
+    field = table.model_fields.get(name)
+    hint = suggest(str(problem["input"])[:MAX_SHOWN], words, traits(field).aliases if field else ())
+    return f" ({hint})" if hint.startswith("did you mean") else ""
 
 
 def _with_places(table: type[Settings], message: str, place: Place) -> str:

@@ -13,7 +13,7 @@ from pydantic import (
 
 from streamcam.errors import ParameterError, suggest
 from streamcam.plugins import plugin_names
-from streamcam.settings.aliases import dtype_name
+from streamcam.settings.aliases import DTYPES, dtype_name
 from streamcam.settings.base import Traits, accepted_names
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.control_inputs import ControlInput, control_inputs, control_kinds
@@ -165,7 +165,7 @@ class Config(ModelSettings):
     dtype: Annotated[
         Literal["auto", "float32", "float16", "bfloat16", "float8", "int8"],
         BeforeValidator(dtype_name),
-        Traits(flag=True),
+        Traits(flag=True, aliases=tuple(DTYPES)),
     ] = Field(
         default="auto",
         description="Precision (dtype) of the models; fp32, fp16, bf16 and fp8 for short. auto:"

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from streamcam.embedded_model import embedded
+from streamcam.embedded_model import LOOKS, embedded
 from streamcam.errors import ConfigError, StreamcamError, suggest
 from streamcam.settings.layer import Layer, toml_layer
 from streamcam.system.paths import presets_folder
@@ -26,9 +26,21 @@ def load_preset(preset: str) -> Layer:
     if path.suffix != ".toml":
         available = find_presets()
         if preset not in available:
-            raise ConfigError(f'no preset "{preset}": {suggest(preset, available)}')
+            raise ConfigError(no_preset(preset, available))
         path = available[preset]
     return read_settings(path)[0]
+
+
+def no_preset(name: str, known: Collection[str]) -> str:
+    """Return a line on a preset that does not exist, with what may be meant."""
+    if name.casefold() in LOOKS:
+        return (
+            f'no preset "{name}", but nano knows it as a prompt: run --prompt "{name}",'
+            f' or on air streamcam prompt "{name}"'
+        )
+    hint = suggest(name[:40], known)
+    every = "" if hint.startswith("did you mean") else '; "streamcam presets" lists all'
+    return f'no preset "{name:.40}": {hint}{every}'
 
 
 def read_settings(path: Path, max_bytes: int = MAX_BYTES) -> tuple[Layer, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from streamcam.errors import ConfigError, MediaError, suggest
 from streamcam.plugins import load_plugin, plugin_names
+from streamcam.settings import aliases
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sinks.atomic_file import AtomicOutput, explain_os_error, temporary_path
 from streamcam.system.paths import expanded
@@ -43,7 +44,9 @@ def open_sink(spec: str, settings: BroadcastSettings, view: BroadcastView | None
     if not is_sink_kind(spec):
         if ":" not in spec and Path(spec).suffix.lower() in VIDEO_SUFFIXES:
             raise ConfigError(f'unknown sink "{spec}": to record a video, recorder:{spec}')
-        known = suggest(kind, [*SINKS, *plugin_names(PLUGINS)])
+        known = suggest(
+            kind, [*SINKS, *plugin_names(PLUGINS)], () if kind in aliases.SINKS else aliases.SINKS
+        )
         raise ConfigError(f'unknown sink "{spec}": {known}')
     opener: SinkOpener = SINKS[kind] if kind in SINKS else load_plugin(PLUGINS, kind)
     return opener(which, settings, view)

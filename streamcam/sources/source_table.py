@@ -13,6 +13,7 @@ from pathlib import Path
 
 from streamcam.errors import ConfigError, MediaError, suggest
 from streamcam.plugins import load_plugin, plugin_names
+from streamcam.settings import aliases
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.sources.file_format import IMAGE_FORMATS, NPY, file_format
 from streamcam.sources.image_suffixes import IMAGE_SUFFIXES
@@ -67,7 +68,11 @@ def _parse(spec: str) -> tuple[str, str]:
     path = expanded(spec)
     if not path.exists() and path.parent == Path() and not path.suffix:
         kinds = [kind for kind in SOURCES if kind not in SCHEMES]
-        known = suggest(prefix, [*kinds, *plugin_names(PLUGINS)])
+        known = suggest(
+            prefix,
+            [*kinds, *plugin_names(PLUGINS)],
+            () if prefix in aliases.SOURCES else aliases.SOURCES,
+        )
         raise ConfigError(f'no source or file "{spec}": {known}')
     return FILE, spec
 

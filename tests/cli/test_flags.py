@@ -4,6 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from streamcam import cli
 from streamcam.cli.options import given, settings
 from streamcam.settings.broadcast_settings import BroadcastSettings
 
@@ -28,3 +29,23 @@ def test_obs_is_connected_with_and_without_an_address(typed: list[str], shown: s
     result = CliRunner().invoke(show, typed)
     assert result.exit_code == 0, result.output
     assert result.output.strip() == shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "--promt", "x"], 'no option "--promt"; did you mean "--prompt"? Or see'),
+        (["run", "--fit", "fill"], "no option --fit: set it with --set fit=VALUE; see"),
+        (["run", "--smooth"], 'no option "--smooth"; see "streamcam run --help"'),
+        (["presets", "shwo"], 'no command "shwo"; did you mean "show"? Or see'),
+        (["presets", "frob"], 'no command "frob"; known: delete, list, load, rename, save, show'),
+    ],
+)
+def test_a_wrong_word_is_answered_with_what_may_be_meant(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(**options: object) -> object:
+        return cli.streamcam.main(words, prog_name="streamcam", **options)  # type: ignore[call-overload]
+
+    assert cli._run(main) == 2
+    assert capsys.readouterr().err.startswith(f"streamcam: {said}")

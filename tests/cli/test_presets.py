@@ -42,6 +42,7 @@ def test_the_list_has_a_line_on_each_and_the_looks_of_nano(
     lines = dict(line.strip().split(None, 1) for line in out.splitlines() if line[0] == " ")
     assert lines["oil"] == "oil painting, thick brush strokes"
     assert lines["sd-turbo-fast"] == "SD-Turbo, one step: the lowest latency"
+    assert lines["sdxl-lightning-1step"].endswith("leaves nothing of the camera")
     assert "is not valid TOML" in lines["broken"]
     assert "night vision" in out
     assert set(LOOKS) == set(looks.LOOKS) - {looks.PLAIN}

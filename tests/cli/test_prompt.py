@@ -10,11 +10,6 @@ from streamcam.cli.prompt import prompt
 from tests.control.osc.running_server import STATUS, running_server
 
 
-@pytest.fixture(autouse=True)
-def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamcam.cli.prompt.NOTICE_WAIT_S", 0.0)
-
-
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     group = click.Group(commands={"prompt": prompt})
     code = cli._run(lambda **options: group.main(["prompt", *arguments], **options))
@@ -49,6 +44,22 @@ def test_what_the_model_made_of_it_is_shown(capsys: pytest.CaptureFixture[str]) 
     with running_server(lambda: status) as running:
         done = run(capsys, f"--port={running.server.port}", "neno")
         assert done == (0, 'prompt: "neno"\nunderstood as: neon\n', "")
+
+
+def test_it_waits_until_the_model_has_read_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    old = replace(STATUS, notice="understood as: oil", prompt_read=False)
+    statuses = iter([old, old])
+    new = replace(STATUS, notice="understood as: neon")
+    with running_server(lambda: next(statuses, new)) as running:
+        done = run(capsys, f"--port={running.server.port}", "neno")
+        assert done == (0, 'prompt: "neno"\nunderstood as: neon\n', "")
+
+
+def test_while_the_model_loads_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    status = replace(STATUS, state="loading", prompt_read=False)
+    with running_server(lambda: status) as running:
+        code, out, _ = run(capsys, f"--port={running.server.port}", "neon")
+        assert (code, out.splitlines()[1]) == (0, "the model is still loading, and reads it then")
 
 
 @pytest.mark.parametrize(

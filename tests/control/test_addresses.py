@@ -231,9 +231,9 @@ def test_a_rotation_that_there_is_not_is_refused(sent: Argument) -> None:
     assert harness("/streamcam/rotate", sent).rotate == "180"
     [(address, reason)] = harness.outcome.refused
     assert address == "/streamcam/rotate"
-    assert reason.startswith('no "')
+    assert reason.startswith('has no "')
     if sent == 45:
-        assert reason == 'no "45": known: 0, 180, 270, 90'
+        assert reason == 'has no "45": known: 0, 180, 270, 90'
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_every_choice_is_accepted_by_name_and_by_index() -> None:
             assert getattr(harness(f"/streamcam/{name}", word), name) == word
             assert getattr(harness(f"/streamcam/{name}", index), name) == word
     harness("/streamcam/prompt_interpolation", "lerp")
-    assert harness.outcome.refused[0][1].startswith('no "lerp"')
+    assert harness.outcome.refused[0][1].startswith('has no "lerp"')
 
 
 def test_the_arguments_of_a_prompt_are_joined_with_spaces() -> None:

@@ -58,9 +58,9 @@ def test_they_change_nothing_about_a_look_beside_them(models: ImageModel, prompt
     assert notice(models, prompt) == ""
 
 
-def test_a_blend_is_explained_by_all_its_prompts(models: ImageModel) -> None:
+def test_a_blend_is_explained_prompt_by_prompt(models: ImageModel) -> None:
     shares = [["a cat", 0.5], ["8-bit", 0.5]]
-    assert notice(models, shares) == "understood as: plain + pixel art"
+    assert notice(models, shares) == 'understood as: plain ("a cat") + pixel art ("8-bit")'
 
 
 def test_a_model_without_the_file_is_not_explained(tmp_path: Path) -> None:

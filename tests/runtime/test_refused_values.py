@@ -140,17 +140,32 @@ def messages_of(stream: Picky, *texts: str) -> list[EngineMessage]:
 
 def test_a_text_that_cannot_be_encoded_is_refused_and_the_engine_runs_on_with_the_last() -> None:
     stream = Picky()
-    [refused] = messages_of(stream, "a cat", "a bird", "a novel", "a hen")
+    messages = messages_of(stream, "a cat", "a bird", "a novel", "a hen")
+    [refused] = [message for message in messages if message.kind != "notice"]
     assert stream.ran == ["a cat", "a bird", "a bird", "a hen"]
     assert refused == EngineMessage("refused", NO_MEMORY, refused_text="a novel", version=2)
 
 
-def test_a_remark_on_the_prompt_is_sent_when_it_changes() -> None:
+def test_a_remark_is_sent_with_the_prompt_that_it_is_about() -> None:
     said = messages_of(Picky(), "a cat", "a dog", "a dog", "a cat")
-    assert [(message.kind, message.text) for message in said] == [
-        ("notice", "the last 3 tokens are not read"),
-        ("notice", ""),
+    assert [(message.kind, message.text, message.texts) for message in said] == [
+        ("notice", "", ("a cat",)),
+        ("notice", "the last 3 tokens are not read", ("a dog",)),
+        ("notice", "", ("a cat",)),
     ]
+
+
+def test_a_remark_is_not_taken_for_one_on_a_newer_prompt(control: Control) -> None:
+    engine = EngineProcess(CONFIG, lambda _error: None, control.refuse)
+    try:
+        bird = control.change({"prompt": "a bird"})
+        assert not engine.has_read(bird)
+        engine._handle_message(EngineMessage("notice", "as a hen", texts=("a bird", "a cat")))
+        assert engine.has_read(bird)
+        assert engine.has_read(control.change({"prompt": [["a bird", 1], ["a dog", 0]]}))
+        assert not engine.has_read(control.change({"prompt": "a dog"}))
+    finally:
+        engine.stop()
 
 
 def test_the_time_that_a_new_prompt_takes_to_encode_is_in_the_status(control: Control) -> None:
@@ -167,11 +182,12 @@ def test_the_time_that_a_new_prompt_takes_to_encode_is_in_the_status(control: Co
     runner = StreamRunner(Slow(), CONFIG.live, messages.append, lambda: now[0])
     for version, text in enumerate(("a cat", "a dog", "a dog", "a bird", "a dog")):
         runner.run(Frame(IMAGE, version, 0.0), CONFIG.live.changed({"prompt": text}), version)
-    assert [(m.kind, round(m.encoding_s, 3)) for m in messages] == [("encoded", 0.08)]
+    [encoded] = [message for message in messages if message.kind == "encoded"]
+    assert round(encoded.encoding_s, 3) == 0.08
     engine = EngineProcess(CONFIG, lambda _error: None, control.refuse)
     try:
-        engine._handle_message(messages[0])
-        assert engine.prompt_encoding == messages[0].encoding_s
+        engine._handle_message(encoded)
+        assert engine.prompt_encoding == encoded.encoding_s
     finally:
         engine.stop()
 
@@ -192,6 +208,7 @@ def test_a_refused_text_is_taken_back_from_the_live_values(control: Control) -> 
     now = control.parameters
     assert (now.prompt, now.seed, now.panic) == ((("a bird", 1.0),), 7, True)
     assert engine.notice.startswith(NO_MEMORY)
+    assert engine.has_read(now)  # So that the reason is shown.
     for field in ("prompt", "negative_prompt"):
         with pytest.raises(ParameterError, match="out of memory"):
             control.change({field: "a novel"})

@@ -31,6 +31,7 @@ WAN = "random:tiny-wan"
     ("settings", "complaint"),
     [
         ({"model": "nanoo"}, 'no model "nanoo": .*; did you mean "nano"\\?'),
+        ({"model": "sd-trubo"}, 'no model "sd-trubo": .*; did you mean "sd-turbo"\\?'),
         ({"model": "x.safetensors"}, 'no model "x.safetensors": .*; nano comes with streamcam'),
         ({"model": "b.ckpt"}, "b.ckpt is pickled"),
         ({"model": "folder"}, "folder is not in diffusers layout"),

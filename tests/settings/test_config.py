@@ -34,13 +34,14 @@ def test_the_names_of_streamdiffusion_are_accepted_too() -> None:
     [
         ({"widht": 64}, r'unknown setting "widht": did you mean "width"\?'),
         ({"guidance": 2}, r'unknown setting "guidance": did you mean "guidance_scale"\?'),
+        ({"dtype": "fp61"}, r"or 'int8' \(did you mean \"fp16\"\?\), got 'fp61'"),
         ({"zzz": 2}, r'unknown setting "zzz": among those known: '),
         ({"live": {}}, r'unknown setting "live"'),
         ({"width": 100}, r"width: must be a multiple of 8 \(the nearest is 96\), got 100"),
         ({"height": 4}, r"height: .*greater than or equal to 8"),
         ({"width": "wide"}, r"width: .*got 'wide'"),
         ({"width": 64.5}, r"width: .*got 64\.5"),
-        ({"cfg_type": "half"}, r"cfg_type: .*'none', 'full', 'self' or 'initialize', got 'half'"),
+        ({"cfg_type": "half"}, r"cfg_type: .*'none', 'full', 'self' or 'initialize'.*got 'half'"),
         ({"device": "gpu"}, r"device: .*got 'gpu'"),
         ({"lora": {"a": "b"}}, r"lora: .*got 'b'"),
         ({"lora": ["a:0.5", "a:0.7"]}, "lora: a is named twice; name it once"),
@@ -292,6 +293,11 @@ def test_a_foreign_project_file_next_to_the_package_hides_no_preset(
     monkeypatch.setattr(presets, "__file__", str(package / "settings" / "presets.py"))
     monkeypatch.chdir(tmp_path)
     assert set(find_presets()) == {"look"}
+
+
+def test_a_look_of_nano_that_is_no_preset_is_named_as_a_prompt() -> None:
+    with pytest.raises(ConfigError, match='nano knows it as a prompt: run --prompt "Pixel art"'):
+        load_preset("Pixel art")
 
 
 def test_a_missing_preset_names_the_nearest(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_virtual_camera_takes_its_label(spec: str) -> None:
     ("spec", "complaint"),
     [
         ("previw", r'unknown sink "previw": did you mean "preview"\?'),
+        ("obss", r'unknown sink "obss": did you mean "obs"\?'),
         ("", r'unknown sink "": known: null, preview, recorder, virtual-camera'),
         ("recoder:a.mkv", r'unknown sink "recoder:a.mkv": did you mean "recorder"\?'),
         ("recorder", r'"recorder" needs a file, such as recorder:show.mkv'),

@@ -41,6 +41,7 @@ def test_each_kind_opens_its_own_source(spec: str, kind: type) -> None:
     ("spec", "complaint"),
     [
         ("webcam", r'no source or file "webcam": did you mean "camera"\?'),
+        ("webcm", r'no source or file "webcm": did you mean "webcam"\?'),
         ("patern", r'no source or file "patern": did you mean "pattern"\?'),
         ("xyz:1", r'no source or file "xyz:1": known: camera, demo, file, pattern'),
         ("demo:1", r'"demo" takes nothing after it, got "1"'),

@@ -21,7 +21,7 @@ from streamcam.system.supervised_thread import SupervisedThread
 log = logging.getLogger(__name__)
 
 IDLE_S = 0.1
-KILL_S = 1.0
+KILL_S = 5.0
 HUNG_S = 2.0
 """Seconds without a sign of life after which an engine is not kept for the next client."""
 

@@ -40,6 +40,7 @@ from streamcam.runtime.remote.wire import (
     parse_frame,
 )
 from streamcam.settings.config import Config
+from streamcam.settings.value_types import MAX_PROMPT_BYTES, MAX_PROMPTS
 
 if TYPE_CHECKING:
     from streamcam.runtime.remote.peer import Peer
@@ -250,5 +251,14 @@ class Link:
                 encoding_s=float(message.get("encoding_s", 0.0)),
                 refused_text=str(message.get("refused_text", ""))[:2000],
                 version=int(message.get("version", 0)),
+                texts=_texts_in(message),
             )
         )
+
+
+def _texts_in(message: Message) -> tuple[str, ...]:
+    """Return the prompts that a message of the engine is about, while one fades into another."""
+    texts = message.get("texts", [])
+    if not isinstance(texts, list) or len(texts) > 2 * MAX_PROMPTS:
+        raise WireError("the engine says what it has read, which cannot be")
+    return tuple(str(text)[:MAX_PROMPT_BYTES] for text in texts)
