@@ -112,7 +112,8 @@ class FakeOperator:
 def test_the_component_for_touchdesigner_sends_what_streamcam_takes(made: ModuleType) -> None:
     parent = FakeOperator()
     kinds = {name: name for name in ("baseCOMP", "oscoutDAT", "parameterexecuteDAT")}
-    exec(made.touchdesigner(), {"me": SimpleNamespace(parent=lambda: parent), **kinds})
+    script = made.touchdesigner().replace("SPANS = {}", 'SPANS = {"/streamcam/strength": (0, 0.6)}')
+    exec(script, {"me": SimpleNamespace(parent=lambda: parent), **kinds})
     component = parent.children["streamcam"]
     out, send = component.children["oscout"], component.children["send"]
     assert (out.par.address, out.par.port) == ("127.0.0.1", 9000)
@@ -128,3 +129,5 @@ def test_the_component_for_touchdesigner_sends_what_streamcam_takes(made: Module
     assert set(Parameters.model_fields) - names == {"t_index_list", *NAMED_FIELDS}
     guidance = next(par for par in component.pars if par.name == "Guidancescale")
     assert (guidance.normMin, guidance.normMax, guidance.min, guidance.max) == (0, 4, 0, 30)
+    strength = next(par for par in component.pars if par.name == "Strength")
+    assert (strength.normMin, strength.normMax, strength.min, strength.max) == (0, 0.6, 0, 1)
