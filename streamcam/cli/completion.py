@@ -29,7 +29,7 @@ def install(shell: str | None) -> None:
     path = shell_scripts.script_path(name)
     _write(path, shell_scripts.script(name))
     click.echo(printable(f"wrote {path}"))
-    click.echo(printable(_next_step(name, path)))
+    click.echo(printable(_next_step(name, path), keep="\n"))
 
 
 @completion.command()

@@ -103,9 +103,8 @@ class Reporter:
     def show(self, status: Status) -> None:
         """Update the line on the terminal, or log `status` if it is time to."""
         if self._line:
-            # As text: a prompt may hold what would be markup. One line, however long that is.
-            text = printable(summary(status))
-            self._line.update(Text(text, no_wrap=True, overflow="ellipsis"))
+            # As text: a prompt may hold what would be markup.
+            self._line.update(Text(printable(summary(status))))
         elif self._as_json and time.monotonic() >= self._next:
             self._next += STATUS_INTERVAL_S
             extra = {"status": {"status": asdict(status)}}
@@ -146,6 +145,8 @@ def summary(status: Status) -> str:
         parts.append(STATES.get(status.state, status.state))
     if status.prompt:
         parts.append(f'"{_cut(status.prompt)}"')
+    if status.notice:
+        parts.append(status.notice)
     if status.preset:
         parts.append(f"preset {status.preset}")
     if status.recording:
@@ -161,7 +162,7 @@ def summary(status: Status) -> str:
     counts = {
         "skipped to keep up": status.dropped,
         "skipped as similar": status.skipped,
-        "restarts": status.restarts,
+        "restart" if status.restarts == 1 else "restarts": status.restarts,
     }
     parts += [f"{count} {what}" for what, count in counts.items() if count]
     if status.schedule:
@@ -170,8 +171,6 @@ def summary(status: Status) -> str:
         parts.append(f"{status.vram / 2**30:.1f} GiB of GPU memory")
     if status.power is not None:
         parts.append(f"{status.power:.0f} W")
-    if status.notice:
-        parts.append(status.notice)
     return " · ".join(parts)
 
 

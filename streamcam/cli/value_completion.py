@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 from streamcam.embedded_model import LOOKS, NANO
 from streamcam.plugins import plugin_names
-from streamcam.settings.aliases import MODELS
-from streamcam.settings.base import literal_values
+from streamcam.settings import aliases
+from streamcam.settings.base import literal_values, traits
 from streamcam.settings.broadcast_settings import BroadcastSettings
 from streamcam.settings.config import PARTS, Config
 from streamcam.settings.model_settings import AUTO
@@ -76,7 +76,7 @@ def model_names(
     """Return nano, the short names and the models in the cache, and let the shell list files."""
     from streamcam.models.hub_cache import cached_names
 
-    names = [AUTO, NANO, *MODELS, *cached_names()]
+    names = [AUTO, NANO, *aliases.MODELS, *cached_names()]
     return [*_beginning(incomplete, dict.fromkeys(names)), *_files(incomplete)]
 
 
@@ -128,16 +128,17 @@ def field_values(name: str, field: FieldInfo) -> Completer:
     words = literal_values(field) or (("true", "false") if field.annotation is bool else ())
     if name in _OF_FIELDS:
         return _OF_FIELDS[name]
-    return partial(_words, words)
+    return partial(_words, words, traits(field).aliases)
 
 
 def _words(
     words: Iterable[str],
+    others: Iterable[str],
     ctx: click.Context,  # noqa: ARG001
     param: click.Parameter,  # noqa: ARG001
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    return _beginning(incomplete, words)
+    return _beginning(incomplete, words) or _beginning(incomplete, others)
 
 
 def _sources(
@@ -154,7 +155,7 @@ def _sources(
         spec = f"{CAMERA}:{camera.address}"
         if not camera.virtual and spec.startswith(incomplete):
             items.append(CompletionItem(spec, help=camera.name))
-    return [*items, *_files(incomplete)]
+    return [*(items or _beginning(incomplete, aliases.SOURCES)), *_files(incomplete)]
 
 
 def _sinks(
@@ -167,7 +168,8 @@ def _sinks(
     kinds = (f"{kind}:" if kind == "recorder" else kind for kind in SINKS)
     items = _beginning(incomplete, [AUTO, *kinds, *plugin_names(SINK_PLUGINS)])
     labels = (f"{VIRTUAL_CAMERA}:{camera.name}" for camera in cameras() if camera.virtual)
-    return [*items, *_beginning(incomplete, labels)]
+    items += _beginning(incomplete, labels)
+    return items or _beginning(incomplete, aliases.SINKS)
 
 
 def _autoencoders(
@@ -196,7 +198,7 @@ _OF_FIELDS: dict[str, Completer] = {
     "ip_adapter": _paths,
     "image_prompt": _paths,
     "controlnet": _paths,
-    "device": partial(_words, DEVICES),
+    "device": partial(_words, DEVICES, ()),
     "source": _sources,
     "sink": _sinks,
 }

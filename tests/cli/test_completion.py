@@ -106,6 +106,9 @@ def offered(
         ("run --model de", ["demo/tiny"]),
         ("run --device c", ["cpu", "cuda", "cuda:0", "cuda:1"]),
         ("run --dtype bf", ["bfloat16"]),
+        ("run --dtype fp", ["fp32", "fp16", "fp8"]),
+        ("run --source we", ["webcam"]),
+        ("run --sink ob", ["obs"]),
         ("run --rotate=1", ["180"]),
         ("run --prompt wa", ["watercolour"]),
         ('prompt "pix', ["pixel art"]),
@@ -182,7 +185,9 @@ def test_install_writes_the_script_where_the_shell_looks_and_remove_deletes_it(
     monkeypatch.setenv("SHELL", f"/usr/bin/{shell}")
     run_completion("install")
     run_completion("install", shell)
-    assert f"wrote {tmp_path / path}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"wrote {tmp_path / path}\n" in said
+    assert "\\u" not in said
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [tmp_path / path]
     text = (tmp_path / path).read_text()
     assert mark in text

@@ -45,11 +45,12 @@ def test_the_status_line_shows_what_is_on_air() -> None:
             overrides=("panic", "freeze"),
             prompt="[red]oil[/red] " + "x" * 100,
             preset="oil",
+            notice="understood as: oil",
             recording="/home/me/show-2.mkv",
         )
     )
     assert line.startswith(
-        f'PANIC · FREEZE · on air · "[red]oil[/red] {"x" * 24}…" · preset oil'
+        f'PANIC · FREEZE · on air · "[red]oil[/red] {"x" * 24}…" · understood as: oil · preset oil'
         " · recording show-2.mkv · fps:"
     )
 
@@ -58,6 +59,7 @@ def test_the_status_line_shows_a_lost_engine_and_source() -> None:
     line = summary(replace(STATUS, state="lost", source="lost", latency_p50=None, restarts=2))
     assert line.startswith("source lost · restarting the model · fps:")
     assert "2 restarts" in line
+    assert summary(replace(STATUS, restarts=1)).endswith(" · 1 restart")
     assert "latency" not in line
 
 
