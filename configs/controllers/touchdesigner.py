@@ -24,6 +24,7 @@ CONTROLS = [
     ('Look', 'Int', 'Numinferencesteps', 'num inference steps', '/streamcam/num_inference_steps', 50, 1.0, 1000.0, (1, 100), ()),
     ('Look', 'Float', 'Guidancescale', 'guidance scale', '/streamcam/guidance_scale', 1.2, 0.0, 30.0, (0, 4), ()),
     ('Look', 'Float', 'Delta', 'delta', '/streamcam/delta', 1.0, 0.0, 10.0, (0, 2), ()),
+    ('Look', 'Float', 'Guidancerescale', 'guidance rescale', '/streamcam/guidance_rescale', 0.0, 0.0, 1.0, (0, 1), ()),
     ('Look', 'Float', 'Eta', 'eta', '/streamcam/eta', 0.3, 0.0, 1.0, (0, 1), ()),
     ('Look', 'Float', 'Edgelow', 'edge low', '/streamcam/edge_low', 100, 0.0, 1000.0, (0, 400), ()),
     ('Look', 'Float', 'Edgehigh', 'edge high', '/streamcam/edge_high', 200, 0.0, 1000.0, (0, 400), ()),

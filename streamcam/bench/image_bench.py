@@ -202,9 +202,11 @@ class ImageBenchmark:
         """Compare the stream as it is with those that remember past frames."""
         if self._config.cross_frame_attention:
             return  # It and the memory exclude each other.
-        cases = [self._case("nothing remembered", self._config)]
+        # A model may blend its outputs by itself.
+        off = changed(self._config, live=self._config.live.changed({"output_blend": 0.0}))
+        cases = [self._case("nothing remembered", off)]
         for memory in ("attention", "features"):
-            config, lines = changed(self._config, temporal_memory=memory), list[str]()
+            config, lines = changed(off, temporal_memory=memory), list[str]()
             pipe = with_shared_weights(self._plain_pipe)
             models = from_pipeline(
                 pipe, config, self._models.device, lines.append, builds_here=True

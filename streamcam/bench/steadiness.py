@@ -13,6 +13,8 @@ from streamcam.diffusion.stream import DiffusionStream
 from streamcam.settings.config import Config
 from streamcam.types import Frame, Image
 
+OFF = {"output_blend": 0.0}
+"""A model may steady its output by itself."""
 SETTLES = 6
 """Frames at the beginning that do not count."""
 WAYS: dict[str, dict[str, Any]] = {
@@ -50,7 +52,7 @@ def measure(config: Config, frames: int) -> Iterator[Steadiness]:
         scene = handheld_scene(config.width, config.height, frames, pans=pans)
         first: Steadiness | None = None
         for way, settings in WAYS.items():
-            outputs, ms = run(with_settings(config, settings), scene, models)
+            outputs, ms = run(with_settings(config, OFF | settings), scene, models)
             error = warp_error(scene[SETTLES:], outputs[SETTLES:])
             energy = sharpness(outputs[SETTLES:])
             row = Steadiness(name, way, error, energy, ms, 1.0, 1.0)

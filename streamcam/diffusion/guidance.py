@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 Scalar = float | Tensor
+LEAST_DEVIATION = 1e-6
 Combine = Callable[[Tensor, Tensor, Tensor, Scalar, Scalar], tuple[Tensor, Tensor]]
 
 
@@ -66,3 +67,22 @@ GUIDANCE = {
     "initialize": Guidance(onetime_negative, lambda _: 1, residual=True, after_first="self"),
 }
 """Modes of guidance by ``cfg_type``."""
+
+
+def rescaled(guided: Tensor, unguided_x_0: Tensor, share: Scalar) -> Tensor:
+    """Return guided estimates with the statistics of those without guidance.
+
+    After Lin et al. (arXiv 2305.08891, section 3.4), who match the deviation of the whole
+    prediction. Here each channel of x_0 has its own deviation and mean: guidance shifts these too,
+    which shows as a cast of colour.
+
+    Args:
+        guided: ``(S, f, C, h, w)``.
+        unguided_x_0: the same.
+        share: 0 for `guided` as it is, 1 for all of their statistics.
+    """
+    there, here = (
+        torch.std_mean(x_0, dim=(-2, -1), keepdim=True) for x_0 in (guided, unguided_x_0)
+    )
+    gain = here[0] / there[0].clamp(min=LEAST_DEVIATION)
+    return torch.lerp(guided, (guided - there[1]) * gain + here[1], share)

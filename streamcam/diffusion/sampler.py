@@ -87,7 +87,8 @@ class Sampler:
         self._taken: dict[tuple[int, int], Condition] = {}
         self._drawn: Tensor | None = None
         # Tensors, so that a recorded call reads their newest values.
-        self._guidance_scale, self._delta = torch.zeros(2, device=model.device).unbind()
+        numbers = torch.zeros(3, device=model.device)
+        self._guidance_scale, self._delta, self._rescale = numbers.unbind()
         find = model.region_mask
         self._regions = Regions(config, find, model.device, self._memory, copy) if find else None
         self._noise_shift = NoiseShift(self._n, batch=config.use_denoising_batch)
@@ -102,7 +103,7 @@ class Sampler:
                 copy,
             )
         self._fixed = fixed
-        self._fixed_plan: StepPlan | None = None
+        self._fixed_plans: dict[bool, StepPlan] = {}
         self.image_prompts: ImagePrompts | None = None
         if model.image_prompts:
             self.image_prompts = ImagePrompts(
@@ -116,6 +117,7 @@ class Sampler:
         self._noise_shift.reset()
         self._guidance_scale.fill_(parameters.guidance_scale)
         self._delta.fill_(parameters.delta)
+        self._rescale.fill_(parameters.guidance_rescale)
         self._lora_scales.update(parameters)
         self._reseed(parameters.seed)
         self._reschedule(parameters)
@@ -162,12 +164,14 @@ class Sampler:
             self._reseed(parameters.seed)
         if rescheduled:
             self._reschedule(parameters)
-        if reseeded or rescheduled:
+        if reseeded or rescheduled or self._rescales != (self.plan.guidance_rescale is not None):
             self._replan()
         if parameters.guidance_scale != before.guidance_scale:
             self._guidance_scale.fill_(parameters.guidance_scale)
         if parameters.delta != before.delta:
             self._delta.fill_(parameters.delta)
+        if parameters.guidance_rescale != before.guidance_rescale:
+            self._rescale.fill_(parameters.guidance_rescale)
         if self._regions is not None:
             self._regions.update(parameters)
         if self.control:
@@ -205,7 +209,12 @@ class Sampler:
     @property
     def structure(self) -> object:
         """Value that differs between calls that run other models."""
-        return self.control.structure if self.control else None
+        return self._rescales, self.control.structure if self.control else None
+
+    @property
+    def _rescales(self) -> bool:
+        """Whether estimates are given the statistics that they have without guidance."""
+        return self.parameters.guidance_rescale > 0 and self._config.cfg_type != "none"
 
     @property
     def encoder_noise(self) -> Tensor | None:
@@ -355,9 +364,13 @@ class Sampler:
     def _replan(self) -> None:
         """Make the plan of the current steps, noise and guidance."""
         noise = self._noise_shift(self.noise)
-        plan = StepPlan(self.steps, noise, self._guidance, self._guidance_scale, self._delta)
-        if self._fixed_plan is not None:
-            self._fixed_plan.overwrite(plan)
+        rescale = self._rescale if self._rescales else None
+        plan = StepPlan(
+            self.steps, noise, self._guidance, self._guidance_scale, self._delta, rescale
+        )
+        # Calls are recorded with each of the two.
+        if fixed := self._fixed_plans.get(self._rescales):
+            fixed.overwrite(plan)
         elif self._fixed:
-            self._fixed_plan = plan
-        self.plan = self._fixed_plan or plan
+            self._fixed_plans[self._rescales] = plan
+        self.plan = fixed or plan

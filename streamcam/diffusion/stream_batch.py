@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from streamcam.diffusion.guidance import GUIDANCE, Guidance, Scalar
+from streamcam.diffusion.guidance import GUIDANCE, Guidance, Scalar, rescaled
 from streamcam.diffusion.schedule import Steps, predicted_eps, predicted_x_0
 from streamcam.engines.fixed_memory import overwrite
 
@@ -83,6 +83,8 @@ class StepPlan:
     guidance: Guidance
     guidance_scale: Scalar
     delta: Scalar
+    guidance_rescale: Scalar | None = None
+    """None where estimates stay as guidance gives them."""
 
     @cached_property
     def negative_rows(self) -> int:
@@ -274,7 +276,10 @@ def guided_step(
     eps, stock = plan.guidance.combine(
         predicted[m:], predicted[:m], stock, plan.guidance_scale, plan.delta
     )
-    return predicted_x_0(eps, x_t, plan.steps), eps, stock
+    x_0 = predicted_x_0(eps, x_t, plan.steps)
+    if plan.guidance_rescale is not None:
+        x_0 = rescaled(x_0, predicted_x_0(predicted[m:], x_t, plan.steps), plan.guidance_rescale)
+    return x_0, eps, stock
 
 
 def residual(eps: Tensor, stock: Tensor, plan: StepPlan) -> Tensor:

@@ -102,6 +102,16 @@ class Parameters(Settings):
         description="Strength of the virtual negative prompt in residual guidance (cfg_type"
         " self and initialize).",
     )
+    guidance_rescale: Annotated[float, Traits(model_default=True, fades=True, group="Look")] = (
+        Field(
+            default=0.0,
+            ge=0,
+            le=1,
+            description="How far guidance leaves colours and contrast as they are without it, channel by"
+            " channel of the latents: against burnt images at a high guidance_scale. 0 is not at all;"
+            " without effect with cfg_type none.",
+        )
+    )
     lora_scale: Annotated[
         tuple[tuple[str, LoraScale], ...],
         AS_NAMED_NUMBERS,

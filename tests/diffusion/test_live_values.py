@@ -35,7 +35,13 @@ from tests.support.streams import TINY, moving
 MANY = 1000
 """Taken for the end of a range that has none."""
 TEXTS = ("a (red:1.4) dog [in the snow] BREAK at night", "word " * 90)
-SWITCHES = ("controlnet_scale", "controlnet_start", "controlnet_end", "output_blend")
+SWITCHES = (
+    "controlnet_scale",
+    "controlnet_start",
+    "controlnet_end",
+    "output_blend",
+    "guidance_rescale",
+)
 """Values that switch models on and off: each combination is recorded once, without an engine."""
 
 
