@@ -12,7 +12,7 @@ class Driver:
         self.refusals = refusals
         self.log: list[str] = []
 
-    def __call__(self, call: Call) -> Call:
+    def __call__(self, call: Call) -> Call:  # noqa: ARG002
         self.log.append("capture")
         if self.refusals:
             self.refusals -= 1
