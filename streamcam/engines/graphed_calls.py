@@ -66,9 +66,7 @@ class GraphedCalls:
         """Whether calls are recorded, so that their memory must stay where it is."""
         return self._capture is not None
 
-    def __call__(
-        self, slot: Hashable, version: object, call: Call, kind: Hashable = None
-    ) -> None:
+    def __call__(self, slot: Hashable, version: object, call: Call, kind: Hashable = None) -> None:
         """Replay `call`, or run it.
 
         Args:
