@@ -16,6 +16,7 @@ from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.cuda_graph import CudaCapture
+from streamcam.engines.device_tuning import exact_float32
 from streamcam.errors import EngineError, StreamcamError, one_line
 from streamcam.settings.config import Config
 from streamcam.types import Image
@@ -71,7 +72,8 @@ def _stage_in_float32(stage: Any) -> Callable[..., Tensor]:
         return value.float() if is_float else value
 
     def call(*inputs: Any) -> Tensor:
-        result: Tensor = exact(*tree_map(widened, inputs))
+        with exact_float32():
+            result: Tensor = exact(*tree_map(widened, inputs))
         return result
 
     return call
@@ -156,6 +158,7 @@ def _check_sound(capture: CudaCapture, x: Tensor, after: str) -> None:
     def triples() -> None:
         result.copy_(x * 3)
 
+    triples()  # What is recorded has run before, as on air.
     replay = capture(triples)
     result.zero_()
     replay()

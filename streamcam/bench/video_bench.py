@@ -2,12 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import torch
 
 from streamcam.bench.harness import iter_frames, synchronize
 from streamcam.engines.device_memory import peak_memory
@@ -153,13 +150,9 @@ def _stages(
 ) -> tuple[dict[str, float], float]:
     """Return the milliseconds of each stage for a chunk, and of the whole chunk."""
     seconds: dict[str, list[float]] = {"encode": [], "layers": [], "decode": []}
-    timed = models._replace(
-        encode=_timed(models.encode, seconds["encode"], models.device),
-        decode=_timed(models.decode, seconds["decode"], models.device),
-    )
     chunks: list[float] = []
-    with _timed_layers(models, seconds["layers"]):
-        stream = VideoStream(timed, config)
+    with _timed_stages(models, seconds):
+        stream = VideoStream(models, config)
         frames = _warm_up(stream, config, scene)
         for times in seconds.values():
             times.clear()
@@ -176,47 +169,24 @@ def _stages(
     return stages_ms, 1e3 * statistics.median(chunks)
 
 
-def _timed(stage: Any, seconds: list[float], device: torch.device) -> Any:
-    # Any: it stands for an encoder as well as for a decoder.
-    return _TimedStage(stage, seconds, device)
-
-
-class _TimedStage:
-    """Stage that appends the seconds of each call to a list."""
-
-    def __init__(self, stage: Any, seconds: list[float], device: torch.device) -> None:
-        self.reset: Callable[[], None] = stage.reset
-        self._stage, self._seconds, self._device = stage, seconds, device
-
-    def __call__(self, *inputs: Any) -> Any:
-        synchronize(self._device)
-        started_at = time.perf_counter()
-        result = self._stage(*inputs)
-        synchronize(self._device)
-        self._seconds.append(time.perf_counter() - started_at)
-        return result
-
-
 @contextmanager
-def _timed_layers(models: VideoModel, seconds: list[float]) -> Iterator[None]:
-    """Append the seconds of each pass through the layers to a list."""
-    started_at: list[float] = []
+def _timed_stages(models: VideoModel, seconds: dict[str, list[float]]) -> Iterator[None]:
+    """Append the seconds of each call of a stage, from outside of what a CUDA graph records."""
 
-    def before(*_: Any) -> None:
+    @contextmanager
+    def timer(kind: str) -> Iterator[None]:
         synchronize(models.device)
-        started_at.append(time.perf_counter())
-
-    def after(*_: Any) -> None:
+        started_at = time.perf_counter()
+        yield
         synchronize(models.device)
-        seconds.append(time.perf_counter() - started_at.pop())
+        seconds[kind].append(time.perf_counter() - started_at)
 
-    layers = models.layers.model
-    hooks = layers.register_forward_pre_hook(before), layers.register_forward_hook(after)
+    layers = models.layers
+    before, layers.timer = layers.timer, timer
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        layers.timer = before
 
 
 def _on_air(

@@ -329,9 +329,9 @@ class DiffusionStream:
         if not (new_frames and memory and self.sampler.steady):
             work()
             return
-        slots = (uploaded.slot if uploaded else None, output.slot)
-        slot = (*slots, self.sampler.structure, self._blend.is_on)
-        self._graphs(slot, (memory, self._models.revision()), work)
+        slot = (uploaded.slot if uploaded else None, output.slot)
+        kind = (self.sampler.structure, self._blend.is_on)
+        self._graphs(slot, (memory, self._models.revision()), work, kind)
 
     def _work(self, uploaded: UploadedFrames | None, output: OutputBuffer | None) -> None:
         """Do all work of a call on the device: from the frames uploaded to the bytes to download.

@@ -17,6 +17,7 @@ from streamcam.engines.cuda_toolkit import cuda_for_compilers
 from streamcam.engines.device_info import device_fingerprint
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.shared_weights import Constants
+from streamcam.engines.tensor_alignment import aligned
 
 PACKAGE = "engine.pt2"
 
@@ -59,7 +60,7 @@ class CompiledEngine:
     def load(self, folder: Path) -> FlatForward:
         """Return the engine in `folder`; one that shares weights is loaded with `load_for`."""
         assert not self._shares_weights, "load_for gives it the weights"
-        return _ContiguousInputs(self._open(folder))
+        return AlignedInputs(self._open(folder))
 
     def load_for(self, folder: Path, flat: FlatStage) -> FlatForward:
         """Return the engine in `folder`, running on the weights of `flat` where it shares them."""
@@ -69,7 +70,7 @@ class CompiledEngine:
         constants = Constants.load(folder).on(flat, self.device)
         needed = {name: constants[name] for name in package.get_constant_fqns()}
         package.load_constants(needed, check_full_update=True, user_managed=True)
-        return _ContiguousInputs(package, list(needed.values()))
+        return AlignedInputs(package, list(needed.values()))
 
     def _build(
         self,
@@ -132,8 +133,8 @@ class CompiledEngine:
         )
 
 
-class _ContiguousInputs:
-    """Makes the inputs contiguous, as those were that the engine was built with.
+class AlignedInputs:
+    """Makes the inputs contiguous and aligned, as those were that the engine was built with.
 
     Args:
         run: the engine.
@@ -145,4 +146,4 @@ class _ContiguousInputs:
         self._weights = weights
 
     def __call__(self, *tensors: Tensor) -> Tensor:
-        return self._run(*(tensor.contiguous() for tensor in tensors))
+        return self._run(*map(aligned, tensors))

@@ -37,7 +37,8 @@ def overwrite(kept: object, new: object) -> None:
     """Copy the values of `new` into the tensors `kept`, of the same structure and shapes."""
     for mine, theirs in zip(tree_leaves(kept), tree_leaves(new), strict=True):
         if mine is not None and mine is not theirs:
-            _unexpanded(mine).copy_(_unexpanded(theirs))
+            # A CPU that waited here would launch nothing until the device has nothing left to do.
+            _unexpanded(mine).copy_(_unexpanded(theirs), non_blocking=True)
 
 
 def _copied(tensor: Tensor | None) -> Tensor | None:

@@ -7,6 +7,7 @@ copied into that memory, so no value is ever a reason to record again.
 
 import time
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from streamcam.errors import one_line
@@ -16,6 +17,12 @@ Call = Callable[[], None]
 
 WARM_UP_CALLS = 2
 """Plain calls before any is recorded: libraries set themselves up in the first."""
+KIND_CALLS = 1
+"""Plain calls of each other kind before one is recorded: it may run kernels for the first time,
+which are chosen by timing them, and that cannot be recorded."""
+RETRY_CALLS = 100
+"""Plain calls of a kind that could not be recorded until it is tried again; twice as many each
+time: memory may have been short, or another thread may have been in the way."""
 
 
 class Capture(Protocol):
@@ -50,9 +57,8 @@ class GraphedCalls:
         self._report = report
         self._name = name
         self._version: object = None
-        self._plain_calls = 0
+        self._kinds: dict[Hashable, _Kind] = {}
         self._recorded: dict[Hashable, _RecordedCall] = {}
-        self._refused = False
         self._last_reason = ""
 
     @property
@@ -60,33 +66,36 @@ class GraphedCalls:
         """Whether calls are recorded, so that their memory must stay where it is."""
         return self._capture is not None
 
-    def __call__(self, slot: Hashable, version: object, call: Call) -> None:
+    def __call__(self, slot: Hashable, version: object, call: Call, kind: Hashable = None) -> None:
         """Replay `call`, or run it.
 
         Args:
             slot: calls of one slot use the same memory, of which there may be several.
             version: what else the calls depend on; all are recorded again when it changes.
             call: what to run.
+            kind: calls of one kind do the same work.
         """
         if version != self._version:
-            self._version, self._plain_calls = version, 0
-            self._recorded, self._refused = {}, False
-        if slot not in self._recorded and self._plain_calls >= WARM_UP_CALLS:
-            self._record(slot, call)
-        if slot in self._recorded:
-            self._recorded[slot].replay()
+            self._version, self._kinds, self._recorded = version, {}, {}
+        if kind not in self._kinds:
+            self._kinds[kind] = _Kind(KIND_CALLS if self._kinds else WARM_UP_CALLS)
+        key, state = (slot, kind), self._kinds[kind]
+        if key not in self._recorded and state.plain_calls >= state.record_from:
+            self._record(key, state, call)
+        if key in self._recorded:
+            self._recorded[key].replay()
         else:
-            self._plain_calls += 1
+            state.plain_calls += 1
             call()
 
-    def _record(self, slot: Hashable, call: Call) -> None:
-        if self._capture is None or self._refused:
+    def _record(self, key: Hashable, state: "_Kind", call: Call) -> None:
+        if self._capture is None:
             return
         began = time.perf_counter()
         try:
             replay = self._capture(call)
         except Exception as error:
-            self._refused = True
+            state.postpone()
             reason = f"{self._name} run without a CUDA graph: {one_line(error)}"
             if reason != self._last_reason:
                 self._report(reason)
@@ -95,7 +104,22 @@ class GraphedCalls:
         if not self._recorded:
             took_ms = (time.perf_counter() - began) * 1000
             self._report(f"{self._name} run as one CUDA graph, recorded in {took_ms:.0f} ms")
-        self._recorded[slot] = _RecordedCall(call, replay)
+        self._recorded[key] = _RecordedCall(call, replay)
+
+
+@dataclass(slots=True)
+class _Kind:
+    """The plain calls of one kind so far."""
+
+    record_from: int
+    """So many come before one is recorded."""
+    plain_calls: int = 0
+    wait: int = RETRY_CALLS
+
+    def postpone(self) -> None:
+        """Wait with the next attempt, each time longer."""
+        self.record_from = self.plain_calls + self.wait
+        self.wait *= 2
 
 
 class _RecordedCall(NamedTuple):

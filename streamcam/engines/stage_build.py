@@ -61,8 +61,10 @@ class StageBuild:
     def build(self, request: BuildRequest, engine: Engine, key: str) -> None:
         """Build `engine` and measure its accuracy, or note in the store that it is refused."""
         name = request.engine_name(engine)
-        task = f"building the {name} ({self._position(request)})"
-        if not isinstance(engine, EagerEngine):
+        is_only_checked = isinstance(engine, EagerEngine)
+        does = "checking" if is_only_checked else "building"
+        task = f"{does} the {name} ({self._position(request)})"
+        if not is_only_checked:
             self._report(f"{task}, once for this model, size and machine")
         try:
             with (

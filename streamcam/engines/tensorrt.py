@@ -21,6 +21,7 @@ from streamcam.engines.dtypes import FLOAT8
 from streamcam.engines.flat_stage import FlatForward, FlatStage
 from streamcam.engines.float8 import supports_float8, to_float8
 from streamcam.engines.onnx_export import OUTPUT, export
+from streamcam.engines.tensor_alignment import aligned
 from streamcam.engines.tensorrt_library import TENSORRT, Library, logger_of
 from streamcam.engines.tensorrt_plan import PlanRequest, build_plan, replace_file, timings_file
 from streamcam.errors import EngineError
@@ -173,8 +174,8 @@ class Execution:
         """Run the stage."""
         result = self._empty(OUTPUT)
         # Held until the end of the call: a copy's memory may be given away as soon as it is not.
-        contiguous = [*(tensor.contiguous() for tensor in tensors), result]
-        for name, tensor in zip(self._names, contiguous, strict=True):
+        in_place = [*map(aligned, tensors), result]
+        for name, tensor in zip(self._names, in_place, strict=True):
             if self._addresses.get(name) != tensor.data_ptr():
                 self._check(self._context.set_tensor_address(name, tensor.data_ptr()))
                 self._addresses[name] = tensor.data_ptr()

@@ -135,10 +135,11 @@ class Layers:
 
     def run(self, call: Call, x: Tensor) -> Tensor:
         """Run `CausalWan` on latents or tokens, and update the caches."""
-        if self._make_graphs and self._is_steady(call):
-            return self._run_recorded(call, x)
-        cache = self.cache.select_rows(call.row, call.rows.stop)
-        return self._run(call, x, self._text, cache, self.model.layer_range)
+        with self.timer("layers"):
+            if self._make_graphs and self._is_steady(call):
+                return self._run_recorded(call, x)
+            cache = self.cache.select_rows(call.row, call.rows.stop)
+            return self._run(call, x, self._text, cache, self.model.layer_range)
 
     def _is_steady(self, call: Call) -> bool:
         """Return whether `call` differs from those before it in numbers alone, not in its work."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamcam.engines.device_memory import release_cached_memory
 from streamcam.errors import MAX_SHOWN, ModelError
 from streamcam.models.families import Report
 from streamcam.models.weights import check_no_missing_weights, explain_load_errors, tensor_names
@@ -98,4 +99,4 @@ class TextEncoder:
         finally:
             for parameter, data in zip(self._model.parameters(), cpu_data, strict=True):
                 parameter.data = data
-            torch.cuda.empty_cache()
+            release_cached_memory(self._device)

@@ -139,8 +139,10 @@ class VideoStream:
 
     def _noise_like(self, latents: Tensor, step: int) -> Tensor:
         # Drawn on the CPU: a seed gives the same noise on every device.
-        noise = torch.randn(latents.shape, generator=self._generators[step])
-        return noise.to(latents.device, non_blocking=True)
+        drawn = torch.randn(latents.shape, generator=self._generators[step])
+        noise = torch.empty_like(drawn, device=latents.device)
+        self._transfer.copy_to_device(noise, drawn)
+        return noise
 
     def warm_up(self) -> None:
         """Run ``warmup`` chunks through every step, and discard them."""

@@ -2,9 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from streamcam.bench import video_bench
 from streamcam.cli import _run, streamcam
+from streamcam.settings.config_layers import build_config
+from streamcam.video import video_model
+from tests.support.fake_graphs import FakeGraphs
 from tests.support.media import run_script
 
 TINY = ["--model", "random:tiny-wan", "--width", "64", "--height", "32", "--device", "cpu"]
@@ -31,6 +36,29 @@ def test_it_measures_rate_stages_first_output_and_misses(
     assert figures["misses"] == 0
     assert figures["memory"] > 1e6
     assert figures["ranks"] == []
+
+
+def test_stages_that_are_replayed_as_graphs_are_measured_from_outside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graphs = FakeGraphs()
+    monkeypatch.setattr(video_model, "kind_of", lambda _device: "cuda")
+    monkeypatch.setattr(video_model, "CudaCapture", lambda _device: graphs)
+    captured: list[bool] = []
+    # A wait for the device, which no capture permits.
+    monkeypatch.setattr(video_bench, "synchronize", lambda _: captured.append(graphs.capturing))
+    short = {"kv_frames": 4, "kv_sinks": 2, "deadline": 60, "steps": 1}
+    tiny_ones = {"video_encoder": "taehv", "video_decoder": "taehv"}
+    tiny = {"model": "random:tiny-wan", "pipeline": "video", "width": 32, "height": 32}
+    config = build_config([tiny | short | tiny_ones])
+    scene = [np.zeros((32, 32, 3), np.uint8)]
+    result = video_bench.measure(config, scene, seconds=0.1, camera_fps=30)
+    assert all(ms > 0 for ms in result.stages_ms.values())
+    assert set(result.stages_ms) == {"encode", "layers", "decode"}
+    assert sum(result.stages_ms.values()) < result.chunk_ms
+    assert graphs.launches > 0
+    assert captured
+    assert not any(captured)
 
 
 def test_several_devices_have_a_result_each() -> None:

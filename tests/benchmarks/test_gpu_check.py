@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from torch import Tensor, nn
 
 from benchmarks.gpu_check import __main__ as command
 from benchmarks.gpu_check import section_process
+from benchmarks.gpu_check.answers_section import in_float32
 from benchmarks.gpu_check.check_run import CheckRun, ResultsFile
 from benchmarks.gpu_check.check_settings import CheckSettings
 from benchmarks.gpu_check.records import Reading, SectionEnd
@@ -26,6 +28,7 @@ from benchmarks.published_stream import PublishedStream
 from benchmarks.target_table import GPU_CHECK, ONE, OUTSIDE_GRAPHS, Outcome
 from streamcam.errors import EngineError
 from streamcam.settings.config import ACCELERATIONS
+from tests.diffusion.test_stream import stand_in
 from tests.support import preloaded
 from tests.support.streams import RecordingStream, images, moving
 
@@ -171,6 +174,29 @@ def test_ctrl_c_leaves_the_figures_so_far(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("runner")
+def test_engines_are_compared_with_float32_and_not_with_tf32() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    class Watched(nn.Module):
+        def forward(self, latents: Tensor) -> Tensor:
+            precision = torch.get_float32_matmul_precision()
+            seen.append((precision, torch.backends.cudnn.allow_tf32))
+            return latents
+
+    reference = in_float32(
+        stand_in()._replace(encode=Watched(), denoise=Watched(), decode=Watched())
+    )
+    before = torch.get_float32_matmul_precision()
+    try:
+        # As on a GPU, for what is float32 in a model of another dtype.
+        torch.set_float32_matmul_precision("high")
+        reference.decode(torch.zeros(1))
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == [("highest", False)]
+
+
 def test_on_a_processor_the_answers_are_checked_on_a_tiny_model(tmp_path: Path) -> None:
     result = invoke("--only", "answers", "--small", "--minutes", "2", "--out", str(tmp_path))
     assert result.exit_code == 0, result.output

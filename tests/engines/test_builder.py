@@ -5,6 +5,7 @@ import pickle
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamcam.engines import accuracy
+from streamcam.bench.start_time import BUILDING
+from streamcam.engines import accuracy, stage_build
+from streamcam.engines.build_progress import BuildProgress
 from streamcam.engines.builder import AcceleratedStage, EngineBuilder, WeightsSource
 from streamcam.engines.eager import EagerEngine
 from streamcam.engines.flat_stage import FlatForward, FlatStage
@@ -235,6 +238,29 @@ def test_a_stage_in_half_precision_is_checked_once_and_kept_where_it_is_accurate
     assert torch.equal(start(), stage(*given))
     [entry] = Store(tmp_path).entries()
     assert entry.manifest["psnr"] > accuracy.MIN_PSNR[torch.bfloat16]
+
+
+def test_a_check_that_takes_long_does_not_say_that_something_is_built(
+    tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage, given = halved(stage)
+    lines: list[str] = []
+    told = threading.Event()
+
+    def report(line: str) -> None:
+        lines.append(str(line))
+        told.set()
+
+    def slow_check(*_: Any) -> float:
+        assert told.wait(20)
+        return 70.0
+
+    monkeypatch.setattr(stage_build, "BuildProgress", partial(BuildProgress, interval_s=0.001))
+    monkeypatch.setattr(stage_build, "check_accuracy", slow_check)
+    EngineBuilder([HALF], Store(tmp_path), report, builder=None, waits=True)(stage)(*given)
+    assert lines[0].startswith("checking the bfloat16 of small (1 of 1): measuring its accuracy")
+    # Benchmarks of the start end where an engine is missing.
+    assert not any(line.startswith(BUILDING) for line in lines)
 
 
 @pytest.mark.parametrize("waits", [True, False])

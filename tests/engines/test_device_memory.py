@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from streamcam.engines import device_memory
-from streamcam.engines.device_memory import DeviceMemory, main_memory
+from streamcam.engines.device_memory import DeviceMemory, main_memory, release_cached_memory
 
 Virtual = namedtuple("Virtual", "available total")
 
@@ -46,3 +46,18 @@ def test_a_container_has_a_part_of_the_main_memory(
     monkeypatch.setattr(device_memory, "CGROUP", tmp_path)
     monkeypatch.setattr(device_memory.psutil, "virtual_memory", lambda: Virtual(60, 100))
     assert main_memory() == expected
+
+
+def test_memory_is_kept_while_another_thread_records_a_cuda_graph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reason = "captures_underway.empty() INTERNAL ASSERT FAILED"
+
+    def refuse() -> None:
+        raise RuntimeError(reason)
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", refuse)
+    release_cached_memory(torch.device("cuda"))
+    reason = "CUDA error: an illegal memory access was encountered"
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        release_cached_memory(torch.device("cuda"))

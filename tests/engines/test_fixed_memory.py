@@ -1,9 +1,10 @@
 """Fixed memory: new values where the first ones were."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from streamcam.engines.fixed_memory import FixedMemory
 
@@ -51,3 +52,26 @@ def test_names_do_not_share_memory_and_a_value_may_be_its_own_successor() -> Non
 def test_memory_that_need_not_be_fixed_copies_nothing() -> None:
     memory, given = FixedMemory(fixed=False), torch.ones(2)
     assert memory("latents", given) is given
+
+
+class Copies(TorchDispatchMode):
+    """Notes of each copy whether the CPU goes on before it is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.non_blocking: list[bool] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten.copy_.default:
+            self.non_blocking.append(len(args) > 2 and args[2])
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_cpu_waits_for_no_copy() -> None:
+    memory = FixedMemory(fixed=True)
+    memory("prompt", pair(1.0))
+    with Copies() as copies:
+        memory("prompt", pair(2.0))
+    assert copies.non_blocking == [True]

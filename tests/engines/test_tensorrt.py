@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from streamcam.diffusion.image_model import ImageModel, load_image_model
 from streamcam.diffusion.stream import DiffusionStream
+from streamcam.engines import tensor_alignment
 from streamcam.engines.accuracy import psnr
 from streamcam.engines.builder import EngineBuilder
 from streamcam.engines.flat_stage import FlatStage, flatten_args
@@ -122,6 +123,23 @@ def test_it_gives_what_the_stage_gives_call_after_call(
     for ours, expected in results:
         assert psnr(ours, expected) > 100
     assert run._context.streams == [STREAM] * 3  # type: ignore[attr-defined]
+
+
+def test_its_inputs_lie_where_kernels_expect_them(
+    tensorrt: Any, tmp_path: Path, stage: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tensor_alignment.ALIGNMENTS, "cpu", 32)
+    flat, inputs = flat_of(stage, call())
+    engine = TensorRtEngine(CPU, torch.float32)
+    engine.build(flat, inputs, tmp_path)
+    run, (first, *rest) = engine.load(tmp_path), inputs
+    # Behind one number, as a row of a larger tensor may be.
+    moved = torch.cat([torch.zeros(1), first.flatten()])[1:].view_as(first)
+    assert moved.data_ptr() % 32
+    assert psnr(run(moved, *rest), flat(first, *rest)) > 100
+    addresses = run._context._addresses  # type: ignore[attr-defined]
+    assert addresses["input_0"] != moved.data_ptr()
+    assert [address % 32 for address in addresses.values()] == [0] * len(addresses)
 
 
 def test_float32_is_not_computed_in_tf32(tensorrt: Any, tmp_path: Path, stage: Small) -> None:

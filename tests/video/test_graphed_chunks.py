@@ -141,3 +141,26 @@ def test_few_launches_of_a_chunk_are_outside_graphs(
             stream(frame, config.live)
     # About 22 of them go to the device; the rest compute the numbers of the call on the CPU.
     assert len(seen.names) <= 50, seen.names
+
+
+class CountingTransfer(CudaTransfer):
+    """Keeps the shapes of the tensors that are sent without waiting for the device."""
+
+    sent: list[torch.Size]
+
+    def copy_to_device(self, target: Tensor, source: Tensor) -> None:
+        self.sent.append(source.shape)
+        super().copy_to_device(target, source)
+
+
+def test_noise_is_sent_without_waiting_for_the_device() -> None:
+    config = build_config([TINY, TINY_ONES, {"steps": 2}])
+    layout = output_format(config, on_air=False)
+    transfer = CountingTransfer(config, CPU, SynchronousCopyStreams(), layout)
+    transfer.sent = []
+    stream = VideoStream(plain_model("taehv", "taehv"), config, transfer)
+    for frame in moving(13, size=32):
+        stream(frame, config.live)
+    # Each chunk has noise for its first step, and again for its second.
+    assert len(transfer.sent) >= 3 + 2
+    assert all(shape[1] == 16 for shape in transfer.sent)
