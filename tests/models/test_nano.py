@@ -88,13 +88,15 @@ def test_every_look_comes_nearer_to_its_target(
     ("preset", "colours"),
     [
         ("duotone", ("purple", "gold")),
-        *((name, ()) for name in ("neon", "oil", "pencil", "watercolour")),
+        *((name, ()) for name in ("cartoon", "comic", "ink", "neon")),
+        *((name, ()) for name in ("oil", "pencil", "pixel-art", "watercolour")),
     ],
 )
 def test_a_preset_s_look_is_one_that_it_knows(
     models: ImageModel, scenes: list[Image], preset: str, colours: tuple[str, ...]
 ) -> None:
-    targets = [looks.render(image, preset, colours) for image in scenes]
+    look = preset.replace("-", " ")
+    targets = [looks.render(image, look, colours) for image in scenes]
     made = painted(models, scenes, **(load_preset(preset) | {"model": NANO}))
     assert nearness(made, targets) > nearness(scenes, targets) + 2
 
