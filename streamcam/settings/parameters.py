@@ -107,9 +107,9 @@ class Parameters(Settings):
             default=0.0,
             ge=0,
             le=1,
-            description="How far guidance leaves colours and contrast as they are without it, channel by"
-            " channel of the latents: against burnt images at a high guidance_scale. 0 is not at all;"
-            " without effect with cfg_type none.",
+            description="How far guidance leaves colours and contrast as they are without it,"
+            " channel by channel of the latents: against burnt images at a high"
+            " guidance_scale. 0 is not at all; without effect with cfg_type none.",
         )
     )
     lora_scale: Annotated[
