@@ -3,8 +3,9 @@
 The fast guided filter (He and Sun, "Fast Guided Filter", 2015): near each pixel the output is
 taken as the camera frame times `a`, plus `b`. Both are fitted where the images are small, and
 applied to the camera frame where it is large. Only where the output keeps the detail of the
-camera does that hold: a weight says how far, from nothing but the two images. Halftone dots,
-pixel blocks and neon lines have no counterpart in the camera, and are enlarged as they are.
+camera does that hold: a weight says how far, from nothing but the two images. Halftone dots and
+neon lines have no counterpart in the camera, and are enlarged as they are. Pixel blocks are too,
+but for edges that are stronger than theirs: those of a face that fills the frame.
 """
 
 from math import ceil, sqrt
