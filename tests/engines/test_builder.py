@@ -245,14 +245,14 @@ def test_a_check_that_takes_long_does_not_say_that_something_is_built(
 ) -> None:
     stage, given = halved(stage)
     lines: list[str] = []
-    told = threading.Event()
+    has_reported = threading.Event()
 
     def report(line: str) -> None:
         lines.append(str(line))
-        told.set()
+        has_reported.set()
 
     def slow_check(*_: Any) -> float:
-        assert told.wait(20)
+        assert has_reported.wait(20)
         return 70.0
 
     monkeypatch.setattr(stage_build, "BuildProgress", partial(BuildProgress, interval_s=0.001))
