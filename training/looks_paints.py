@@ -25,22 +25,24 @@ from training.looks_filters import (
 )
 from training.looks_grids import dots
 
+WET = 1.4
+"""Half the width in pixels of the border that a wash leaves, as `FINE` and `BOLD` are."""
 DARK = array([0.05, 0.04, 0.07])
 WHITE_PAPER = array([0.99, 0.985, 0.96])
 
 
 def cartoon(image: Image) -> Image:
     """Render flat, saturated areas within dark outlines."""
-    quiet = denoised(image, 40, 3)
-    areas = kuwahara(kuwahara(to_float(quiet), 5), 5)
-    areas = mixed(areas, to_float(quiet), smoothstep(contours(quiet, 0.02, 0.045), 0.1, 0.6))
-    return to_image(outlined(flat(areas, 5, 1.75), outlines(quiet)))
+    quiet = denoised(image, 45, 4)
+    areas = kuwahara(kuwahara(kuwahara(to_float(quiet), 7), 7), 5)
+    areas = mixed(areas, to_float(quiet), 0.7 * smoothstep(contours(quiet, 0.02, 0.045), 0.1, 0.6))
+    return to_image(outlined(flat(areas, 5, 1.9), outlines(quiet)))
 
 
 def comic(image: Image) -> Image:
     """Render printed paper: three tones, heavy outlines, dots in the shadows."""
     quiet = denoised(image, 45, 3)
-    area = flat(to_float(quiet), 4, 1.9)
+    area = flat(kuwahara(to_float(quiet), 5), 4, 2.0)
     shade = smoothstep(tone_mapped(blurred(luma(quiet), 2.0)), 0.42, 0.1)
     area = mixed(0.15 + 0.85 * area, 0.45 * area, 0.9 * dots(0.55 * shade))
     return to_image(outlined(area, outlines(quiet)))
@@ -49,22 +51,22 @@ def comic(image: Image) -> Image:
 def outlines(quiet: Image) -> Array:
     """Return the lines of a brush: fine ones for details, broad ones along shapes."""
     fine = 0.9 * strokes(quiet, 0.9, 0.022)
-    broad = smoothstep(contours(quiet, 0.022, 0.045, 2.0, BOLD), 0.15, 0.6)
+    broad = smoothstep(contours(quiet, 0.013, 0.027, 2.2, BOLD), 0.15, 0.55)
     return np.maximum(np.maximum(fine, strokes(quiet, 2.0, 0.05)), broad)
 
 
 def oil(image: Image) -> Image:
     """Render strokes of thick, rich paint that run along the shapes, with raised edges."""
     rgb = to_float(denoised(image, 30, 1))
-    dabs = kuwahara(kuwahara(kuwahara(rgb, 7), 5), 5)
+    dabs = kuwahara(kuwahara(kuwahara(rgb, 9), 5), 5)
     across, down = flow(luma(image))
-    painted = brushed(mixed(dabs, rgb, 0.25), across, down, 5)
-    crisp = painted + 1.6 * (painted - blurred(painted, 2.0))
-    detail = smoothstep(contours(image, 0.014, 0.035, 1.4), 0.0, 0.6)
-    strokes = mixed(crisp, kuwahara(rgb, 3), 0.75 * detail)
-    right, below = gradient(blurred(strokes @ LUMA, 0.8))
-    relief = np.clip((right + below) * -3.2, -0.2, 0.2)
-    rich = vivid(0.35 * strokes + 0.65 * smoothstep(strokes, -0.05, 0.95), 1.7)
+    painted = brushed(mixed(dabs, rgb, 0.4), across, down, 8)
+    crisp = painted + 2.0 * (painted - blurred(painted, 3.0))
+    detail = smoothstep(contours(image, 0.016, 0.04, 1.6), 0.0, 0.6)
+    strokes = mixed(crisp, kuwahara(rgb, 3), 0.6 * detail)
+    right, below = gradient(blurred(strokes @ LUMA, 1.0))
+    relief = np.clip((right + below) * -4.5, -0.22, 0.22)
+    rich = vivid(0.35 * strokes + 0.65 * smoothstep(strokes, -0.05, 0.95), 1.8)
     return to_image(rich + relief[..., None])
 
 
@@ -72,17 +74,17 @@ def watercolour(image: Image) -> Image:
     """Render light washes that leave white paper, with darker borders where they dried."""
     quiet = to_float(denoised(image, 45, 2))
     details = smoothstep(contours(image, 0.016, 0.036, 1.4), 0.0, 0.5)
-    washes = mixed(kuwahara(kuwahara(quiet, 7), 5), quiet, details)
+    washes = mixed(kuwahara(kuwahara(quiet, 9), 7), quiet, 0.7 * details)
     grey = washes @ LUMA
     light = tone_mapped(grey, 0.6)
     lifted = np.clip(washes * ((light + 0.03) / (grey + 0.03))[..., None], 0, 1)
     pale = vivid(1 - (1 - smoothstep(lifted, -0.45, 0.85)) * 0.95, 2.2)
-    wash = mixed(pale, np.broadcast_to(WHITE_PAPER, pale.shape), smoothstep(light, 0.5, 0.8))
+    wash = mixed(pale, np.broadcast_to(WHITE_PAPER, pale.shape), smoothstep(light, 0.5, 0.75))
     # Pigment gathers at the borders of a wash, and settles in its grain.
     level = quantised(blurred(light, 1.2), 5, 0.3)
-    pool = np.clip(1.6 * (blurred(level, 3.0) - level), 0, 0.3)
-    grain = np.clip(3.0 * (blurred(luma(image), 1.5) - luma(image)), -0.06, 0.1) * (1 - light)
-    rim = 0.6 * contours(to_image(washes), 0.010, 0.035)
+    pool = np.clip(2.0 * (blurred(level, 3.0) - level), 0, 0.35)
+    grain = np.clip(3.5 * (blurred(luma(image), 1.5) - luma(image)), -0.06, 0.12) * (1 - light)
+    rim = 0.8 * contours(to_image(washes), 0.009, 0.028, 1.6, WET)
     fine = 0.5 * strokes(image, 0.9, 0.02)
     wet = np.clip(1 - (1 - rim) * (1 - pool) * (1 - fine) + grain, 0, 1)
     return to_image(wash * (1 - wet[..., None] * array([0.78, 0.7, 0.55])))
@@ -90,8 +92,8 @@ def watercolour(image: Image) -> Image:
 
 def flow(grey: Array) -> tuple[Array, Array]:
     """Return the direction along the edges at each pixel (x, y), from the structure tensor."""
-    right, down = gradient(blurred(grey, 1.0))
-    a, b, c = (blurred(p, 3.0) for p in (right * right, right * down, down * down))
+    right, down = gradient(blurred(grey, 1.5))
+    a, b, c = (blurred(p, 4.0) for p in (right * right, right * down, down * down))
     angle = 0.5 * np.arctan2(2 * b, a - c) + np.float32(np.pi / 2)
     return np.cos(angle), np.sin(angle)
 

@@ -27,6 +27,8 @@ class Renderer:
             "cfg_type": "none",
             "use_denoising_batch": False,
             "guidance_scale": 1.0,
+            # Outputs are judged one by one.
+            "output_blend": 0.0,
             "offline": True,
             # The figures of a model must not depend on the packages that a machine has installed.
             "dtype": "float32",

@@ -14,7 +14,7 @@ from torch import nn
 from streamcam.diffusion.stages import Encode
 from training import dataset, model, pairs, text, tokenizer, train
 from training.learner import Learner, Log, Stage, fit, progress, rate
-from training.losses import edge_correlation_loss, edge_loss, texture_loss
+from training.losses import edge_correlation_loss, edge_loss, extremes_loss, texture_loss
 from training.model import Parts
 from training.plan import TrainingPlan, plan_for
 
@@ -212,6 +212,14 @@ def test_shifted_hatching_has_a_lower_texture_loss_than_even_grey() -> None:
     assert texture_loss(hatching, hatching) == 0
     assert texture_loss(moved, hatching) < 0.3 * texture_loss(grey, hatching)
     assert edge_loss(moved, hatching) > edge_loss(grey, hatching)
+
+
+def test_a_dark_outline_beside_its_place_has_a_lower_loss_of_extremes_than_a_pale_one() -> None:
+    line = torch.ones(1, 3, 32, 32)
+    line[..., 14:17] = -1
+    pale = 1 - 0.4 * (1 - line)
+    assert extremes_loss(line, line) == 0
+    assert extremes_loss(line.roll(1, dims=-1), line) < 0.5 * extremes_loss(pale, line)
 
 
 def test_edge_correlation_does_not_depend_on_contrast() -> None:
