@@ -36,7 +36,10 @@ def test_the_list_holds_every_field_with_its_range(capsys: pytest.CaptureFixture
     assert all(f"/streamcam/{name} " in out for name in Parameters.model_fields)
     line = next(line for line in out.splitlines() if line.startswith("/streamcam/guidance_scale "))
     about = "How strongly the prompt guides the image; 1 is neutral."
-    assert " ".join(line.split()) == f"/streamcam/guidance_scale both number 0 – 30 {about}"
+    assert (
+        " ".join(line.split())
+        == f"/streamcam/guidance_scale both number 0 – 30; fader 0 – 4 {about}"
+    )
 
 
 def test_the_list_comes_as_json_with_prefix_and_aliases(capsys: pytest.CaptureFixture[str]) -> None:

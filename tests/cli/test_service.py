@@ -124,7 +124,7 @@ def test_the_unit_sets_the_folder_of_the_models(home: Home) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fsp", "25"], "No such option"),
+        (["--fsp", "25"], 'no option "--fsp"'),
         (["--fps", "0"], "fps"),
         (["--set", "osc_prot=1"], 'did you mean "osc_port"?'),
     ],

@@ -54,6 +54,9 @@ class SlowModel:
     def stop(self) -> None:
         return
 
+    def has_read(self, _parameters: Parameters) -> bool:
+        return True
+
     def offer(self, frame: Frame, parameters: Parameters) -> None:
         image = frame.image.copy()
         image[:4, :4] = int(parameters.prompt[0][0])

@@ -237,7 +237,7 @@ class ObsLink:
             log.info('OBS scene "%s": %s %s', printable(scene), "cue" if is_cue else "preset", name)
         elif scene not in self._refused:
             self._refused.add(scene)
-            self._report(f'OBS scene "{printable(scene)}" recalls nothing: {problems[0]}')
+            self._report(f'OBS scene "{printable(scene)}" recalls nothing: {full} {problems[0]}')
 
 
 def _plain(name: str) -> str:
