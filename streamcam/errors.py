@@ -70,7 +70,7 @@ def suggest(name: str, known: Iterable[str], aliases: Iterable[str] = ()) -> str
     Args:
         name: what was given.
         known: the words that it could have been.
-        aliases: others that are taken for these; they are in no list.
+        aliases: further names that are taken too; they are in no list.
     """
     known = sorted(known)
     if match := get_close_matches(name, [*known, *aliases], n=1, cutoff=0.5):

@@ -9,7 +9,7 @@ sends each as it changes. Running it again replaces the component.
 # ruff: noqa
 HOST, PORT = "127.0.0.1", 9000
 SPANS = {}
-"""Ends of sliders that are others for your model, by address, such as
+"""Ends of sliders that your model has of its own, by address, such as
 {"/streamcam/strength": (0, 0.6)}; "streamcam osc list --set model=NAME" shows them."""
 CONTROLS = [
     # group, kind, name, label, address, default, lowest, highest, fader, choices

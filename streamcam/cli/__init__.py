@@ -58,7 +58,7 @@ GUARDED = ("run", "serve", "render", "engines", "bench")
 
 LINE_ENDS = "\n\t"
 NO_COMMAND = re.compile("No such command '(.*?)'")
-"""How click begins its error on a command that a group does not have."""
+"""The beginning of click's error on a command that a group does not have."""
 COMPLETION = "_STREAMCAM_COMPLETE"
 """Environment variable with which a shell asks for completions."""
 

@@ -52,16 +52,16 @@ def presets(ctx: click.Context) -> None:
 def list_() -> None:
     """Show each preset, and the looks that nano knows by name."""
     looks: list[tuple[str, str]] = []
-    others: list[tuple[str, str]] = []
+    settings: list[tuple[str, str]] = []
     for name, path in sorted(find_presets().items()):
         is_look, line = _described(path)
-        (looks if is_look else others).append((name, line))
+        (looks if is_look else settings).append((name, line))
     width = get_terminal_size().columns if sys.stdout.isatty() else A_LINE_EACH
     text = click.HelpFormatter(width=width)
     title = 'Looks, on air with "streamcam presets load NAME", at start with --config NAME'
     for heading, rows in (
         (title, looks),
-        ("Models and other settings, with run --config NAME", others),
+        ("Models and other settings, with run --config NAME", settings),
     ):
         text.write(f"{heading}:\n")
         with text.indentation():

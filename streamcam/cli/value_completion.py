@@ -133,12 +133,12 @@ def field_values(name: str, field: FieldInfo) -> Completer:
 
 def _words(
     words: Iterable[str],
-    others: Iterable[str],
+    short_names: Iterable[str],
     ctx: click.Context,  # noqa: ARG001
     param: click.Parameter,  # noqa: ARG001
     incomplete: str,
 ) -> list[CompletionItem[str]]:
-    return _beginning(incomplete, words) or _beginning(incomplete, others)
+    return _beginning(incomplete, words) or _beginning(incomplete, short_names)
 
 
 def _sources(

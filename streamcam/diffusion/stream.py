@@ -36,7 +36,7 @@ class _SampledCall(NamedTuple):
     x_0: "Future[Tensor]"
     parameters: Parameters
     due: Sequence[SceneChange]
-    """How the scene of the frames that its outputs show differs from the one before."""
+    """The scene changes of the frames that its outputs show."""
 
 
 class DiffusionStream:

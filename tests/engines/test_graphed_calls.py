@@ -6,7 +6,7 @@ from streamcam.engines.graphed_calls import RETRY_CALLS, WARM_UP_CALLS, Call, Gr
 
 
 class Driver:
-    """Records calls by counting them, and refuses as often as it is told to."""
+    """Records calls by counting them, and refuses the first ones, as many as asked for."""
 
     def __init__(self, refusals: int = 0) -> None:
         self.refusals = refusals

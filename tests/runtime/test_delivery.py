@@ -96,21 +96,11 @@ class OneOutput:
 @pytest.mark.parametrize("pixel_format", ["yuyv", "nv12"])
 def test_an_output_comes_back_on_the_canvas_with_its_packed_pixels(pixel_format: str) -> None:
     engine = engine_on("cuda", pixel_format=pixel_format)
-    _, connection = Pipe()
     image = np.random.default_rng(0).integers(0, 256, (90, 160, 3), dtype=np.uint8)
     made = Frame(image, 3, 1.5, FORMATS[pixel_format](image).reshape(-1))
     try:
         frames = FrameRing((64, 64, 3), capacity=2)
-        with pytest.raises(EngineError, match="that was all"):
-            run_stream(
-                OneOutput(made),
-                build_config([SETTINGS]),
-                EndlessRing(frames),
-                engine._frames.rings[1],
-                connection.send,
-            )
-        engine.state = "running"
-        [output] = engine.outputs()
+        output = only_output(engine, OneOutput(made), EndlessRing(frames))
         assert (output.image == image).all()
         assert (output.packed == made.packed).all()
         assert (output.index, output.captured_at) == (3, 1.5)
@@ -171,6 +161,17 @@ class EndlessRing:
         return self._ring.take()
 
 
+def only_output(engine: EngineProcess, stream: OneOutput, frames: Any) -> Frame:
+    """Run `stream` on `frames` until it fails; return what has come out on the broadcast's side."""
+    _, connection = Pipe()
+    outputs = engine._frames.rings[1]
+    with pytest.raises(EngineError, match="that was all"):
+        run_stream(stream, build_config([SETTINGS]), frames, outputs, connection.send)
+    engine.state = "running"
+    [output] = engine.outputs()
+    return output
+
+
 class LaterOutput(OneOutput):
     """Stream that has the output of a frame once it is asked for it, and then fails."""
 
@@ -207,18 +208,8 @@ def test_an_output_that_is_still_being_made_does_not_wait_for_another_frame() ->
     engine = engine_on("cpu")
     made, frames = Frame(frame(64, 64).image, 3, 1.5), FrameRing((64, 64, 3), capacity=2)
     stream = LaterOutput(made)
-    _, connection = Pipe()
     try:
-        with pytest.raises(EngineError, match="that was all"):
-            run_stream(
-                stream,
-                build_config([SETTINGS]),
-                OneFrame(frames),
-                engine._frames.rings[1],
-                connection.send,
-            )
-        engine.state = "running"
-        [output] = engine.outputs()
+        output = only_output(engine, stream, OneFrame(frames))
         assert (output.image == made.image).all()
         # Two frames were taken, and the newest one only when the stream was ready for it.
         assert stream.waits == 2

@@ -31,7 +31,7 @@ class Modulator:
     unit: str = BEATS
     """beats or hz, of the rate."""
     depth: float = 0.0
-    """How far it swings to either side, as a share of what the parameter's fader spans."""
+    """Swing to either side, as a share of what the parameter's fader spans."""
     phase: float = 0.0
     """Share of a cycle that it is ahead."""
     number: int = 0

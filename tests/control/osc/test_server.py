@@ -323,7 +323,7 @@ def test_a_fader_spans_what_the_model_wants_and_numbers_go_beyond() -> None:
         for address, wanted in (("strength", 0.9), ("strength/norm", 1.0)):
             client.send("/streamcam/get", f"/streamcam/{address}")
             assert client.wait_for(f"/streamcam/{address}") == pytest.approx((wanted,))
-        # What is beyond a fader stays there while others move.
+        # What is beyond a fader stays there while different faders move.
         assert server.after("/streamcam/guidance_scale/norm", 0.5).guidance_scale == 2
         assert server.after("/streamcam/prompt_time/norm", 0.5).prompt_time == 5
         assert server.after("/streamcam/preset/time/norm", 1.0).preset_time == 10
