@@ -172,15 +172,19 @@ class Addresses:
                 direction = "out"
             yield Row(full, direction, command.types, command.values, command.shown)
 
-    def with_fader(self, row: Row) -> Row:
-        """Return a row whose values also say what a fader spans, where that is not all of them."""
+    def fader_span(self, row: Row) -> str:
+        """Return what a fader spans, such as "0 – 4"; empty where it spans all or there is none."""
         address, command = self.known.get(row.address), self.commands.get(row.address)
         span = address.fader if address else command and self._declared[command].fader
         if not span:
-            return row
-        fader = f"{span[0]:g} – {span[1]:g}"
-        is_all = row.values.split()[:3] == fader.split()
-        return row if is_all else row._replace(values=f"{row.values}; fader {fader}")
+            return ""
+        shown = f"{span[0]:g} – {span[1]:g}"
+        return "" if row.values.split()[:3] == shown.split() else shown
+
+    def with_fader(self, row: Row) -> Row:
+        """Return a row whose values also say what a fader spans, where that is not all of them."""
+        span = self.fader_span(row)
+        return row._replace(values=f"{row.values}; fader {span}") if span else row
 
     def suggest(self, address: str) -> str:
         return suggest(address[:80], [*self.known, *self.commands])

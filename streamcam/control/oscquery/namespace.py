@@ -46,8 +46,7 @@ class Namespace:
             if not row.address.startswith(f"{self.prefix}/") or name in SENT_ONLY:
                 continue
             method = Method.of_row(row, surface.config.num_steps)
-            _, partial, span = surface.addresses.with_fader(row).values.partition("; fader ")
-            if partial:
+            if span := surface.addresses.fader_span(row):
                 # Its RANGE is the whole one: clients clip what they receive to that.
                 method = replace(method, description=f"{row.description} Fader: {span}.")
             self._methods[row.address] = method
