@@ -16,7 +16,8 @@ from streamcam.control.model_values import Item, items_of_text
 from streamcam.errors import EngineError, StreamcamError, one_line
 from streamcam.runtime.cluster import cluster_link
 from streamcam.runtime.engine_frames import EngineFrames, Work
-from streamcam.runtime.engine_worker import DROPPED, SKIPPED, TAKEN, EngineMessage, serve
+from streamcam.runtime.engine_message import EngineMessage
+from streamcam.runtime.engine_worker import DROPPED, SKIPPED, TAKEN, serve
 from streamcam.runtime.remote import link
 from streamcam.runtime.source_frames import SourceFrame
 from streamcam.runtime.value_history import FIRST_VERSION, ValueHistory

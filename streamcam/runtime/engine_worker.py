@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Any, Literal, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
-from streamcam.errors import PromptError, StreamcamError
+from streamcam.errors import StreamcamError
 from streamcam.pipelines import (
     ControlledStream,
     LoadedStream,
@@ -22,8 +22,10 @@ from streamcam.pipelines import (
     QueuedStream,
     load_stream,
 )
+from streamcam.runtime.engine_message import EngineMessage, MessageSender
 from streamcam.runtime.engine_preparation import prepare
 from streamcam.runtime.frame_ring import FrameRing
+from streamcam.runtime.stream_runner import StreamRunner
 from streamcam.settings.config import Config
 from streamcam.settings.parameters import Parameters
 from streamcam.system.child_process import end_with_parent, prefer_as_oom_victim
@@ -46,56 +48,6 @@ OOM_SCORE = 500
 """Of 1000: where memory runs out, the kernel ends this process and not the broadcast's."""
 IDLE_S = 0.1
 SCHEDULE_INTERVAL_S = 0.5
-LEAST_ENCODING_S = 0.005
-"""Seconds that are worth a report; a prompt that was encoded before takes less."""
-
-
-class EngineMessage(NamedTuple):
-    """Message from the engine process to the broadcast process."""
-
-    kind: Literal[
-        "log",
-        "notice",
-        "schedule",
-        "encoded",
-        "ready",
-        "refused",
-        "failed",
-        "crashed",
-        "lost",
-        "moved",
-    ]
-    text: str = ""
-    """The log line, the notice, the schedule in one line, the error, or the traceback."""
-    exit_code: int = 0
-    """Of an error: what the command exits with; 0 where the network is to blame."""
-    warmup_s: float = 0.0
-    """Seconds that the first calls of the model took."""
-    encoding_s: float = 0.0
-    """Seconds by which a new prompt made the call longer that took it up."""
-    accepts_any_size: bool = False
-    """Whether frames are to be sent unresized: the engine's device fits them."""
-    gpu: str = ""
-    """UUID of the NVIDIA GPU that the engine runs on."""
-    refused_text: str = ""
-    """The prompt that the model cannot encode."""
-    version: int = 0
-    """Version of the parameters that the engine runs on with instead."""
-    texts: tuple[str, ...] = ()
-    """The prompts that a notice is about: those that the model has read."""
-
-
-class MessageSender:
-    """Sends messages from any thread: a long one goes out in parts, which must not mix."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    def __call__(self, message: EngineMessage) -> None:
-        """Send `message`; raise OSError where the broadcast process is gone."""
-        with self._lock:
-            self._connection.send(message)
 
 
 def serve(
@@ -244,71 +196,6 @@ def _gpu(config: Config) -> str:
     from streamcam.engines.placement import pick_device
 
     return gpu_uuid(pick_device(config.device))
-
-
-class StreamRunner:
-    """Runs a stream with the newest parameters that it accepts, and reports those that it refuses.
-
-    Args:
-        stream: raises PromptError over parameters that it refuses, and has changed nothing then.
-        parameters: the first ones, that the stream has been warmed up with.
-        send: takes messages to the broadcast process.
-        clock: returns monotonic seconds.
-    """
-
-    def __init__(
-        self,
-        stream: LoadedStream,
-        parameters: Parameters,
-        send: Callable[[EngineMessage], None],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._clock = clock
-        self._stream, self._send = stream, send
-        self._parameters, self._version = parameters, 0
-        self._refused: int | None = None
-        self._noticed = EngineMessage("notice")
-        self._usual_s = 0.0
-
-    def run(self, frame: Frame, parameters: Parameters, version: int) -> Sequence[Frame]:
-        """Return the outputs for `frame`, with `parameters` unless they are refused."""
-        if version != self._refused:
-            began, new_texts = self._clock(), _texts(parameters) - _texts(self._parameters)
-            try:
-                outputs = self._stream(frame, parameters)
-            except PromptError as error:
-                self._refused = version
-                self._send(
-                    EngineMessage(
-                        "refused", str(error), refused_text=error.text, version=self._version
-                    )
-                )
-            else:
-                self._parameters, self._version = parameters, version
-                self._report_encoding(self._clock() - began, new_texts)
-                self._report_notice()
-                return outputs
-        return self._stream(frame, self._parameters)
-
-    def _report_encoding(self, took_s: float, new_texts: set[str]) -> None:
-        """Report by how much a call with new prompts took longer than the one before it."""
-        longer_s = took_s - self._usual_s
-        if not new_texts:
-            self._usual_s = took_s
-        elif longer_s >= LEAST_ENCODING_S:
-            self._send(EngineMessage("encoded", encoding_s=longer_s))
-
-    def _report_notice(self) -> None:
-        texts = tuple(sorted(_texts(self._parameters)))
-        notice = EngineMessage("notice", self._stream.notice, texts=texts)
-        if notice != self._noticed:
-            self._noticed = notice
-            self._send(notice)
-
-
-def _texts(parameters: Parameters) -> set[str]:
-    """Return the texts of the prompt that have a weight."""
-    return {text for text, weight in parameters.prompt if weight}
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from streamcam.control.state import Control
 from streamcam.errors import EngineError, StreamcamError
 from streamcam.pixels import FORMATS
 from streamcam.runtime.broadcast import BroadcastLoop
+from streamcam.runtime.engine_message import EngineMessage
 from streamcam.runtime.engine_process import EngineProcess
-from streamcam.runtime.engine_worker import NEWEST_TAKEN, EngineMessage, run_stream
+from streamcam.runtime.engine_worker import NEWEST_TAKEN, run_stream
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streamcam.runtime.engine_worker import EngineMessage, MessageSender, serve
+from streamcam.runtime.engine_message import EngineMessage, MessageSender
+from streamcam.runtime.engine_worker import serve
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.settings.config_layers import build_config
 from tests.runtime.broadcast_helpers import SMALL

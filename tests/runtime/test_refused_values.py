@@ -11,9 +11,11 @@ import pytest
 from streamcam.control.state import Control
 from streamcam.errors import EngineError, ParameterError, PromptError
 from streamcam.runtime import engine_process
+from streamcam.runtime.engine_message import EngineMessage
 from streamcam.runtime.engine_process import EngineProcess
-from streamcam.runtime.engine_worker import EngineMessage, StreamRunner, run_stream
+from streamcam.runtime.engine_worker import run_stream
 from streamcam.runtime.frame_ring import FrameRing, RingFrame
+from streamcam.runtime.stream_runner import StreamRunner
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame

@@ -16,12 +16,8 @@ from typing import Any, NamedTuple
 from streamcam.errors import EngineError
 from streamcam.runtime.cluster.engine_request import request_text
 from streamcam.runtime.cluster.pool_client import ask_pool
-from streamcam.runtime.engine_worker import (
-    HEARTBEAT,
-    EngineMessage,
-    MessageSender,
-    begin_child_process,
-)
+from streamcam.runtime.engine_message import EngineMessage, MessageSender
+from streamcam.runtime.engine_worker import HEARTBEAT, begin_child_process
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.runtime.remote.engine_connection import CONNECT_S, LinkLostError
 from streamcam.runtime.remote.link import Link, client_name, end_in_order, run_reporting

@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from streamcam.runtime.engine_worker import EngineMessage, serve
+from streamcam.runtime.engine_message import EngineMessage
+from streamcam.runtime.engine_worker import serve
 from streamcam.runtime.remote.engine_slot import EngineSlot
 from streamcam.runtime.remote.shared_worker import serve_shared
 from streamcam.settings.config import Config

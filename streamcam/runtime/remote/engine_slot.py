@@ -6,7 +6,8 @@ from collections import deque
 from typing import Any, Protocol
 
 from streamcam.runtime.engine_frames import EngineFrames
-from streamcam.runtime.engine_worker import HEARTBEAT, EngineMessage
+from streamcam.runtime.engine_message import EngineMessage
+from streamcam.runtime.engine_worker import HEARTBEAT
 from streamcam.runtime.frame_ring import FrameRing, RingFrame
 from streamcam.runtime.remote.wire import (
     COUNTERS,

@@ -20,12 +20,8 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from streamcam.errors import EngineError, StreamcamError, printable
-from streamcam.runtime.engine_worker import (
-    HEARTBEAT,
-    EngineMessage,
-    MessageSender,
-    begin_child_process,
-)
+from streamcam.runtime.engine_message import EngineMessage, MessageSender
+from streamcam.runtime.engine_worker import HEARTBEAT, begin_child_process
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.runtime.remote.engine_connection import CLOSE_S, Hello, LinkLostError, connected
 from streamcam.runtime.remote.rate_limit import RateLimit

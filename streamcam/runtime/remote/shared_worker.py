@@ -10,12 +10,11 @@ from queue import SimpleQueue
 
 from streamcam.errors import StreamcamError
 from streamcam.pipelines import LoadedStream, load_shared_streams
+from streamcam.runtime.engine_message import EngineMessage, MessageSender
 from streamcam.runtime.engine_worker import (
     IDENTITY,
-    EngineMessage,
     Heartbeat,
     Identity,
-    MessageSender,
     begin_engine_process,
     on_air_settings,
     run_stream,

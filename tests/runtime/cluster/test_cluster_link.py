@@ -10,7 +10,8 @@ import pytest
 from streamcam.errors import EngineError
 from streamcam.runtime.cluster import cluster_link
 from streamcam.runtime.cluster.cluster_link import ClusterLink
-from streamcam.runtime.engine_worker import IDENTITY, EngineMessage
+from streamcam.runtime.engine_message import EngineMessage
+from streamcam.runtime.engine_worker import IDENTITY
 from streamcam.runtime.frame_ring import FrameRing
 from streamcam.runtime.remote import engine_server
 from streamcam.runtime.remote.engine_connection import Hello

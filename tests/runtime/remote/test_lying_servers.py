@@ -10,7 +10,7 @@ from aioquic.asyncio.server import serve
 
 from streamcam.errors import EngineError
 from streamcam.runtime.engine_frames import EngineFrames
-from streamcam.runtime.engine_worker import EngineMessage
+from streamcam.runtime.engine_message import EngineMessage
 from streamcam.runtime.remote import link
 from streamcam.runtime.remote.peer import Peer, configuration
 from streamcam.runtime.remote.token_certificates import ServerIdentity, server_identity
