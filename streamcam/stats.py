@@ -59,6 +59,9 @@ class Status:
     """Seconds on air."""
     model: str
     """Name of the model as in the settings."""
+    activity: str = ""
+    """What the engine does while it does not run, such as to build an engine; empty while it
+    runs."""
     size: str = ""
     """Size of the model's image in pixels, such as 448x256; empty where there is no model."""
     vram: float | None = None

@@ -26,6 +26,7 @@ def _mb(size: float | None) -> float | None:
 
 
 STATES = "loading, running, lost, stopped or passthrough."
+ACTIVITY = "What the engine does while it does not run, such as to build an engine for a stage."
 NOTICE = "How a prompt is understood, values without effect or refused, the end of a long prompt."
 PROMPT_READ = "1 once the model has read the newest prompt, 0 until then."
 OBS_STATES = "OBS: live, recording, idle or not connected."
@@ -48,6 +49,7 @@ STATS = (
     Stat("restarts", "whole number", "", "Engines after the first one.", lambda s: s.restarts),
     Stat("size", "text", "pixels", "Size of the model's image.", lambda s: s.size or None),
     Stat("state", "text", "", STATES, lambda s: s.state),
+    Stat("activity", "text", "", ACTIVITY, lambda s: s.activity),
     Stat("notice", "text", "", NOTICE, lambda s: s.notice),
     Stat("prompt_read", "whole number", "", PROMPT_READ, lambda s: int(s.prompt_read)),
     Stat("source", "text", "", "live, lost or ended.", lambda s: s.source),

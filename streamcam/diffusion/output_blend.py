@@ -43,7 +43,9 @@ def blended(outputs: Tensor, last: Tensor, inputs: BlendInputs) -> tuple[Tensor,
     for index, output in enumerate(torch.split(outputs.float(), 1)):
         before = fetched(last, inputs.motion[index : index + 1])
         difference = (output - before).abs().mean(1, keepdim=True)
-        difference = F.avg_pool2d(difference, AREA, 1, AREA // 2, count_include_pad=False)
+        # By columns, then by rows: the same means, with fewer additions.
+        for side, pad in (((AREA, 1), (AREA // 2, 0)), ((1, AREA), (0, AREA // 2))):
+            difference = F.avg_pool2d(difference, side, 1, pad, count_include_pad=False)
         likeness = torch.exp(-((difference / UNLIKE) ** 2))
         last = torch.lerp(output, before, inputs.weights[index] * likeness)
         frames.append(last)

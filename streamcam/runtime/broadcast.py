@@ -232,6 +232,7 @@ class BroadcastLoop:
         sink_states = tuple(sink_thread.state for sink_thread in self._sink_threads)
         return Status(
             state=engine.state if engine else PASSTHROUGH,
+            activity=engine.activity if engine else "",
             source=self._source_state(now),
             fps_in=self._capture.rate.per_second(now),
             fps_model=self._output_rate.per_second(now),
@@ -342,7 +343,7 @@ class BroadcastLoop:
         return Inputs(
             camera=self._capture.newest,
             output=output,
-            engine_detail=engine.detail if engine else "",
+            engine_runs=engine is not None and engine.state == RUNNING,
             source_problem=self._capture.problem(now),
             source=engine.source_of(output) if engine and output else None,
         )

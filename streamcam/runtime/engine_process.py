@@ -71,8 +71,8 @@ class EngineProcess:
     ) -> None:
         self.config = config
         self.state = LOADING
-        self.detail = f"loading {config.model}"
-        """Current activity, in a few words for a slate."""
+        self.activity = f"loading {config.model}"
+        """What it does while it does not run, in a few words for the operator."""
         self.restarts = 0
         self.gpu = ""
         """UUID of the engine's NVIDIA GPU, once it runs on one."""
@@ -199,7 +199,7 @@ class EngineProcess:
             if self._stopping.is_set():
                 return
             was_running = self.state == RUNNING
-            self.state, self.detail = LOST, "the engine is being restarted"
+            self.state, self.activity = LOST, "the engine is being restarted"
             if self._candidate:
                 self._on_fatal_error(EngineError(str(failure)))
                 if self._candidate:
@@ -282,7 +282,7 @@ class EngineProcess:
 
     def _reset_state(self) -> None:
         """Return to the state before an engine process says that it is ready."""
-        self.state, self.detail = LOADING, f"loading {self.config.model}"
+        self.state, self.activity = LOADING, f"loading {self.config.model}"
         self._accepts_any_size = False
         self._call_seconds = deque([0.0], maxlen=RECENT_CALLS)
         self._frames.begin_counts()
@@ -299,7 +299,7 @@ class EngineProcess:
         match message.kind:
             case "log":
                 self._log(message.text)
-                self.detail = message.text
+                self.activity = message.text
             case "notice":
                 self.notice, self._read = message.text, frozenset(message.texts)
             case "refused":
@@ -313,7 +313,7 @@ class EngineProcess:
                 self._call_seconds.append(message.warmup_s)
                 self._accepts_any_size = message.accepts_any_size
                 self.gpu = message.gpu
-                self.state, self.detail = RUNNING, ""
+                self.state, self.activity = RUNNING, ""
                 self._running_since = time.monotonic()
                 self._log("the engine is running")
             case "moved":
@@ -321,7 +321,7 @@ class EngineProcess:
                 if message.exit_code:  # It was the engine that has failed, and not the network.
                     self._blame_values()
                 self._reset_state()
-                self.state, self.detail = LOST, "the engine is being replaced"
+                self.state, self.activity = LOST, "the engine is being replaced"
                 self.restarts += 1
             case "lost":
                 # The network is to blame, not the values.

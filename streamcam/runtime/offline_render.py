@@ -60,7 +60,7 @@ class _Compositor:
     def __call__(self, output: Frame) -> Frame:
         camera, parameters = self._expected.popleft()
         source = SourceFrame(camera.index, camera.image, None)
-        inputs = Inputs(camera, output, engine_detail="", source_problem=None, source=source)
+        inputs = Inputs(camera, output, source=source)
         return replace(output, image=self._switcher.compose(inputs, parameters))
 
 

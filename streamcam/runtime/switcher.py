@@ -17,6 +17,8 @@ from streamcam.types import Frame, Image
 
 HOLD, SLATE = "hold", "slate"
 """Values of the setting `on_engine_loss`; the third shows the camera."""
+ONE_MOMENT = "one moment, the picture is being prepared"
+"""For viewers; the operator reads the engine's activity in the log and the status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,12 @@ class Inputs:
     """The newest frame of the source; None before the first one."""
     output: Frame | None
     """The newest output of the model; None while no engine runs."""
-    engine_detail: str
-    """Current activity of the engine, in a few words."""
-    source_problem: str | None
+    source_problem: str | None = None
     """The reason that the source gives no frames, in a few words; None while it does."""
     source: SourceFrame | None = None
     """The camera frame that `output` was made of; None if it was not kept."""
+    engine_runs: bool = True
+    """Whether the model is loaded, and not lost."""
 
 
 class _Composed(NamedTuple):
@@ -93,7 +95,7 @@ class Switcher:
         if parameters.bypass or parameters.mix == 0 or self._passthrough:
             return self._camera(inputs.camera)
         if inputs.output is None:
-            return self._without_engine(inputs.camera, inputs.engine_detail)
+            return self._without_engine(inputs.camera, runs=inputs.engine_runs)
         self._had_output = True
         return self._output(inputs.output, inputs.camera, inputs.source, parameters)
 
@@ -107,10 +109,10 @@ class Switcher:
         top = partial(self._canvas.output, output.image, source, detail)
         return self._mix(output, top, below, parameters.mix, detail)
 
-    def _without_engine(self, camera: Frame, engine_detail: str) -> Image:
+    def _without_engine(self, camera: Frame, *, runs: bool) -> Image:
         """Return what `on_engine_loss` asks for; before the first output, a slate."""
         if not self._had_output or self._on_loss == SLATE:
-            return self._slate("streamcam", engine_detail or "waiting for the first frame")
+            return self._slate("streamcam", "waiting for the first frame" if runs else ONE_MOMENT)
         if self._on_loss == HOLD:
             return self._composed.image
         return self._camera(camera)

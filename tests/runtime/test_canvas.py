@@ -84,7 +84,7 @@ def composed(changes: dict[str, object], **settings: object) -> Image:
     config = build_config([SMALL | {"empty_prompt": "camera"} | settings])
     output = Frame(np.zeros((128, 224, 3), np.uint8), 5, 0.5)
     now = Frame(textured(640, 360, seed=8), 9, 1.0)
-    inputs = Inputs(now, output, "", None, SOURCE)
+    inputs = Inputs(now, output, source=SOURCE)
     return Switcher(config).compose(inputs, Parameters().changed(changes))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamcam.runtime.slate import slate
-from streamcam.runtime.switcher import Inputs, Switcher
+from streamcam.runtime.switcher import ONE_MOMENT, Inputs, Switcher
 from streamcam.settings.config_layers import build_config
 from streamcam.settings.parameters import Parameters
 from streamcam.types import Frame
@@ -20,7 +20,7 @@ def inputs(
     output: Frame | None = OUTPUT,
     source_problem: str | None = None,
 ) -> Inputs:
-    return Inputs(camera, output, "loading a model", source_problem)
+    return Inputs(camera, output, source_problem, engine_runs=output is not None)
 
 
 def switcher(*, passthrough: bool = False, **settings: object) -> Switcher:
@@ -73,6 +73,11 @@ def test_the_same_inputs_are_composed_once() -> None:
 def test_panic_overrides_everything(changes: dict[str, bool], title: str, detail: str) -> None:
     shown = switcher().compose(inputs(), LIVE.changed(changes))
     assert (shown == slate(title, detail, (160, 90))).all()
+
+
+def test_viewers_read_plain_words_while_the_model_loads() -> None:
+    shown = switcher().compose(inputs(output=None), LIVE)
+    assert (shown == slate("streamcam", ONE_MOMENT, (160, 90))).all()
 
 
 def test_freeze_also_holds_a_slate() -> None:

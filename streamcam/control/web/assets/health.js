@@ -50,6 +50,7 @@ export function Health() {
       ${gigabytes !== null && html`<${Figure} label="GPU memory" value=${gigabytes} unit="GiB" />`}
       ${status.power !== null && html`<${Figure} label="GPU power" value=${Math.round(status.power)} unit="W" />`}
     </dl>
+    ${status.activity && html`<p class="quiet" role="status">${status.activity}</p>`}
     ${status.schedule && html`<p class="quiet">${status.schedule}</p>`}
     ${status.notice && html`<p class="remark" role="status">${status.notice}</p>`}
     <ul class="sinks" aria-label="Outputs">
