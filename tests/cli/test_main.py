@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from streamcam import cli
 
@@ -84,6 +85,16 @@ def test_a_fault_that_repeats_does_not_flood_the_log_of_any_command(
 def test_a_wrong_command_names_the_one_that_was_meant(typed: str, meant: str) -> None:
     with pytest.raises(click.UsageError, match=f'no command "{typed}"; did you mean "{meant}"'):
         cli.streamcam.main([typed], standalone_mode=False)
+
+
+@pytest.mark.parametrize("command", [[], ["prompt"], ["completion", "install"]])
+def test_help_is_a_command_too(command: list[str]) -> None:
+    asked, option = (
+        CliRunner().invoke(cli.streamcam, args)
+        for args in (["help", *command], [*command, "--help"])
+    )
+    assert asked.exit_code == 0
+    assert asked.output == option.output
 
 
 def test_an_unknown_command_is_refused_and_nothing_is_guessed() -> None:
