@@ -4,8 +4,8 @@ The fast guided filter (He and Sun, "Fast Guided Filter", 2015): near each pixel
 taken as the camera frame times `a`, plus `b`. Both are fitted where the images are small, and
 applied to the camera frame where it is large. Only where the output keeps the detail of the
 camera does that hold: a weight says how far, from nothing but the two images. Halftone dots and
-neon lines have no counterpart in the camera, and are enlarged as they are. Pixel blocks are too,
-but for edges that are stronger than theirs: those of a face that fills the frame.
+neon lines have no counterpart in the camera, and are enlarged as they are. So are pixel blocks,
+which an output's own edges give away: they repeat at the same distance across and down.
 """
 
 from math import ceil, sqrt
@@ -45,6 +45,14 @@ COLOUR_NOISE = 4.0
 """Mean square of colour, in levels, that counts as none."""
 IN_COLOUR: Floats = np.eye(3, dtype=np.float32)
 IN_GREY: Floats = np.tile(np.array([0.299, 0.587, 0.114], np.float32), (3, 1))
+CELL = 8
+"""Pixels of an output after which the edges of blocks and dots repeat, or a part of that."""
+EVEN, GRIDDED = 0.5, 0.8
+"""Unevenness of edges over the places in a cell up to which an output has no grid, and from which
+it is all grid. Pixel art is at 0.8 to 1.2, halftone at 0.5 to 0.7, looks that keep the scene at
+0.2 or less."""
+EDGE_NOISE = 1.0
+"""Mean edge, in levels, that counts as none."""
 LEAST_WEIGHT = 0.02
 """If no pixel has this weight, the output is enlarged as it is."""
 BANDS = 16
@@ -79,6 +87,8 @@ class GuidedUpsampler:
             strength: share of the detail to carry, 0 to 1.
             camera_small: the same frame as the model saw it, where that is at hand.
         """
+        own = _shrunk(output, self._small)
+        strength *= 1 - grid_share(own)
         if camera_small is None:
             camera_small = camera
         x, y = (_shrunk(image, self._weight_size) for image in (camera_small, output))
@@ -89,7 +99,7 @@ class GuidedUpsampler:
         guide = guide_matrix(x, y)
         a, b = affine_fit(cast(Floats, cv2.transform(_floats(x), guide)), _floats(y))
         w = cast(Floats, cv2.merge([_area_mean(weight, self._fit_size)] * 3))
-        self._upsample(w * a, w * b, 1 - w, _shrunk(output, self._small))
+        self._upsample(w * a, w * b, 1 - w, own)
         return self._applied(camera, guide)
 
     def _upsample(self, slope: Floats, offset: Floats, rest: Floats, output: Image) -> None:
@@ -135,6 +145,25 @@ def detail_weight(camera: Image, output: Image) -> Floats:
     r2 /= (variances[0] + DETAIL_NOISE) * (variances[1] + DETAIL_NOISE)
     t: Floats = np.clip((r2 - UNRELATED) / (RELATED - UNRELATED), 0, 1)
     return _box(t * t * (3 - 2 * t), WEIGHT_RADIUS // 2)
+
+
+def grid_share(output: Image) -> float:
+    """Return how far an output ``(H, W, 3)`` is made of blocks or dots on a grid, 0 to 1.
+
+    One number for the whole of it, since a few edges of a scene lie on some grid by chance.
+    """
+    grey = cv2.cvtColor(output, cv2.COLOR_RGB2GRAY)
+    unevenness = min(_unevenness(grey), _unevenness(grey.T))
+    return min(max((unevenness - EVEN) / (GRIDDED - EVEN), 0.0), 1.0)
+
+
+def _unevenness(grey: NDArray[np.uint8]) -> float:
+    """Return the deviation of the mean edges at each column of a cell, as a share of their mean."""
+    edges = cv2.absdiff(grey[:, 1:], grey[:, :-1]).mean(0)
+    if len(edges) < CELL:
+        return 0.0
+    cells = edges[: len(edges) // CELL * CELL].reshape(-1, CELL).mean(0)
+    return float(cells.std() / (cells.mean() + EDGE_NOISE))
 
 
 def guide_matrix(camera: Image, output: Image) -> Floats:

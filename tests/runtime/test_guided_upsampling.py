@@ -77,9 +77,18 @@ def test_a_look_with_structure_of_its_own_gets_none(upsample: GuidedUpsampler, l
     assert upsample(REPLACING[look](SEEN), CAMERA, 1.0, SEEN) is None
 
 
+def test_blocks_get_none_even_where_they_keep_the_edges_of_a_close_face() -> None:
+    """Such blocks have the detail of the camera as far as one can see at their size."""
+    camera = fitted(textured(80, 45), *LARGE, "stretch")
+    seen = fitted(camera, *SMALL, "stretch")
+    small = fitted(seen, SMALL[0] // 4, SMALL[1] // 4, "stretch").repeat(4, 0).repeat(4, 1)
+    assert GuidedUpsampler(SMALL, LARGE)(small, camera, 1.0, seen) is None
+
+
 def test_each_part_of_an_image_is_judged_by_itself(upsample: GuidedUpsampler) -> None:
     parts = SEEN.copy()
-    parts[:, 112:] = REPLACING["blocks"](SEEN)[:, 112:]
+    blocks = SEEN[::5, ::5].repeat(5, 0).repeat(5, 1)
+    parts[:, 112:] = blocks[: SMALL[1], 112 : SMALL[0]]
     detailed = upsample(parts, CAMERA, 1.0, SEEN)
     assert detailed is not None
     assert difference(detailed[:, :240], CAMERA[:, :240]) < 0.7
