@@ -47,9 +47,9 @@ IN_COLOUR: Floats = np.eye(3, dtype=np.float32)
 IN_GREY: Floats = np.tile(np.array([0.299, 0.587, 0.114], np.float32), (3, 1))
 CELL = 8
 """Pixels of an output after which the edges of blocks and dots repeat, or a part of that."""
-EVEN, GRIDDED = 0.5, 0.8
+EVEN, GRIDDED = 0.4, 0.7
 """Unevenness of edges over the places in a cell up to which an output has no grid, and from which
-it is all grid. Pixel art is at 0.8 to 1.2, halftone at 0.5 to 0.7, looks that keep the scene at
+it is all grid. Pixel art is at 0.7 to 1.2, halftone at 0.5 to 0.7, looks that keep the scene at
 0.2 or less."""
 EDGE_NOISE = 1.0
 """Mean edge, in levels, that counts as none."""
