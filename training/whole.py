@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion.stages import Decode, Encode
+from training.adversary import Critic, adversarial_terms, share_of
 from training.frames import FrameSet
 from training.learner import Learner, Log, fit
 from training.losses import (
@@ -22,6 +23,7 @@ from training.model import SCALING_FACTOR, Parts
 from training.pairs import Batch
 from training.plan import TrainingPlan
 from training.steps import Streams, draw_streams
+from training.text import blended, embed
 from training.train import autocast, predict
 
 
@@ -58,9 +60,13 @@ WEIGHTS = {
 }  # fmt: skip
 """Amounts and extremes count more than edges pixel by pixel, which the blur of a line lowers."""
 EDGES = 1.3
+PASSING = 0.7
+"""How much passing for a target pulls an output, as a share of what all else does."""
+PASSING_FROM = 0.08
+"""Progress until which only the critic learns; so long again, the pull grows."""
 JUMP = 0.2
 """Difference of a pixel in two views of the same above which it counts three times as much."""
-RATES = {"unet": 1.0, "encoder": 3.0, "decoder": 3.0}
+RATES = {"unet": 1.0, "encoder": 3.0, "decoder": 3.0, "critic": 10.0}
 """Learning rates of the parts, as multiples. Text is finished before."""
 
 
@@ -70,11 +76,20 @@ def train_whole(parts: Parts, frames: FrameSet, plan: TrainingPlan, log: Log) ->
     for part in parts[:3]:
         part.to(device)
     parts.text_encoder.requires_grad_(False)
-    modules = {"unet": parts.unet, "encoder": parts.vae.encoder, "decoder": parts.vae.decoder}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        critic = Critic().to(device)
+    modules = {
+        "unet": parts.unet,
+        "encoder": parts.vae.encoder,
+        "decoder": parts.vae.decoder,
+        "critic": critic,
+    }
 
-    def loss(rng: np.random.Generator, _done: float) -> Mapping[str, Tensor]:
+    def loss(rng: np.random.Generator, done: float) -> Mapping[str, Tensor]:
         batch = draw_batch(rng, frames, plan.batch)
-        return losses(parts, batch, rng, device)
+        share = PASSING * min(max((done - PASSING_FROM) / PASSING_FROM, 0.0), 1.0)
+        return losses(parts, critic, batch, rng, device, share)
 
     learner = Learner(modules, average=0.998, rates=RATES)
     fit(learner, loss, plan.stage("whole", lr=plan.whole_lr), log)
@@ -92,16 +107,27 @@ def draw_batch(rng: np.random.Generator, frames: FrameSet, count: int) -> Stream
 
 
 def losses(
-    parts: Parts, batch: Streams, rng: np.random.Generator, device: torch.device
+    parts: Parts,
+    critic: Critic,
+    batch: Streams,
+    rng: np.random.Generator,
+    device: torch.device,
+    share: float,
 ) -> dict[str, Tensor]:
-    """Return the ``loss`` of a batch and its terms."""
+    """Return the ``loss`` of a batch and its terms.
+
+    `share` is how much passing for a target pulls the outputs, compared with the rest.
+    """
     encode, decode = Encode(parts.vae), Decode(parts.vae)
     targets, focus = batch.targets.to(device), FOCUS * batch.focus.to(device)
     with autocast(device):
-        latents = encode(batch.inputs.to(device), None)
+        views = batch.inputs.to(device)
+        latents = encode(views, None)
         asked = (batch.indices, batch.texts, batch.rows, batch.weights)
         x_0 = predict(parts, Batch(latents, latents, *asked, None), rng, device)
         outputs = decode(x_0).float()
+        prompts = blended(embed(parts, batch.texts), batch.rows, batch.weights).mean(1)
+        judged = adversarial_terms(critic, outputs, targets, views, prompts)
     error = outputs - targets
     across, down = slopes(error)
     small = latents.float() / SCALING_FACTOR
@@ -121,7 +147,10 @@ def losses(
             wanted = encode(targets, None).float()
         terms["latents"] = (x_0 - wanted).square().mean().sqrt() / SCALING_FACTOR
     total = terms["loss"] + sum(w * terms[name] for name, w in WEIGHTS.items() if name in terms)
-    return terms | {"loss": total, "psnr": psnr(outputs, targets)}
+    if share:
+        total = total + share_of(total, judged["passing"], outputs, share) * judged["passing"]
+    terms |= judged
+    return terms | {"loss": total + judged["critic"], "psnr": psnr(outputs, targets)}
 
 
 def out_of_range(latents: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ def grid_share(output: Image) -> float:
 
     One number for the whole of it, since a few edges of a scene lie on some grid by chance.
     """
-    grey = cv2.cvtColor(output, cv2.COLOR_RGB2GRAY)
+    grey = cast(NDArray[np.uint8], cv2.cvtColor(output, cv2.COLOR_RGB2GRAY))
     unevenness = min(_unevenness(grey), _unevenness(grey.T))
     return min(max((unevenness - EVEN) / (GRIDDED - EVEN), 0.0), 1.0)
 
