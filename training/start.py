@@ -46,8 +46,11 @@ def load_parts(folder: Path) -> Parts:
 def widened(earlier: Parts, frames: FrameSet, plan: TrainingPlan, log: Log) -> Parts:
     """Return parts of today's shapes that do about what those of an earlier edition do.
 
-    The autoencoder is trained in between, its old latents kept where they were.
+    Where they have to be widened for that, the autoencoder is trained in between, its old latents
+    kept where they were.
     """
+    if earlier.unet.config.in_channels == model.LATENT_CHANNELS:
+        return earlier
     parts = model.build(earlier.tokenizer, seed=plan.seed)._replace(
         text_encoder=earlier.text_encoder
     )
@@ -56,15 +59,10 @@ def widened(earlier: Parts, frames: FrameSet, plan: TrainingPlan, log: Log) -> P
     rng = np.random.default_rng((plan.seed, 5))
     views = [draw_view(rng, frames, 128, 256)[..., :3] for _ in range(48)]
     images = to_tensor([np.ascontiguousarray(view) for view in views], CPU)
-    if parts.unet.config.in_channels == earlier.unet.config.in_channels:
-        for new, old in zip(parts[:2], earlier[:2], strict=True):
-            new.load_state_dict(old.state_dict())
-    else:
-        widen_autoencoder(earlier.vae, parts.vae, images)
+    widen_autoencoder(earlier.vae, parts.vae, images)
     train_autoencoder(earlier, parts, frames, plan, log)
-    if parts.unet.config.in_channels != earlier.unet.config.in_channels:
-        widen_unet(earlier.unet, parts.unet)
-        _calibrate(earlier, parts, images[:SAMPLES])
+    widen_unet(earlier.unet, parts.unet)
+    _calibrate(earlier, parts, images[:SAMPLES])
     return parts
 
 
