@@ -8,10 +8,14 @@ from typing import Any
 
 import torch
 
+from streamcam.embedded_model import NANO, embedded
 from streamcam.settings.presets import MODEL_SETTINGS_FILE
-from training.model import MAX_BYTES, MODEL_SETTINGS, Parts, pipeline
+from training.model import MAX_BYTES, Parts, pipeline
 
-CARD = Path(__file__).with_name("card.md")
+PACKAGE = embedded(NANO)
+assert PACKAGE is not None
+FROM_PACKAGE = (PACKAGE / MODEL_SETTINGS_FILE, PACKAGE / "README.md")
+"""What every edition has: how it is best run, and its card."""
 MODULES = ("unet", "vae", "text_encoder")
 ORIGIN_KEYS = {"_name_or_path", "is_local", "local_files_only"}
 
@@ -27,8 +31,8 @@ def export(parts: Parts, folder: Path) -> Path:
     half_modules = {name: _half(getattr(parts, name)) for name in MODULES}
     pipeline(parts._replace(**half_modules)).save_pretrained(partial, safe_serialization=True)
     _remove_paths(partial)
-    (partial / MODEL_SETTINGS_FILE).write_text(MODEL_SETTINGS, encoding="utf-8")
-    shutil.copy(CARD, partial / "README.md")
+    for file in FROM_PACKAGE:
+        shutil.copy(file, partial)
     size = weight_bytes(partial)
     if size > MAX_BYTES:
         raise ValueError(f"the weights take {size} bytes, more than {MAX_BYTES}")

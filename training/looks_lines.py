@@ -46,13 +46,11 @@ def neon(image: Image, tube: Array | None = None, ground: Array | None = None) -
 
 
 def pencil(image: Image, lead: Array | None = None, paper: Array | None = None) -> Image:
-    """Render contours, strokes where there is detail, and light shading, on white paper."""
+    """Render contours, and strokes where there is detail, on white paper: no even grey."""
     quiet = denoised(image, 30, 2)
-    tone = tone_mapped(blurred(luma(quiet), 1.5))
-    shade = 0.1 * smoothstep(tone, 0.4, 0.25) + 0.3 * smoothstep(tone, 0.22, 0.08)
     fine, broad = strokes(image, 0.8, 0.008), strokes(quiet, 2.0, 0.02)
     lines = contours(quiet, 0.010, 0.030)
-    dark = 1 - (1 - 0.85 * fine) * (1 - 0.6 * broad) * (1 - 0.6 * lines) * (1 - shade)
+    dark = 1 - (1 - 0.85 * fine) * (1 - 0.6 * broad) * (1 - 0.6 * lines)
     return drawn(dark, GRAPHITE if lead is None else lead, paper)
 
 

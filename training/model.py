@@ -58,18 +58,6 @@ SCHEDULER: dict[str, Any] = {
     "steps_offset": 1,
     "timestep_spacing": "trailing",
 }
-MODEL_SETTINGS = """\
-# How this model is best run; whatever is given at the start wins.
-width = 256
-height = 256
-shape = "camera"
-steps = 1
-strength = 0.2
-cfg_type = "self"
-guidance_scale = 1.0
-prompt = "pencil sketch"
-empty_prompt = "camera"
-"""
 EMBEDDING_STD = 0.3
 """CLIP's own 0.02 lets the positions dominate the words until late in the training."""
 

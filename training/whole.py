@@ -48,7 +48,7 @@ SHAPES = (
 """Mostly small views, in which the local structure of looks is learnt cheaply; whole frames too."""
 STREAMS = (0.72, 0.2, 0.08)
 """Probabilities of streams of one, two and three steps."""
-PAIRED = 0.4
+PAIRED = 0.6
 """Probability that a batch consists of pairs of views, one of them moved by some pixels."""
 FOCUS = 4.0
 """How many times more eyes and mouths count than the rest."""
@@ -56,7 +56,7 @@ LATENTS = 0.25
 """Probability that latents are compared with those of the target too."""
 WEIGHTS = {
     "focus": 1.0, "focus_edges": 0.8, "texture": 1.4, "extremes": 0.8, "edge_correlation": 0.3,
-    "range": 0.2, "steadiness": 4.0, "latents": 0.3,
+    "range": 0.2, "steadiness": 8.0, "latents": 0.3,
 }  # fmt: skip
 """Amounts and extremes count more than edges pixel by pixel, which the blur of a line lowers."""
 EDGES = 1.3
@@ -65,7 +65,7 @@ PASSING = 0.7
 PASSING_FROM = 0.08
 """Progress until which only the critic learns; so long again, the pull grows."""
 JUMP = 0.2
-"""Difference of a pixel in two views of the same above which it counts three times as much."""
+"""Difference of a pixel in two views of the same above which it counts five times as much."""
 RATES = {"unet": 1.0, "encoder": 3.0, "decoder": 3.0, "critic": 10.0}
 """Learning rates of the parts, as multiples. Text is finished before."""
 
@@ -162,7 +162,7 @@ def out_of_range(latents: Tensor) -> Tensor:
 def unsteadiness(outputs: Tensor, moved: Tensor) -> Tensor:
     """Return the mean difference of the outputs of views and of the same views moved.
 
-    What is more than `JUMP`, as a line that comes and goes, counts again twice.
+    What is more than `JUMP`, as a line that comes and goes, counts again four times.
     The second half of `outputs` shows the first, seen from `moved` (B / 2, 2) pixels further down
     and right.
     """
@@ -175,5 +175,5 @@ def unsteadiness(outputs: Tensor, moved: Tensor) -> Tensor:
             :, max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)
         ]
         error = (seen - again).abs()
-        total = total + error.mean() + 2 * torch.relu(error - JUMP).mean()
+        total = total + error.mean() + 4 * torch.relu(error - JUMP).mean()
     return total / len(first)
