@@ -63,9 +63,9 @@ def _origins(motion: Tensor, height: int, width: int) -> Tensor:
     y, x = (
         (2 * torch.arange(side, device=motion.device) + 1) / side - 1 for side in (height, width)
     )
-    here = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)
-    fine = F.interpolate(motion, size=(height, width), mode="bilinear", align_corners=False)
-    return here - 2 * fine.permute(0, 2, 3, 1)
+    fine = 2 * F.interpolate(motion, size=(height, width), mode="bilinear", align_corners=False)
+    # By planes, and interleaved at the end: in the other order this takes three times as long.
+    return torch.stack([x - fine[:, 0], y[:, None] - fine[:, 1]], dim=-1)
 
 
 class OutputBlend:
