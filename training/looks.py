@@ -24,6 +24,8 @@ class Look(NamedTuple):
     """Whether it leaves its own result about as it is."""
     weight: float = 1.0
     """Relative frequency in training."""
+    gridded: bool = False
+    """Whether it has blocks or dots that keep their places in the frame, whatever moves in it."""
 
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
@@ -53,8 +55,8 @@ LOOKS: Mapping[str, Look] = {
     "comic": Look(looks_paints.comic, lines=True, weight=2.4),
     "oil": Look(looks_paints.oil, weight=3.0),
     "watercolour": Look(looks_paints.watercolour, weight=2.4),
-    "pixel art": Look(looks_grids.pixel_art, weight=2.0),
-    "halftone": Look(looks_grids.halftone, (0, 1, 2), idempotent=True, weight=1.8),
+    "pixel art": Look(looks_grids.pixel_art, weight=2.0, gridded=True),
+    "halftone": Look(looks_grids.halftone, (0, 1, 2), idempotent=True, weight=1.8, gridded=True),
     "thermal": Look(looks_tones.thermal, idempotent=True),
     "x-ray": Look(looks_tones.xray, (0, 1)),
     "negative": Look(looks_tones.negative, weight=0.7),

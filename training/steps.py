@@ -11,6 +11,7 @@ from training import looks, wordings
 from training.dataset import as_delivered
 from training.frames import FrameSet
 from training.looks import LOOKS
+from training.looks_grids import CELL
 from training.pairs import BLEND, EMPTY, LAST_SHARE, MIXED, OWN, UNKNOWN
 from training.views import draw_view
 
@@ -49,6 +50,8 @@ class View(NamedTuple):
     target: NDArray[np.float32]
     focus: NDArray[np.uint8]
     prompt: list[tuple[str, float]]
+    gridded: bool = False
+    """Whether its target has blocks or dots that keep their places in the frame."""
 
 
 def draw_streams(
@@ -77,14 +80,16 @@ def draw_streams(
             continue
         large = draw_view(rng, frames, height + 2 * SHIFT + 8, width + 2 * SHIFT + 8)
         seeds = int(rng.integers(1 << 31)), int(rng.integers(1 << 31))
-        for number, (group, (down, right)) in enumerate(
-            zip((views, again), ((0, 0), moved[i]), strict=True)
-        ):
+        for number, group in enumerate((views, again)):
+            down, right = moved[i] if number else (0, 0)
             top, left = SHIFT + down, SHIFT + right
             part = large[top : top + height, left : left + width]
             drawn = np.random.default_rng(seeds[0])
             noise = np.random.default_rng((seeds[1], number))
-            group.append(_view(drawn, np.ascontiguousarray(part), parts[i], noise))
+            view = _view(drawn, np.ascontiguousarray(part), parts[i], noise)
+            group.append(view)
+            if view.gridded:
+                moved[i] = CELL * np.trunc(moved[i] / CELL)
     views += again
     prompts = [(text, i, weight) for i, view in enumerate(views) for text, weight in view.prompt]
     return Streams(
@@ -135,7 +140,9 @@ def _view(
         elif own < MIXED and LOOKS[first[0]].idempotent:
             source = source + np.float32(mix) * (whole - source)
             camera = source
-    return View(camera, source + np.float32(part) * (whole - source), focus, prompt)
+    target = source + np.float32(part) * (whole - source)
+    gridded = any(LOOKS[name].gridded for (name, _), _ in weighted)
+    return View(camera, target, focus, prompt, gridded)
 
 
 def _float(image: NDArray[np.uint8]) -> NDArray[np.float32]:

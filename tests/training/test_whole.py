@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from streamcam.embedded_model import NANO, embedded
-from training import model, steps, whole
+from training import looks, looks_grids, model, steps, whole, wordings
 from training.frames import HEIGHT, WIDTH, FrameSet, fill_frames
 from training.learner import Log
 from training.model import Parts
@@ -59,6 +59,22 @@ def test_pairs_show_the_same_view_moved(frames: FrameSet) -> None:
     clean = batch.focus.repeat(1, 3, 1, 1)
     assert whole.unsteadiness(clean, batch.moved) == 0
     assert batch.texts[: len(batch.texts) // 2] == batch.texts[len(batch.texts) // 2 :]
+
+
+def test_pairs_of_blocks_and_dots_move_by_whole_cells(
+    frames: FrameSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "draw_look", lambda _rng: ("halftone", ()))
+    monkeypatch.setattr(wordings, "prompt", lambda _rng, *look: look[0])
+    monkeypatch.setattr(wordings, "mistyped", lambda _rng, text: text)
+    batch = steps.draw_streams(np.random.default_rng(5), frames, 24, (64, 64), paired=True)
+    assert batch.moved is not None
+    prompted = [
+        row for row, text in zip(batch.rows, batch.texts, strict=True) if text == "halftone"
+    ]
+    moves = batch.moved[[row for row in prompted if row < 12]]
+    assert len(moves) > 2
+    assert (moves % looks_grids.CELL == 0).all()
 
 
 def test_a_widened_unet_does_what_the_earlier_one_did(earlier: Parts) -> None:
