@@ -73,15 +73,16 @@ def seen() -> list[Image]:
 
 
 def divided(camera: Image, output: Image, prompt: str) -> Image:
-    """Return `output` with the left of `camera` beside it, and the prompt as a caption."""
+    """Return `output` with the left of `camera` next to it, and the prompt as a caption."""
     edge = round(WIDTH * CAMERA_SHARE)
     image = output.copy()
     image[:, :edge] = camera[:, :edge]
     image[:, edge : edge + 2] = 255
-    place = (edge + 10, HEIGHT - 12)
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+    # A shadow of the same weight: bolder letters are wider, too.
+    for offset, colour in ((1, (0, 0, 0)), (0, (255, 255, 255))):
+        place = (edge + 10 + offset, HEIGHT - 12 + offset)
         font = cv2.FONT_HERSHEY_SIMPLEX
-        cv2.putText(image, prompt, place, font, 0.5, colour, width, cv2.LINE_AA)
+        cv2.putText(image, prompt, place, font, 0.5, colour, 1, cv2.LINE_AA)
     return image
 
 
