@@ -39,7 +39,7 @@ SETTINGS |= {"bpm": 240, "quantise": "beat", "osc_port": 0, "detail": 0, "prompt
 class SlowModel:
     """Engine that gives every frame back after `MODEL_S`, with the prompt's number in a corner."""
 
-    state, detail, schedule, notice, gpu = RUNNING, "", "", "", ""
+    state, activity, schedule, notice, gpu = RUNNING, "", "", "", ""
     dropped = skipped = restarts = 0
     prompt_encoding = None
 
