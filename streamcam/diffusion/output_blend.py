@@ -43,9 +43,7 @@ def blended(outputs: Tensor, last: Tensor, inputs: BlendInputs) -> tuple[Tensor,
     for index, output in enumerate(torch.split(outputs.float(), 1)):
         before = fetched(last, inputs.motion[index : index + 1])
         difference = (output - before).abs().mean(1, keepdim=True)
-        # By columns, then by rows: the same means, with fewer additions.
-        for side, pad in (((AREA, 1), (AREA // 2, 0)), ((1, AREA), (0, AREA // 2))):
-            difference = F.avg_pool2d(difference, side, 1, pad, count_include_pad=False)
+        difference = F.avg_pool2d(difference, AREA, 1, AREA // 2, count_include_pad=False)
         likeness = torch.exp(-((difference / UNLIKE) ** 2))
         last = torch.lerp(output, before, inputs.weights[index] * likeness)
         frames.append(last)
@@ -64,7 +62,7 @@ def _origins(motion: Tensor, height: int, width: int) -> Tensor:
         (2 * torch.arange(side, device=motion.device) + 1) / side - 1 for side in (height, width)
     )
     fine = 2 * F.interpolate(motion, size=(height, width), mode="bilinear", align_corners=False)
-    # By planes, and interleaved at the end: in the other order this takes three times as long.
+    # By planes, and interleaved at the end: in the other order a CPU takes twice as long.
     return torch.stack([x - fine[:, 0], y[:, None] - fine[:, 1]], dim=-1)
 
 
