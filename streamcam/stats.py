@@ -60,8 +60,8 @@ class Status:
     model: str
     """Name of the model as in the settings."""
     activity: str = ""
-    """What the engine does while it does not run, such as to build an engine; empty while it
-    runs."""
+    """Current loading or restart step of the engine process, such as building an engine; empty
+    while frames are processed."""
     size: str = ""
     """Size of the model's image in pixels, such as 448x256; empty where there is no model."""
     vram: float | None = None

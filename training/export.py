@@ -15,7 +15,7 @@ from training.model import MAX_BYTES, Parts, pipeline
 PACKAGE = embedded(NANO)
 assert PACKAGE is not None
 FROM_PACKAGE = (PACKAGE / MODEL_SETTINGS_FILE, PACKAGE / "README.md")
-"""What every edition has: how it is best run, and its card."""
+"""Settings and model card, which are the same for every edition."""
 MODULES = ("unet", "vae", "text_encoder")
 ORIGIN_KEYS = {"_name_or_path", "is_local", "local_files_only"}
 

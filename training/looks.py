@@ -25,7 +25,7 @@ class Look(NamedTuple):
     weight: float = 1.0
     """Relative frequency in training."""
     gridded: bool = False
-    """Whether it has blocks or dots that keep their places in the frame, whatever moves in it."""
+    """Whether it has blocks or dots on a grid that is fixed to the frame."""
 
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {

@@ -51,7 +51,7 @@ class View(NamedTuple):
     focus: NDArray[np.uint8]
     prompt: list[tuple[str, float]]
     gridded: bool = False
-    """Whether its target has blocks or dots that keep their places in the frame."""
+    """Whether its look is: see `Look.gridded`."""
 
 
 def draw_streams(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from streamcam.diffusion.stages import Decode, Encode
-from training.adversary import Critic, adversarial_terms, share_of
+from training.discriminator import Discriminator, adaptive_weight, adversarial_losses
 from training.frames import FrameSet
 from training.learner import Learner, Log, fit
 from training.losses import (
@@ -60,13 +60,13 @@ WEIGHTS = {
 }  # fmt: skip
 """Amounts and extremes count more than edges pixel by pixel, which the blur of a line lowers."""
 EDGES = 1.3
-PASSING = 0.7
-"""How much passing for a target pulls an output, as a share of what all else does."""
-PASSING_FROM = 0.08
-"""Progress until which only the critic learns; so long again, the pull grows."""
+ADVERSARIAL = 0.7
+"""Norm of the gradient of the adversarial loss at the outputs, as a share of that of all others."""
+ADVERSARIAL_FROM = 0.08
+"""Progress from which that loss is used; its share then grows for as long again."""
 JUMP = 0.2
 """Difference of a pixel in two views of the same above which it counts five times as much."""
-RATES = {"unet": 1.0, "encoder": 3.0, "decoder": 3.0, "critic": 10.0}
+RATES = {"unet": 1.0, "encoder": 3.0, "decoder": 3.0, "discriminator": 10.0}
 """Learning rates of the parts, as multiples. Text is finished before."""
 
 
@@ -78,18 +78,19 @@ def train_whole(parts: Parts, frames: FrameSet, plan: TrainingPlan, log: Log) ->
     parts.text_encoder.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        critic = Critic().to(device)
+        discriminator = Discriminator().to(device)
     modules = {
         "unet": parts.unet,
         "encoder": parts.vae.encoder,
         "decoder": parts.vae.decoder,
-        "critic": critic,
+        "discriminator": discriminator,
     }
 
     def loss(rng: np.random.Generator, done: float) -> Mapping[str, Tensor]:
         batch = draw_batch(rng, frames, plan.batch)
-        share = PASSING * min(max((done - PASSING_FROM) / PASSING_FROM, 0.0), 1.0)
-        return losses(parts, critic, batch, rng, device, share)
+        grown = (done - ADVERSARIAL_FROM) / ADVERSARIAL_FROM
+        share = ADVERSARIAL * min(max(grown, 0.0), 1.0)
+        return losses(parts, discriminator, batch, rng, device, share)
 
     learner = Learner(modules, average=0.998, rates=RATES)
     fit(learner, loss, plan.stage("whole", lr=plan.whole_lr), log)
@@ -108,7 +109,7 @@ def draw_batch(rng: np.random.Generator, frames: FrameSet, count: int) -> Stream
 
 def losses(
     parts: Parts,
-    critic: Critic,
+    discriminator: Discriminator,
     batch: Streams,
     rng: np.random.Generator,
     device: torch.device,
@@ -116,7 +117,7 @@ def losses(
 ) -> dict[str, Tensor]:
     """Return the ``loss`` of a batch and its terms.
 
-    `share` is how much passing for a target pulls the outputs, compared with the rest.
+    `share` is the norm of the adversarial gradient at the outputs, relative to that of the rest.
     """
     encode, decode = Encode(parts.vae), Decode(parts.vae)
     targets, focus = batch.targets.to(device), FOCUS * batch.focus.to(device)
@@ -127,7 +128,7 @@ def losses(
         x_0 = predict(parts, Batch(latents, latents, *asked, None), rng, device)
         outputs = decode(x_0).float()
         prompts = blended(embed(parts, batch.texts), batch.rows, batch.weights).mean(1)
-        judged = adversarial_terms(critic, outputs, targets, views, prompts)
+        adversarial = adversarial_losses(discriminator, outputs, targets, views, prompts)
     error = outputs - targets
     across, down = slopes(error)
     small = latents.float() / SCALING_FACTOR
@@ -148,9 +149,10 @@ def losses(
         terms["latents"] = (x_0 - wanted).square().mean().sqrt() / SCALING_FACTOR
     total = terms["loss"] + sum(w * terms[name] for name, w in WEIGHTS.items() if name in terms)
     if share:
-        total = total + share_of(total, judged["passing"], outputs, share) * judged["passing"]
-    terms |= judged
-    return terms | {"loss": total + judged["critic"], "psnr": psnr(outputs, targets)}
+        weight = adaptive_weight(total, adversarial["adversarial"], outputs, share)
+        total = total + weight * adversarial["adversarial"]
+    terms |= adversarial
+    return terms | {"loss": total + adversarial["discriminator"], "psnr": psnr(outputs, targets)}
 
 
 def out_of_range(latents: Tensor) -> Tensor:

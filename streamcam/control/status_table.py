@@ -26,7 +26,7 @@ def _mb(size: float | None) -> float | None:
 
 
 STATES = "loading, running, lost, stopped or passthrough."
-ACTIVITY = "What the engine does while it does not run, such as to build an engine for a stage."
+ACTIVITY = "Current loading or restart step, such as building an engine; empty on air."
 NOTICE = "How a prompt is understood, values without effect or refused, the end of a long prompt."
 PROMPT_READ = "1 once the model has read the newest prompt, 0 until then."
 OBS_STATES = "OBS: live, recording, idle or not connected."

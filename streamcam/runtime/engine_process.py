@@ -72,15 +72,16 @@ class EngineProcess:
         self.config = config
         self.state = LOADING
         self.activity = f"loading {config.model}"
-        """What it does while it does not run, in a few words for the operator."""
+        """Current loading or restart step, for the operator; empty while frames are processed."""
         self.restarts = 0
         self.gpu = ""
         """UUID of the engine's NVIDIA GPU, once it runs on one."""
         self.schedule = ""
         """The newest report of a video stream on its schedule, in one line."""
         self.notice = ""
-        self._read: frozenset[str] = frozenset()
         """The engine's newest remark on the live values, in one line; empty if it has none."""
+        self._read: frozenset[str] = frozenset()
+        """The prompts that `notice` is about."""
         self.prompt_encoding: float | None = None
         """Seconds that its last new prompt took to encode; None before the first."""
         self.applied_parameters = (0, config.live)

@@ -34,7 +34,7 @@ class Inputs:
     source: SourceFrame | None = None
     """The camera frame that `output` was made of; None if it was not kept."""
     engine_runs: bool = True
-    """Whether the model is loaded, and not lost."""
+    """Whether the engine process is running, rather than loading or lost."""
 
 
 class _Composed(NamedTuple):
