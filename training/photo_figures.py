@@ -17,8 +17,6 @@ from training.photographs import FACE, HEIGHT, WIDTH, pan, photographs
 from training.renderer import Renderer
 
 STEP = 2
-ON_AIR = {"output_blend": 0.4}
-"""What nano blends on air, which a renderer leaves out."""
 SHEET_LOOKS = ("pencil", "ink", "neon", "cartoon", "comic", "oil", "watercolour", "pixel art")
 COLOURED = {"tint": ("blue",)}
 
@@ -67,7 +65,10 @@ def figures(renderer: Renderer, model: str, names: Sequence[str]) -> list[str]:
             psnr(outputs["face"][FACE], targets["face"][FACE]),
             float(np.mean([edge_correlation(outputs[n], targets[n]) for n in images])),
             100 * flicker(renderer.render(moving, prompt_of(name)), STEP),
-            100 * flicker(renderer.render(moving, prompt_of(name), **ON_AIR), STEP),
+            100
+            * flicker(
+                renderer.render(moving, prompt_of(name), output_blend=renderer.output_blend), STEP
+            ),
         ]
         all_figures.append(row)
         lines.append(f"| {model} | {name} | {cells(row)} |")

@@ -34,6 +34,8 @@ class Renderer:
             "dtype": "float32",
             "acceleration": "eager",
         }
+        self.output_blend = build_config([{"model": str(model)}]).live.output_blend
+        """The model's own setting, for outputs as on air."""
         self._models = load_image_model(build_config([self._base]), report=lambda _: None)
 
     def render(

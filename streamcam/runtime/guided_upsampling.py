@@ -89,6 +89,8 @@ class GuidedUpsampler:
         """
         own = _shrunk(output, self._small)
         strength *= 1 - grid_share(own)
+        if strength < LEAST_WEIGHT:
+            return None
         if camera_small is None:
             camera_small = camera
         x, y = (_shrunk(image, self._weight_size) for image in (camera_small, output))
